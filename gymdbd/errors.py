@@ -1,0 +1,195 @@
+"""Every failure that gymdbd names, with its exit code and what to do about it.
+
+    GymdbdError                  exit 1
+    +- UsageError                exit 2   the command line asks for something that cannot be
+    |  +- ConfigError            exit 2   the configuration, with every fault found in it
+    +- BusyError                 exit 3   another run holds the lock
+    +- StoppedError                       the run was asked to stop before it was done
+    +- DeadlineError                      the run outlived its timeout
+    +- CrashError                         the run's process died without saying why
+    +- SourceError                        trouble with the live database
+    |  +- SourceMissingError
+    |  +- SourceNotAFileError             a folder, a pipe, a device, a loop of links
+    |  +- SourceEmptyError                a file of zero bytes
+    |  +- SourceUnreadableError           permissions, a hot journal, an I/O error
+    |  +- SourceNotADatabaseError
+    |  +- SourceCorruptError
+    |  +- SourceLockedError               transient: somebody holds an exclusive lock
+    +- DestinationError                   trouble with where we write
+    |  +- FolderMissingError
+    |  +- NotWritableError
+    |  +- DiskFullError
+    |  +- WriteFailedError
+    +- VerificationError                  what was written is not what was read
+    +- BackupMissingError                 the archive does not hold what was asked for
+    +- FormatError                        a file of ours that does not say what it should
+
+The module needs nothing but the standard library of Python 3.9: the puller ships it to the
+other machine together with `gymdbd.sqlite`.
+"""
+
+from __future__ import annotations
+
+
+class GymdbdError(Exception):
+    """What happened, to what; `hint` says what to do next.
+
+    `code` is the stable word for programs, `exit_code` what the command line exits with,
+    `state` the state of a run that ends so, `transient` whether trying again soon can help:
+    the place that raises knows that, nobody else guesses.
+    """
+
+    code = "failed"
+    exit_code = 1
+    state = "failed"
+    transient = False
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+
+class UsageError(GymdbdError):
+    """The command line asks for something that cannot be."""
+
+    code = "usage"
+    exit_code = 2
+
+
+class ConfigError(UsageError):
+    """The configuration cannot be used; `faults` holds one line for each thing wrong."""
+
+    code = "config"
+
+    def __init__(self, message: str, *, hint: str = "", faults: tuple[str, ...] = ()) -> None:
+        super().__init__(message, hint=hint)
+        self.faults = faults
+
+
+class BusyError(GymdbdError):
+    """Another run holds the lock on the same files."""
+
+    code = "busy"
+    exit_code = 3
+    state = "busy"
+    transient = True
+
+
+class StoppedError(GymdbdError):
+    """The run was asked to stop and did so at a safe point."""
+
+    code = "stopped"
+
+
+class DeadlineError(GymdbdError):
+    """The run outlived its `timeout`."""
+
+    code = "deadline"
+
+
+class CrashError(GymdbdError):
+    """The process of a run died without reporting a result."""
+
+    code = "crashed"
+
+
+class SourceError(GymdbdError):
+    """Trouble with the live database; earlier backups are not touched."""
+
+    code = "source"
+
+
+class SourceMissingError(SourceError):
+    """There is no file at the database's path."""
+
+    code = "source-missing"
+
+
+class SourceNotAFileError(SourceError):
+    """The database's path is a folder, a pipe, a device or a loop of symbolic links."""
+
+    code = "source-not-a-file"
+
+
+class SourceEmptyError(SourceError):
+    """The database's file has zero bytes."""
+
+    code = "source-empty"
+
+
+class SourceUnreadableError(SourceError):
+    """The operating system or SQLite refuses to let us read the database."""
+
+    code = "source-unreadable"
+
+
+class SourceNotADatabaseError(SourceError):
+    """The file is not an SQLite database."""
+
+    code = "source-not-a-database"
+
+
+class SourceCorruptError(SourceError):
+    """The database is damaged; `problems` holds what SQLite reports."""
+
+    code = "source-corrupt"
+
+    def __init__(self, message: str, *, hint: str = "", problems: tuple[str, ...] = ()) -> None:
+        super().__init__(message, hint=hint)
+        self.problems = problems
+
+
+class SourceLockedError(SourceError):
+    """The database stayed locked for longer than the busy timeout."""
+
+    code = "source-locked"
+    transient = True
+
+
+class DestinationError(GymdbdError):
+    """Trouble with the place that we write to."""
+
+    code = "destination"
+
+
+class FolderMissingError(DestinationError):
+    """The folder to write into does not exist."""
+
+    code = "folder-missing"
+
+
+class NotWritableError(DestinationError):
+    """The folder or file cannot be written by this user."""
+
+    code = "not-writable"
+
+
+class DiskFullError(DestinationError):
+    """There is, or would be, no space left."""
+
+    code = "disk-full"
+
+
+class WriteFailedError(DestinationError):
+    """The operating system failed to write, or to make durable, what we gave it."""
+
+    code = "write-failed"
+
+
+class VerificationError(GymdbdError):
+    """What was written differs from the snapshot it was made from."""
+
+    code = "verification-failed"
+
+
+class BackupMissingError(GymdbdError):
+    """The archive does not hold the backup that was asked for."""
+
+    code = "backup-missing"
+
+
+class FormatError(GymdbdError):
+    """A manifest or status file does not say what it should."""
+
+    code = "format"

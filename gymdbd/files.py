@@ -1,0 +1,181 @@
+"""Files that appear whole or not at all, and are on the disk when they do.
+
+Everything is written to a partial beside the target, made durable, and then renamed; the folder
+is synced after the rename. A partial that a crash left is swept by the next run on that folder.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import os
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gymdbd.errors import (
+    DiskFullError,
+    FolderMissingError,
+    GymdbdError,
+    NotWritableError,
+    WriteFailedError,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+FILE_MODE = 0o600
+FOLDER_MODE = 0o700
+SPACE_FACTOR = 1.1
+
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_DENIED = (errno.EACCES, errno.EPERM, errno.EROFS)
+_PARTIAL = ".partial"
+
+
+@contextlib.contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Turn an OSError met while writing `path` into one of ours."""
+    try:
+        yield
+    except OSError as error:
+        raise write_error(error, path) from error
+
+
+def write_error(error: OSError, path: Path) -> GymdbdError:
+    """Say what an OSError means for somebody who wanted `path` written."""
+    reason = error.strerror or str(error)
+    if error.errno in _FULL:
+        return DiskFullError(
+            f"no space left to write {path} ({reason})",
+            hint=f"free some space (df -h {path.parent}); nothing of what was there has changed",
+        )
+    if error.errno in _DENIED:
+        return NotWritableError(
+            f"cannot write {path} ({reason})",
+            hint=f"let this user (uid {os.geteuid()}) write to {path.parent}; "
+            "under systemd the folder must be named in ReadWritePaths= of the unit",
+        )
+    if error.errno in (errno.ENOENT, errno.ENOTDIR):
+        return FolderMissingError(
+            f"cannot write {path}: its folder does not exist",
+            hint=f"mkdir -p -m 700 {path.parent} (or mount the disk that holds it)",
+        )
+    return WriteFailedError(
+        f"cannot write {path} ({reason})",
+        hint="check the disk and the kernel's log (dmesg); nothing of what was there has changed",
+    )
+
+
+def partial_path(final: Path) -> Path:
+    """Return where a file is built before it is published as `final`."""
+    return final.with_name(f".{final.name}{_PARTIAL}")
+
+
+def publish(partial: Path, final: Path) -> None:
+    """Make a finished partial visible under its final name, durably."""
+    with writing(final):
+        sync_file(partial)
+        partial.replace(final)
+        sync_folder(final.parent)
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Replace `path` with `data`: a reader sees the old or the new bytes, never a mixture."""
+    partial = partial_path(path)
+    with writing(path):
+        try:
+            descriptor = os.open(
+                partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, FILE_MODE
+            )
+            with open(descriptor, "wb") as file:
+                file.write(data)
+            sync_file(partial)
+            partial.replace(path)
+            sync_folder(path.parent)
+        except OSError:
+            partial.unlink(missing_ok=True)
+            raise
+
+
+def sync_file(path: Path) -> None:
+    """Force a file's bytes onto the disk.
+
+    On macOS `fsync` only reaches the drive's cache; F_FULLFSYNC reaches the platter, and is
+    refused by some network and FAT file systems, which then get the plain call.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        _sync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _sync(descriptor: int) -> None:
+    full = getattr(fcntl, "F_FULLFSYNC", None)
+    if full is not None:
+        try:
+            fcntl.fcntl(descriptor, full)
+        except OSError as error:
+            if error.errno not in (errno.ENOTSUP, errno.ENOTTY, errno.EINVAL):
+                raise
+        else:
+            return
+    os.fsync(descriptor)
+
+
+def sync_folder(folder: Path) -> None:
+    """Force a folder's names onto the disk; file systems that cannot are taken as they are."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):
+            raise
+    finally:
+        os.close(descriptor)
+
+
+def make_folder(folder: Path) -> None:
+    """Create a folder that only this user can enter, and its missing parents."""
+    with writing(folder / "."):
+        for missing in reversed([folder, *folder.parents]):
+            if not missing.exists():
+                missing.mkdir(mode=FOLDER_MODE, exist_ok=True)
+
+
+def remove(path: Path) -> None:
+    """Remove a file if it is there."""
+    with writing(path):
+        path.unlink(missing_ok=True)
+
+
+def partials(folder: Path) -> list[Path]:
+    """List the partials (and their side files) that a crashed run left in `folder`."""
+    return sorted(
+        path
+        for path in folder.iterdir()
+        if path.name.startswith(".") and _PARTIAL in path.name and not path.is_dir()
+    )
+
+
+def require_space(folder: Path, needed_bytes: int) -> None:
+    """Raise DiskFullError unless `folder` has room for `needed_bytes` and a tenth more."""
+    with writing(folder / "."):
+        free = shutil.disk_usage(folder).free
+    wanted = int(needed_bytes * SPACE_FACTOR)
+    if free < wanted:
+        raise DiskFullError(
+            f"{folder} has {to_size(free)} free, and {to_size(wanted)} are needed",
+            hint="free some space, keep fewer backups (keep: in the config), or use another disk",
+        )
+
+
+def to_size(size_bytes: float) -> str:
+    """Write a number of bytes for people: `3.0 MiB`."""
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if abs(size_bytes) < 1024:  # noqa: PLR2004 - the step between binary units
+            return f"{size_bytes:.0f} {unit}" if unit == "B" else f"{size_bytes:.1f} {unit}"
+        size_bytes /= 1024
+    return f"{size_bytes:.1f} TiB"

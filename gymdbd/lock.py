@@ -1,0 +1,109 @@
+"""Locks that are named after what they guard and die with the process that holds them.
+
+`flock` on a file that stays where it is: the kernel frees the lock however the holder ends, and
+no pid file can outlive anybody. The file's text names the holder for the error message only.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gymdbd.errors import BusyError
+from gymdbd.files import writing
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+_POLL_S = 0.1
+
+
+def archive_lock(archive: Path) -> Path:
+    """Return the lock that guards an archive: backup, prune and marking take it."""
+    return archive / ".gymdbd.lock"
+
+
+def file_lock(path: Path) -> Path:
+    """Return the lock that guards a single file, such as a replica or the status file."""
+    return path.with_name(f".{path.name}.lock")
+
+
+@contextlib.contextmanager
+def hold(
+    paths: Iterable[Path], *, wait_s: float = 0.0, check: Callable[[], None] = lambda: None
+) -> Iterator[None]:
+    """Hold every lock in `paths`, waiting at most `wait_s` seconds for all of them together.
+
+    They are taken in sorted order, so that two holders of the same set cannot deadlock; `check`
+    is called while waiting and may raise to give up. Raises BusyError naming the holder.
+    """
+    deadline = time.monotonic() + wait_s
+    with contextlib.ExitStack() as stack:
+        for path in sorted(set(paths)):
+            stack.enter_context(_hold_one(path, deadline, check))
+        yield
+
+
+def is_held(path: Path) -> bool:
+    """Say whether anybody holds the lock at `path` now; a missing lock file is not held."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
+
+
+@contextlib.contextmanager
+def _hold_one(path: Path, deadline: float, check: Callable[[], None]) -> Iterator[None]:
+    with writing(path):
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        while not _try_lock(descriptor):
+            check()
+            if time.monotonic() >= deadline:
+                raise _busy(path, descriptor)
+            time.sleep(_POLL_S)
+        _name_holder(descriptor)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _try_lock(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _name_holder(descriptor: int) -> None:
+    """Write who holds the lock; on a full disk the lock is worth as much without it."""
+    text = json.dumps({"pid": os.getpid(), "command": Path(sys.argv[0]).name})
+    with contextlib.suppress(OSError):
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, text.encode(), 0)
+
+
+def _busy(path: Path, descriptor: int) -> BusyError:
+    try:
+        holder = json.loads(os.pread(descriptor, 4096, 0))
+        who = f"{holder['command']}, process {holder['pid']}"
+    except (OSError, ValueError, KeyError, TypeError):
+        who = "another process"
+    return BusyError(
+        f"{path.parent} is in use by {who}",
+        hint=f"wait until it is done and run this again; the lock is {path}",
+    )

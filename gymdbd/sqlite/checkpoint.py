@@ -1,0 +1,105 @@
+"""Copying the WAL back into the main file, without meeting SQLite's WAL-reset bug.
+
+https://www.sqlite.org/pragma.html#pragma_wal_checkpoint and wal.html section 11. In SQLite up to
+3.51.2 a checkpoint that does not own the write lock can lose a commit when it races with a
+writer's reset of the WAL, and TRUNCATE that meets a busy database quietly goes on as such a
+PASSIVE one. On these libraries a second connection takes the write lock first.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+from gymdbd.errors import SourceLockedError
+from gymdbd.sqlite import processes
+from gymdbd.sqlite.database import has_wal_reset_bug, open_reader, open_writer, source_error
+
+MODES = ("truncate", "passive", "none")
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What a checkpoint did.
+
+    `busy`, `log` and `checkpointed` are the three numbers of SQLite's result row: 1 when it was
+    kept from finishing, the frames in the WAL, the frames that are in the main file. They are
+    None when none was run, for the reason in `skipped`. `guarded` says that the write lock was
+    held around it, `blocked_by` names the processes in the way.
+    """
+
+    mode: str
+    busy: int | None = None
+    log: int | None = None
+    checkpointed: int | None = None
+    guarded: bool = False
+    skipped: str = ""
+    blocked_by: tuple[str, ...] = ()
+
+    @property
+    def complete(self) -> bool:
+        """Say whether everything that was committed is in the main file."""
+        return self.busy == 0 and self.log == self.checkpointed
+
+
+def checkpoint(
+    path: Path, mode: str, *, busy_timeout_s: float = 5.0, guard: bool | None = None
+) -> Checkpoint:
+    """Run one checkpoint of the database at `path` (a resolved path).
+
+    Being blocked is an answer, not an error: the backup holds the WAL's rows anyway. `guard`
+    overrides whether this library needs the write lock around it. Raises a SourceError where
+    the database cannot be opened or is damaged.
+    """
+    if mode == "none":
+        return Checkpoint(mode, skipped="not asked for")
+    try:
+        return _checkpoint(path, mode, busy_timeout_s, has_wal_reset_bug() if guard is None else guard)
+    except sqlite3.Error as error:
+        problem = source_error(error, path)
+        if isinstance(problem, SourceLockedError):
+            blockers = _names(processes.lock_holders(path, processes.WRITE_LOCK))
+            return Checkpoint(mode, skipped="the write lock is taken", blocked_by=blockers)
+        if "readonly" in str(error) or "read-only" in str(error):
+            return Checkpoint(mode, skipped=f"this user may not write the database ({error})")
+        raise problem from error
+
+
+def _checkpoint(path: Path, mode: str, busy_timeout_s: float, guard: bool) -> Checkpoint:
+    with closing(open_reader(path, busy_timeout_s=busy_timeout_s)) as reader:
+        journal_mode = reader.execute("PRAGMA journal_mode").fetchone()[0]
+        if journal_mode != "wal":
+            return Checkpoint(mode, skipped=f"journal mode is {journal_mode}: there is no WAL")
+    with closing(open_writer(path, busy_timeout_s=busy_timeout_s)) as connection:
+        # Read something first: the pragma on a connection that has not yet looked at the
+        # database finds no WAL and does nothing.
+        connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+        if not guard:
+            return _run(connection, path, mode, guarded=False)
+        with closing(open_writer(path, busy_timeout_s=busy_timeout_s)) as holder:
+            holder.execute("BEGIN IMMEDIATE")
+            try:
+                # PASSIVE copies everything too; the WAL keeps its size, and the application's
+                # next write begins it anew.
+                return _run(connection, path, "passive", guarded=True)
+            finally:
+                holder.execute("ROLLBACK")
+
+
+def _run(connection: sqlite3.Connection, path: Path, mode: str, *, guarded: bool) -> Checkpoint:
+    busy, log, checkpointed = connection.execute(f"PRAGMA wal_checkpoint({mode})").fetchone()
+    complete = busy == 0 and log == checkpointed
+    blockers = () if complete else _names(_in_the_way(path))
+    return Checkpoint(mode, busy, log, checkpointed, guarded, blocked_by=blockers)
+
+
+def _in_the_way(path: Path) -> list[processes.Process]:
+    readers = processes.lock_holders(path, processes.READ_LOCKS)
+    writers = processes.lock_holders(path, processes.WRITE_LOCK)
+    return sorted({*readers, *writers})
+
+
+def _names(found: list[processes.Process]) -> tuple[str, ...]:
+    return tuple(str(process) for process in found)

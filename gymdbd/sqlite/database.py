@@ -1,0 +1,285 @@
+"""Opening a database without harming it, and asking it about itself.
+
+Nothing here opens a live database file behind SQLite's back: closing any descriptor of the file
+drops every POSIX lock that this process holds on it, SQLite's own included.
+https://www.sqlite.org/howtocorrupt.html section 2.2.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+import stat
+import urllib.parse
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gymdbd.errors import (
+    GymdbdError,
+    SourceCorruptError,
+    SourceEmptyError,
+    SourceLockedError,
+    SourceMissingError,
+    SourceNotADatabaseError,
+    SourceNotAFileError,
+    SourceUnreadableError,
+)
+from gymdbd.sqlite import processes
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+# The first release without the WAL-reset bug, and the two older lines it was ported back to.
+# https://www.sqlite.org/wal.html#walresetbug
+_FIXED = (3, 51, 3)
+_BACKPORTS = {(3, 44): 6, (3, 50): 7}
+
+_SIDE_SUFFIXES = ("-wal", "-shm", "-journal")
+
+_ENCODINGS_OF_TEXT = "surrogateescape"
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a database says of itself, read inside one transaction."""
+
+    page_size: int
+    page_count: int
+    encoding: str
+    journal_mode: str
+    auto_vacuum: int
+    user_version: int
+    application_id: int
+    schema: tuple[tuple[str, str, str], ...]
+
+    @property
+    def size_bytes(self) -> int:
+        """Return the size of the whole database, free pages and WAL pages included."""
+        return self.page_size * self.page_count
+
+
+def has_wal_reset_bug(version: tuple[int, ...] = sqlite3.sqlite_version_info) -> bool:
+    """Say whether a library's checkpoint can lose a commit when it races with a WAL reset."""
+    if version < (3, 7, 0) or version >= _FIXED:
+        return False
+    backport = _BACKPORTS.get((version[0], version[1]))
+    return backport is None or version[2] < backport
+
+
+def side_files(path: Path) -> list[Path]:
+    """Return where SQLite would keep the WAL, its index and the rollback journal of `path`."""
+    return [path.with_name(path.name + suffix) for suffix in _SIDE_SUFFIXES]
+
+
+def locate(path: Path) -> Path:
+    """Resolve `path` to the file that SQLite would open, or say why there is none.
+
+    Never opens anything, so that a pipe cannot block and no lock is touched. Raises
+    SourceMissingError, SourceNotAFileError, SourceEmptyError or SourceUnreadableError.
+    """
+    try:
+        # RuntimeError is how Python before 3.13 reports a loop of links.
+        real = path.resolve(strict=True)
+        facts = real.stat()
+    except FileNotFoundError as error:
+        raise SourceMissingError(
+            f"there is no database at {path}",
+            hint="check the path; gymdbd never creates a database that it is to protect",
+        ) from error
+    except PermissionError as error:
+        raise _denied(path) from error
+    except (OSError, RuntimeError) as error:
+        raise SourceNotAFileError(
+            f"{path} cannot be followed to a file: {error}",
+            hint="check its symbolic links with namei -l",
+        ) from error
+    if not stat.S_ISREG(facts.st_mode):
+        raise SourceNotAFileError(
+            f"{path} is a {_kind(facts.st_mode)}, not a database file",
+            hint="name the .db file itself",
+        )
+    if not os.access(real, os.R_OK):
+        raise _denied(path)
+    if facts.st_size == 0 and not _has_content(real.with_name(real.name + "-wal")):
+        raise SourceEmptyError(
+            f"{path} has zero bytes: it is not a database yet, or no longer",
+            hint="check that the application has created it and that the disk was not full; "
+            "earlier backups are kept",
+        )
+    return real
+
+
+def open_reader(path: Path, *, busy_timeout_s: float = 5.0) -> sqlite3.Connection:
+    """Open a live database for reading only.
+
+    Unlike a read-write connection it does not checkpoint and delete the WAL when it is the last
+    to close (https://www.sqlite.org/wal.html section 6); where the application is not running it
+    may leave an empty `-wal` and a `-shm` behind.
+    """
+    return _connect(path, "mode=ro", busy_timeout_s)
+
+
+def open_writer(path: Path, *, busy_timeout_s: float = 5.0) -> sqlite3.Connection:
+    """Open an existing database for writing, in autocommit mode; never creates one."""
+    return _connect(path, "mode=rw", busy_timeout_s)
+
+
+def open_immutable(path: Path) -> sqlite3.Connection:
+    """Open a finished backup that nobody writes: no locks, no side files, nothing changed."""
+    return _connect(path, "mode=ro&immutable=1", 0.0)
+
+
+def _connect(path: Path, parameters: str, busy_timeout_s: float) -> sqlite3.Connection:
+    uri = f"file:{urllib.parse.quote(os.fsencode(os.path.abspath(path)))}?{parameters}"  # noqa: PTH100 - resolve() would follow links
+    with translated(path):
+        connection = sqlite3.connect(
+            uri,
+            uri=True,
+            timeout=busy_timeout_s,
+            isolation_level=None,
+            check_same_thread=False,
+        )
+    # Names and texts that are not valid UTF-8 must come back as the bytes they are.
+    connection.text_factory = lambda data: data.decode("utf-8", _ENCODINGS_OF_TEXT)
+    return connection
+
+
+@contextlib.contextmanager
+def translated(path: Path) -> Iterator[None]:
+    """Turn an sqlite3 error about `path` into one of ours."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise source_error(error, path) from error
+
+
+def source_error(error: sqlite3.Error, path: Path) -> GymdbdError:
+    """Say what an sqlite3 error means for the database at `path`."""
+    text = str(error)
+    if "not a database" in text or "unsupported file format" in text:
+        return SourceNotADatabaseError(
+            f"{path} is not an SQLite database ({text})",
+            hint="check the path; an encrypted database needs its own tools",
+        )
+    if "malformed" in text or "corrupt" in text:
+        return corrupt(path, (text,))
+    if "locked" in text or "busy" in text:
+        holders = processes.lock_holders(path) or processes.holders(path)
+        return SourceLockedError(
+            f"{path} stayed locked by {processes.describe(holders)} ({text})",
+            hint="wait for it to finish, or raise busy_timeout; a process that uses "
+            "locking_mode=EXCLUSIVE lets nobody else read",
+        )
+    return SourceUnreadableError(f"{path} cannot be read ({text})", hint=_unreadable_hint(path))
+
+
+def corrupt(path: Path, problems: tuple[str, ...]) -> SourceCorruptError:
+    """Build the error for a database that SQLite finds damaged."""
+    return SourceCorruptError(
+        f"{path} is damaged: {'; '.join(problems[:3])}",
+        hint="stop the application and restore the newest good backup (gymdbd list); "
+        "earlier backups are kept and nothing is pruned meanwhile",
+        problems=problems,
+    )
+
+
+def _unreadable_hint(path: Path) -> str:
+    journal = path.with_name(path.name + "-journal")
+    if _has_content(journal):
+        return (
+            f"a crash left {journal.name} behind: start the application once, or run "
+            f"sqlite3 with a query on the database, so that SQLite rolls it back"
+        )
+    return (
+        f"let this user (uid {os.geteuid()}) read the database and read and write its -shm "
+        f"file in {path.parent}; the disk may also be failing (dmesg)"
+    )
+
+
+def read_facts(connection: sqlite3.Connection) -> Facts:
+    """Ask a connection for the facts of its database; call it inside a transaction."""
+
+    def pragma(name: str) -> int:
+        return int(connection.execute(f"PRAGMA {name}").fetchone()[0])
+
+    return Facts(
+        page_size=pragma("page_size"),
+        page_count=pragma("page_count"),
+        encoding=str(connection.execute("PRAGMA encoding").fetchone()[0]),
+        journal_mode=str(connection.execute("PRAGMA journal_mode").fetchone()[0]),
+        auto_vacuum=pragma("auto_vacuum"),
+        user_version=pragma("user_version"),
+        application_id=pragma("application_id"),
+        schema=tuple(
+            connection.execute(
+                "SELECT type, name, coalesce(sql, '') FROM sqlite_master ORDER BY type, name"
+            )
+        ),
+    )
+
+
+def table_names(facts: Facts) -> list[str]:
+    """List the tables that hold rows of their own: neither SQLite's internal nor virtual ones.
+
+    The content of a virtual table such as FTS5 lies in its shadow tables, which are listed.
+    """
+    return [
+        name
+        for kind, name, sql in facts.schema
+        if kind == "table"
+        and not name.startswith("sqlite_")
+        and not sql.upper().startswith("CREATE VIRTUAL TABLE")
+    ]
+
+
+def count_rows(connection: sqlite3.Connection, facts: Facts) -> dict[str, int]:
+    """Count the rows of every table; call it inside a transaction."""
+    return {
+        name: int(connection.execute(f"SELECT count(*) FROM {quote(name)}").fetchone()[0])  # noqa: S608 - quoted
+        for name in table_names(facts)
+    }
+
+
+def find_problems(connection: sqlite3.Connection, *, quick: bool = False) -> tuple[str, ...]:
+    """Run SQLite's integrity check and return what it reports: nothing for a sound database.
+
+    Foreign keys are not part of it: an application may leave them unenforced on purpose.
+    """
+    check = "quick_check" if quick else "integrity_check"
+    try:
+        rows = connection.execute(f"PRAGMA {check}(20)").fetchall()
+    except sqlite3.DatabaseError as error:
+        return (str(error),)
+    return tuple(str(row[0]) for row in rows if row[0] != "ok")
+
+
+def quote(name: str) -> str:
+    """Quote an identifier for SQL. https://www.sqlite.org/lang_keywords.html."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def _has_content(path: Path) -> bool:
+    try:
+        return path.stat().st_size > 0
+    except OSError:
+        return False
+
+
+def _kind(mode: int) -> str:
+    if stat.S_ISDIR(mode):
+        return "folder"
+    if stat.S_ISFIFO(mode):
+        return "pipe"
+    if stat.S_ISSOCK(mode):
+        return "socket"
+    return "device"
+
+
+def _denied(path: Path) -> SourceUnreadableError:
+    return SourceUnreadableError(
+        f"{path} cannot be read: permission denied for uid {os.geteuid()}",
+        hint="run as the database's owner, or let this user's group read the database and "
+        "read and write its -shm file",
+    )

@@ -1,0 +1,142 @@
+"""Which processes hold a database: from the kernel's lock table and from open files.
+
+Linux tells both through /proc; elsewhere `lsof` tells the open files. What may not be read, such
+as another user's process without privileges, is left out: an empty answer is not a proof.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+# Byte ranges of the locks in the -shm file. https://www.sqlite.org/walformat.html section 2.3.
+WRITE_LOCK = range(120, 121)
+READ_LOCKS = range(123, 128)
+# The lock bytes of the main file. https://www.sqlite.org/fileformat2.html section 1.3.2 (offset
+# 2^30): PENDING, RESERVED, and 510 bytes of SHARED.
+_MAIN_LOCKS = range(2**30, 2**30 + 512)
+
+_LSOF_TIMEOUT_S = 10
+_FLOCK_FIELDS = 8
+
+
+@dataclass(frozen=True, order=True)
+class Process:
+    """A process by its id and the command it runs."""
+
+    pid: int
+    command: str
+
+    def __str__(self) -> str:
+        """Write it for a message: `python3 (pid 411)`."""
+        return f"{self.command} (pid {self.pid})"
+
+
+def describe(found: list[Process]) -> str:
+    """Name processes for a message."""
+    return ", ".join(str(process) for process in found) or "a process that could not be named"
+
+
+def holders(path: Path, *, proc: Path = Path("/proc")) -> list[Process]:
+    """List the other processes that have the database or one of its side files open."""
+    names = {str(path), *(f"{path}{suffix}" for suffix in ("-wal", "-shm", "-journal"))}
+    pids = _open_by_proc(names, proc) if proc.is_dir() else _open_by_lsof(names)
+    return [_process(pid, proc) for pid in sorted(pids - {os.getpid()})]
+
+
+def lock_holders(
+    path: Path, span: range | None = None, *, proc: Path = Path("/proc")
+) -> list[Process]:
+    """List the other processes that hold an SQLite lock on the database.
+
+    With `span` only those whose lock on the `-shm` file touches these bytes: READ_LOCKS are what
+    keeps a checkpoint from finishing, WRITE_LOCK is the writer's. Empty where the kernel has no
+    lock table to read.
+    """
+    if span is None:
+        pids = _lockers(path, _MAIN_LOCKS, proc, kinds=("WRITE",))
+    else:
+        pids = _lockers(path.with_name(path.name + "-shm"), span, proc, kinds=("READ", "WRITE"))
+    return [_process(pid, proc) for pid in sorted(pids - {os.getpid()})]
+
+
+def _lockers(path: Path, span: range, proc: Path, kinds: tuple[str, ...]) -> set[int]:
+    try:
+        facts = path.stat()
+        lines = (proc / "locks").read_text().splitlines()
+    except OSError:
+        return set()
+    # The kernel writes the device as hexadecimal major:minor. Some file systems (btrfs,
+    # overlayfs) report another device there than stat does, so the inode decides.
+    pids = set()
+    for line in lines:
+        fields = line.replace(" -> ", " ").split()
+        if len(fields) < _FLOCK_FIELDS or fields[1] not in ("POSIX", "OFDLCK"):
+            continue
+        kind, pid, place, first, last = fields[3:8]
+        if kind not in kinds or place.rsplit(":", 1)[-1] != str(facts.st_ino):
+            continue
+        end = span.stop if last == "EOF" else int(last)
+        if int(first) < span.stop and end >= span.start:
+            pids.add(int(pid))
+    return pids
+
+
+def _open_by_proc(names: set[str], proc: Path) -> set[int]:
+    pids = set()
+    for folder in proc.iterdir():
+        if not folder.name.isdigit():
+            continue
+        try:
+            links = [os.readlink(entry) for entry in os.scandir(folder / "fd")]
+        except OSError:
+            continue
+        if names.intersection(links):
+            pids.add(int(folder.name))
+    return pids
+
+
+def _open_by_lsof(names: set[str]) -> set[int]:
+    lsof = shutil.which("lsof", path=f"{os.environ.get('PATH', os.defpath)}:/usr/sbin")
+    present = sorted(name for name in names if os.path.exists(name))  # noqa: PTH110 - plain strings
+    if lsof is None or not present:
+        return set()
+    try:
+        answer = subprocess.run(
+            [lsof, "-F", "p", "--", *present],
+            capture_output=True,
+            timeout=_LSOF_TIMEOUT_S,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return set()
+    lines = answer.stdout.decode(errors="replace").splitlines()
+    return {int(line[1:]) for line in lines if line[:1] == "p" and line[1:].isdigit()}
+
+
+def _process(pid: int, proc: Path) -> Process:
+    try:
+        words = (proc / str(pid) / "cmdline").read_bytes().split(b"\0")
+        command = " ".join(os.path.basename(os.fsdecode(word)) for word in words[:2] if word)  # noqa: PTH119
+    except OSError:
+        command = _command_by_ps(pid)
+    return Process(pid, command or "process")
+
+
+def _command_by_ps(pid: int) -> str:
+    ps = shutil.which("ps")
+    if ps is None:
+        return ""
+    try:
+        answer = subprocess.run(
+            [ps, "-o", "comm=", "-p", str(pid)],
+            capture_output=True,
+            timeout=_LSOF_TIMEOUT_S,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return os.path.basename(answer.stdout.decode(errors="replace").strip())  # noqa: PTH119

@@ -1,0 +1,223 @@
+"""One committed state of a live database, held still by a read transaction while it is copied."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO, Callable
+
+from gymdbd.errors import (
+    DiskFullError,
+    SourceCorruptError,
+    SourceLockedError,
+    WriteFailedError,
+)
+from gymdbd.sqlite import wal
+from gymdbd.sqlite.database import (
+    Facts,
+    count_rows,
+    corrupt,
+    locate,
+    open_reader,
+    read_facts,
+    translated,
+)
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+Progress = Callable[[int, int], None]
+
+_STEP_BYTES = 16 * 1024 * 1024
+_COPY_BYTES = 1024 * 1024
+_RAW_ATTEMPTS = 5
+# Offsets 18 and 19 of the header: 2 means that readers need a WAL, 1 that they do not.
+# https://www.sqlite.org/fileformat2.html section 1.3.3.
+_VERSIONS_OFFSET = 18
+
+
+class Snapshot:
+    """A read transaction on a live database and what can be copied while it lasts.
+
+    `facts` are those of this very state. The transaction keeps a WAL from being reset, so it
+    must not be held for longer than the copying takes; in rollback-journal mode it also makes
+    the application's commits wait.
+    """
+
+    def __init__(self, path: Path, *, busy_timeout_s: float = 5.0) -> None:
+        """Begin the transaction; raises a SourceError naming what is wrong with `path`."""
+        self.path = locate(path)
+        self._descriptors = contextlib.ExitStack()
+        self._connection = open_reader(self.path, busy_timeout_s=busy_timeout_s)
+        try:
+            with translated(self.path):
+                # A deferred BEGIN takes its snapshot at the first read.
+                self._connection.execute("BEGIN")
+                self.facts: Facts = read_facts(self._connection)
+        except BaseException:
+            self.close()
+            raise
+
+    def __enter__(self) -> Snapshot:
+        """Return the snapshot; leaving the block ends its transaction."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """End the transaction."""
+        self.close()
+
+    def close(self) -> None:
+        """End the transaction, then close the descriptors that had to outlive it."""
+        self._connection.close()
+        self._descriptors.close()
+
+    def count_rows(self) -> dict[str, int]:
+        """Count the rows of every table in this state."""
+        with translated(self.path):
+            return count_rows(self._connection, self.facts)
+
+    def copy_to(self, target: Path, progress: Progress) -> None:
+        """Write this state into the new file `target`, which needs no WAL to be read.
+
+        SQLite's online backup copies the pages. It goes on in steps, so that `progress(done,
+        total)`, in bytes, can stop it by raising; it cannot start again between them as it does
+        under other writers elsewhere, because the transaction is already open on the source.
+        """
+        page_size = self.facts.page_size
+        create(target)
+
+        def report(status: int, remaining: int, total: int) -> None:
+            del status
+            progress((total - remaining) * page_size, total * page_size)
+
+        destination = sqlite3.connect(target, isolation_level=None)
+        try:
+            # Nobody sees the target until it is published; it is synced once, at the end.
+            destination.execute("PRAGMA journal_mode=OFF")
+            destination.execute("PRAGMA synchronous=OFF")
+            self._connection.backup(
+                destination, pages=max(1, _STEP_BYTES // page_size), progress=report, sleep=0.0
+            )
+        except sqlite3.Error as error:
+            raise self._copy_error(error, target) from error
+        finally:
+            destination.close()
+        _need_no_wal(target)
+
+    def _copy_error(self, error: sqlite3.Error, target: Path) -> Exception:
+        text = str(error)
+        if "full" in text:
+            return DiskFullError(
+                f"no space left to write {target.parent}",
+                hint=f"free some space (df -h {target.parent}); nothing there has changed",
+            )
+        if "malformed" in text or "corrupt" in text:
+            return corrupt(self.path, (text,))
+        return WriteFailedError(
+            f"copying {self.path} to {target.parent} failed ({text})",
+            hint="check both disks and the kernel's log (dmesg); nothing there has changed",
+        )
+
+    def copy_raw(self, target: Path, progress: Progress) -> bool:
+        """Copy the main file as it is and its WAL up to this snapshot; True when that held still.
+
+        False means that a writer started the WAL anew meanwhile, which a fully checkpointed WAL
+        allows; the copies are then worthless and a new snapshot must be taken. In
+        rollback-journal mode the read transaction alone keeps the main file still.
+        """
+        index = self._open("-shm") if self.facts.journal_mode == "wal" else None
+        mark = wal.read_mark(index) if index else None
+        log = self._open("-wal") if mark and mark.frames else None
+        header = log.read(wal.HEADER_SIZE) if log else b""
+        if mark and log and (not wal.is_header(header) or header[16:24] != mark.salts):
+            return False
+        total = self.facts.size_bytes + (mark.wal_size_bytes if mark else 0)
+        target_log = target.with_name(target.name + "-wal")
+        if log and mark:
+            log.seek(0)
+            _copy(log, target_log, mark.wal_size_bytes, 0, total, progress)
+            log.seek(0)
+            if log.read(wal.HEADER_SIZE) != header:
+                return False
+        elif mark:
+            create(target_log)
+        done = mark.wal_size_bytes if log and mark else 0
+        main = self._open("")
+        _copy(main, target, os.fstat(main.fileno()).st_size, done, total, progress)
+        return True
+
+    def _open(self, suffix: str) -> BinaryIO:
+        path = self.path.with_name(self.path.name + suffix)
+        try:
+            return self._descriptors.enter_context(path.open("rb", buffering=0))  # type: ignore[return-value]
+        except OSError as error:
+            raise SourceCorruptError(
+                f"{path} cannot be read while the database is open ({error.strerror})",
+                hint="somebody moved or removed it under the application: restart the application",
+            ) from error
+
+
+def copy_raw(path: Path, target: Path, progress: Progress, *, busy_timeout_s: float) -> Snapshot:
+    """Copy main file and WAL of one snapshot to `target`; return the snapshot, still held.
+
+    The WAL is copied first: in a fully checkpointed WAL a writer may begin anew under our
+    transaction, which its header tells, but then no checkpoint can touch the main file.
+    """
+    for _ in range(_RAW_ATTEMPTS):
+        snapshot = Snapshot(path, busy_timeout_s=busy_timeout_s)
+        try:
+            if snapshot.copy_raw(target, progress):
+                return snapshot
+        except BaseException:
+            snapshot.close()
+            raise
+        snapshot.close()
+    raise SourceLockedError(
+        f"the WAL of {path} began anew during each of {_RAW_ATTEMPTS} copies",
+        hint="leave out --raw: the default backup does not depend on the WAL standing still",
+    )
+
+
+def create(path: Path) -> None:
+    """Create an empty file that only this user can read, replacing any leftover."""
+    path.unlink(missing_ok=True)
+    os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+
+
+def _copy(
+    source: BinaryIO, target: Path, size: int, before: int, total: int, progress: Progress
+) -> None:
+    """Copy `size` bytes; `progress` counts from `before` towards `total`."""
+    create(target)
+    with target.open("wb") as file:
+        done = 0
+        while done < size:
+            chunk = source.read(min(_COPY_BYTES, size - done))
+            if not chunk:
+                raise SourceCorruptError(
+                    f"the source ended after {done} of {size} bytes",
+                    hint="somebody truncated it under the application: restart the application",
+                )
+            file.write(chunk)
+            done += len(chunk)
+            progress(before + done, total)
+
+
+def _need_no_wal(path: Path) -> None:
+    """Mark a finished copy as readable without a WAL, as a rollback-journal database.
+
+    It holds every committed page, so that is true, and it is what lets it be opened read-only
+    from a read-only folder. `journal_mode` in the manifest remembers what the source was.
+    """
+    with path.open("r+b") as file:
+        file.seek(_VERSIONS_OFFSET)
+        if file.read(2) == b"\2\2":
+            file.seek(_VERSIONS_OFFSET)
+            file.write(b"\1\1")
