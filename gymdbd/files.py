@@ -11,7 +11,6 @@ import errno
 import fcntl
 import os
 import shutil
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gymdbd.errors import (
@@ -24,6 +23,7 @@ from gymdbd.errors import (
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 FILE_MODE = 0o600
 FOLDER_MODE = 0o700
@@ -89,7 +89,7 @@ def write_atomically(path: Path, data: bytes) -> None:
             descriptor = os.open(
                 partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, FILE_MODE
             )
-            with open(descriptor, "wb") as file:
+            with os.fdopen(descriptor, "wb") as file:
                 file.write(data)
             sync_file(partial)
             partial.replace(path)

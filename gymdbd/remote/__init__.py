@@ -1,0 +1,1 @@
+"""The other machine: reaching it, and bringing a snapshot from there."""

@@ -11,11 +11,14 @@ from __future__ import annotations
 import sqlite3
 from contextlib import closing
 from dataclasses import dataclass
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from gymdbd.errors import SourceLockedError
 from gymdbd.sqlite import processes
 from gymdbd.sqlite.database import has_wal_reset_bug, open_reader, open_writer, source_error
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 MODES = ("truncate", "passive", "none")
 
@@ -56,7 +59,9 @@ def checkpoint(
     if mode == "none":
         return Checkpoint(mode, skipped="not asked for")
     try:
-        return _checkpoint(path, mode, busy_timeout_s, has_wal_reset_bug() if guard is None else guard)
+        return _checkpoint(
+            path, mode, busy_timeout_s, has_wal_reset_bug() if guard is None else guard
+        )
     except sqlite3.Error as error:
         problem = source_error(error, path)
         if isinstance(problem, SourceLockedError):

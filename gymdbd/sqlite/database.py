@@ -13,7 +13,6 @@ import sqlite3
 import stat
 import urllib.parse
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gymdbd.errors import (
@@ -30,6 +29,7 @@ from gymdbd.sqlite import processes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 # The first release without the WAL-reset bug, and the two older lines it was ported back to.
 # https://www.sqlite.org/wal.html#walresetbug

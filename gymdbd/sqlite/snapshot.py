@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import sqlite3
-from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Callable
 
 from gymdbd.errors import (
@@ -17,8 +16,8 @@ from gymdbd.errors import (
 from gymdbd.sqlite import wal
 from gymdbd.sqlite.database import (
     Facts,
-    count_rows,
     corrupt,
+    count_rows,
     locate,
     open_reader,
     read_facts,
@@ -26,6 +25,7 @@ from gymdbd.sqlite.database import (
 )
 
 if TYPE_CHECKING:
+    from pathlib import Path
     from types import TracebackType
 
 Progress = Callable[[int, int], None]
@@ -156,7 +156,7 @@ class Snapshot:
     def _open(self, suffix: str) -> BinaryIO:
         path = self.path.with_name(self.path.name + suffix)
         try:
-            return self._descriptors.enter_context(path.open("rb", buffering=0))  # type: ignore[return-value]
+            return self._descriptors.enter_context(path.open("rb", buffering=0))
         except OSError as error:
             raise SourceCorruptError(
                 f"{path} cannot be read while the database is open ({error.strerror})",
