@@ -91,7 +91,7 @@ def _open_by_proc(names: set[str], proc: Path) -> set[int]:
         if not folder.name.isdigit():
             continue
         try:
-            links = [os.readlink(entry) for entry in os.scandir(folder / "fd")  # noqa: PTH115 - names need not be UTF-8]
+            links = [os.readlink(entry) for entry in os.scandir(folder / "fd")]  # noqa: PTH115
         except OSError:
             continue
         if names.intersection(links):
