@@ -1,0 +1,161 @@
+"""YAML to frozen dataclasses: the walk over a document's nodes that finds every fault at once.
+
+The file is read as a tree of nodes, not as Python values, so that each fault can name its line
+and so that nothing is guessed: a duration without a unit, a number where a text belongs, a key
+given twice or misspelt are all refused. A dataclass declares its keys with `key(read, default)`;
+its method `faults()`, if it has one, says what is wrong with it as a whole.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import os
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+
+from gymdbd import values
+from gymdbd.errors import ConfigError
+
+Section = TypeVar("Section")
+Read = Callable[["Document", yaml.Node, str], Any]
+
+_MAX_SIZE = 1024 * 1024
+
+
+def key(read: Read, default: Any = dataclasses.MISSING) -> Any:
+    """Declare a key: how its value is read, and what holds when it is left out."""
+    return dataclasses.field(default=default, metadata={"read": read})
+
+
+def scalar(parse: Callable[[str], Any], *tags: str) -> Read:
+    """Read one plain value, which YAML must see as one of `tags`."""
+
+    def read(document: Document, node: yaml.Node, keypath: str) -> Any:
+        del document, keypath
+        if not isinstance(node, yaml.ScalarNode):
+            raise ValueError(f"expected {values.describe(parse)} (got a list or a mapping)")
+        if node.tag.rpartition(":")[2] not in tags:
+            raise ValueError(f"expected {values.describe(parse)} (got {node.value or 'nothing'})")
+        return parse(node.value)
+
+    return read
+
+
+def path(check: Callable[[Path], None]) -> Read:
+    """Read a path; `~` is expanded, and a relative one is taken from the file's folder."""
+    read_text = scalar(values.text, "str")
+
+    def read(document: Document, node: yaml.Node, keypath: str) -> Path:
+        expanded = document.folder / Path(read_text(document, node, keypath)).expanduser()
+        absolute = Path(os.path.abspath(expanded))  # noqa: PTH100 - links stay as they are written
+        check(absolute)
+        return absolute
+
+    return read
+
+
+def section(kind: type[Any]) -> Read:
+    """Read a mapping into a dataclass of its own."""
+    return lambda document, node, keypath: document.section(node, kind, keypath)
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Name the nearest of the `known` words, as the end of a message."""
+    nearest = difflib.get_close_matches(name, list(known), n=1)
+    return f'; did you mean "{nearest[0]}"?' if nearest else ""
+
+
+class Document:
+    """One file, its nodes, and the faults found so far."""
+
+    def __init__(self, text: str, source: Path) -> None:
+        """Parse the text; ConfigError where it is not YAML at all."""
+        self.source = source
+        self.folder = Path(os.path.abspath(source)).parent  # noqa: PTH100 - as in path()
+        self._faults: list[tuple[int, str]] = []
+        if len(text) > _MAX_SIZE:
+            raise ConfigError(f"{source} is larger than 1 MiB: that is no configuration")
+        try:
+            root = yaml.compose(text, Loader=yaml.SafeLoader)
+        except (yaml.YAMLError, RecursionError, ValueError) as error:
+            raise ConfigError(
+                f"{source} is not YAML: {' '.join(str(error).split())}",
+                hint="mind the indentation, and put quotes round texts with special characters",
+            ) from error
+        if root is None:
+            raise ConfigError(f"{source} is empty", hint="start from config.example.yaml")
+        self.root: yaml.Node = root
+
+    def read(self, kind: type[Section], **known: Any) -> Section:
+        """Read the whole document into `kind`; ConfigError lists every fault with its line."""
+        result = self.section(self.root, kind, "", **known)
+        if self._faults or result is None:
+            raise ConfigError(
+                f"{self.source} cannot be used",
+                hint="config.example.yaml documents every key; gymdbd check tries a file",
+                faults=tuple(fault for _, fault in sorted(self._faults)),
+            )
+        return result
+
+    def fault(self, node: yaml.Node, keypath: str, message: str) -> None:
+        """Note what is wrong at `node`."""
+        line = node.start_mark.line + 1
+        place = f"{self.source}:{line}"
+        self._faults.append(
+            (line, f"{place}: {keypath}: {message}" if keypath else f"{place}: {message}")
+        )
+
+    def entries(self, node: yaml.Node, keypath: str) -> dict[str, tuple[yaml.Node, yaml.Node]]:
+        """Return the keys of a mapping, each with its own node and that of its value."""
+        if not isinstance(node, yaml.MappingNode):
+            raise ValueError("expected a mapping: lines of the form key: value")
+        entries: dict[str, tuple[yaml.Node, yaml.Node]] = {}
+        for name_node, value_node in node.value:
+            name = name_node.value if isinstance(name_node, yaml.ScalarNode) else "?"
+            if name in entries:
+                self.fault(name_node, join(keypath, name), "is given twice")
+            entries[name] = (name_node, value_node)
+        return entries
+
+    def section(
+        self, node: yaml.Node, kind: type[Section], keypath: str, /, **known: Any
+    ) -> Section | None:
+        """Read a mapping into `kind`, with the values `known` beforehand; None if it is faulty."""
+        before = len(self._faults)
+        try:
+            entries = self.entries(node, keypath)
+        except ValueError as error:
+            self.fault(node, keypath, str(error))
+            return None
+        keys = {one.name: one for one in dataclasses.fields(kind) if "read" in one.metadata}  # type: ignore[arg-type]
+        for name in entries.keys() - keys.keys() - known.keys():
+            message = f"unknown key{did_you_mean(name, keys)} (expected one of {', '.join(keys)})"
+            self.fault(entries[name][0], join(keypath, name), message)
+        given = dict(known)
+        for name, one in keys.items():
+            if name in entries:
+                given[name] = self._value(one, entries[name][1], join(keypath, name))
+            elif one.default is dataclasses.MISSING:
+                self.fault(node, join(keypath, name), "is missing, and has no default")
+        if len(self._faults) > before:
+            return None
+        result = kind(**given)
+        for message in getattr(result, "faults", list)():
+            self.fault(node, keypath, message)
+        return result
+
+    def _value(self, one: dataclasses.Field[Any], node: yaml.Node, keypath: str) -> Any:
+        try:
+            return one.metadata["read"](self, node, keypath)
+        except (ValueError, OverflowError, RuntimeError) as error:
+            self.fault(node, keypath, str(error))
+            return None
+
+
+def join(keypath: str, name: str) -> str:
+    """Return the path of a key below `keypath`."""
+    return f"{keypath}.{name}" if keypath else name
