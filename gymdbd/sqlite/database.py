@@ -28,7 +28,7 @@ from gymdbd.errors import (
 from gymdbd.sqlite import processes
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 # The first release without the WAL-reset bug, and the two older lines it was ported back to.
@@ -38,7 +38,8 @@ _BACKPORTS = {(3, 44): 6, (3, 50): 7}
 
 _SIDE_SUFFIXES = ("-wal", "-shm", "-journal")
 
-_ENCODINGS_OF_TEXT = "surrogateescape"
+# Virtual machine steps between two looks at whether to go on: some milliseconds.
+_STATEMENT_STEPS = 100_000
 
 
 @dataclass(frozen=True)
@@ -142,7 +143,7 @@ def _connect(path: Path, parameters: str, busy_timeout_s: float) -> sqlite3.Conn
             check_same_thread=False,
         )
     # Names and texts that are not valid UTF-8 must come back as the bytes they are.
-    connection.text_factory = lambda data: data.decode("utf-8", _ENCODINGS_OF_TEXT)
+    connection.text_factory = lambda data: data.decode("utf-8", "surrogateescape")
     return connection
 
 
@@ -198,6 +199,29 @@ def _unreadable_hint(path: Path) -> str:
     )
 
 
+@contextlib.contextmanager
+def interruptible(connection: sqlite3.Connection, check: Callable[[], None]) -> Iterator[None]:
+    """Call `check` every now and then during long statements; what it raises ends them."""
+    raised: list[Exception] = []
+
+    def handler() -> int:
+        try:
+            check()
+        except Exception as error:  # noqa: BLE001 - carried across SQLite's C code, raised below
+            raised.append(error)
+        return len(raised)
+
+    connection.set_progress_handler(handler, _STATEMENT_STEPS)
+    try:
+        yield
+    except sqlite3.OperationalError:
+        if raised:
+            raise raised[0] from None
+        raise
+    finally:
+        connection.set_progress_handler(None, 0)
+
+
 def read_facts(connection: sqlite3.Connection) -> Facts:
     """Ask a connection for the facts of its database; call it inside a transaction."""
 
@@ -251,6 +275,8 @@ def find_problems(connection: sqlite3.Connection, *, quick: bool = False) -> tup
     try:
         rows = connection.execute(f"PRAGMA {check}(20)").fetchall()
     except sqlite3.DatabaseError as error:
+        if str(error) == "interrupted":
+            raise
         return (str(error),)
     return tuple(str(row[0]) for row in rows if row[0] != "ok")
 

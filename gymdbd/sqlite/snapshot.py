@@ -18,6 +18,7 @@ from gymdbd.sqlite.database import (
     Facts,
     corrupt,
     count_rows,
+    interruptible,
     locate,
     open_reader,
     read_facts,
@@ -78,9 +79,9 @@ class Snapshot:
         self._connection.close()
         self._descriptors.close()
 
-    def count_rows(self) -> dict[str, int]:
-        """Count the rows of every table in this state."""
-        with translated(self.path):
+    def count_rows(self, *, check: Callable[[], None] = lambda: None) -> dict[str, int]:
+        """Count the rows of every table in this state; `check` may raise to give up."""
+        with translated(self.path), interruptible(self._connection, check):
             return count_rows(self._connection, self.facts)
 
     def copy_to(self, target: Path, progress: Progress) -> None:

@@ -1,0 +1,180 @@
+"""What lies in an archive: backups by name and age, what is known of each, what a crash left."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime, tzinfo
+from typing import TYPE_CHECKING, Any
+
+from gymdbd import files
+from gymdbd.archive import manifest as manifests
+from gymdbd.errors import FolderMissingError, FormatError, GymdbdError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from gymdbd.archive.manifest import Manifest
+
+# gym_system_backup_20261123_030000.db, and -2 and so on for more in the same second.
+_NAME = re.compile(
+    r"(?P<stem>.+)_backup_(?P<stamp>\d{8}_\d{6})(?:-(?P<again>\d{1,4}))?\.db", re.DOTALL
+)
+_STAMP = "%Y%m%d_%H%M%S"
+_SIDE_SUFFIXES = ("-wal", "-shm", "-journal")
+
+VERIFIED = "verified"
+UNVERIFIED = "unverified"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Backup:
+    """One backup in an archive.
+
+    `verdict` is `verified` when a manifest says that the file was proven good, `unverified`
+    otherwise. `created` comes from the manifest, or from the name as local time.
+    """
+
+    path: Path
+    stem: str
+    created: datetime
+    size: int
+    manifest: Manifest | None
+    again: int = 1
+    side_files: tuple[Path, ...] = ()
+    note: str = ""
+
+    @property
+    def order(self) -> tuple[datetime, int]:
+        """Return what sorts backups by age, also those of the same second."""
+        return self.created, self.again
+
+    @property
+    def verdict(self) -> str:
+        """Say what is known of it."""
+        return VERIFIED if self.manifest is not None else UNVERIFIED
+
+    @property
+    def files(self) -> list[Path]:
+        """List everything that belongs to it, the `.db` first."""
+        return [self.path, *self.side_files, manifests.manifest_path(self.path)]
+
+
+class Catalog:
+    """The backups in one folder; callers that change it hold the archive's lock."""
+
+    def __init__(self, archive: Path, zone: tzinfo) -> None:
+        self.archive = archive
+        self.zone = zone
+
+    def backups(self, stem: str | None = None) -> list[Backup]:
+        """List the backups, newest first; with `stem` only those of that database."""
+        found = [
+            self._backup(path, match)
+            for path in self._listing()
+            if (match := _NAME.fullmatch(path.name)) and path.is_file() and not path.is_symlink()
+        ]
+        wanted = [backup for backup in found if stem in (None, backup.stem)]
+        return sorted(wanted, key=lambda backup: backup.order, reverse=True)
+
+    def name(self, stem: str, created: datetime) -> Path:
+        """Return a path for a backup made at `created` that nothing has yet."""
+        stamp = created.astimezone(self.zone).strftime(_STAMP)
+        path = self.archive / f"{stem}_backup_{stamp}.db"
+        again = 1
+        while any(one.exists() for one in (path, manifests.manifest_path(path))):
+            again += 1
+            path = self.archive / f"{stem}_backup_{stamp}-{again}.db"
+        return path
+
+    def sweep(self) -> list[Path]:
+        """Remove what a crashed run left: partials, and side files whose backup is not there.
+
+        The `.db` is published last, so that these were never part of a visible backup.
+        """
+        orphans = []
+        for path in self._listing():
+            for suffix in (".json", *_SIDE_SUFFIXES):
+                owner = path.with_name(path.name.removesuffix(suffix))
+                if owner != path and _NAME.fullmatch(owner.name) and not owner.exists():
+                    orphans.append(path)
+        leftovers = [*files.partials(self.archive), *orphans]
+        for path in leftovers:
+            files.remove(path)
+        return leftovers
+
+    def remove(self, backup: Backup) -> None:
+        """Remove a backup and all that belongs to it, the `.db` first.
+
+        What a crash leaves behind after that is an orphan for the next sweep.
+        """
+        for path in backup.files:
+            files.remove(path)
+        files.sync_folder(self.archive)
+
+    def freeze(self, stem: str, reason: str, since: datetime) -> None:
+        """Let nothing of this database be pruned until `thaw`: its source is not to be trusted."""
+        content = {"schema": 1, "reason": reason, "since": since.isoformat(timespec="seconds")}
+        files.write_atomically(self._freezer(stem), json.dumps(content).encode())
+
+    def thaw(self, stem: str) -> None:
+        """Let pruning go on."""
+        files.remove(self._freezer(stem))
+
+    def frozen(self, stem: str) -> str:
+        """Return why pruning is frozen, or an empty text."""
+        try:
+            content: Any = json.loads(self._freezer(stem).read_bytes())
+            return f"{content['reason']} (since {content['since']})"
+        except FileNotFoundError:
+            return ""
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            return f"{self._freezer(stem)} cannot be read ({error})"
+
+    def _freezer(self, stem: str) -> Path:
+        return self.archive / f".{stem}.frozen.json"
+
+    def _listing(self) -> list[Path]:
+        try:
+            return sorted(self.archive.iterdir())
+        except FileNotFoundError as error:
+            raise FolderMissingError(
+                f"there is no archive at {self.archive}",
+                hint="check the path, or mount the disk that holds it",
+            ) from error
+        except OSError as error:
+            raise GymdbdError(
+                f"the archive {self.archive} cannot be read ({error.strerror})",
+                hint="run as the user that made the backups: the folder is theirs alone",
+            ) from error
+
+    def _backup(self, path: Path, match: re.Match[str]) -> Backup:
+        note = ""
+        try:
+            manifest = manifests.read(path)
+        except FormatError as error:
+            manifest, note = None, error.message
+        size = path.stat().st_size
+        if manifest is not None and manifest.size != size:
+            note = f"it has {size} bytes, its manifest says {manifest.size}"
+            manifest = None
+        sides = (path.with_name(path.name + suffix) for suffix in _SIDE_SUFFIXES)
+        return Backup(
+            path=path,
+            stem=match["stem"],
+            created=manifest.created if manifest else self._from_name(match["stamp"], path),
+            again=int(match["again"] or 1),
+            size=size,
+            manifest=manifest,
+            side_files=tuple(side for side in sides if side.exists()),
+            note=note,
+        )
+
+    def _from_name(self, stamp: str, path: Path) -> datetime:
+        """Return the time in a backup's name; that of the file where the digits are no date."""
+        try:
+            local = datetime.strptime(stamp, _STAMP).replace(tzinfo=self.zone)
+        except ValueError:
+            return datetime.fromtimestamp(path.stat().st_mtime, UTC)
+        return local.astimezone(UTC)

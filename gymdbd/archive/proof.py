@@ -1,0 +1,115 @@
+"""What proves a copy good: integrity, the snapshot's own facts and rows, and checksums."""
+
+from __future__ import annotations
+
+import hashlib
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from gymdbd.errors import VerificationError
+from gymdbd.sqlite import database
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from gymdbd.sqlite.database import Facts
+
+_CHUNK = 1024 * 1024
+
+
+@dataclass(frozen=True)
+class Checksums:
+    """The size in bytes and the hashes, in hexadecimal, of one file."""
+
+    size: int
+    md5: str
+    sha256: str
+
+
+class DamagedError(VerificationError):
+    """SQLite finds the copy damaged; whether its source is, the caller has to look."""
+
+    def __init__(self, path: Path, problems: tuple[str, ...]) -> None:
+        """Carry what SQLite reported."""
+        super().__init__(
+            f"the copy {path} is damaged: {'; '.join(problems[:3])}",
+            hint="check the disk that it was written to (dmesg, SMART) and try again",
+        )
+        self.problems = problems
+
+
+def prove(
+    open_copy: Callable[[], sqlite3.Connection],
+    path: Path,
+    expected: Facts,
+    rows: dict[str, int],
+    check: Callable[[], None],
+) -> Checksums:
+    """Prove that the copy at `path` is whole and holds just what the snapshot held.
+
+    Integrity alone proves little: an empty file passes it too. So the page count, the schema and
+    the rows of every table must be those that were read inside the snapshot's transaction. The
+    hashes are computed meanwhile, on other cores. Raises VerificationError.
+    """
+    with ThreadPoolExecutor(1) as pool:
+        sums = pool.submit(checksums, path, check)
+        with closing(open_copy()) as copy, database.interruptible(copy, check):
+            _compare(copy, path, expected, rows)
+        return sums.result()
+
+
+def checksums(path: Path, check: Callable[[], None] = lambda: None) -> Checksums:
+    """Return the checksums of a file."""
+    with ThreadPoolExecutor(2) as pool:
+        md5 = pool.submit(_digest, path, "md5", check)
+        sha256 = pool.submit(_digest, path, "sha256", check)
+        return Checksums(path.stat().st_size, md5.result(), sha256.result())
+
+
+def _compare(copy: sqlite3.Connection, path: Path, expected: Facts, rows: dict[str, int]) -> None:
+    with database.translated(path):
+        problems = database.find_problems(copy)
+        if problems:
+            raise DamagedError(path, problems)
+        found = database.read_facts(copy)
+        found_rows = database.count_rows(copy, found)
+    for what, here, there in (
+        ("pages", found.page_count, expected.page_count),
+        ("bytes a page", found.page_size, expected.page_size),
+        ("a schema of", found.schema, expected.schema),
+        ("the encoding", found.encoding, expected.encoding),
+        ("user_version", found.user_version, expected.user_version),
+        ("application_id", found.application_id, expected.application_id),
+        ("auto_vacuum", found.auto_vacuum, expected.auto_vacuum),
+        ("rows", found_rows, rows),
+    ):
+        if here != there:
+            raise VerificationError(
+                f"the copy {path} is not the snapshot it was made from: "
+                f"{what} {_differing(here, there)}",
+                hint="check the disk that it was written to (dmesg, SMART) and try again",
+            )
+
+
+def _differing(here: object, there: object) -> str:
+    """Say how two facts differ; of the rows only the tables that do."""
+    if isinstance(here, dict) and isinstance(there, dict):
+        names = sorted(here.keys() | there.keys())
+        differing = [name for name in names if here.get(name) != there.get(name)]
+        return ", ".join(f"{name}: {here.get(name)} for {there.get(name)}" for name in differing)
+    if isinstance(here, tuple) and isinstance(there, tuple):
+        return f"{len(here)} entries for {len(there)}"
+    return f"{here} for {there}"
+
+
+def _digest(path: Path, name: str, check: Callable[[], None]) -> str:
+    digest = hashlib.new(name, usedforsecurity=False)
+    with path.open("rb", buffering=0) as file:
+        while chunk := file.read(_CHUNK):
+            digest.update(chunk)
+            check()
+    return digest.hexdigest()

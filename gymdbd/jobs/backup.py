@@ -1,0 +1,249 @@
+"""One backup: checkpoint, snapshot, proof, publication, pruning."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import sqlite3
+import time
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import gymdbd
+from gymdbd import clock, files
+from gymdbd.archive import manifest as manifests
+from gymdbd.archive import proof
+from gymdbd.archive.catalog import Catalog
+from gymdbd.archive.manifest import Manifest
+from gymdbd.errors import GymdbdError, SourceCorruptError
+from gymdbd.jobs.prune import prune
+from gymdbd.sqlite import checkpoint as checkpoints
+from gymdbd.sqlite import database, snapshot
+from gymdbd.sqlite.snapshot import Snapshot
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from gymdbd.archive.proof import Checksums
+    from gymdbd.config import BackupConfig
+    from gymdbd.jobs.context import Context
+    from gymdbd.sqlite.checkpoint import Checkpoint
+    from gymdbd.sqlite.database import Facts
+
+
+@dataclass
+class _Timings:
+    """How long each step of a run took, in seconds."""
+
+    started: float = field(default_factory=time.monotonic)
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @contextlib.contextmanager
+    def step(self, name: str) -> Iterator[None]:
+        """Time what happens in the block."""
+        started = time.monotonic()
+        try:
+            yield
+        finally:
+            self.seconds[name] = round(time.monotonic() - started, 4)
+
+    def total_s(self) -> float:
+        """Return how long the run has taken so far."""
+        return round(time.monotonic() - self.started, 4)
+
+
+@dataclass(frozen=True)
+class _Copy:
+    """A snapshot that lies in the archive as a partial, not yet proven."""
+
+    final: Path
+    partial: Path
+    created_at: str
+    facts: Facts
+    rows: dict[str, int]
+
+
+def run(job: BackupConfig, context: Context) -> dict[str, Any]:
+    """Make one verified backup of `job.database` in `job.archive` and prune.
+
+    The caller holds the archive's lock. The result has the keys of `gymdbd backup --json`. Any
+    failure leaves the archive as it was; a damaged source also freezes pruning, until a backup
+    succeeds again.
+    """
+    timings = _Timings()
+    catalog = Catalog(job.archive, context.clock.zone)
+    stem = job.database.stem
+    for path in catalog.sweep():
+        context.log.warning("leftover of an interrupted run removed", path=str(path))
+    try:
+        result = _back_up(job, catalog, context, timings)
+    except SourceCorruptError as error:
+        catalog.freeze(stem, error.message, context.clock.now())
+        context.log.warning("pruning frozen", archive=str(job.archive), reason=error.message)
+        raise
+    finally:
+        _discard_partials(job.archive)
+    catalog.thaw(stem)
+    with timings.step("prune"):
+        pruned = _prune(job, catalog, context)
+    return {
+        **result,
+        "pruned": pruned,
+        "duration_s": timings.total_s(),
+        "timings": timings.seconds,
+    }
+
+
+def _back_up(
+    job: BackupConfig, catalog: Catalog, context: Context, timings: _Timings
+) -> dict[str, Any]:
+    with timings.step("preflight"):
+        source = database.locate(job.database)
+        files.require_space(job.archive, source.stat().st_size)
+    with timings.step("checkpoint"):
+        done = checkpoints.checkpoint(
+            source, job.checkpoint, busy_timeout_s=job.busy_timeout.total_seconds()
+        )
+        _report(done, context)
+    with timings.step("snapshot"):
+        copy = _take(job, source, catalog, context)
+    with timings.step("verify"):
+        sums = _prove(job, source, copy, context)
+    with timings.step("publish"):
+        context.check()
+        _publish(job, copy, sums, done, timings.total_s())
+    context.log.info("backup published", path=str(copy.final), size=sums.size)
+    return {
+        "path": str(copy.final),
+        "size": sums.size,
+        "md5": sums.md5,
+        "sha256": sums.sha256,
+        "tables": copy.rows,
+        "checkpoint": asdict(done),
+    }
+
+
+def _report(done: Checkpoint, context: Context) -> None:
+    """Log what the checkpoint did; being blocked is worth a warning, not a failure."""
+    facts = {name: value for name, value in asdict(done).items() if value not in ("", None, ())}
+    if done.busy is not None and done.complete:
+        context.log.info("checkpoint done", **facts)
+    elif done.busy is not None or done.blocked_by:
+        blockers = ", ".join(done.blocked_by) or "a process that could not be named"
+        context.log.warning("checkpoint blocked", **{**facts, "blocked_by": blockers})
+    elif done.mode != "none":
+        context.log.info("checkpoint skipped", **facts)
+
+
+def _take(job: BackupConfig, source: Path, catalog: Catalog, context: Context) -> _Copy:
+    created = context.clock.now()
+    if not clock.is_plausible(created):
+        context.log.warning(
+            "clock not to be trusted", now=clock.to_text(created, context.clock.zone)
+        )
+    final = catalog.name(job.database.stem, created)
+    partial = files.partial_path(final)
+
+    def progress(done: int, total: int) -> None:
+        context.progress("snapshot", done, total)
+        context.check()
+
+    timeout_s = job.busy_timeout.total_seconds()
+    with files.writing(partial), contextlib.ExitStack() as stack:
+        if job.raw:
+            held = stack.enter_context(
+                snapshot.copy_raw(source, partial, progress, busy_timeout_s=timeout_s)
+            )
+            rows = held.count_rows(check=context.check)
+        else:
+            held = stack.enter_context(Snapshot(source, busy_timeout_s=timeout_s))
+            files.require_space(job.archive, held.facts.size_bytes)
+            rows = held.count_rows(check=context.check)
+            held.copy_to(partial, progress)
+    created_at = clock.to_text(created, context.clock.zone)
+    return _Copy(final, partial, created_at, held.facts, rows)
+
+
+def _prove(job: BackupConfig, source: Path, copy: _Copy, context: Context) -> Checksums:
+    """Prove the partial good; tell a damaged source from a damaged copy of a sound one."""
+
+    def open_copy() -> sqlite3.Connection:
+        if job.raw:
+            return database.open_reader(copy.partial)
+        return database.open_immutable(copy.partial)
+
+    try:
+        with files.writing(copy.partial):
+            return proof.prove(open_copy, copy.partial, copy.facts, copy.rows, context.check)
+    except (proof.DamagedError, SourceCorruptError) as error:
+        live = database.open_reader(source)
+        with contextlib.closing(live), database.interruptible(live, context.check):
+            problems = database.find_problems(live)
+        if problems:
+            raise database.corrupt(job.database, problems) from error
+        raise
+
+
+def _publish(
+    job: BackupConfig, copy: _Copy, sums: Checksums, done: Checkpoint, duration_s: float
+) -> None:
+    """Make the proven partial visible: its WAL and its manifest first, the `.db` last."""
+    side_files = {}
+    for suffix in ("-wal", "-shm"):
+        part = copy.partial.with_name(copy.partial.name + suffix)
+        if part.exists():
+            side_files[suffix] = {"size": part.stat().st_size}
+            if suffix == "-wal":
+                side_files[suffix] = asdict(proof.checksums(part))
+            files.publish(part, copy.final.with_name(copy.final.name + suffix))
+    manifests.write(_describe(job, copy, sums, done, duration_s, side_files), copy.final)
+    files.publish(copy.partial, copy.final)
+
+
+def _describe(
+    job: BackupConfig,
+    copy: _Copy,
+    sums: Checksums,
+    done: Checkpoint,
+    duration_s: float,
+    side_files: dict[str, dict[str, Any]],
+) -> Manifest:
+    facts = copy.facts
+    return Manifest(
+        source=str(job.database),
+        host=socket.gethostname(),
+        created_at=copy.created_at,
+        method="raw" if job.raw else "online-backup",
+        sqlite_version=sqlite3.sqlite_version,
+        page_size=facts.page_size,
+        page_count=facts.page_count,
+        encoding=facts.encoding,
+        journal_mode=facts.journal_mode,
+        user_version=facts.user_version,
+        application_id=facts.application_id,
+        size=sums.size,
+        md5=sums.md5,
+        sha256=sums.sha256,
+        integrity="ok",
+        tables=copy.rows,
+        duration_s=duration_s,
+        gymdbd_version=gymdbd.__version__,
+        checkpoint=asdict(done),
+        side_files=side_files,
+    )
+
+
+def _prune(job: BackupConfig, catalog: Catalog, context: Context) -> list[str]:
+    """Prune by the job's rule; return the paths that went."""
+    if job.keep is None:
+        return []
+    decisions = prune(catalog, job.database.stem, job.keep, context)
+    return [str(one.backup.path) for one in decisions if not one.stays]
+
+
+def _discard_partials(archive: Path) -> None:
+    """Remove what this run leaves unfinished; what cannot be removed now the next run sweeps."""
+    with contextlib.suppress(GymdbdError, OSError):
+        for path in files.partials(archive):
+            files.remove(path)

@@ -1,0 +1,38 @@
+"""Removing the backups that the retention rule lets go."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gymdbd.archive import retention
+
+if TYPE_CHECKING:
+    from gymdbd.archive.catalog import Catalog
+    from gymdbd.archive.retention import Decision
+    from gymdbd.config import Keep
+    from gymdbd.jobs.context import Context
+
+
+def decide(catalog: Catalog, stem: str, keep: Keep, context: Context) -> list[Decision]:
+    """Say for every backup of one database whether it stays, and why."""
+    backups = catalog.backups(stem)
+    decisions = retention.plan(backups, days=keep.days, count=keep.count, now=context.clock.now())
+    frozen = catalog.frozen(stem)
+    if not frozen:
+        return decisions
+    return [
+        retention.Decision(one.backup, True, f"pruning is frozen: {frozen}") for one in decisions
+    ]
+
+
+def prune(catalog: Catalog, stem: str, keep: Keep, context: Context) -> list[Decision]:
+    """Remove what the rule lets go and return every decision; the archive's lock is held."""
+    decisions = decide(catalog, stem, keep, context)
+    for decision in decisions:
+        if not decision.stays:
+            context.check()
+            catalog.remove(decision.backup)
+            context.log.info(
+                "backup pruned", path=str(decision.backup.path), reason=decision.reason
+            )
+    return decisions

@@ -1,0 +1,195 @@
+"""One configuration of structlog for every process of gymdbd.
+
+Under systemd an event goes to journald with a sentence as its message and each fact as a field,
+so that `journalctl GYMDBD_JOB=nightly-backup PRIORITY=3` works; on a terminal it is coloured
+text; otherwise a JSON line. A file, where one is configured, takes JSON lines besides.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+from typing import TYPE_CHECKING, Any, TextIO
+
+import structlog
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from structlog.typing import EventDict
+
+    from gymdbd.config import LogConfig
+
+_LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40, "critical": 50}
+_PRIORITIES = {"debug": 7, "info": 6, "warning": 4, "error": 3, "critical": 2}
+_OWN = ("event", "level", "timestamp", "job", "run_id", "hint", "error")
+
+
+def configure(config: LogConfig, *, terminal_level: str | None = None) -> None:
+    """Send every event where `config` says.
+
+    `terminal_level` is what a command lets through to stderr, where its own words go as well.
+    """
+    console_level = terminal_level or config.level
+    sinks = [(_LEVELS[console_level], _console_sink(config))]
+    if config.file is not None:
+        sinks.append((_LEVELS[config.level], _file_sink(config)))
+    least = min(level for level, _ in sinks)
+    structlog.reset_defaults()
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=False),
+            structlog.processors.format_exc_info,
+            _Fan(sinks),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(least),
+        logger_factory=structlog.ReturnLoggerFactory(),
+        cache_logger_on_first_use=False,
+    )
+    _take_over_logging()
+
+
+def logger() -> Any:
+    """Return the logger; the facts of a run are bound to it by the runner."""
+    return structlog.get_logger()
+
+
+def sentence(event: EventDict) -> str:
+    """Write an event for a person: `nightly-backup: backup published (path ..., size 3.0 MiB)`."""
+    facts = ", ".join(
+        f"{name} {_short(value)}"
+        for name, value in event.items()
+        if name not in _OWN and value not in (None, "", [], {}, ())
+    )
+    text = f"{event['job']}: {event['event']}" if event.get("job") else str(event["event"])
+    if event.get("error"):
+        text += f": {event['error']}"
+    if facts:
+        text += f" ({facts})"
+    if event.get("hint"):
+        text += f". What to do: {event['hint']}"
+    return text
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.2f}"
+    if isinstance(value, (dict, list, tuple)):
+        return _json(value)
+    return str(value)
+
+
+class _Fan:
+    """The last processor: hands each event to every sink that wants its level."""
+
+    def __init__(self, sinks: list[tuple[int, Callable[[EventDict], None]]]) -> None:
+        self.sinks = sinks
+
+    def __call__(self, logger: Any, name: str, event: EventDict) -> EventDict:
+        """Deliver the event; a sink that fails must not fail the run."""
+        del logger, name
+        for least, sink in self.sinks:
+            if _LEVELS.get(event["level"], 0) >= least:
+                try:
+                    sink(dict(event))
+                except OSError as error:
+                    _complain(error)
+        raise structlog.DropEvent
+
+
+def _complain(error: OSError) -> None:
+    """Say on stderr that the log cannot be written; where that fails too, nothing is left."""
+    try:
+        sys.stderr.write(f"gymdbd: cannot write the log: {error}\n")
+    except (OSError, ValueError):
+        return
+
+
+def _console_sink(config: LogConfig) -> Callable[[EventDict], None]:
+    chosen = config.format
+    if chosen == "auto":
+        if os.environ.get("JOURNAL_STREAM") and _journald_listens():
+            chosen = "journald"
+        else:
+            chosen = "console" if sys.stderr.isatty() else "json"
+    if chosen == "journald":
+        return _journald_sink()
+    if chosen == "console":
+        render = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+        return lambda event: _write(sys.stderr, str(render(None, "", event)))
+    return lambda event: _write(sys.stderr, _json(event))
+
+
+def _journald_listens() -> bool:
+    from logging_journald import check_journal_stream  # noqa: PLC0415 - only under systemd
+
+    return bool(check_journal_stream())
+
+
+def _journald_sink() -> Callable[[EventDict], None]:
+    from logging_journald import JournaldTransport  # noqa: PLC0415 - only under systemd
+
+    transport = JournaldTransport()
+
+    def sink(event: EventDict) -> None:
+        fields = {
+            f"GYMDBD_{name.upper()}": value
+            if isinstance(value, (str, int, float))
+            else _json(value)
+            for name, value in event.items()
+            if name not in ("level", "timestamp")
+        }
+        message = {
+            "MESSAGE": sentence(event),
+            "PRIORITY": _PRIORITIES.get(event["level"], 6),
+            "SYSLOG_IDENTIFIER": "gymdbd",
+        }
+        transport.send({**message, **fields}.items())
+
+    return sink
+
+
+def _file_sink(config: LogConfig) -> Callable[[EventDict], None]:
+    from concurrent_log_handler import ConcurrentRotatingFileHandler  # noqa: PLC0415 - if asked for
+
+    handler = ConcurrentRotatingFileHandler(
+        str(config.file),
+        maxBytes=config.max_size,
+        backupCount=config.keep_files,
+        chmod=0o600,
+        encoding="utf-8",
+    )
+
+    def sink(event: EventDict) -> None:
+        handler.emit(logging.LogRecord("gymdbd", 20, "", 0, _json(event), None, None))
+
+    return sink
+
+
+def _write(stream: TextIO, line: str) -> None:
+    stream.write(line.encode("utf-8", "backslashreplace").decode() + "\n")
+    stream.flush()
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, default=str)
+
+
+class _Bridge(logging.Handler):
+    """Brings what the libraries log through the standard library into the same stream."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        level = record.levelname.lower()
+        structlog.get_logger().log(_LEVELS.get(level, 30), record.getMessage(), logger=record.name)
+
+
+def _take_over_logging() -> None:
+    root = logging.getLogger()
+    root.handlers = [_Bridge()]
+    root.setLevel(logging.WARNING)
+    # A run that cannot start is told by the scheduler's own events, not by its log.
+    logging.getLogger("apscheduler").setLevel(logging.ERROR)

@@ -1,0 +1,176 @@
+"""One run of one job: lock, deadline, retry, log, status."""
+
+from __future__ import annotations
+
+import importlib
+import secrets
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import structlog
+
+from gymdbd import clock, lock
+from gymdbd.clock import Clock
+from gymdbd.errors import DeadlineError, GymdbdError, StoppedError
+from gymdbd.jobs.context import Context
+from gymdbd.log import logger
+from gymdbd.status import StatusFile, reported_trouble
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from datetime import datetime
+
+    from gymdbd.config import JobConfig
+
+_POLL_S = 0.2
+
+
+@dataclass(kw_only=True)
+class Run:
+    """One run: what it works on, why it happens, and how it is told to stop.
+
+    `due` is the scheduled moment it is for, None for a run by hand; `lock_wait_s` how long it
+    may wait for another run on the same files; `status` is None where no configuration says
+    where the status file is.
+    """
+
+    job: JobConfig
+    reason: str
+    status: StatusFile | None = None
+    due: datetime | None = None
+    lock_wait_s: float = 0.0
+    clock: Clock = field(default_factory=Clock)
+    progress: Callable[[str, int, int], None] = lambda step, done, total: None  # noqa: ARG005
+    stopping: Callable[[], bool] = lambda: False
+    run_id: str = field(default_factory=lambda: secrets.token_hex(4))
+
+    def __post_init__(self) -> None:
+        """Start the clock of the deadline."""
+        self._started = self.clock.monotonic()
+        self._deadline = self._started + self.job.timeout.total_seconds()
+
+    def execute(self) -> dict[str, Any]:
+        """Do the run and return its entry for the status file; nothing but an exit escapes.
+
+        The entry has `run_id`, `state`, `reason`, `due`, `started_at`, `ended_at`, `duration_s`,
+        `result`, `error`, `hint`, `code` and `exit_code`. Every failure is one event at level
+        error.
+        """
+        started_at = self._now()
+        outcome: dict[str, Any] = {"state": "ok", "result": None, "exit_code": 0}
+        outcome.update(error=None, hint=None, code=None)
+        with structlog.contextvars.bound_contextvars(job=self.job.name, run_id=self.run_id):
+            try:
+                outcome["result"] = self._hold_and_work(started_at)
+                outcome["state"] = outcome["result"].pop("state", "ok")
+            except GymdbdError as error:
+                outcome.update(failure(error))
+            except Exception as error:  # noqa: BLE001 - a job must never take the daemon down
+                logger().debug("unexpected error", exc_info=True)
+                outcome.update(unexpected(error))
+            entry = {
+                "run_id": self.run_id,
+                "reason": self.reason,
+                "due": self.due and clock.to_text(self.due, self.clock.zone),
+                "started_at": started_at,
+                "ended_at": self._now(),
+                "duration_s": round(self.clock.monotonic() - self._started, 3),
+                **outcome,
+            }
+            record(self.job, entry, self.status)
+        return entry
+
+    def check(self) -> None:
+        """Raise StoppedError or DeadlineError if the run has to end now."""
+        if self.stopping():
+            raise StoppedError(
+                f"{self.job.name} was stopped before it was done",
+                hint="nothing half-done is left; it is made up for after the next start",
+            )
+        if self.clock.monotonic() > self._deadline:
+            raise DeadlineError(
+                f"{self.job.name} took longer than its timeout of {self.job.timeout}",
+                hint="raise timeout: in the configuration, or look what slows the disk down",
+            )
+
+    def _hold_and_work(self, started_at: str) -> dict[str, Any]:
+        with lock.hold(self.job.locks(), wait_s=self.lock_wait_s, check=self.check):
+            if self.status is not None:
+                running = {"run_id": self.run_id, "started_at": started_at}
+                due = self.due and clock.to_text(self.due, self.clock.zone)
+                with reported_trouble(_status_trouble):
+                    self.status.run_started(self.job, running, due)
+            logger().info("run started", reason=self.reason)
+            return self._try_until_good()
+
+    def _try_until_good(self) -> dict[str, Any]:
+        """Work, and again after a while where the error says that this can help."""
+        work = importlib.import_module(f"gymdbd.jobs.{self.job.kind}").run
+        delay_s = self.job.retry.delay.total_seconds()
+        for attempt in range(1, self.job.retry.attempts + 1):
+            context = Context(
+                log=logger(), clock=self.clock, progress=self.progress, check=self.check
+            )
+            try:
+                return dict(work(self.job, context))
+            except GymdbdError as error:
+                if not error.transient or attempt == self.job.retry.attempts:
+                    raise
+                logger().warning(
+                    "attempt failed", error=error.message, attempt=attempt, next_in_s=delay_s
+                )
+                self._wait(delay_s)
+                delay_s *= 2
+        raise AssertionError
+
+    def _wait(self, seconds: float) -> None:
+        until = self.clock.monotonic() + seconds
+        while self.clock.monotonic() < until:
+            self.check()
+            time.sleep(_POLL_S)
+
+    def _now(self) -> str:
+        return clock.to_text(self.clock.now(), self.clock.zone)
+
+
+def failure(error: GymdbdError) -> dict[str, Any]:
+    """Return the part of a run's entry that tells a failure of ours."""
+    return {
+        "state": error.state,
+        "error": error.message,
+        "hint": error.hint,
+        "code": error.code,
+        "exit_code": error.exit_code,
+        "result": None,
+    }
+
+
+def unexpected(error: BaseException) -> dict[str, Any]:
+    """Return the part of a run's entry that tells a failure nobody foresaw."""
+    return {
+        "state": "failed",
+        "error": f"unexpected {type(error).__name__}: {error}",
+        "hint": "this is a fault in gymdbd: report it with the log at level debug; "
+        "earlier backups are not affected",
+        "code": "unexpected",
+        "exit_code": 1,
+        "result": None,
+    }
+
+
+def record(job: JobConfig, entry: dict[str, Any], status: StatusFile | None) -> None:
+    """Log the end of a run and write it into the status file; the log's context is the run's."""
+    if status is not None:
+        with reported_trouble(_status_trouble):
+            status.run_ended(job, entry)
+    facts = {"state": entry["state"], "duration_s": entry["duration_s"]}
+    if entry["error"] is None:
+        logger().info("run finished", **facts)
+    else:
+        problem = {name: entry[name] for name in ("error", "hint", "code")}
+        logger().error("run failed", **problem, **facts)
+
+
+def _status_trouble(error: GymdbdError) -> None:
+    logger().warning("status not written", reason=error.message, remedy=error.hint)

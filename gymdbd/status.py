@@ -1,0 +1,203 @@
+"""The status file: what every run left behind, readable while the daemon is down.
+
+One JSON file, replaced as a whole by whoever finishes a run, the daemon or the command line;
+`health` turns it into the answer to "is all well?".
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import socket
+from dataclasses import dataclass
+from datetime import datetime, timedelta, tzinfo
+from enum import IntEnum
+from typing import TYPE_CHECKING, Any
+
+import gymdbd
+from gymdbd import clock, files, lock
+from gymdbd.errors import FormatError, GymdbdError
+from gymdbd.schedule import usual_gap
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from gymdbd.config import JobConfig
+
+SCHEMA = 1
+GOOD_STATES = ("ok", "unchanged")
+
+_RUNS_KEPT = 20
+_LOCK_WAIT_S = 10.0
+_LEAST_MARGIN = timedelta(minutes=10)
+
+
+class Health(IntEnum):
+    """How a job, or all of them, are; the numbers are exit codes of monitoring plugins."""
+
+    OK = 0
+    LATE = 1
+    FAILING = 2
+    UNKNOWN = 3
+
+
+@dataclass(frozen=True)
+class StatusFile:
+    """The file at `path`; a second lock beside it says whether the daemon lives."""
+
+    path: Path
+
+    @property
+    def daemon_lock(self) -> Path:
+        """Return the lock that the daemon holds as long as it runs."""
+        return self.path.with_name(f".{self.path.name}.daemon.lock")
+
+    def read(self) -> dict[str, Any]:
+        """Return the status; an empty one where there is no file, FormatError if it is damaged."""
+        try:
+            content = json.loads(self.path.read_bytes())
+            if content["schema"] != SCHEMA or not isinstance(content["jobs"], dict):
+                raise ValueError("its schema is unknown")
+        except FileNotFoundError:
+            return _empty()
+        except OSError as error:
+            raise FormatError(
+                f"cannot read the status file {self.path} ({error.strerror})",
+                hint="run as the user that the daemon runs as",
+            ) from error
+        except (ValueError, KeyError, TypeError) as error:
+            raise FormatError(
+                f"the status file {self.path} is damaged ({error})",
+                hint="remove it: the next run writes a new one, and no backup depends on it",
+            ) from error
+        return dict(content)
+
+    def update(self, change: Callable[[dict[str, Any]], None]) -> None:
+        """Change the status under its lock; a damaged file is replaced rather than obeyed."""
+        with lock.hold([lock.file_lock(self.path)], wait_s=_LOCK_WAIT_S):
+            try:
+                content = self.read()
+            except FormatError:
+                content = _empty()
+            change(content)
+            text = json.dumps(content, indent=1, ensure_ascii=False)
+            files.write_atomically(self.path, text.encode("utf-8", "surrogatepass"))
+
+    def daemon_started(self, moment: str) -> None:
+        """Note that this process is the daemon."""
+        facts = {
+            "pid": os.getpid(),
+            "version": gymdbd.__version__,
+            "started_at": moment,
+            "host": socket.gethostname(),
+        }
+        self.update(lambda content: content.update(daemon=facts))
+
+    def planned(self, runs: dict[str, str | None]) -> None:
+        """Note when each job runs next."""
+
+        def change(content: dict[str, Any]) -> None:
+            for name, moment in runs.items():
+                content["jobs"].setdefault(name, {})["next_run"] = moment
+
+        self.update(change)
+
+    def run_started(self, job: JobConfig, running: dict[str, Any], due: str | None) -> None:
+        """Note that a run has begun, and which due moment it is for, if any."""
+
+        def change(content: dict[str, Any]) -> None:
+            entry = content["jobs"].setdefault(job.name, {})
+            entry.update(kind=job.kind, running=running)
+            if due is not None:
+                entry["last_due"] = due
+
+        self.update(change)
+
+    def run_ended(self, job: JobConfig, run: dict[str, Any]) -> None:
+        """Note the outcome of a run: `run` has the keys of a history entry."""
+
+        def change(content: dict[str, Any]) -> None:
+            entry = content["jobs"].setdefault(job.name, {"kind": job.kind})
+            entry["runs"] = [run, *entry.get("runs", [])][:_RUNS_KEPT]
+            if run["state"] == "busy":
+                return  # Another run is at work on the same files: that one's outcome counts.
+            if entry.get("running", {}).get("run_id") == run["run_id"]:
+                del entry["running"]
+            good = run["state"] in GOOD_STATES
+            entry.update(
+                kind=job.kind,
+                state=run["state"],
+                last_run=run["started_at"],
+                last_success=run["ended_at"] if good else entry.get("last_success"),
+                consecutive_failures=0 if good else entry.get("consecutive_failures", 0) + 1,
+                duration_s=run["duration_s"],
+                result=run["result"] if good else entry.get("result"),
+                error=run["error"],
+                hint=run["hint"],
+                code=run["code"],
+            )
+
+        self.update(change)
+
+
+def _empty() -> dict[str, Any]:
+    return {"schema": SCHEMA, "daemon": None, "jobs": {}}
+
+
+def instant(entry: dict[str, Any], key: str) -> datetime | None:
+    """Return the instant under `key` of a job's entry, or None."""
+    with contextlib.suppress(ValueError, TypeError):
+        return clock.from_text(entry[key]) if entry.get(key) else None
+    return None
+
+
+def max_age(job: JobConfig, now: datetime, zone: tzinfo) -> timedelta:
+    """Return how old the last success may be: as configured, or the usual gap and a twelfth."""
+    if job.max_age is not None:
+        return job.max_age
+    gap = usual_gap(job.when, now, zone)
+    return gap + max(gap / 12, _LEAST_MARGIN)
+
+
+def health(
+    job: JobConfig, entry: dict[str, Any], now: datetime, zone: tzinfo
+) -> tuple[Health, str]:
+    """Say how a job is, and why, from its entry in the status file.
+
+    A peer that cannot be reached is late until `max_age` has passed, then failing; any other
+    failure is failing at once.
+    """
+    success = instant(entry, "last_success")
+    limit = max_age(job, now, zone)
+    too_old = success is None or now - success > limit
+    state = entry.get("state")
+    if state is None:
+        return Health.UNKNOWN, "it has not run yet"
+    if state == "unreachable":
+        return (Health.FAILING if too_old else Health.LATE), str(entry.get("error"))
+    if state not in GOOD_STATES:
+        return Health.FAILING, str(entry.get("error"))
+    if success is not None and success > now + _LEAST_MARGIN:
+        return Health.UNKNOWN, "its last success lies in the future: check the clock"
+    if too_old:
+        return Health.LATE, f"its last success is older than {limit}"
+    return Health.OK, ""
+
+
+def worst(healths: list[Health]) -> Health:
+    """Return the health of all jobs together: failing, then late, then unknown, then ok."""
+    for one in (Health.FAILING, Health.LATE, Health.UNKNOWN):
+        if one in healths:
+            return one
+    return Health.OK
+
+
+@contextlib.contextmanager
+def reported_trouble(warn: Callable[[GymdbdError], None]) -> Iterator[None]:
+    """Let a run go on when its status cannot be written: the trouble is reported instead."""
+    try:
+        yield
+    except GymdbdError as error:
+        warn(error)
