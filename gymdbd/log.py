@@ -27,13 +27,17 @@ _PRIORITIES = {"debug": 7, "info": 6, "warning": 4, "error": 3, "critical": 2}
 _OWN = ("event", "level", "timestamp", "job", "run_id", "hint", "error")
 
 
-def configure(config: LogConfig, *, terminal_level: str | None = None) -> None:
+def configure(config: LogConfig, *, by_hand: bool = False) -> None:
     """Send every event where `config` says.
 
-    `terminal_level` is what a command lets through to stderr, where its own words go as well.
+    For a command that somebody typed, only warnings go to the terminal besides its own words:
+    a failure it tells itself.
     """
-    console_level = terminal_level or config.level
-    sinks = [(_LEVELS[console_level], _console_sink(config))]
+    console = _console_sink(config)
+    if by_hand:
+        sinks = [(_LEVELS["warning"], _but_errors(console))]
+    else:
+        sinks = [(_LEVELS[config.level], console)]
     if config.file is not None:
         sinks.append((_LEVELS[config.level], _file_sink(config)))
     least = min(level for level, _ in sinks)
@@ -107,6 +111,10 @@ def _complain(error: OSError) -> None:
         sys.stderr.write(f"gymdbd: cannot write the log: {error}\n")
     except (OSError, ValueError):
         return
+
+
+def _but_errors(sink: Callable[[EventDict], None]) -> Callable[[EventDict], None]:
+    return lambda event: None if event["level"] == "error" else sink(event)
 
 
 def _console_sink(config: LogConfig) -> Callable[[EventDict], None]:

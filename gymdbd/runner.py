@@ -15,7 +15,7 @@ from gymdbd.clock import Clock
 from gymdbd.errors import DeadlineError, GymdbdError, StoppedError
 from gymdbd.jobs.context import Context
 from gymdbd.log import logger
-from gymdbd.status import StatusFile, reported_trouble
+from gymdbd.status import StatusFile, trouble_logged
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -72,7 +72,7 @@ class Run:
             entry = {
                 "run_id": self.run_id,
                 "reason": self.reason,
-                "due": self.due and clock.to_text(self.due, self.clock.zone),
+                "due": self._due_text(),
                 "started_at": started_at,
                 "ended_at": self._now(),
                 "duration_s": round(self.clock.monotonic() - self._started, 3),
@@ -98,9 +98,8 @@ class Run:
         with lock.hold(self.job.locks(), wait_s=self.lock_wait_s, check=self.check):
             if self.status is not None:
                 running = {"run_id": self.run_id, "started_at": started_at}
-                due = self.due and clock.to_text(self.due, self.clock.zone)
-                with reported_trouble(_status_trouble):
-                    self.status.run_started(self.job, running, due)
+                with trouble_logged():
+                    self.status.run_started(self.job, running, self._due_text())
             logger().info("run started", reason=self.reason)
             return self._try_until_good()
 
@@ -129,6 +128,9 @@ class Run:
         while self.clock.monotonic() < until:
             self.check()
             time.sleep(_POLL_S)
+
+    def _due_text(self) -> str | None:
+        return clock.to_text(self.due, self.clock.zone) if self.due else None
 
     def _now(self) -> str:
         return clock.to_text(self.clock.now(), self.clock.zone)
@@ -162,7 +164,7 @@ def unexpected(error: BaseException) -> dict[str, Any]:
 def record(job: JobConfig, entry: dict[str, Any], status: StatusFile | None) -> None:
     """Log the end of a run and write it into the status file; the log's context is the run's."""
     if status is not None:
-        with reported_trouble(_status_trouble):
+        with trouble_logged():
             status.run_ended(job, entry)
     facts = {"state": entry["state"], "duration_s": entry["duration_s"]}
     if entry["error"] is None:
@@ -170,7 +172,3 @@ def record(job: JobConfig, entry: dict[str, Any], status: StatusFile | None) -> 
     else:
         problem = {name: entry[name] for name in ("error", "hint", "code")}
         logger().error("run failed", **problem, **facts)
-
-
-def _status_trouble(error: GymdbdError) -> None:
-    logger().warning("status not written", reason=error.message, remedy=error.hint)

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import gymdbd
 from gymdbd import clock, files, lock
 from gymdbd.errors import FormatError, GymdbdError
+from gymdbd.log import logger
 from gymdbd.schedule import usual_gap
 
 if TYPE_CHECKING:
@@ -57,9 +58,7 @@ class StatusFile:
     def read(self) -> dict[str, Any]:
         """Return the status; an empty one where there is no file, FormatError if it is damaged."""
         try:
-            content = json.loads(self.path.read_bytes())
-            if content["schema"] != SCHEMA or not isinstance(content["jobs"], dict):
-                raise ValueError("its schema is unknown")
+            return _parse(self.path.read_bytes())
         except FileNotFoundError:
             return _empty()
         except OSError as error:
@@ -67,12 +66,11 @@ class StatusFile:
                 f"cannot read the status file {self.path} ({error.strerror})",
                 hint="run as the user that the daemon runs as",
             ) from error
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise FormatError(
                 f"the status file {self.path} is damaged ({error})",
                 hint="remove it: the next run writes a new one, and no backup depends on it",
             ) from error
-        return dict(content)
 
     def update(self, change: Callable[[dict[str, Any]], None]) -> None:
         """Change the status under its lock; a damaged file is replaced rather than obeyed."""
@@ -142,6 +140,17 @@ class StatusFile:
         self.update(change)
 
 
+def _parse(data: bytes) -> dict[str, Any]:
+    content = json.loads(data.decode("utf-8", "surrogatepass"))
+    if content["schema"] != SCHEMA or not all(map(_is_dict, content["jobs"].values())):
+        raise ValueError("its schema is unknown")
+    return dict(content)
+
+
+def _is_dict(value: object) -> bool:
+    return isinstance(value, dict)
+
+
 def _empty() -> dict[str, Any]:
     return {"schema": SCHEMA, "daemon": None, "jobs": {}}
 
@@ -195,9 +204,9 @@ def worst(healths: list[Health]) -> Health:
 
 
 @contextlib.contextmanager
-def reported_trouble(warn: Callable[[GymdbdError], None]) -> Iterator[None]:
-    """Let a run go on when its status cannot be written: the trouble is reported instead."""
+def trouble_logged() -> Iterator[None]:
+    """Let the work go on when its status cannot be written: the trouble is logged instead."""
     try:
         yield
     except GymdbdError as error:
-        warn(error)
+        logger().warning("status not written", reason=error.message, remedy=error.hint)

@@ -9,6 +9,7 @@ PASSIVE one. On these libraries a second connection takes the write lock first.
 from __future__ import annotations
 
 import sqlite3
+import time
 from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -19,6 +20,8 @@ from gymdbd.sqlite.database import has_wal_reset_bug, open_reader, open_writer, 
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+_POLL_S = 0.001
 
 MODES = ("truncate", "passive", "none")
 
@@ -83,27 +86,50 @@ def _checkpoint(path: Path, mode: str, busy_timeout_s: float, guard: bool) -> Ch
         connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
         if not guard:
             return _run(connection, path, mode, guarded=False)
-        with closing(open_writer(path, busy_timeout_s=busy_timeout_s)) as holder:
-            holder.execute("BEGIN IMMEDIATE")
+        deadline = time.monotonic() + busy_timeout_s
+        with closing(open_writer(path, busy_timeout_s=0)) as holder:
+            _take_write_lock(holder, deadline)
             try:
                 # PASSIVE copies everything too; the WAL keeps its size, and the application's
                 # next write begins it anew.
-                return _run(connection, path, "passive", guarded=True)
+                return _run(connection, path, "passive", guarded=True, deadline=deadline)
             finally:
                 holder.execute("ROLLBACK")
 
 
-def _run(connection: sqlite3.Connection, path: Path, mode: str, *, guarded: bool) -> Checkpoint:
-    busy, log, checkpointed = connection.execute(f"PRAGMA wal_checkpoint({mode})").fetchone()
+def _take_write_lock(connection: sqlite3.Connection, deadline: float) -> None:
+    """Begin a write transaction, asking so often that a writer at full rate lets us in.
+
+    SQLite's own busy handler sleeps for up to 100 ms between two tries, and loses every race.
+    """
+    while True:
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+        except sqlite3.OperationalError:
+            if time.monotonic() >= deadline:
+                raise
+            time.sleep(_POLL_S)
+        else:
+            return
+
+
+def _run(
+    connection: sqlite3.Connection, path: Path, mode: str, *, guarded: bool, deadline: float = 0.0
+) -> Checkpoint:
+    """Run the checkpoint; while another one is under way nothing is done, so ask again."""
+    while True:
+        busy, log, checkpointed = connection.execute(f"PRAGMA wal_checkpoint({mode})").fetchone()
+        if log >= 0 or time.monotonic() >= deadline:
+            break
+        time.sleep(_POLL_S)
     complete = busy == 0 and log == checkpointed
     blockers = () if complete else _names(_in_the_way(path))
     return Checkpoint(mode, busy, log, checkpointed, guarded, blocked_by=blockers)
 
 
 def _in_the_way(path: Path) -> list[processes.Process]:
-    readers = processes.lock_holders(path, processes.READ_LOCKS)
-    writers = processes.lock_holders(path, processes.WRITE_LOCK)
-    return sorted({*readers, *writers})
+    spans = (processes.READ_LOCKS, processes.WRITE_LOCK, processes.CHECKPOINT_LOCK)
+    return sorted({one for span in spans for one in processes.lock_holders(path, span)})
 
 
 def _names(found: list[processes.Process]) -> tuple[str, ...]:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 # Byte ranges of the locks in the -shm file. https://www.sqlite.org/walformat.html section 2.3.
 WRITE_LOCK = range(120, 121)
+CHECKPOINT_LOCK = range(121, 122)
 READ_LOCKS = range(123, 128)
 # The lock bytes of the main file. https://www.sqlite.org/fileformat2.html section 1.3.2 (offset
 # 2^30): PENDING, RESERVED, and 510 bytes of SHARED.

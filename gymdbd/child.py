@@ -1,0 +1,215 @@
+"""A run in a process of its own, and the daemon's end of it.
+
+A thread that hangs cannot be ended, and descriptors that it closes drop SQLite's locks for the
+whole process; a child can be killed, its memory and its locks go with it, and the daemon stays
+small. The order goes in as one JSON line on standard input, the run's entry comes back as one on
+standard output; when the input ends, the daemon is gone and the run stops at a safe point.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+import structlog
+
+from gymdbd import clock, config, files, lock, log, runner
+from gymdbd.errors import ConfigError, CrashError, DeadlineError, GymdbdError, StoppedError
+from gymdbd.runner import Run
+from gymdbd.status import StatusFile
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from gymdbd.config import Config
+
+DRAIN, KILL = 1, 2
+
+_POLL_S = 0.25
+_GRACE_S = 15.0
+_NOT_INHERITED = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID")
+
+
+@dataclass(frozen=True)
+class Supervisor:
+    """Runs one job in a child and sees to it that there is an outcome, whatever happens to it.
+
+    `urgency()` says whether runs have to end: 0, DRAIN (at a safe point) or KILL (now).
+    """
+
+    config: Config
+    urgency: Callable[[], int]
+
+    def execute(self, run: Run) -> dict[str, Any]:
+        """Do `run` in a child; return its entry, recorded by the child or, failing that, here."""
+        started_at = clock.to_text(run.clock.now(), run.clock.zone)
+        begun = run.clock.monotonic()
+        with tempfile.TemporaryFile() as answer:
+            process = self._start(run, answer)
+            killed_for = self._attend(process, run)
+            answer.seek(0)
+            entry = _parse(answer.read())
+        if entry is None or "started_at" not in entry:
+            problem = entry or runner.failure(killed_for or _crash(process, run))
+            entry = {
+                "run_id": run.run_id,
+                "reason": run.reason,
+                "due": clock.to_text(run.due, run.clock.zone) if run.due else None,
+                "started_at": started_at,
+                "ended_at": clock.to_text(run.clock.now(), run.clock.zone),
+                "duration_s": round(run.clock.monotonic() - begun, 3),
+                **problem,
+            }
+            with structlog.contextvars.bound_contextvars(job=run.job.name, run_id=run.run_id):
+                runner.record(run.job, entry, run.status)
+            _clean_up(run)
+        return entry
+
+    def _start(self, run: Run, answer: IO[bytes]) -> subprocess.Popen[bytes]:
+        order = {
+            "source": str(self.config.source),
+            "text": self.config.text,
+            "job": run.job.name,
+            "run_id": run.run_id,
+            "reason": run.reason,
+            "due": clock.to_text(run.due, run.clock.zone) if run.due else None,
+            "lock_wait_s": run.lock_wait_s,
+        }
+        environment = {k: v for k, v in os.environ.items() if k not in _NOT_INHERITED}
+        process = subprocess.Popen(
+            [sys.executable, "-P", "-m", "gymdbd.child"],
+            stdin=subprocess.PIPE,
+            stdout=answer,
+            env=environment,
+        )
+        with contextlib.suppress(BrokenPipeError):
+            assert process.stdin is not None  # noqa: S101 - it was asked for
+            process.stdin.write(json.dumps(order).encode() + b"\n")
+            process.stdin.flush()
+        return process
+
+    def _attend(self, process: subprocess.Popen[bytes], run: Run) -> GymdbdError | None:
+        """Wait for the child; return why it had to be killed, if it had to be."""
+        deadline = run.clock.monotonic() + run.job.timeout.total_seconds() + _GRACE_S
+        asked = False
+        killed_for: GymdbdError | None = None
+        try:
+            while process.poll() is None:
+                urgency = self.urgency()
+                if urgency and not asked:
+                    process.terminate()
+                    asked = True
+                if urgency >= KILL:
+                    killed_for = StoppedError(
+                        f"{run.job.name} did not reach a safe point within stop_timeout",
+                        hint="nothing half-done is left; it is made up for after the next start",
+                    )
+                elif run.clock.monotonic() > deadline:
+                    killed_for = DeadlineError(
+                        f"{run.job.name} hung and was ended after its timeout of {run.job.timeout}",
+                        hint="look for a dead disk or network mount (dmesg), or raise timeout:",
+                    )
+                if killed_for is not None:
+                    process.kill()
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    process.wait(_POLL_S)
+        finally:
+            assert process.stdin is not None  # noqa: S101 - it was asked for
+            with contextlib.suppress(BrokenPipeError):
+                process.stdin.close()
+        return killed_for
+
+
+def _crash(process: subprocess.Popen[bytes], run: Run) -> CrashError:
+    code = process.returncode
+    how = f"signal {-code} ({signal.strsignal(-code)})" if code < 0 else f"exit code {code}"
+    return CrashError(
+        f"the process of {run.job.name} ended with {how} before the run was done",
+        hint="look in the log just before this, and for the out-of-memory killer (dmesg); "
+        "the next run goes on as usual",
+    )
+
+
+def _clean_up(run: Run) -> None:
+    """Remove what a killed run left; a lock that cannot be had means another run does it."""
+    for path in run.job.locks():
+        with contextlib.suppress(GymdbdError, OSError), lock.hold([path]):
+            for partial in files.partials(path.parent):
+                files.remove(partial)
+
+
+def _parse(answer: bytes) -> dict[str, Any] | None:
+    with contextlib.suppress(ValueError):
+        entry = json.loads(answer.decode("utf-8", "surrogatepass"))
+        return entry if isinstance(entry, dict) else None
+    return None
+
+
+class _Stop:
+    """Whether the run has been told to end; set from a signal handler, so it holds no lock."""
+
+    requested = False
+
+    def request(self, *_: Any) -> None:
+        """End the run at its next safe point."""
+        self.requested = True
+
+
+def main() -> int:
+    """Be the child: take the order, do the run, give its entry back."""
+    stop = _Stop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, stop.request)
+    order = json.loads(_read_line())
+    threading.Thread(target=_await_end_of_input, args=[stop], daemon=True).start()
+    try:
+        settings = config.parse(order["text"], Path(order["source"]))
+        job = settings.job(order["job"])
+    except ConfigError as error:
+        # What was right when the daemon started no longer is: a disk that is not mounted, say.
+        problem = "; ".join((error.message, *error.faults))
+        entry = runner.failure(ConfigError(problem, hint=error.hint))
+    else:
+        log.configure(settings.log)
+        run = Run(
+            job=job,
+            reason=order["reason"],
+            run_id=order["run_id"],
+            status=StatusFile(settings.status_file),
+            due=clock.from_text(order["due"]) if order["due"] else None,
+            lock_wait_s=order["lock_wait_s"],
+            stopping=lambda: stop.requested,
+        )
+        entry = run.execute()
+    os.write(1, json.dumps(entry).encode())
+    return int(entry["exit_code"])
+
+
+def _read_line() -> bytes:
+    data = b""
+    while not data.endswith(b"\n"):
+        chunk = os.read(0, 65536)
+        if not chunk:
+            break
+        data += chunk
+    return data
+
+
+def _await_end_of_input(stop: _Stop) -> None:
+    """Stop the run when the daemon is gone, however it went."""
+    while os.read(0, 1024):
+        pass
+    stop.request()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

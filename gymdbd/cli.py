@@ -1,0 +1,88 @@
+"""The command line: argv to a verb, and the one place where an error becomes text and a code."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+from typing import Any, NoReturn
+
+import gymdbd
+from gymdbd import commands
+from gymdbd.errors import ConfigError, GymdbdError, UsageError
+from gymdbd.output import Output
+
+_EXITS = """exit status:
+  0 done   1 it failed   2 usage or configuration   3 busy: another run holds the lock
+  gymdbd status: 0 ok   1 late   2 failing   3 unknown"""
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser whose complaints take the same way out as every other error."""
+
+    def error(self, message: str) -> NoReturn:
+        """Refuse the command line."""
+        raise UsageError(message, hint=f"see {self.prog} --help")
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the verb in `argv` and return the exit code."""
+    words = sys.argv[1:] if argv is None else argv
+    output = Output(json="--json" in words)
+    try:
+        arguments = _parser().parse_args(words)
+        return int(arguments.run(arguments, output))
+    except GymdbdError as error:
+        return _report(error, output)
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        # Whoever read our output has had enough; python must not complain about it at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+
+
+def _report(error: GymdbdError, output: Output) -> int:
+    faults = error.faults if isinstance(error, ConfigError) else ()
+    payload: dict[str, Any] = {
+        "state": error.state,
+        "error": error.message,
+        "hint": error.hint,
+        "code": error.code,
+    }
+    if faults:
+        payload["faults"] = list(faults)
+    output.failure(payload)
+    return error.exit_code
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="gymdbd",
+        description="Keeps a live SQLite database safe: verified backups on a schedule.",
+        epilog=_EXITS,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"gymdbd {gymdbd.__version__}")
+    parser.add_argument(
+        "-c",
+        "--config",
+        type=Path,
+        metavar="FILE",
+        help="the configuration (default: $GYMDBD_CONFIG, ./config.yaml, "
+        "~/.config/gymdbd/config.yaml, /etc/gymdbd/config.yaml)",
+    )
+    verbs = parser.add_subparsers(title="verbs", metavar="VERB", required=True)
+    for verb in commands.all_verbs():
+        summary = (verb.__doc__ or "").splitlines()[0]
+        below = verbs.add_parser(
+            verb.NAME,
+            help=summary,
+            description=verb.__doc__,
+            epilog=_EXITS,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        verb.add_arguments(below)
+        below.set_defaults(run=verb.run)
+    return parser

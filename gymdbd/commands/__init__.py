@@ -1,0 +1,18 @@
+"""The verbs of the command line, one a module.
+
+A verb's module has `NAME`, `add_arguments(parser)` and `run(arguments, output) -> exit code`; its
+docstring is its help. What it needs it imports when it runs, so that `gymdbd --version` stays
+quick and no verb pays for another.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+_VERBS = ("run", "backup", "list", "prune", "status", "schedule", "check", "demo")
+
+
+def all_verbs() -> list[Any]:
+    """Return the module of every verb, in the order of the help."""
+    return [importlib.import_module(f"gymdbd.commands.{name}") for name in _VERBS]

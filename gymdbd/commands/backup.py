@@ -1,0 +1,189 @@
+"""make one verified backup now
+
+  gymdbd backup nightly-backup                     a job of the configuration
+  gymdbd backup --database instance/gym_system.db  without one; the backup goes to
+                                                   data/backups/database/
+
+The backup is one self-contained .db file with every committed row, also of those that are only
+in the WAL. It appears under its name only after it has been proven good.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gymdbd.commands import common
+
+if TYPE_CHECKING:
+    import argparse
+
+    from gymdbd.config import BackupConfig, Config
+    from gymdbd.output import Output
+
+NAME = "backup"
+
+# What the scripts that gymdbd replaces kept.
+_KEEP_DAYS, _KEEP_COUNT = 14, 10
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the flags."""
+    parser.add_argument("job", nargs="?", metavar="JOB", help="a backup job of the configuration")
+    parser.add_argument("--database", type=Path, metavar="PATH", help="the database to back up")
+    parser.add_argument(
+        "--archive",
+        type=Path,
+        metavar="DIR",
+        help=f"the folder for the backup (default: {common.DEFAULT_ARCHIVE}/)",
+    )
+    parser.add_argument(
+        "--skip-checkpoint",
+        action="store_true",
+        help="leave the WAL alone; the backup holds its rows all the same",
+    )
+    parser.add_argument(
+        "--raw", action="store_true", help="keep .db, -wal and -shm as they are, as three files"
+    )
+    parser.add_argument("--cleanup", action="store_true", help="prune old backups after a good one")
+    parser.add_argument(
+        "--keep-days",
+        type=common.number,
+        metavar="N",
+        help=f"with --cleanup: keep those younger than N days (default: {_KEEP_DAYS})",
+    )
+    parser.add_argument(
+        "--keep-count",
+        type=common.number,
+        metavar="N",
+        help=f"with --cleanup: keep the newest N (default: {_KEEP_COUNT})",
+    )
+    parser.add_argument(
+        "--stats-only", action="store_true", help="make no backup, tell what the archive holds"
+    )
+    common.add_json(parser)
+
+
+def run(arguments: argparse.Namespace, output: Output) -> int:
+    """Make the backup and tell about it."""
+    job, settings = _job(arguments)
+    if arguments.stats_only:
+        return _stats(job, output)
+    entry, exit_code = common.run_by_hand(job, settings, output)
+    if exit_code:
+        common.tell_failure(entry, output)
+    else:
+        result = entry["result"]
+        output.result({"state": entry["state"], **result}, lambda: tell(result, output))
+    return exit_code
+
+
+def _job(arguments: argparse.Namespace) -> tuple[BackupConfig, Config | None]:
+    from gymdbd import files
+    from gymdbd.config import BackupConfig
+    from gymdbd.errors import UsageError
+
+    if arguments.job and arguments.database:
+        raise UsageError("name either a JOB or a --database, not both")
+    if (arguments.keep_days, arguments.keep_count) != (None, None) and not arguments.cleanup:
+        raise UsageError(
+            "--keep-days and --keep-count say what pruning keeps, but nothing is pruned",
+            hint="add --cleanup to prune",
+        )
+    settings = None
+    if arguments.database:
+        archive = arguments.archive or common.DEFAULT_ARCHIVE
+        job = BackupConfig(
+            name="backup",
+            kind="backup",
+            database=Path(os.path.abspath(arguments.database)),  # noqa: PTH100 - links stay
+            archive=Path(os.path.abspath(archive)),  # noqa: PTH100 - links stay
+        )
+    else:
+        settings = common.load_config(arguments)
+        job = common.choose_job(settings, arguments.job, BackupConfig)
+        if arguments.archive:
+            job = dataclasses.replace(job, archive=Path(os.path.abspath(arguments.archive)))  # noqa: PTH100 - links stay
+    if arguments.database and not arguments.stats_only and job.database.exists():
+        files.make_folder(job.archive)
+    return _with_flags(job, arguments), settings
+
+
+def _with_flags(job: BackupConfig, arguments: argparse.Namespace) -> BackupConfig:
+    from gymdbd.config import Keep
+
+    changes: dict[str, Any] = {}
+    if arguments.skip_checkpoint:
+        changes["checkpoint"] = "none"
+    if arguments.raw:
+        changes["raw"] = True
+    if arguments.cleanup:
+        before = job.keep or Keep(days=_KEEP_DAYS, count=_KEEP_COUNT)
+        days, count = arguments.keep_days, arguments.keep_count
+        changes["keep"] = Keep(
+            days=before.days if days is None else days,
+            count=before.count if count is None else count,
+        )
+    return dataclasses.replace(job, **changes)
+
+
+def tell(result: dict[str, Any], output: Output) -> None:
+    """Print what a backup came to."""
+    from gymdbd.files import to_size
+
+    rows = sum(result["tables"].values())
+    timings = ", ".join(f"{name} {seconds:.3f}" for name, seconds in result["timings"].items())
+    output.facts(
+        [
+            ("backup", result["path"]),
+            ("size", f"{to_size(result['size'])}; {len(result['tables'])} tables, {rows:,} rows"),
+            ("proof", "integrity ok, schema and row counts equal to the snapshot's"),
+            ("sha256", result["sha256"]),
+            ("md5", result["md5"]),
+            ("checkpoint", _checkpoint(result["checkpoint"])),
+            ("pruned", str(len(result["pruned"]))),
+            ("took", f"{result['duration_s']:.3f} s ({timings})"),
+        ]
+    )
+
+
+def _checkpoint(done: dict[str, Any]) -> str:
+    if done["busy"] is None:
+        blockers = ", ".join(done["blocked_by"])
+        return f"none: {done['skipped']}" + (f" by {blockers}" if blockers else "")
+    text = f"{done['mode']}, {done['checkpointed']} of {done['log']} frames"
+    if done["guarded"]:
+        text += ", under the write lock"
+    if done["blocked_by"]:
+        text += f", held up by {', '.join(done['blocked_by'])}"
+    return text
+
+
+def _stats(job: BackupConfig, output: Output) -> int:
+    from gymdbd.archive.catalog import Catalog
+    from gymdbd.clock import Clock
+    from gymdbd.files import to_size
+
+    backups = Catalog(job.archive, Clock().zone).backups(job.database.stem)
+    newest = next((one.manifest for one in backups if one.manifest), None)
+    tables = newest.tables if newest else {}
+    summary = {**common.archive_summary(backups), "tables": tables}
+
+    def tell() -> None:
+        output.facts(
+            [
+                ("archive", str(job.archive)),
+                ("backups", str(summary["count"])),
+                ("size", to_size(summary["size"])),
+                ("oldest", summary["oldest"] or "-"),
+                ("newest", summary["newest"] or "-"),
+            ]
+        )
+        if tables:
+            output.say()
+            output.table(["table", "rows"], [[name, f"{n:,}"] for name, n in tables.items()])
+
+    output.result(summary, tell)
+    return 0

@@ -1,0 +1,122 @@
+"""What several verbs do alike: finding the configuration, running a job by hand."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+if TYPE_CHECKING:
+    from gymdbd.archive.catalog import Backup
+    from gymdbd.config import Config, JobConfig
+    from gymdbd.output import Output
+
+Job = TypeVar("Job", bound="JobConfig")
+
+DEFAULT_ARCHIVE = Path("data/backups/database")
+
+
+def add_json(parser: argparse.ArgumentParser) -> None:
+    """Add --json."""
+    parser.add_argument(
+        "--json", action="store_true", help="print one JSON object, errors included"
+    )
+
+
+def number(text: str) -> int:
+    """Read a number of the command line as the configuration would."""
+    from gymdbd import values
+
+    try:
+        return values.number(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
+def load_config(arguments: argparse.Namespace) -> Config:
+    """Load the configuration that the command line or the usual places name."""
+    from gymdbd import config
+
+    return config.load(config.find(arguments.config))
+
+
+def choose_job(settings: Config, name: str | None, kind: type[Job]) -> Job:
+    """Return the job called `name`, or the only one of its kind where none is named."""
+    from gymdbd.errors import UsageError
+
+    candidates = [job for job in settings.jobs.values() if isinstance(job, kind)]
+    word = kind.__name__.removesuffix("Config").lower()
+    if name is None:
+        if len(candidates) == 1:
+            return candidates[0]
+        names = ", ".join(job.name for job in candidates) or "none"
+        raise UsageError(
+            f"{settings.source} has {len(candidates)} {word} jobs, so one must be named",
+            hint=f"its {word} jobs are: {names}",
+        )
+    job = settings.job(name)
+    if not isinstance(job, kind):
+        raise UsageError(f"job {name} is a {job.kind} job, not a {word} job")
+    return job
+
+
+def run_by_hand(
+    job: JobConfig, settings: Config | None, output: Output
+) -> tuple[dict[str, Any], int]:
+    """Run a job here and now; return its entry for the status file and the exit code.
+
+    The first SIGINT or SIGTERM ends it at its next safe point.
+    """
+    from gymdbd import log
+    from gymdbd.config import LogConfig
+    from gymdbd.runner import Run
+    from gymdbd.status import StatusFile
+
+    stops: list[int] = []
+    for number_ in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number_, lambda caught, _: stops.append(caught))
+    # A failure is told by the verb itself, so that only warnings go to the terminal besides.
+    log.configure(settings.log if settings else LogConfig(), by_hand=True)
+    with output.progress() as progress:
+        entry = Run(
+            job=job,
+            reason="by hand",
+            status=StatusFile(settings.status_file) if settings else None,
+            progress=progress,
+            stopping=lambda: bool(stops),
+        ).execute()
+    return entry, int(entry["exit_code"])
+
+
+def tell_failure(entry: dict[str, Any], output: Output) -> None:
+    """Tell a failed run."""
+    output.failure({name: entry[name] for name in ("state", "error", "hint", "code")})
+
+
+def archive_summary(backups: list[Backup]) -> dict[str, Any]:
+    """Return how many backups there are, how large together, and the oldest and newest."""
+    return {
+        "count": len(backups),
+        "size": sum(backup.size for backup in backups),
+        "oldest": backups[-1].path.name if backups else None,
+        "newest": backups[0].path.name if backups else None,
+    }
+
+
+def archives(arguments: argparse.Namespace) -> list[Path]:
+    """Return the archive of --archive, or those of the configuration."""
+    from gymdbd.config import BackupConfig
+
+    if arguments.archive:
+        return [arguments.archive]
+    jobs = load_config(arguments).jobs.values()
+    return sorted({job.archive for job in jobs if isinstance(job, BackupConfig)})
+
+
+def age(seconds: float) -> str:
+    """Write an age for people, in its largest unit: `5 h`."""
+    for unit, size in (("d", 86400), ("h", 3600), ("min", 60)):
+        if abs(seconds) >= 2 * size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{seconds:.0f} s"

@@ -1,0 +1,124 @@
+"""see it work on data it makes itself: a gym's database, a live writer, a backup under it
+
+It changes nothing of yours: all happens in a folder of its own, which goes away unless --keep.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gymdbd.commands import common
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Iterator
+
+    from gymdbd.output import Output
+
+NAME = "demo"
+
+_CONFIG = """\
+status_file: {folder}/status.json
+jobs:
+  nightly-backup:
+    kind: backup
+    schedule: "0 3 * * *"
+    database: {folder}/instance/gym_system.db
+    archive: {folder}/backups
+    keep: {{days: 7, count: 10}}
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the flags."""
+    parser.add_argument("--keep", action="store_true", help="leave the folder for you to look at")
+    common.add_json(parser)
+
+
+def run(arguments: argparse.Namespace, output: Output) -> int:
+    """Build, write, back up, prove, show."""
+    folder = Path(tempfile.mkdtemp(prefix="gymdbd-demo-"))
+    try:
+        return _demonstrate(folder, output, keep=arguments.keep)
+    finally:
+        if not arguments.keep:
+            shutil.rmtree(folder)
+
+
+def _demonstrate(folder: Path, output: Output, *, keep: bool) -> int:
+    from gymdbd import config, gym
+
+    tell = output.say if not output.json else lambda line="": None  # noqa: ARG005
+    settings_path = folder / "config.yaml"
+    database = folder / "instance/gym_system.db"
+    for each in (database.parent, folder / "backups"):
+        each.mkdir(mode=0o700)
+    settings_path.write_text(_CONFIG.format(folder=folder))
+    gym.build(database)
+    tell(f"a gym's database in WAL mode:  {database}")
+    settings = config.load(settings_path)
+    with _writer(database):
+        before = gym.newest_event(database)
+        tell("an application is writing to it; now: gymdbd backup nightly-backup")
+        tell()
+        entry, exit_code = common.run_by_hand(settings.jobs["nightly-backup"], settings, output)
+        after = gym.newest_event(database)
+    if exit_code:
+        common.tell_failure(entry, output)
+        return exit_code
+    result = entry["result"]
+    inside = gym.newest_event(Path(result["path"]), immutable=True)
+    payload: dict[str, Any] = {
+        **result,
+        "folder": str(folder) if keep else None,
+        "events": {"before": before, "in_backup": inside, "after": after},
+    }
+    output.result(payload, lambda: _tell(payload, folder, output, keep=keep))
+    return 0 if before <= inside <= after else 1
+
+
+def _tell(payload: dict[str, Any], folder: Path, output: Output, *, keep: bool) -> None:
+    from gymdbd.cli import main
+    from gymdbd.commands import backup
+
+    events = payload["events"]
+    backup.tell(payload, output)
+    output.say()
+    output.say(
+        f"the writer had committed event {events['before']:,} when the backup began and "
+        f"{events['after']:,} when it ended;"
+    )
+    output.say(
+        f"the backup holds every event up to {events['in_backup']:,}: one whole moment in between"
+    )
+    output.say()
+    output.say("gymdbd status:")
+    main(["-c", str(folder / "config.yaml"), "status"])
+    output.say()
+    if keep:
+        output.say(f"everything lies in {folder}; try gymdbd -c {folder}/config.yaml list")
+    else:
+        output.say("all of it is gone again; gymdbd demo --keep leaves it for you to look at")
+
+
+@contextlib.contextmanager
+def _writer(database: Path) -> Iterator[None]:
+    """Let another process write to the database all the while."""
+    process = subprocess.Popen(
+        [sys.executable, "-P", "-m", "gymdbd.gym", str(database)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    try:
+        assert process.stdout is not None  # noqa: S101 - it was asked for
+        process.stdout.readline()
+        yield
+    finally:
+        # The end of its input ends the writer.
+        process.communicate(timeout=30)

@@ -1,0 +1,93 @@
+"""remove the backups that the retention rule lets go
+
+With --dry-run it only prints, for every backup, whether it stays and why. The newest verified
+backup always stays, nothing goes while the source is damaged or the clock looks wrong, and files
+that are not backups are never touched.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gymdbd.commands import common
+
+if TYPE_CHECKING:
+    import argparse
+
+    from gymdbd.archive.retention import Decision
+    from gymdbd.config import Keep
+    from gymdbd.output import Output
+
+NAME = "prune"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the flags."""
+    parser.add_argument("job", nargs="?", metavar="JOB", help="a backup job with a keep: section")
+    parser.add_argument("--archive", type=Path, metavar="DIR", help="an archive instead of a job's")
+    parser.add_argument("--keep-days", type=common.number, metavar="N", help="keep the younger")
+    parser.add_argument("--keep-count", type=common.number, metavar="N", help="keep the newest N")
+    parser.add_argument("--dry-run", action="store_true", help="remove nothing, say what would go")
+    common.add_json(parser)
+
+
+def run(arguments: argparse.Namespace, output: Output) -> int:
+    """Prune, or say what would be."""
+    from gymdbd import lock, log
+    from gymdbd.archive.catalog import Catalog
+    from gymdbd.config import LogConfig
+    from gymdbd.jobs import prune
+    from gymdbd.jobs.context import Context
+
+    archive, stems, keep = _what(arguments)
+    log.configure(LogConfig(), by_hand=True)
+    context = Context(log=log.logger())
+    catalog = Catalog(archive, context.clock.zone)
+    stems = stems or sorted({backup.stem for backup in catalog.backups()})
+    if arguments.dry_run:
+        decisions = [one for stem in stems for one in prune.decide(catalog, stem, keep, context)]
+    else:
+        with lock.hold([lock.archive_lock(archive)]):
+            decisions = [one for stem in stems for one in prune.prune(catalog, stem, keep, context)]
+    _tell(decisions, output, dry_run=arguments.dry_run)
+    return 0
+
+
+def _what(arguments: argparse.Namespace) -> tuple[Path, list[str], Keep]:
+    """Return the archive, the databases in it (all where none are named) and the rule."""
+    from gymdbd.config import BackupConfig, Keep
+    from gymdbd.errors import UsageError
+
+    flags = Keep(days=arguments.keep_days or 0, count=arguments.keep_count or 0)
+    if arguments.archive:
+        if arguments.job:
+            raise UsageError("name either a JOB or an --archive, not both")
+        archive, stems, keep = arguments.archive, [], flags
+    else:
+        job = common.choose_job(common.load_config(arguments), arguments.job, BackupConfig)
+        archive, stems = job.archive, [job.database.stem]
+        keep = job.keep if flags.faults() and job.keep else flags
+    if keep.faults():
+        raise UsageError(
+            "nothing says what to keep",
+            hint="give --keep-days N, --keep-count N or both, or the job a keep: section",
+        )
+    return archive, stems, keep
+
+
+def _tell(decisions: list[Decision], output: Output, *, dry_run: bool) -> None:
+    described = [
+        {"path": str(one.backup.path), "stays": one.stays, "reason": one.reason}
+        for one in decisions
+    ]
+    gone = [str(one.backup.path) for one in decisions if not one.stays]
+    verb = "would go" if dry_run else "gone"
+
+    def text() -> None:
+        for one in decisions:
+            word = "stays" if one.stays else verb
+            output.say(f"{word:<8}  {one.backup.path}  ({one.reason})")
+        output.say(f"{len(gone)} of {len(decisions)} backups {verb}")
+
+    output.result({"dry_run": dry_run, "pruned": gone, "backups": described}, text)

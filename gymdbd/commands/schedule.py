@@ -1,0 +1,48 @@
+"""print the next runs of every job, in local time"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gymdbd.commands import common
+
+if TYPE_CHECKING:
+    import argparse
+
+    from gymdbd.output import Output
+
+NAME = "schedule"
+_MOST = 1000
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the flags."""
+    parser.add_argument(
+        "--count", type=common.number, default=5, metavar="N", help="how many (default: 5)"
+    )
+    common.add_json(parser)
+
+
+def run(arguments: argparse.Namespace, output: Output) -> int:
+    """Print them."""
+    from gymdbd import clock
+
+    settings = common.load_config(arguments)
+    now = clock.Clock()
+    runs = {}
+    for name, job in settings.jobs.items():
+        moments = []
+        moment = now.now()
+        for _ in range(min(arguments.count, _MOST)):
+            moment = job.when.next_after(moment, now.zone)
+            moments.append(clock.to_text(moment, now.zone))
+        runs[name] = moments
+
+    def tell() -> None:
+        for name, moments in runs.items():
+            output.say(f"{name} ({settings.jobs[name].when}, {now.zone})")
+            for text in moments:
+                output.say(f"  {text.replace('T', ' ')}")
+
+    output.result({"jobs": runs}, tell)
+    return 0

@@ -1,0 +1,105 @@
+"""say whether all is well: exit 0 ok, 1 late, 2 failing, 3 unknown
+
+It reads the status file that every run leaves, and works while the daemon is down.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from gymdbd.commands import common
+
+if TYPE_CHECKING:
+    import argparse
+    from datetime import datetime
+
+    from gymdbd.config import Config
+    from gymdbd.output import Output
+    from gymdbd.status import Health
+
+NAME = "status"
+_UNKNOWN = 3
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the flags."""
+    common.add_json(parser)
+
+
+def run(arguments: argparse.Namespace, output: Output) -> int:
+    """Tell, and exit as monitoring plugins do."""
+    from gymdbd import lock, status
+    from gymdbd.clock import Clock
+    from gymdbd.errors import GymdbdError
+
+    now = Clock()
+    try:
+        settings = common.load_config(arguments)
+        file = status.StatusFile(settings.status_file)
+        content = file.read()
+    except GymdbdError as error:
+        # A monitor must not take a status that nobody could read for a job that fails.
+        error.exit_code = _UNKNOWN
+        raise
+    content["daemon_running"] = lock.is_held(file.daemon_lock)
+    healths = {}
+    for name, job in settings.jobs.items():
+        entry = content["jobs"].setdefault(name, {"kind": job.kind})
+        health, reason = status.health(job, entry, now.now(), now.zone)
+        healths[name] = health
+        entry.update(health=health.name.lower(), reason=reason)
+    overall = status.worst(list(healths.values()))
+    payload = {**content, "state": overall.name.lower()}
+    output.result(payload, lambda: _tell(content, settings, healths, now.now(), output))
+    return int(overall)
+
+
+def _tell(
+    content: dict[str, Any],
+    settings: Config,
+    healths: dict[str, Health],
+    now: datetime,
+    output: Output,
+) -> None:
+    daemon = content["daemon"] or {}
+    if content["daemon_running"]:
+        output.say(f"daemon running, pid {daemon.get('pid')}, since {daemon.get('started_at')}")
+    else:
+        output.say("daemon not running")
+    rows = []
+    for name in settings.jobs:
+        entry = content["jobs"][name]
+        rows.append(
+            [
+                name,
+                healths[name].name.lower(),
+                _age(entry, "last_success", now),
+                (entry.get("next_run") or "-").replace("T", " ")[:16],
+                _running(entry) or entry["reason"] or _last(entry),
+            ]
+        )
+    output.say()
+    output.table(["job", "health", "last good", "next run", "what"], rows)
+    for name in settings.jobs:
+        entry = content["jobs"][name]
+        if entry.get("hint"):
+            output.say(f"{name}: what to do: {entry['hint']}")
+
+
+def _age(entry: dict[str, Any], key: str, now: datetime) -> str:
+    from gymdbd.status import instant
+
+    moment = instant(entry, key)
+    return f"{common.age((now - moment).total_seconds())} ago" if moment else "never"
+
+
+def _running(entry: dict[str, Any]) -> str:
+    running = entry.get("running")
+    return f"at work since {running['started_at']}" if running else ""
+
+
+def _last(entry: dict[str, Any]) -> str:
+    from pathlib import Path
+
+    path = (entry.get("result") or {}).get("path")
+    return Path(path).name if path else str(entry.get("state"))

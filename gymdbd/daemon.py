@@ -1,0 +1,214 @@
+"""The daemon: one turn of the main loop after the other, until it is told to stop."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import signal
+import threading
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import gymdbd
+from gymdbd import child, clock, config, lock, log, status
+from gymdbd.errors import BusyError, ConfigError
+from gymdbd.log import logger
+from gymdbd.runner import Run
+from gymdbd.scheduler import Past, Scheduler
+from gymdbd.status import StatusFile
+from gymdbd.systemd import Notifier
+
+if TYPE_CHECKING:
+    from gymdbd.clock import Clock
+    from gymdbd.config import Config, JobConfig
+
+_TURN_S = 30.0
+_STOPPING_TURN_S = 0.2
+# The heartbeat comes every 20 s; a scheduler that has been silent for longer than this hangs.
+_SILENT_S = 75.0
+_JUMP = timedelta(seconds=5)
+_LOCK_WAIT_S = 600.0
+_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+
+
+class Daemon:
+    """Runs the jobs of one configuration; only one daemon per status file."""
+
+    def __init__(self, settings: Config, now: Clock) -> None:
+        self.config = settings
+        self.clock = now
+        self.status = StatusFile(settings.status_file)
+        self.scheduler = Scheduler(self._run, now)
+        self.notifier = Notifier()
+        self.urgency = 0
+        self._deadline = 0.0
+        self._last_result = ""
+        self._told = ""
+        self._at_work: dict[str, threading.Thread] = {}
+        self._wake_read, self._wake_write = os.pipe()
+        self._seen = (now.now(), now.monotonic())
+
+    def run(self) -> int:
+        """Run until SIGTERM or SIGINT and return the exit code."""
+        try:
+            with lock.hold([self.status.daemon_lock]):
+                self._start()
+                while not self._done():
+                    self.turn()
+                logger().info("daemon stopped")
+        except BusyError as error:
+            raise BusyError(
+                f"another daemon already uses {self.status.path}: {error.message}",
+                hint="stop it first, or give this one a status_file of its own",
+            ) from error
+        return 0
+
+    def turn(self) -> None:
+        """Wait for something to happen, and see to it."""
+        for number in self._wait():
+            if number == signal.SIGHUP:
+                self._reload()
+            elif number in (signal.SIGTERM, signal.SIGINT):
+                self._stop()
+        self._look_at_clock()
+        if self.urgency and self.clock.monotonic() > self._deadline:
+            self.urgency = child.KILL
+        if self.scheduler.beat_age_s() < _SILENT_S or self.urgency:
+            self.notifier.watchdog()
+        self._tell()
+
+    def _start(self) -> None:
+        os.set_blocking(self._wake_read, False)
+        os.set_blocking(self._wake_write, False)
+        # The handlers do nothing: Python writes the signal's number into the pipe, and the main
+        # loop acts on it. Locks, logs and shutdowns inside a handler can deadlock.
+        signal.set_wakeup_fd(self._wake_write, warn_on_full_buffer=False)
+        for number in _SIGNALS:
+            signal.signal(number, lambda *_: None)
+        logger().info(
+            "daemon started",
+            version=gymdbd.__version__,
+            pid=os.getpid(),
+            config=str(self.config.source),
+            jobs=len(self.config.jobs),
+        )
+        with status.trouble_logged():
+            self.status.daemon_started(clock.to_text(self.clock.now(), self.clock.zone))
+        if not clock.is_plausible(self.clock.now()):
+            logger().warning("clock not to be trusted", now=str(self.clock.now()))
+        self.scheduler.start()
+        self.scheduler.set_jobs(self.config.jobs, self._past())
+        self.notifier.ready(self._summary())
+        self._tell()
+
+    def _wait(self) -> bytes:
+        turn_s = _STOPPING_TURN_S if self.urgency else _TURN_S
+        if self.notifier.watchdog_s is not None:
+            turn_s = min(turn_s, self.notifier.watchdog_s / 3)
+        ready, _, _ = select.select([self._wake_read], [], [], turn_s)
+        return os.read(self._wake_read, 4096) if ready else b""
+
+    def _stop(self) -> None:
+        """Drain at the first signal, end everything at the second."""
+        if self.urgency:
+            self.urgency = child.KILL
+            return
+        logger().info("daemon stopping", at_work=sorted(self._at_work))
+        self.notifier.stopping()
+        self.urgency = child.DRAIN
+        self._deadline = self.clock.monotonic() + self.config.stop_timeout.total_seconds()
+        self.scheduler.stop()
+
+    def _done(self) -> bool:
+        return bool(self.urgency) and not self._at_work
+
+    def _reload(self) -> None:
+        """Take the new configuration if it is good; keep the old one if it is not."""
+        if self.urgency:
+            return
+        self.notifier.reloading()
+        try:
+            new = self._load_again()
+        except ConfigError as error:
+            logger().error(
+                "configuration refused, the old one stays",
+                error="; ".join((error.message, *error.faults)),
+                hint=error.hint,
+            )
+        else:
+            self.config = new
+            log.configure(new.log)
+            self.scheduler.set_jobs(new.jobs, self._past())
+            logger().info("configuration reloaded", jobs=len(new.jobs))
+        self.notifier.ready(self._summary())
+
+    def _load_again(self) -> Config:
+        new = config.load(self.config.source)
+        if new.status_file != self.config.status_file:
+            raise ConfigError(
+                f"{new.source}: status_file cannot change while the daemon runs",
+                hint="restart the daemon instead of reloading it",
+            )
+        return new
+
+    def _look_at_clock(self) -> None:
+        """Compute the next runs anew when the clock was set, or the machine slept."""
+        before, ticks = self._seen
+        self._seen = (self.clock.now(), self.clock.monotonic())
+        jump = (self._seen[0] - before) - timedelta(seconds=self._seen[1] - ticks)
+        if abs(jump) > _JUMP and not self.urgency:
+            logger().warning(
+                "clock jumped, next runs computed anew", by_s=round(jump.total_seconds())
+            )
+            self.scheduler.replan(self._past())
+
+    def _past(self) -> dict[str, Past]:
+        jobs: dict[str, Any] = {}
+        with status.trouble_logged():
+            jobs = self.status.read()["jobs"]
+        return {
+            name: Past(status.instant(entry, "last_success"), status.instant(entry, "last_due"))
+            for name, entry in jobs.items()
+        }
+
+    def _run(self, job: JobConfig, due: datetime, reason: str) -> None:
+        """Do one run, on a thread of the scheduler's pool."""
+        self._at_work[job.name] = threading.current_thread()
+        try:
+            supervisor = child.Supervisor(self.config, lambda: self.urgency)
+            entry = supervisor.execute(
+                Run(
+                    job=job,
+                    reason=reason,
+                    due=due,
+                    status=self.status,
+                    lock_wait_s=_LOCK_WAIT_S,
+                    clock=self.clock,
+                )
+            )
+            self._last_result = f"{job.name} {entry['state']} at {entry['ended_at'][:16]}"
+        finally:
+            del self._at_work[job.name]
+            with contextlib.suppress(BlockingIOError):  # Full: the main loop is awake already.
+                os.write(self._wake_write, b"\0")
+
+    def _tell(self) -> None:
+        """Write the next runs where systemctl and `gymdbd status` show them, if they changed."""
+        if self.urgency or (summary := self._summary()) == self._told:
+            return
+        self._told = summary
+        self.notifier.status(summary)
+        zone = self.clock.zone
+        runs = self.scheduler.next_runs()
+        with status.trouble_logged():
+            self.status.planned({name: clock.to_text(when, zone) for name, when in runs.items()})
+
+    def _summary(self) -> str:
+        runs = sorted(self.scheduler.next_runs().items(), key=lambda one: one[1])
+        text = "nothing is scheduled"
+        if runs:
+            name, moment = runs[0]
+            when = moment.astimezone(self.clock.zone).isoformat(" ", "minutes")
+            text = f"next: {name} at {when}"
+        return f"{text}; last: {self._last_result or 'no run yet'}"

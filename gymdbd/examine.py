@@ -1,0 +1,162 @@
+"""Looking at everything a configuration points at, without changing any of it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sqlite3
+from contextlib import closing
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from gymdbd import clock, files, lock, status
+from gymdbd.archive.catalog import Catalog
+from gymdbd.config import BackupConfig
+from gymdbd.errors import GymdbdError
+from gymdbd.sqlite import database, processes
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from gymdbd.clock import Clock
+    from gymdbd.config import Config, JobConfig
+
+OK, WARNING, ERROR = "ok", "warning", "error"
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing looked at: its state is `ok`, `warning` or `error`."""
+
+    name: str
+    state: str
+    message: str
+    hint: str = ""
+
+
+def examine(settings: Config, now: Clock) -> list[Check]:
+    """Look at the whole configuration; never raises for what it finds."""
+    checks = [
+        Check("config", OK, f"{settings.source}, {len(settings.jobs)} jobs"),
+        _clock(now),
+        _sqlite(),
+        _status(settings),
+    ]
+    for job in settings.jobs.values():
+        checks.append(_next_run(job, now))
+        if isinstance(job, BackupConfig):
+            checks += _backup(job, now)
+    return checks
+
+
+def _clock(now: Clock) -> Check:
+    text = f"{clock.to_text(now.now(), now.zone)} ({now.zone})"
+    if clock.is_plausible(now.now()):
+        return Check("clock", OK, text)
+    hint = "set the clock, and let it wait for the network's time (systemd-timesyncd)"
+    return Check("clock", ERROR, f"{text} cannot be right", hint)
+
+
+def _sqlite() -> Check:
+    version = f"SQLite {sqlite3.sqlite_version}"
+    if not database.has_wal_reset_bug():
+        return Check("sqlite", OK, version)
+    return Check(
+        "sqlite",
+        WARNING,
+        f"{version} has the WAL-reset bug: gymdbd's own checkpoints avoid it, those of an "
+        "application with several writing processes may lose commits",
+        "update SQLite to 3.51.3 (or 3.50.7, 3.44.6) when your system offers it",
+    )
+
+
+def _status(settings: Config) -> Check:
+    file = status.StatusFile(settings.status_file)
+    try:
+        file.read()
+    except GymdbdError as error:
+        return Check("status", ERROR, error.message, error.hint)
+    if not os.access(settings.status_file.parent, os.W_OK):
+        return _not_writable("status", settings.status_file.parent)
+    if lock.is_held(file.daemon_lock):
+        return Check("status", OK, f"{settings.status_file}; the daemon is running")
+    return Check(
+        "status",
+        WARNING,
+        f"{settings.status_file}; the daemon is not running",
+        "systemctl start gymdbd, or gymdbd run",
+    )
+
+
+def _next_run(job: JobConfig, now: Clock) -> Check:
+    moment = job.when.next_after(now.now(), now.zone)
+    seconds = (moment - now.now()).total_seconds()
+    hours, minutes = divmod(int(seconds) // 60, 60)
+    text = f"runs in {hours} h {minutes} min, at {clock.to_text(moment, now.zone)}"
+    return Check(f"{job.name} schedule", OK, text)
+
+
+def _backup(job: BackupConfig, now: Clock) -> list[Check]:
+    name = f"{job.name} database"
+    try:
+        path = database.locate(job.database)
+        message, size = _look_into(path)
+    except GymdbdError as error:
+        return [Check(name, ERROR, error.message, error.hint), _archive(job, now, 0)]
+    return [Check(name, OK, message), _holders(job, path), _archive(job, now, size)]
+
+
+def _look_into(path: Path) -> tuple[str, int]:
+    """Return what there is to say about a database, and its size in bytes.
+
+    Where nobody has it open, looking at it the usual way would leave a -wal and a -shm behind.
+    """
+    in_use = all(side.exists() for side in database.side_files(path)[:2])
+    opened = database.open_reader(path) if in_use else database.open_immutable(path)
+    with database.translated(path), closing(opened) as connection:
+        connection.execute("BEGIN")
+        facts = database.read_facts(connection)
+    tables = len(database.table_names(facts))
+    mode = f"journal mode {facts.journal_mode}" if in_use else "not open in WAL mode by anybody"
+    return f"{path}: {files.to_size(facts.size_bytes)}, {tables} tables, {mode}", facts.size_bytes
+
+
+def _holders(job: BackupConfig, path: Path) -> Check:
+    found = processes.holders(path)
+    if found:
+        return Check(f"{job.name} app", OK, f"in use by {processes.describe(found)}")
+    return Check(
+        f"{job.name} app",
+        WARNING,
+        "no process that this user may see has the database open",
+        "start the application if it should be running; run this as root to see everything",
+    )
+
+
+def _archive(job: BackupConfig, now: Clock, needed: int) -> Check:
+    name = f"{job.name} archive"
+    if not os.access(job.archive, os.W_OK | os.X_OK):
+        return _not_writable(name, job.archive)
+    try:
+        backups = Catalog(job.archive, now.zone).backups(job.database.stem)
+        files.require_space(job.archive, needed)
+    except GymdbdError as error:
+        return Check(name, ERROR, error.message, error.hint)
+    frozen = Catalog(job.archive, now.zone).frozen(job.database.stem)
+    if frozen:
+        hint = "mend or restore the database; the next good backup lets pruning go on"
+        return Check(name, WARNING, f"pruning is frozen: {frozen}", hint)
+    free = files.to_size(shutil.disk_usage(job.archive).free)
+    if backups and backups[0].created > now.now():
+        message = f"{backups[0].path.name} is from the future: nothing is pruned"
+        return Check(name, WARNING, message, "check the clock")
+    return Check(name, OK, f"{job.archive}: {len(backups)} backups, {free} free")
+
+
+def _not_writable(name: str, folder: Path) -> Check:
+    return Check(
+        name,
+        ERROR,
+        f"{folder} cannot be written by this user (uid {os.geteuid()})",
+        "run as the user of the daemon, or let this user write there",
+    )

@@ -1,0 +1,107 @@
+"""What a person or a program sees: text and tables, or one JSON object; progress on stderr."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+
+@dataclass(frozen=True)
+class Output:
+    """The terminal, or with `json` a program that reads one object from stdout."""
+
+    json: bool = False
+
+    def result(self, payload: dict[str, Any], text: Callable[[], None]) -> None:
+        """Give the result: `payload` to a program, whatever `text` prints to a person."""
+        if self.json:
+            self._print_json({"schema": 1, "state": "ok", **payload})
+        else:
+            text()
+
+    def failure(self, payload: dict[str, Any]) -> None:
+        """Say what went wrong, to what, and what to do."""
+        if self.json:
+            self._print_json({"schema": 1, **payload})
+            return
+        lines = [f"gymdbd: {payload['error']}"]
+        lines += [f"  {fault}" for fault in payload.get("faults", [])]
+        lines += [f"What to do: {payload['hint']}"] if payload["hint"] else []
+        sys.stderr.write("".join(f"{printable(line)}\n" for line in lines))
+
+    def say(self, line: str = "") -> None:
+        """Print a line for a person."""
+        sys.stdout.write(f"{printable(line)}\n")
+
+    def facts(self, pairs: list[tuple[str, str]]) -> None:
+        """Print facts, one a line, their names aligned."""
+        width = max(len(name) for name, _ in pairs)
+        for name, value in pairs:
+            self.say(f"{name:<{width}}  {value}")
+
+    def table(self, columns: list[str], rows: list[list[str]]) -> None:
+        """Print a table; the columns named `size` and `rows` are numbers."""
+        from rich.box import SIMPLE_HEAD  # noqa: PLC0415 - the daemon must not load it
+        from rich.console import Console  # noqa: PLC0415
+        from rich.table import Table  # noqa: PLC0415
+
+        table = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False)
+        for column in columns:
+            justify: Any = "right" if column in ("size", "rows", "age") else "left"
+            table.add_column(column, justify=justify, overflow="fold")
+        for row in rows:
+            table.add_row(*(printable(cell) for cell in row))
+        terminal = sys.stdout.isatty()
+        Console(markup=False, highlight=False, width=None if terminal else 160).print(table)
+
+    @contextlib.contextmanager
+    def progress(self) -> Iterator[Callable[[str, int, int], None]]:
+        """Show a bar on a terminal; yields what a run calls with (step, done, total)."""
+        if self.json or not sys.stderr.isatty():
+            yield lambda step, done, total: None  # noqa: ARG005
+            return
+        from rich.console import Console  # noqa: PLC0415
+        from rich.progress import (  # noqa: PLC0415
+            BarColumn,
+            DownloadColumn,
+            Progress,
+            TextColumn,
+            TimeRemainingColumn,
+            TransferSpeedColumn,
+        )
+
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            DownloadColumn(binary_units=True),
+            TransferSpeedColumn(),
+            TimeRemainingColumn(),
+        )
+        with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+            tasks: dict[str, Any] = {}
+
+            def report(step: str, done: int, total: int) -> None:
+                if step not in tasks:
+                    tasks[step] = bar.add_task(step, total=total)
+                bar.update(tasks[step], completed=done, total=total)
+
+            yield report
+
+    @staticmethod
+    def _print_json(payload: dict[str, Any]) -> None:
+        sys.stdout.write(json.dumps(payload, indent=1, ensure_ascii=True, default=str) + "\n")
+
+
+def printable(text: str) -> str:
+    """Return `text` so that any terminal can take it: nothing in a name may move the cursor."""
+    shown = "".join(
+        c if c.isprintable() or c == "\t" else c.encode("unicode_escape").decode() for c in text
+    )
+    encoding = sys.stdout.encoding or "utf-8"
+    return shown.encode(encoding, "backslashreplace").decode(encoding)

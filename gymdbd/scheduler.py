@@ -1,0 +1,165 @@
+"""APScheduler as the daemon's clockwork: when it starts a run, and that it is still alive.
+
+Its own defaults would drop a run that is two seconds late, sleep through a jump of the clock and
+run an hour twice in autumn: every job is given its grace, and every moment comes from
+`schedule.py`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta, tzinfo
+from typing import TYPE_CHECKING, Any
+
+from apscheduler.events import (
+    EVENT_JOB_ERROR,
+    EVENT_JOB_MAX_INSTANCES,
+    JobExecutionEvent,
+    JobSubmissionEvent,
+)
+from apscheduler.executors.pool import ThreadPoolExecutor
+from apscheduler.schedulers.background import BackgroundScheduler
+from apscheduler.triggers.base import BaseTrigger
+
+from gymdbd import schedule
+from gymdbd.log import logger
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from gymdbd.clock import Clock
+    from gymdbd.config import JobConfig
+    from gymdbd.schedule import Schedule
+
+_BEAT = "heartbeat"
+_BEAT_S = 20
+_MANY = 16
+_LATE = timedelta(seconds=60)
+
+
+@dataclass(frozen=True)
+class Past:
+    """What the status file knows of a job's earlier runs."""
+
+    last_success: datetime | None = None
+    last_due: datetime | None = None
+
+
+class _Trigger(BaseTrigger):  # type: ignore[misc]  # APScheduler has no types
+    """A schedule as APScheduler asks for it; `due` is the moment the current run is for."""
+
+    def __init__(self, when: Schedule, zone: tzinfo) -> None:
+        self.when = when
+        self.zone = zone
+        self.due: datetime | None = None
+
+    def get_next_fire_time(self, previous: datetime | None, now: datetime) -> datetime:
+        """Return the next due moment after now: what was missed meanwhile counts once."""
+        if previous is None:
+            return self.when.next_after(now, self.zone)
+        self.due = previous
+        return self.when.next_after(max(previous, now), self.zone)
+
+
+class Scheduler:
+    """Starts `run(job, due, reason)` in a thread of its own whenever a job is due."""
+
+    def __init__(self, run: Callable[[JobConfig, datetime, str], None], clock: Clock) -> None:
+        """Prepare; nothing runs before `start`."""
+        self._run = run
+        self._clock = clock
+        self._jobs: dict[str, JobConfig] = {}
+        self._made_up: dict[str, datetime] = {}
+        self._beat_at = clock.monotonic()
+        self._scheduler = BackgroundScheduler(
+            executors={"default": ThreadPoolExecutor(_MANY), _BEAT: ThreadPoolExecutor(1)},
+            job_defaults={"misfire_grace_time": None, "coalesce": True, "max_instances": 1},
+            timezone=clock.zone,
+        )
+        self._scheduler.add_listener(_report, EVENT_JOB_ERROR | EVENT_JOB_MAX_INSTANCES)
+
+    def start(self) -> None:
+        """Begin."""
+        self._scheduler.add_job(self._beat, "interval", seconds=_BEAT_S, id=_BEAT, executor=_BEAT)
+        self._scheduler.start()
+
+    def stop(self) -> None:
+        """Start no more runs; those at work go on."""
+        self._scheduler.shutdown(wait=False)
+
+    def beat_age_s(self) -> float:
+        """Return how long ago the scheduler last showed that it is alive."""
+        return self._clock.monotonic() - self._beat_at
+
+    def set_jobs(self, jobs: dict[str, JobConfig], past: dict[str, Past]) -> None:
+        """Schedule exactly these jobs; one that missed its moment while nobody looked runs now."""
+        for name in self._jobs.keys() - jobs.keys():
+            self._scheduler.remove_job(name)
+        known = set(self._jobs)
+        self._jobs = dict(jobs)
+        for name, job in jobs.items():
+            trigger = _Trigger(job.when, self._clock.zone)
+            self._scheduler.add_job(
+                self._fire,
+                trigger,
+                args=[name, trigger],
+                id=name,
+                replace_existing=True,
+                next_run_time=self._first_run(job, past.get(name, Past()), new=name not in known),
+            )
+
+    def replan(self, past: dict[str, Past]) -> None:
+        """Compute every next run anew after the clock jumped, either way.
+
+        A moment that was jumped over stays due and runs at once, for all that it missed.
+        """
+        now = self._clock.now()
+        for name, job in self._jobs.items():
+            planned = self._scheduler.get_job(name).next_run_time
+            if planned is None or planned > now:
+                moment = self._first_run(job, past.get(name, Past()), new=True)
+                self._scheduler.modify_job(name, next_run_time=moment)
+        # The heartbeat is planned by the same clock.
+        self._scheduler.modify_job(_BEAT, next_run_time=now)
+        self._scheduler.wakeup()
+
+    def next_runs(self) -> dict[str, datetime]:
+        """Return when each job runs next."""
+        found = {name: self._scheduler.get_job(name) for name in self._jobs}
+        return {name: job.next_run_time for name, job in found.items() if job}
+
+    def _first_run(self, job: JobConfig, past: Past, *, new: bool) -> datetime:
+        now = self._clock.now()
+        due = schedule.missed(job.when, past.last_success, now, self._clock.zone) if new else None
+        if due is None:
+            return schedule.next_run(job.when, now, past.last_due, self._clock.zone)
+        self._made_up[job.name] = due
+        return now
+
+    def _fire(self, name: str, trigger: _Trigger) -> None:
+        job = self._jobs.get(name)
+        if job is None:
+            return
+        now = self._clock.now()
+        missed = self._made_up.pop(name, None)
+        due = missed or trigger.due or now
+        late = now - due
+        reason = "scheduled"
+        if missed or late > _LATE:
+            moment = due.astimezone(self._clock.zone).isoformat(" ", "minutes")
+            reason = f"made up: the run due at {moment} was missed (off, asleep or clock set)"
+        self._run(job, due, reason)
+
+    def _beat(self) -> None:
+        self._beat_at = self._clock.monotonic()
+
+
+def _report(event: JobExecutionEvent | JobSubmissionEvent) -> None:
+    """Log what APScheduler would otherwise keep to itself."""
+    facts: dict[str, Any] = {"job": event.job_id}
+    if event.code == EVENT_JOB_MAX_INSTANCES:
+        logger().warning("run skipped: the one before is still at work", **facts)
+    else:
+        logger().error(
+            "run not started", error=str(event.exception), hint="report this fault", **facts
+        )

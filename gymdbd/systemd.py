@@ -1,0 +1,66 @@
+"""Telling systemd how the daemon is. https://www.freedesktop.org/software/systemd/man/sd_notify.html."""
+
+from __future__ import annotations
+
+import os
+import time
+
+import sdnotify
+
+from gymdbd.log import logger
+
+
+class Notifier:
+    """Sends state to the socket in $NOTIFY_SOCKET; does nothing where there is none."""
+
+    def __init__(self) -> None:
+        """Find out whether anybody listens, and how often the watchdog wants to hear of us."""
+        self._notifier = None
+        self._complained = False
+        if os.environ.get("NOTIFY_SOCKET"):
+            self._notifier = self._connect()
+        usec = os.environ.get("WATCHDOG_USEC", "")
+        mine = os.environ.get("WATCHDOG_PID", str(os.getpid())) == str(os.getpid())
+        self.watchdog_s = int(usec) / 1e6 if usec.isdigit() and int(usec) and mine else None
+
+    def ready(self, status: str) -> None:
+        """Say that the schedule stands, at start and after a reload."""
+        self._send(f"READY=1\nSTATUS={status}")
+
+    def reloading(self) -> None:
+        """Say that the configuration is being read again."""
+        self._send(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
+
+    def stopping(self) -> None:
+        """Say that the daemon is on its way out."""
+        self._send("STOPPING=1")
+
+    def status(self, text: str) -> None:
+        """Set the line that `systemctl status` shows."""
+        self._send(f"STATUS={text}")
+
+    def watchdog(self) -> None:
+        """Say that the daemon and its scheduler are alive."""
+        if self.watchdog_s is not None:
+            self._send("WATCHDOG=1")
+
+    def _connect(self) -> sdnotify.SystemdNotifier | None:
+        try:
+            # Without debug it swallows every error.
+            return sdnotify.SystemdNotifier(debug=True)
+        except OSError as error:
+            self._complain(error)
+            return None
+
+    def _send(self, state: str) -> None:
+        if self._notifier is None:
+            return
+        try:
+            self._notifier.notify(state)
+        except OSError as error:
+            self._complain(error)
+
+    def _complain(self, error: OSError) -> None:
+        if not self._complained:
+            self._complained = True
+            logger().warning("systemd not reached", reason=str(error))
