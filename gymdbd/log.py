@@ -99,10 +99,16 @@ class _Fan:
         for least, sink in self.sinks:
             if _LEVELS.get(event["level"], 0) >= least:
                 try:
-                    sink(dict(event))
+                    sink(_ordered(event))
                 except OSError as error:
                     _complain(error)
         raise structlog.DropEvent
+
+
+def _ordered(event: EventDict) -> EventDict:
+    """Put first what a reader looks for first."""
+    first = ("timestamp", "level", "event", "job", "run_id")
+    return {**{name: event[name] for name in first if name in event}, **event}
 
 
 def _complain(error: OSError) -> None:

@@ -118,7 +118,8 @@ class StatusFile:
 
         def change(content: dict[str, Any]) -> None:
             entry = content["jobs"].setdefault(job.name, {"kind": job.kind})
-            entry["runs"] = [run, *entry.get("runs", [])][:_RUNS_KEPT]
+            brief = {name: value for name, value in run.items() if name != "result"}
+            entry["runs"] = [brief, *entry.get("runs", [])][:_RUNS_KEPT]
             if run["state"] == "busy":
                 return  # Another run is at work on the same files: that one's outcome counts.
             if entry.get("running", {}).get("run_id") == run["run_id"]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import signal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -38,7 +39,7 @@ def load_config(arguments: argparse.Namespace) -> Config:
     """Load the configuration that the command line or the usual places name."""
     from gymdbd import config
 
-    return config.load(config.find(arguments.config))
+    return config.load(Path(os.path.abspath(config.find(arguments.config))))  # noqa: PTH100 - links stay
 
 
 def choose_job(settings: Config, name: str | None, kind: type[Job]) -> Job:

@@ -130,7 +130,7 @@ def _report(done: Checkpoint, context: Context) -> None:
     if done.busy is not None and done.complete:
         context.log.info("checkpoint done", **facts)
     elif done.busy is not None or done.blocked_by:
-        blockers = ", ".join(done.blocked_by) or "a process that could not be named"
+        blockers = ", ".join(done.blocked_by) or "a reader that has gone since"
         context.log.warning("checkpoint blocked", **{**facts, "blocked_by": blockers})
     elif done.mode != "none":
         context.log.info("checkpoint skipped", **facts)
