@@ -157,7 +157,9 @@ def test_tables_with_any_name_are_counted_and_backed_up(tmp_path: Path) -> None:
     assert (exit_code, result["tables"]) == (0, dict.fromkeys(_NAMES, 2))
 
 
-@pytest.mark.parametrize("name", ["with space", "it's", 'a "quoted"', "헬스장", "100%?x=1#y", "a\nb"])
+@pytest.mark.parametrize(
+    "name", ["with space", "it's", 'a "quoted"', "헬스장", "100%?x=1#y", "a\nb"]
+)
 def test_a_database_with_any_file_name_is_backed_up(tmp_path: Path, name: str) -> None:
     """The file's name is not taken for a URI, a pattern or a piece of shell."""
     source = make_database(tmp_path / f"{name}.db", rows=3)
