@@ -84,6 +84,7 @@ def _job(arguments: argparse.Namespace) -> tuple[BackupConfig, Config | None]:
     from gymdbd import files
     from gymdbd.config import BackupConfig
     from gymdbd.errors import UsageError
+    from gymdbd.sqlite import database
 
     if arguments.job and arguments.database:
         raise UsageError("name either a JOB or a --database, not both")
@@ -106,7 +107,8 @@ def _job(arguments: argparse.Namespace) -> tuple[BackupConfig, Config | None]:
         job = common.choose_job(settings, arguments.job, BackupConfig)
         if arguments.archive:
             job = dataclasses.replace(job, archive=Path(os.path.abspath(arguments.archive)))  # noqa: PTH100 - links stay
-    if arguments.database and not arguments.stats_only and job.database.exists():
+    if arguments.database and not arguments.stats_only:
+        database.locate(job.database)  # A mistyped path leaves no archive behind.
         files.make_folder(job.archive)
     return _with_flags(job, arguments), settings
 

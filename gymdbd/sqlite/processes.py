@@ -92,7 +92,8 @@ def _open_by_proc(names: set[str], proc: Path) -> set[int]:
         if not folder.name.isdigit():
             continue
         try:
-            links = [os.readlink(entry) for entry in os.scandir(folder / "fd")]  # noqa: PTH115
+            # listdir, not scandir: a process that ends meanwhile would leave its iterator open.
+            links = [os.readlink(folder / "fd" / name) for name in os.listdir(folder / "fd")]  # noqa: PTH115, PTH208
         except OSError:
             continue
         if names.intersection(links):

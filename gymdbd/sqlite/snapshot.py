@@ -34,6 +34,7 @@ Progress = Callable[[int, int], None]
 _STEP_BYTES = 16 * 1024 * 1024
 _COPY_BYTES = 1024 * 1024
 _RAW_ATTEMPTS = 5
+_MARK_ATTEMPTS = 1000
 # Offsets 18 and 19 of the header: 2 means that readers need a WAL, 1 that they do not.
 # https://www.sqlite.org/fileformat2.html section 1.3.3.
 _VERSIONS_OFFSET = 18
@@ -133,8 +134,11 @@ class Snapshot:
         allows; the copies are then worthless and a new snapshot must be taken. In
         rollback-journal mode the read transaction alone keeps the main file still.
         """
-        index = self._open("-shm") if self.facts.journal_mode == "wal" else None
-        mark = wal.read_mark(index) if index else None
+        mark = None
+        if self.facts.journal_mode == "wal":
+            mark = self._begin_at_mark(self._open("-shm"))
+            if mark is None:
+                return False
         log = self._open("-wal") if mark and mark.frames else None
         header = log.read(wal.HEADER_SIZE) if log else b""
         if mark and log and (not wal.is_header(header) or header[16:24] != mark.salts):
@@ -153,6 +157,25 @@ class Snapshot:
         main = self._open("")
         _copy(main, target, os.fstat(main.fileno()).st_size, done, total, progress)
         return True
+
+    def _begin_at_mark(self, index: BinaryIO) -> wal.Mark | None:
+        """Begin the transaction anew until its snapshot is what the WAL's index says; None if not.
+
+        A commit between the first read and a look at the index would put more into the copy than
+        this transaction sees; with the same mark before and after there was none.
+        """
+        for _ in range(_MARK_ATTEMPTS):
+            before = wal.read_mark(index)
+            with translated(self.path):
+                self._connection.execute("ROLLBACK")
+                self._connection.execute("BEGIN")
+                self._connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+            mark = wal.read_mark(index)
+            if mark.commit == before.commit:
+                with translated(self.path):
+                    self.facts = read_facts(self._connection)
+                return mark if self.facts.journal_mode == "wal" else None
+        return None
 
     def _open(self, suffix: str) -> BinaryIO:
         path = self.path.with_name(self.path.name + suffix)

@@ -43,6 +43,11 @@ class Mark:
     backfilled: int
 
     @property
+    def commit(self) -> tuple[bytes, int, tuple[int, int]]:
+        """Return what tells this commit from every other."""
+        return self.salts, self.frames, self.checksum
+
+    @property
     def wal_size_bytes(self) -> int:
         """Return how long the WAL is up to this mark."""
         return HEADER_SIZE + self.frames * (FRAME_HEADER_SIZE + self.page_size)
