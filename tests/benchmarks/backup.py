@@ -82,20 +82,28 @@ class Bench:
 
     def command(self) -> dict[str, float]:
         """Run the command, with Python's start."""
-        archive = self.folder / "command"
+        start, end = self.time_command()
+        return {COMMAND: end - start}
+
+    def time_command(self) -> tuple[float, float]:
+        """Run the command; return from when to when, in monotonic seconds."""
         gymdbd = (sys.executable, "-m", "gymdbd")
-        flags = ("--database", self.database, "--archive", archive)
-        return {COMMAND: self._run(*gymdbd, "backup", *flags)}
+        flags = ("--database", self.database, "--archive", self.folder / "command")
+        return self._time(*gymdbd, "backup", *flags)
 
     def _run(self, *words: str | Path) -> float:
+        start, end = self._time(*words)
+        return end - start
+
+    def _time(self, *words: str | Path) -> tuple[float, float]:
         os.sync()
         started = time.monotonic()
         subprocess.run(words, check=True, stdout=subprocess.DEVNULL)
-        took_s = time.monotonic() - started
+        ended = time.monotonic()
         for each in (self.folder / "cp.db", self.folder / "sqlite.db"):
             each.unlink(missing_ok=True)
         _empty(self.folder / "command")
-        return took_s
+        return started, ended
 
 
 def time_contestants(bench: Bench, runs: int) -> list[dict[str, float]]:
@@ -128,10 +136,7 @@ def feel(bench: Bench, rate: float) -> dict[str, list[float]]:
         time.sleep(_IDLE_S)
         idle = (began, time.monotonic())
         while sum(end - start for start, end in windows) * rate < _LEAST_COMMITS:
-            os.sync()
-            start = time.monotonic()
-            bench.command()
-            windows.append((start, time.monotonic()))
+            windows.append(bench.time_command())
     found: dict[str, list[float]] = {"idle": [], "during backups": []}
     for wanted, took_s in zip(commits.wanted, commits.took_s, strict=True):
         if idle[0] <= wanted < idle[1]:
