@@ -20,6 +20,8 @@
     |  +- NotWritableError
     |  +- DiskFullError
     |  +- WriteFailedError
+    |  +- ReplicaInUseError               transient: somebody here writes to the replica
+    |  +- ReplicaChangedError             and the configuration says to refuse then
     +- VerificationError                  what was written is not what was read
     +- BackupMissingError                 the archive does not hold what was asked for
     +- FormatError                        a file of ours that does not say what it should
@@ -175,6 +177,19 @@ class WriteFailedError(DestinationError):
     """The operating system failed to write, or to make durable, what we gave it."""
 
     code = "write-failed"
+
+
+class ReplicaInUseError(DestinationError):
+    """Another process has the replica open for writing."""
+
+    code = "replica-in-use"
+    transient = True
+
+
+class ReplicaChangedError(DestinationError):
+    """The replica was changed here, and `on_local_change: refuse` says to leave it then."""
+
+    code = "replica-changed"
 
 
 class VerificationError(GymdbdError):
