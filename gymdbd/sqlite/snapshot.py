@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sqlite3
+import time
 from typing import TYPE_CHECKING, BinaryIO, Callable
 
 from gymdbd.errors import (
@@ -33,6 +34,7 @@ Progress = Callable[[int, int], None]
 _STEP_BYTES = 16 * 1024 * 1024
 _COPY_BYTES = 1024 * 1024
 _RAW_ATTEMPTS = 5
+_SETTLE_S = 5.0
 # Offsets 18 and 19 of the header: 2 means that readers need a WAL, 1 that they do not.
 # https://www.sqlite.org/fileformat2.html section 1.3.3.
 _VERSIONS_OFFSET = 18
@@ -77,6 +79,35 @@ class Snapshot:
         """End the transaction, then close the descriptors that had to outlive it."""
         self._connection.close()
         self._descriptors.close()
+
+    def settle(self) -> wal.Mark:
+        """Begin the transaction again until it is known where in the WAL it ends; return that mark.
+
+        Only for WAL mode. A mark read after the beginning may be that of a later commit, whose
+        rows this connection does not count; one that is the same before and after is exactly
+        ours. Raises SourceLockedError where commits come too fast for that.
+        """
+        index = self.open_file("-shm")
+        deadline = time.monotonic() + _SETTLE_S
+        while time.monotonic() < deadline:
+            with translated(self.path):
+                self._connection.execute("ROLLBACK")
+                before = wal.read_mark(index)
+                self._connection.execute("BEGIN")
+                self._connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone()
+                mark = wal.read_mark(index)
+                if mark.names_same_commit(before):
+                    self.facts = read_facts(self._connection)
+                    return mark
+        raise SourceLockedError(
+            f"{self.path} is written so fast that no snapshot could be told from the next",
+            hint="try again when the application is less busy",
+        )
+
+    def backup_to(self, target: sqlite3.Connection) -> None:
+        """Copy this state into another connection's database with SQLite's online backup."""
+        with translated(self.path):
+            self._connection.backup(target)
 
     def count_rows(self) -> dict[str, int]:
         """Count the rows of every table in this state."""
@@ -132,9 +163,9 @@ class Snapshot:
         allows; the copies are then worthless and a new snapshot must be taken. In
         rollback-journal mode the read transaction alone keeps the main file still.
         """
-        index = self._open("-shm") if self.facts.journal_mode == "wal" else None
+        index = self.open_file("-shm") if self.facts.journal_mode == "wal" else None
         mark = wal.read_mark(index) if index else None
-        log = self._open("-wal") if mark and mark.frames else None
+        log = self.open_file("-wal") if mark and mark.frames else None
         header = log.read(wal.HEADER_SIZE) if log else b""
         if mark and log and (not wal.is_header(header) or header[16:24] != mark.salts):
             return False
@@ -149,11 +180,12 @@ class Snapshot:
         elif mark:
             create(target_log)
         done = mark.wal_size_bytes if log and mark else 0
-        main = self._open("")
+        main = self.open_file("")
         _copy(main, target, os.fstat(main.fileno()).st_size, done, total, progress)
         return True
 
-    def _open(self, suffix: str) -> BinaryIO:
+    def open_file(self, suffix: str) -> BinaryIO:
+        """Open the database or a side file; it stays open until the connection is closed."""
         path = self.path.with_name(self.path.name + suffix)
         try:
             return self._descriptors.enter_context(path.open("rb", buffering=0))
