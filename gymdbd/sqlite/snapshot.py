@@ -54,13 +54,18 @@ class Snapshot:
         self._descriptors = contextlib.ExitStack()
         self._connection = open_reader(self.path, busy_timeout_s=busy_timeout_s)
         try:
-            with translated(self.path):
-                # A deferred BEGIN takes its snapshot at the first read.
-                self._connection.execute("BEGIN")
-                self.facts: Facts = read_facts(self._connection)
+            self.facts = self._begin()
         except BaseException:
             self.close()
             raise
+
+    def _begin(self) -> Facts:
+        with translated(self.path):
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
+            # A deferred BEGIN takes its snapshot at the first read.
+            self._connection.execute("BEGIN")
+            return read_facts(self._connection)
 
     def __enter__(self) -> Snapshot:
         """Return the snapshot; leaving the block ends its transaction."""
@@ -85,26 +90,40 @@ class Snapshot:
 
         Only for WAL mode. A mark read after the beginning may be that of a later commit, whose
         rows this connection does not count; one that is the same before and after is exactly
-        ours. Raises SourceLockedError where commits come too fast for that.
+        ours. Raises UnreadableIndexError where that cannot be had; the snapshot is then a new one
+        of unknown mark.
         """
+        try:
+            return self._settle()
+        except wal.UnreadableIndexError:
+            self.facts = self._begin()
+            raise
+
+    def _settle(self) -> wal.Mark:
         index = self.open_file("-shm")
         deadline = time.monotonic() + _SETTLE_S
         while time.monotonic() < deadline:
-            with translated(self.path):
-                self._connection.execute("ROLLBACK")
-                before = wal.read_mark(index)
-                self._connection.execute("BEGIN")
-                self._connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone()
-                mark = wal.read_mark(index)
-                if mark.names_same_commit(before):
-                    self.facts = read_facts(self._connection)
-                    return mark
-        raise SourceLockedError(
+            mark = self._begin_at_mark(index)
+            if mark is not None:
+                return mark
+        raise wal.UnreadableIndexError(
             f"{self.path} is written so fast that no snapshot could be told from the next",
             hint="try again when the application is less busy",
         )
 
-    def backup_to(self, target: sqlite3.Connection) -> None:
+    def _begin_at_mark(self, index: BinaryIO) -> wal.Mark | None:
+        with translated(self.path):
+            self._connection.execute("ROLLBACK")
+            before = wal.read_mark(index)
+            self._connection.execute("BEGIN")
+            self._connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone()
+            mark = wal.read_mark(index)
+            if not mark.names_same_commit(before):
+                return None
+            self.facts = read_facts(self._connection)
+            return mark
+
+    def copy_online(self, target: sqlite3.Connection) -> None:
         """Copy this state into another connection's database with SQLite's online backup."""
         with translated(self.path):
             self._connection.backup(target)
@@ -190,6 +209,11 @@ class Snapshot:
         try:
             return self._descriptors.enter_context(path.open("rb", buffering=0))
         except OSError as error:
+            if suffix == "-shm":
+                raise wal.UnreadableIndexError(
+                    f"{path} cannot be read ({error.strerror})",
+                    hint=f"let this user read the -shm file in {path.parent}",
+                ) from error
             raise SourceCorruptError(
                 f"{path} cannot be read while the database is open ({error.strerror})",
                 hint="somebody moved or removed it under the application: restart the application",

@@ -34,6 +34,13 @@ _FRAME = struct.Struct(">II8sII")
 _SEGMENT_PAGES = 1024
 
 
+class UnreadableIndexError(SourceLockedError):
+    """The index of the WAL is not there, not of a kind that is known here, or never stands still.
+
+    SQLite may still be able to read the database; nobody else is.
+    """
+
+
 @dataclass(frozen=True)
 class Mark:
     """Where a snapshot ends in the WAL, as the index says it.
@@ -82,7 +89,7 @@ def read_mark(index: BinaryIO) -> Mark:
             break
         time.sleep(_SETTLE_STEP_S)
     if mark is None:
-        raise SourceLockedError(
+        raise UnreadableIndexError(
             "the index of the WAL did not settle within a second",
             hint="try again; if it stays so, the -shm file is damaged: restart the application",
         )
