@@ -9,9 +9,12 @@ from __future__ import annotations
 import importlib
 import io
 import zlib
-from typing import Any, Callable
+from typing import TYPE_CHECKING, Any
 
 from gymdbd.errors import ProtocolError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 RAW, ZLIB, ZSTD = 0, 1, 2
 NAMES = {"raw": RAW, "zlib": ZLIB, "zstd": ZSTD}

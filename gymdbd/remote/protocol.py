@@ -101,9 +101,10 @@ class Channel:
         self.bytes_sent = 0
         self.bytes_received = 0
 
-    def send_preamble(self) -> None:
-        """Say who speaks, and which version of the protocol."""
-        self._write(_PREAMBLE.pack(MAGIC, VERSION))
+    def send_preamble(self, before: bytes = b"") -> None:
+        """Say who speaks, and which version of the protocol; send `before` ahead of it."""
+        self._write(before, _PREAMBLE.pack(MAGIC, VERSION))
+        self.flush()
 
     def expect_preamble(self) -> None:
         """Read the other end's preamble.

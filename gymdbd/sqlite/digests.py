@@ -21,7 +21,7 @@ DIGEST_SIZE = 16
 
 _GROUP_BYTES = 128 * 1024
 _RUN_BYTES = 512 * 1024
-_MOST_WORKERS = 8
+_MOST_WORKERS = 4
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")

@@ -63,8 +63,8 @@ class Fingerprint:
         """Read what `to_json` wrote; ValueError where it cannot be a fingerprint."""
         if not isinstance(data, dict) or data.get("schema") != SCHEMA:
             raise ValueError("not a fingerprint of a known schema")
-        kinds = {"int": int, "str": str, "bool": bool}
-        values = {}
+        kinds: dict[str, type] = {"int": int, "str": str, "bool": bool}
+        values: dict[str, Any] = {}
         for field in dataclasses.fields(cls):
             value = data.get(field.name)
             if type(value) is not kinds[str(field.type)]:

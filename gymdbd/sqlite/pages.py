@@ -120,15 +120,15 @@ class Pages:
     def load_tail(self, salts: bytes, frame: int, checksum: tuple[int, int]) -> list[int] | None:
         """Index the WAL after `frame` only and return the pages found there, ascending.
 
-        None where the WAL is not the one that had such a frame. Until `load` is called, only
-        these pages may be read.
+        0 is before the first frame. None where the WAL is not the one that had such a frame.
+        Until `load` is called, only these pages may be read.
         """
         mark = self.mark
-        if mark is None or salts != mark.salts or not 0 < frame <= mark.frames:
+        if mark is None or salts != mark.salts or not 0 <= frame <= mark.frames:
             return None
         log = self._log if self._log >= 0 else self.snapshot.open_file("-wal").fileno()
-        found = wal.read_frame(log, frame, self.page_size)
-        if found is None or (found.salts, found.checksum) != (salts, checksum):
+        found = wal.read_frame(log, frame, self.page_size) if frame else None
+        if frame and (found is None or (found.salts, found.checksum) != (salts, checksum)):
             return None
         index = wal.index_frames(log, mark, after=frame)
         if index is None:
