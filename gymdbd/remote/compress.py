@@ -51,7 +51,7 @@ def pack(data: bytes | bytearray, codec: int) -> tuple[int, bytes | bytearray]:
     """Compress `data` where that makes it smaller; return the method used and the bytes."""
     if codec == RAW or len(data) < _SMALL:
         return RAW, data
-    packed = zlib.compress(data, _LEVEL) if codec == ZLIB else _pack_zstd(data)
+    packed = _pack_zlib(data) if codec == ZLIB else _pack_zstd(data)
     return (codec, packed) if len(packed) < len(data) else (RAW, data)
 
 
@@ -68,6 +68,12 @@ def unpack(data: bytes, codec: int, limit: int) -> bytes:
     if len(result) > limit:
         raise ProtocolError(f"the other side's data unpack to more than {limit} bytes")
     return result
+
+
+def _pack_zlib(data: bytes | bytearray) -> bytes:
+    # With all the memory it may have, zlib is a sixth faster at this level.
+    packer = zlib.compressobj(_LEVEL, zlib.DEFLATED, zlib.MAX_WBITS, 9)
+    return packer.compress(data) + packer.flush()
 
 
 def _unpack_zlib(data: bytes, most: int) -> bytes:
