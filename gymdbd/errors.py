@@ -22,6 +22,11 @@
     |  +- WriteFailedError
     |  +- ReplicaInUseError               transient: somebody here writes to the replica
     |  +- ReplicaChangedError             and the configuration says to refuse then
+    +- RemoteError                        trouble with the other machine's side of a pull
+    |  +- ProtocolError                   it breaks the rules of our protocol, or speaks another
+    |  +- ShellNoiseError                 its shell's start-up files print into our stream
+    |  +- PythonTooOldError               its python3 is older than 3.9
+    |  +- ConnectionLostError             transient: the stream ended before the answer did
     +- VerificationError                  what was written is not what was read
     +- BackupMissingError                 the archive does not hold what was asked for
     +- FormatError                        a file of ours that does not say what it should
@@ -190,6 +195,37 @@ class ReplicaChangedError(DestinationError):
     """The replica was changed here, and `on_local_change: refuse` says to leave it then."""
 
     code = "replica-changed"
+
+
+class RemoteError(GymdbdError):
+    """Trouble with the other machine's side of a pull."""
+
+    code = "remote"
+
+
+class ProtocolError(RemoteError):
+    """The other side breaks the rules of the protocol, or speaks another version of it."""
+
+    code = "protocol"
+
+
+class ShellNoiseError(RemoteError):
+    """The other side's shell prints something before our server gets to speak."""
+
+    code = "shell-noise"
+
+
+class PythonTooOldError(RemoteError):
+    """The other side's python3 is older than 3.9."""
+
+    code = "python-too-old"
+
+
+class ConnectionLostError(RemoteError):
+    """The stream from the other side ended in the middle of an answer."""
+
+    code = "connection-lost"
+    transient = True
 
 
 class VerificationError(GymdbdError):
