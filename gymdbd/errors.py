@@ -22,13 +22,11 @@
     |  +- WriteFailedError
     |  +- ReplicaInUseError               transient: somebody here writes to the replica
     |  +- ReplicaChangedError             and the configuration says to refuse then
-    +- RemoteError                        trouble with the other machine's side of a pull
+    +- VerificationError                  what was written is not what was read
+    +- RemoteError                        trouble with the other machine
     |  +- ProtocolError                   it breaks the rules of our protocol, or speaks another
     |  +- ShellNoiseError                 its shell's start-up files print into our stream
     |  +- PythonTooOldError               its python3 is older than 3.9
-    |  +- ConnectionLostError             transient: the stream ended before the answer did
-    +- VerificationError                  what was written is not what was read
-    +- RemoteError                        trouble with the other machine, before any database
     |  +- SshConfigError                  ~/.ssh/config, known_hosts or an override is unusable
     |  +- HostKeyUnknownError
     |  |  +- HostKeyChangedError
@@ -215,8 +213,14 @@ class ReplicaChangedError(DestinationError):
     code = "replica-changed"
 
 
+class VerificationError(GymdbdError):
+    """What was written differs from the snapshot it was made from."""
+
+    code = "verification-failed"
+
+
 class RemoteError(GymdbdError):
-    """Trouble with the other machine's side of a pull."""
+    """Trouble with the other machine, before any database of it is touched."""
 
     code = "remote"
 
@@ -237,25 +241,6 @@ class PythonTooOldError(RemoteError):
     """The other side's python3 is older than 3.9."""
 
     code = "python-too-old"
-
-
-class ConnectionLostError(RemoteError):
-    """The stream from the other side ended in the middle of an answer."""
-
-    code = "connection-lost"
-    transient = True
-
-
-class VerificationError(GymdbdError):
-    """What was written differs from the snapshot it was made from."""
-
-    code = "verification-failed"
-
-
-class RemoteError(GymdbdError):
-    """Trouble with the other machine, before any database of it is touched."""
-
-    code = "remote"
 
 
 class SshConfigError(RemoteError):
