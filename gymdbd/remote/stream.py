@@ -138,7 +138,7 @@ class Channel:
     `lost` says how the connection broke, or None while it stands.
     """
 
-    def __init__(  # noqa: PLR0913 - what it is about, and the four things of the connection it uses
+    def __init__(
         self,
         session: Session,
         argv: tuple[str, ...],
