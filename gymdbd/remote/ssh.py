@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 
     Translation = Callable[[Exception, Target], GymdbdError]
 
-_WINDOW_BYTES = 16 * 1024 * 1024
+_WINDOW_BYTES = 4 * 1024 * 1024
 _PACKET_BYTES = 32 * 1024
 # paramiko prefers AES-CTR; GCM needs no separate MAC. Its CBC and 3DES are not offered at all.
 _CIPHERS = (
