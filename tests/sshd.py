@@ -18,24 +18,35 @@ import pytest
 from gymdbd.remote.target import HostSettings
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
 SSHD = shutil.which("sshd", path="/usr/sbin:/usr/local/sbin:" + os.environ.get("PATH", ""))
 _DEADLINE_S = 10.0
 
 
-def wait_until(condition: object, what: str, deadline_s: float = _DEADLINE_S) -> None:
+def run_tool(*words: str, environment: Mapping[str, str] | None = None) -> str:
+    """Run a program that must succeed, without a terminal, and return what it says."""
+    return subprocess.run(
+        words,
+        check=True,
+        capture_output=True,
+        text=True,
+        stdin=subprocess.DEVNULL,
+        env=environment,
+    ).stdout
+
+
+def wait_until(condition: Callable[[], bool], what: str, deadline_s: float = _DEADLINE_S) -> None:
     """Return as soon as `condition()` is true; fail when it is not within the deadline."""
     end = time.monotonic() + deadline_s
-    while not condition():  # type: ignore[operator]
+    while not condition():
         assert time.monotonic() < end, f"timed out waiting for {what}"
         time.sleep(0.01)
 
 
 def make_key(path: Path, *, kind: str = "ed25519", passphrase: str = "") -> Path:
     """Make a key pair with ssh-keygen and return the private key's path."""
-    command = ["ssh-keygen", "-q", "-t", kind, "-N", passphrase, "-C", path.name, "-f", str(path)]
-    subprocess.run(command, check=True, stdin=subprocess.DEVNULL)
+    run_tool("ssh-keygen", "-q", "-t", kind, "-N", passphrase, "-C", path.name, "-f", str(path))
     return path
 
 

@@ -14,11 +14,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from contextlib import AbstractContextManager
 
-# SFTP reads of 32 KiB are asked for in batches, the whole batch at once. paramiko can also keep a
-# number of requests in flight, but its thread for that waits in steps of 10 ms and never ends when
-# the connection breaks; a batch's thread ends as soon as it has asked.
+# SFTP reads of 32 KiB are asked for in batches of 2 MiB, a whole batch at once. paramiko can also
+# keep a number of requests in flight, but its thread for that looks every 10 ms and never ends
+# when the connection breaks; a batch's thread ends as soon as it has asked. Medians on loopback,
+# 150 MB, MB/s: batches of 16 requests 202, 64: 186, 256: 164, 1024: 151; paramiko's `getfo` with
+# 16 in flight 131, 64: 107, 256: 107, no limit 121. Two MiB also fill a link of 100 MB/s and 20 ms.
 _REQUEST_BYTES = 32 * 1024
-_BATCH_BYTES = 128 * _REQUEST_BYTES
+_BATCH_BYTES = 64 * _REQUEST_BYTES
 
 
 class OpenFile(Protocol):
