@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 import binascii
 import contextlib
+import os
+import socket
 import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -80,12 +82,13 @@ class Login:
             allowed = ", ".join(error.allowed_types)
             reason = f"it wants {allowed}, and gymdbd uses keys only"
             raise faults.login_refused(self.target, self.tried, self.unusable, reason) from error
-        except paramiko.SSHException as error:
+        except (paramiko.SSHException, EOFError, OSError) as error:
             if time.monotonic() - began >= self.target.settings.auth_timeout_s:
                 raise faults.timed_out(
                     self.target, "did not answer a login", self.target.settings.auth_timeout_s
                 ) from error
-            if not self.transport.is_active():
+            # Only an answer of the server is an SSHException while its connection stands.
+            if not isinstance(error, paramiko.SSHException) or not self.transport.is_active():
                 raise self._hung_up() from error
             self.tried.append(label)
             return False
@@ -104,7 +107,13 @@ class Login:
 
 def _open_agent(unusable: list[str]) -> paramiko.Agent:
     """Connect to the agent of SSH_AUTH_SOCK, or to none."""
+    path = os.environ.get("SSH_AUTH_SOCK")
+    if not path:
+        return _NoAgent()
     try:
+        # paramiko would forget to close its socket, and to say why there is no agent.
+        with socket.socket(socket.AF_UNIX) as probe:
+            probe.connect(path)
         return paramiko.Agent()
     except (paramiko.SSHException, OSError) as error:
         unusable.append(f"the agent at SSH_AUTH_SOCK ({error})")
@@ -112,7 +121,7 @@ def _open_agent(unusable: list[str]) -> paramiko.Agent:
 
 
 class _NoAgent(paramiko.Agent):
-    """An agent without keys, for a SSH_AUTH_SOCK at which nobody answers."""
+    """An agent without keys, where there is none or it does not answer."""
 
     def __init__(self) -> None:
         paramiko.agent.AgentSSH.__init__(self)

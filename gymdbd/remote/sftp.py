@@ -14,11 +14,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from contextlib import AbstractContextManager
 
-# SFTP reads of 32 KiB are asked for in batches, the whole batch at once. paramiko can also keep a
-# number of requests in flight, but its thread for that waits in steps of 10 ms and never ends when
-# the connection breaks; a batch's thread ends as soon as it has asked.
+# SFTP reads of 32 KiB are asked for in batches of 2 MiB, a whole batch at once. paramiko can also
+# keep a number of requests in flight, but its thread for that looks every 10 ms and never ends
+# when the connection breaks; a batch's thread ends as soon as it has asked. Medians on loopback,
+# 150 MB, MB/s: batches of 16 requests 202, 64: 186, 256: 164, 1024: 151; paramiko's `getfo` with
+# 16 in flight 131, 64: 107, 256: 107, no limit 121. Two MiB also fill a link of 100 MB/s and 20 ms.
 _REQUEST_BYTES = 32 * 1024
-BATCH_REQUESTS = 512
+_BATCH_BYTES = 64 * _REQUEST_BYTES
 
 
 class OpenFile(Protocol):
@@ -101,28 +103,32 @@ class RemoteFiles:
     def copy(self, path: str, size: int, target: BinaryIO, progress: Callable[[int], None]) -> bool:
         """Write the first `size` bytes of a file into `target`; False when it is shorter now."""
         done = 0
+        for piece in self._pieces(path, size):
+            # Outside of the guard: trouble here is not trouble with the connection.
+            target.write(piece)
+            done += len(piece)
+            progress(done)
+        return done == size
+
+    def _pieces(self, path: str, size: int) -> Iterator[bytes]:
+        """Yield the first `size` bytes of a file in order, and stop where it ends early."""
         with self._guard(), _reading(path):
             try:
                 file = self._client.open(_to_remote(path), "rb", 0)
             except FileNotFoundError:
-                return False
-        with self._guard(), contextlib.closing(file):
-            while done < size:
+                return
+            for start in range(0, size, _BATCH_BYTES):
                 self._check()
-                for piece in _read_batch(file, path, done, size):
-                    target.write(piece)
-                    done += len(piece)
-                    if len(piece) < _REQUEST_BYTES and done < size:
-                        return False
-                progress(done)
-        return True
-
-
-def _read_batch(file: OpenFile, path: str, start: int, size: int) -> Iterator[bytes]:
-    end = min(size, start + BATCH_REQUESTS * _REQUEST_BYTES)
-    offsets = range(start, end, _REQUEST_BYTES)
-    with _reading(path):
-        yield from file.readv([(at, min(_REQUEST_BYTES, end - at)) for at in offsets])
+                end = min(size, start + _BATCH_BYTES)
+                asked = [
+                    (at, min(_REQUEST_BYTES, end - at)) for at in range(start, end, _REQUEST_BYTES)
+                ]
+                for (_, wanted), piece in zip(asked, file.readv(asked), strict=True):
+                    yield piece
+                    if len(piece) < wanted:
+                        return
+            # Not closed when the connection fails: that would wait once more for a dead peer.
+            file.close()
 
 
 @contextlib.contextmanager

@@ -46,9 +46,13 @@ if TYPE_CHECKING:
 
     Translation = Callable[[Exception, Target], GymdbdError]
 
-_WINDOW_BYTES = 16 * 1024 * 1024
+# The most that one channel may hold unread. Medians on loopback, 150 MB over an exec channel, MB/s:
+# 1 MiB 383, 2 MiB 384, 4 MiB 360, 16 MiB 144, 64 MiB 134 (paramiko copies what has piled up).
+# Four MiB still fill a link of 100 MB/s and 40 ms. A packet of more than 32 KiB sshd never sends.
+_WINDOW_BYTES = 4 * 1024 * 1024
 _PACKET_BYTES = 32 * 1024
-# paramiko prefers AES-CTR; GCM needs no separate MAC. Its CBC and 3DES are not offered at all.
+# paramiko prefers AES-CTR; GCM needs no separate MAC: aes128-gcm 424 MB/s, aes256-gcm 356,
+# aes128-ctr 271, measured as above. CBC and 3DES are not offered at all.
 _CIPHERS = (
     "aes128-gcm@openssh.com",
     "aes256-gcm@openssh.com",
@@ -261,6 +265,11 @@ class Connection:
     def bytes_received(self) -> int:
         """Return how many bytes have come over the network, SSH's own included."""
         return self._wire.bytes_received
+
+    @property
+    def cipher(self) -> str:
+        """Return the cipher that was agreed on for what we receive."""
+        return str(getattr(self._transport, "remote_cipher", ""))
 
     def run(self, argv: Sequence[str]) -> Channel:
         """Start a command; a key with `command=` starts its own command instead."""

@@ -63,6 +63,8 @@ class Wire:
         self._socket = socket
         self._stall_timeout_s = stall_timeout_s
         self._blocked_since: float | None = None
+        # paramiko looks at this private name of sockets when it ends its thread.
+        self._closed = False
         self.stalled = False
         self.head = b""
         self.bytes_sent = 0
@@ -97,6 +99,7 @@ class Wire:
 
     def close(self) -> None:
         """Close the socket."""
+        self._closed = True
         self._socket.close()
 
 
