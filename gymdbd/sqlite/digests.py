@@ -77,11 +77,17 @@ def split(data: bytes | bytearray, size: int) -> list[bytes]:
 def hash_runs(
     read: Read, pages: int, page_size: int
 ) -> Iterator[tuple[bytes | bytearray, list[bytes]]]:
-    """Yield each run's bytes, in order, with the digests of the groups in it."""
+    """Yield each run's bytes, in order, with the digests of the groups in it.
+
+    Where `read` gives fewer pages, because the file ends, a group still has its digest, which is
+    that of no whole group.
+    """
     group = group_pages(page_size) * page_size
 
     def work(run: range) -> tuple[bytes | bytearray, list[bytes]]:
         data = read(run.start, len(run))
-        return data, split(data, group)
+        view = memoryview(data)
+        starts = range(0, len(run) * page_size, group)
+        return data, [digest(view[start : start + group]) for start in starts]
 
     yield from in_order(runs(pages, page_size), work)
