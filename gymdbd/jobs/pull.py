@@ -45,7 +45,6 @@ class _Arrived:
     facts: dict[str, Any]
     expected: dict[str, Any] = field(default_factory=dict)
     fingerprint: dict[str, Any] | None = None
-    compared: bool = True
 
 
 def run(job: PullConfig, context: Context) -> dict[str, Any]:
@@ -77,6 +76,7 @@ class _Pull:
         self.progress = _Progress(context)
         self.replica = Replica(job.replica)
         self.state = self._known_state()
+        self.in_full = self._is_full_due()
 
     def run(self) -> dict[str, Any]:
         """Fetch, prove, save, publish."""
@@ -118,6 +118,13 @@ class _Pull:
         )
         return None
 
+    def _is_full_due(self) -> bool:
+        """Say whether this pull takes no shortcut: it compares and checks every page."""
+        if self.state is None:
+            return True
+        age = self.context.clock.now() - clock.from_text(self.state.compared_at)
+        return not 0 <= age.total_seconds() < self.job.full_verify_every.total_seconds()
+
     def _origin(self) -> tuple[str, str]:
         return self.job.host, self.job.remote_database
 
@@ -153,7 +160,6 @@ class _Pull:
             rows = session.count_rows()
         self.timings.seconds |= {f"fetch.{name}": took for name, took in fetched.timings.items()}
         arrived.strategy = fetched.strategy
-        arrived.compared = fetched.strategy != delta.TAIL
         arrived.fingerprint = fetched.fingerprint.to_json()
         arrived.expected = {
             "page_count": remote.page_count,
@@ -178,10 +184,7 @@ class _Pull:
         if not self.replica.exists:
             return None, None
         size = self.replica.path.stat().st_size
-        if self.state is None or self.state.fingerprint is None:
-            return None, size
-        age = self.context.clock.now() - clock.from_text(self.state.compared_at)
-        if not 0 <= age.total_seconds() < self.job.full_verify_every.total_seconds():
+        if self.in_full or self.state is None or self.state.fingerprint is None:
             return None, size
         return Fingerprint.from_json(self.state.fingerprint), size
 
@@ -197,7 +200,7 @@ class _Pull:
                     self.replica.partial,
                     progress=self.progress,
                     check=self.context.check,
-                    quick=self.job.verify == "quick",
+                    quick=True,
                 )
             facts = {
                 "reason": f"plain copy, attempt {copied.attempts}",
@@ -218,7 +221,7 @@ class _Pull:
             remote_database=self.job.remote_database,
             fingerprint=arrived.fingerprint,
             pulled_at=now,
-            compared_at=now if arrived.compared or before is None else before.compared_at,
+            compared_at=now if self.in_full or before is None else before.compared_at,
             md5=sums.md5,
             sha256=sums.sha256,
             tables=tables,
@@ -242,14 +245,13 @@ class _Pull:
     def _prove(self, arrived: _Arrived) -> tuple[Checksums, dict[str, int]]:
         """Return the checksums and the rows of the partial once it is proven good."""
         partial = self.replica.partial
-        quick = self.job.verify == "quick" and not arrived.compared
         try:
             sums = proof.prove(
                 lambda: database.open_immutable(partial),
                 partial,
                 arrived.expected,
                 self.context.check,
-                quick=quick,
+                quick=self.job.verify == "quick" and not self.in_full,
             )
         except (proof.DamagedError, SourceCorruptError) as error:
             # Every page is the other side's: what is wrong with them is wrong over there.
