@@ -21,10 +21,10 @@ WAIT_S = 20.0
 
 
 @contextlib.contextmanager
-def serving(*, python: str = sys.executable) -> Iterator[subprocess.Popen[bytes]]:
+def serving(arguments: list[str] | None = None) -> Iterator[subprocess.Popen[bytes]]:
     """Start the loader as sshd would; the block gets the process, which has read nothing yet."""
     process = subprocess.Popen(
-        bootstrap.arguments(python),
+        arguments or bootstrap.arguments(sys.executable),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -48,7 +48,7 @@ def serving(*, python: str = sys.executable) -> Iterator[subprocess.Popen[bytes]
 @contextlib.contextmanager
 def session(database: Path, *, python: str = sys.executable, **options: Any) -> Iterator[Session]:
     """Hold a session with a fresh serving process."""
-    with serving(python=python) as process:
+    with serving(bootstrap.arguments(python)) as process:
         assert process.stdin is not None
         assert process.stdout is not None
         prelude = bootstrap.bundle(str(database))

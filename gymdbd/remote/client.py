@@ -212,20 +212,23 @@ class Session:
         remote = self.fingerprint
         self._request("digests")
         theirs: deque[bytes] = deque()
-        end: dict[str, Any] | None = None
-        group, found = 0, []
-        for data, mine in digests.hash_runs(file.read, remote.page_count, remote.page_size):
-            while len(theirs) < len(mine):
+        found: list[int] = []
+        group = 0
+        runs = digests.runs(remote.page_count, remote.page_size)
+        hashed = digests.hash_runs(file.read, remote.page_count, remote.page_size)
+        for run, (_, mine) in zip(runs, hashed, strict=True):
+            count = digests.group_count(len(run), remote.page_size)
+            while len(theirs) < count:
                 theirs.extend(self._receive_digests())
-            found += [group + n for n, one in enumerate(mine) if one != theirs.popleft()]
-            group += len(mine)
-            done = min(group * len(data) // max(1, len(mine)), remote.size_bytes)
-            self._progress("digests", done, remote.size_bytes)
+            # Where the file ends early it has nothing to compare.
+            padded = mine + [b""] * (count - len(mine))
+            found += [group + at for at, one in enumerate(padded) if one != theirs.popleft()]
+            group += count
+            self._progress("digests", run[-1] * remote.page_size, remote.size_bytes)
             self._check()
         if theirs:
             raise ProtocolError("the other side sent more digests than it has groups of pages")
-        end = protocol.parse_json(self._channel.receive(protocol.END)[1])
-        return found, _sha256_of(end)
+        return found, _sha256_of(self._channel.receive_json(protocol.END))
 
     def _receive_digests(self) -> list[bytes]:
         _, payload = self._channel.receive(protocol.DIGESTS)

@@ -278,7 +278,7 @@ def _noise(seen: bytes, *, spoke: bool) -> GymdbdError:
             hint="install a newer python3 there, or name one in the configuration",
         )
     text = _clean(seen[:300].decode(errors="replace")).strip()
-    if not seen:
+    if not spoke and MAGIC.startswith(seen):
         return _lost()
     if spoke:
         return ShellNoiseError(

@@ -273,7 +273,7 @@ class PageRule(RuleBasedStateMachine):
 
 
 PageRule.TestCase.settings = settings(
-    max_examples=200,
+    max_examples=120,
     stateful_step_count=50,
     deadline=None,
     phases=[Phase.explicit, Phase.reuse, Phase.generate],
@@ -281,5 +281,5 @@ PageRule.TestCase.settings = settings(
 )
 
 
-class TestPageRule(PageRule.TestCase):  # type: ignore[misc, valid-type, name-defined]
+class TestPageRule(PageRule.TestCase):  # type: ignore[misc, valid-type]
     """The snapshot by the page rule is the one that SQLite's online backup reads."""
