@@ -40,6 +40,8 @@ if sys.version_info < (3, 9):
     sys.stdout.write("{protocol.TOO_OLD.decode()}%d.%d is too old\\n" % sys.version_info[:2])
     sys.exit(1)
 import json, zlib
+sys.stdout.write("{protocol.READY.decode().strip()}\\n")
+sys.stdout.flush()
 read = sys.stdin.buffer.read
 bundle = json.loads(zlib.decompress(read(int.from_bytes(read(4), "big"))))
 exec(compile(bundle["start"], "<gymdbd>", "exec"), {{"bundle": bundle}})

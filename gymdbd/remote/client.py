@@ -89,15 +89,16 @@ class Session:
         check: Check = _nothing,
         prelude: bytes = b"",
     ) -> None:
-        """Send `prelude` (what a loader over there reads), then greet the server."""
+        """Send `prelude`, if a loader over there waits for it, then greet the server."""
         self._channel = Channel(reader, writer)
         self._progress = progress
         self._check = check
         self.timings: dict[str, float] = {}
         with self._timed("hello"):
+            shipped = bool(prelude) and self._channel.meets_loader()
             # Where the other side is gone already, what it said before tells why.
             with suppress(ConnectionLostError):
-                self._channel.send_preamble(prelude)
+                self._channel.send_preamble(prelude if shipped else b"")
             self._channel.expect_preamble()
             self.hello = _parse_hello(self._channel.receive_json(protocol.HELLO))
         self.fingerprint = self.hello.fingerprint

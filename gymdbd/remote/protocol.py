@@ -68,6 +68,8 @@ MOST_TEXT = 4000
 MOST_NOISE = 16 * 1024
 # A line of the loader, for a Python that cannot run the server.
 TOO_OLD = b"gymdbd-loader: python "
+# A line of the loader, when it waits for the server's modules.
+READY = b"gymdbd-loader: ready\n"
 
 _PREAMBLE = struct.Struct(">8sH")
 _FRAME = struct.Struct(">BBI")
@@ -98,6 +100,7 @@ class Channel:
     def __init__(self, reader: Reader, writer: Writer) -> None:
         self._reader = reader
         self._writer = writer
+        self._pending = b""
         self.bytes_sent = 0
         self.bytes_received = 0
 
@@ -105,6 +108,24 @@ class Channel:
         """Say who speaks, and which version of the protocol; send `before` ahead of it."""
         self._write(before, _PREAMBLE.pack(MAGIC, VERSION))
         self.flush()
+
+    def meets_loader(self) -> bool:
+        """Say whether it is the loader that speaks first, waiting for the server's modules.
+
+        Otherwise it is a server, installed over there and started by `command=` of our key.
+        """
+        seen = self._read_up_to(_PREAMBLE.size)
+        while MAGIC not in seen and READY not in seen and len(seen) < MOST_NOISE:
+            more = self._read_up_to(1)
+            if not more:
+                break
+            seen += more
+        before, ready, _ = seen.partition(READY)
+        if not ready:
+            self._pending = seen
+        elif before:
+            raise _noise(before, spoke=True)
+        return bool(ready)
 
     def expect_preamble(self) -> None:
         """Read the other end's preamble.
@@ -202,8 +223,9 @@ class Channel:
 
     def _read_up_to(self, size: int) -> bytes:
         """Read `size` bytes, fewer only at the end of the stream."""
-        parts = []
-        missing = size
+        parts = [self._pending[:size]]
+        self._pending = self._pending[size:]
+        missing = size - len(parts[0])
         while missing > 0:
             try:
                 part = self._reader.read(missing)
