@@ -300,7 +300,7 @@ def _noise(seen: bytes, *, spoke: bool) -> GymdbdError:
             hint="install a newer python3 there, or name one in the configuration",
         )
     text = _clean(seen[:300].decode(errors="replace")).strip()
-    if not spoke and MAGIC.startswith(seen):
+    if not spoke and (MAGIC.startswith(seen) or READY.startswith(seen)):
         return _lost()
     if spoke:
         return ShellNoiseError(
