@@ -141,7 +141,7 @@ def _crash(process: subprocess.Popen[bytes], run: Run) -> CrashError:
 
 def _clean_up(run: Run) -> None:
     """Remove what a killed run left; a lock that cannot be had means another run does it."""
-    for path in run.job.locks():
+    for path in run.job.scratch():
         with contextlib.suppress(GymdbdError, OSError), lock.hold([path]):
             for partial in files.partials(path.parent):
                 files.remove(partial)

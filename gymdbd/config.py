@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 _PLACES = ("config.yaml", "~/.config/gymdbd/config.yaml", "/etc/gymdbd/config.yaml")
 
+_TEXT = scalar(values.text, "str")
 _NUMBER = scalar(values.number, "int")
 _FLAG = scalar(values.flag, "bool")
 # YAML sees a number without a unit as a number; the reader then says that the unit is missing.
@@ -82,6 +83,10 @@ class JobConfig:
         """Return the locks of everything that a run of this job writes."""
         return []
 
+    def scratch(self) -> list[Path]:
+        """Return the locks of the folders in which a killed run leaves nothing worth keeping."""
+        return []
+
     def faults(self) -> list[str]:
         """Return what is wrong with the job as a whole."""
         if (self.schedule is None) == (self.every is None):
@@ -104,8 +109,59 @@ class BackupConfig(JobConfig):
         """Return the archive's lock: pruning and marking take it too."""
         return [lock.archive_lock(self.archive)]
 
+    def scratch(self) -> list[Path]:
+        """Return the archive's lock: a partial backup is of no use to anybody."""
+        return self.locks()
 
-KINDS: dict[str, type[JobConfig]] = {"backup": BackupConfig}
+
+@dataclass(frozen=True, kw_only=True)
+class SshConfig:
+    """How to reach the host, where `~/.ssh/config` does not say so or says it differently."""
+
+    user: str | None = key(_TEXT, None)
+    port: int | None = key(_NUMBER, None)
+    identity_file: str | None = key(_TEXT, None)
+    identities_only: bool | None = key(_FLAG, None)
+    known_hosts: str | None = key(_TEXT, None)
+    host_key_alias: str | None = key(_TEXT, None)
+    proxy_jump: str | None = key(_TEXT, None)
+    proxy_command: str | None = key(_TEXT, None)
+    ciphers: str | None = key(_TEXT, None)
+    connect_timeout: timedelta = key(_DURATION, timedelta(seconds=15))
+    auth_timeout: timedelta = key(_DURATION, timedelta(seconds=30))
+    stall_timeout: timedelta = key(_DURATION, timedelta(seconds=60))
+    keepalive: timedelta = key(_DURATION, timedelta(seconds=15))
+    python: str = key(_TEXT, "python3")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PullConfig(JobConfig):
+    """A replica of one remote database; `remote_database` is a path over there."""
+
+    host: str = key(_TEXT)
+    remote_database: str = key(_TEXT)
+    replica: Path = key(path(values.in_folder))
+    method: str = key(scalar(values.one_of("query", "scp"), "str"), "query")
+    verify: str = key(scalar(values.one_of("quick", "full"), "str"), "quick")
+    full_verify_every: timedelta = key(_DURATION, timedelta(days=7))
+    backup_before: bool = key(_FLAG, default=True)
+    archive: Path | None = key(path(values.folder), None)
+    keep: Keep = key(section(Keep), Keep(count=5))
+    on_local_change: str = key(scalar(values.one_of("backup", "refuse"), "str"), "backup")
+    replica_wait: timedelta = key(_DURATION, timedelta(seconds=30))
+    ssh: SshConfig = key(section(SshConfig), SshConfig())
+
+    @property
+    def archive_folder(self) -> Path:
+        """Return where old replicas go: `archive`, or the folder `backups` beside the replica."""
+        return self.archive or self.replica.parent / "backups"
+
+    def locks(self) -> list[Path]:
+        """Return the replica's lock; that of the archive is taken only while it is written."""
+        return [lock.file_lock(self.replica)]
+
+
+KINDS: dict[str, type[JobConfig]] = {"backup": BackupConfig, "pull": PullConfig}
 
 
 def _read_jobs(document: Document, node: yaml.Node, keypath: str) -> dict[str, JobConfig]:

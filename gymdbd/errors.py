@@ -20,7 +20,30 @@
     |  +- NotWritableError
     |  +- DiskFullError
     |  +- WriteFailedError
+    |  +- ReplicaInUseError               transient: somebody here writes to the replica
+    |  +- ReplicaChangedError             and the configuration says to refuse then
     +- VerificationError                  what was written is not what was read
+    +- RemoteError                        trouble with the other machine
+    |  +- ProtocolError                   it breaks the rules of our protocol, or speaks another
+    |  +- ShellNoiseError                 its shell's start-up files print into our stream
+    |  +- PythonTooOldError               its python3 is older than 3.9
+    |  +- SshConfigError                  ~/.ssh/config, known_hosts or an override is unusable
+    |  +- HostKeyUnknownError
+    |  |  +- HostKeyChangedError
+    |  +- AuthenticationError
+    |  +- SshProtocolError                what answers does not speak SSH as we do
+    |  +- ChannelRefusedError             no session, no SFTP or no forwarding for this key
+    |  +- RemoteCommandError
+    |  |  +- CommandMissingError          exit 127: no python3 over there
+    |  +- UnreachableError                transient, and the run's state is `unreachable`
+    |     +- HostNotFoundError
+    |     +- ConnectRefusedError
+    |     +- NoRouteError
+    |     +- ConnectTimeoutError
+    |     +- ProxyError                   the jump host or proxy command gets no further
+    |     +- ConnectionLostError
+    |     +- StalledError                 connected, but no byte moves any more
+    +- CopyTornError                      the source moved on under a plain file copy
     +- BackupMissingError                 the archive does not hold what was asked for
     +- FormatError                        a file of ours that does not say what it should
 
@@ -177,10 +200,151 @@ class WriteFailedError(DestinationError):
     code = "write-failed"
 
 
+class ReplicaInUseError(DestinationError):
+    """Another process has the replica open for writing."""
+
+    code = "replica-in-use"
+    transient = True
+
+
+class ReplicaChangedError(DestinationError):
+    """The replica was changed here, and `on_local_change: refuse` says to leave it then."""
+
+    code = "replica-changed"
+
+
 class VerificationError(GymdbdError):
     """What was written differs from the snapshot it was made from."""
 
     code = "verification-failed"
+
+
+class RemoteError(GymdbdError):
+    """Trouble with the other machine, before any database of it is touched."""
+
+    code = "remote"
+
+
+class ProtocolError(RemoteError):
+    """The other side breaks the rules of the protocol, or speaks another version of it."""
+
+    code = "protocol"
+
+
+class ShellNoiseError(RemoteError):
+    """The other side's shell prints something before our server gets to speak."""
+
+    code = "shell-noise"
+
+
+class PythonTooOldError(RemoteError):
+    """The other side's python3 is older than 3.9."""
+
+    code = "python-too-old"
+
+
+class SshConfigError(RemoteError):
+    """The settings for the host, here or in `~/.ssh/config`, cannot be used."""
+
+    code = "ssh-config"
+
+
+class HostKeyUnknownError(RemoteError):
+    """No file of known hosts holds a key of this host."""
+
+    code = "host-key-unknown"
+
+
+class HostKeyChangedError(HostKeyUnknownError):
+    """The host shows another key than the known one, or a revoked one."""
+
+    code = "host-key-changed"
+
+
+class AuthenticationError(RemoteError):
+    """The host accepts none of our keys."""
+
+    code = "authentication"
+
+
+class SshProtocolError(RemoteError):
+    """What answers at the port is not SSH, or has no algorithm in common with us."""
+
+    code = "ssh-protocol"
+
+
+class ChannelRefusedError(RemoteError):
+    """The host let us in, and refuses the session, SFTP or forwarding that we asked for."""
+
+    code = "channel-refused"
+
+
+class RemoteCommandError(RemoteError):
+    """The command on the other machine ended before it had done its work."""
+
+    code = "remote-command"
+
+
+class CommandMissingError(RemoteCommandError):
+    """The other machine has no such command."""
+
+    code = "command-missing"
+
+
+class UnreachableError(RemoteError):
+    """The host cannot be reached now; it may be off, asleep or out of range."""
+
+    code = "unreachable"
+    state = "unreachable"
+    transient = True
+
+
+class HostNotFoundError(UnreachableError):
+    """The host's name has no address."""
+
+    code = "host-not-found"
+
+
+class ConnectRefusedError(UnreachableError):
+    """The host is there, and nothing listens at the port."""
+
+    code = "connect-refused"
+
+
+class NoRouteError(UnreachableError):
+    """The network has no way to the host, or the system forbids us to use it."""
+
+    code = "no-route"
+
+
+class ConnectTimeoutError(UnreachableError):
+    """The host did not answer in time."""
+
+    code = "connect-timeout"
+
+
+class ProxyError(UnreachableError):
+    """The jump host or the proxy command could not reach the host."""
+
+    code = "proxy"
+
+
+class ConnectionLostError(UnreachableError):
+    """The connection broke."""
+
+    code = "connection-lost"
+
+
+class StalledError(UnreachableError):
+    """The connection stands, and no byte has moved for the stall timeout."""
+
+    code = "stalled"
+
+
+class CopyTornError(GymdbdError):
+    """The source was written to during every attempt to copy its files."""
+
+    code = "copy-torn"
 
 
 class BackupMissingError(GymdbdError):

@@ -30,7 +30,8 @@ _POLL_S = 0.2
 class Run:
     """One run: what it works on, why it happens, and how it is told to stop.
 
-    `due` is the scheduled moment it is for, None for a run by hand; `lock_wait_s` how long it
+    `due` is the scheduled moment it is for, None for a run by hand, which is not tried again
+    by itself: whoever typed it wants to know at once; `lock_wait_s` how long it
     may wait for another run on the same files; `status` is None where no configuration says
     where the status file is.
     """
@@ -107,14 +108,15 @@ class Run:
         """Work, and again after a while where the error says that this can help."""
         work = importlib.import_module(f"gymdbd.jobs.{self.job.kind}").run
         delay_s = self.job.retry.delay.total_seconds()
-        for attempt in range(1, self.job.retry.attempts + 1):
+        attempts = self.job.retry.attempts if self.due else 1
+        for attempt in range(1, attempts + 1):
             context = Context(
                 log=logger(), clock=self.clock, progress=self.progress, check=self.check
             )
             try:
                 return dict(work(self.job, context))
             except GymdbdError as error:
-                if not error.transient or attempt == self.job.retry.attempts:
+                if not error.transient or attempt == attempts:
                     raise
                 logger().warning(
                     "attempt failed", error=error.message, attempt=attempt, next_in_s=delay_s

@@ -1,14 +1,16 @@
-"""What a run is given besides its configuration."""
+"""What a run is given besides its configuration, and how it measures its steps."""
 
 from __future__ import annotations
 
+import contextlib
+import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 from gymdbd.clock import Clock
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 
 class Log(Protocol):
@@ -43,3 +45,24 @@ class Context:
     clock: Clock = field(default_factory=Clock)
     progress: Callable[[str, int, int], None] = _nothing
     check: Callable[[], None] = _nothing
+
+
+@dataclass
+class Timings:
+    """How long each step of a run took, in seconds."""
+
+    started: float = field(default_factory=time.monotonic)
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @contextlib.contextmanager
+    def step(self, name: str) -> Iterator[None]:
+        """Time what happens in the block."""
+        started = time.monotonic()
+        try:
+            yield
+        finally:
+            self.seconds[name] = round(time.monotonic() - started, 4)
+
+    def total_s(self) -> float:
+        """Return how long the run has taken so far."""
+        return round(time.monotonic() - self.started, 4)

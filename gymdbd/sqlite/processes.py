@@ -48,6 +48,16 @@ def holders(path: Path, *, proc: Path = Path("/proc")) -> list[Process]:
     return [_process(pid, proc) for pid in sorted(pids - {os.getpid()})]
 
 
+def writers(path: Path, *, proc: Path = Path("/proc")) -> list[Process]:
+    """List the other processes that have the database itself open for writing."""
+    names = {str(path)}
+    if proc.is_dir():
+        pids = _open_by_proc(names, proc, writing=True)
+    else:
+        pids = _open_by_lsof(names, writing=True)
+    return [_process(pid, proc) for pid in sorted(pids - {os.getpid()})]
+
+
 def lock_holders(
     path: Path, span: range | None = None, *, proc: Path = Path("/proc")
 ) -> list[Process]:
@@ -86,37 +96,60 @@ def _lockers(path: Path, span: range, proc: Path, kinds: tuple[str, ...]) -> set
     return pids
 
 
-def _open_by_proc(names: set[str], proc: Path) -> set[int]:
+def _open_by_proc(names: set[str], proc: Path, *, writing: bool = False) -> set[int]:
     pids = set()
     for folder in proc.iterdir():
         if not folder.name.isdigit():
             continue
         try:
             # listdir, not scandir: a process that ends meanwhile would leave its iterator open.
-            links = [os.readlink(folder / "fd" / name) for name in os.listdir(folder / "fd")]  # noqa: PTH115, PTH208
+            numbers = os.listdir(folder / "fd")  # noqa: PTH208
+            links = {one: os.readlink(folder / "fd" / one) for one in numbers}  # noqa: PTH115
         except OSError:
             continue
-        if names.intersection(links):
+        found = [number for number, link in links.items() if link in names]
+        if any(not writing or _may_write(folder / "fdinfo" / number) for number in found):
             pids.add(int(folder.name))
     return pids
 
 
-def _open_by_lsof(names: set[str]) -> set[int]:
+def _may_write(info: Path) -> bool:
+    """Say whether a descriptor was opened for writing, from its flags in octal."""
+    try:
+        lines = info.read_text().splitlines()
+    except OSError:
+        return False
+    flags = next((line.split()[1] for line in lines if line.startswith("flags:")), "0")
+    return int(flags, 8) & os.O_ACCMODE != os.O_RDONLY
+
+
+def _open_by_lsof(names: set[str], *, writing: bool = False) -> set[int]:
     lsof = shutil.which("lsof", path=f"{os.environ.get('PATH', os.defpath)}:/usr/sbin")
     present = sorted(name for name in names if os.path.exists(name))  # noqa: PTH110 - plain strings
     if lsof is None or not present:
         return set()
     try:
         answer = subprocess.run(
-            [lsof, "-F", "p", "--", *present],
+            [lsof, "-F", "pa", "--", *present],
             capture_output=True,
             timeout=_LSOF_TIMEOUT_S,
             check=False,
         )
     except (OSError, subprocess.TimeoutExpired):
         return set()
-    lines = answer.stdout.decode(errors="replace").splitlines()
-    return {int(line[1:]) for line in lines if line[:1] == "p" and line[1:].isdigit()}
+    return _parse_lsof(answer.stdout.decode(errors="replace").splitlines(), writing=writing)
+
+
+def _parse_lsof(lines: list[str], *, writing: bool) -> set[int]:
+    """Read lsof's fields: a line `p` and a process, then for each of its files a line `a`."""
+    pids, pid = set(), 0
+    for line in lines:
+        if line.startswith("p") and line[1:].isdigit():
+            pid = int(line[1:])
+            pids.update(set() if writing else {pid})
+        elif line[:1] == "a" and line[1:] in ("w", "u") and pid:
+            pids.add(pid)
+    return pids
 
 
 def _process(pid: int, proc: Path) -> Process:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sqlite3
+import time
 from typing import TYPE_CHECKING, BinaryIO, Callable
 
 from gymdbd.errors import (
@@ -34,7 +35,7 @@ Progress = Callable[[int, int], None]
 _STEP_BYTES = 16 * 1024 * 1024
 _COPY_BYTES = 1024 * 1024
 _RAW_ATTEMPTS = 5
-_MARK_ATTEMPTS = 1000
+_SETTLE_S = 5.0
 # Offsets 18 and 19 of the header: 2 means that readers need a WAL, 1 that they do not.
 # https://www.sqlite.org/fileformat2.html section 1.3.3.
 _VERSIONS_OFFSET = 18
@@ -54,13 +55,18 @@ class Snapshot:
         self._descriptors = contextlib.ExitStack()
         self._connection = open_reader(self.path, busy_timeout_s=busy_timeout_s)
         try:
-            with translated(self.path):
-                # A deferred BEGIN takes its snapshot at the first read.
-                self._connection.execute("BEGIN")
-                self.facts: Facts = read_facts(self._connection)
+            self.facts = self._begin()
         except BaseException:
             self.close()
             raise
+
+    def _begin(self) -> Facts:
+        with translated(self.path):
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
+            # A deferred BEGIN takes its snapshot at the first read.
+            self._connection.execute("BEGIN")
+            return read_facts(self._connection)
 
     def __enter__(self) -> Snapshot:
         """Return the snapshot; leaving the block ends its transaction."""
@@ -79,6 +85,49 @@ class Snapshot:
         """End the transaction, then close the descriptors that had to outlive it."""
         self._connection.close()
         self._descriptors.close()
+
+    def settle(self) -> wal.Mark:
+        """Begin the transaction again until it is known where in the WAL it ends; return that mark.
+
+        Only for WAL mode. A mark read after the beginning may be that of a later commit, whose
+        rows this connection does not count; one that is the same before and after is exactly
+        ours. Raises UnreadableIndexError where that cannot be had; the snapshot is then a new one
+        of unknown mark.
+        """
+        try:
+            return self._settle()
+        except wal.UnreadableIndexError:
+            self.facts = self._begin()
+            raise
+
+    def _settle(self) -> wal.Mark:
+        index = self.open_file("-shm")
+        deadline = time.monotonic() + _SETTLE_S
+        while time.monotonic() < deadline:
+            mark = self._begin_at_mark(index)
+            if mark is not None:
+                return mark
+        raise wal.UnreadableIndexError(
+            f"{self.path} is written so fast that no snapshot could be told from the next",
+            hint="try again when the application is less busy",
+        )
+
+    def _begin_at_mark(self, index: BinaryIO) -> wal.Mark | None:
+        with translated(self.path):
+            self._connection.execute("ROLLBACK")
+            before = wal.read_mark(index)
+            self._connection.execute("BEGIN")
+            self._connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone()
+            mark = wal.read_mark(index)
+            if not mark.names_same_commit(before):
+                return None
+            self.facts = read_facts(self._connection)
+            return mark
+
+    def copy_online(self, target: sqlite3.Connection) -> None:
+        """Copy this state into another connection's database with SQLite's online backup."""
+        with translated(self.path):
+            self._connection.backup(target)
 
     def count_rows(self, *, check: Callable[[], None] = lambda: None) -> dict[str, int]:
         """Count the rows of every table in this state; `check` may raise to give up."""
@@ -134,12 +183,8 @@ class Snapshot:
         allows; the copies are then worthless and a new snapshot must be taken. In
         rollback-journal mode the read transaction alone keeps the main file still.
         """
-        mark = None
-        if self.facts.journal_mode == "wal":
-            mark = self._begin_at_mark(self._open("-shm"))
-            if mark is None:
-                return False
-        log = self._open("-wal") if mark and mark.frames else None
+        mark = self.settle() if self.facts.journal_mode == "wal" else None
+        log = self.open_file("-wal") if mark and mark.frames else None
         header = log.read(wal.HEADER_SIZE) if log else b""
         if mark and log and (not wal.is_header(header) or header[16:24] != mark.salts):
             return False
@@ -154,34 +199,21 @@ class Snapshot:
         elif mark:
             create(target_log)
         done = mark.wal_size_bytes if log and mark else 0
-        main = self._open("")
+        main = self.open_file("")
         _copy(main, target, os.fstat(main.fileno()).st_size, done, total, progress)
         return True
 
-    def _begin_at_mark(self, index: BinaryIO) -> wal.Mark | None:
-        """Begin the transaction anew until its snapshot is what the WAL's index says; None if not.
-
-        A commit between the first read and a look at the index would put more into the copy than
-        this transaction sees; with the same mark before and after there was none.
-        """
-        for _ in range(_MARK_ATTEMPTS):
-            before = wal.read_mark(index)
-            with translated(self.path):
-                self._connection.execute("ROLLBACK")
-                self._connection.execute("BEGIN")
-                self._connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
-            mark = wal.read_mark(index)
-            if mark.commit == before.commit:
-                with translated(self.path):
-                    self.facts = read_facts(self._connection)
-                return mark if self.facts.journal_mode == "wal" else None
-        return None
-
-    def _open(self, suffix: str) -> BinaryIO:
+    def open_file(self, suffix: str) -> BinaryIO:
+        """Open the database or a side file; it stays open until the connection is closed."""
         path = self.path.with_name(self.path.name + suffix)
         try:
             return self._descriptors.enter_context(path.open("rb", buffering=0))
         except OSError as error:
+            if suffix == "-shm":
+                raise wal.UnreadableIndexError(
+                    f"{path} cannot be read ({error.strerror})",
+                    hint=f"let this user read the -shm file in {path.parent}",
+                ) from error
             raise SourceCorruptError(
                 f"{path} cannot be read while the database is open ({error.strerror})",
                 hint="somebody moved or removed it under the application: restart the application",

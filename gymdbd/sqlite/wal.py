@@ -8,13 +8,18 @@ drops the locks that this process holds on the file.
 
 from __future__ import annotations
 
+import os
 import struct
 import sys
 import time
+from array import array
 from dataclasses import dataclass
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 from gymdbd.errors import SourceCorruptError, SourceLockedError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 HEADER_SIZE = 32
 FRAME_HEADER_SIZE = 24
@@ -24,6 +29,16 @@ _VERSION = 3007000
 _INDEX_COPY_SIZE = 48
 _INDEX_SIZE = 136
 _SETTLE_S = 1.0
+_SETTLE_STEP_S = 0.001
+_FRAME = struct.Struct(">II8sII")
+_SEGMENT_PAGES = 1024
+
+
+class UnreadableIndexError(SourceLockedError):
+    """The index of the WAL is not there, not of a kind that is known here, or never stands still.
+
+    SQLite may still be able to read the database; nobody else is.
+    """
 
 
 @dataclass(frozen=True)
@@ -43,44 +58,48 @@ class Mark:
     backfilled: int
 
     @property
-    def commit(self) -> tuple[bytes, int, tuple[int, int]]:
-        """Return what tells this commit from every other."""
-        return self.salts, self.frames, self.checksum
-
-    @property
     def wal_size_bytes(self) -> int:
         """Return how long the WAL is up to this mark."""
         return HEADER_SIZE + self.frames * (FRAME_HEADER_SIZE + self.page_size)
+
+    def names_same_commit(self, other: Mark) -> bool:
+        """Say whether two marks are of the same commit, however much of it is backfilled."""
+        return (self.salts, self.frames, self.checksum, self.pages) == (
+            other.salts,
+            other.frames,
+            other.checksum,
+            other.pages,
+        )
 
 
 def read_mark(index: BinaryIO) -> Mark:
     """Read the mark from an open `-shm` file.
 
-    A writer changes the two copies of the header one after the other, so they are read again
-    until they agree. Raises SourceCorruptError where more frames are said to be backfilled than
-    there are, which is what the WAL-reset bug leaves behind.
+    A writer changes the two copies of the header one after the other, and when it starts the WAL
+    anew it changes the count of backfilled frames after both, so they are read again until they
+    agree. Raises SourceCorruptError where more frames stay backfilled than there are, which is
+    what the WAL-reset bug leaves behind.
     """
     deadline = time.monotonic() + _SETTLE_S
     while True:
-        index.seek(0)
-        data = index.read(_INDEX_SIZE)
-        mark = _parse_index(data)
-        if mark is not None:
-            break
+        mark = _parse_index(os.pread(index.fileno(), _INDEX_SIZE, 0))
+        if mark is not None and mark.backfilled <= mark.frames:
+            return mark
         if time.monotonic() > deadline:
-            raise SourceLockedError(
-                "the index of the WAL did not settle within a second",
-                hint="try again; if it stays so, the -shm file is damaged: restart the application",
-            )
-    if mark.backfilled > mark.frames:
-        raise SourceCorruptError(
-            f"the WAL's index says that {mark.backfilled} of {mark.frames} frames were "
-            "checkpointed: commits may have been lost to SQLite's WAL-reset bug",
-            hint="stop the application's checkpoints, keep the -wal file, and update SQLite to "
-            "3.51.3 or newer",
-            problems=("more frames backfilled than committed",),
+            break
+        time.sleep(_SETTLE_STEP_S)
+    if mark is None:
+        raise UnreadableIndexError(
+            "the index of the WAL did not settle within a second",
+            hint="try again; if it stays so, the -shm file is damaged: restart the application",
         )
-    return mark
+    raise SourceCorruptError(
+        f"the WAL's index says that {mark.backfilled} of {mark.frames} frames were "
+        "checkpointed: commits may have been lost to SQLite's WAL-reset bug",
+        hint="stop the application's checkpoints, keep the -wal file, and update SQLite to "
+        "3.51.3 or newer",
+        problems=("more frames backfilled than committed",),
+    )
 
 
 def _parse_index(data: bytes) -> Mark | None:
@@ -120,3 +139,91 @@ def checksum(data: bytes, seed: tuple[int, int], *, byteorder: str) -> tuple[int
 def is_header(data: bytes) -> bool:
     """Say whether 32 bytes are the header of a WAL."""
     return len(data) == HEADER_SIZE and struct.unpack(">I", data[:4])[0] in _MAGIC
+
+
+@dataclass(frozen=True)
+class Frame:
+    """The header of one frame: its page, the database's pages after a commit (else 0)."""
+
+    page: int
+    pages_after: int
+    salts: bytes
+    checksum: tuple[int, int]
+
+
+class FrameIndex:
+    """Which frame holds the newest image of a page.
+
+    Four bytes a page, and only for stretches of the database that the WAL touches: a dict would
+    take a hundred, and the serving side has a small machine to live on.
+    """
+
+    def __init__(self) -> None:
+        self._segments: dict[int, array[int]] = {}
+
+    def put(self, page: int, frame: int) -> None:
+        """Note that `frame` holds `page`; a later call for the page wins."""
+        segment = self._segments.get(page // _SEGMENT_PAGES)
+        if segment is None:
+            segment = array("I", bytes(4 * _SEGMENT_PAGES))
+            self._segments[page // _SEGMENT_PAGES] = segment
+        segment[page % _SEGMENT_PAGES] = frame
+
+    def get(self, page: int) -> int:
+        """Return the frame of `page`, or 0 where the WAL has none."""
+        segment = self._segments.get(page // _SEGMENT_PAGES)
+        return segment[page % _SEGMENT_PAGES] if segment else 0
+
+    def touches(self, first: int, count: int) -> bool:
+        """Say whether any of `count` pages from `first` may have a frame."""
+        last = (first + count - 1) // _SEGMENT_PAGES
+        return any(key in self._segments for key in range(first // _SEGMENT_PAGES, last + 1))
+
+    def pages(self) -> Iterator[int]:
+        """Walk through the pages that have a frame, in ascending order."""
+        for key in sorted(self._segments):
+            for offset, frame in enumerate(self._segments[key]):
+                if frame:
+                    yield key * _SEGMENT_PAGES + offset
+
+
+def read_header(log: int) -> bytes:
+    """Read the WAL's header from an open descriptor; short where the file is."""
+    return os.pread(log, HEADER_SIZE, 0)
+
+
+def frame_offset(frame: int, page_size: int) -> int:
+    """Return where the header of a frame lies; frames count from 1."""
+    return HEADER_SIZE + (frame - 1) * (FRAME_HEADER_SIZE + page_size)
+
+
+def read_frame(log: int, frame: int, page_size: int) -> Frame | None:
+    """Read the header of one frame, or None where the file ends before it."""
+    data = os.pread(log, FRAME_HEADER_SIZE, frame_offset(frame, page_size))
+    if len(data) < FRAME_HEADER_SIZE:
+        return None
+    page, pages_after, salts, one, two = _FRAME.unpack(data)
+    return Frame(page, pages_after, salts, (one, two))
+
+
+def index_frames(log: int, mark: Mark, *, after: int = 0) -> FrameIndex | None:
+    """Index frames `after` + 1 up to the mark; None where they are not those of the mark.
+
+    Every frame must carry the mark's salts, and the last one must be the very commit that the
+    index names. Bodies are not summed: that takes a second for 32 MB, the lock held meanwhile
+    lets the WAL grow, and a WAL left by a crash has been recovered by opening the database.
+    """
+    header = read_header(log)
+    if not is_header(header) or header[16:24] != mark.salts:
+        return None
+    index = FrameIndex()
+    frame = None
+    for number in range(after + 1, mark.frames + 1):
+        frame = read_frame(log, number, mark.page_size)
+        if frame is None or frame.salts != mark.salts:
+            return None
+        if frame.page <= mark.pages:
+            index.put(frame.page, number)
+    if frame is not None and (frame.pages_after, frame.checksum) != (mark.pages, mark.checksum):
+        return None
+    return index if read_header(log) == header else None

@@ -1,0 +1,168 @@
+r"""bring a remote database here over SSH, prove it equal, swap it in
+
+  gymdbd pull pull-from-pi                a job of the configuration
+  gymdbd pull --host raspberry-pi --remote-database /home/pi/app/instance/gym_system.db \\
+      --replica instance/gym_system.db    without one
+
+Only what changed travels. The replica is always one whole snapshot; the old one is saved first.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gymdbd.commands import common
+
+if TYPE_CHECKING:
+    import argparse
+
+    from gymdbd.config import Config, PullConfig
+    from gymdbd.output import Output
+
+NAME = "pull"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the flags."""
+    parser.add_argument("job", nargs="?", metavar="JOB", help="a pull job of the configuration")
+    parser.add_argument("--host", help="a host of ~/.ssh/config, a name or an address")
+    parser.add_argument("--remote-database", metavar="PATH", help="the database over there")
+    parser.add_argument("--replica", type=Path, metavar="PATH", help="the copy here")
+    parser.add_argument(
+        "--method",
+        choices=("query", "scp"),
+        help="query: one snapshot, only what changed travels (default); scp: plain file copy, "
+        "refused if the database was written to meanwhile",
+    )
+    parser.add_argument(
+        "--info-only", action="store_true", help="transfer nothing, tell about the remote database"
+    )
+    common.add_json(parser)
+
+
+def run(arguments: argparse.Namespace, output: Output) -> int:
+    """Pull, or tell about the other side, and say what came of it."""
+    job, settings = _job(arguments)
+    if arguments.info_only:
+        return _inspect(job, output)
+    entry, exit_code = common.run_by_hand(job, settings, output)
+    if exit_code:
+        common.tell_failure(entry, output)
+    else:
+        result = entry["result"]
+        state = entry["state"]
+        output.result({"state": state, **result}, lambda: _tell(result, output))
+    return exit_code
+
+
+def _job(arguments: argparse.Namespace) -> tuple[PullConfig, Config | None]:
+    from gymdbd import values
+    from gymdbd.config import PullConfig
+    from gymdbd.errors import UsageError
+
+    given = {name: getattr(arguments, name) for name in ("host", "remote_database", "replica")}
+    if not any(given.values()):
+        settings = common.load_config(arguments)
+        job = common.choose_job(settings, arguments.job, PullConfig)
+        return dataclasses.replace(job, method=arguments.method or job.method), settings
+    if arguments.job:
+        raise UsageError("name either a JOB or --host, --remote-database and --replica, not both")
+    if not (arguments.host and arguments.remote_database):
+        raise UsageError(
+            "--host and --remote-database say what to pull, --replica where to",
+            hint="give all three, or name a pull JOB of the configuration",
+        )
+    if not arguments.replica and not arguments.info_only:
+        raise UsageError("--replica is missing: the path of the copy here")
+    replica = Path(os.path.abspath(arguments.replica or "replica.db"))  # noqa: PTH100 - links stay
+    try:
+        values.in_folder(replica)
+    except ValueError as error:
+        raise UsageError(f"--replica: {error}") from error
+    job = PullConfig(
+        name="pull",
+        kind="pull",
+        host=arguments.host,
+        remote_database=arguments.remote_database,
+        replica=replica,
+        method=arguments.method or "query",
+    )
+    return job, None
+
+
+def _inspect(job: PullConfig, output: Output) -> int:
+    from gymdbd import log
+    from gymdbd.config import LogConfig
+    from gymdbd.jobs import pull
+    from gymdbd.jobs.context import Context
+
+    log.configure(LogConfig(), by_hand=True)
+    facts = pull.inspect(job, Context(log=log.logger()))
+    output.result(facts, lambda: _tell_facts(facts, output))
+    return 0
+
+
+def _tell(result: dict[str, Any], output: Output) -> None:
+    from gymdbd.files import to_size
+
+    timings = ", ".join(
+        f"{name} {took:.3f}" for name, took in result["timings"].items() if "." not in name
+    )
+    changed, total = result["pages_changed"], result["pages_total"]
+    pages = f"; {changed:,} of {total:,} pages" if total is not None else ""
+    facts = [
+        ("replica", result["replica"]),
+        ("strategy", f"{result['strategy']} ({result['reason']})"),
+        (
+            "traffic",
+            (
+                f"{to_size(result['bytes_received'])} received, "
+                f"{to_size(result['bytes_sent'])} sent{pages}"
+            ),
+        ),
+        ("rows", f"{sum(result['tables'].values()):,} in {len(result['tables'])} tables"),
+    ]
+    if result.get("saved"):
+        facts.append(("saved", f"the old replica, as {result['saved']}"))
+    facts.append(("took", f"{result['duration_s']:.3f} s ({timings})"))
+    output.facts(facts)
+
+
+def _tell_facts(facts: dict[str, Any], output: Output) -> None:
+    from gymdbd.files import to_size
+
+    changed = datetime.fromtimestamp(facts["newest_change"], UTC).astimezone()
+    bug = " (has the WAL-reset bug: update it)" if facts["wal_reset_bug"] else ""
+    held_by = ", ".join(facts["held_by"])
+    output.facts(
+        [
+            ("host", facts["host"]),
+            ("database", facts["database"]),
+            (
+                "size",
+                (
+                    f"{to_size(facts['size_bytes'])}, {facts['page_count']:,} pages "
+                    f"of {facts['page_size']} bytes"
+                ),
+            ),
+            (
+                "wal",
+                (
+                    f"{to_size(facts['wal_size_bytes'])}, {facts['wal_frames']:,} frames, "
+                    f"{facts['wal_frames_backfilled']:,} of them checkpointed"
+                ),
+            ),
+            ("journal mode", facts["journal_mode"]),
+            ("newest change", changed.isoformat(" ", "seconds")),
+            ("free disk", to_size(facts["disk_free_bytes"])),
+            ("in use by", held_by or "no process that the account may see"),
+            ("sqlite", f"{facts['sqlite']}{bug}"),
+            ("python", facts["python"]),
+        ]
+    )
+    output.say()
+    output.table(["table", "rows"], [[name, f"{n:,}"] for name, n in facts["tables"].items()])

@@ -1,0 +1,338 @@
+"""One pull: bring the remote snapshot here, prove it equal, save the old replica, swap it in."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from gymdbd import clock, files
+from gymdbd.archive import proof
+from gymdbd.errors import ConnectionLostError, ReplicaChangedError, SourceCorruptError
+from gymdbd.jobs.context import Timings
+from gymdbd.jobs.saving import save
+from gymdbd.remote import bootstrap, delta, scp, ssh
+from gymdbd.remote.client import Session
+from gymdbd.remote.target import HostSettings
+from gymdbd.replica import Replica, State
+from gymdbd.sqlite import database
+from gymdbd.sqlite.fingerprint import Fingerprint
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from gymdbd.archive.proof import Checksums
+    from gymdbd.config import PullConfig
+    from gymdbd.jobs.context import Context
+    from gymdbd.remote.ssh import Connection
+
+UNCHANGED = "unchanged"
+
+_REPORT_S = 30.0
+
+
+@dataclass
+class _Arrived:
+    """A snapshot that lies beside the replica as its partial, not yet proven.
+
+    `expected` is what must be found in it, `tables` the rows of the snapshot as counted over
+    there (None where nobody could), `taken` the monotonic time when the snapshot began.
+    """
+
+    strategy: str
+    taken: float
+    facts: dict[str, Any]
+    expected: dict[str, Any] = field(default_factory=dict)
+    fingerprint: dict[str, Any] | None = None
+
+
+def run(job: PullConfig, context: Context) -> dict[str, Any]:
+    """Bring `job.replica` to the newest state of the remote database.
+
+    The caller holds the replica's lock. The result has the keys of `gymdbd pull --json`. Any
+    failure leaves the old replica in place; what had arrived stays in the partial, where the
+    next run finds it again.
+    """
+    return _Pull(job, context).run()
+
+
+def inspect(job: PullConfig, context: Context) -> dict[str, Any]:
+    """Return the facts of the remote database and its machine without transferring it."""
+    with _serving(job, context, context.progress) as (session, _):
+        return {**session.info(), "tables": session.count_rows()}
+
+
+class _Pull:
+    """One pull: what is here, and the steps that its run takes.
+
+    `state` is what the last pull left and still holds: None where the replica is another's work.
+    """
+
+    def __init__(self, job: PullConfig, context: Context) -> None:
+        self.job = job
+        self.context = context
+        self.timings = Timings()
+        self.progress = _Progress(context)
+        self.replica = Replica(job.replica)
+        self.state = self._known_state()
+        self.in_full = self._is_full_due()
+
+    def run(self) -> dict[str, Any]:
+        """Fetch, prove, save, publish."""
+        with self.timings.step("replica"):
+            self.replica.await_free(self.job.replica_wait, self.context.check)
+        arrived = self._copy() if self.job.method == "scp" else self._query()
+        result = {
+            "strategy": arrived.strategy,
+            "method": self.job.method,
+            "replica": str(self.job.replica),
+            **arrived.facts,
+        }
+        if arrived.strategy == UNCHANGED and self.state is not None:
+            tables = self.state.tables
+            result |= {"state": "unchanged", "tables": tables, "lag_s": 0.0, "saved": None}
+        else:
+            result |= self._adopt(arrived)
+        return {
+            **result,
+            "duration_s": self.timings.total_s(),
+            "timings": self.timings.seconds,
+        }
+
+    def _known_state(self) -> State | None:
+        """Return what the last pull left, unless the replica was changed here since."""
+        state = self.replica.state()
+        if state is not None and (state.host, state.remote_database) != self._origin():
+            state = None
+        change = self.replica.change(state)
+        if not change:
+            return state
+        if self.job.on_local_change == "refuse":
+            raise ReplicaChangedError(
+                f"{self.job.replica} was changed here: {change}",
+                hint="move it away, or let it be saved and overwritten (on_local_change: backup)",
+            )
+        self.context.log.warning(
+            "replica changed here", replica=str(self.job.replica), reason=change
+        )
+        return None
+
+    def _is_full_due(self) -> bool:
+        """Say whether this pull takes no shortcut: it compares and checks every page."""
+        if self.state is None:
+            return True
+        age = self.context.clock.now() - clock.from_text(self.state.compared_at)
+        return not 0 <= age.total_seconds() < self.job.full_verify_every.total_seconds()
+
+    def _origin(self) -> tuple[str, str]:
+        return self.job.host, self.job.remote_database
+
+    def _query(self) -> _Arrived:
+        """Bring the partial to the remote snapshot by whatever way is shortest."""
+        with _serving(self.job, self.context, self.progress) as (session, connection):
+            taken = time.monotonic()
+            self.timings.seconds["connect"] = self.timings.total_s()
+            remote = session.fingerprint
+            plan = session.plan(*self._known())
+            self.context.log.info("pull planned", strategy=plan.strategy, reason=plan.reason)
+            arrived = _Arrived(
+                plan.strategy, taken, {"reason": plan.reason, "pages_total": remote.page_count}
+            )
+            if plan.strategy == delta.UNCHANGED:
+                arrived.facts["pages_changed"] = 0
+            else:
+                self._transfer(session, plan, arrived)
+            arrived.facts |= _traffic(connection)
+        return arrived
+
+    def _transfer(self, session: Session, plan: delta.Plan, arrived: _Arrived) -> None:
+        remote, partial = session.fingerprint, self.replica.partial
+        with self.timings.step("clone"):
+            files.require_space(partial.parent, remote.size_bytes)
+            if plan.strategy != delta.FULL and not partial.exists():
+                self.replica.fold()
+                with files.writing(partial):
+                    files.clone(self.replica.path, partial)
+        with self.timings.step("fetch"):
+            fetched = session.fetch(partial, plan)
+        with self.timings.step("rows"):
+            rows = session.count_rows()
+        self.timings.seconds |= {f"fetch.{name}": took for name, took in fetched.timings.items()}
+        arrived.strategy = fetched.strategy
+        arrived.fingerprint = fetched.fingerprint.to_json()
+        arrived.expected = {
+            "page_count": remote.page_count,
+            "page_size": remote.page_size,
+            "rows": rows,
+        }
+        arrived.facts |= {
+            "reason": fetched.reason,
+            "pages_changed": fetched.pages_changed,
+            "read": fetched.method,
+        }
+
+    def _known(self) -> tuple[Fingerprint | None, int | None]:
+        """Return the fingerprint of what is here, if it can be trusted, and its size.
+
+        Not trusted are a replica that was changed here, what an interrupted pull left, and the
+        shortcut itself once `full_verify_every` has passed: then every page is compared.
+        """
+        if self.replica.partial.exists():
+            self.context.log.info("interrupted pull resumed", partial=str(self.replica.partial))
+            return None, self.replica.partial.stat().st_size
+        if not self.replica.exists:
+            return None, None
+        size = self.replica.path.stat().st_size
+        if self.in_full or self.state is None or self.state.fingerprint is None:
+            return None, size
+        return Fingerprint.from_json(self.state.fingerprint), size
+
+    def _copy(self) -> _Arrived:
+        """Copy the files as they are, and refuse what moved meanwhile."""
+        with _connect(self.job, self.context) as connection:
+            taken = time.monotonic()
+            self.timings.seconds["connect"] = self.timings.total_s()
+            with self.timings.step("fetch"), connection.sftp() as remote:
+                copied = scp.copy_database(
+                    remote,
+                    self.job.remote_database,
+                    self.replica.partial,
+                    progress=self.progress,
+                    check=self.context.check,
+                    quick=True,
+                )
+            facts = {
+                "reason": f"plain copy, attempt {copied.attempts}",
+                "pages_total": None,
+                "pages_changed": None,
+                **_traffic(connection),
+            }
+            return _Arrived("copy", taken, facts)
+
+    def _adopt(self, arrived: _Arrived) -> dict[str, Any]:
+        """Prove what arrived, save the old replica, and put the new one in its place."""
+        with self.timings.step("verify"):
+            sums, tables = self._prove(arrived)
+        now = clock.to_text(self.context.clock.now(), self.context.clock.zone)
+        before = self.state
+        new = State(
+            host=self.job.host,
+            remote_database=self.job.remote_database,
+            fingerprint=arrived.fingerprint,
+            pulled_at=now,
+            compared_at=now if self.in_full or before is None else before.compared_at,
+            md5=sums.md5,
+            sha256=sums.sha256,
+            tables=tables,
+        )
+        saved = None
+        with self.timings.step("save"):
+            if self.replica.exists and self.job.backup_before:
+                saved = save(self.job, self.replica, before, self.context)
+        with self.timings.step("publish"):
+            self.context.check()
+            self.replica.await_free(self.job.replica_wait, self.context.check)
+            self.replica.publish(new)
+        self.context.log.info("replica published", replica=str(self.job.replica), size=sums.size)
+        return {
+            "tables": tables,
+            "sha256": sums.sha256,
+            "saved": str(saved) if saved else None,
+            "lag_s": round(time.monotonic() - arrived.taken, 4),
+        }
+
+    def _prove(self, arrived: _Arrived) -> tuple[Checksums, dict[str, int]]:
+        """Return the checksums and the rows of the partial once it is proven good."""
+        partial = self.replica.partial
+        try:
+            sums = proof.prove(
+                lambda: database.open_immutable(partial),
+                partial,
+                arrived.expected,
+                self.context.check,
+                quick=self.job.verify == "quick" and not self.in_full,
+            )
+        except (proof.DamagedError, SourceCorruptError) as error:
+            # Every page is the other side's: what is wrong with them is wrong over there.
+            files.remove(partial)
+            raise _damaged_there(error.problems) from error
+        rows = arrived.expected.get("rows")
+        if rows is None:
+            with contextlib.closing(database.open_immutable(partial)) as copy:
+                rows = database.count_rows(copy, database.read_facts(copy))
+        return sums, rows
+
+
+def _damaged_there(problems: tuple[str, ...]) -> SourceCorruptError:
+    return SourceCorruptError(
+        f"the remote database is damaged: {'; '.join(problems[:3])}",
+        hint="the replica has not changed; on the other machine stop the application and "
+        "restore the newest good backup (gymdbd list)",
+        problems=problems,
+    )
+
+
+def _traffic(connection: Connection) -> dict[str, int]:
+    return {"bytes_sent": connection.bytes_sent, "bytes_received": connection.bytes_received}
+
+
+@contextlib.contextmanager
+def _connect(job: PullConfig, context: Context) -> Iterator[Connection]:
+    options = job.ssh
+    settings = HostSettings(
+        host=job.host,
+        user=options.user,
+        port=options.port,
+        identity_file=options.identity_file,
+        identities_only=options.identities_only,
+        known_hosts=options.known_hosts,
+        host_key_alias=options.host_key_alias,
+        proxy_jump=options.proxy_jump,
+        proxy_command=options.proxy_command,
+        ciphers=options.ciphers,
+        connect_timeout_s=options.connect_timeout.total_seconds(),
+        auth_timeout_s=options.auth_timeout.total_seconds(),
+        stall_timeout_s=options.stall_timeout.total_seconds(),
+        keepalive_s=options.keepalive.total_seconds(),
+    )
+    with ssh.connect(ssh.resolve(settings), check=context.check) as connection:
+        yield connection
+
+
+@contextlib.contextmanager
+def _serving(
+    job: PullConfig, context: Context, progress: Callable[[str, int, int], None]
+) -> Iterator[tuple[Session, Connection]]:
+    """Start the serving side over there and greet it."""
+    with _connect(job, context) as connection:
+        channel = connection.run(bootstrap.arguments(job.ssh.python))
+        try:
+            session = Session(
+                channel.reader,
+                channel.writer,
+                progress=progress,
+                check=context.check,
+                prelude=bootstrap.bundle(job.remote_database),
+            )
+            yield session, connection
+        except ConnectionLostError as error:
+            if connection.lost() is None:
+                # The connection stands, so it is the command that ended: it may have said why.
+                raise channel.explain_end() from error
+            raise
+
+
+class _Progress:
+    """Passes progress on, and logs it now and then during a long transfer."""
+
+    def __init__(self, context: Context) -> None:
+        self.context = context
+        self.logged = time.monotonic()
+
+    def __call__(self, step: str, done: int, total: int) -> None:
+        """Report that `done` of `total` bytes of a step are done."""
+        self.context.progress(step, done, total)
+        if time.monotonic() - self.logged > _REPORT_S:
+            self.logged = time.monotonic()
+            self.context.log.info("pull under way", step=step, done=done, total=total)

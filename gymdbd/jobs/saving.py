@@ -1,0 +1,115 @@
+"""Saving the old replica before a pull replaces it."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING
+
+import gymdbd
+from gymdbd import clock, files, lock
+from gymdbd.archive import manifest as manifests
+from gymdbd.archive.catalog import Catalog
+from gymdbd.archive.manifest import Manifest
+from gymdbd.config import BackupConfig
+from gymdbd.errors import SourceCorruptError
+from gymdbd.jobs import backup
+from gymdbd.jobs.prune import prune
+from gymdbd.sqlite import database
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from gymdbd.config import PullConfig
+    from gymdbd.jobs.context import Context
+    from gymdbd.replica import Replica, State
+
+_ARCHIVE_WAIT_S = 60.0
+
+
+def save(job: PullConfig, replica: Replica, state: State | None, context: Context) -> Path:
+    """Put the replica into the archive, where its own retention rules; return the backup.
+
+    `state` is what the last pull left, None if the replica is not what that pull made. An
+    untouched one only gets a second name: its pull has proven it, and nobody will write to it.
+    """
+    folder = job.archive_folder
+    files.make_folder(folder)
+    with lock.hold([lock.archive_lock(folder)], wait_s=_ARCHIVE_WAIT_S, check=context.check):
+        catalog = Catalog(folder, context.clock.zone)
+        catalog.sweep()
+        _drop_twins(catalog, replica, context)
+        if state is None:
+            return _save_changed(job, replica, folder, context)
+        final = catalog.name(job.replica.stem, clock.from_text(state.pulled_at))
+        manifests.write(_describe(job, replica, state), final)
+        replica.save_as(final)
+        prune(catalog, job.replica.stem, job.keep, context)
+        return final
+
+
+def _save_changed(job: PullConfig, replica: Replica, folder: Path, context: Context) -> Path:
+    """Save a replica that is no longer what a pull made: by a backup of its own.
+
+    One that is too damaged for that is kept as it is, under a name that is never pruned.
+    """
+    settings = BackupConfig(
+        name=job.name,
+        kind="backup",
+        database=job.replica,
+        archive=folder,
+        checkpoint="none",
+        keep=job.keep,
+    )
+    try:
+        return folder / str(backup.run(settings, context)["path"])
+    except SourceCorruptError as error:
+        stamp = context.clock.now().astimezone(context.clock.zone).strftime("%Y%m%d_%H%M%S")
+        kept = folder / f"{job.replica.stem}_damaged_{stamp}.db"
+        with files.writing(kept):
+            files.clone(replica.path, kept)
+            files.sync_file(kept)
+        Catalog(folder, context.clock.zone).thaw(job.replica.stem)
+        context.log.warning("damaged replica kept", path=str(kept), reason=error.message)
+        return kept
+
+
+def _drop_twins(catalog: Catalog, replica: Replica, context: Context) -> None:
+    """Remove second names of the replica that a crash before its replacement left behind.
+
+    They are the replica itself, so that whoever writes to it would write into the archive.
+    """
+    facts = replica.path.stat()
+    if facts.st_nlink < 2:  # noqa: PLR2004 - its own name is one
+        return
+    for one in catalog.backups():
+        there = one.path.stat()
+        if (there.st_dev, there.st_ino) == (facts.st_dev, facts.st_ino):
+            catalog.remove(one)
+            context.log.warning("leftover of an interrupted run removed", path=str(one.path))
+
+
+def _describe(job: PullConfig, replica: Replica, state: State) -> Manifest:
+    """Describe the unchanged replica from what its own pull proved."""
+    with contextlib.closing(database.open_immutable(replica.path)) as connection:
+        facts = database.read_facts(connection)
+        version = connection.execute("SELECT sqlite_version()").fetchone()[0]
+    return Manifest(
+        source=job.remote_database,
+        host=job.host,
+        created_at=state.pulled_at,
+        method=f"pull-{job.method}",
+        sqlite_version=version,
+        page_size=facts.page_size,
+        page_count=facts.page_count,
+        encoding=facts.encoding,
+        journal_mode=str((state.fingerprint or {}).get("journal_mode", facts.journal_mode)),
+        user_version=facts.user_version,
+        application_id=facts.application_id,
+        size=replica.path.stat().st_size,
+        md5=state.md5,
+        sha256=state.sha256,
+        integrity="ok",
+        tables=state.tables,
+        duration_s=0.0,
+        gymdbd_version=gymdbd.__version__,
+    )

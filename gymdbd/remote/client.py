@@ -1,0 +1,399 @@
+"""The receiving side of a pull: bring a local file to the remote snapshot.
+
+Everything the other side says is checked before it is used: a page is written only where the
+snapshot has that page, in the order that was agreed, and never more of them than there are.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import time
+from collections import deque
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from gymdbd.errors import ConnectionLostError, ProtocolError, VerificationError
+from gymdbd.files import FILE_MODE, writing
+from gymdbd.remote import compress, delta, protocol
+from gymdbd.remote.protocol import Channel
+from gymdbd.sqlite import digests
+from gymdbd.sqlite.fingerprint import Fingerprint
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    Progress = Callable[[str, int, int], None]
+    Check = Callable[[], None]
+
+# Two requests of this size are under way at a time: together less than a pipe holds, so that
+# the other side is never kept from reading by our not reading.
+_REQUEST_BYTES = 16 * 1024
+_REQUESTS_UNDER_WAY = 2
+_HASH_BYTES = 1024 * 1024
+_NO_PAGE = bytes(digests.DIGEST_SIZE)
+
+
+def _nothing(*_: Any) -> None:
+    """Do nothing."""
+
+
+@dataclass(frozen=True)
+class Hello:
+    """How the other side introduces itself; `reason` says why pages are not read directly."""
+
+    gymdbd: str
+    python: str
+    sqlite: str
+    codecs: list[str]
+    reason: str
+    fingerprint: Fingerprint
+
+
+@dataclass(frozen=True)
+class Fetched:
+    """What a fetch did.
+
+    `fingerprint` belongs beside the file, for the next pull. `sha256` is that of the whole file,
+    compared with the other side's, "" where only a tail was fetched. `timings` are seconds.
+    """
+
+    strategy: str
+    reason: str
+    method: str
+    pages_total: int
+    pages_changed: int
+    sha256: str
+    fingerprint: Fingerprint
+    bytes_sent: int
+    bytes_received: int
+    timings: dict[str, float] = field(default_factory=dict)
+
+
+class Session:
+    """One conversation with a serving side, about one snapshot.
+
+    `progress(step, done, total)` counts bytes of the database, `check()` is called between
+    batches and may raise to stop. Raises what the other side reports, ConnectionLostError where
+    it ends too soon, ProtocolError where it says what cannot be.
+    """
+
+    def __init__(
+        self,
+        reader: protocol.Reader,
+        writer: protocol.Writer,
+        *,
+        progress: Progress = _nothing,
+        check: Check = _nothing,
+        prelude: bytes = b"",
+    ) -> None:
+        """Send `prelude`, if a loader over there waits for it, then greet the server."""
+        self._channel = Channel(reader, writer)
+        self._progress = progress
+        self._check = check
+        self.timings: dict[str, float] = {}
+        with self._timed("hello"):
+            shipped = bool(prelude) and self._channel.meets_loader()
+            # Where the other side is gone already, what it said before tells why.
+            with suppress(ConnectionLostError):
+                self._channel.send_preamble(prelude if shipped else b"")
+            self._channel.expect_preamble()
+            self.hello = _parse_hello(self._channel.receive_json(protocol.HELLO))
+        self.fingerprint = self.hello.fingerprint
+        self._codec_name = next(
+            name for name in compress.available() if name in [*self.hello.codecs, "raw"]
+        )
+
+    @property
+    def bytes_sent(self) -> int:
+        """Return how many bytes were sent so far, before any encryption."""
+        return self._channel.bytes_sent
+
+    @property
+    def bytes_received(self) -> int:
+        """Return how many bytes were received so far, before any encryption."""
+        return self._channel.bytes_received
+
+    def plan(self, saved: Fingerprint | None, local_size: int | None) -> delta.Plan:
+        """Choose the strategy; see `delta.choose`. Costs no message."""
+        return delta.choose(saved, self.fingerprint, local_size)
+
+    def info(self) -> dict[str, Any]:
+        """Ask for the facts of the database and its machine; nothing here vouches for them."""
+        return self._ask("info")
+
+    def count_rows(self) -> dict[str, int]:
+        """Ask for the rows of every table in this very snapshot."""
+        with self._timed("rows"):
+            tables = self._ask("rows").get("tables")
+        if not isinstance(tables, dict) or not all(type(one) is int for one in tables.values()):
+            raise ProtocolError("the other side's row counts are not numbers")
+        return tables
+
+    def fetch(self, target: Path, plan: delta.Plan) -> Fetched:
+        """Bring `target` to the remote snapshot in the way of `plan`.
+
+        `target` is a copy of the replica, or what an interrupted fetch left, or need not exist
+        for a full one. When this raises, the pages that
+        arrived are in `target` and the next fetch by digest keeps them. Raises VerificationError
+        where the whole is not what the other side has.
+        """
+        with writing(target):
+            descriptor = os.open(target, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, FILE_MODE)
+        try:
+            file = _Target(descriptor, target, self.fingerprint)
+            strategy, reason, digest = self._run(file, plan)
+            file.finish()
+            if digest:
+                with self._timed("verify"):
+                    self._verify(file, digest)
+        finally:
+            os.close(descriptor)
+        return Fetched(
+            strategy=strategy,
+            reason=reason,
+            method=self.fingerprint.method,
+            pages_total=self.fingerprint.page_count,
+            pages_changed=file.written,
+            sha256=digest,
+            fingerprint=self.fingerprint,
+            bytes_sent=self.bytes_sent,
+            bytes_received=self.bytes_received,
+            timings=dict(self.timings),
+        )
+
+    def _run(self, file: _Target, plan: delta.Plan) -> tuple[str, str, str]:
+        """Fetch; return the strategy used in the end, its reason, and the whole's SHA-256."""
+        if plan.since is not None:
+            with self._timed("transfer"):
+                refused = self._fetch_tail(file, plan.since)
+            if not refused:
+                return delta.TAIL, plan.reason, ""
+            return delta.DIGEST, refused, self._fetch_differing(file)
+        if plan.strategy == delta.FULL:
+            with self._timed("transfer"):
+                return delta.FULL, plan.reason, self._fetch_full(file)
+        return delta.DIGEST, plan.reason, self._fetch_differing(file)
+
+    def _fetch_tail(self, file: _Target, since: delta.Since) -> str:
+        """Fetch the pages changed since that frame; return why the other side refused, or ""."""
+        self._request(
+            "tail",
+            salts=since.salts,
+            frames=since.frames,
+            checksum_one=since.checksum_one,
+            checksum_two=since.checksum_two,
+        )
+        kind, payload = self._channel.receive(protocol.PAGES, protocol.RESULT, protocol.END)
+        if kind == protocol.RESULT:
+            return str(protocol.parse_json(payload).get("refused", "refused"))[:200]
+        self._receive_pages(file, range(1, self.fingerprint.page_count + 1), (kind, payload))
+        return ""
+
+    def _fetch_full(self, file: _Target) -> str:
+        everything = range(1, self.fingerprint.page_count + 1)
+        self._request("full")
+        end = self._receive_pages(file, everything)
+        if file.written != len(everything):
+            raise ProtocolError(f"the other side sent {file.written} of {len(everything)} pages")
+        return _sha256_of(end)
+
+    def _fetch_differing(self, file: _Target) -> str:
+        with self._timed("digests"):
+            file.cut()
+            groups, digest = self._compare(file)
+        with self._timed("transfer"):
+            self._refine(file, groups)
+        return digest
+
+    def _compare(self, file: _Target) -> tuple[list[int], str]:
+        """Hash the file while the other side hashes its own; list the groups that differ."""
+        remote = self.fingerprint
+        self._request("digests")
+        theirs: deque[bytes] = deque()
+        found: list[int] = []
+        group = 0
+        runs = digests.runs(remote.page_count, remote.page_size)
+        hashed = digests.hash_runs(file.read, remote.page_count, remote.page_size)
+        for run, (_, mine) in zip(runs, hashed, strict=True):
+            count = digests.group_count(len(run), remote.page_size)
+            while len(theirs) < count:
+                theirs.extend(self._receive_digests())
+            # Where the file ends early it has nothing to compare.
+            padded = mine + [b""] * (count - len(mine))
+            found += [group + at for at, one in enumerate(padded) if one != theirs.popleft()]
+            group += count
+            self._progress("digests", run[-1] * remote.page_size, remote.size_bytes)
+            self._check()
+        if theirs:
+            raise ProtocolError("the other side sent more digests than it has groups of pages")
+        return found, _sha256_of(self._channel.receive_json(protocol.END))
+
+    def _receive_digests(self) -> list[bytes]:
+        _, payload = self._channel.receive(protocol.DIGESTS)
+        size = digests.DIGEST_SIZE
+        if not payload or len(payload) % size:
+            raise ProtocolError(f"the other side sent {len(payload)} bytes of digests")
+        return [payload[at : at + size] for at in range(0, len(payload), size)]
+
+    def _refine(self, file: _Target, groups: list[int]) -> None:
+        """Send what we have of the groups that differ, and write the pages that come back."""
+        remote = self.fingerprint
+        total = sum(len(self._pages_of(group)) for group in groups) * remote.page_size
+        self._request("refine")
+        asked: deque[list[int]] = deque()
+        done = 0
+        entries = ((group, self._digests_of(file, group)) for group in groups)
+        for numbers, payload in delta.requests(entries, most_bytes=_REQUEST_BYTES):
+            self._channel.send(protocol.DIGESTS, payload)
+            self._channel.flush()
+            asked.append(numbers)
+            if len(asked) == _REQUESTS_UNDER_WAY:
+                done += self._receive_groups(file, asked.popleft())
+                self._progress("transfer", done, total)
+        while asked:
+            done += self._receive_groups(file, asked.popleft())
+            self._progress("transfer", done, total)
+        self._channel.send(protocol.DIGESTS)
+        self._channel.flush()
+
+    def _receive_groups(self, file: _Target, groups: list[int]) -> int:
+        allowed = [page for group in groups for page in self._pages_of(group)]
+        self._receive_pages(file, allowed, report=False)
+        return len(allowed) * self.fingerprint.page_size
+
+    def _pages_of(self, group: int) -> range:
+        return delta.group_range(group, self.fingerprint.page_count, self.fingerprint.page_size)
+
+    def _digests_of(self, file: _Target, group: int) -> list[bytes]:
+        pages, size = self._pages_of(group), self.fingerprint.page_size
+        data = file.read(pages.start, len(pages))
+        found = digests.split(data[: len(data) // size * size], size)
+        return found + [_NO_PAGE] * (len(pages) - len(found))
+
+    def _receive_pages(
+        self,
+        file: _Target,
+        allowed: range | list[int],
+        first: protocol.Message | None = None,
+        *,
+        report: bool = True,
+    ) -> dict[str, Any]:
+        """Write PAGES until END, whose JSON is returned; only `allowed` pages, ascending."""
+        permitted = allowed if isinstance(allowed, range) else frozenset(allowed)
+        last = 0
+        size, total = self.fingerprint.page_size, self.fingerprint.size_bytes
+        while True:
+            kind, payload = first or self._channel.receive(protocol.PAGES, protocol.END)
+            first = None
+            if kind == protocol.END:
+                return protocol.parse_json(payload)
+            numbers, data = protocol.unpack_pages(payload, size)
+            for number in numbers:
+                if number <= last or number not in permitted:
+                    raise ProtocolError(f"the other side sent page {number}, which was not due")
+                last = number
+            file.write(numbers, data)
+            if report:
+                self._progress("transfer", last * size, total)
+            self._check()
+
+    def _verify(self, file: _Target, digest: str) -> None:
+        whole = hashlib.sha256()
+        total = self.fingerprint.size_bytes
+        for start in range(0, total, _HASH_BYTES):
+            whole.update(os.pread(file.descriptor, min(_HASH_BYTES, total - start), start))
+            self._progress("verify", min(start + _HASH_BYTES, total), total)
+            self._check()
+        if whole.hexdigest() != digest:
+            raise VerificationError(
+                "what arrived differs from the remote snapshot, although every page was compared",
+                hint="the disk or memory of one of the machines may be failing (dmesg); the "
+                "replica has not changed",
+            )
+
+    def _ask(self, op: str) -> dict[str, Any]:
+        self._request(op)
+        return self._channel.receive_json(protocol.RESULT)
+
+    def _request(self, op: str, **details: Any) -> None:
+        self._check()
+        request = {"op": op, "codec": self._codec_name, **details}
+        try:
+            self._channel.send_json(protocol.REQUEST, request)
+            self._channel.flush()
+        except ConnectionLostError:
+            # Its last words tell why it is gone.
+            self._channel.receive(protocol.END)
+            raise
+
+    @contextmanager
+    def _timed(self, step: str) -> Iterator[None]:
+        begun = time.monotonic()
+        try:
+            yield
+        finally:
+            self.timings[step] = round(time.monotonic() - begun, 6)
+
+
+class _Target:
+    """The local file as numbered pages; `written` counts the pages that arrived."""
+
+    def __init__(self, descriptor: int, path: Path, remote: Fingerprint) -> None:
+        self.descriptor = descriptor
+        self.written = 0
+        self._path = path
+        self._page_size = remote.page_size
+        self._size = remote.size_bytes
+
+    def cut(self) -> None:
+        """Cut off what the snapshot does not have."""
+        with writing(self._path):
+            if os.fstat(self.descriptor).st_size > self._size:
+                os.ftruncate(self.descriptor, self._size)
+
+    def finish(self) -> None:
+        """Cut the file to the snapshot's size; ProtocolError where pages at its end are missing."""
+        self.cut()
+        size = os.fstat(self.descriptor).st_size
+        if size != self._size:
+            raise ProtocolError(f"the other side sent too few pages: {size} of {self._size} bytes")
+
+    def read(self, first: int, count: int) -> bytes:
+        """Read up to `count` pages from number `first`, fewer where the file ends."""
+        return os.pread(self.descriptor, count * self._page_size, (first - 1) * self._page_size)
+
+    def write(self, numbers: list[int], data: memoryview) -> None:
+        """Write pages, those with consecutive numbers in one call."""
+        size, begin = self._page_size, 0
+        with writing(self._path):
+            for at in range(1, len(numbers) + 1):
+                if at == len(numbers) or numbers[at] != numbers[at - 1] + 1:
+                    self._write_at(data[begin * size : at * size], (numbers[begin] - 1) * size)
+                    begin = at
+        self.written += len(numbers)
+
+    def _write_at(self, data: memoryview, offset: int) -> None:
+        while data:
+            done = os.pwrite(self.descriptor, data, offset)
+            data, offset = data[done:], offset + done
+
+
+def _parse_hello(value: dict[str, Any]) -> Hello:
+    texts = {key: str(value.get(key, ""))[:100] for key in ("gymdbd", "python", "sqlite", "reason")}
+    codecs = value.get("codecs")
+    try:
+        fingerprint = Fingerprint.from_json(value.get("fingerprint"))
+    except ValueError as error:
+        raise ProtocolError(f"the other side's fingerprint is wrong: {error}") from error
+    names = [one for one in codecs if isinstance(one, str)] if isinstance(codecs, list) else []
+    return Hello(**texts, codecs=names, fingerprint=fingerprint)
+
+
+def _sha256_of(end: dict[str, Any]) -> str:
+    digest = end.get("sha256")
+    if not isinstance(digest, str) or len(digest) != 2 * hashlib.sha256().digest_size:
+        raise ProtocolError("the other side did not say what the whole sums up to")
+    return digest

@@ -1,0 +1,119 @@
+"""Which way to bring a replica up to date: pure functions, no stream and no file."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from gymdbd.sqlite import digests
+from gymdbd.sqlite.pages import MAIN_FILE, ONLINE_BACKUP
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from gymdbd.sqlite.fingerprint import Fingerprint
+
+FULL = "full"
+TAIL = "wal-tail"
+DIGEST = "digest"
+UNCHANGED = "unchanged"
+
+
+@dataclass(frozen=True)
+class Since:
+    """A frame of the remote WAL: the local file has everything up to it."""
+
+    salts: str
+    frames: int
+    checksum_one: int = 0
+    checksum_two: int = 0
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A strategy and why it was chosen, in words for a log; `since` is for wal-tail."""
+
+    strategy: str
+    reason: str
+    since: Since | None = None
+
+
+def choose(saved: Fingerprint | None, remote: Fingerprint, local_size: int | None) -> Plan:
+    """Choose how to get from what is here to the remote snapshot.
+
+    `saved` is the fingerprint of the snapshot that the local file holds, None where that is not
+    known or not to be trusted any more; `local_size` the bytes of the local file, None without
+    one. A shortcut is taken only where nothing can have changed behind its back.
+    """
+    if not local_size:
+        return Plan(FULL, "there is no replica yet")
+    if saved is None:
+        return Plan(DIGEST, "what the replica holds is not known")
+    if saved.page_size != remote.page_size:
+        return Plan(FULL, "the page size changed")
+    doubt = _doubt(saved, remote, local_size)
+    if doubt:
+        return Plan(DIGEST, doubt)
+    if saved.method == remote.method == MAIN_FILE:
+        return Plan(UNCHANGED, "the main file holds everything and was not written")
+    return _by_wal(saved, remote)
+
+
+def _doubt(saved: Fingerprint, remote: Fingerprint, local_size: int) -> str:
+    """Say why nothing can be told without comparing everything, or "" where something can."""
+    doubts = (
+        (local_size != saved.size_bytes, "the replica has not the size of the last pull"),
+        (ONLINE_BACKUP in (saved.method, remote.method), "the pages could not be read directly"),
+        ({saved.journal_mode, remote.journal_mode} != {"wal"}, "the database has no WAL"),
+        (
+            (saved.device, saved.inode) != (remote.device, remote.inode),
+            "the database file was replaced",
+        ),
+        (saved.ctime_ns != remote.ctime_ns, "the main file was written"),
+        (
+            saved.method == MAIN_FILE and not saved.settled,
+            "the main file was written too recently to tell",
+        ),
+    )
+    return next((reason for doubtful, reason in doubts if doubtful), "")
+
+
+def _by_wal(saved: Fingerprint, remote: Fingerprint) -> Plan:
+    """Choose where the main file is as it was, and the WAL tells the difference or cannot."""
+    sums = (saved.checksum_one, saved.checksum_two)
+    if saved.salts == remote.salts and 0 < saved.frames <= remote.frames:
+        if saved.frames < remote.frames:
+            since = Since(saved.salts, saved.frames, *sums)
+            return Plan(TAIL, f"{remote.frames - saved.frames} frames were added", since)
+        if sums == (remote.checksum_one, remote.checksum_two):
+            return Plan(UNCHANGED, "the WAL ends where it ended last time")
+        return Plan(DIGEST, "the WAL was written anew")
+    if saved.method == MAIN_FILE:
+        # The replica is what the main file still is: all that is new lies in this WAL.
+        return Plan(TAIL, f"{remote.frames} frames are in a new WAL", Since(remote.salts, 0))
+    return Plan(DIGEST, "the WAL was begun anew")
+
+
+def group_range(group: int, pages: int, page_size: int) -> range:
+    """Return the page numbers of a group in a database of `pages` pages."""
+    length = digests.group_pages(page_size)
+    first = group * length + 1
+    return range(first, min(first + length, pages + 1))
+
+
+def requests(
+    groups: Iterable[tuple[int, list[bytes]]], *, most_bytes: int
+) -> Iterator[tuple[list[int], bytes]]:
+    """Pack groups and their pages' digests into requests of at most about `most_bytes`."""
+    numbers: list[int] = []
+    parts: list[bytes] = []
+    size = 0
+    for group, found in groups:
+        numbers.append(group)
+        parts.append(group.to_bytes(4, "big") + b"".join(found))
+        size += len(parts[-1])
+        if size >= most_bytes:
+            yield numbers, b"".join(parts)
+            numbers, parts, size = [], [], 0
+    if parts:
+        yield numbers, b"".join(parts)

@@ -1,0 +1,242 @@
+"""What can go wrong on the way to a host, and what to do about each: builders of our errors.
+
+`gymdbd.remote.ssh` decides which of them it is; the words and remedies are here.
+"""
+
+from __future__ import annotations
+
+import errno
+import shlex
+import socket
+import sys
+from typing import TYPE_CHECKING
+
+from gymdbd.errors import (
+    AuthenticationError,
+    ChannelRefusedError,
+    ConnectionLostError,
+    ConnectRefusedError,
+    ConnectTimeoutError,
+    GymdbdError,
+    HostKeyChangedError,
+    HostKeyUnknownError,
+    HostNotFoundError,
+    NoRouteError,
+    ProxyError,
+    SshConfigError,
+    SshProtocolError,
+)
+from gymdbd.remote.known_hosts import fingerprint
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from gymdbd.remote.known_hosts import KnownKey
+    from gymdbd.remote.target import Target
+
+_NO_ROUTE = (errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EHOSTDOWN, errno.ENETDOWN)
+# A real "no route" takes seconds of unanswered ARP; a refusal by the system itself takes none.
+_INSTANT_S = 0.1
+# What sshd writes in the place of its banner when it is too busy to serve us.
+_OVERLOADED = (b"Exceeded MaxStartups", b"Not allowed at this time")
+_SHOWN_BYTES = 60
+
+
+def not_connected(
+    error: OSError | UnicodeError, target: Target, elapsed_s: float, platform: str = sys.platform
+) -> GymdbdError:
+    """Say why no connection to the host came about."""
+    place, number = target.place, getattr(error, "errno", None)
+    if isinstance(error, (socket.gaierror, UnicodeError)):
+        return HostNotFoundError(
+            f"{target.name}: the name {target.hostname!r} has no address ({error})",
+            hint="check that this machine is on the network and the name is right; "
+            f"set HostName for {target.name} in ~/.ssh/config, perhaps as NAME.local or an address",
+        )
+    if isinstance(error, ConnectionRefusedError):
+        return ConnectRefusedError(
+            f"{place} refused the connection",
+            hint="the machine is up, but no SSH server listens there: check the port, and "
+            "sudo systemctl enable --now ssh over there",
+        )
+    if isinstance(error, TimeoutError):
+        return timed_out(target, "did not answer", target.settings.connect_timeout_s)
+    if number in _NO_ROUTE:
+        return NoRouteError(
+            f"there is no route to {place} ({error.strerror})",
+            hint=_no_route_hint(elapsed_s, platform),
+        )
+    return ConnectionLostError(
+        f"{place} cannot be reached ({error})",
+        hint="check the network; the next run tries again",
+    )
+
+
+def _no_route_hint(elapsed_s: float, platform: str) -> str:
+    if platform == "darwin" and elapsed_s < _INSTANT_S:
+        return (
+            "macOS keeps background programs out of the local network until they are allowed: "
+            "System Settings > Privacy & Security > Local Network, switch on the entry for this "
+            "Python (Terminal being allowed does not help), then restart the agent"
+        )
+    return "check that both machines are on the same network, and the address (ping it)"
+
+
+def timed_out(target: Target, what: str, after_s: float) -> ConnectTimeoutError:
+    """Build the error for a host that took too long."""
+    return ConnectTimeoutError(
+        f"{target.place} {what} within {after_s:g} s",
+        hint="the machine may be off, asleep or overloaded, or a firewall drops the packets; "
+        "for a slow link raise connect_timeout",
+    )
+
+
+def no_handshake(target: Target, said: bytes, reason: str) -> GymdbdError:
+    """Say what it means that no SSH session came about though somebody answered `said`."""
+    if said and not said.startswith((b"SSH-", *_OVERLOADED)):
+        return SshProtocolError(
+            f"what answers at {target.place} is not an SSH server: it said {said[:_SHOWN_BYTES]!r}",
+            hint="check the port; a proxy or a login page of the network may stand between",
+        )
+    busy = said.decode("ascii", "replace").strip() if said.startswith(_OVERLOADED) else reason
+    return ConnectionLostError(
+        f"{target.place} closed the connection before any login{f' ({busy})' if busy else ''}",
+        hint="its SSH server may be starting, overloaded (MaxStartups) or blocking this address; "
+        "see journalctl -u ssh over there",
+    )
+
+
+def incompatible(target: Target, reason: str) -> SshProtocolError:
+    """Build the error for a host that speaks SSH, but not in a way that we can follow."""
+    return SshProtocolError(
+        f"no SSH session with {target.place}: {reason}",
+        hint="bring the SSH server there, or paramiko here, up to date; if Ciphers is set for "
+        "the host, leave it out",
+    )
+
+
+def host_key_refused(
+    target: Target, kind: str, blob: bytes, known: Sequence[KnownKey]
+) -> HostKeyUnknownError:
+    """Build the error for a host key that is not known, has changed, or was revoked."""
+    shown = f"{target.place} shows the {kind} key {fingerprint(blob)}"
+    same_kind = [key for key in known if key.kind == kind]
+    compare = (
+        "compare the fingerprint with what the machine itself says: "
+        f"ssh-keygen -lf /etc/ssh/ssh_host_{_file_word(kind)}_key.pub"
+    )
+    if any(key.revoked and key.blob == blob for key in known):
+        return HostKeyChangedError(
+            f"{shown}, which is marked as revoked",
+            hint=f"somebody may be listening in; {compare}, and make the machine a new key",
+        )
+    if same_kind:
+        forget = shlex.join(
+            ["ssh-keygen", "-R", target.host_key_name, "-f", str(same_kind[0].file)]
+        )
+        expected = ", ".join(fingerprint(key.blob) for key in same_kind)
+        return HostKeyChangedError(
+            f"{shown}, but {same_kind[0].file} has {expected}",
+            hint="the machine was set up anew, or somebody is listening in; "
+            f"{compare}. Only if they agree: {forget} && {_learn(target, kind)}",
+        )
+    others = ", ".join(sorted({key.kind for key in known}))
+    only = f" (only {others})" if others else ""
+    return HostKeyUnknownError(
+        f"{shown}, and no such key is known for {target.host_key_name}{only}",
+        hint=f"run {_learn(target, kind)} and {compare}",
+    )
+
+
+def _learn(target: Target, kind: str) -> str:
+    """Write the command that adds the host's key to the known ones."""
+    if target.host_key_alias or target.jumps or target.proxy_command:
+        # ssh-keyscan can neither use a jump host nor write an alias.
+        port = ["-p", str(target.port)] if target.settings.port else []
+        return shlex.join(["ssh", *port, target.name, "true"])
+    words = ["ssh-keyscan", "-p", str(target.port), "-t", _file_word(kind), target.hostname]
+    return f"{shlex.join(words)} >> {shlex.quote(str(_first_file(target)))}"
+
+
+def _first_file(target: Target) -> str:
+    return str(target.known_hosts[0]) if target.known_hosts else "~/.ssh/known_hosts"
+
+
+def _file_word(kind: str) -> str:
+    """Turn `ecdsa-sha2-nistp256` into the word that ssh-keygen and file names use."""
+    return "ecdsa" if kind.startswith("ecdsa") else kind.removeprefix("ssh-")
+
+
+def login_refused(
+    target: Target, tried: Sequence[str], unusable: Sequence[str], reason: str
+) -> AuthenticationError:
+    """Build the error for a host that takes none of our keys; names them, never their content."""
+    keys = "; ".join(tried) if tried else "none"
+    skipped = f"; not usable: {'; '.join(unusable)}" if unusable else ""
+    port = f" -p {target.port}" if target.settings.port or target.port != 22 else ""  # noqa: PLR2004 - SSH's port
+    if any("passphrase" in line for line in unusable):
+        hint = (
+            "give the key to the agent (ssh-add, on macOS ssh-add --apple-use-keychain) and see "
+            "that SSH_AUTH_SOCK reaches this process, or use a key of its own without a passphrase"
+        )
+    elif tried:
+        hint = f"let the key in: ssh-copy-id{port} {target.user}@{target.hostname}; check the user"
+    else:
+        hint = (
+            f"make a key (ssh-keygen -t ed25519) and let it in: "
+            f"ssh-copy-id{port} {target.user}@{target.hostname}"
+        )
+    return AuthenticationError(
+        f"{target.place} does not let {target.user} in ({reason}); keys tried: {keys}{skipped}",
+        hint=hint,
+    )
+
+
+def too_many_keys(target: Target, tried: Sequence[str]) -> AuthenticationError:
+    """Build the error for a host that hung up while we were still offering keys."""
+    return AuthenticationError(
+        f"{target.place} hung up on {target.user} after refusing {len(tried)} keys: "
+        f"{'; '.join(tried)}",
+        hint=f"name the right key for {target.name} in ~/.ssh/config (IdentityFile and "
+        "IdentitiesOnly yes), so that the others are not offered first",
+    )
+
+
+def forwarding_failed(target: Target, via: Target, text: str, *, forbidden: bool) -> GymdbdError:
+    """Say why a jump host did not get us to the target."""
+    if forbidden:
+        return ChannelRefusedError(
+            f"the jump host {via.place} does not forward to {target.place} ({text})",
+            hint="its sshd_config must have AllowTcpForwarding yes, and the key no restrict",
+        )
+    return ProxyError(
+        f"the jump host {via.place} cannot reach {target.place} ({text})",
+        hint="check that the target is up, and its HostName as the jump host sees it",
+    )
+
+
+def proxy_failed(target: Target, said: str) -> ProxyError:
+    """Build the error for a ProxyCommand that cannot be started or ended early."""
+    return ProxyError(
+        f"the ProxyCommand for {target.place} did not get through: "
+        f"{shlex.join(target.proxy_command)}{f': {said}' if said else ''}",
+        hint="run it by hand; it is started without a shell, so pipes, redirections and "
+        "variables do not work in it",
+    )
+
+
+def channel_refused(target: Target, what: str, reason: str) -> ChannelRefusedError:
+    """Build the error for a host that lets us in and then refuses what we ask for."""
+    return ChannelRefusedError(
+        f"{target.place} refuses {what} ({reason})",
+        hint="a key restricted by command= serves only that command; for SFTP its sshd_config "
+        "needs Subsystem sftp. See journalctl -u ssh over there",
+    )
+
+
+def bad_config(reason: str) -> SshConfigError:
+    """Build the error for a `~/.ssh/config` that cannot be used."""
+    return SshConfigError(
+        f"~/.ssh/config cannot be used: {reason}",
+        hint="ssh -G HOST shows how OpenSSH reads it",
+    )

@@ -1,0 +1,100 @@
+"""The files of known host keys, read as OpenSSH reads them.
+
+Format: sshd(8), "SSH_KNOWN_HOSTS FILE FORMAT". Read here rather than by paramiko, which stops at
+the first marked line, knows no patterns and keeps one key of a type for each host. Keys of
+certificate authorities are passed over, so a host that is known only by one counts as unknown.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import fnmatch
+import hashlib
+import hmac
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from gymdbd.errors import SshConfigError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_HASHED = "|1|"
+_REVOKED = "@revoked"
+_FIELDS = 3
+
+
+@dataclass(frozen=True)
+class KnownKey:
+    """One line that speaks of the host: the key's type, the key itself, and where it stands."""
+
+    kind: str
+    blob: bytes
+    revoked: bool
+    file: Path
+
+
+def find_keys(files: tuple[Path, ...], name: str) -> tuple[KnownKey, ...]:
+    """List the keys known for `name`, which is a host, `[host]:port` or an alias.
+
+    A file that is not there holds none; raises SshConfigError for one that cannot be read.
+    """
+    found: list[KnownKey] = []
+    for file in files:
+        try:
+            text = file.read_text(encoding="utf-8", errors="surrogateescape")
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            raise SshConfigError(
+                f"{file} cannot be read ({error.strerror})",
+                hint=f"let this user read it (ls -l {file}): without it no host key can be checked",
+            ) from error
+        keys = (_parse(line, name.lower(), file) for line in text.splitlines())
+        found.extend(key for key in keys if key)
+    return tuple(found)
+
+
+def _parse(line: str, name: str, file: Path) -> KnownKey | None:
+    """Read one line, or None where it is blank, broken, or about somebody else."""
+    fields = line.split()
+    marker = fields.pop(0) if fields and fields[0].startswith("@") else ""
+    if len(fields) < _FIELDS or fields[0].startswith("#") or marker not in ("", _REVOKED):
+        return None
+    if not _matches(fields[0], name):
+        return None
+    try:
+        blob = base64.b64decode(fields[2], validate=True)
+    except binascii.Error:
+        return None
+    return KnownKey(kind=fields[1], blob=blob, revoked=marker == _REVOKED, file=file)
+
+
+def _matches(names: str, name: str) -> bool:
+    """Say whether a line's first field speaks of `name`; a negated pattern has the last word."""
+    if names.startswith(_HASHED):
+        return _matches_hash(names, name)
+    matched = False
+    for pattern in names.lower().split(","):
+        # Only * and ? are special to OpenSSH; brackets are part of [host]:port.
+        plain = pattern.removeprefix("!").replace("[", "[[]")
+        if fnmatch.fnmatchcase(name, plain):
+            if pattern.startswith("!"):
+                return False
+            matched = True
+    return matched
+
+
+def _matches_hash(hashed: str, name: str) -> bool:
+    try:
+        salt, digest = (base64.b64decode(part) for part in hashed[len(_HASHED) :].split("|"))
+    except ValueError:
+        return False
+    return hmac.compare_digest(hmac.new(salt, name.encode(), hashlib.sha1).digest(), digest)
+
+
+def fingerprint(blob: bytes) -> str:
+    """Write a public key's fingerprint as ssh-keygen does: `SHA256:...`."""
+    digest = base64.b64encode(hashlib.sha256(blob).digest()).decode()
+    return "SHA256:" + digest.rstrip("=")

@@ -1,0 +1,323 @@
+"""How the two ends of a pull speak: one page, bounded, binary-clean.
+
+Either end begins with ten bytes: the magic ``NUL g y m d b d 0xFF`` and a 16-bit version. No text
+contains them, so whatever comes before is a shell's start-up file speaking, and is named. An end
+that reads another version refuses. Then both send frames (integers are big-endian)::
+
+    kind 1 byte | codec 1 byte | length 4 bytes | payload of that length, at most 2 MiB
+
+The codec says how the payload was packed (`gymdbd.remote.compress`); unpacked it is at most 2 MiB
+too. JSON payloads are objects of at most 1 MiB. The server opens the database and sends::
+
+    HELLO    JSON {gymdbd, python, sqlite, codecs, fingerprint, reason}
+
+The client then asks, one request after the other, and may close at any time. A request is
+REQUEST with JSON {op, ...}; the answers are::
+
+    info     -> RESULT JSON, the facts of the database and its machine
+    rows     -> RESULT JSON {tables: {name: rows}}, counted in the same snapshot
+    tail     {salts, frames, checksum_one, checksum_two, codec}
+             -> PAGES*, END {}: the pages changed since that frame; or RESULT {refused: why}
+    full     {codec} -> PAGES*, END {sha256}: every page, ascending
+    digests  -> DIGESTS*, END {sha256}: 16 bytes for each group of pages, ascending
+    refine   {codec} followed by DIGESTS frames: one for each request for pages
+             -> for each: PAGES*, END {}; an empty DIGESTS frame ends it and has no answer
+
+PAGES is a 32-bit count n, n 32-bit page numbers, ascending, and n pages. In `refine` a DIGESTS
+frame holds entries of a 32-bit group number and 16 bytes for each of that group's pages as the
+client has them, zeros for a page that it lacks; the server sends the pages that differ. At most
+two such frames are under way at a time, so neither end can block the other by not reading.
+
+`sha256` is that of the whole normalised snapshot (`gymdbd.sqlite.pages`). Instead of any answer
+the server may send ERROR, JSON {code, message, hint}, and end.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+from typing import Any, Dict, Protocol, Tuple, Type
+
+from gymdbd.errors import (
+    ConnectionLostError,
+    GymdbdError,
+    ProtocolError,
+    PythonTooOldError,
+    RemoteError,
+    ShellNoiseError,
+)
+from gymdbd.remote import compress
+
+MAGIC = b"\0gymdbd\xff"
+VERSION = 1
+
+HELLO, REQUEST, RESULT, PAGES, DIGESTS, END, ERROR = range(1, 8)
+_KINDS = {
+    HELLO: "HELLO",
+    REQUEST: "REQUEST",
+    RESULT: "RESULT",
+    PAGES: "PAGES",
+    DIGESTS: "DIGESTS",
+    END: "END",
+    ERROR: "ERROR",
+}
+
+MOST_PAYLOAD = 2 * 1024 * 1024
+MOST_JSON = 1024 * 1024
+MOST_TEXT = 4000
+MOST_NOISE = 16 * 1024
+# A line of the loader, for a Python that cannot run the server.
+TOO_OLD = b"gymdbd-loader: python "
+# A line of the loader, when it waits for the server's modules.
+READY = b"gymdbd-loader: ready\n"
+
+_PREAMBLE = struct.Struct(">8sH")
+_FRAME = struct.Struct(">BBI")
+
+Message = Tuple[int, bytes]
+
+
+class Reader(Protocol):
+    """Where bytes come from: `read(n)` gives up to n bytes, none at the end."""
+
+    def read(self, size: int, /) -> bytes | None:
+        """Read up to `size` bytes."""
+
+
+class Writer(Protocol):
+    """Where bytes go to."""
+
+    def write(self, data: Any, /) -> Any:
+        """Write all of `data`."""
+
+    def flush(self) -> Any:
+        """Pass on what was written."""
+
+
+class Channel:
+    """Frames over a pair of byte streams; counts the bytes of both directions."""
+
+    def __init__(self, reader: Reader, writer: Writer) -> None:
+        self._reader = reader
+        self._writer = writer
+        self._pending = b""
+        self.bytes_sent = 0
+        self.bytes_received = 0
+
+    def send_preamble(self, before: bytes = b"") -> None:
+        """Say who speaks, and which version of the protocol; send `before` ahead of it."""
+        self._write(before, _PREAMBLE.pack(MAGIC, VERSION))
+        self.flush()
+
+    def meets_loader(self) -> bool:
+        """Say whether it is the loader that speaks first, waiting for the server's modules.
+
+        Otherwise it is a server, installed over there and started by `command=` of our key.
+        """
+        seen = self._read_up_to(_PREAMBLE.size)
+        while MAGIC not in seen and READY not in seen and len(seen) < MOST_NOISE:
+            more = self._read_up_to(1)
+            if not more:
+                break
+            seen += more
+        before, ready, _ = seen.partition(READY)
+        if not ready:
+            self._pending = seen
+        elif before:
+            raise _noise(before, spoke=True)
+        return bool(ready)
+
+    def expect_preamble(self) -> None:
+        """Read the other end's preamble.
+
+        Raises ShellNoiseError with what came before it, PythonTooOldError, or ProtocolError for
+        another version.
+        """
+        seen = self._read_up_to(_PREAMBLE.size)
+        while MAGIC not in seen and len(seen) < MOST_NOISE:
+            more = self._read_up_to(1)
+            if not more:
+                break
+            seen += more
+        before, magic, after = seen.partition(MAGIC)
+        if before or not magic:
+            raise _noise(before, spoke=bool(magic))
+        after += self._read_exactly(_PREAMBLE.size - len(MAGIC) - len(after))
+        version = int.from_bytes(after, "big")
+        if version != VERSION:
+            raise ProtocolError(
+                f"the other side speaks version {version} of the protocol, this one {VERSION}",
+                hint="install the same release of gymdbd on both machines",
+            )
+
+    def send(self, kind: int, payload: bytes | bytearray = b"", codec: int = compress.RAW) -> None:
+        """Send one frame, with its payload already packed by `codec`."""
+        self._write(_FRAME.pack(kind, codec, len(payload)), payload)
+
+    def send_json(self, kind: int, value: dict[str, Any]) -> None:
+        """Send one frame with a JSON object; ProtocolError where it is too large to be read."""
+        data = json.dumps(value, separators=(",", ":")).encode()
+        if len(data) > MOST_JSON:
+            raise ProtocolError(f"an answer of {len(data)} bytes is too large to send")
+        codec, packed = compress.pack(data, compress.ZLIB)
+        self.send(kind, packed, codec)
+
+    def send_error(self, error: GymdbdError) -> None:
+        """Send an error of ours; the other end raises one of the same class."""
+        texts = {"code": error.code, "message": str(error), "hint": error.hint}
+        self.send_json(ERROR, {key: text[:MOST_TEXT] for key, text in texts.items()})
+
+    def receive(self, *expected: int) -> Message:
+        """Return kind and unpacked payload of the next frame, which must be one of `expected`.
+
+        Raises the error that the other end sent, ConnectionLostError at the end of the stream,
+        ProtocolError for anything that is not allowed.
+        """
+        message = self.receive_or_end(*expected)
+        if message is None:
+            raise _lost()
+        return message
+
+    def receive_or_end(self, *expected: int) -> Message | None:
+        """Do as `receive`, but return None where the stream ends between two frames."""
+        header = self._read_up_to(_FRAME.size)
+        if not header:
+            return None
+        header += self._read_exactly(_FRAME.size - len(header))
+        kind, codec, length = _FRAME.unpack(header)
+        if length > MOST_PAYLOAD:
+            raise ProtocolError(f"the other side announces a frame of {length} bytes")
+        payload = compress.unpack(self._read_exactly(length), codec, MOST_PAYLOAD)
+        if kind == ERROR:
+            raise to_error(parse_json(payload))
+        if kind not in expected:
+            wanted = " or ".join(_KINDS[one] for one in expected)
+            name = _KINDS.get(kind, f"kind {kind}")
+            raise ProtocolError(f"the other side sent {name} where {wanted} was due")
+        return kind, payload
+
+    def receive_json(self, kind: int) -> dict[str, Any]:
+        """Receive one frame of `kind` and return the JSON object in it."""
+        return parse_json(self.receive(kind)[1])
+
+    def flush(self) -> None:
+        """Pass on everything sent so far."""
+        try:
+            self._writer.flush()
+        except (BrokenPipeError, ConnectionError, EOFError) as error:
+            raise _lost() from error
+
+    def _write(self, *parts: bytes | bytearray) -> None:
+        try:
+            for part in parts:
+                self._writer.write(part)
+                self.bytes_sent += len(part)
+        except (BrokenPipeError, ConnectionError, EOFError) as error:
+            raise _lost() from error
+
+    def _read_exactly(self, size: int) -> bytes:
+        data = self._read_up_to(size)
+        if len(data) < size:
+            raise _lost()
+        return data
+
+    def _read_up_to(self, size: int) -> bytes:
+        """Read `size` bytes, fewer only at the end of the stream."""
+        parts = [self._pending[:size]]
+        self._pending = self._pending[size:]
+        missing = size - len(parts[0])
+        while missing > 0:
+            try:
+                part = self._reader.read(missing)
+            except (ConnectionError, EOFError) as error:
+                raise _lost() from error
+            if not part:
+                break
+            parts.append(part)
+            missing -= len(part)
+            self.bytes_received += len(part)
+        return b"".join(parts)
+
+
+def parse_json(payload: bytes) -> dict[str, Any]:
+    """Read a JSON object; ProtocolError for anything else, however it is nested."""
+    if len(payload) > MOST_JSON:
+        raise ProtocolError(f"the other side sent {len(payload)} bytes of JSON")
+    try:
+        value = json.loads(payload)
+    except (ValueError, RecursionError) as error:
+        raise ProtocolError("the other side sent something that is not JSON") from error
+    if not isinstance(value, dict):
+        raise ProtocolError("the other side sent JSON that is not an object")
+    return value
+
+
+def pack_pages(numbers: list[int], data: bytes | bytearray) -> bytes:
+    """Build the payload of PAGES."""
+    return struct.pack(f">I{len(numbers)}I", len(numbers), *numbers) + data
+
+
+def unpack_pages(payload: bytes, page_size: int) -> tuple[list[int], memoryview]:
+    """Read the payload of PAGES; ProtocolError where its length is not what it says."""
+    count = int.from_bytes(payload[:4], "big")
+    start = 4 + 4 * count
+    if count == 0 or len(payload) != start + count * page_size:
+        raise ProtocolError(f"the other side sent {len(payload)} bytes for {count} pages")
+    return list(struct.unpack(f">{count}I", payload[4:start])), memoryview(payload)[start:]
+
+
+def to_error(value: dict[str, Any]) -> GymdbdError:
+    """Make the error that the other end reports: of the same class, or a RemoteError.
+
+    Its text is shown to people, so control characters, which could steer a terminal, are out.
+    """
+    code, message, hint = (_clean(value.get(key)) for key in ("code", "message", "hint"))
+    kind = _by_code().get(code, RemoteError)
+    return kind(message or "the other side failed without saying why", hint=hint)
+
+
+def _by_code() -> Dict[str, Type[GymdbdError]]:
+    found: Dict[str, Type[GymdbdError]] = {}
+    waiting = [GymdbdError]
+    while waiting:
+        kind = waiting.pop()
+        # A subclass that only refines another keeps its code, and the first one wins.
+        found.setdefault(kind.code, kind)
+        waiting = kind.__subclasses__() + waiting
+    return found
+
+
+def _clean(value: Any) -> str:
+    text = value if isinstance(value, str) else ""
+    return "".join(one if one.isprintable() else " " for one in text[:MOST_TEXT])
+
+
+def _noise(seen: bytes, *, spoke: bool) -> GymdbdError:
+    if TOO_OLD in seen:
+        version = _clean(seen.partition(TOO_OLD)[2].split(b" ", 1)[0].decode(errors="replace"))
+        return PythonTooOldError(
+            f"the other side's python3 is {version}, and 3.9 is needed",
+            hint="install a newer python3 there, or name one in the configuration",
+        )
+    text = _clean(seen[:300].decode(errors="replace")).strip()
+    if not spoke and (MAGIC.startswith(seen) or READY.startswith(seen)):
+        return _lost()
+    if spoke:
+        return ShellNoiseError(
+            f"the other side's shell printed {text!r} before the server could speak",
+            hint="let its start-up files (~/.bashrc, ~/.profile, /etc/motd) print only in "
+            "interactive shells",
+        )
+    return ShellNoiseError(
+        f"the other side printed {text!r} instead of starting the server",
+        hint="check that the account may run commands (its shell, and command= of the key), and "
+        "that its start-up files print only in interactive shells",
+    )
+
+
+def _lost() -> ConnectionLostError:
+    return ConnectionLostError(
+        "the connection ended in the middle of an answer",
+        hint="it is tried again; if it stays so, look at the other machine's sshd log, memory and "
+        "network",
+    )

@@ -1,0 +1,209 @@
+"""Method `scp`: the plain copy of `.db` and `-wal`, accepted only when nothing moved meanwhile.
+
+No lock is held over there, so the copy proves itself instead:
+
+* The facts of the source before and after must be equal: size and time of the database and of its
+  WAL, the database's header with its change counter, and the WAL's header. The latter changes
+  whenever a WAL is begun anew, which is what makes such copies rot unnoticed.
+* The database is copied before its WAL. While the WAL's header stands, every page that a
+  checkpoint can have changed under us is in the WAL that is copied afterwards.
+* SFTP tells times in whole seconds. Without a WAL there is no header to trust, so copying begins
+  in a later second than the facts, and any change then shows in the time.
+* The copy is opened, its WAL folded in, and checked.
+
+A source that is written to all day fails this again and again: then method `query` is right.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from contextlib import closing
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from gymdbd import files
+from gymdbd.errors import (
+    CopyTornError,
+    SourceEmptyError,
+    SourceMissingError,
+    SourceNotADatabaseError,
+)
+from gymdbd.sqlite import wal
+from gymdbd.sqlite.database import find_problems
+from gymdbd.sqlite.snapshot import create
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from gymdbd.remote.sftp import FileFacts, RemoteFiles
+
+    Progress = Callable[[str, int, int], None]
+
+ATTEMPTS = 5
+_SETTLE_S = 1.1
+_HEADER_BYTES = 100
+_MAGIC = b"SQLite format 3\0"
+_JOURNAL_MAGIC = bytes.fromhex("d9d505f920a163d7")
+
+
+@dataclass(frozen=True)
+class SourceFacts:
+    """What must be the same before and after: sizes, times, headers."""
+
+    main: FileFacts
+    header: bytes
+    log: FileFacts | None
+    log_header: bytes
+    journal_head: bytes
+
+    @property
+    def size_bytes(self) -> int:
+        """Return how many bytes there are to copy."""
+        return self.main.size + (self.log.size if self.log else 0)
+
+
+@dataclass(frozen=True)
+class Copied:
+    """What a copy took: its size with the WAL folded in, the bytes copied, and the attempts."""
+
+    size_bytes: int
+    copied_bytes: int
+    attempts: int
+
+
+def copy_database(
+    remote: RemoteFiles,
+    source: str,
+    partial: Path,
+    *,
+    progress: Progress,
+    check: Callable[[], None],
+    quick: bool = False,
+    attempts: int = ATTEMPTS,
+) -> Copied:
+    """Copy a database into the file `partial`, whole, checked, and needing no WAL.
+
+    `progress("copy", done, total)` is in bytes. Raises SourceMissingError, SourceEmptyError,
+    SourceNotADatabaseError or SourceUnreadableError for the source, CopyTornError when it moved
+    during every attempt, and a DestinationError for trouble here. Leaves nothing on failure.
+    """
+    reason, copied = "", 0
+    try:
+        for attempt in range(1, attempts + 1):
+            check()
+            before = _read_facts(remote, source)
+            files.require_space(partial.parent, 2 * before.size_bytes)
+            reason = _copy_once(remote, source, partial, before, progress)
+            copied += before.size_bytes
+            reason = reason or _fold(partial, quick=quick)
+            if not reason:
+                return Copied(partial.stat().st_size, copied, attempt)
+    except BaseException:
+        _remove(partial)
+        raise
+    _remove(partial)
+    raise CopyTornError(
+        f"{source} was written to during each of {attempts} copies: {reason}",
+        hint="use method query, which copies one snapshot whatever the application writes "
+        "meanwhile (method: query, or --method query); scp needs an application that is quiet",
+    )
+
+
+def _read_facts(remote: RemoteFiles, source: str) -> SourceFacts:
+    main = remote.find(source)
+    if main is None:
+        raise SourceMissingError(
+            f"there is no database at {source} on the other machine",
+            hint="check remote_database; a relative path starts in the home folder there",
+        )
+    log = remote.find(source + "-wal")
+    facts = SourceFacts(
+        main=main,
+        header=remote.read_head(source, _HEADER_BYTES),
+        log=log,
+        log_header=remote.read_head(source + "-wal", wal.HEADER_SIZE) if log else b"",
+        journal_head=remote.read_head(source + "-journal", len(_JOURNAL_MAGIC)),
+    )
+    if not facts.header and not facts.log_header:
+        raise SourceEmptyError(
+            f"{source} on the other machine has zero bytes",
+            hint="check that the application has created it and that the disk there was not full",
+        )
+    if facts.header and not facts.header.startswith(_MAGIC):
+        raise SourceNotADatabaseError(
+            f"{source} on the other machine is not an SQLite database", hint="check the path"
+        )
+    return facts
+
+
+def _copy_once(
+    remote: RemoteFiles, source: str, partial: Path, before: SourceFacts, progress: Progress
+) -> str:
+    """Copy both files; return what moved meanwhile, or "" when nothing did."""
+    if before.journal_head == _JOURNAL_MAGIC:
+        # The database is in the middle of a transaction, or a crash left it there.
+        time.sleep(_SETTLE_S)
+        return "a transaction is open in its rollback journal"
+    if not before.log_header:
+        time.sleep(_SETTLE_S)
+    total, main_size = before.size_bytes, before.main.size
+    log_partial = partial.with_name(partial.name + "-wal")
+    _remove(partial)
+    with files.writing(partial):
+        create(partial)
+        with partial.open("wb") as file:
+            if not remote.copy(source, main_size, file, lambda n: progress("copy", n, total)):
+                return "the database became shorter"
+    if before.log and before.log.size:
+        with files.writing(log_partial):
+            create(log_partial)
+            with log_partial.open("wb") as file:
+                done = remote.copy(
+                    source + "-wal",
+                    before.log.size,
+                    file,
+                    lambda n: progress("copy", main_size + n, total),
+                )
+        if not done:
+            return "its WAL became shorter"
+    return _describe_change(before, _read_facts(remote, source))
+
+
+def _describe_change(before: SourceFacts, after: SourceFacts) -> str:
+    """Name the first thing that differs, or "" when nothing does."""
+    if before.log_header != after.log_header:
+        return "its WAL was begun anew"
+    if before.log != after.log:
+        return "its WAL grew or changed"
+    if before.main != after.main:
+        return "the database grew or changed"
+    if before.header != after.header:
+        return "the database's header changed"
+    return "" if before.journal_head == after.journal_head else "a transaction was open in it"
+
+
+def _fold(partial: Path, *, quick: bool) -> str:
+    """Put the WAL's pages into the copy and check it; return what is wrong, or ""."""
+    try:
+        with closing(sqlite3.connect(partial, isolation_level=None)) as connection:
+            busy, _, _ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+            mode = str(connection.execute("PRAGMA journal_mode=DELETE").fetchone()[0])
+            problems = find_problems(connection, quick=quick)
+    except sqlite3.OperationalError as error:
+        if "full" in str(error) or "disk I/O" in str(error):
+            with files.writing(partial):
+                files.require_space(partial.parent, partial.stat().st_size)
+        return str(error)
+    except sqlite3.DatabaseError as error:
+        return str(error)
+    if busy or mode != "delete":
+        return "its WAL could not be folded in"
+    return "; ".join(problems[:3])
+
+
+def _remove(partial: Path) -> None:
+    """Remove the copy and whatever SQLite keeps beside it."""
+    for suffix in ("", "-wal", "-shm", "-journal"):
+        files.remove(partial.with_name(partial.name + suffix))

@@ -1,0 +1,277 @@
+"""The serving side of a pull: one database, read-only, one snapshot, and then the end.
+
+Runs on the standard library of Python 3.9 in a process of its own, writes nothing anywhere, and
+needs the same memory for any size of database. `gymdbd.remote.protocol` says what is spoken.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import platform
+import shutil
+import sqlite3
+import sys
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from gymdbd import __version__
+from gymdbd.errors import GymdbdError, ProtocolError, RemoteError
+from gymdbd.remote import compress, protocol
+from gymdbd.remote.protocol import Channel
+from gymdbd.sqlite import digests, processes
+from gymdbd.sqlite.database import has_wal_reset_bug, side_files
+from gymdbd.sqlite.fingerprint import take
+from gymdbd.sqlite.pages import Pages, open_pages
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    # The numbers of a group's pages and the digests that the client has of them.
+    Group = tuple[range, list[bytes]]
+
+# Pages that travel together: enough to compress well, little enough to have several under way.
+_BATCH_BYTES = 256 * 1024
+_DIGESTS_A_FRAME = 1024
+_GROUPS_A_BATCH = 4
+
+Item = TypeVar("Item")
+
+
+def serve(
+    path: Path, reader: protocol.Reader, writer: protocol.Writer, *, busy_timeout_s: float = 5.0
+) -> int:
+    """Answer one client about the database at `path` until it closes; return an exit code.
+
+    Whatever goes wrong reaches the client as an ERROR frame.
+    """
+    channel = Channel(reader, writer)
+    try:
+        channel.send_preamble()
+        channel.expect_preamble()
+        with open_pages(path, busy_timeout_s=busy_timeout_s) as pages:
+            _Server(channel, pages).run()
+    except GymdbdError as error:
+        return _report(channel, error)
+    except (OSError, sqlite3.Error, MemoryError) as error:
+        return _report(channel, RemoteError(f"the serving side failed: {error!r}"))
+    return 0
+
+
+def _report(channel: Channel, error: GymdbdError) -> int:
+    # Where the client is gone there is nobody to tell.
+    with contextlib.suppress(GymdbdError, OSError):
+        channel.send_error(error)
+        channel.flush()
+    return error.exit_code
+
+
+class _Server:
+    """The answers about one snapshot."""
+
+    def __init__(self, channel: Channel, pages: Pages) -> None:
+        self._channel = channel
+        self._pages = pages
+        self._answers = {
+            "info": self._info,
+            "rows": self._rows,
+            "tail": self._tail,
+            "full": self._full,
+            "digests": self._digests,
+            "refine": self._refine,
+        }
+
+    def run(self) -> None:
+        """Greet, then answer requests until the client closes the stream."""
+        self._channel.send_json(
+            protocol.HELLO,
+            {
+                "gymdbd": __version__,
+                "python": platform.python_version(),
+                "sqlite": sqlite3.sqlite_version,
+                "codecs": compress.available(),
+                "fingerprint": take(self._pages).to_json(),
+                "reason": self._pages.reason,
+            },
+        )
+        self._channel.flush()
+        while True:
+            message = self._channel.receive_or_end(protocol.REQUEST)
+            if message is None:
+                return
+            request = protocol.parse_json(message[1])
+            answer = self._answers.get(str(request.get("op")))
+            if answer is None:
+                raise ProtocolError(f"unknown request {str(request.get('op'))[:40]!r}")
+            answer(request)
+            self._channel.flush()
+
+    def _info(self, request: dict[str, Any]) -> None:
+        del request
+        self._channel.send_json(protocol.RESULT, _facts(self._pages))
+
+    def _rows(self, request: dict[str, Any]) -> None:
+        del request
+        tables = self._pages.snapshot.count_rows()
+        self._channel.send_json(protocol.RESULT, {"tables": tables})
+
+    def _tail(self, request: dict[str, Any]) -> None:
+        since = _parse_since(request)
+        numbers = self._pages.load_tail(*since) if since else None
+        if numbers is None:
+            refusal = {"refused": "the WAL is not the one of last time"}
+            self._channel.send_json(protocol.RESULT, refusal)
+            return
+        pages, codec = self._pages, _codec(request)
+
+        def work(batch: list[int]) -> tuple[int, bytes | bytearray]:
+            return _pack(batch, [pages.read(number, 1) for number in batch], codec)
+
+        step = max(1, _BATCH_BYTES // pages.page_size)
+        self._send_packed(digests.in_order(_slices(numbers, step), work))
+        self._channel.send_json(protocol.END, {})
+
+    def _full(self, request: dict[str, Any]) -> None:
+        self._pages.load()
+        pages, codec = self._pages, _codec(request)
+        step = max(1, _BATCH_BYTES // pages.page_size)
+
+        def work(first: int) -> tuple[bytearray, int, bytes | bytearray]:
+            count = min(step, pages.count + 1 - first)
+            data = pages.read(first, count)
+            numbers = list(range(first, first + count))
+            return data, *compress.pack(protocol.pack_pages(numbers, data), codec)
+
+        whole = hashlib.sha256()
+        for data, used, packed in digests.in_order(range(1, pages.count + 1, step), work):
+            self._channel.send(protocol.PAGES, packed, used)
+            whole.update(data)
+        self._channel.send_json(protocol.END, {"sha256": whole.hexdigest()})
+
+    def _digests(self, request: dict[str, Any]) -> None:
+        del request
+        self._pages.load()
+        whole = hashlib.sha256()
+        waiting: list[bytes] = []
+        for data, found in digests.hash_runs(
+            self._pages.read, self._pages.count, self._pages.page_size
+        ):
+            whole.update(data)
+            waiting += found
+            if len(waiting) >= _DIGESTS_A_FRAME:
+                self._channel.send(protocol.DIGESTS, b"".join(waiting))
+                waiting = []
+        if waiting:
+            self._channel.send(protocol.DIGESTS, b"".join(waiting))
+        self._channel.send_json(protocol.END, {"sha256": whole.hexdigest()})
+
+    def _refine(self, request: dict[str, Any]) -> None:
+        self._pages.load()
+        pages, codec = self._pages, _codec(request)
+
+        def work(groups: list[Group]) -> tuple[int, bytes | bytearray]:
+            numbers, parts = [], []
+            for wanted, theirs in groups:
+                data = pages.read(wanted.start, len(wanted))
+                mine = digests.split(data, pages.page_size)
+                for at, number in enumerate(wanted):
+                    if mine[at] != theirs[at]:
+                        numbers.append(number)
+                        parts.append(data[at * pages.page_size : (at + 1) * pages.page_size])
+            return _pack(numbers, parts, codec)
+
+        while True:
+            _, payload = self._channel.receive(protocol.DIGESTS)
+            if not payload:
+                return
+            groups = _parse_groups(payload, pages)
+            self._send_packed(digests.in_order(_slices(groups, _GROUPS_A_BATCH), work))
+            self._channel.send_json(protocol.END, {})
+            self._channel.flush()
+
+    def _send_packed(self, batches: Iterator[tuple[int, bytes | bytearray]]) -> None:
+        for used, packed in batches:
+            if packed:
+                self._channel.send(protocol.PAGES, packed, used)
+
+
+def _pack(numbers: list[int], parts: list[bytearray], codec: int) -> tuple[int, bytes | bytearray]:
+    """Build a packed PAGES payload, empty for no pages."""
+    if not numbers:
+        return compress.RAW, b""
+    return compress.pack(protocol.pack_pages(numbers, b"".join(parts)), codec)
+
+
+def _slices(items: list[Item], length: int) -> Iterator[list[Item]]:
+    return (items[start : start + length] for start in range(0, len(items), length))
+
+
+def _codec(request: dict[str, Any]) -> int:
+    return compress.best([str(request.get("codec"))])
+
+
+def _parse_since(request: dict[str, Any]) -> tuple[bytes, int, tuple[int, int]] | None:
+    frames, one, two = (request.get(key) for key in ("frames", "checksum_one", "checksum_two"))
+    if not isinstance(frames, int) or not isinstance(one, int) or not isinstance(two, int):
+        return None
+    try:
+        return bytes.fromhex(str(request.get("salts"))), frames, (one, two)
+    except ValueError:
+        return None
+
+
+def _parse_groups(payload: bytes, pages: Pages) -> list[Group]:
+    """Read what the client has of some groups; ProtocolError for a group that is not there."""
+    length, size = digests.group_pages(pages.page_size), digests.DIGEST_SIZE
+    found, at = [], 0
+    while at < len(payload):
+        group = int.from_bytes(payload[at : at + 4], "big")
+        first = group * length + 1
+        numbers = range(first, min(first + length, pages.count + 1))
+        end = at + 4 + len(numbers) * size
+        if not numbers or end > len(payload):
+            raise ProtocolError(f"the client asks for group {group}, which is not there")
+        theirs = [payload[start : start + size] for start in range(at + 4, end, size)]
+        found.append((numbers, theirs))
+        at = end
+    return found
+
+
+def _facts(pages: Pages) -> dict[str, Any]:
+    """Tell everything about the database and its machine that costs no read of a page."""
+    path, snapshot = pages.snapshot.path, pages.snapshot
+    log, _, _ = side_files(path)
+    times = [one.stat().st_mtime for one in (path, log) if one.exists()]
+    return {
+        "host": platform.node(),
+        "database": str(path),
+        "size_bytes": path.stat().st_size,
+        "wal_size_bytes": log.stat().st_size if log.exists() else 0,
+        "wal_frames": pages.mark.frames if pages.mark else 0,
+        "wal_frames_backfilled": pages.mark.backfilled if pages.mark else 0,
+        "journal_mode": snapshot.facts.journal_mode,
+        "page_size": pages.page_size,
+        "page_count": pages.count,
+        "encoding": snapshot.facts.encoding,
+        "user_version": snapshot.facts.user_version,
+        "newest_change": max(times),
+        "method": pages.method,
+        "reason": pages.reason,
+        "gymdbd": __version__,
+        "python": platform.python_version(),
+        "sqlite": sqlite3.sqlite_version,
+        "wal_reset_bug": has_wal_reset_bug(),
+        "disk_free_bytes": shutil.disk_usage(path.parent).free,
+        "held_by": [str(one) for one in processes.holders(path)],
+    }
+
+
+def main(path: Path) -> int:
+    """Serve the database at `path` on standard input and output.
+
+    Standard output belongs to the protocol: anything else that prints goes to standard error.
+    """
+    with os.fdopen(os.dup(1), "wb") as writer:
+        os.dup2(2, 1)
+        return serve(path, sys.stdin.buffer, writer)

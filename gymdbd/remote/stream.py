@@ -1,0 +1,312 @@
+"""The bytes of a remote command: reading and writing that give up when nothing moves.
+
+Two things are watched. `Wire` is the socket underneath: it counts what really travels, and it
+refuses to wait for ever for a peer that takes nothing, which paramiko would. `Channel` is one
+command: it gives up when its own bytes do not move, and keeps the end of what it writes to stderr.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import time
+from typing import TYPE_CHECKING, Protocol, TypeVar
+
+from gymdbd.errors import (
+    CommandMissingError,
+    ConnectionLostError,
+    GymdbdError,
+    RemoteCommandError,
+    StalledError,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from contextlib import AbstractContextManager
+
+_Result = TypeVar("_Result")
+
+# How long one wait lasts before stderr is drained and the run asked whether it has to end.
+_SLICE_S = 0.25
+_PIECE_BYTES = 32 * 1024
+_STDERR_BYTES = 8 * 1024
+_HEAD_BYTES = 256
+_NOT_FOUND = 127
+_NOT_EXECUTABLE = 126
+
+
+class Socket(Protocol):
+    """What paramiko asks of a socket; a channel through a jump host is one too."""
+
+    def send(self, data: bytes, /) -> int:
+        """Send some of the data; TimeoutError when none can be sent now."""
+
+    def recv(self, size: int, /) -> bytes:
+        """Receive at least a byte, or b"" at the end; TimeoutError when there is none now."""
+
+    def settimeout(self, value: float | None, /) -> None:
+        """Set how long `send` and `recv` wait, in seconds."""
+
+    def close(self) -> None:
+        """Close it."""
+
+
+class Wire:
+    """A socket that counts its bytes and does not wait for ever for a peer that takes none.
+
+    paramiko tries again for ever when a send times out. A send that has made no progress for
+    `stall_timeout_s` is therefore failed here, and `stalled` says why. `head` keeps the first
+    bytes that came, to name what answers when it is not SSH.
+    """
+
+    def __init__(self, socket: Socket, *, stall_timeout_s: float) -> None:
+        self._socket = socket
+        self._stall_timeout_s = stall_timeout_s
+        self._blocked_since: float | None = None
+        # paramiko looks at this private name of sockets when it ends its thread.
+        self._closed = False
+        self.stalled = False
+        self.head = b""
+        self.bytes_sent = 0
+        self.bytes_received = 0
+
+    def send(self, data: bytes) -> int:
+        """Send some of the data; BrokenPipeError once the peer has taken none for too long."""
+        try:
+            sent = self._socket.send(data)
+        except TimeoutError:
+            now = time.monotonic()
+            self._blocked_since = self._blocked_since or now
+            if now - self._blocked_since < self._stall_timeout_s:
+                raise
+            self.stalled = True
+            raise BrokenPipeError(errno.EPIPE, "the peer takes no bytes") from None
+        self._blocked_since = None
+        self.bytes_sent += sent
+        return sent
+
+    def recv(self, size: int) -> bytes:
+        """Receive at least a byte, or b"" at the end."""
+        data = self._socket.recv(size)
+        if self.bytes_received < _HEAD_BYTES:
+            self.head += data[: _HEAD_BYTES - self.bytes_received]
+        self.bytes_received += len(data)
+        return data
+
+    def settimeout(self, value: float | None) -> None:
+        """Set how long `send` and `recv` wait, in seconds."""
+        self._socket.settimeout(value)
+
+    def close(self) -> None:
+        """Close the socket."""
+        self._closed = True
+        self._socket.close()
+
+
+class Session(Protocol):
+    """What a `Channel` asks of paramiko's channel."""
+
+    eof_received: bool
+
+    def recv(self, size: int, /) -> bytes:
+        """Receive from stdout; b"" at the end, TimeoutError when there is nothing yet."""
+
+    def recv_stderr(self, size: int, /) -> bytes:
+        """Receive from stderr."""
+
+    def recv_stderr_ready(self) -> bool:
+        """Say whether stderr can be received without waiting."""
+
+    def send(self, data: bytes, /) -> int:
+        """Send to stdin; 0 or OSError when it is closed, TimeoutError when it is not taken."""
+
+    def settimeout(self, value: float, /) -> None:
+        """Set how long `recv` and `send` wait."""
+
+    def shutdown_write(self) -> None:
+        """Close stdin."""
+
+    def exit_status_ready(self) -> bool:
+        """Say whether the command's exit status has come or can come no more."""
+
+    def recv_exit_status(self) -> int:
+        """Return the exit status; -1 when there is none."""
+
+
+class Channel:
+    """A running remote command: `reader` is its stdout, `writer` its stdin, both binary.
+
+    Every call raises StalledError after `stall_timeout_s` without a byte, ConnectionLostError when
+    the connection breaks, and whatever `check` raises. `guard` translates paramiko's errors and
+    `lost` says how the connection broke, or None while it stands.
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        argv: tuple[str, ...],
+        *,
+        stall_timeout_s: float,
+        guard: Callable[[], AbstractContextManager[None]],
+        lost: Callable[[], GymdbdError | None],
+        check: Callable[[], None],
+    ) -> None:
+        self._session = session
+        self._argv = argv
+        self._stall_timeout_s = stall_timeout_s
+        self._guard = guard
+        self._lost = lost
+        self._check = check
+        self._stderr = bytearray()
+        session.settimeout(min(_SLICE_S, stall_timeout_s))
+        self.reader = Reader(self)
+        self.writer = Writer(self)
+
+    def receive(self, size: int) -> bytes:
+        """Return at most `size` bytes of stdout, b"" at its end."""
+        data = self._wait_for(lambda: self._session.recv(size))
+        if not data and not self._session.eof_received:
+            error = self._lost()
+            if error is not None:
+                raise error
+        return data
+
+    def send(self, data: bytes | bytearray | memoryview) -> int:
+        """Send all of `data` to stdin; raises RemoteCommandError when the command is gone."""
+        view = memoryview(data).cast("B")
+        done = 0
+        while done < len(view):
+            piece = bytes(view[done : done + _PIECE_BYTES])
+            sent = self._wait_for(lambda piece=piece: self._send_some(piece))  # type: ignore[misc]
+            if not sent:
+                raise self._lost() or self.explain_end()
+            done += sent
+        return done
+
+    def _send_some(self, piece: bytes) -> int:
+        try:
+            return self._session.send(piece)
+        except TimeoutError:
+            raise
+        except OSError:
+            # "Socket is closed": the command has ended, or the connection has.
+            return 0
+
+    def _wait_for(self, operation: Callable[[], _Result]) -> _Result:
+        """Repeat an operation until it does not time out."""
+        deadline = time.monotonic() + self._stall_timeout_s
+        while True:
+            self._check()
+            with self._guard(), contextlib.suppress(TimeoutError):
+                return operation()
+            self._drain_stderr()
+            if time.monotonic() > deadline:
+                raise stalled(self._argv[0], self._stall_timeout_s)
+
+    def _drain_stderr(self) -> None:
+        """Take what is on stderr: left alone it would fill the window and stop stdout."""
+        with self._guard():
+            while self._session.recv_stderr_ready():
+                data = self._session.recv_stderr(_PIECE_BYTES)
+                if not data:
+                    return
+                self._stderr += data
+                del self._stderr[:-_STDERR_BYTES]
+
+    def close_stdin(self) -> None:
+        """Tell the command that no more will come."""
+        with self._guard():
+            self._session.shutdown_write()
+
+    def stderr_tail(self) -> str:
+        """Return the last 8 KiB that the command has written to stderr."""
+        self._drain_stderr()
+        return self._stderr.decode("utf-8", "replace").strip()
+
+    def exit_status(self) -> int | None:
+        """Wait for the command's end and return its exit status, or None if a signal ended it.
+
+        Read the reader to its end first: what nobody reads keeps the command from ending.
+        """
+        deadline = time.monotonic() + self._stall_timeout_s
+        while not self._session.exit_status_ready():
+            self._check()
+            self._drain_stderr()
+            if time.monotonic() > deadline:
+                raise stalled(self._argv[0], self._stall_timeout_s)
+            time.sleep(0.01)
+        status = self._session.recv_exit_status()
+        if status >= 0:
+            return status
+        error = self._lost()
+        if error is not None:
+            raise error
+        return None
+
+    def explain_end(self) -> GymdbdError:
+        """Say why the command ended before its work was done: call it at an unexpected end."""
+        try:
+            status = self.exit_status()
+        except GymdbdError as error:
+            return error
+        program = self._argv[0]
+        said = self.stderr_tail()
+        tail = f": {said[-500:]}" if said else ""
+        if status in (_NOT_FOUND, _NOT_EXECUTABLE):
+            return CommandMissingError(
+                f"the other machine cannot run {program}{tail}",
+                hint=f"install it there (sudo apt install {program}), or see that a shell without "
+                f"a terminal finds it: ssh HOST command -v {program}",
+            )
+        ended = "was killed by a signal" if status is None else f"ended with status {status}"
+        return RemoteCommandError(
+            f"{program} on the other machine {ended} before it was done{tail}",
+            hint="run the same command over ssh by hand to see what it says",
+        )
+
+
+class Reader:
+    """A command's stdout as a binary file."""
+
+    def __init__(self, channel: Channel) -> None:
+        self._channel = channel
+
+    def read(self, size: int) -> bytes:
+        """Return from 1 to `size` bytes, or b"" at the end."""
+        return self._channel.receive(size)
+
+
+class Writer:
+    """A command's stdin as a binary file."""
+
+    def __init__(self, channel: Channel) -> None:
+        self._channel = channel
+
+    def write(self, data: bytes | bytearray | memoryview) -> int:
+        """Write all of `data`."""
+        return self._channel.send(data)
+
+    def flush(self) -> None:
+        """Do nothing: every write is sent at once."""
+
+    def close(self) -> None:
+        """Tell the command that no more will come."""
+        self._channel.close_stdin()
+
+
+def stalled(what: str, after_s: float) -> StalledError:
+    """Build the error for a connection on which nothing moves."""
+    return StalledError(
+        f"no byte has moved for {after_s:g} s while waiting for {what}",
+        hint="the network or the other machine is stuck; the next run goes on where this one "
+        "stopped. For a link that is only slow, raise stall_timeout",
+    )
+
+
+def lost(place: str, reason: str) -> ConnectionLostError:
+    """Build the error for a connection that broke."""
+    return ConnectionLostError(
+        f"the connection to {place} was lost{f' ({reason})' if reason else ''}",
+        hint="the next run goes on where this one stopped; if it keeps happening, look at the "
+        "network and at journalctl -u ssh over there",
+    )

@@ -1,0 +1,143 @@
+"""The local copy that a pull maintains: what it holds, who uses it, how it is replaced.
+
+Beside the replica `NAME` lies `.NAME.pull.json`, what the last pull knew of it. A replica whose
+inode, size or time differs from that was changed by somebody here.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import sqlite3
+import time
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from gymdbd import files
+from gymdbd.errors import ReplicaInUseError
+from gymdbd.sqlite import database, processes
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from datetime import timedelta
+    from pathlib import Path
+
+SCHEMA = 1
+_POLL_S = 0.5
+
+
+@dataclass(frozen=True, kw_only=True)
+class State:
+    """What the last pull left: where it came from, which snapshot, and the proof of the file.
+
+    `fingerprint` is the serving side's (gymdbd.sqlite.fingerprint); `compared_at` is when every
+    page was last compared with the other side and every page was checked here, RFC 3339.
+    """
+
+    host: str
+    remote_database: str
+    fingerprint: dict[str, Any] | None
+    pulled_at: str
+    compared_at: str
+    md5: str
+    sha256: str
+    tables: dict[str, int]
+    identity: list[int] = field(default_factory=list)
+    schema: int = SCHEMA
+
+
+class Replica:
+    """The file at `path`; the holder of its lock may change it."""
+
+    def __init__(self, path: Path) -> None:
+        """Follow a symbolic link, so that the file is replaced and not the link."""
+        self.path = path.resolve()
+        self.partial = files.partial_path(self.path)
+        self._state_path = self.path.with_name(f".{self.path.name}.pull.json")
+
+    @property
+    def exists(self) -> bool:
+        """Say whether there is one."""
+        return self.path.is_file()
+
+    def state(self) -> State | None:
+        """Return what the last pull left; None where it left nothing that can be used."""
+        try:
+            content = json.loads(self._state_path.read_bytes().decode("utf-8", "surrogatepass"))
+            return State(**content) if content.get("schema") == SCHEMA else None
+        except (OSError, ValueError, TypeError, AttributeError):
+            return None
+
+    def change(self, state: State | None) -> str:
+        """Say how somebody here changed the replica since the last pull, or ""."""
+        if not self.exists:
+            return ""
+        if state is None:
+            return "no pull of ours made it"
+        if self._identity() != state.identity:
+            return "its size or time is not that of the last pull"
+        if self._wal().exists() and self._wal().stat().st_size:
+            return "a -wal with changes lies beside it"
+        return ""
+
+    def await_free(self, wait: timedelta, check: Callable[[], None]) -> None:
+        """Wait until nobody has the replica open for writing; ReplicaInUseError after `wait`.
+
+        A reader may keep the old file open: it goes on seeing the whole old state.
+        """
+        deadline = time.monotonic() + wait.total_seconds()
+        while writers := processes.writers(self.path):
+            if time.monotonic() >= deadline:
+                raise ReplicaInUseError(
+                    f"{self.path} is open for writing in {processes.describe(writers)}",
+                    hint="stop it, or let it open the replica read-only "
+                    "(file:...?mode=ro); the replica has not changed",
+                )
+            check()
+            time.sleep(_POLL_S)
+
+    def fold(self) -> None:
+        """Bring the replica's own WAL, if an application gave it one, into the file.
+
+        Afterwards no -wal or -shm lies beside it, and none can be replayed over what replaces
+        it. Only for a replica that nobody has open.
+        """
+        if not any(side.exists() for side in database.side_files(self.path)):
+            return
+        with contextlib.closing(database.open_writer(self.path)) as connection:
+            try:
+                connection.execute("PRAGMA journal_mode=DELETE").fetchone()
+            except sqlite3.DatabaseError as error:
+                raise database.source_error(error, self.path) from error
+
+    def save_as(self, target: Path) -> None:
+        """Give the unchanged replica a second name in the archive, or copy it where that fails."""
+        with files.writing(target):
+            try:
+                os.link(self.path, target)
+            except OSError:
+                files.clone(self.path, target)
+            files.sync_file(target)
+            files.sync_folder(target.parent)
+
+    def publish(self, state: State) -> None:
+        """Replace the replica with its proven partial.
+
+        The side files of the old one are gone before the new one has its name; the state is
+        written last, so that a crash in between costs a comparison and nothing else.
+        """
+        with files.writing(self.path):
+            for side in database.side_files(self.path):
+                side.unlink(missing_ok=True)
+            files.publish(self.partial, self.path)
+        identity = self._identity()
+        content = json.dumps({**asdict(state), "identity": identity}, ensure_ascii=False)
+        files.write_atomically(self._state_path, content.encode("utf-8", "surrogatepass"))
+
+    def _identity(self) -> list[int]:
+        facts = self.path.stat()
+        return [facts.st_ino, facts.st_size, facts.st_mtime_ns]
+
+    def _wal(self) -> Path:
+        return self.path.with_name(self.path.name + "-wal")

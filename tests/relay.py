@@ -1,0 +1,129 @@
+"""A TCP relay on loopback that a test can make stop forwarding, or cut, at a chosen byte."""
+
+from __future__ import annotations
+
+import selectors
+import socket
+import threading
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+_CHUNK_BYTES = 16 * 1024
+
+
+class Relay:
+    """Forwards connections at `port` to `target_port`; counts the bytes that went to the client.
+
+    After `stall_after` bytes to the client nothing moves in either direction any more, with the
+    connection still standing; after `cut_after` both sides are closed.
+    """
+
+    def __init__(
+        self, target_port: int, *, stall_after: int | None = None, cut_after: int | None = None
+    ) -> None:
+        self._target_port = target_port
+        self.stall_after = stall_after
+        self.cut_after = cut_after
+        self.bytes_to_client = 0
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port = int(self._listener.getsockname()[1])
+        self._wake_reader, self._wake_writer = socket.socketpair()
+        self._thread = threading.Thread(target=self._serve)
+
+    def __enter__(self) -> Relay:
+        """Start relaying."""
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Close everything."""
+        self._wake_writer.close()
+        self._thread.join()
+
+    def stall(self) -> None:
+        """Forward nothing from now on."""
+        self.stall_after = 0
+        self._wake_writer.send(b".")
+
+    def cut(self) -> None:
+        """Close both sides now."""
+        self.cut_after = 0
+        self._wake_writer.send(b".")
+
+    def _serve(self) -> None:
+        with selectors.DefaultSelector() as selector, self._listener, self._wake_reader:
+            selector.register(self._listener, selectors.EVENT_READ)
+            selector.register(self._wake_reader, selectors.EVENT_READ)
+            pairs: dict[socket.socket, tuple[socket.socket, bool]] = {}
+            while self._turn(selector, pairs):
+                pass
+            for end in pairs:
+                end.close()
+
+    def _turn(
+        self,
+        selector: selectors.BaseSelector,
+        pairs: dict[socket.socket, tuple[socket.socket, bool]],
+    ) -> bool:
+        for key, _ in selector.select():
+            end = key.fileobj
+            assert isinstance(end, socket.socket)
+            if end is self._wake_reader:
+                if not end.recv(64):
+                    return False
+                self._obey(selector, pairs)
+            elif end is self._listener:
+                client = end.accept()[0]
+                server = socket.create_connection(("127.0.0.1", self._target_port))
+                pairs.update({client: (server, False), server: (client, True)})
+                selector.register(client, selectors.EVENT_READ)
+                selector.register(server, selectors.EVENT_READ)
+            elif end in pairs and not self._is_stalled():
+                self._forward(end, selector, pairs)
+        return True
+
+    def _forward(
+        self,
+        end: socket.socket,
+        selector: selectors.BaseSelector,
+        pairs: dict[socket.socket, tuple[socket.socket, bool]],
+    ) -> None:
+        other, to_client = pairs[end]
+        try:
+            data = end.recv(_CHUNK_BYTES)
+            other.sendall(data)
+        except OSError:
+            data = b""
+        self.bytes_to_client += len(data) if to_client else 0
+        if not data:
+            for gone in (end, other):
+                selector.unregister(gone)
+                del pairs[gone]
+                gone.close()
+        self._obey(selector, pairs)
+
+    def _obey(
+        self,
+        selector: selectors.BaseSelector,
+        pairs: dict[socket.socket, tuple[socket.socket, bool]],
+    ) -> None:
+        if self._is_stalled():
+            for end in pairs:
+                if end in selector.get_map():
+                    selector.unregister(end)
+        if self.cut_after is not None and self.bytes_to_client >= self.cut_after:
+            for end in list(pairs):
+                if end in selector.get_map():
+                    selector.unregister(end)
+                del pairs[end]
+                end.close()
+
+    def _is_stalled(self) -> bool:
+        return self.stall_after is not None and self.bytes_to_client >= self.stall_after
