@@ -7,7 +7,6 @@ is synced after the rename. A partial that a crash left is swept by the next run
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import errno
 import fcntl
 import os
@@ -147,6 +146,8 @@ def _copy_into(read: int, write: int) -> str:
 
 def _clone_apfs(source: Path, target: Path) -> bool:
     """Call clonefile(2), which Python has no name for; False where it cannot."""
+    import ctypes  # noqa: PLC0415 - its import alone fails under systemd's MemoryDenyWriteExecute
+
     library = ctypes.CDLL(None, use_errno=True)
     if library.clonefile(os.fsencode(source), os.fsencode(target), 0) != 0:
         return False
