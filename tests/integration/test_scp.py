@@ -160,6 +160,14 @@ def empty_log(connection: sqlite3.Connection) -> None:
     connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
 
+def roll_back(connection: sqlite3.Connection) -> None:
+    """Have pages of a transaction spilled into the file, and taken back."""
+    connection.execute("PRAGMA cache_size=2")
+    connection.execute("BEGIN")
+    connection.execute("UPDATE entry SET body = zeroblob(899)")
+    connection.execute("ROLLBACK")
+
+
 @pytest.mark.parametrize(
     ("mode", "meddle"),
     [
@@ -168,6 +176,7 @@ def empty_log(connection: sqlite3.Connection) -> None:
         ("wal", empty_log),
         ("delete", change_row),
         ("memory", change_row),
+        ("memory", roll_back),
     ],
 )
 def test_a_change_during_the_copy_is_noticed_and_copied_anew(

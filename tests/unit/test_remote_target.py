@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import errno
 import importlib
 import pkgutil
-from typing import TYPE_CHECKING
+import socket
+import time
+from typing import TYPE_CHECKING, cast
 
 import paramiko
 import pytest
@@ -14,6 +17,7 @@ import pytest
 from gymdbd.errors import GymdbdError, NoRouteError, SshConfigError
 from gymdbd.remote import faults, ssh
 from gymdbd.remote.known_hosts import find_keys
+from gymdbd.remote.stream import Socket, Wire
 from gymdbd.remote.target import HostSettings, Target
 
 if TYPE_CHECKING:
@@ -133,6 +137,28 @@ def test_lines_of_known_hosts_mean_what_openssh_means(
     file.write_text(f"{line}\n")
 
     assert bool(find_keys((file,), "pi")) == known
+
+
+def test_a_peer_that_takes_no_bytes_is_not_waited_for() -> None:
+    """Paramiko sends again for ever after a timeout, so the wire has to say when it is enough."""
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        wire = Wire(cast("Socket", ours), stall_timeout_s=0.2)
+        wire.settimeout(0.05)
+        began = time.monotonic()
+        with pytest.raises(BrokenPipeError):
+            send_for_ever(wire)
+
+    assert wire.stalled
+    assert 0.2 <= time.monotonic() - began < 5
+
+
+def send_for_ever(wire: Wire) -> None:
+    """Send as paramiko does: again after every timeout."""
+    deadline = time.monotonic() + 5
+    while time.monotonic() < deadline:
+        with contextlib.suppress(TimeoutError):
+            wire.send(bytes(65536))
 
 
 def test_a_port_is_part_of_the_known_name(tmp_path: Path) -> None:
