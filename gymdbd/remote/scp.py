@@ -3,12 +3,13 @@
 No lock is held over there, so the copy proves itself instead:
 
 * The facts of the source before and after must be equal: size and time of the database and of its
-  WAL, the database's header with its change counter, and the WAL's header. The latter changes
-  whenever a WAL is begun anew, which is what makes such copies rot unnoticed.
+  WAL, the database's header with its change counter, the WAL's header, and the head of its index
+  (`-shm`). The WAL's header changes whenever a WAL is begun anew, which is what makes such copies
+  rot unnoticed; the index tells every commit, also one that fits into the WAL's old size.
 * The database is copied before its WAL. While the WAL's header stands, every page that a
   checkpoint can have changed under us is in the WAL that is copied afterwards.
-* SFTP tells times in whole seconds. Without a WAL there is no header to trust, so copying begins
-  in a later second than the facts, and any change then shows in the time.
+* SFTP tells times in whole seconds. Where there is no WAL with an index to trust, copying begins
+  in a later second than the facts, so that any change shows in the time.
 * The copy is opened, its WAL folded in, and checked.
 
 A source that is written to all day fails this again and again: then method `query` is right.
@@ -44,6 +45,8 @@ if TYPE_CHECKING:
 ATTEMPTS = 5
 _SETTLE_S = 1.1
 _HEADER_BYTES = 100
+# Both copies of the index's header, and how much of the WAL was checkpointed.
+_INDEX_BYTES = 100
 _MAGIC = b"SQLite format 3\0"
 _JOURNAL_MAGIC = bytes.fromhex("d9d505f920a163d7")
 
@@ -56,6 +59,7 @@ class SourceFacts:
     header: bytes
     log: FileFacts | None
     log_header: bytes
+    index_head: bytes
     journal_head: bytes
 
     @property
@@ -124,6 +128,7 @@ def _read_facts(remote: RemoteFiles, source: str) -> SourceFacts:
         header=remote.read_head(source, _HEADER_BYTES),
         log=log,
         log_header=remote.read_head(source + "-wal", wal.HEADER_SIZE) if log else b"",
+        index_head=remote.read_head(source + "-shm", _INDEX_BYTES) if log else b"",
         journal_head=remote.read_head(source + "-journal", len(_JOURNAL_MAGIC)),
     )
     if not facts.header and not facts.log_header:
@@ -146,7 +151,7 @@ def _copy_once(
         # The database is in the middle of a transaction, or a crash left it there.
         time.sleep(_SETTLE_S)
         return "a transaction is open in its rollback journal"
-    if not before.log_header:
+    if not (before.log_header and before.index_head):
         time.sleep(_SETTLE_S)
     total, main_size = before.size_bytes, before.main.size
     log_partial = partial.with_name(partial.name + "-wal")
@@ -175,7 +180,7 @@ def _describe_change(before: SourceFacts, after: SourceFacts) -> str:
     """Name the first thing that differs, or "" when nothing does."""
     if before.log_header != after.log_header:
         return "its WAL was begun anew"
-    if before.log != after.log:
+    if (before.log, before.index_head) != (after.log, after.index_head):
         return "its WAL grew or changed"
     if before.main != after.main:
         return "the database grew or changed"

@@ -361,7 +361,7 @@ class Connection:
         """Say how the connection ended, or None while it stands."""
         if self._wire.stalled:
             return stalled(self.target.place, self.target.settings.stall_timeout_s)
-        if not self._transport.is_active():
+        if self._wire.broken or not self._transport.is_active():
             return lost(self.target.place, str(self._transport.saved_exception or ""))
         return None
 

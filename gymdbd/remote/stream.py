@@ -55,8 +55,9 @@ class Wire:
     """A socket that counts its bytes and does not wait for ever for a peer that takes none.
 
     paramiko tries again for ever when a send times out. A send that has made no progress for
-    `stall_timeout_s` is therefore failed here, and `stalled` says why. `head` keeps the first
-    bytes that came, to name what answers when it is not SSH.
+    `stall_timeout_s` is therefore failed here, and `stalled` says why. `broken` is
+    true as soon as the socket has failed or ended, which paramiko's thread notices later. `head`
+    keeps the first bytes that came, to name what answers when it is not SSH.
     """
 
     def __init__(self, socket: Socket, *, stall_timeout_s: float) -> None:
@@ -66,6 +67,7 @@ class Wire:
         # paramiko looks at this private name of sockets when it ends its thread.
         self._closed = False
         self.stalled = False
+        self.broken = False
         self.head = b""
         self.bytes_sent = 0
         self.bytes_received = 0
@@ -81,13 +83,23 @@ class Wire:
                 raise
             self.stalled = True
             raise BrokenPipeError(errno.EPIPE, "the peer takes no bytes") from None
+        except OSError:
+            self.broken = True
+            raise
         self._blocked_since = None
         self.bytes_sent += sent
         return sent
 
     def recv(self, size: int) -> bytes:
         """Receive at least a byte, or b"" at the end."""
-        data = self._socket.recv(size)
+        try:
+            data = self._socket.recv(size)
+        except TimeoutError:
+            raise
+        except OSError:
+            self.broken = True
+            raise
+        self.broken = self.broken or not data
         if self.bytes_received < _HEAD_BYTES:
             self.head += data[: _HEAD_BYTES - self.bytes_received]
         self.bytes_received += len(data)

@@ -453,11 +453,13 @@ def test_an_overloaded_server_is_unreachable(ssh_server: SshServer) -> None:
 def test_a_failed_handshake_leaves_no_thread(ssh_server: SshServer) -> None:
     """A daemon that tries every few minutes must not gather threads."""
     before = threading.active_count()
-    with (
-        answering(lambda client: client.sendall(b"SSH-2.0-Stuck\r\n")) as port,
-        pytest.raises(ConnectTimeoutError),
-    ):
-        say(ssh_server.settings(port=port, connect_timeout_s=0.3))
+
+    def answer(client: socket.socket) -> None:
+        client.sendall(b"SSH-2.0-Stuck\r\n")
+        client.shutdown(socket.SHUT_RDWR)
+
+    with answering(answer) as port, pytest.raises(ConnectionLostError):
+        say(ssh_server.settings(port=port, connect_timeout_s=30.0))
 
     wait_until(lambda: threading.active_count() <= before, "the threads to end")
 
