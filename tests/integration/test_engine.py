@@ -320,6 +320,46 @@ def test_serving_writes_nothing(tmp_path: Path) -> None:
     assert (after["gym.db"], after["gym.db-wal"]) == (before["gym.db"], before["gym.db-wal"])
 
 
+def test_an_installed_server_serves_its_own_database_and_no_other(tmp_path: Path) -> None:
+    """What a client ships and asks for is skipped where the command was fixed on the other side."""
+    source, secret, target = (tmp_path / name for name in ("gym.db", "secret.db", "replica.db"))
+    make_members(source, 10)
+    make_members(secret, 20)
+    code = (
+        f"import pathlib, sys; sys.path.insert(0, {str(Path(bootstrap.__file__).parents[2])!r}); "
+        "from gymdbd.remote.server import main; main(pathlib.Path(sys.argv[1]))"
+    )
+    started = [sys.executable, "-c", code]
+    with serving([*started, str(source)]) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        remote = Session(process.stdout, process.stdin, prelude=bootstrap.bundle(str(secret)))
+        remote.fetch(target, remote.plan(None, None))
+
+        assert remote.count_rows() == {"member": 10}
+    assert len(content(target)) == 10
+
+
+def test_an_unchanged_database_costs_the_same_at_any_size(tmp_path: Path) -> None:
+    """Telling that nothing changed reads as many bytes of a large database as of a small one."""
+    read = []
+    for rows in (100, 50_000):
+        source = tmp_path / f"{rows}.db"
+        make_members(source, rows)
+        with closing(open_app(source)) as app, serving() as process:
+            app.execute("UPDATE member SET visits = 1 WHERE id = 1")
+            assert process.stdin is not None
+            assert process.stdout is not None
+            prelude = bootstrap.bundle(str(source))
+            remote = Session(process.stdout, process.stdin, prelude=prelude)
+            plan = remote.plan(remote.fingerprint, remote.fingerprint.size_bytes)
+            assert plan.strategy == delta.UNCHANGED
+            facts = Path(f"/proc/{process.pid}/io").read_text()
+            read.append(int(facts.split()[1]))
+
+    assert abs(read[1] - read[0]) < 16_384
+
+
 @pytest.mark.parametrize(
     ("make", "error"),
     [
