@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import os
 import sqlite3
-from typing import TYPE_CHECKING, BinaryIO, Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, BinaryIO, Callable, Optional
 
 from gymdbd.errors import (
     DiskFullError,
@@ -26,6 +27,7 @@ from gymdbd.sqlite.database import (
 )
 
 if TYPE_CHECKING:
+    from concurrent.futures import Future
     from pathlib import Path
     from types import TracebackType
 
@@ -90,12 +92,16 @@ class Snapshot:
         SQLite's online backup copies the pages. It goes on in steps, so that `progress(done,
         total)`, in bytes, can stop it by raising; it cannot start again between them as it does
         under other writers elsewhere, because the transaction is already open on the source.
+        What is written goes to the disk all the while: one flush of the whole copy at the end
+        would make the application's commits, which wait for the same disk, queue up behind it.
         """
         page_size = self.facts.page_size
         create(target)
+        flusher = _Flusher(target)
 
         def report(status: int, remaining: int, total: int) -> None:
             del status
+            flusher.flush()
             progress((total - remaining) * page_size, total * page_size)
 
         destination = sqlite3.connect(target, isolation_level=None)
@@ -110,6 +116,7 @@ class Snapshot:
             raise self._copy_error(error, target) from error
         finally:
             destination.close()
+            flusher.close()
         _need_no_wal(target)
 
     def _copy_error(self, error: sqlite3.Error, target: Path) -> Exception:
@@ -163,6 +170,27 @@ class Snapshot:
                 f"{path} cannot be read while the database is open ({error.strerror})",
                 hint="somebody moved or removed it under the application: restart the application",
             ) from error
+
+
+class _Flusher:
+    """Forces what is written to a file onto the disk meanwhile, one flush after the other."""
+
+    def __init__(self, path: Path) -> None:
+        self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        self._pool = ThreadPoolExecutor(1)
+        self._last: Optional[Future[None]] = None
+
+    def flush(self) -> None:
+        """Begin a flush unless one is under way; raises the OSError of the one before."""
+        if self._last is None or self._last.done():
+            if self._last is not None:
+                self._last.result()
+            self._last = self._pool.submit(os.fsync, self._descriptor)
+
+    def close(self) -> None:
+        """Wait for the flush that is under way."""
+        self._pool.shutdown()
+        os.close(self._descriptor)
 
 
 def copy_raw(path: Path, target: Path, progress: Progress, *, busy_timeout_s: float) -> Snapshot:
