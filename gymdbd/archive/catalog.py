@@ -79,14 +79,20 @@ class Catalog:
         return sorted(wanted, key=lambda backup: backup.order, reverse=True)
 
     def name(self, stem: str, created: datetime) -> Path:
-        """Return a path for a backup made at `created` that nothing has yet."""
+        """Return a path for a backup made at `created`, after all others of the same second.
+
+        A number that pruning has freed is not taken again: it would make the newest backup look
+        older than the one before.
+        """
         stamp = created.astimezone(self.zone).strftime(_STAMP)
-        path = self.archive / f"{stem}_backup_{stamp}.db"
-        again = 1
-        while any(one.exists() for one in (path, manifests.manifest_path(path))):
-            again += 1
-            path = self.archive / f"{stem}_backup_{stamp}-{again}.db"
-        return path
+        names = (path.name.removesuffix(".json") for path in self._listing())
+        taken = [
+            int(match["again"] or 1)
+            for match in map(_NAME.fullmatch, names)
+            if match and (match["stem"], match["stamp"]) == (stem, stamp)
+        ]
+        again = f"-{max(taken) + 1}" if taken else ""
+        return self.archive / f"{stem}_backup_{stamp}{again}.db"
 
     def sweep(self) -> list[Path]:
         """Remove what a crashed run left: partials, and side files whose backup is not there.

@@ -1,0 +1,318 @@
+"""The daemon as a process: systemd's protocol, schedules, signals, and trouble it must survive."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sqlite3
+import time
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from tests.daemon_process import DaemonProcess, running_daemon
+from tests.support import (
+    backups,
+    broken_promises,
+    gymdbd,
+    gymdbd_json,
+    make_database,
+    query,
+    running_app,
+    until,
+    write_config,
+)
+
+_IDLE_S = 10.0
+_IDLE_RSS_KIB = 45 * 1024
+
+
+def _job(database: Path, archive: Path, **settings: Any) -> dict[str, Any]:
+    archive.mkdir(mode=0o700, exist_ok=True)
+    when = {} if "every" in settings else {"schedule": "0 3 * * *"}
+    return {"database": str(database), "archive": str(archive), **when, **settings}
+
+
+def _nightly(folder: Path, **settings: Any) -> Path:
+    """Write a configuration with one job, `nightly`, on a small database."""
+    database = folder / "gym.db"
+    if not database.exists():
+        make_database(database)
+    return write_config(folder, {"nightly": _job(database, folder / "archive", **settings)})
+
+
+def _remember_success(folder: Path, *jobs: str, age: timedelta) -> None:
+    """Write the status file that a daemon of `age` ago would have left."""
+    moment = (datetime.now(UTC) - age).isoformat(timespec="seconds")  # noqa: TID251 - real time
+    entry = {"kind": "backup", "state": "ok", "last_success": moment, "last_run": moment}
+    content = {"schema": 1, "daemon": None, "jobs": dict.fromkeys(jobs, entry)}
+    (folder / "status.json").write_text(json.dumps(content))
+
+
+def _good_runs(daemon: DaemonProcess, job: str) -> list[dict[str, Any]]:
+    return [run for run in daemon.entry(job).get("runs", []) if run["state"] == "ok"]
+
+
+def test_ready_is_sent_when_the_schedule_stands(tmp_path: Path) -> None:
+    """READY=1 comes with the next run in STATUS, which is also in the status file."""
+    with running_daemon(_nightly(tmp_path)) as daemon:
+        heard = daemon.heard()
+        assert heard[0] == "READY=1"
+        assert heard[1].startswith("STATUS=next: nightly at 20")
+        assert "03:00" in heard[1]
+        next_run = until(lambda: daemon.entry("nightly").get("next_run"), "next_run in the file")
+        assert "T03:00:00" in next_run
+        assert daemon.stop() == 0
+        daemon.wait_for_state("STOPPING=1")
+
+
+def test_the_watchdog_is_fed_while_the_daemon_lives_and_not_while_it_hangs(
+    tmp_path: Path,
+) -> None:
+    """WATCHDOG=1 arrives well within its time, and a stopped process sends none."""
+    with running_daemon(_nightly(tmp_path), watchdog_s=0.6) as daemon:
+        daemon.wait_for_state("WATCHDOG=1", times=5, within_s=4)
+        daemon.process.send_signal(signal.SIGSTOP)
+        until(lambda: _state_of(daemon.pid) == "T", "the daemon is stopped")
+        count = len(daemon.heard())
+        begun = time.monotonic()
+        until(lambda: time.monotonic() - begun > 1.5, "time to pass", within_s=3)
+        assert len(daemon.heard()) == count
+        daemon.process.send_signal(signal.SIGCONT)
+        until(lambda: len(daemon.heard()) > count, "WATCHDOG=1 again")
+
+
+def test_scheduled_backups_run_while_an_application_writes(tmp_path: Path) -> None:
+    """Every second a backup of the live database: each sound, whole and newer than the last."""
+    archive = tmp_path / "archive"
+    with running_app(tmp_path / "gym.db") as app:
+        app.ask("POST", "/writer")
+        with running_daemon(_nightly(tmp_path, every="1s")) as daemon:
+            until(lambda: len(_good_runs(daemon, "nightly")) >= 4, "four backups")
+            assert {run["reason"] for run in _good_runs(daemon, "nightly")} == {"scheduled"}
+            assert daemon.stop() == 0
+        writer = app.ask("DELETE", "/writer")
+    assert writer["trouble"] == ""
+    assert [broken_promises(path) for path in backups(archive)] == [[]] * len(backups(archive))
+    counts = [query(path, "SELECT rentals FROM totals")[0][0] for path in backups(archive)]
+    assert len(counts) >= 4
+    assert counts == sorted(set(counts))
+    assert list(archive.glob(".*.partial*")) == []
+
+
+def test_a_good_configuration_is_taken_on_sighup(tmp_path: Path) -> None:
+    """RELOADING=1, then READY=1 with the new next run."""
+    with running_daemon(_nightly(tmp_path)) as daemon:
+        _nightly(tmp_path, schedule="30 4 * * *")
+        daemon.process.send_signal(signal.SIGHUP)
+        daemon.wait_for_state("READY=1", times=2)
+        heard = daemon.heard()
+        assert heard.index("RELOADING=1") > heard.index("READY=1")
+        assert any(one.startswith("MONOTONIC_USEC=") for one in heard)
+        assert "04:30" in [one for one in heard if one.startswith("STATUS=")][-1]
+        until(lambda: "T04:30" in daemon.entry("nightly")["next_run"], "the new next run")
+        assert daemon.wait_for_event("configuration reloaded")["jobs"] == 1
+
+
+def test_a_faulty_configuration_is_refused_on_sighup_and_the_old_schedule_stays(
+    tmp_path: Path,
+) -> None:
+    """One error event lists every fault, READY=1 follows, and runs go on as before."""
+    with running_daemon(_nightly(tmp_path, every="1s")) as daemon:
+        _nightly(tmp_path, every="1s", bussy_timeout="1s", timeout="5")
+        daemon.process.send_signal(signal.SIGHUP)
+        daemon.wait_for_state("READY=1", times=2)
+        refused = daemon.wait_for_event("configuration refused, the old one stays")
+        assert refused["level"] == "error"
+        assert "bussy_timeout" in refused["error"]
+        assert "busy_timeout" in refused["error"]
+        assert "jobs.nightly.timeout" in refused["error"]
+        before = len(_good_runs(daemon, "nightly"))
+        until(lambda: len(_good_runs(daemon, "nightly")) >= before + 2, "two more backups")
+        assert daemon.stop() == 0
+
+
+def test_sigterm_during_a_run_ends_it_at_a_safe_point(tmp_path: Path, large: Path) -> None:
+    """Exit code 0 soon, STOPPING=1, the run told as stopped, and no partial."""
+    archive = tmp_path / "archive"
+    config = write_config(tmp_path, {"large": _job(large, archive)})
+    _remember_success(tmp_path, "large", age=timedelta(days=2))
+    with running_daemon(config) as daemon:
+        until(lambda: list(archive.glob(".*.partial")), "the copy is under way")
+        assert daemon.stop(within_s=10) == 0
+        daemon.wait_for_state("STOPPING=1")
+        entry = daemon.entry("large")
+    assert (entry["state"], entry["code"]) == ("failed", "stopped")
+    assert [path.name for path in archive.iterdir()] == [".gymdbd.lock"]
+
+
+def test_a_second_daemon_on_the_same_status_file_is_refused(tmp_path: Path) -> None:
+    """Exit code 3, and the first one goes on."""
+    config = _nightly(tmp_path)
+    with running_daemon(config) as daemon:
+        second = gymdbd("-c", config, "run")
+        assert second.returncode == 3
+        assert f"process {daemon.pid}" in second.stderr
+        assert daemon.process.poll() is None
+
+
+def test_a_missed_run_is_made_up_once_after_start_with_its_reason(tmp_path: Path) -> None:
+    """Two nights were missed: one run follows, and its reason is in the log and the status."""
+    config = _nightly(tmp_path)
+    _remember_success(tmp_path, "nightly", age=timedelta(days=2, hours=1))
+    with running_daemon(config) as daemon:
+        until(lambda: _good_runs(daemon, "nightly"), "the run is made up")
+        (run,) = daemon.entry("nightly")["runs"]
+        assert run["reason"].startswith("made up: the run due at 20")
+        (started,) = daemon.events("run started")
+        assert started["reason"] == run["reason"]
+        assert daemon.stop() == 0
+    with running_daemon(config) as daemon:
+        assert daemon.stop() == 0
+        assert len(daemon.entry("nightly")["runs"]) == 1
+    assert len(backups(tmp_path / "archive")) == 1
+
+
+def test_a_run_that_is_killed_is_a_failed_run_and_the_next_one_works(tmp_path: Path) -> None:
+    """The daemon lives, says by which signal the process died, and runs again."""
+    large = _middling(tmp_path)
+    archive = tmp_path / "archive"
+    config = write_config(tmp_path, {"large": _job(large, archive, every="2s")})
+    with running_daemon(config) as daemon:
+        until(lambda: list(archive.glob(".*.partial")), "the copy is under way")
+        (child,) = daemon.children()
+        os.kill(child, signal.SIGKILL)
+        failed = daemon.wait_for_event("run failed")
+        assert (failed["code"], "SIGKILL" in failed["error"] or "9" in failed["error"]) == (
+            "crashed",
+            True,
+        )
+        until(lambda: _good_runs(daemon, "large"), "the next run succeeds", within_s=30)
+        assert daemon.stop() == 0
+        states = [run["state"] for run in daemon.entry("large")["runs"]]
+    assert states[-1] == "failed"
+    assert list(archive.glob(".*.partial*")) == []
+
+
+def test_a_run_that_hangs_is_ended_by_its_deadline_and_the_daemon_lives(tmp_path: Path) -> None:
+    """A stopped process cannot end by itself: it is killed, and the failure names the timeout."""
+    large = _middling(tmp_path)
+    archive = tmp_path / "archive"
+    config = write_config(tmp_path, {"large": _job(large, archive, timeout="1s")})
+    _remember_success(tmp_path, "large", age=timedelta(days=2))
+    with running_daemon(config, watchdog_s=3) as daemon:
+        until(lambda: list(archive.glob(".*.partial")), "the copy is under way")
+        (child,) = daemon.children()
+        os.kill(child, signal.SIGSTOP)
+        failed = daemon.wait_for_event("run failed", within_s=25)
+        assert failed["code"] == "deadline"
+        heard = len(daemon.heard())
+        until(lambda: len(daemon.heard()) > heard, "the daemon lives")
+        assert daemon.children() == []
+        assert daemon.stop() == 0
+        assert daemon.entry("large")["code"] == "deadline"
+    assert list(archive.glob(".*.partial*")) == []
+
+
+def test_one_job_does_not_wait_for_another(tmp_path: Path, large: Path) -> None:
+    """While a large database is copied, a small one is backed up several times."""
+    small = make_database(tmp_path / "small.db")
+    config = write_config(
+        tmp_path,
+        {
+            "large": _job(large, tmp_path / "large"),
+            "small": _job(small, tmp_path / "small", every="1s"),
+        },
+    )
+    _remember_success(tmp_path, "large", age=timedelta(days=2))
+    with running_daemon(config) as daemon:
+        run_id = until(lambda: daemon.entry("large").get("running"), "it is at work")["run_id"]
+        until(lambda: len(_good_runs(daemon, "small")) >= 2, "two small backups")
+        assert daemon.entry("large")["running"]["run_id"] == run_id
+        assert daemon.stop() == 0
+
+
+def test_the_idle_daemon_is_small_and_sleeps(tmp_path: Path) -> None:
+    """Less than 45 MiB resident, and fewer than one wake-up a second."""
+    with running_daemon(_nightly(tmp_path)) as daemon:
+        until(lambda: daemon.entry("nightly").get("next_run"), "the daemon has settled")
+        begun, before = time.monotonic(), _wake_ups(daemon.pid)
+        until(lambda: time.monotonic() - begun > _IDLE_S, "time to pass", within_s=_IDLE_S + 5)
+        woken = _wake_ups(daemon.pid) - before
+        resident_kib = int(_status_of(daemon.pid)["VmRSS"].split()[0])
+    assert woken < _IDLE_S
+    assert resident_kib < _IDLE_RSS_KIB
+
+
+def test_a_faulty_configuration_at_start_ends_with_every_fault(tmp_path: Path) -> None:
+    """Exit code 2; the missing folder and the impossible schedule are both named."""
+    config = write_config(
+        tmp_path,
+        {
+            "nightly": {
+                "schedule": "0 3 31 2 *",
+                "database": str(tmp_path / "gym.db"),
+                "archive": str(tmp_path / "nowhere"),
+            }
+        },
+    )
+    done = gymdbd("-c", config, "run")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert f"there is no folder {tmp_path / 'nowhere'}" in done.stderr
+    assert "jobs.nightly.schedule" in done.stderr
+    assert not (tmp_path / "nowhere").exists()
+
+
+def test_status_tells_by_its_exit_code_with_the_daemon_up_and_down(tmp_path: Path) -> None:
+    """3 before the first run, 0 after a good one, 1 when it is old, 2 after a failure."""
+    config = _nightly(tmp_path)
+    status = ("-c", config, "status")
+    assert _verdict(*status) == (3, "unknown", False)
+    with running_daemon(config):
+        assert gymdbd("-c", config, "backup").returncode == 0
+        assert _verdict(*status) == (0, "ok", True)
+    assert _verdict(*status) == (0, "ok", False)
+    _remember_success(tmp_path, "nightly", age=timedelta(days=3))
+    assert _verdict(*status) == (1, "late", False)
+    (tmp_path / "gym.db").unlink()
+    assert gymdbd("-c", config, "backup").returncode == 1
+    assert _verdict(*status) == (2, "failing", False)
+
+
+def _verdict(*arguments: object) -> tuple[int, str, bool]:
+    exit_code, answer = gymdbd_json(*arguments)
+    return exit_code, answer["state"], answer["daemon_running"]
+
+
+def _middling(folder: Path) -> Path:
+    """Create a database whose copying takes long enough to be caught at it."""
+    path = folder / "large.db"
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute("PRAGMA journal_mode=OFF")
+        connection.execute("PRAGMA synchronous=OFF")
+        connection.execute("CREATE TABLE t (data BLOB)")
+        connection.execute("BEGIN")
+        connection.executemany("INSERT INTO t VALUES (zeroblob(4000000))", [()] * 75)
+        connection.execute("COMMIT")
+    return path
+
+
+def _status_of(pid: int) -> dict[str, str]:
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return {name: value.strip() for name, _, value in (line.partition(":") for line in lines)}
+
+
+def _state_of(pid: int) -> str:
+    return _status_of(pid)["State"][0]
+
+
+def _wake_ups(pid: int) -> int:
+    """Add up how often the threads of a process went to sleep by themselves."""
+    return sum(
+        int(line.split()[1])
+        for task in Path(f"/proc/{pid}/task").iterdir()
+        for line in (task / "status").read_text().splitlines()
+        if line.startswith("voluntary_ctxt_switches")
+    )
