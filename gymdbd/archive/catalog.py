@@ -175,6 +175,6 @@ class Catalog:
         """Return the time in a backup's name; that of the file where the digits are no date."""
         try:
             local = datetime.strptime(stamp, _STAMP).replace(tzinfo=self.zone)
-        except ValueError:
+            return local.astimezone(UTC)
+        except (ValueError, OverflowError):
             return datetime.fromtimestamp(path.stat().st_mtime, UTC)
-        return local.astimezone(UTC)
