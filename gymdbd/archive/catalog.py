@@ -129,7 +129,7 @@ class Catalog:
             return f"{content['reason']} (since {content['since']})"
         except FileNotFoundError:
             return ""
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
             return f"{self._freezer(stem)} cannot be read ({error})"
 
     def _freezer(self, stem: str) -> Path:
