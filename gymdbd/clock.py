@@ -42,8 +42,11 @@ def to_text(moment: datetime, zone: tzinfo) -> str:
 
 
 def from_text(text: str) -> datetime:
-    """Read RFC 3339 with an offset into an aware UTC instant; ValueError without an offset."""
+    """Read RFC 3339 with an offset into an aware UTC instant; ValueError where it is none."""
     moment = datetime.fromisoformat(text)
     if moment.tzinfo is None:
         raise ValueError(f"{text!r} has no offset")
-    return moment.astimezone(UTC)
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError as error:
+        raise ValueError(f"{text!r} lies outside the calendar") from error

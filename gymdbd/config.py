@@ -58,6 +58,10 @@ class Retry:
     attempts: int = key(_NUMBER, 3)
     delay: timedelta = key(_DURATION, timedelta(seconds=30))
 
+    def faults(self) -> list[str]:
+        """Refuse a run that is never tried at all."""
+        return [] if self.attempts else ["expected attempts above zero: 1 is to try once"]
+
 
 @dataclass(frozen=True, kw_only=True)
 class JobConfig:

@@ -66,7 +66,7 @@ class Replica:
         try:
             content = json.loads(self._state_path.read_bytes().decode("utf-8", "surrogatepass"))
             return State(**content) if content.get("schema") == SCHEMA else None
-        except (OSError, ValueError, TypeError, AttributeError):
+        except (OSError, ValueError, TypeError, AttributeError, RecursionError):
             return None
 
     def change(self, state: State | None) -> str:

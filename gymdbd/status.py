@@ -66,7 +66,7 @@ class StatusFile:
                 f"cannot read the status file {self.path} ({error.strerror})",
                 hint="run as the user that the daemon runs as",
             ) from error
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise FormatError(
                 f"the status file {self.path} is damaged ({error})",
                 hint="remove it: the next run writes a new one, and no backup depends on it",
@@ -143,13 +143,18 @@ class StatusFile:
 
 def _parse(data: bytes) -> dict[str, Any]:
     content = json.loads(data.decode("utf-8", "surrogatepass"))
-    if content["schema"] != SCHEMA or not all(map(_is_dict, content["jobs"].values())):
+    if content["schema"] != SCHEMA:
         raise ValueError("its schema is unknown")
+    for name, entry in content["jobs"].items():
+        if not _is_usable(entry):
+            raise ValueError(f"its entry of {name} is not one of ours")
     return dict(content)
 
 
-def _is_dict(value: object) -> bool:
-    return isinstance(value, dict)
+def _is_usable(entry: dict[str, Any]) -> bool:
+    """Say whether what the next run builds on is there in the form that it needs."""
+    kinds = {"running": dict, "runs": list, "consecutive_failures": int}
+    return all(isinstance(entry.get(name, kind()), kind) for name, kind in kinds.items())
 
 
 def _empty() -> dict[str, Any]:

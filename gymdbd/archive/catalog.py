@@ -135,7 +135,7 @@ class Catalog:
             return f"{content['reason']} (since {content['since']})"
         except FileNotFoundError:
             return ""
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
             return f"{self._freezer(stem)} cannot be read ({error})"
 
     def _freezer(self, stem: str) -> Path:
@@ -181,6 +181,6 @@ class Catalog:
         """Return the time in a backup's name; that of the file where the digits are no date."""
         try:
             local = datetime.strptime(stamp, _STAMP).replace(tzinfo=self.zone)
-        except ValueError:
+            return local.astimezone(UTC)
+        except (ValueError, OverflowError):
             return datetime.fromtimestamp(path.stat().st_mtime, UTC)
-        return local.astimezone(UTC)

@@ -1,0 +1,47 @@
+"""Archives made by hand: manifests and backups of whatever age and worth a test needs."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from gymdbd.archive import manifest as manifests
+from gymdbd.archive.manifest import Manifest
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+CREATED = datetime(2026, 11, 23, 3, 0, 0, tzinfo=UTC)
+
+
+def manifest(**changes: Any) -> Manifest:
+    """Return a manifest of a small backup made at `CREATED`."""
+    facts: dict[str, Any] = {
+        "source": "/srv/gym.db",
+        "host": "raspberry-pi",
+        "created_at": CREATED.isoformat(timespec="seconds"),
+        "method": "online-backup",
+        "sqlite_version": "3.40.1",
+        "page_size": 4096,
+        "page_count": 2,
+        "encoding": "UTF-8",
+        "journal_mode": "wal",
+        "user_version": 7,
+        "application_id": 0,
+        "size": 8192,
+        "md5": "0" * 32,
+        "sha256": "0" * 64,
+        "integrity": "ok",
+        "tables": {"members": 344},
+        "duration_s": 0.25,
+        "gymdbd_version": "1.0.0",
+    }
+    return Manifest(**{**facts, **changes})
+
+
+def add_backup(path: Path, *, verified: bool = True, **changes: Any) -> Path:
+    """Put a file of 8192 bytes at `path`, with a manifest if it is to count as verified."""
+    path.write_bytes(b"\0" * 8192)
+    if verified:
+        manifests.write(manifest(**changes), path)
+    return path

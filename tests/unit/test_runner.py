@@ -1,0 +1,269 @@
+"""A run with a real job: whatever happens, one entry, at most one error event, no exception."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import structlog
+from structlog.testing import LogCapture
+
+from gymdbd import config, lock
+from gymdbd.config import Retry
+from gymdbd.errors import ConfigError
+from gymdbd.runner import Run
+from gymdbd.status import StatusFile
+from tests.support import backup_job, backups, make_database, write_config
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, MutableMapping
+    from pathlib import Path
+
+    from gymdbd.config import BackupConfig
+
+_DUE = datetime(2026, 11, 23, 3, 0, tzinfo=UTC)
+_KEYS = {
+    "run_id",
+    "state",
+    "reason",
+    "due",
+    "started_at",
+    "ended_at",
+    "duration_s",
+    "result",
+    "error",
+    "hint",
+    "code",
+    "exit_code",
+}
+
+
+@pytest.fixture(autouse=True)
+def events() -> Iterator[list[MutableMapping[str, Any]]]:
+    """Give the log's events of this test, with what is bound to them."""
+    capture = LogCapture()
+    structlog.configure(processors=[structlog.contextvars.merge_contextvars, capture])
+    yield capture.entries
+    structlog.reset_defaults()
+
+
+def _job(folder: Path, *, mode: str = "wal", **changes: Any) -> BackupConfig:
+    """Make a tiny database and return the job that backs it up; it is tried thrice, at once."""
+    make_database(folder / "gym.db", rows=3, mode=mode)
+    settings: dict[str, Any] = {
+        "retry": Retry(attempts=3, delay=timedelta(milliseconds=1)),
+        "busy_timeout": timedelta(milliseconds=10),
+        **changes,
+    }
+    return backup_job(folder / "gym.db", folder / "archive", **settings)
+
+
+def _status(folder: Path) -> StatusFile:
+    return StatusFile(folder / "status.json")
+
+
+def _named(events: list[MutableMapping[str, Any]], name: str) -> list[MutableMapping[str, Any]]:
+    return [one for one in events if one["event"] == name]
+
+
+def _expect_failure(
+    folder: Path, events: list[MutableMapping[str, Any]], entry: dict[str, Any], code: str
+) -> None:
+    """See one event at level error, the same in the status file, and nothing half-done."""
+    assert entry.keys() == _KEYS
+    assert (entry["state"], entry["code"], entry["exit_code"]) == ("failed", code, 1)
+    assert (entry["result"], bool(entry["hint"])) == (None, True)
+    (error,) = [one for one in events if one["log_level"] == "error"]
+    assert {name: error[name] for name in ("error", "hint", "code", "run_id", "job")} == {
+        **{name: entry[name] for name in ("error", "hint", "code", "run_id")},
+        "job": "backup",
+    }
+    noted = _status(folder).read()["jobs"]["backup"]
+    assert (noted["state"], noted["error"], noted["code"]) == ("failed", entry["error"], code)
+    assert noted["consecutive_failures"] == 1
+    assert "running" not in noted
+    assert [one.name for one in (folder / "archive").iterdir() if "partial" in one.name] == []
+    assert backups(folder / "archive") == []
+    assert lock.is_held(lock.archive_lock(folder / "archive")) is False
+
+
+def test_a_good_run_returns_its_entry_and_writes_it_down(
+    tmp_path: Path, events: list[MutableMapping[str, Any]]
+) -> None:
+    """The backup is there, the status says so, and every event has the job and the run's id."""
+    entry = Run(job=_job(tmp_path), reason="by hand", status=_status(tmp_path)).execute()
+    assert entry.keys() == _KEYS
+    assert (entry["state"], entry["exit_code"], entry["error"]) == ("ok", 0, None)
+    assert [str(path) for path in backups(tmp_path / "archive")] == [entry["result"]["path"]]
+    noted = _status(tmp_path).read()["jobs"]["backup"]
+    assert (noted["state"], noted["last_success"]) == ("ok", entry["ended_at"])
+    assert noted["runs"][0]["run_id"] == entry["run_id"]
+    assert {(one["job"], one["run_id"]) for one in events} == {("backup", entry["run_id"])}
+    assert [events[0]["event"], events[-1]["event"]] == ["run started", "run finished"]
+    assert [one for one in events if one["log_level"] == "error"] == []
+
+
+def test_a_run_needs_no_status_file(tmp_path: Path) -> None:
+    """A backup without a configuration has none."""
+    assert Run(job=_job(tmp_path), reason="by hand").execute()["state"] == "ok"
+    assert list(tmp_path.glob("*status*")) == []
+
+
+def test_a_status_file_that_cannot_be_written_does_not_fail_the_run(
+    tmp_path: Path, events: list[MutableMapping[str, Any]]
+) -> None:
+    """The backup counts; the trouble is a warning."""
+    status = StatusFile(tmp_path / "gone" / "status.json")
+    entry = Run(job=_job(tmp_path), reason="by hand", status=status).execute()
+    assert (entry["state"], len(backups(tmp_path / "archive"))) == ("ok", 1)
+    assert {one["log_level"] for one in _named(events, "status not written")} == {"warning"}
+
+
+def test_a_run_of_a_schedule_notes_what_it_was_due_for(tmp_path: Path) -> None:
+    """The instant has an offset, in the entry and in the status file."""
+    job = _job(tmp_path)
+    entry = Run(job=job, reason="scheduled", status=_status(tmp_path), due=_DUE).execute()
+    assert datetime.fromisoformat(entry["due"]) == _DUE
+    noted = _status(tmp_path).read()["jobs"]["backup"]
+    assert datetime.fromisoformat(noted["last_due"]) == _DUE
+
+
+def test_a_failure_is_one_error_event_and_one_entry(
+    tmp_path: Path, events: list[MutableMapping[str, Any]]
+) -> None:
+    """With its hint and code, and not tried again: a missing database stays missing."""
+    job = _job(tmp_path)
+    job.database.unlink()
+    entry = Run(job=job, reason="scheduled", status=_status(tmp_path), due=_DUE).execute()
+    _expect_failure(tmp_path, events, entry, "source-missing")
+    assert _named(events, "attempt failed") == []
+
+
+def test_an_unexpected_exception_becomes_an_entry(
+    tmp_path: Path, events: list[MutableMapping[str, Any]]
+) -> None:
+    """Nothing that a job raises takes the daemon down; the entry names the class."""
+
+    def progress(*_: object) -> None:
+        raise ZeroDivisionError("nobody foresaw this")
+
+    job = _job(tmp_path)
+    run = Run(job=job, reason="by hand", status=_status(tmp_path), progress=progress)
+    entry = run.execute()
+    _expect_failure(tmp_path, events, entry, "unexpected")
+    assert entry["error"] == "unexpected ZeroDivisionError: nobody foresaw this"
+
+
+def test_a_run_that_outlives_its_timeout_ends(
+    tmp_path: Path, events: list[MutableMapping[str, Any]]
+) -> None:
+    """At the next safe point, leaving nothing."""
+    job = _job(tmp_path, timeout=timedelta(microseconds=1))
+    entry = Run(job=job, reason="scheduled", status=_status(tmp_path), due=_DUE).execute()
+    _expect_failure(tmp_path, events, entry, "deadline")
+
+
+def test_a_run_that_is_stopped_ends(tmp_path: Path, events: list[MutableMapping[str, Any]]) -> None:
+    """At the next safe point, leaving nothing."""
+    job = _job(tmp_path)
+    run = Run(job=job, reason="by hand", status=_status(tmp_path), stopping=lambda: True)
+    _expect_failure(tmp_path, events, run.execute(), "stopped")
+
+
+def test_a_scheduled_run_tries_again_where_that_can_help(
+    tmp_path: Path, events: list[MutableMapping[str, Any]]
+) -> None:
+    """Each attempt that failed is a warning, only the last one an error."""
+    job = _job(tmp_path, mode="delete")
+    with closing(sqlite3.connect(job.database, isolation_level=None)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        entry = Run(job=job, reason="scheduled", status=_status(tmp_path), due=_DUE).execute()
+    _expect_failure(tmp_path, events, entry, "source-locked")
+    tried = _named(events, "attempt failed")
+    assert [(one["attempt"], one["log_level"]) for one in tried] == [(1, "warning"), (2, "warning")]
+    assert [one["next_in_s"] for one in tried] == [0.001, 0.002]
+
+
+def test_a_scheduled_run_succeeds_when_a_later_attempt_does(
+    tmp_path: Path, events: list[MutableMapping[str, Any]]
+) -> None:
+    """The lock goes after the first attempt; no error is logged."""
+    job = _job(tmp_path, mode="delete")
+    with closing(sqlite3.connect(job.database, isolation_level=None)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+
+        def stopping() -> bool:
+            if _named(events, "attempt failed") and other.in_transaction:
+                other.execute("ROLLBACK")
+            return False
+
+        entry = Run(job=job, reason="scheduled", due=_DUE, stopping=stopping).execute()
+    assert entry["state"] == "ok"
+    assert len(_named(events, "attempt failed")) == 1
+    assert [one for one in events if one["log_level"] == "error"] == []
+
+
+def test_a_run_by_hand_is_tried_once(
+    tmp_path: Path, events: list[MutableMapping[str, Any]]
+) -> None:
+    """Whoever typed it wants to know at once."""
+    job = _job(tmp_path, mode="delete")
+    with closing(sqlite3.connect(job.database, isolation_level=None)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        entry = Run(job=job, reason="by hand", status=_status(tmp_path)).execute()
+    _expect_failure(tmp_path, events, entry, "source-locked")
+    assert _named(events, "attempt failed") == []
+
+
+def test_a_stop_ends_the_wait_for_the_next_attempt(tmp_path: Path) -> None:
+    """A delay of an hour does not keep the daemon from stopping."""
+    retry = Retry(attempts=2, delay=timedelta(hours=1))
+    job = _job(tmp_path, mode="delete", retry=retry)
+    with closing(sqlite3.connect(job.database, isolation_level=None)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        entry = Run(job=job, reason="scheduled", due=_DUE, stopping=lambda: True).execute()
+    assert (entry["state"], entry["code"]) == ("failed", "stopped")
+
+
+def test_a_busy_run_has_exit_code_3_and_leaves_the_outcome_alone(
+    tmp_path: Path, events: list[MutableMapping[str, Any]]
+) -> None:
+    """The run at work decides how the job is; this one is in the history only."""
+    job = _job(tmp_path)
+    assert Run(job=job, reason="by hand", status=_status(tmp_path)).execute()["state"] == "ok"
+    events.clear()
+    with lock.hold(job.locks()):
+        entry = Run(job=job, reason="by hand", status=_status(tmp_path)).execute()
+    assert (entry["state"], entry["code"], entry["exit_code"]) == ("busy", "busy", 3)
+    noted = _status(tmp_path).read()["jobs"]["backup"]
+    assert (noted["state"], noted["consecutive_failures"]) == ("ok", 0)
+    assert [one["state"] for one in noted["runs"]] == ["busy", "ok"]
+    assert [one["event"] for one in events if one["log_level"] == "error"] == ["run failed"]
+    assert len(backups(tmp_path / "archive")) == 1
+
+
+def test_a_run_may_wait_for_the_run_before_it(tmp_path: Path) -> None:
+    """As long as `lock_wait_s` says, and it can be stopped meanwhile."""
+    job = _job(tmp_path)
+    with lock.hold(job.locks()):
+        run = Run(job=job, reason="scheduled", lock_wait_s=60, stopping=lambda: True)
+        assert run.execute()["code"] == "stopped"
+
+
+def test_every_run_has_an_id_of_its_own(tmp_path: Path) -> None:
+    """By which its events are found in the log."""
+    job = _job(tmp_path)
+    ids = {Run(job=job, reason="by hand").run_id for _ in range(20)}
+    assert len(ids) == 20
+
+
+def test_a_schedule_of_no_attempts_is_refused(tmp_path: Path) -> None:
+    """A job that is never tried would fail every night for a reason nobody can read."""
+    job = {"every": "1h", "database": "gym.db", "archive": ".", "retry": {"attempts": 0}}
+    with pytest.raises(ConfigError) as caught:
+        config.load(write_config(tmp_path, {"nightly": job}))
+    (fault,) = caught.value.faults
+    assert fault.endswith("jobs.nightly.retry: expected attempts above zero: 1 is to try once")

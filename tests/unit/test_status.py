@@ -1,0 +1,323 @@
+"""The status file under two writers, damaged, and what it says about a job's health."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gymdbd import lock
+from gymdbd.config import BackupConfig
+from gymdbd.errors import BusyError, FormatError
+from gymdbd.schedule import Cron, Interval
+from gymdbd.status import Health, StatusFile, health, instant, max_age, trouble_logged, worst
+from tests.support import environment
+
+_NOW = datetime(2026, 11, 23, 9, 0, tzinfo=UTC)
+_EMPTY: dict[str, Any] = {"schema": 1, "daemon": None, "jobs": {}}
+
+
+def _job(**changes: Any) -> BackupConfig:
+    when = {} if "every" in changes else {"schedule": Cron("0 3 * * *")}
+    settings: dict[str, Any] = {"name": "nightly", "kind": "backup", **when, **changes}
+    return BackupConfig(database=Path("gym.db"), archive=Path("archive"), **settings)
+
+
+def _run(number: int, **changes: Any) -> dict[str, Any]:
+    """Return the entry of a run that went well."""
+    facts = {
+        "run_id": f"{number:08x}",
+        "state": "ok",
+        "reason": "scheduled",
+        "due": None,
+        "started_at": (_NOW + timedelta(minutes=number)).isoformat(),
+        "ended_at": (_NOW + timedelta(minutes=number, seconds=9)).isoformat(),
+        "duration_s": 9.0,
+        "result": {"path": f"{number}.db"},
+        "error": None,
+        "hint": None,
+        "code": None,
+        "exit_code": 0,
+    }
+    return {**facts, **changes}
+
+
+def _failed(number: int, state: str = "failed") -> dict[str, Any]:
+    return _run(number, state=state, result=None, error="it broke", hint="mend it", code="x")
+
+
+def _entry(file: StatusFile) -> dict[str, Any]:
+    return dict(file.read()["jobs"]["nightly"])
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> StatusFile:
+    """Give a status file that nobody has written yet."""
+    return StatusFile(tmp_path / "status.json")
+
+
+def test_a_missing_status_file_is_an_empty_status(file: StatusFile) -> None:
+    """Before the first run there is nothing to say; reading creates nothing."""
+    assert file.read() == _EMPTY
+    assert list(file.path.parent.iterdir()) == []
+
+
+def test_what_is_written_is_read_again_with_any_text(file: StatusFile) -> None:
+    """Hangul stands as it is, and bytes that are no text survive as lone surrogates."""
+    file.update(lambda content: content["jobs"].update(nightly={"error": "회원 \udcff"}))
+    assert _entry(file) == {"error": "회원 \udcff"}
+    assert "회원".encode() in file.path.read_bytes()
+    assert file.path.stat().st_mode & 0o777 == 0o600
+
+
+def test_two_processes_that_update_at_once_lose_nothing(file: StatusFile) -> None:
+    """Each adds forty runs of its own; all eighty are there, and every look saw a whole file."""
+    script = (
+        "import sys\n"
+        "from pathlib import Path\n"
+        "from gymdbd.status import StatusFile\n"
+        "file = StatusFile(Path(sys.argv[1]))\n"
+        "sys.stdin.readline()\n"
+        "for number in range(40):\n"
+        "    key = f'{sys.argv[2]}{number}'\n"
+        "    file.update(lambda content: content['jobs'].update({key: {'n': number}}))\n"
+    )
+    writers = [
+        subprocess.Popen(
+            [sys.executable, "-c", script, str(file.path), letter],
+            env=environment(),
+            stdin=subprocess.PIPE,
+            text=True,
+        )
+        for letter in "ab"
+    ]
+    for writer in writers:
+        assert writer.stdin is not None
+        writer.stdin.write("\n")
+        writer.stdin.close()
+    counts = [0]
+    while any(writer.poll() is None for writer in writers):
+        counts.append(len(file.read()["jobs"]))
+    assert [writer.wait() for writer in writers] == [0, 0]
+    assert counts == sorted(counts)
+    expected = {f"{letter}{number}": {"n": number} for letter in "ab" for number in range(40)}
+    assert file.read()["jobs"] == expected
+
+
+def test_an_update_holds_the_lock_of_the_file(file: StatusFile) -> None:
+    """So that nobody else can read the old content before the new one is there."""
+    seen: list[bool] = []
+    path = lock.file_lock(file.path)
+    file.update(lambda _: seen.append(lock.is_held(path)))
+    assert (seen, lock.is_held(path)) == ([True], False)
+
+
+def test_an_update_that_fails_leaves_the_file_as_it_was(file: StatusFile) -> None:
+    """No half of a change is written, no partial stays."""
+    file.update(lambda content: content["jobs"].update(nightly={"state": "ok"}))
+    before = file.path.read_bytes()
+
+    def change(content: dict[str, Any]) -> None:
+        content["jobs"].clear()
+        raise BusyError("not now")
+
+    with pytest.raises(BusyError):
+        file.update(change)
+    assert file.path.read_bytes() == before
+    names = {one.name for one in file.path.parent.iterdir()}
+    assert names == {"status.json", ".status.json.lock"}
+
+
+_DAMAGED = [
+    "",
+    "{",
+    "[]",
+    "null",
+    '{"schema": 1}',
+    '{"schema": 2, "jobs": {}}',
+    '{"schema": 1, "jobs": []}',
+    '{"schema": 1, "jobs": {"nightly": 3}}',
+    '{"schema": 1, "jobs": {"nightly": {"runs": 3}}}',
+    '{"schema": 1, "jobs": {"nightly": {"running": "yes"}}}',
+    '{"schema": 1, "jobs": {"nightly": {"consecutive_failures": "many"}}}',
+    "[" * 100_000,
+]
+
+
+@pytest.mark.parametrize("text", _DAMAGED, ids=range(len(_DAMAGED)))
+def test_a_damaged_status_file_is_reported_by_reading_and_replaced_by_a_run(
+    file: StatusFile, text: str
+) -> None:
+    """Whoever asks is told; the next run goes on without it."""
+    file.path.write_text(text)
+    with pytest.raises(FormatError, match="is damaged") as caught:
+        file.read()
+    assert "remove it" in caught.value.hint
+    file.run_ended(_job(), _run(1))
+    assert _entry(file)["state"] == "ok"
+
+
+def test_a_status_file_that_cannot_be_read_is_reported(file: StatusFile) -> None:
+    """The hint is about the user, not about damage."""
+    file.path.mkdir()
+    with pytest.raises(FormatError, match="cannot read the status file") as caught:
+        file.read()
+    assert "user" in caught.value.hint
+
+
+def test_trouble_with_the_status_does_not_stop_the_work(tmp_path: Path) -> None:
+    """A folder that is gone costs the entry, not the run."""
+    done = []
+    with trouble_logged():
+        StatusFile(tmp_path / "gone" / "status.json").run_ended(_job(), _run(1))
+    done.append("the work went on")
+    assert done == ["the work went on"]
+
+
+def test_a_good_run_is_noted_with_its_result(file: StatusFile) -> None:
+    """The entry says what the last run and the last success were."""
+    file.run_started(_job(), {"run_id": "00000001", "started_at": "x"}, "2026-11-23T03:00:00Z")
+    assert _entry(file)["running"] == {"run_id": "00000001", "started_at": "x"}
+    file.run_ended(_job(), _run(1))
+    entry = _entry(file)
+    assert entry["last_due"] == "2026-11-23T03:00:00Z"
+    assert entry["last_success"] == _run(1)["ended_at"]
+    assert (entry["kind"], entry["result"], "running" in entry) == (
+        "backup",
+        {"path": "1.db"},
+        False,
+    )
+
+
+def test_failures_are_counted_and_keep_the_last_success(file: StatusFile) -> None:
+    """Two failures after a success are two; a success starts from nought."""
+    file.run_ended(_job(), _run(1))
+    for number in (2, 3):
+        file.run_ended(_job(), _failed(number))
+    entry = _entry(file)
+    assert (entry["consecutive_failures"], entry["error"], entry["hint"]) == (
+        2,
+        "it broke",
+        "mend it",
+    )
+    assert entry["last_success"] == _run(1)["ended_at"]
+    assert entry["result"] == {"path": "1.db"}
+    file.run_ended(_job(), _run(4, state="unchanged"))
+    assert (_entry(file)["consecutive_failures"], _entry(file)["error"]) == (0, None)
+
+
+def test_a_busy_run_leaves_the_outcome_alone(file: StatusFile) -> None:
+    """It is in the history; the run that is at work decides how the job is."""
+    file.run_ended(_job(), _run(1))
+    file.run_started(_job(), {"run_id": "00000002"}, None)
+    before = {name: one for name, one in _entry(file).items() if name != "runs"}
+    file.run_ended(_job(), _failed(3, "busy"))
+    after = _entry(file)
+    assert [one["state"] for one in after.pop("runs")] == ["busy", "ok"]
+    assert after == before
+
+
+def test_the_end_of_one_run_does_not_end_another(file: StatusFile) -> None:
+    """Only the run that is noted as running takes the note away."""
+    file.run_started(_job(), {"run_id": "00000002"}, None)
+    file.run_ended(_job(), _run(1))
+    assert _entry(file)["running"] == {"run_id": "00000002"}
+
+
+def test_the_history_is_bounded_and_newest_first(file: StatusFile) -> None:
+    """Twenty runs are kept, without their results."""
+    for number in range(25):
+        file.run_ended(_job(), _run(number))
+    runs = _entry(file)["runs"]
+    assert [one["run_id"] for one in runs] == [f"{n:08x}" for n in range(24, 4, -1)]
+    assert {"result" in one for one in runs} == {False}
+
+
+def test_the_daemon_and_its_plans_are_noted_beside_the_outcomes(file: StatusFile) -> None:
+    """Neither touches what a run has left."""
+    file.run_ended(_job(), _run(1))
+    file.daemon_started("2026-11-23T09:00:00+00:00")
+    file.planned({"nightly": "2026-11-24T03:00:00+00:00", "pull": None})
+    content = file.read()
+    assert content["daemon"]["started_at"] == "2026-11-23T09:00:00+00:00"
+    assert _entry(file)["next_run"] == "2026-11-24T03:00:00+00:00"
+    assert _entry(file)["state"] == "ok"
+    assert content["jobs"]["pull"] == {"next_run": None}
+    json.dumps(content)
+
+
+@pytest.mark.parametrize(
+    ("state", "age_h", "expected"),
+    [
+        (None, None, Health.UNKNOWN),
+        ("ok", 25, Health.OK),
+        ("unchanged", 25, Health.OK),
+        ("ok", 27, Health.LATE),
+        ("unchanged", 27, Health.LATE),
+        ("ok", -1, Health.UNKNOWN),
+        ("failed", 1, Health.FAILING),
+        ("failed", 27, Health.FAILING),
+        ("failed", None, Health.FAILING),
+        ("suspicious", 1, Health.FAILING),
+        ("unreachable", 25, Health.LATE),
+        ("unreachable", 27, Health.FAILING),
+        ("unreachable", None, Health.FAILING),
+        ("ok", None, Health.LATE),
+    ],
+)
+def test_the_health_of_a_job(state: str | None, age_h: int | None, expected: Health) -> None:
+    """By the state of its last run and the age of its last success; whatever is bad has words."""
+    entry: dict[str, Any] = {"state": state, "error": "it broke"} if state else {}
+    if age_h is not None:
+        entry["last_success"] = (_NOW - timedelta(hours=age_h)).isoformat()
+    found, why = health(_job(max_age=timedelta(hours=26)), entry, _NOW, UTC)
+    assert found == expected
+    assert bool(why) == (expected != Health.OK)
+
+
+@pytest.mark.parametrize("value", ["yesterday", 3, "2026-11-23T03:00:00", "0001-01-01T00:00+09:00"])
+def test_a_last_success_that_is_no_instant_is_none(value: object) -> None:
+    """A file edited by hand does not break the answer."""
+    assert instant({"last_success": value}, "last_success") is None
+    assert health(_job(), {"state": "ok", "last_success": value}, _NOW, UTC)[0] == Health.LATE
+
+
+def test_the_numbers_of_health_are_exit_codes_of_monitoring_plugins() -> None:
+    """0 ok, 1 late, 2 failing, 3 unknown."""
+    assert [int(one) for one in Health] == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    ("healths", "expected"),
+    [
+        ([], Health.OK),
+        ([Health.OK, Health.OK], Health.OK),
+        ([Health.OK, Health.UNKNOWN], Health.UNKNOWN),
+        ([Health.UNKNOWN, Health.LATE], Health.LATE),
+        ([Health.LATE, Health.FAILING, Health.UNKNOWN, Health.OK], Health.FAILING),
+    ],
+)
+def test_the_worst_of_all_jobs_decides(healths: list[Health], expected: Health) -> None:
+    """What certainly fails comes before what is only unknown."""
+    assert worst(healths) == expected
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({}, timedelta(hours=26)),
+        ({"every": Interval(timedelta(minutes=15))}, timedelta(minutes=25)),
+        ({"schedule": Cron("0 9 * * 1-5")}, timedelta(days=3) * 13 / 12),
+        ({"max_age": timedelta(hours=30)}, timedelta(hours=30)),
+    ],
+)
+def test_the_greatest_age_follows_the_schedule(
+    settings: dict[str, Any], expected: timedelta
+) -> None:
+    """The longest usual gap and a twelfth, at least ten minutes; what is configured holds."""
+    assert max_age(_job(**settings), _NOW, UTC) == expected
