@@ -23,6 +23,7 @@
     |  +- ReplicaInUseError               transient: somebody here writes to the replica
     |  +- ReplicaChangedError             and the configuration says to refuse then
     +- VerificationError                  what was written is not what was read
+    |  +- CopyDamagedError                SQLite finds the copy damaged
     +- RemoteError                        trouble with the other machine
     |  +- ProtocolError                   it breaks the rules of our protocol, or speaks another
     |  +- ShellNoiseError                 its shell's start-up files print into our stream
@@ -217,6 +218,19 @@ class VerificationError(GymdbdError):
     """What was written differs from the snapshot it was made from."""
 
     code = "verification-failed"
+
+
+class CopyDamagedError(VerificationError):
+    """SQLite finds a copy damaged; whether its source is, the catcher has to look.
+
+    `problems` holds what SQLite reports.
+    """
+
+    code = "copy-damaged"
+
+    def __init__(self, message: str, *, hint: str = "", problems: tuple[str, ...] = ()) -> None:
+        super().__init__(message, hint=hint)
+        self.problems = problems
 
 
 class RemoteError(GymdbdError):

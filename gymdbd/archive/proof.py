@@ -8,7 +8,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from gymdbd.errors import VerificationError
+from gymdbd.errors import CopyDamagedError, VerificationError
 from gymdbd.sqlite import database
 
 if TYPE_CHECKING:
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 
 _CHUNK = 1024 * 1024
+_HINT = "check the disk that it was written to (dmesg, SMART) and try again"
 
 
 @dataclass(frozen=True)
@@ -27,18 +28,6 @@ class Checksums:
     size: int
     md5: str
     sha256: str
-
-
-class DamagedError(VerificationError):
-    """SQLite finds the copy damaged; whether its source is, the caller has to look."""
-
-    def __init__(self, path: Path, problems: tuple[str, ...]) -> None:
-        """Carry what SQLite reported."""
-        super().__init__(
-            f"the copy {path} is damaged: {'; '.join(problems[:3])}",
-            hint="check the disk that it was written to (dmesg, SMART) and try again",
-        )
-        self.problems = problems
 
 
 def prove(
@@ -77,7 +66,11 @@ def _compare(
     with database.translated(path):
         problems = database.find_problems(copy, quick=quick)
         if problems:
-            raise DamagedError(path, problems)
+            raise CopyDamagedError(
+                f"the copy {path} is damaged: {'; '.join(problems[:3])}",
+                hint=_HINT,
+                problems=problems,
+            )
         facts = database.read_facts(copy)
         found = {**vars(facts), "rows": database.count_rows(copy, facts)}
     for name, there in expected.items():
@@ -85,7 +78,7 @@ def _compare(
             raise VerificationError(
                 f"the copy {path} is not the snapshot it was made from: "
                 f"{name} {_differing(found[name], there)}",
-                hint="check the disk that it was written to (dmesg, SMART) and try again",
+                hint=_HINT,
             )
 
 

@@ -14,7 +14,7 @@ from gymdbd.archive import manifest as manifests
 from gymdbd.archive import proof
 from gymdbd.archive.catalog import Catalog
 from gymdbd.archive.manifest import Manifest
-from gymdbd.errors import GymdbdError, SourceCorruptError
+from gymdbd.errors import CopyDamagedError, GymdbdError, SourceCorruptError
 from gymdbd.jobs.context import Timings
 from gymdbd.jobs.prune import prune
 from gymdbd.sqlite import checkpoint as checkpoints
@@ -154,7 +154,7 @@ def _prove(job: BackupConfig, source: Path, copy: _Copy, context: Context) -> Ch
     try:
         with files.writing(copy.partial):
             return proof.prove(open_copy, copy.partial, _expected(copy), context.check)
-    except (proof.DamagedError, SourceCorruptError) as error:
+    except (CopyDamagedError, SourceCorruptError) as error:
         live = database.open_reader(source)
         with contextlib.closing(live), database.interruptible(live, context.check):
             problems = database.find_problems(live)

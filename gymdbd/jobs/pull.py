@@ -9,7 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 from gymdbd import clock, files
 from gymdbd.archive import proof
-from gymdbd.errors import ConnectionLostError, ReplicaChangedError, SourceCorruptError
+from gymdbd.errors import (
+    ConnectionLostError,
+    CopyDamagedError,
+    ReplicaChangedError,
+    SourceCorruptError,
+)
 from gymdbd.jobs.context import Timings
 from gymdbd.jobs.saving import save
 from gymdbd.remote import bootstrap, delta, scp, ssh
@@ -253,7 +258,7 @@ class _Pull:
                 self.context.check,
                 quick=self.job.verify == "quick" and not self.in_full,
             )
-        except (proof.DamagedError, SourceCorruptError) as error:
+        except (CopyDamagedError, SourceCorruptError) as error:
             # Every page is the other side's: what is wrong with them is wrong over there.
             files.remove(partial)
             raise _damaged_there(error.problems) from error

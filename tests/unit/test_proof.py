@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from gymdbd.archive import proof
-from gymdbd.errors import DeadlineError, VerificationError
+from gymdbd.errors import CopyDamagedError, DeadlineError, VerificationError
 from gymdbd.sqlite import database
 from tests.support import make_database
 
@@ -137,7 +137,7 @@ def test_a_cut_copy_is_damaged(copy: Path) -> None:
     """Its end is missing."""
     with copy.open("r+b") as file:
         file.truncate(copy.stat().st_size - _PAGE)
-    with pytest.raises(proof.DamagedError):
+    with pytest.raises(CopyDamagedError):
         _prove(copy)
 
 
@@ -145,7 +145,7 @@ def test_a_copy_that_is_no_database_is_damaged(copy: Path) -> None:
     """Its first page was overwritten."""
     with copy.open("r+b") as file:
         file.write(b"\xff" * _PAGE)
-    with pytest.raises(proof.DamagedError, match="not a database"):
+    with pytest.raises(CopyDamagedError, match="not a database"):
         _prove(copy)
 
 
@@ -155,7 +155,7 @@ def test_a_copy_with_a_flipped_page_is_damaged(copy: Path, quick: bool) -> None:
     with copy.open("r+b") as file:
         file.seek(_page_of_index(copy))
         file.write(b"\xff" * _PAGE)
-    with pytest.raises(proof.DamagedError) as caught:
+    with pytest.raises(CopyDamagedError) as caught:
         _prove(copy, quick=quick)
     assert caught.value.problems != ()
     assert "dmesg" in caught.value.hint
@@ -170,7 +170,7 @@ def test_only_a_quick_proof_overlooks_an_index_that_contradicts_its_table(copy: 
         file.seek(position)
         file.write(b"ROW 42")
     _prove(copy, quick=True)
-    with pytest.raises(proof.DamagedError, match="by_text"):
+    with pytest.raises(CopyDamagedError, match="by_text"):
         _prove(copy)
 
 
