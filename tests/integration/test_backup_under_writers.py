@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _NEVER = 0
+_RAW_ROUNDS = 60
 
 
 def _rent_over_http(app: App, stop: threading.Event, rented: list[int]) -> None:
@@ -167,7 +168,7 @@ def test_raw_backups_under_a_full_rate_writer_are_whole_snapshots(tmp_path: Path
         app.wait_for_commits(500)
         job = backup_job(app.database, tmp_path / "archive", raw=True, checkpoint="none")
         befores, results = [], []
-        for _ in range(6):
+        for _ in range(_RAW_ROUNDS):
             befores.append(app.ask("GET", "/totals")["rentals"])
             results.append(backup.run(job, context()))
         writer = app.ask("DELETE", "/writer")

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-_MOST_CALLS = 40
+_MOST_CALLS = 100
 
 
 def _flip_a_page(partial: Path) -> None:
