@@ -110,8 +110,11 @@ class Replica:
                 connection.execute("PRAGMA journal_mode=DELETE").fetchone()
             except sqlite3.DatabaseError as error:
                 raise database.source_error(error, self.path) from error
-        # SQLite leaves an empty one, and a -shm of which no WAL is left: they say nothing.
-        self._remove_side_files()
+        # SQLite leaves an empty one, and a -shm without its WAL: they say nothing. A journal with
+        # content would be that of a writer who has come since.
+        for side in database.side_files(self.path):
+            if side.exists() and (side.stat().st_size == 0 or side.name.endswith("-shm")):
+                files.remove(side)
 
     def save_as(self, target: Path) -> None:
         """Give the unchanged replica a second name in the archive, or copy it where that fails."""
@@ -130,15 +133,12 @@ class Replica:
         written last, so that a crash in between costs a comparison and nothing else.
         """
         with files.writing(self.path):
-            self._remove_side_files()
+            for side in database.side_files(self.path):
+                side.unlink(missing_ok=True)
             files.publish(self.partial, self.path)
         identity = self._identity()
         content = json.dumps({**asdict(state), "identity": identity}, ensure_ascii=False)
         files.write_atomically(self._state_path, content.encode("utf-8", "surrogatepass"))
-
-    def _remove_side_files(self) -> None:
-        for side in database.side_files(self.path):
-            files.remove(side)
 
     def _identity(self) -> list[int]:
         facts = self.path.stat()
