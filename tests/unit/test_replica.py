@@ -233,6 +233,21 @@ def test_folding_brings_a_local_wal_into_the_file(replica: Replica) -> None:
     assert query(replica.path, "SELECT count(*) FROM t") == [(101,)]
 
 
+def test_folding_rolls_back_what_a_crash_left_half_done(replica: Replica) -> None:
+    """A journal with content is what makes the file whole again: it is used, not removed."""
+    with sqlite_elsewhere(
+        replica.path, "PRAGMA cache_size=1", "BEGIN", "UPDATE t SET text = text || 'half done'"
+    ) as other:
+        other.kill()
+        other.wait()
+    assert _side(replica.path, "-journal").stat().st_size > 0
+    replica.fold()
+    assert [one for one in _SIDE_FILES if _side(replica.path, one).exists()] == []
+    sound = [("ok",)]
+    assert query(replica.path, "PRAGMA integrity_check") == sound
+    assert query(replica.path, "SELECT count(*) FROM t WHERE text LIKE '%done'") == [(0,)]
+
+
 @pytest.mark.parametrize("suffix", ["-wal", "-shm", "-journal"])
 @pytest.mark.parametrize("content", [b"", b"stale"])
 @pytest.mark.parametrize("mode", ["wal", "delete"])
