@@ -110,6 +110,11 @@ class Replica:
                 connection.execute("PRAGMA journal_mode=DELETE").fetchone()
             except sqlite3.DatabaseError as error:
                 raise database.source_error(error, self.path) from error
+        # SQLite leaves an empty one, and a -shm without its WAL: they say nothing. A journal with
+        # content would be that of a writer who has come since.
+        for side in database.side_files(self.path):
+            if side.exists() and (side.stat().st_size == 0 or side.name.endswith("-shm")):
+                files.remove(side)
 
     def save_as(self, target: Path) -> None:
         """Give the unchanged replica a second name in the archive, or copy it where that fails."""

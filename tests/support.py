@@ -245,11 +245,15 @@ def running_app(database: Path, *, autocheckpoint: int = 1000) -> Iterator[App]:
 
 
 @contextlib.contextmanager
-def sqlite_elsewhere(database: Path, *statements: str) -> Iterator[subprocess.Popen[str]]:
-    """Let another process run these statements on `database` and keep its connection open."""
+def sqlite_elsewhere(database: Path | str, *statements: str) -> Iterator[subprocess.Popen[str]]:
+    """Let another process run these statements and keep its connection open.
+
+    `database` is a path, or a URI such as `file:...?mode=ro`.
+    """
     script = (
         "import sqlite3, sys\n"
-        "connection = sqlite3.connect(sys.argv[1], isolation_level=None)\n"
+        "uri = sys.argv[1].startswith('file:')\n"
+        "connection = sqlite3.connect(sys.argv[1], isolation_level=None, uri=uri)\n"
         "for statement in sys.argv[2:]:\n"
         "    connection.execute(statement).fetchall()\n"
         "print('done', flush=True)\n"

@@ -84,7 +84,8 @@ def _lockers(path: Path, span: range, proc: Path, kinds: tuple[str, ...]) -> set
     # overlayfs) report another device there than stat does, so the inode decides.
     pids = set()
     for line in lines:
-        fields = line.replace(" -> ", " ").split()
+        fields = line.split()
+        # An arrow in the second place marks who waits for the lock above, and holds nothing.
         if len(fields) < _FLOCK_FIELDS or fields[1] not in ("POSIX", "OFDLCK"):
             continue
         kind, pid, place, first, last = fields[3:8]

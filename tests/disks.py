@@ -1,0 +1,64 @@
+"""File systems made for a test, and what a clone on any of them must be."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import subprocess
+from typing import TYPE_CHECKING
+
+from gymdbd import files
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+_CONTENT = bytes(range(256)) * 10_007
+_IMAGE_BYTES = 320 * 1024**2
+
+
+def may_mount() -> bool:
+    """Say whether this process may mount: root in a container often may not."""
+    if os.geteuid() != 0 or shutil.which("unshare") is None:
+        return False
+    command = ["unshare", "--mount", "mount", "-t", "tmpfs", "tmpfs", "/tmp"]  # noqa: S108 - of that namespace only
+    return subprocess.run(command, capture_output=True, check=False).returncode == 0
+
+
+def maker(kind: str) -> str | None:
+    """Return the program that makes a file system of this kind, None where it is missing."""
+    return shutil.which(f"mkfs.{kind}", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
+
+
+@contextlib.contextmanager
+def mounted(folder: Path, kind: str, *, size: str = "16m") -> Iterator[Path]:
+    """Mount a file system of this kind below `folder`; `size` is that of one in memory."""
+    place = folder / "mounted"
+    place.mkdir()
+    what = ["-t", "tmpfs", "-o", f"size={size}", "tmpfs"]
+    if kind != "tmpfs":
+        image = folder / "image"
+        image.touch()
+        os.truncate(image, _IMAGE_BYTES)
+        subprocess.run([str(maker(kind)), "-q", image], check=True, capture_output=True)
+        what = ["-o", "loop", str(image)]
+    subprocess.run(["mount", *what, place], check=True)
+    try:
+        yield place
+    finally:
+        subprocess.run(["umount", place], check=True)
+
+
+def expect_clone(folder: Path) -> str:
+    """Clone a file within `folder`, see a file of its own for its owner only; return how."""
+    source, target = folder / "source", folder / "target"
+    source.write_bytes(_CONTENT)
+    source.chmod(0o644)
+    how = files.clone(source, target)
+    assert target.read_bytes() == _CONTENT
+    assert target.stat().st_mode & 0o777 == 0o600
+    with target.open("r+b") as file:
+        file.write(b"changed")
+    assert source.read_bytes() == _CONTENT
+    return how

@@ -1,0 +1,243 @@
+"""Files that appear whole or not at all, for their owner only, and errors that say what to do."""
+
+from __future__ import annotations
+
+import errno
+import os
+import resource
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from gymdbd import errors, files
+from gymdbd.errors import DiskFullError, FolderMissingError, NotWritableError, WriteFailedError
+from tests.disks import expect_clone
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_ORDINARY_UMASK = 0o022
+
+
+@pytest.fixture(autouse=True)
+def umask() -> Iterator[None]:
+    """Let files come out readable by everybody, unless somebody takes care."""
+    before = os.umask(_ORDINARY_UMASK)
+    yield
+    os.umask(before)
+
+
+def _names(folder: Path) -> list[str]:
+    return sorted(one.name for one in folder.iterdir())
+
+
+def _mode(path: Path) -> int:
+    return path.stat().st_mode & 0o777
+
+
+@pytest.mark.parametrize(
+    ("number", "kind"),
+    [
+        (errno.ENOSPC, DiskFullError),
+        (errno.EDQUOT, DiskFullError),
+        (errno.EFBIG, DiskFullError),
+        (errno.EACCES, NotWritableError),
+        (errno.EPERM, NotWritableError),
+        (errno.EROFS, NotWritableError),
+        (errno.ENOENT, FolderMissingError),
+        (errno.ENOTDIR, FolderMissingError),
+        (errno.EIO, WriteFailedError),
+        (errno.ESTALE, WriteFailedError),
+    ],
+)
+def test_every_error_of_the_system_becomes_one_of_ours(
+    number: int, kind: type[errors.GymdbdError]
+) -> None:
+    """It names the path, keeps the cause, and says what to do."""
+    path = Path("/srv/archive/gym.db")
+    cause = OSError(number, os.strerror(number))
+    with pytest.raises(errors.GymdbdError) as caught, files.writing(path):
+        raise cause
+    assert type(caught.value) is kind
+    assert str(path) in caught.value.message
+    assert caught.value.hint != ""
+    assert caught.value.__cause__ is cause
+
+
+def test_an_error_without_a_number_becomes_one_of_ours() -> None:
+    """Python raises some OSErrors itself; their text is all there is."""
+    with pytest.raises(WriteFailedError, match="it broke"), files.writing(Path("x")):
+        raise OSError("it broke")
+
+
+def test_writing_atomically_replaces_the_bytes(tmp_path: Path) -> None:
+    """For its owner only, and with nothing left beside it."""
+    path = tmp_path / "status.json"
+    path.write_text("old")
+    files.write_atomically(path, b"new")
+    assert path.read_bytes() == b"new"
+    assert _mode(path) == 0o600
+    assert _names(tmp_path) == ["status.json"]
+
+
+def test_a_reader_keeps_the_old_bytes_while_they_are_replaced(tmp_path: Path) -> None:
+    """The file is another one afterwards, not the same with other bytes."""
+    path = tmp_path / "status.json"
+    path.write_text("old")
+    with path.open() as reader:
+        files.write_atomically(path, b"something new and longer")
+        assert reader.read() == "old"
+
+
+def test_writing_into_a_missing_folder_is_a_missing_folder(tmp_path: Path) -> None:
+    """It is not created: a disk that is not mounted must not go unnoticed."""
+    with pytest.raises(FolderMissingError):
+        files.write_atomically(tmp_path / "gone" / "status.json", b"new")
+    assert _names(tmp_path) == []
+
+
+def test_a_write_that_fails_leaves_the_old_bytes_and_no_partial(tmp_path: Path) -> None:
+    """Here the rename fails, since a folder has the name."""
+    (tmp_path / "status.json").mkdir()
+    with pytest.raises(WriteFailedError):
+        files.write_atomically(tmp_path / "status.json", b"new")
+    assert _names(tmp_path) == ["status.json"]
+
+
+def test_a_file_that_grows_too_large_leaves_the_old_bytes_and_no_partial(tmp_path: Path) -> None:
+    """A limit of the system is met in mid-write, as a full disk would be."""
+    path = tmp_path / "status.json"
+    files.write_atomically(path, b"old")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, before[1]))
+    try:
+        with pytest.raises(DiskFullError):
+            files.write_atomically(path, b"x" * 200_000)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert _names(tmp_path) == ["status.json"]
+    assert path.read_bytes() == b"old"
+
+
+def test_publishing_gives_a_partial_its_final_name(tmp_path: Path) -> None:
+    """The partial lies hidden beside it and is gone afterwards; what was there is replaced."""
+    final = tmp_path / "gym.db"
+    final.write_text("old")
+    partial = files.partial_path(final)
+    partial.write_text("new")
+    assert partial == tmp_path / ".gym.db.partial"
+    files.publish(partial, final)
+    assert final.read_text() == "new"
+    assert _names(tmp_path) == ["gym.db"]
+
+
+def test_publishing_nothing_is_an_error(tmp_path: Path) -> None:
+    """A partial that vanished does not take the published file with it."""
+    (tmp_path / "gym.db").write_text("old")
+    with pytest.raises(FolderMissingError):
+        files.publish(tmp_path / ".gym.db.partial", tmp_path / "gym.db")
+    assert (tmp_path / "gym.db").read_text() == "old"
+
+
+def test_folders_are_made_for_their_owner_only(tmp_path: Path) -> None:
+    """All that are missing; one that is there keeps its mode."""
+    (tmp_path / "data").mkdir(mode=0o755)
+    files.make_folder(tmp_path / "data" / "backups" / "database")
+    files.make_folder(tmp_path / "data" / "backups" / "database")
+    assert _mode(tmp_path / "data") == 0o755
+    assert _mode(tmp_path / "data" / "backups") == 0o700
+    assert _mode(tmp_path / "data" / "backups" / "database") == 0o700
+
+
+def test_a_folder_below_a_file_cannot_be_made(tmp_path: Path) -> None:
+    """The error is one of ours."""
+    (tmp_path / "data").write_text("")
+    with pytest.raises(FolderMissingError):
+        files.make_folder(tmp_path / "data" / "backups")
+
+
+def test_removing_what_is_not_there_is_no_error(tmp_path: Path) -> None:
+    """Twice is as good as once; a folder is not removed."""
+    (tmp_path / "x").write_text("")
+    files.remove(tmp_path / "x")
+    files.remove(tmp_path / "x")
+    assert _names(tmp_path) == []
+    (tmp_path / "folder").mkdir()
+    with pytest.raises((WriteFailedError, NotWritableError)):
+        files.remove(tmp_path / "folder")
+
+
+def test_partials_are_listed_with_their_side_files_and_nothing_else(tmp_path: Path) -> None:
+    """Hidden files with the mark; no folder, and no file that somebody called so in the open."""
+    expected = [".a.db.json.partial", ".a.db.partial", ".a.db.partial-shm", ".a.db.partial-wal"]
+    for name in (*expected, "a.db", "b.db.partial", ".hidden", ".gymdbd.lock"):
+        (tmp_path / name).write_text("")
+    (tmp_path / ".folder.partial").mkdir()
+    assert [one.name for one in files.partials(tmp_path)] == expected
+
+
+def test_more_space_than_any_disk_has_is_refused(tmp_path: Path) -> None:
+    """The message has both sizes for people, the hint what can be done."""
+    with pytest.raises(DiskFullError, match=r"and 1153433\.6 TiB are needed") as caught:
+        files.require_space(tmp_path, 2**60)
+    assert "keep" in caught.value.hint
+
+
+def test_space_in_a_missing_folder_is_a_missing_folder(tmp_path: Path) -> None:
+    """Not a full disk."""
+    with pytest.raises(FolderMissingError):
+        files.require_space(tmp_path / "gone", 1)
+
+
+@pytest.mark.parametrize(
+    ("size", "text"),
+    [
+        (0, "0 B"),
+        (1023, "1023 B"),
+        (1024, "1.0 KiB"),
+        (3 * 1024**2, "3.0 MiB"),
+        (5.5 * 1024**3, "5.5 GiB"),
+        (2 * 1024**4, "2.0 TiB"),
+        (-2048, "-2.0 KiB"),
+    ],
+)
+def test_sizes_are_written_for_people(size: float, text: str) -> None:
+    """In the binary unit that leaves a small number."""
+    assert files.to_size(size) == text
+
+
+def test_a_clone_is_a_file_of_its_own(tmp_path: Path) -> None:
+    """The same bytes for its owner only; writing to one does not change the other."""
+    assert expect_clone(tmp_path) in ("clone", "kernel")
+
+
+def test_a_clone_of_what_the_kernel_cannot_copy_is_read(tmp_path: Path) -> None:
+    """A file of the kernel has no size, and nothing that could be shared."""
+    how = files.clone(Path("/proc/version"), tmp_path / "target")
+    assert how == "plain"
+    assert (tmp_path / "target").read_bytes() == Path("/proc/version").read_bytes()
+
+
+def test_a_clone_replaces_what_a_crash_left_at_its_target(tmp_path: Path) -> None:
+    """No longer end of an older file shows behind the new one."""
+    (tmp_path / "source").write_bytes(b"short")
+    (tmp_path / "target").write_bytes(b"long" * 100_000)
+    files.clone(tmp_path / "source", tmp_path / "target")
+    assert (tmp_path / "target").read_bytes() == b"short"
+
+
+def test_files_and_folders_can_be_synced(tmp_path: Path) -> None:
+    """Also a file that may only be read, and a folder whose file system has no disk."""
+    (tmp_path / "x").write_text("")
+    (tmp_path / "x").chmod(0o400)
+    files.sync_file(tmp_path / "x")
+    files.sync_folder(tmp_path)
+    files.sync_folder(Path("/proc/self"))
+
+
+def test_syncing_a_folder_that_is_none_is_an_error(tmp_path: Path) -> None:
+    """It is left to `writing` to name it."""
+    (tmp_path / "x").write_text("")
+    with pytest.raises(FolderMissingError), files.writing(tmp_path / "x"):
+        files.sync_folder(tmp_path / "x")
