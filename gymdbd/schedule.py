@@ -94,12 +94,20 @@ class Interval:
 
     def next_after(self, moment: datetime, zone: tzinfo) -> datetime:
         """Return the first due moment later than `moment`, in UTC."""
-        offset = moment.astimezone(zone).utcoffset() or timedelta()
-        elapsed = moment - _EPOCH + offset
-        due = _EPOCH - offset + (elapsed // self.every + 1) * self.every
-        while due <= moment:
-            due += self.every
-        return due
+        due = self._next(moment, _offset(moment, zone))
+        if self._on_grid(due, zone):
+            return due
+        # The clocks change before it is due, and what comes up the old way is off by the change.
+        changed = self._next(moment, _offset(due, zone))
+        candidates = (changed, changed + self.every, due)
+        return next(one for one in candidates if self._on_grid(one, zone) or one == due)
+
+    def _next(self, moment: datetime, offset: timedelta) -> datetime:
+        local = moment - _EPOCH + offset
+        return _EPOCH - offset + (local // self.every + 1) * self.every
+
+    def _on_grid(self, moment: datetime, zone: tzinfo) -> bool:
+        return not (moment - _EPOCH + _offset(moment, zone)) % self.every
 
     def __str__(self) -> str:
         """Write it as in the configuration: `every 15m`."""
@@ -108,6 +116,10 @@ class Interval:
             if seconds % size == 0:
                 return f"every {seconds // size}{unit}"
         return f"every {seconds}s"
+
+
+def _offset(moment: datetime, zone: tzinfo) -> timedelta:
+    return moment.astimezone(zone).utcoffset() or timedelta()
 
 
 def next_run(
