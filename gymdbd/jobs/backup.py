@@ -105,13 +105,17 @@ def _back_up(
 def _report(done: Checkpoint, context: Context) -> None:
     """Log what the checkpoint did; being blocked is worth a warning, not a failure."""
     facts = {name: value for name, value in asdict(done).items() if value not in ("", None, ())}
-    if done.busy is not None and done.complete:
+    if done.blocked_by:
+        facts["blocked_by"] = ", ".join(done.blocked_by)
+        context.log.warning("checkpoint blocked", **facts)
+    elif done.busy is None:
+        if done.mode != "none":
+            context.log.info("checkpoint skipped", **facts)
+    elif done.complete:
         context.log.info("checkpoint done", **facts)
-    elif done.busy is not None or done.blocked_by:
-        blockers = ", ".join(done.blocked_by) or "a reader that has gone since"
-        context.log.warning("checkpoint blocked", **{**facts, "blocked_by": blockers})
-    elif done.mode != "none":
-        context.log.info("checkpoint skipped", **facts)
+    else:
+        # Whoever was in the way has gone since: the next checkpoint gets the rest.
+        context.log.info("checkpoint incomplete", **facts)
 
 
 def _take(job: BackupConfig, source: Path, catalog: Catalog, context: Context) -> _Copy:
