@@ -105,8 +105,8 @@ def _back_up(
 def _report(done: Checkpoint, context: Context) -> None:
     """Log what the checkpoint did; being blocked is worth a warning, not a failure."""
     facts = {name: value for name, value in asdict(done).items() if value not in ("", None, ())}
-    if done.blocked_by:
-        facts["blocked_by"] = ", ".join(done.blocked_by)
+    if done.blocked_by or done.busy:
+        facts["blocked_by"] = ", ".join(done.blocked_by) or "a process that could not be named"
         context.log.warning("checkpoint blocked", **facts)
     elif done.busy is None:
         if done.mode != "none":
