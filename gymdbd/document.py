@@ -105,9 +105,10 @@ class Document:
         """Note what is wrong at `node`."""
         line = node.start_mark.line + 1
         place = f"{self.source}:{line}"
-        self._faults.append(
-            (line, f"{place}: {keypath}: {message}" if keypath else f"{place}: {message}")
-        )
+        told = (line, f"{place}: {keypath}: {message}" if keypath else f"{place}: {message}")
+        # A mapping that is looked at twice has its faults told once.
+        if told not in self._faults:
+            self._faults.append(told)
 
     def entries(self, node: yaml.Node, keypath: str) -> dict[str, tuple[yaml.Node, yaml.Node]]:
         """Return the keys of a mapping, each with its own node and that of its value."""

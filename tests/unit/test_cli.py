@@ -1,0 +1,198 @@
+"""The command line: exit codes, the shape of a failure, and what a quick answer costs."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import gymdbd
+from gymdbd import cli, commands, errors
+from gymdbd.output import Output, printable
+from tests.support import ROOT, environment
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_VERBS = [verb.NAME for verb in commands.all_verbs()]
+_CLASSES = [
+    kind
+    for kind in vars(errors).values()
+    if isinstance(kind, type) and issubclass(kind, errors.GymdbdError)
+]
+
+
+def _python(script: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", script, *arguments],
+        env=environment(COLUMNS="100"),
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize("kind", _CLASSES, ids=lambda kind: kind.__name__)
+def test_every_failure_exits_by_its_class(
+    kind: type[errors.GymdbdError], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """2 for usage and configuration, 3 for busy, 1 for the rest; --json tells it as one object."""
+    codes = {errors.UsageError: 2, errors.BusyError: 3}
+    expected = next((code for one, code in codes.items() if issubclass(kind, one)), 1)
+    error = kind("it failed", hint="mend it")
+    assert cli._report(error, Output(json=True)) == expected  # noqa: SLF001 - the one way out
+    assert json.loads(capsys.readouterr().out) == {
+        "schema": 1,
+        "state": kind.state,
+        "error": "it failed",
+        "hint": "mend it",
+        "code": kind.code,
+    }
+
+
+def test_every_failure_has_a_code_of_its_own() -> None:
+    """A program tells failures apart by their code, so that no two classes share one."""
+    assert len({kind.code for kind in _CLASSES}) == len(_CLASSES)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["bakup"],
+        ["list", "--josn"],
+        ["backup", "--keep-days", "many"],
+        ["prune", "--keep-count", "-1"],
+        ["schedule", "--count"],
+        [],
+    ],
+)
+def test_a_command_line_that_cannot_be_is_refused_either_way(
+    words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Exit code 2: a line and a hint on stderr, or with --json one object and nothing else."""
+    assert cli.main(words) == 2
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert shown.err.startswith("gymdbd: ")
+    assert "\nWhat to do: see gymdbd" in shown.err
+
+    assert cli.main([*words, "--json"]) == 2
+    shown = capsys.readouterr()
+    answer = json.loads(shown.out)
+    assert shown.err == ""
+    assert (answer["schema"], answer["state"], answer["code"]) == (1, "failed", "usage")
+
+
+def test_a_faulty_configuration_is_told_with_all_its_faults(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The faults are lines for a person, and a list for a program."""
+    path = tmp_path / "config.yaml"
+    path.write_text("status_fil: x\n")
+    assert cli.main(["-c", str(path), "schedule", "--json"]) == 2
+    answer = json.loads(capsys.readouterr().out)
+    assert answer["code"] == "config"
+    assert len(answer["faults"]) == 3
+    assert cli.main(["-c", str(path), "schedule"]) == 2
+    told = capsys.readouterr().err.splitlines()
+    assert told[1:4] == [f"  {fault}" for fault in answer["faults"]]
+
+
+def test_the_version_is_told_without_loading_what_it_does_not_need() -> None:
+    """`--version` imports no SSH, no scheduler, no tables, no log, no YAML and no SQLite."""
+    script = (
+        "import sys, json\nfrom gymdbd.cli import main\n"
+        "try:\n    main(['--version'])\n"
+        "except SystemExit:\n    print(json.dumps(sorted(sys.modules)))\n"
+    )
+    version, _, modules = _python(script).stdout.partition("\n")
+    assert version == f"gymdbd {gymdbd.__version__}"
+    heavy = {"paramiko", "apscheduler", "rich", "sqlite3", "structlog", "yaml", "cronsim"}
+    assert heavy & set(json.loads(modules)) == set()
+
+
+def test_the_help_of_every_verb_needs_nothing_of_the_tests() -> None:
+    """`VERB --help` works, names --help and the exit codes, and imports no test extra."""
+    script = (
+        "import sys, json, io, contextlib\nfrom gymdbd.cli import main\ntexts = []\n"
+        "for verb in sys.argv[1:]:\n"
+        "    with contextlib.redirect_stdout(io.StringIO()) as out:\n"
+        "        try:\n            main([verb, '--help'])\n"
+        "        except SystemExit as exit:\n            assert exit.code == 0, verb\n"
+        "    texts.append(out.getvalue())\n"
+        "print(json.dumps([texts, sorted(sys.modules)]))\n"
+    )
+    done = _python(script, *_VERBS)
+    assert done.stderr == ""
+    texts, modules = json.loads(done.stdout)
+    for verb, text in zip(_VERBS, texts, strict=True):
+        assert text.startswith(f"usage: gymdbd {verb}")
+        assert "exit status:" in text
+    extras = {"flask", "hypothesis", "mypy", "pytest", "waitress", "tests"}
+    assert extras & set(modules) == set()
+
+
+def test_every_verb_is_whole() -> None:
+    """A verb has a name, a summary, its flags and something that runs."""
+    for verb in commands.all_verbs():
+        verb.add_arguments(argparse.ArgumentParser())
+        assert verb.__doc__
+        assert callable(verb.run)
+    assert len(set(_VERBS)) == len(_VERBS)
+
+
+def test_a_reader_that_has_had_enough_is_no_complaint() -> None:
+    """With the reading end of its output closed it ends quietly."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    script = (
+        "import sys\nfrom gymdbd import cli\n"
+        "sys.exit(cli.main(['list', '--archive', '.', '--json']))"
+    )
+    try:
+        done = subprocess.run(
+            [sys.executable, "-c", script],
+            env=environment(),
+            cwd=ROOT / "tests",
+            stdout=writing,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+    finally:
+        os.close(writing)
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("김회원 a b", "김회원 a b"),
+        ("\x1b[2Jgone", "\\x1b[2Jgone"),
+        ("two\nlines\r", "two\\nlines\\r"),
+        ("\x9b31m", "\\x9b31m"),
+        ("a\tb", "a\tb"),
+        ("\u202eevil", "\\u202eevil"),
+        ("\udcff", "\\udcff"),
+    ],
+)
+def test_what_would_move_the_cursor_is_shown_as_its_code(text: str, expected: str) -> None:
+    """Control characters, overrides of direction and broken bytes are spelt out."""
+    assert printable(text) == expected
+
+
+@given(st.text())
+def test_any_text_is_printable_in_the_end(text: str) -> None:
+    """Nothing in a name may move the cursor, whatever the name."""
+    shown: Any = printable(text)
+    assert all(letter.isprintable() or letter == "\t" for letter in shown)

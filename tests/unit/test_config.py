@@ -1,0 +1,355 @@
+"""The configuration: the example is complete, and every fault is named where it stands."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import textwrap
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gymdbd import config
+from gymdbd.config import BackupConfig, Config, PullConfig
+from gymdbd.errors import ConfigError
+from gymdbd.schedule import Interval
+
+EXAMPLE = Path(__file__).parents[2] / "config.example.yaml"
+SOURCE = Path("/somewhere/config.yaml")
+
+
+def example(folder: Path) -> str:
+    """Return the example with the pull job's comment signs gone and its folders below `folder`."""
+    text = EXAMPLE.read_text(encoding="utf-8")
+    body, start, pull = text.partition("  # pull-from-pi:")
+    pull = "\n".join(line.removeprefix("  #").removeprefix(" ") for line in pull.split("\n"))
+    pull = textwrap.indent(pull, "  ") if start else ""
+    text = f"{body}  pull-from-pi:{pull}"
+    for path in ("/var/lib/gymdbd", "/home/pi/gym-controller", "~/gym-controller"):
+        text = re.sub(rf"(?<!remote_database: ){re.escape(path)}", str(folder), text)
+    for below in ("instance", "data/backups/database", "data/backups/frequent"):
+        (folder / below).mkdir(parents=True, exist_ok=True)
+    (folder / "data/backups/replica").mkdir(exist_ok=True)
+    return text
+
+
+def faults(text: str, source: Path = SOURCE) -> list[str]:
+    """Return the faults found in a text, without the file's name."""
+    with pytest.raises(ConfigError) as caught:
+        config.parse(textwrap.dedent(text), source)
+    assert caught.value.hint
+    return [fault.removeprefix(f"{source}:") for fault in caught.value.faults]
+
+
+def a_config(folder: Path, job: str = "", top: str = "") -> str:
+    """Return a good configuration with lines added to its job (line 7 on) and on top of it."""
+    good = f"status_file: {folder}/status.json\njobs:\n  nightly:\n    kind: backup\n"
+    good += f"    database: {folder}/gym.db\n    archive: {folder}\n"
+    return good + textwrap.indent(job, "    ") + top
+
+
+def keys_of(kind: Any) -> set[str]:
+    """Return the keys that a dataclass reads."""
+    return {one.name for one in dataclasses.fields(kind) if "read" in one.metadata}
+
+
+def named_keys(node: yaml.MappingNode) -> dict[str, yaml.Node]:
+    """Return the keys of a mapping."""
+    return {name.value: value for name, value in node.value}
+
+
+def test_the_example_loads_with_its_commented_job(tmp_path: Path) -> None:
+    """With its folders in place the example is a configuration, comment signs gone or not."""
+    loaded = config.parse(example(tmp_path), SOURCE)
+    assert list(loaded.jobs) == ["nightly-backup", "frequent-backup", "pull-from-pi"]
+    plain = EXAMPLE.read_text(encoding="utf-8")
+    for path in ("/var/lib/gymdbd", "/home/pi/gym-controller"):
+        plain = plain.replace(path, str(tmp_path))
+    assert list(config.parse(plain, SOURCE).jobs) == ["nightly-backup", "frequent-backup"]
+
+
+def test_the_example_names_every_key_and_no_other(tmp_path: Path) -> None:
+    """Every key of every section stands in the example, commented out where it excludes another."""
+    text = example(tmp_path)
+    root = yaml.compose(text)
+    assert isinstance(root, yaml.MappingNode)
+    top = named_keys(root)
+    assert isinstance(top["log"], yaml.MappingNode)
+    assert isinstance(top["jobs"], yaml.MappingNode)
+    jobs = named_keys(top["jobs"])
+    backup, frequent, pull = (named_keys(jobs[name]) for name in jobs)  # type: ignore[arg-type]
+
+    assert set(top) == keys_of(Config)
+    assert set(named_keys(top["log"])) == keys_of(config.LogConfig)
+    assert set(backup) | set(frequent) == keys_of(BackupConfig) | {"kind"}
+    assert set(named_keys(backup["keep"])) == keys_of(config.Keep)  # type: ignore[arg-type]
+    assert set(named_keys(backup["retry"])) == keys_of(config.Retry)  # type: ignore[arg-type]
+    of_every_job = keys_of(config.JobConfig) | {"kind"}
+    assert set(pull) - of_every_job == keys_of(PullConfig) - of_every_job
+    ssh = set(named_keys(pull["ssh"]))  # type: ignore[arg-type]
+    assert ssh | {"proxy_command"} == keys_of(config.SshConfig)
+    assert "# proxy_command:" in text
+
+
+def test_what_the_example_shows_as_a_default_is_one(tmp_path: Path) -> None:
+    """Where the comments speak of no other value, the example's value is the default."""
+    loaded = config.parse(example(tmp_path), SOURCE)
+    bare = config.parse(a_config(tmp_path, "every: 1h\n"), SOURCE)
+    job, other = loaded.jobs["nightly-backup"], bare.jobs["nightly"]
+    pull = loaded.jobs["pull-from-pi"]
+    assert isinstance(job, BackupConfig)
+    assert isinstance(other, BackupConfig)
+    assert isinstance(pull, PullConfig)
+    for name in ("checkpoint", "raw", "busy_timeout", "retry"):
+        assert getattr(job, name) == getattr(other, name)
+    assert dataclasses.replace(loaded.log, file=None) == bare.log
+    assert loaded.stop_timeout == bare.stop_timeout
+    defaults = {one.name: one.default for one in dataclasses.fields(PullConfig)}
+    for name in ("method", "verify", "full_verify_every", "backup_before", "keep"):
+        assert getattr(pull, name) == defaults[name]
+    for name in ("on_local_change", "replica_wait"):
+        assert getattr(pull, name) == defaults[name]
+    for name in ("connect_timeout", "auth_timeout", "stall_timeout", "keepalive", "python"):
+        assert getattr(pull.ssh, name) == getattr(config.SshConfig(), name)
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("shedule: x", '8: jobs.nightly.shedule: unknown key; did you mean "schedule"?'),
+        ("quux_zzz: x", "8: jobs.nightly.quux_zzz: unknown key (expected one of schedule"),
+        ("timeout: 30", "8: jobs.nightly.timeout: expected a duration with its unit, such as 15m"),
+        ("timeout: 0s", "8: jobs.nightly.timeout: expected a duration above zero"),
+        ("timeout: 1.5h", "8: jobs.nightly.timeout: expected a duration with its unit"),
+        ("timeout: [1h]", "8: jobs.nightly.timeout: expected a duration with its unit"),
+        ("timeout:", "8: jobs.nightly.timeout: expected a duration with its unit"),
+        ("timeout: 99999w", "8: jobs.nightly.timeout: expected a duration above zero and up to"),
+        ("raw: yes please", "8: jobs.nightly.raw: expected true or false (got yes please)"),
+        ("raw: yes", "8: jobs.nightly.raw: expected true or false (got yes)"),
+        ("checkpoint: full", "8: jobs.nightly.checkpoint: expected one of"),
+        ("keep: 5", "8: jobs.nightly.keep: expected a mapping"),
+        ("keep: {days: 0}", "8: jobs.nightly.keep: expected days, count or both, above zero"),
+        ("keep: {days: -1}", "8: jobs.nightly.keep.days: expected a whole number"),
+        ("keep: {day: 1}", '8: jobs.nightly.keep.day: unknown key; did you mean "days"?'),
+        ('retry: {attempts: "3"}', "8: jobs.nightly.retry.attempts: expected a whole number"),
+        ("every: 2h", "8: jobs.nightly.every: is given twice"),
+        ('schedule: "0 3 * * *"', "4: jobs.nightly: expected either schedule"),
+        ('schedule: "0 25 * * *"', "8: jobs.nightly.schedule: not a cron schedule: bad hour"),
+        ('schedule: "0 3 30 2 *"', "8: jobs.nightly.schedule: not a cron schedule: bad day-of"),
+        ("schedule: 3", "8: jobs.nightly.schedule: expected cron text in quotes"),
+        ("? [a, b]\n: c", "8: jobs.nightly.?: unknown key"),
+    ],
+)
+def test_a_fault_is_named_by_line_key_and_what_was_expected(
+    tmp_path: Path, line: str, expected: str
+) -> None:
+    """Each kind of fault gives the line, the key's path, what was expected and the nearest key."""
+    found = faults(a_config(tmp_path, f"every: 1h\n{line}\n"))
+    assert [fault[: len(expected)] for fault in found] == [expected]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("jobs: {}", "1: jobs: expected at least one job"),
+        ("jobs: {a: {}}", "1: jobs.a: kind is missing (expected one of backup, pull)"),
+        ("jobs: {a: {kind: bakup}}", '1: jobs.a: unknown kind bakup; did you mean "backup"?'),
+        ("jobs: {a: {kind: [x]}}", "1: jobs.a: unknown kind"),
+        ("jobs: {a b: {kind: backup}}", "1: jobs.a b: expected a name of up to 64 letters"),
+        ("jobs: [a]", "1: jobs: expected a mapping"),
+        ("- a", "1: expected a mapping"),
+        ("just text", "1: expected a mapping"),
+        ("log: {max_size: 10}", "1: log.max_size: expected a size with its unit, such as 64MiB"),
+        ("log: {max_size: 10MB}", "1: log.max_size: expected a size with its unit"),
+        ("log: {level: loud}", "1: log.level: expected one of debug, info, warning, error"),
+        ("{}", "1: status_file: is missing, and has no default"),
+        ("status_file: ''", "1: status_file: expected a text"),
+        ('status_file: "a\\0b"', "1: status_file: expected a text"),
+        ("status_file: ~nobody-here/x", "1: status_file: "),
+        ("status_file: /not/there/x.json", "1: status_file: there is no folder /not/there;"),
+    ],
+)
+def test_a_fault_outside_a_job_is_named_as_well(text: str, expected: str) -> None:
+    """The same holds at the top, in the sections below it, and for what is no mapping at all."""
+    assert expected in [fault[: len(expected)] for fault in faults(text)]
+
+
+def test_all_faults_are_told_at_once_in_the_order_of_lines(tmp_path: Path) -> None:
+    """Four faults in four places make four lines, each with the file in front."""
+    job = "every: 15\ncheckpont: none\nkeep:\n  days: many\n"
+    text = a_config(tmp_path, job, "stop_timeout: soon\n")
+    found = faults(text)
+    assert [fault.partition(": ")[0] for fault in found] == ["7", "8", "10", "11"]
+    with pytest.raises(ConfigError) as caught:
+        config.parse(text, SOURCE)
+    assert all(fault.startswith(f"{SOURCE}:") for fault in caught.value.faults)
+    assert caught.value.exit_code == 2
+
+
+def test_a_missing_folder_is_refused_and_not_created(tmp_path: Path) -> None:
+    """A disk that is not mounted is a fault with its remedy, and nothing is made in its place."""
+    text = a_config(tmp_path, "every: 1h\n").replace(f"archive: {tmp_path}", "archive: /no/disk")
+    (fault,) = faults(text)
+    assert fault.startswith("6: jobs.nightly.archive: there is no folder /no/disk; create it")
+    assert not Path("/no").exists()
+
+
+def test_paths_start_at_the_file_and_at_home(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A relative path starts at the folder of the file, `~` is the home folder, `..` goes up."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "here").mkdir()
+    text = (
+        "status_file: status.json\njobs: {a: {kind: backup, every: 1h, "
+        "database: ~/gym.db, archive: ../here}}"
+    )
+    loaded = config.parse(text, tmp_path / "here" / "config.yaml")
+    job = loaded.jobs["a"]
+    assert isinstance(job, BackupConfig)
+    assert loaded.status_file == tmp_path / "here" / "status.json"
+    assert (job.database, job.archive) == (tmp_path / "gym.db", tmp_path / "here")
+
+
+def test_two_databases_of_one_name_need_two_archives(tmp_path: Path) -> None:
+    """Backups of two databases that would share names are refused; of one database they are not."""
+    (tmp_path / "b").mkdir()
+    other = (
+        f"  other:\n    kind: backup\n    every: 1h\n    database: {tmp_path}/b/gym.db\n"
+        f"    archive: {tmp_path}\n"
+    )
+    (fault,) = faults(a_config(tmp_path, "every: 1h\n", other))
+    assert fault.startswith("8: jobs.other: its backups would have the same names as those of nigh")
+    same = other.replace("/b/gym.db", "/gym.db")
+    loaded = config.parse(a_config(tmp_path, "every: 1h\n", same), SOURCE)
+    assert list(loaded.jobs) == ["nightly", "other"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a: [1, 2\nb",
+        "\t- tab",
+        "a: !!python/object/apply:os.system ['true']",
+        "&a [*a, *a]",
+        "&a {*a : *a}",
+        "jobs: &a {x: *a, kind: *a}",
+        "a: &a [x]\n"
+        + "".join(
+            f"{c}: &{c} [*{b}, *{b}]\n" for b, c in zip("abcdefghijkl", "bcdefghijklm", strict=True)
+        )
+        * 4,
+        "jobs: &j\n  a: &a\n    kind: pull\n    ssh: *a\n    keep: *j\n    retry: *a\n",
+        "[" * 3000,
+        "{" * 3000,
+        "x: " * 500,
+        "\0",
+        "﻿",
+        "",
+        "# only a comment",
+        "a: 1\n---\nb: 2",
+        "*unknown",
+        "x" * (1024 * 1024 + 1),
+    ],
+)
+def test_odd_yaml_is_refused_at_once(text: str) -> None:
+    """Cycles, bombs, depth, tags and what is no YAML end in a ConfigError, quickly."""
+    with pytest.raises(ConfigError):
+        config.parse(text, SOURCE)
+
+
+def test_a_file_that_cannot_be_read_says_so(tmp_path: Path) -> None:
+    """A missing file, a folder and text that is not UTF-8 each give their own error."""
+    with pytest.raises(ConfigError, match=r"cannot read .* \(No such file"):
+        config.load(tmp_path / "none.yaml")
+    with pytest.raises(ConfigError, match=r"cannot read .* \(Is a directory"):
+        config.load(tmp_path)
+    (tmp_path / "latin.yaml").write_bytes(b"a: \xe9\n")
+    with pytest.raises(ConfigError, match=r"not UTF-8 text \(byte 3\)"):
+        config.load(tmp_path / "latin.yaml")
+
+
+def test_a_job_that_is_not_there_is_answered_with_the_nearest(tmp_path: Path) -> None:
+    """Asking for `nightli` names `nightly`, and the jobs that there are."""
+    loaded = config.parse(a_config(tmp_path, "every: 1h\n"), SOURCE)
+    assert loaded.job("nightly").every == Interval(timedelta(hours=1))
+    with pytest.raises(ConfigError, match='did you mean "nightly"') as caught:
+        loaded.job("nightli")
+    assert caught.value.hint == "its jobs are: nightly"
+
+
+WORDS = st.sampled_from(
+    [
+        "jobs:",
+        "log:",
+        "keep:",
+        "kind:",
+        "backup",
+        "pull",
+        "ssh:",
+        "every:",
+        "15m",
+        "-",
+        "?",
+        "&a",
+        "*a",
+        ":",
+        "{}",
+        "[]",
+        "{",
+        "}",
+        ",",
+        "'",
+        '"',
+        "|",
+        ">",
+        "!!int",
+        "~",
+        "null",
+        "0x1f",
+        "1e9",
+        "2026-11-01",
+        "<<:",
+        "status_file:",
+        "/x",
+        "#",
+        "%",
+        "@",
+        "`",
+        "\\",
+    ]
+)
+LINES = st.lists(
+    st.tuples(st.integers(0, 6), st.lists(WORDS | st.text(max_size=4), max_size=4)), max_size=12
+).map(lambda lines: "\n".join(" " * indent + " ".join(words) for indent, words in lines))
+
+
+@settings(max_examples=400, deadline=None)
+@given(text=LINES | st.text())
+def test_any_text_is_a_configuration_or_a_config_error(text: str) -> None:
+    """Whatever the text, nothing but a ConfigError comes out of it."""
+    try:
+        loaded = config.parse(text, SOURCE)
+    except ConfigError:
+        return
+    assert loaded.jobs
+
+
+@settings(max_examples=200, deadline=None)
+@given(data=st.data())
+def test_a_good_configuration_with_a_hole_torn_in_it_is_one_or_a_config_error(
+    data: st.DataObject,
+) -> None:
+    """Replacing any stretch of a good text by anything gives a configuration or a ConfigError."""
+    good = a_config(Path("/tmp"), "every: 1h\nkeep: {days: 5}\n")  # noqa: S108 - only a folder that exists
+    start = data.draw(st.integers(0, len(good)))
+    end = data.draw(st.integers(start, min(len(good), start + 20)))
+    try:
+        config.parse(good[:start] + data.draw(LINES | st.text(max_size=8)) + good[end:], SOURCE)
+    except ConfigError:
+        return
