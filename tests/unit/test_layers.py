@@ -20,7 +20,8 @@ _SHIPPED = bootstrap._MODULES  # noqa: SLF001 - the list itself is what is teste
 
 # The one place of each third-party package. paramiko's is the package `remote`, where logging in
 # needs the errors of its keys, which are those of the cryptography below it. structlog is
-# imported by log.py; runner.py and child.py bind a run's facts to whatever is logged during it, and no other module does.
+# imported by log.py; runner.py and child.py bind a run's facts to whatever is logged during it,
+# and no other module does.
 _PLACES = {
     "apscheduler": {"gymdbd.scheduler"},
     "concurrent_log_handler": {"gymdbd.log"},
