@@ -7,12 +7,15 @@ import shutil
 import sqlite3
 from contextlib import closing
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from gymdbd import clock, files, lock, status
 from gymdbd.archive.catalog import Catalog
-from gymdbd.config import BackupConfig
-from gymdbd.errors import GymdbdError
+from gymdbd.config import BackupConfig, PullConfig
+from gymdbd.errors import GymdbdError, RemoteError
+from gymdbd.jobs.context import Context
+from gymdbd.log import logger
+from gymdbd.replica import Replica
 from gymdbd.sqlite import database, processes
 
 if TYPE_CHECKING:
@@ -46,6 +49,8 @@ def examine(settings: Config, now: Clock) -> list[Check]:
         checks.append(_next_run(job, now))
         if isinstance(job, BackupConfig):
             checks += _backup(job, now)
+        elif isinstance(job, PullConfig):
+            checks += _pull(job, now)
     return checks
 
 
@@ -151,6 +156,63 @@ def _archive(job: BackupConfig, now: Clock, needed: int) -> Check:
         message = f"{backups[0].path.name} is from the future: nothing is pruned"
         return Check(name, WARNING, message, "check the clock")
     return Check(name, OK, f"{job.archive}: {len(backups)} backups, {free} free")
+
+
+def _pull(job: PullConfig, now: Clock) -> list[Check]:
+    """Connect and ask, transferring nothing; then look at where the replica goes."""
+    from gymdbd.jobs import pull  # noqa: PLC0415 - brings paramiko, which nothing else here needs
+
+    try:
+        facts = pull.inspect(job, Context(log=logger(), clock=now))
+    except RemoteError as error:
+        return [Check(f"{job.name} host", ERROR, error.message, error.hint), _replica(job, 0)]
+    except GymdbdError as error:
+        # The host answered: it is the database over there that something is wrong with.
+        told = Check(f"{job.name} database", ERROR, error.message, error.hint)
+        return [_reached(job), told, _replica(job, 0)]
+    size = facts["page_size"] * facts["page_count"]
+    return [_reached(job), *_remote_database(job, facts, size), _replica(job, size)]
+
+
+def _reached(job: PullConfig) -> Check:
+    return Check(f"{job.name} host", OK, f"{job.host} answers, recognised us and has a Python")
+
+
+def _remote_database(job: PullConfig, facts: dict[str, Any], size: int) -> list[Check]:
+    text = (
+        f"{facts['database']}: {files.to_size(size)}, {len(facts['tables'])} tables, "
+        f"journal mode {facts['journal_mode']}"
+    )
+    versions = f"SQLite {facts['sqlite']}, Python {facts['python']} over there"
+    found = [Check(f"{job.name} database", OK, text)]
+    if not facts["wal_reset_bug"]:
+        return [*found, Check(f"{job.name} sqlite", OK, versions)]
+    warning = f"{versions}: this SQLite has the WAL-reset bug, which can lose commits of several "
+    hint = "update SQLite over there to 3.51.3 (or 3.50.7, 3.44.6) when its system offers it"
+    return [*found, Check(f"{job.name} sqlite", WARNING, f"{warning}writing processes", hint)]
+
+
+def _replica(job: PullConfig, needed: int) -> Check:
+    """Look at the replica's folder, its space, and who has the replica open for writing."""
+    name, replica = f"{job.name} replica", Replica(job.replica)
+    folder = replica.path.parent
+    if not os.access(folder, os.W_OK | os.X_OK):
+        return _not_writable(name, folder)
+    try:
+        files.require_space(folder, needed)
+    except GymdbdError as error:
+        return Check(name, ERROR, error.message, error.hint)
+    writers = processes.writers(replica.path)
+    if writers:
+        return Check(
+            name,
+            ERROR,
+            f"{replica.path} is open for writing in {processes.describe(writers)}",
+            "stop it, or let it open the replica read-only (file:...?mode=ro)",
+        )
+    free = files.to_size(shutil.disk_usage(folder).free)
+    state = "exists" if replica.exists else "does not exist yet"
+    return Check(name, OK, f"{replica.path} {state}, {free} free")
 
 
 def _not_writable(name: str, folder: Path) -> Check:

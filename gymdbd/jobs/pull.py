@@ -14,6 +14,7 @@ from gymdbd.errors import (
     CopyDamagedError,
     ReplicaChangedError,
     SourceCorruptError,
+    SourceError,
 )
 from gymdbd.jobs.context import Timings
 from gymdbd.jobs.saving import save
@@ -156,7 +157,9 @@ class _Pull:
         with self.timings.step("clone"):
             files.require_space(partial.parent, remote.size_bytes)
             if plan.strategy != delta.FULL and not partial.exists():
-                self.replica.fold()
+                # One that is damaged is compared as it is; it is kept before it is replaced.
+                with contextlib.suppress(SourceError):
+                    self.replica.fold()
                 with files.writing(partial):
                     files.clone(self.replica.path, partial)
         with self.timings.step("fetch"):
@@ -191,7 +194,11 @@ class _Pull:
         size = self.replica.path.stat().st_size
         if self.in_full or self.state is None or self.state.fingerprint is None:
             return None, size
-        return Fingerprint.from_json(self.state.fingerprint), size
+        try:
+            return Fingerprint.from_json(self.state.fingerprint), size
+        except ValueError:
+            # Another release wrote it.
+            return None, size
 
     def _copy(self) -> _Arrived:
         """Copy the files as they are, and refuse what moved meanwhile."""

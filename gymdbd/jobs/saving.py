@@ -11,7 +11,7 @@ from gymdbd.archive import manifest as manifests
 from gymdbd.archive.catalog import Catalog
 from gymdbd.archive.manifest import Manifest
 from gymdbd.config import BackupConfig
-from gymdbd.errors import SourceCorruptError
+from gymdbd.errors import SourceCorruptError, SourceEmptyError, SourceNotADatabaseError
 from gymdbd.jobs import backup
 from gymdbd.jobs.prune import prune
 from gymdbd.sqlite import database
@@ -62,7 +62,7 @@ def _save_changed(job: PullConfig, replica: Replica, folder: Path, context: Cont
     )
     try:
         return folder / str(backup.run(settings, context)["path"])
-    except SourceCorruptError as error:
+    except (SourceCorruptError, SourceEmptyError, SourceNotADatabaseError) as error:
         stamp = context.clock.now().astimezone(context.clock.zone).strftime("%Y%m%d_%H%M%S")
         kept = folder / f"{job.replica.stem}_damaged_{stamp}.db"
         with files.writing(kept):

@@ -150,6 +150,20 @@ class Channel:
                 hint="install the same release of gymdbd on both machines",
             )
 
+    def expect_client(self) -> None:
+        """Do as `expect_preamble`, but give up at the first byte that no client of ours sends.
+
+        Whoever speaks another protocol, as an SFTP client does, waits for an answer after a few
+        bytes, and two that wait for each other never end.
+        """
+        seen = b""
+        while seen != MAGIC:
+            seen += self._read_exactly(1)
+            if not MAGIC.startswith(seen):
+                raise ProtocolError("the client does not speak the protocol of a pull")
+        self._pending = seen + self._pending
+        self.expect_preamble()
+
     def send(self, kind: int, payload: bytes | bytearray = b"", codec: int = compress.RAW) -> None:
         """Send one frame, with its payload already packed by `codec`."""
         self._write(_FRAME.pack(kind, codec, len(payload)), payload)

@@ -49,7 +49,7 @@ def serve(
     channel = Channel(reader, writer)
     try:
         channel.send_preamble()
-        channel.expect_preamble()
+        channel.expect_client()
         with open_pages(path, busy_timeout_s=busy_timeout_s) as pages:
             _Server(channel, pages).run()
     except GymdbdError as error:

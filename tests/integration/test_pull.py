@@ -1,0 +1,277 @@
+"""Pulls from a real SSH server: whole, fresh, and no dearer than what changed."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from gymdbd.config import Keep
+from gymdbd.sqlite import processes
+from tests import ledger
+from tests.pulling import Peer, crash_after, identity
+from tests.sshd import ssh_home, ssh_server  # noqa: F401 - fixtures
+from tests.support import EventLog, backups, gymdbd, gymdbd_json, query, sqlite_elsewhere, until
+
+if TYPE_CHECKING:
+    from tests.sshd import SshServer
+
+_PULLS = 200
+_PROMISED = {
+    *("state", "strategy", "bytes_sent", "bytes_received", "pages_total", "pages_changed"),
+    *("duration_s", "timings", "replica", "tables", "lag_s", "saved"),
+}
+
+
+@pytest.fixture
+def peer(tmp_path: Path, ssh_home: Path, ssh_server: SshServer) -> Peer:  # noqa: F811
+    """Give a ledger over there and no replica yet."""
+    del ssh_home
+    (tmp_path / "there").mkdir()
+    (tmp_path / "here").mkdir()
+    database = ledger.create(tmp_path / "there" / "gym.db")
+    return Peer(ssh_server, database, tmp_path / "here" / "replica.db")
+
+
+def commits_of(database: Path) -> int:
+    """Return how many commits the live database holds."""
+    with closing(sqlite3.connect(f"{database.as_uri()}?mode=ro", uri=True)) as connection:
+        return int(connection.execute("SELECT commits FROM totals").fetchone()[0])
+
+
+def test_every_pull_under_a_writer_at_full_rate_is_whole_and_fresh(peer: Peer) -> None:
+    """Every one of 200 pulls is a sound snapshot that holds what was committed before it began."""
+    strategies = set()
+    with ledger.writing(peer.database, autocheckpoint=100_000):
+        for _ in range(_PULLS):
+            before = commits_of(peer.database)
+            strategies.add(peer.pull(backup_before=False)["strategy"])
+            copy = ledger.check_copy(peer.replica)
+            assert copy.problems == ()
+            assert before <= copy.commits
+    assert strategies == {"full", "wal-tail", "digest"}
+
+
+def test_a_first_pull_brings_every_page(peer: Peer) -> None:
+    """Without a replica everything travels, and --json has every key that is promised."""
+    exit_code, result = peer.pull_by_command()
+    assert (exit_code, result["state"], result["strategy"]) == (0, "ok", "full")
+    assert set(result) >= _PROMISED
+    assert result["pages_changed"] == result["pages_total"] > 0
+    assert result["tables"] == {"accounts": 50, "payments": 400, "totals": 1}
+    assert result["saved"] is None
+    assert ledger.check_copy(peer.replica).problems == ()
+
+
+def test_an_unchanged_database_is_not_read(peer: Peer) -> None:
+    """A second pull says `unchanged`, touches nothing, and succeeds."""
+    with closing(ledger.connect(peer.database, autocheckpoint=0)) as application:
+        ledger.pay(application)
+        peer.pull()
+        before = identity(peer.replica)
+        exit_code, result = peer.pull_by_command()
+        assert (exit_code, result["state"], result["strategy"]) == (0, "unchanged", "unchanged")
+        assert result["pages_changed"] == 0
+        assert set(result) >= _PROMISED
+        assert identity(peer.replica) == before
+
+
+def test_a_few_updates_travel_as_the_tail_of_the_wal(peer: Peer) -> None:
+    """Where the WAL only grew, no more than the pages in its new frames travel."""
+    with closing(ledger.connect(peer.database, autocheckpoint=0)) as application:
+        ledger.pay(application)
+        peer.pull()
+        ledger.add_payments(peer.database, 3)
+        result = peer.pull()
+        assert result["strategy"] == "wal-tail"
+        assert 0 < result["pages_changed"] < result["pages_total"] // 2
+    assert ledger.check_copy(peer.replica) == ledger.Totals(404, ())
+
+
+@pytest.mark.parametrize(
+    ("statements", "strategy"),
+    [
+        (["DELETE FROM payments WHERE id % 3 = 0", "VACUUM"], "wal-tail"),
+        (["UPDATE accounts SET paid = paid + 1", "PRAGMA wal_checkpoint(TRUNCATE)"], "digest"),
+        (["PRAGMA journal_mode=DELETE", "UPDATE accounts SET paid = paid + 1"], "digest"),
+        (["PRAGMA journal_mode=DELETE", "PRAGMA page_size=4096", "VACUUM"], "full"),
+        (["CREATE TABLE blobs AS SELECT zeroblob(500000) AS data"], "wal-tail"),
+        (["DELETE FROM payments WHERE id > 20", "VACUUM"], "wal-tail"),
+    ],
+    ids=["vacuum", "checkpoint", "journal-mode", "page-size", "growth", "truncation"],
+)
+def test_whatever_happens_over_there_arrives_here(
+    peer: Peer, statements: list[str], strategy: str
+) -> None:
+    """The replica has what the database has, by the shortest way that is safe."""
+    with closing(ledger.connect(peer.database, autocheckpoint=0)) as application:
+        ledger.pay(application)
+        peer.pull()
+        until(lambda: not processes.holders(peer.database), "the serving side to end")
+        for statement in statements:
+            application.execute(statement).fetchall()
+        assert peer.pull()["strategy"] == strategy
+        assert dump(peer.replica, immutable=True) == dump(peer.database)
+        assert peer.pull()["strategy"] in ("unchanged", "digest")
+
+
+def test_a_replaced_database_is_compared_page_by_page(peer: Peer) -> None:
+    """A file that was put in the place of the database is not taken for the old one."""
+    peer.pull()
+    other = ledger.create(peer.database.with_name("other.db"))
+    other.replace(peer.database)
+    assert peer.pull()["strategy"] == "digest"
+    assert dump(peer.replica, immutable=True) == dump(peer.database)
+
+
+def dump(path: Path, *, immutable: bool = False) -> list[str]:
+    """Write a database as SQL."""
+    uri = f"{path.as_uri()}?mode=ro{'&immutable=1' if immutable else ''}"
+    with closing(sqlite3.connect(uri, uri=True)) as connection:
+        return list(connection.iterdump())
+
+
+def test_an_old_replica_is_saved_to_an_archive_of_its_own(peer: Peer) -> None:
+    """Each old replica becomes a backup, by a second name and not a copy, and retention rules."""
+    peer.pull()
+    inode = peer.replica.stat().st_ino
+    ledger.add_payments(peer.database, 1)
+    saved = Path(peer.pull(keep=Keep(count=2))["saved"])
+    assert saved.stat().st_ino == inode
+    assert ledger.check_copy(saved) == ledger.Totals(400, ())
+    for _ in range(3):
+        ledger.add_payments(peer.database, 1)
+        peer.pull(keep=Keep(count=2))
+    exit_code, listed = gymdbd_json("list", "--archive", peer.archive)
+    assert exit_code == 0
+    assert len(listed["backups"]) == len(backups(peer.archive)) == 2
+    assert {one["verdict"] for one in listed["backups"]} == {"verified"}
+
+
+def test_a_replica_changed_here_is_saved_and_then_overwritten(peer: Peer) -> None:
+    """What an application here committed, into its WAL too, is in the archive before it goes."""
+    peer.pull()
+    crash_after(peer.replica, "PRAGMA journal_mode=WAL", "CREATE TABLE mine AS SELECT 1 AS one")
+    assert peer.replica.with_name("replica.db-wal").stat().st_size > 0
+    log = EventLog()
+    saved = Path(peer.pull(log=log)["saved"])
+    assert len(log.named("replica changed here")) == 1
+    assert query(saved, "SELECT * FROM mine") == [(1,)]
+    assert dump(peer.replica, immutable=True) == dump(peer.database)
+    assert ledger.check_copy(peer.replica).problems == ()
+
+
+def test_a_replica_changed_here_is_left_alone_where_that_is_asked_for(peer: Peer) -> None:
+    """With `on_local_change: refuse` the pull fails and nothing is touched."""
+    peer.pull()
+    with closing(sqlite3.connect(peer.replica, isolation_level=None)) as connection:
+        connection.execute("CREATE TABLE mine AS SELECT 1 AS one")
+    before = identity(peer.replica)
+    exit_code, result = peer.pull_by_command(on_local_change="refuse")
+    assert (exit_code, result["code"]) == (1, "replica-changed")
+    assert identity(peer.replica) == before
+    assert not peer.archive.exists()
+
+
+@pytest.mark.parametrize("wal", [False, True], ids=["no-wal", "wal"])
+@pytest.mark.parametrize("content", [b"", b"no database " * 500, b"damaged"])
+def test_a_damaged_replica_is_kept_and_replaced(peer: Peer, content: bytes, *, wal: bool) -> None:
+    """A replica that nobody can read any more does not stand in the way, and is not lost."""
+    peer.pull()
+    whole = peer.replica.read_bytes()
+    damaged = whole[:2048] + bytes(4096) + whole[6144:] if content == b"damaged" else content
+    peer.replica.write_bytes(damaged)
+    if wal:
+        peer.replica.with_name("replica.db-wal").write_bytes(b"no log" * 100)
+    saved = Path(peer.pull()["saved"])
+    assert saved.read_bytes() == damaged
+    assert ledger.check_copy(peer.replica) == ledger.Totals(400, ())
+
+
+def test_a_replica_that_is_written_to_here_is_not_replaced(peer: Peer) -> None:
+    """A process that has the replica open for writing is named, after `replica_wait`."""
+    peer.pull()
+    before = identity(peer.replica)
+    ledger.add_payments(peer.database, 1)
+    with sqlite_elsewhere(peer.replica, "SELECT 1 FROM totals") as process:
+        exit_code, result = peer.pull_by_command(replica_wait="1s")
+        assert (exit_code, result["code"]) == (1, "replica-in-use")
+        assert f"pid {process.pid}" in result["error"]
+        assert identity(peer.replica) == before
+    assert peer.pull()["tables"] == {"accounts": 50, "payments": 400, "totals": 1}
+
+
+def test_a_reader_here_never_sees_a_mixture(peer: Peer) -> None:
+    """Connections that read during 20 pulls see one whole state each, and keep it."""
+    peer.pull()
+    done = threading.Event()
+    seen: set[int] = set()
+    problems: list[ledger.Totals] = []
+
+    def read() -> None:
+        uri = f"{peer.replica.as_uri()}?mode=ro"
+        while not done.is_set():
+            with closing(sqlite3.connect(uri, uri=True, isolation_level=None)) as connection:
+                first = [ledger.look_into(connection) for _ in range(20)]
+            seen.update(one.commits for one in first)
+            problems.extend(one for one in first if one.problems or one != first[0])
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    try:
+        with ledger.writing(peer.database, autocheckpoint=20_000):
+            for _ in range(20):
+                peer.pull(backup_before=False)
+    finally:
+        done.set()
+        reader.join()
+    assert problems == []
+    assert len(seen) > 10
+
+
+@pytest.mark.parametrize("method", ["scp", "query"])
+def test_both_methods_bring_the_same_from_a_quiet_database(peer: Peer, method: str) -> None:
+    """The plain copy of a database that nobody writes, WAL included, is equal to it."""
+    with closing(ledger.connect(peer.database, autocheckpoint=0)) as application:
+        ledger.pay(application)
+        peer.pull(method=method)
+        assert dump(peer.replica, immutable=True) == dump(peer.database)
+    assert ledger.check_copy(peer.replica).problems == ()
+
+
+def test_a_plain_copy_of_a_busy_database_is_refused(peer: Peer) -> None:
+    """Method scp under a writer at full rate fails and points to method query."""
+    with ledger.writing(peer.database, autocheckpoint=0):
+        exit_code, result = peer.pull_by_command("--method", "scp")
+    assert (exit_code, result["code"]) == (1, "copy-torn")
+    assert "--method query" in result["hint"]
+    assert not peer.replica.exists()
+    assert not peer.partial.exists()
+
+
+def test_info_tells_everything_and_transfers_nothing(peer: Peer) -> None:
+    """--info-only names sizes, WAL, tables, versions, free disk and holders of the database."""
+    began = peer.database.stat().st_mtime
+    with sqlite_elsewhere(
+        peer.database, "PRAGMA wal_autocheckpoint=0", "UPDATE accounts SET paid = paid + 1"
+    ) as holder:
+        exit_code, facts = peer.pull_by_command("--info-only")
+        text = gymdbd("-c", peer.config(), "pull", "--info-only").stdout
+    assert exit_code == 0
+    assert facts["size_bytes"] == 1024 * facts["page_count"]
+    assert (facts["page_size"], facts["journal_mode"]) == (1024, "wal")
+    assert facts["wal_frames"] > 0
+    assert facts["wal_size_bytes"] > facts["wal_frames"] * 1024
+    assert facts["tables"] == {"accounts": 50, "payments": 400, "totals": 1}
+    assert facts["sqlite"] == sqlite3.sqlite_version
+    assert facts["wal_reset_bug"] in (True, False)
+    assert facts["disk_free_bytes"] > 0
+    assert facts["newest_change"] > began
+    assert any(f"pid {holder.pid}" in one for one in facts["held_by"])
+    for word in ("payments", "400", "journal mode", "free disk", f"pid {holder.pid}", "frames"):
+        assert word in text
+    assert not peer.replica.exists()

@@ -1,0 +1,219 @@
+"""Pulls that are cut, killed, out of space or in each other's way: the old replica stays whole."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sqlite3
+import subprocess
+from contextlib import closing
+from typing import TYPE_CHECKING
+
+import pytest
+
+from gymdbd.errors import UnreachableError
+from tests import ledger
+from tests.pulling import Peer, identity
+from tests.relay import Relay
+from tests.sshd import SshServer, free_port, ssh_home, ssh_server  # noqa: F401 - fixtures
+from tests.support import (
+    GYMDBD,
+    environment,
+    gymdbd_json,
+    sqlite_elsewhere,
+    until,
+    write_config,
+)
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_FILLER_BYTES = 3_000_000
+
+
+@pytest.fixture
+def peer(tmp_path: Path, ssh_home: Path, ssh_server: SshServer) -> Peer:  # noqa: F811
+    """Give a ledger with 3 MB that do not compress over there, and no replica yet."""
+    del ssh_home
+    (tmp_path / "there").mkdir()
+    (tmp_path / "here").mkdir()
+    database = ledger.create(tmp_path / "there" / "gym.db")
+    fill(database)
+    return Peer(ssh_server, database, tmp_path / "here" / "replica.db")
+
+
+def fill(database: Path) -> None:
+    """Write new random bytes over the filler."""
+    with closing(ledger.connect(database, autocheckpoint=1000)) as connection:
+        connection.execute("CREATE TABLE IF NOT EXISTS filler (id INTEGER PRIMARY KEY, data BLOB)")
+        connection.execute(
+            "INSERT OR REPLACE INTO filler VALUES (1, ?)", (os.urandom(_FILLER_BYTES),)
+        )
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+
+
+@pytest.mark.parametrize("cut_after", [0, 500, 3000, 20_000, 300_000, 1_500_000, 2_900_000])
+def test_a_pull_that_is_cut_leaves_the_replica_and_is_resumed(peer: Peer, cut_after: int) -> None:
+    """Cut at any byte, the old replica is untouched; the next pull fetches only the rest."""
+    peer.pull()
+    before = identity(peer.replica)
+    fill(peer.database)
+    with Relay(peer.server.port, cut_after=cut_after) as relay:
+        # The relay has a port of its own, by which the host is not known.
+        changes = {"port": relay.port, "host_key_alias": f"[127.0.0.1]:{peer.server.port}"}
+        with pytest.raises(UnreachableError):
+            peer.pull(ssh=changes)
+        received = relay.bytes_to_client
+    assert identity(peer.replica) == before
+    assert {one.name for one in peer.replica.parent.iterdir() if one.name[0] != "."} == {
+        "replica.db"
+    }
+    rest = peer.pull(backup_before=False)["bytes_received"]
+    assert received + rest < 1.5 * _FILLER_BYTES
+    assert ledger.check_copy(peer.replica).problems == ()
+    assert not peer.partial.exists()
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
+def test_a_pull_that_is_killed_leaves_the_replica_and_is_resumed(
+    peer: Peer, how: signal.Signals
+) -> None:
+    """The process gone in mid-transfer, the old replica is whole and the next pull goes on."""
+    peer.pull()
+    before = identity(peer.replica)
+    fill(peer.database)
+    with Relay(peer.server.port, stall_after=1_500_000) as relay:
+        changes = {"port": relay.port, "host_key_alias": f"[127.0.0.1]:{peer.server.port}"}
+        command = [*GYMDBD, "-c", str(peer.config(ssh=changes)), "pull", "--json"]
+        with subprocess.Popen(command, env=environment(), stdout=subprocess.PIPE) as process:
+            until(lambda: relay.bytes_to_client >= 1_500_000, "half of it to arrive")
+            process.send_signal(how)
+            process.communicate(timeout=20)
+    assert process.returncode == (1 if how == signal.SIGTERM else -how)
+    assert identity(peer.replica) == before
+    result = peer.pull(backup_before=False)
+    assert result["bytes_received"] < 0.75 * _FILLER_BYTES
+    assert ledger.check_copy(peer.replica).problems == ()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounting needs root")
+def test_a_disk_that_is_full_here_leaves_the_replica(peer: Peer, tmp_path: Path) -> None:
+    """Too little space is told before anything is fetched, and the old replica stays."""
+    small = tmp_path / "small"
+    small.mkdir()
+    subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=5m", "tmpfs", str(small)], check=True, timeout=20
+    )
+    try:
+        peer.replica = small / "replica.db"
+        peer.pull()
+        before = identity(peer.replica)
+        fill(peer.database)
+        exit_code, result = peer.pull_by_command()
+        assert (exit_code, result["code"]) == (1, "disk-full")
+        assert result["hint"]
+        assert identity(peer.replica) == before
+        assert not peer.partial.exists()
+    finally:
+        subprocess.run(["umount", str(small)], check=True, timeout=20)
+
+
+def test_two_pulls_of_a_daemon_run_side_by_side(peer: Peer, tmp_path: Path) -> None:
+    """Each has its replica and its status, and SIGTERM ends the daemon in good order."""
+    fast = ledger.create(peer.database.with_name("second.db"))
+    other = Peer(peer.server, fast, peer.replica.with_name("second.db"))
+    jobs = {"one": peer.entry(every="2s"), "two": other.entry(every="2s")}
+    config = write_config(tmp_path, jobs)
+    status = tmp_path / "status.json"
+
+    def runs(name: str) -> int:
+        if not status.exists():
+            return 0
+        entry = json.loads(status.read_text())["jobs"].get(name, {})
+        return len([one for one in entry.get("runs", []) if one["state"] in ("ok", "unchanged")])
+
+    with subprocess.Popen(
+        [*GYMDBD, "-c", str(config), "run"],
+        env=environment(),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    ) as daemon:
+        try:
+            until(lambda: runs("one") > 1 and runs("two") > 1, "two runs of both", within_s=40)
+        finally:
+            daemon.terminate()
+            assert daemon.wait(timeout=30) == 0
+    assert ledger.check_copy(peer.replica).problems == ()
+    assert ledger.check_copy(other.replica).problems == ()
+
+
+def test_a_daemon_that_is_stopped_in_mid_pull_leaves_the_replica(
+    peer: Peer, tmp_path: Path
+) -> None:
+    """SIGTERM while pages arrive ends the daemon with 0, and the old replica is untouched."""
+    peer.pull()
+    before = identity(peer.replica)
+    fill(peer.database)
+    with Relay(peer.server.port, stall_after=1_000_000) as relay:
+        changes = {"port": relay.port, "host_key_alias": f"[127.0.0.1]:{peer.server.port}"}
+        config = write_config(tmp_path, {"one": peer.entry(ssh=changes, every="2s")})
+        with subprocess.Popen(
+            [*GYMDBD, "-c", str(config), "run"],
+            env=environment(),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        ) as daemon:
+            try:
+                until(lambda: relay.bytes_to_client >= 1_000_000, "pages to arrive")
+            finally:
+                daemon.terminate()
+                exit_code = daemon.wait(timeout=30)
+    assert exit_code == 0
+    assert identity(peer.replica) == before
+
+
+def test_two_pulls_of_one_replica_never_overlap(peer: Peer) -> None:
+    """While one pull holds the replica, another exits with 3 and says so."""
+    with Relay(peer.server.port, stall_after=100_000) as relay:
+        changes = {"port": relay.port, "host_key_alias": f"[127.0.0.1]:{peer.server.port}"}
+        command = [*GYMDBD, "-c", str(peer.config(ssh=changes)), "pull", "--json"]
+        with subprocess.Popen(command, env=environment(), stdout=subprocess.PIPE) as process:
+            until(lambda: relay.bytes_to_client >= 100_000, "the first to be under way")
+            exit_code, result = peer.pull_by_command()
+            process.terminate()
+            process.communicate(timeout=20)
+    assert (exit_code, result["state"]) == (3, "busy")
+
+
+def checks_of(peer: Peer, **changes: object) -> tuple[int, dict[str, dict[str, str]]]:
+    """Run `gymdbd check`; return its exit code and what it found, by name."""
+    exit_code, result = gymdbd_json("-c", peer.config(**changes), "check")  # type: ignore[arg-type]
+    return exit_code, {one["name"]: one for one in result["checks"]}
+
+
+def test_check_connects_and_looks_at_both_sides(peer: Peer) -> None:
+    """The host, the database over there, its SQLite and the replica's place each have a line."""
+    exit_code, found = checks_of(peer)
+    assert exit_code == 0
+    assert found["pull host"]["state"] == "ok"
+    assert "4 tables" in found["pull database"]["message"]
+    assert sqlite3.sqlite_version in found["pull sqlite"]["message"]
+    assert found["pull replica"]["state"] == "ok"
+    assert not peer.replica.exists()
+
+
+def test_check_names_a_fault_of_either_side_with_its_remedy(peer: Peer) -> None:
+    """A host that is down, a database not there and a replica in use are errors with a hint."""
+    exit_code, found = checks_of(peer, ssh={"port": free_port()})
+    assert (exit_code, found["pull host"]["state"]) == (1, "error")
+    assert found["pull host"]["hint"]
+    exit_code, found = checks_of(peer, remote_database="/not/there.db")
+    assert (exit_code, found["pull database"]["state"]) == (1, "error")
+    assert found["pull host"]["state"] == "ok"
+    assert found["pull database"]["hint"]
+    peer.pull()
+    with sqlite_elsewhere(peer.replica, "SELECT 1 FROM totals") as process:
+        exit_code, found = checks_of(peer)
+    assert (exit_code, found["pull replica"]["state"]) == (1, "error")
+    assert f"pid {process.pid}" in found["pull replica"]["message"]

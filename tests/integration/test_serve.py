@@ -1,0 +1,202 @@
+"""A key that may do nothing but pull one database, and a serving side that fails."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import socket
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from gymdbd.errors import ChannelRefusedError
+from gymdbd.remote import ssh
+from tests import ledger
+from tests.pulling import Peer, identity, snapshot_of
+from tests.sshd import SshServer, free_port, ssh_home, ssh_server  # noqa: F401 - fixtures
+from tests.support import ROOT, gymdbd, gymdbd_json
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+@pytest.fixture
+def restricted(tmp_path: Path, ssh_home: Path) -> Iterator[Peer]:  # noqa: F811
+    """Give a server whose one key serves one database."""
+    del ssh_home
+    (tmp_path / "there").mkdir()
+    (tmp_path / "here").mkdir()
+    database = ledger.create(tmp_path / "there" / "gym.db")
+    words = ["env", f"PYTHONPATH={ROOT}", sys.executable, "-B", "-m", "gymdbd", "serve"]
+    command = shlex.join([*words, "--database", str(database)])
+    with SshServer(tmp_path / "sshd", forced_command=command) as server:
+        yield Peer(server, database, tmp_path / "here" / "replica.db")
+
+
+@pytest.fixture
+def peer(tmp_path: Path, ssh_home: Path, ssh_server: SshServer) -> Peer:  # noqa: F811
+    """Give a ledger over there and a replica of it."""
+    del ssh_home
+    (tmp_path / "there").mkdir()
+    (tmp_path / "here").mkdir()
+    database = ledger.create(tmp_path / "there" / "gym.db")
+    found = Peer(ssh_server, database, tmp_path / "here" / "replica.db")
+    found.pull()
+    return found
+
+
+def run_ssh(server: SshServer, *words: str, environment: dict[str, str] | None = None) -> str:
+    """Run OpenSSH's own client with the server's key; return everything that it gets."""
+    options = [
+        *("-F", "none", "-i", str(server.user_key), "-p", str(server.port)),
+        *("-o", f"UserKnownHostsFile={server.known_hosts}", "-o", "IdentitiesOnly=yes"),
+    ]
+    done = subprocess.run(
+        ["ssh", *options, *words],
+        input=b"touch /tmp/gymdbd-was-here; id\n",
+        capture_output=True,
+        timeout=20,
+        check=False,
+        env={**os.environ, **(environment or {})},
+    )
+    return (done.stdout + done.stderr).decode(errors="replace")
+
+
+def test_a_restricted_key_pulls_its_database_and_no_other(restricted: Peer, tmp_path: Path) -> None:
+    """Whatever path is asked for, the database of the key's command is what arrives."""
+    other = ledger.create(tmp_path / "there" / "other.db")
+    ledger.add_payments(other, 5)
+    assert restricted.pull(remote_database=str(other))["strategy"] == "full"
+    assert ledger.check_copy(restricted.replica) == ledger.Totals(400, ())
+
+
+def test_nothing_is_written_on_the_served_side(restricted: Peer) -> None:
+    """Pulls of every kind leave each file over there as it was, to the byte and to the time."""
+    application = ledger.connect(restricted.database, autocheckpoint=0)
+    try:
+        ledger.pay(application)
+        before = snapshot_of(restricted.database.parent)
+        restricted.pull()
+        restricted.pull()
+        restricted.replica.unlink()
+        restricted.pull()
+        assert snapshot_of(restricted.database.parent) == before
+    finally:
+        application.close()
+
+
+def test_a_restricted_key_has_no_shell_and_runs_no_command(restricted: Peer) -> None:
+    """A command, a shell, or a crafted SSH_ORIGINAL_COMMAND starts the serving side only."""
+    secret = restricted.database.with_name("secret")
+    secret.write_text("the word is 자전거")
+    crafted = f"gymdbd serve --database {secret}; cat {secret} $(touch {secret}.2)"
+    for words in ([f"cat {secret}"], [], [crafted], ["gymdbd", "serve", "--database", str(secret)]):
+        said = run_ssh(restricted.server, "127.0.0.1", *words)
+        assert "자전거" not in said
+        assert "uid=" not in said
+        assert "gymdbd" in said
+    assert sorted(one.name for one in restricted.database.parent.glob("secret*")) == ["secret"]
+
+
+def test_a_restricted_key_forwards_no_port(restricted: Peer) -> None:
+    """No other machine is reached through the served one."""
+    with socket.create_server(("127.0.0.1", 0)) as target:
+        port = target.getsockname()[1]
+        said = run_ssh(restricted.server, "-W", f"127.0.0.1:{port}", "127.0.0.1")
+        target.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            target.accept()
+    assert "prohibited" in said
+
+
+def test_a_plain_copy_through_a_restricted_key_fails_at_once(restricted: Peer) -> None:
+    """There is no SFTP behind such a key, and it is said without waiting for the stall timeout."""
+    exit_code, result = restricted.pull_by_command("--method", "scp")
+    assert (exit_code, result["code"]) == (1, "channel-refused")
+    assert "command=" in result["hint"]
+    with (
+        ssh.connect(ssh.resolve(restricted.server.settings())) as connection,
+        pytest.raises(ChannelRefusedError),
+        connection.sftp(),
+    ):
+        pass
+
+
+def remove(database: Path) -> None:
+    """Take it away."""
+    database.unlink()
+
+
+def empty(database: Path) -> None:
+    """Leave zero bytes of it."""
+    database.write_bytes(b"")
+
+
+def turn_into_folder(database: Path) -> None:
+    """Put a folder there."""
+    database.unlink()
+    database.mkdir()
+
+
+def fill_with_text(database: Path) -> None:
+    """Put something else there."""
+    database.write_text("no database " * 1000)
+
+
+def damage(database: Path) -> None:
+    """Write over pages in the middle of it."""
+    data = bytearray(database.read_bytes())
+    data[4 * 1024 : 12 * 1024] = b"\x7f" * (8 * 1024)
+    database.write_bytes(data)
+
+
+@pytest.mark.parametrize(
+    ("fault", "code"),
+    [
+        (remove, "source-missing"),
+        (empty, "source-empty"),
+        (turn_into_folder, "source-not-a-file"),
+        (fill_with_text, "source-not-a-database"),
+        (damage, "source-corrupt"),
+    ],
+)
+def test_a_fault_of_the_remote_database_is_named(peer: Peer, fault: object, code: str) -> None:
+    """What is wrong over there is told with a remedy, and the replica stays as it is."""
+    before = identity(peer.replica)
+    assert callable(fault)
+    fault(peer.database)
+    exit_code, result = peer.pull_by_command()
+    assert (exit_code, result["state"], result["code"]) == (1, "failed", code)
+    assert result["hint"]
+    assert identity(peer.replica) == before
+    assert not peer.archive.exists()
+
+
+def test_a_missing_python_over_there_is_named(peer: Peer) -> None:
+    """A host without the configured Python is told apart from everything else."""
+    exit_code, result = peer.pull_by_command(ssh={"python": "python-not-there"})
+    assert (exit_code, result["code"]) == (1, "command-missing")
+    assert "python-not-there" in result["error"]
+
+
+def test_a_start_up_file_that_prints_is_named(peer: Peer, tmp_path: Path) -> None:
+    """What a shell's start-up file prints into our stream is quoted, and how to stop it."""
+    noisy = tmp_path / "noisy"
+    noisy.write_text(f"#!/bin/sh\necho 'Welcome to the gym'\nexec {sys.executable} \"$@\"\n")
+    noisy.chmod(0o755)
+    exit_code, result = peer.pull_by_command(ssh={"python": str(noisy)})
+    assert (exit_code, result["code"]) == (1, "shell-noise")
+    assert "Welcome to the gym" in result["error"]
+
+
+def test_a_peer_that_is_down_is_unreachable_and_late_before_it_is_failing(peer: Peer) -> None:
+    """The run's state is `unreachable`; status says late at first, and failing by max_age."""
+    down = {"port": free_port()}
+    assert peer.pull_by_command()[0] == 0
+    exit_code, result = peer.pull_by_command(ssh=down, max_age="1h")
+    assert (exit_code, result["state"], result["code"]) == (1, "unreachable", "connect-refused")
+    assert gymdbd("-c", peer.config(ssh=down, max_age="1h"), "status").returncode == 1
+    assert gymdbd_json("-c", peer.config(ssh=down, max_age="1s"), "status")[0] == 2
