@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 _TIMES = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 _SIZES = {"B": 1, "KiB": 1024, "MiB": 1024**2, "GiB": 1024**3, "TiB": 1024**4}
-_DURATION = re.compile(r"(\d{1,9})(s|m|h|d|w)")
-_SIZE = re.compile(r"(\d{1,12}(?:\.\d{1,3})?) ?(B|KiB|MiB|GiB|TiB)")
+_DURATION = re.compile(r"([0-9]{1,9})(s|m|h|d|w)")
+_SIZE = re.compile(r"([0-9]{1,12}(?:\.[0-9]{1,3})?) ?(B|KiB|MiB|GiB|TiB)")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _LONGEST = timedelta(days=3650)
 _LARGEST_NUMBER = 1_000_000
@@ -120,3 +120,5 @@ def _is_folder(path: Path) -> bool:
         return path.is_dir()
     except PermissionError:
         return True  # It cannot be told from here; the run will say what it may not do.
+    except OSError as error:
+        raise ValueError(f"{path} cannot be looked at ({error.strerror})") from error
