@@ -115,6 +115,7 @@ def _job(arguments: argparse.Namespace) -> tuple[BackupConfig, Config | None]:
 
 def _with_flags(job: BackupConfig, arguments: argparse.Namespace) -> BackupConfig:
     from gymdbd.config import Keep
+    from gymdbd.errors import UsageError
 
     changes: dict[str, Any] = {}
     if arguments.skip_checkpoint:
@@ -124,10 +125,13 @@ def _with_flags(job: BackupConfig, arguments: argparse.Namespace) -> BackupConfi
     if arguments.cleanup:
         before = job.keep or Keep(days=_KEEP_DAYS, count=_KEEP_COUNT)
         days, count = arguments.keep_days, arguments.keep_count
-        changes["keep"] = Keep(
+        keep = Keep(
             days=before.days if days is None else days,
             count=before.count if count is None else count,
         )
+        if keep.faults():
+            raise UsageError("--keep-days 0 and --keep-count 0 together would keep nothing")
+        changes["keep"] = keep
     return dataclasses.replace(job, **changes)
 
 
