@@ -7,6 +7,7 @@ text; otherwise a JSON line. A file, where one is configured, takes JSON lines b
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 _LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40, "critical": 50}
 _PRIORITIES = {"debug": 7, "info": 6, "warning": 4, "error": 3, "critical": 2}
+_opened = contextlib.ExitStack()  # What the sinks of the configuration in force hold open.
 _OWN = ("event", "level", "timestamp", "job", "run_id", "hint", "error")
 
 
@@ -33,6 +35,7 @@ def configure(config: LogConfig, *, by_hand: bool = False) -> None:
     For a command that somebody typed, only warnings go to the terminal besides its own words:
     a failure it tells itself.
     """
+    before = _opened.pop_all()
     console = _console_sink(config)
     if by_hand:
         sinks = [(_LEVELS["warning"], _but_errors(console))]
@@ -55,6 +58,7 @@ def configure(config: LogConfig, *, by_hand: bool = False) -> None:
         cache_logger_on_first_use=False,
     )
     _take_over_logging()
+    before.close()
 
 
 def logger() -> Any:
@@ -147,18 +151,20 @@ def _journald_listens() -> bool:
 def _journald_sink() -> Callable[[EventDict], None]:
     from logging_journald import JournaldTransport  # noqa: PLC0415 - only under systemd
 
-    transport = JournaldTransport()
+    # Addressed at each event, as libsystemd does: journald may be restarted under us.
+    transport = JournaldTransport(connected=False)
+    _opened.callback(transport.socket.close)
 
     def sink(event: EventDict) -> None:
         fields = {
             f"GYMDBD_{name.upper()}": value
-            if isinstance(value, (str, int, float))
-            else _json(value)
+            if isinstance(value, (int, float))
+            else _encodable(value if isinstance(value, str) else _json(value))
             for name, value in event.items()
             if name not in ("level", "timestamp")
         }
         message = {
-            "MESSAGE": sentence(event),
+            "MESSAGE": _encodable(sentence(event)),
             "PRIORITY": _PRIORITIES.get(event["level"], 6),
             "SYSLOG_IDENTIFIER": "gymdbd",
         }
@@ -177,16 +183,22 @@ def _file_sink(config: LogConfig) -> Callable[[EventDict], None]:
         chmod=0o600,
         encoding="utf-8",
     )
+    _opened.callback(handler.close)
 
     def sink(event: EventDict) -> None:
-        handler.emit(logging.LogRecord("gymdbd", 20, "", 0, _json(event), None, None))
+        handler.emit(logging.LogRecord("gymdbd", 20, "", 0, _encodable(_json(event)), None, None))
 
     return sink
 
 
 def _write(stream: TextIO, line: str) -> None:
-    stream.write(line.encode("utf-8", "backslashreplace").decode() + "\n")
+    stream.write(_encodable(line) + "\n")
     stream.flush()
+
+
+def _encodable(text: str) -> str:
+    """Escape what is no text: a file's name may hold any bytes."""
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def _json(value: Any) -> str:
