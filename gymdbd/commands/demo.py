@@ -5,6 +5,7 @@ It changes nothing of yours: all happens in a folder of its own, which goes away
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import shutil
 import subprocess
@@ -16,7 +17,6 @@ from typing import TYPE_CHECKING, Any
 from gymdbd.commands import common
 
 if TYPE_CHECKING:
-    import argparse
     from collections.abc import Iterator
 
     from gymdbd.output import Output
@@ -84,8 +84,7 @@ def _demonstrate(folder: Path, output: Output, *, keep: bool) -> int:
 
 
 def _tell(payload: dict[str, Any], folder: Path, output: Output, *, keep: bool) -> None:
-    from gymdbd.cli import main
-    from gymdbd.commands import backup
+    from gymdbd.commands import backup, status
 
     events = payload["events"]
     backup.tell(payload, output)
@@ -99,7 +98,7 @@ def _tell(payload: dict[str, Any], folder: Path, output: Output, *, keep: bool) 
     )
     output.say()
     output.say("gymdbd status:")
-    main(["-c", str(folder / "config.yaml"), "status"])
+    status.run(argparse.Namespace(config=folder / "config.yaml"), output)
     output.say()
     if keep:
         output.say(f"everything lies in {folder}; try gymdbd -c {folder}/config.yaml list")
