@@ -68,7 +68,7 @@ class JobConfig:
     """What every job has: a name, a kind, when it runs and when to worry."""
 
     name: str
-    kind: str
+    kind: str = key(scalar(values.text, "str"))
     schedule: Cron | None = key(scalar(Cron, "str"), None)
     every: Interval | None = key(_INTERVAL, None)
     max_age: timedelta | None = key(_DURATION, None)
@@ -195,7 +195,7 @@ def _read_job(document: Document, node: yaml.Node, name: str, keypath: str) -> J
     if not isinstance(kind, str) or kind not in KINDS:
         meant = did_you_mean(str(kind), KINDS)
         raise ValueError(f"unknown kind {kind}{meant} (expected one of {kinds})")
-    return document.section(node, KINDS[kind], keypath, name=name, kind=kind)
+    return document.section(node, KINDS[kind], keypath, name=name)
 
 
 def _shared_names(jobs: dict[str, JobConfig]) -> list[tuple[str, str]]:

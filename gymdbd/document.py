@@ -133,7 +133,7 @@ class Document:
             self.fault(node, keypath, str(error))
             return None
         keys = {one.name: one for one in dataclasses.fields(kind) if "read" in one.metadata}  # type: ignore[arg-type]
-        for name in entries.keys() - keys.keys() - known.keys():
+        for name in entries.keys() - keys.keys():
             message = f"unknown key{did_you_mean(name, keys)} (expected one of {', '.join(keys)})"
             self.fault(entries[name][0], join(keypath, name), message)
         given = dict(known)
