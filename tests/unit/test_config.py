@@ -122,7 +122,7 @@ def test_what_the_example_shows_as_a_default_is_one(tmp_path: Path) -> None:
     ("line", "expected"),
     [
         ("shedule: x", '8: jobs.nightly.shedule: unknown key; did you mean "schedule"?'),
-        ("quux_zzz: x", "8: jobs.nightly.quux_zzz: unknown key (expected one of schedule"),
+        ("quux_zzz: x", "8: jobs.nightly.quux_zzz: unknown key (expected one of kind, schedule"),
         ("timeout: 30", "8: jobs.nightly.timeout: expected a duration with its unit, such as 15m"),
         ("timeout: 0s", "8: jobs.nightly.timeout: expected a duration above zero"),
         ("timeout: 1.5h", "8: jobs.nightly.timeout: expected a duration with its unit"),
