@@ -11,7 +11,12 @@ from gymdbd.archive import manifest as manifests
 from gymdbd.archive.catalog import Catalog
 from gymdbd.archive.manifest import Manifest
 from gymdbd.config import BackupConfig
-from gymdbd.errors import SourceCorruptError, SourceEmptyError, SourceNotADatabaseError
+from gymdbd.errors import (
+    SourceCorruptError,
+    SourceEmptyError,
+    SourceNotADatabaseError,
+    VerificationError,
+)
 from gymdbd.jobs import backup
 from gymdbd.jobs.prune import prune
 from gymdbd.sqlite import database
@@ -24,6 +29,8 @@ if TYPE_CHECKING:
     from gymdbd.replica import Replica, State
 
 _ARCHIVE_WAIT_S = 60.0
+# What a backup says of a file that has no sound state to copy.
+_UNREADABLE = (SourceCorruptError, SourceEmptyError, SourceNotADatabaseError, VerificationError)
 
 
 def save(job: PullConfig, replica: Replica, state: State | None, context: Context) -> Path:
@@ -62,7 +69,7 @@ def _save_changed(job: PullConfig, replica: Replica, folder: Path, context: Cont
     )
     try:
         return folder / str(backup.run(settings, context)["path"])
-    except (SourceCorruptError, SourceEmptyError, SourceNotADatabaseError) as error:
+    except _UNREADABLE as error:
         stamp = context.clock.now().astimezone(context.clock.zone).strftime("%Y%m%d_%H%M%S")
         kept = folder / f"{job.replica.stem}_damaged_{stamp}.db"
         with files.writing(kept):

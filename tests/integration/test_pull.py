@@ -245,7 +245,9 @@ def test_both_methods_bring_the_same_from_a_quiet_database(peer: Peer, method: s
 
 def test_a_plain_copy_of_a_busy_database_is_refused(peer: Peer) -> None:
     """Method scp under a writer at full rate fails and points to method query."""
-    with ledger.writing(peer.database, autocheckpoint=0):
+    with closing(ledger.connect(peer.database, autocheckpoint=1000)) as connection:
+        connection.execute("CREATE TABLE filler AS SELECT randomblob(3000000) AS data")
+    with ledger.writing(peer.database, autocheckpoint=100):
         exit_code, result = peer.pull_by_command("--method", "scp")
     assert (exit_code, result["code"]) == (1, "copy-torn")
     assert "--method query" in result["hint"]
