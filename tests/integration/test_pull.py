@@ -43,6 +43,7 @@ def commits_of(database: Path) -> int:
         return int(connection.execute("SELECT commits FROM totals").fetchone()[0])
 
 
+@pytest.mark.timeout(900)  # 200 connections, on two cores that the writer keeps busy
 def test_every_pull_under_a_writer_at_full_rate_is_whole_and_fresh(peer: Peer) -> None:
     """Every one of 200 pulls is a sound snapshot that holds what was committed before it began."""
     strategies = set()
