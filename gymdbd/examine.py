@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from gymdbd import clock, files, lock, status
 from gymdbd.archive.catalog import Catalog
-from gymdbd.config import BackupConfig, PullConfig
 from gymdbd.errors import GymdbdError, RemoteError
+from gymdbd.job_config import BackupConfig, PullConfig
 from gymdbd.jobs.context import Context
 from gymdbd.log import logger
 from gymdbd.replica import Replica
@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from gymdbd.clock import Clock
-    from gymdbd.config import Config, JobConfig
+    from gymdbd.config import Config
+    from gymdbd.job_config import JobConfig
 
 OK, WARNING, ERROR = "ok", "warning", "error"
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import datetime
 
-    from gymdbd.config import JobConfig
+    from gymdbd.job_config import JobConfig
 
 _POLL_S = 0.2
 

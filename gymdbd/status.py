@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from gymdbd.config import JobConfig
+    from gymdbd.job_config import JobConfig
 
 SCHEMA = 1
 GOOD_STATES = ("ok", "unchanged")

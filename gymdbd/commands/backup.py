@@ -20,7 +20,8 @@ from gymdbd.commands import common
 if TYPE_CHECKING:
     import argparse
 
-    from gymdbd.config import BackupConfig, Config
+    from gymdbd.config import Config
+    from gymdbd.job_config import BackupConfig
     from gymdbd.output import Output
 
 NAME = "backup"
@@ -82,8 +83,8 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
 
 def _job(arguments: argparse.Namespace) -> tuple[BackupConfig, Config | None]:
     from gymdbd import files
-    from gymdbd.config import BackupConfig
     from gymdbd.errors import UsageError
+    from gymdbd.job_config import BackupConfig
     from gymdbd.sqlite import database
 
     if arguments.job and arguments.database:
@@ -114,8 +115,8 @@ def _job(arguments: argparse.Namespace) -> tuple[BackupConfig, Config | None]:
 
 
 def _with_flags(job: BackupConfig, arguments: argparse.Namespace) -> BackupConfig:
-    from gymdbd.config import Keep
     from gymdbd.errors import UsageError
+    from gymdbd.job_config import Keep
 
     changes: dict[str, Any] = {}
     if arguments.skip_checkpoint:

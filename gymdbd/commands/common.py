@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
     from gymdbd.archive.catalog import Backup
-    from gymdbd.config import Config, JobConfig
+    from gymdbd.config import Config
+    from gymdbd.job_config import JobConfig
     from gymdbd.output import Output
 
 Job = TypeVar("Job", bound="JobConfig")
@@ -107,7 +108,7 @@ def archive_summary(backups: list[Backup]) -> dict[str, Any]:
 
 def archives(arguments: argparse.Namespace) -> list[Path]:
     """Return the archive of --archive, or those of the configuration."""
-    from gymdbd.config import BackupConfig
+    from gymdbd.job_config import BackupConfig
 
     if arguments.archive:
         return [arguments.archive]

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import argparse
 
     from gymdbd.archive.retention import Decision
-    from gymdbd.config import Keep
+    from gymdbd.job_config import Keep
     from gymdbd.output import Output
 
 NAME = "prune"
@@ -56,8 +56,8 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
 
 def _what(arguments: argparse.Namespace) -> tuple[Path, list[str], Keep]:
     """Return the archive, the databases in it (all where none are named) and the rule."""
-    from gymdbd.config import BackupConfig, Keep
     from gymdbd.errors import UsageError
+    from gymdbd.job_config import BackupConfig, Keep
 
     flags = Keep(days=arguments.keep_days or 0, count=arguments.keep_count or 0)
     if arguments.archive:

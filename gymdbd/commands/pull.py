@@ -20,7 +20,8 @@ from gymdbd.commands import common
 if TYPE_CHECKING:
     import argparse
 
-    from gymdbd.config import Config, PullConfig
+    from gymdbd.config import Config
+    from gymdbd.job_config import PullConfig
     from gymdbd.output import Output
 
 NAME = "pull"
@@ -61,8 +62,8 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
 
 def _job(arguments: argparse.Namespace) -> tuple[PullConfig, Config | None]:
     from gymdbd import values
-    from gymdbd.config import PullConfig
     from gymdbd.errors import UsageError
+    from gymdbd.job_config import PullConfig
 
     given = {name: getattr(arguments, name) for name in ("host", "remote_database", "replica")}
     if not any(given.values()):

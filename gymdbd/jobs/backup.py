@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from gymdbd.archive.proof import Checksums
-    from gymdbd.config import BackupConfig
+    from gymdbd.job_config import BackupConfig
     from gymdbd.jobs.context import Context
     from gymdbd.sqlite.checkpoint import Checkpoint
     from gymdbd.sqlite.database import Facts

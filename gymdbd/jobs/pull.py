@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from gymdbd.archive.proof import Checksums
-    from gymdbd.config import PullConfig
+    from gymdbd.job_config import PullConfig
     from gymdbd.jobs.context import Context
     from gymdbd.remote.ssh import Connection
 

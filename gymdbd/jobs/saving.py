@@ -10,13 +10,13 @@ from gymdbd import clock, files, lock
 from gymdbd.archive import manifest as manifests
 from gymdbd.archive.catalog import Catalog
 from gymdbd.archive.manifest import Manifest
-from gymdbd.config import BackupConfig
 from gymdbd.errors import (
     SourceCorruptError,
     SourceEmptyError,
     SourceNotADatabaseError,
     VerificationError,
 )
+from gymdbd.job_config import BackupConfig
 from gymdbd.jobs import backup
 from gymdbd.jobs.prune import prune
 from gymdbd.sqlite import database
@@ -24,7 +24,7 @@ from gymdbd.sqlite import database
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from gymdbd.config import PullConfig
+    from gymdbd.job_config import PullConfig
     from gymdbd.jobs.context import Context
     from gymdbd.replica import Replica, State
 

@@ -14,9 +14,10 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gymdbd import config
-from gymdbd.config import BackupConfig, Config, PullConfig
+from gymdbd import config, job_config
+from gymdbd.config import Config
 from gymdbd.errors import ConfigError
+from gymdbd.job_config import BackupConfig, PullConfig
 from gymdbd.schedule import Interval
 
 EXAMPLE = Path(__file__).parents[2] / "config.example.yaml"
@@ -87,12 +88,12 @@ def test_the_example_names_every_key_and_no_other(tmp_path: Path) -> None:
     assert set(top) == keys_of(Config)
     assert set(named_keys(top["log"])) == keys_of(config.LogConfig)
     assert set(backup) | set(frequent) == keys_of(BackupConfig) | {"kind"}
-    assert set(named_keys(backup["keep"])) == keys_of(config.Keep)  # type: ignore[arg-type]
-    assert set(named_keys(backup["retry"])) == keys_of(config.Retry)  # type: ignore[arg-type]
-    of_every_job = keys_of(config.JobConfig) | {"kind"}
+    assert set(named_keys(backup["keep"])) == keys_of(job_config.Keep)  # type: ignore[arg-type]
+    assert set(named_keys(backup["retry"])) == keys_of(job_config.Retry)  # type: ignore[arg-type]
+    of_every_job = keys_of(job_config.JobConfig) | {"kind"}
     assert set(pull) - of_every_job == keys_of(PullConfig) - of_every_job
     ssh = set(named_keys(pull["ssh"]))  # type: ignore[arg-type]
-    assert ssh | {"proxy_command"} == keys_of(config.SshConfig)
+    assert ssh | {"proxy_command"} == keys_of(job_config.SshConfig)
     assert "# proxy_command:" in text
 
 
@@ -115,7 +116,7 @@ def test_what_the_example_shows_as_a_default_is_one(tmp_path: Path) -> None:
     for name in ("on_local_change", "replica_wait"):
         assert getattr(pull, name) == defaults[name]
     for name in ("connect_timeout", "auth_timeout", "stall_timeout", "keepalive", "python"):
-        assert getattr(pull.ssh, name) == getattr(config.SshConfig(), name)
+        assert getattr(pull.ssh, name) == getattr(job_config.SshConfig(), name)
 
 
 @pytest.mark.parametrize(

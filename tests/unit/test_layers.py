@@ -46,6 +46,7 @@ _FORBIDDEN = {
     "gymdbd.replica": (*_ABOVE_JOBS, "output", "jobs", "config", "archive", "remote"),
     "gymdbd.files": (*_ABOVE_JOBS, "output", "jobs", "config", "archive", "remote", "lock", "log"),
     "gymdbd.config": (*_ABOVE_JOBS, "output", "jobs", "archive", "remote"),
+    "gymdbd.job_config": (*_ABOVE_JOBS, "config", "output", "jobs", "archive", "remote"),
     "gymdbd.document": (*_ABOVE_JOBS, "output", "jobs", "config", "archive", "remote", "sqlite"),
     "gymdbd.schedule": (*_ABOVE_JOBS, "output", "jobs", "config", "archive", "remote", "sqlite"),
     "gymdbd.scheduler": ("status", "daemon", "runner", "child", "jobs", "output", "commands"),

@@ -18,8 +18,8 @@ from gymdbd.archive import manifest as manifests
 from gymdbd.archive import proof
 from gymdbd.archive.catalog import Catalog
 from gymdbd.clock import Clock
-from gymdbd.config import Keep, PullConfig
 from gymdbd.errors import BusyError, FolderMissingError, ReplicaInUseError, StoppedError
+from gymdbd.job_config import Keep, PullConfig
 from gymdbd.jobs import saving
 from gymdbd.replica import Replica, State
 from gymdbd.sqlite import processes

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from gymdbd import lock
-from gymdbd.config import BackupConfig
 from gymdbd.errors import BusyError, FormatError
+from gymdbd.job_config import BackupConfig
 from gymdbd.schedule import Cron, Interval
 from gymdbd.status import Health, StatusFile, health, instant, max_age, trouble_logged, worst
 from tests.support import environment
