@@ -10,7 +10,21 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
-_VERBS = ("run", "backup", "pull", "list", "prune", "status", "schedule", "check", "serve", "demo")
+_VERBS = (
+    "run",
+    "backup",
+    "pull",
+    "list",
+    "accept",
+    "keep",
+    "unkeep",
+    "prune",
+    "status",
+    "schedule",
+    "check",
+    "serve",
+    "demo",
+)
 
 
 def all_verbs() -> list[Any]:
