@@ -56,13 +56,16 @@ class StatusFile:
         return self.path.with_name(f".{self.path.name}.daemon.lock")
 
     def read(self) -> dict[str, Any]:
-        """Return the status; an empty one where there is no file, FormatError if it is damaged."""
+        """Return the status; an empty one where there is no file, FormatError if it is damaged.
+
+        Raises GymdbdError where the operating system does not let it be read.
+        """
         try:
             return _parse(self.path.read_bytes())
         except FileNotFoundError:
             return _empty()
         except OSError as error:
-            raise FormatError(
+            raise GymdbdError(
                 f"cannot read the status file {self.path} ({error.strerror})",
                 hint="run as the user that the daemon runs as",
             ) from error
@@ -73,7 +76,7 @@ class StatusFile:
             ) from error
 
     def update(self, change: Callable[[dict[str, Any]], None]) -> None:
-        """Change the status under its lock; a damaged file is replaced rather than obeyed."""
+        """Change the status under its lock; a damaged file is replaced, an unreadable one left."""
         with lock.hold([lock.file_lock(self.path)], wait_s=_LOCK_WAIT_S):
             try:
                 content = self.read()
