@@ -132,24 +132,15 @@ def open_immutable(path: Path) -> sqlite3.Connection:
     return _connect(path, "mode=ro&immutable=1", 0.0)
 
 
-def attach(connection: sqlite3.Connection, path: Path, name: str, *, live: bool) -> None:
-    """Attach another database to a connection, as `open_reader` or `open_immutable` would open it.
-
-    Both must have the same text encoding.
-    """
-    parameters = "mode=ro" if live else "mode=ro&immutable=1"
-    with translated(path):
-        connection.execute(f"ATTACH ? AS {quote(name)}", (_uri(path, parameters),))
-
-
-def _uri(path: Path, parameters: str) -> str:
+def uri(path: Path, parameters: str) -> str:
+    """Return the URI that names a file to SQLite, with `parameters` such as `mode=ro`."""
     return f"file:{urllib.parse.quote(os.fsencode(os.path.abspath(path)))}?{parameters}"  # noqa: PTH100 - resolve() would follow links
 
 
 def _connect(path: Path, parameters: str, busy_timeout_s: float) -> sqlite3.Connection:
     with translated(path):
         connection = sqlite3.connect(
-            _uri(path, parameters),
+            uri(path, parameters),
             uri=True,
             timeout=busy_timeout_s,
             isolation_level=None,

@@ -9,11 +9,10 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Callable
 
 from gymdbd.errors import GymdbdError
-from gymdbd.sqlite import database, tables
+from gymdbd.sqlite import database, sides, tables
 from gymdbd.sqlite.database import quote
 from gymdbd.sqlite.difference import (
     ADDED,
@@ -29,19 +28,11 @@ from gymdbd.sqlite.difference import (
 from gymdbd.sqlite.matching import EARLIER, LATER, match
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-    from pathlib import Path
+    from collections.abc import Generator, Iterator, Sequence
 
     from gymdbd.sqlite.matching import Match
+    from gymdbd.sqlite.sides import Side
     from gymdbd.sqlite.tables import Table
-
-
-@dataclass(frozen=True)
-class Side:
-    """One of the two databases; others may be writing to a `live` one meanwhile."""
-
-    path: Path
-    live: bool = False
 
 
 class Pair:
@@ -62,13 +53,8 @@ class Pair:
         """Open both and begin."""
         self.earlier, self.later = earlier, later
         self._check = check
-        path = database.locate(earlier.path)
         database.locate(later.path)
-        if earlier.live:
-            self._connection = database.open_reader(path, busy_timeout_s=busy_timeout_s)
-        else:
-            self._connection = database.open_immutable(path)
-            self._connection.execute(f"PRAGMA busy_timeout={int(busy_timeout_s * 1000)}")
+        self._connection = sides.open_side(earlier, busy_timeout_s=busy_timeout_s)
         try:
             self._begin()
         except BaseException:
@@ -82,7 +68,7 @@ class Pair:
             execute("PRAGMA automatic_index=OFF")
             encoding = execute("PRAGMA main.encoding").fetchone()[0]
         try:
-            database.attach(self._connection, self.later.path, LATER, live=self.later.live)
+            sides.attach(self._connection, self.later, LATER)
         except GymdbdError as error:
             if "same text encoding" not in error.message:
                 raise
@@ -134,7 +120,7 @@ class Pair:
                 return TableDifference(name, definition, old, new, new or 0, old or 0)
             return self._compare(before, after, definition, old or 0, new or 0)
 
-    def rows(self, name: str) -> Iterator[RowDifference]:
+    def rows(self, name: str) -> Generator[RowDifference, None, None]:
         """Yield the rows of a table that differ: the removed, the changed, the added ones.
 
         Raises GymdbdError where they cannot be told apart.

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Callable
 
 from gymdbd.errors import GymdbdError, UsageError
-from gymdbd.sqlite import database, tables
+from gymdbd.sqlite import database, sides, tables
 from gymdbd.sqlite.database import quote
 from gymdbd.sqlite.literal import Literals
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import BinaryIO
 
+    from gymdbd.sqlite.sides import Side
     from gymdbd.sqlite.tables import Table
 
 _READING = {sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_RECURSIVE}
@@ -53,33 +54,35 @@ class Selection:
 
 
 class Rescue:
-    """A finished backup opened for reading, and nothing but reading, whatever `where` says.
+    """A backup opened for reading, and nothing but reading, whatever `where` says.
 
     `check` is called now and then and may raise to give up. Raises a SourceError for a backup
-    that cannot be read, UsageError for a table or an expression that it does not have.
+    that cannot be read, UsageError for a table or an expression that cannot be.
     """
 
     def __init__(
         self,
-        path: Path,
+        source: Side,
         wanted: list[str],
         where: str = "",
         *,
         check: Callable[[], None] = lambda: None,
     ) -> None:
-        """Open the backup at `path` and select rows of the tables that are `wanted`."""
-        self.path = path
+        """Open `source` and select rows of the tables that are `wanted`."""
+        self.path = source.path
         self._check = check
-        self._connection = database.open_immutable(database.locate(path))
+        self._connection = sides.open_side(source)
         try:
-            with database.translated(path):
+            with database.translated(self.path):
+                # A live database is held still, too, until the block is left.
+                self._connection.execute("BEGIN")
                 self.encoding = str(self._connection.execute("PRAGMA encoding").fetchone()[0])
                 schema = tables.read_schema(self._connection)
                 self.selections = [self._select(schema, name, where) for name in wanted]
-            self._construct_virtual(schema)
-            self._connection.set_authorizer(_only_reading)
-            for selection in self.selections:
-                self._try(selection)
+                self._construct_virtual(schema)
+                self._connection.set_authorizer(_only_reading)
+                for selection in self.selections:
+                    self._try(selection)
         except BaseException:
             self._connection.close()
             raise
@@ -241,14 +244,14 @@ def _filling(target: Path) -> Iterator[None]:
 
 
 def _preface(rescue: Rescue, origin: str) -> str:
-    lines = [f"rows of {origin}, to be looked over and then applied, with all or none of it done:"]
+    lines = [f"Rows of {origin}. Look them over, then apply all or none of them:"]
     lines += ["  sqlite3 -bail DATABASE < THIS_FILE"]
     lines += ["A row that is there already, by its key or by a unique column, is replaced."]
     for one in rescue.selections:
         which = f"where {one.where}" if one.where else "all rows"
         keyless = "" if one.table.key else "; without a primary key, so that its rows are added"
         lines.append(f"{one.table.name}: {which}{keyless}")
-    lines += [] if rescue.encoding == "UTF-8" else [f"for a database in {rescue.encoding}"]
+    lines += [] if rescue.encoding == "UTF-8" else [f"For a database in {rescue.encoding}."]
     commented = "".join(f"-- {_comment(line)}\n" for line in lines)
     return f"{commented}PRAGMA foreign_keys = OFF;\nBEGIN IMMEDIATE;\n"
 

@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 from gymdbd.errors import GymdbdError, SourceCorruptError, UsageError
 from gymdbd.sqlite.literal import Literals
 from gymdbd.sqlite.rescue import Rescue
+from gymdbd.sqlite.sides import Side
 from tests.support import require, tree
 from tests.tables import BROKEN_TEXTS, FLOATS, NAMES, VALUES, Row, make, quoted, read
 
@@ -34,7 +35,7 @@ _SHAPES = [
 
 def _rescued(path: Path, *wanted: str, where: str = "") -> str:
     file = io.BytesIO()
-    with Rescue(path, list(wanted), where) as rescue:
+    with Rescue(Side(path), list(wanted), where) as rescue:
         rescue.write_sql(file, path.name)
     return file.getvalue().decode()
 
@@ -79,7 +80,7 @@ def test_a_database_of_rescued_rows_holds_equal_rows(
         pragma = f"PRAGMA encoding='{encoding}'"
         source = make(Path(folder, "source.db"), pragma, definition, index, (insert, rows))
         target = Path(folder, "target.db")
-        with Rescue(source, [name]) as rescue:
+        with Rescue(Side(source), [name]) as rescue:
             assert rescue.write_database(target) == {name: len(rows)}
         columns_read = "*" if "WITHOUT" in definition else "rowid, *"
         assert read(target, name, columns_read) == read(source, name, columns_read)
@@ -103,7 +104,7 @@ def test_texts_that_are_no_utf_8_come_back_byte_by_byte(texts: list[str]) -> Non
         with closing(sqlite3.connect(target)) as connection:
             connection.executescript(_rescued(source, "t"))
         copy = Path(folder, "copy.db")
-        with Rescue(source, ["t"]) as rescue:
+        with Rescue(Side(source), ["t"]) as rescue:
             rescue.write_database(copy)
         assert read(target, "t", "CAST(v AS BLOB), typeof(v)") == read(
             source, "t", "CAST(v AS BLOB), typeof(v)"
@@ -219,7 +220,7 @@ def test_csv_tells_null_from_empty_and_text_from_numbers(tmp_path: Path) -> None
     rows: list[Row] = [(1, None, ""), (2, "1", 1), (3, 'say "hi",\r\n', b"\0\xff"), (4, 0.1, "회")]
     source = make(tmp_path / "source.db", create, ("INSERT INTO t VALUES (?, ?, ?)", rows))
     file = io.BytesIO()
-    with Rescue(source, ["t"]) as rescue:
+    with Rescue(Side(source), ["t"]) as rescue:
         assert rescue.write_csv(file) == {"t": 4}
     text = file.getvalue().decode()
     assert text == (
@@ -276,7 +277,7 @@ def test_where_may_ask_other_tables_and_full_text(tmp_path: Path) -> None:
         ("v LIKE 'A'", [1]),
     ):
         file = io.BytesIO()
-        with Rescue(source, ["t"], where) as rescue:
+        with Rescue(Side(source), ["t"], where) as rescue:
             rescue.write_csv(file)
         assert [int(line.split(b",")[0]) for line in file.getvalue().splitlines()[1:]] == expected
 
@@ -291,7 +292,7 @@ def test_what_has_no_rows_of_its_own_is_refused_with_what_has(tmp_path: Path, ta
         "CREATE VIRTUAL TABLE notes USING fts5(body)",
     )
     with pytest.raises(UsageError) as caught:
-        Rescue(source, [table])
+        Rescue(Side(source), [table])
     assert "notes_content" in caught.value.hint
     assert caught.value.hint.endswith(", t")
 
@@ -310,7 +311,7 @@ def test_a_table_that_only_the_application_can_build_is_said_to_be_one(tmp_path:
         connection.execute("CREATE TABLE t (k TEXT COLLATE korean PRIMARY KEY)")
         connection.execute("INSERT INTO t VALUES ('a')")
         connection.commit()
-    with Rescue(source, ["t"]) as rescue, pytest.raises(GymdbdError) as caught:
+    with Rescue(Side(source), ["t"]) as rescue, pytest.raises(GymdbdError) as caught:
         rescue.write_database(tmp_path / "target.db")
     assert "korean" in caught.value.message
     assert "--as sql" in caught.value.hint
