@@ -6,6 +6,7 @@ import contextlib
 import socket
 import sqlite3
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import gymdbd
@@ -15,6 +16,7 @@ from gymdbd.archive import proof
 from gymdbd.archive.catalog import Catalog
 from gymdbd.archive.manifest import Manifest
 from gymdbd.errors import CopyDamagedError, GymdbdError, SourceCorruptError
+from gymdbd.jobs import changes
 from gymdbd.jobs.context import Timings
 from gymdbd.jobs.prune import prune
 from gymdbd.sqlite import checkpoint as checkpoints
@@ -22,8 +24,6 @@ from gymdbd.sqlite import database, snapshot
 from gymdbd.sqlite.snapshot import Snapshot
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from gymdbd.archive.proof import Checksums
     from gymdbd.job_config import BackupConfig
     from gymdbd.jobs.context import Context
@@ -63,10 +63,15 @@ def run(job: BackupConfig, context: Context) -> dict[str, Any]:
     finally:
         _discard_partials(job.archive)
     catalog.thaw(stem)
+    counted = None
+    if job.count_changes:
+        with timings.step("changes"):
+            counted = changes.tell(catalog, Path(result["path"]), context, timings.total_s())
     with timings.step("prune"):
         pruned = _prune(job, catalog, context)
     return {
         **result,
+        "changes": counted,
         "pruned": pruned,
         "duration_s": timings.total_s(),
         "timings": timings.seconds,

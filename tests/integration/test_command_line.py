@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 _BACKUP_KEYS = {
     *("schema", "state", "path", "size", "md5", "sha256", "tables"),
-    *("checkpoint", "pruned", "duration_s", "timings"),
+    *("checkpoint", "changes", "pruned", "duration_s", "timings"),
 }
 
 
