@@ -1,29 +1,35 @@
 """tell what changed from one backup to another, or since it
 
-  gymdbd diff latest                        from the newest good backup to the live database
-  gymdbd diff A.db B.db                     from A to B
-  gymdbd diff latest --rows members         the rows themselves
+  gymdbd diff latest                 from the newest good backup to the live
+                                     database of its job
+  gymdbd diff A.db B.db              from A to B
+  gymdbd diff latest --rows members  the rows of one table
   gymdbd diff A.db --database instance/gym_system.db
-                                            without a configuration
+                                     without a configuration
 
-A and B are the names of backups in an archive, paths, or `latest`. Added is what B has and A has
-not. Give the older one first; where it is the younger, a line says so.
+A and B are names of backups in an archive, paths, or `latest`. Added is what B
+has and A has not. Name the older one first; otherwise a line says so.
 
-Tables are compared row by row by their primary key, or by their rowid where none is declared. A
-row has changed when any value has: 1 is not 1.0 and `a` is not `A`, also where SQLite calls them
-equal. Generated columns are left out. Where a table has got or lost columns, those that both
-sides have are compared. Of a full-text index its texts (NAME_content) are compared; a view has no
-rows of its own. Where no key tells the rows apart, only their number is told.
+Rows are told apart by the primary key, or by the rowid where none is declared.
+A row has changed when any value of it has: 1 is not 1.0 and `a` is not `A`,
+also where SQLite calls them equal. Generated columns are left out. Where a
+table has got or lost columns, those of both sides are compared. Of a full-text
+index its texts (NAME_content) are compared; a view has no rows of its own.
+Where no key tells the rows apart, only their number is told.
 
---rows prints up to 20 added, 20 removed and 20 changed rows; with --json all of them, of any
-number: a blob is {"blob": "00FF"}, an infinite number {"real": "inf"}.
+--rows prints up to 20 added, 20 changed and 20 removed rows. With --json it
+gives all of them, of any number: a blob is {"blob": "00FF"}, an infinite number
+{"real": "inf"}, and a changed row has only the columns that changed.
 
-Nothing is written: a backup is opened as a file that does not change, the live database for
-reading, in one read transaction, which lasts as long as the comparison. Memory stays below some
-tens of MB, whatever the size. A WAL database that nobody has open may get an empty -wal and a
--shm beside it, as whenever SQLite reads one.
+Nothing is written. A backup is opened as a file that does not change, the live
+database for reading, in one transaction that lasts as long as the comparison.
+It takes some tens of MB of memory, whatever the size. (A WAL database that
+nobody has open may get an empty -wal and a -shm beside it, as always when
+SQLite reads one. To read a raw backup, a copy of it goes to the temporary
+folder.)
 
-The exit status is 0 whether or not anything differs; `state` in --json is `unchanged` or `ok`.
+The exit status is 0 whether anything differs or not; in --json the state is
+`unchanged` where nothing does, otherwise `ok`.
 """
 
 from __future__ import annotations

@@ -1,30 +1,35 @@
 """write rows of a backup as something to review and apply
 
   gymdbd rescue latest --table members --where "id = 7"
-  gymdbd rescue latest --table rentals --where "rented_at >= '2026-11-01'" --to rentals.sql
+  gymdbd rescue latest --table rentals --to rentals.sql
   gymdbd rescue A.db --table members --as csv --to members.csv
   gymdbd rescue A.db --table members --table rentals --as db --to some.db
 
-BACKUP is the name of a backup in an archive, a path, or `latest`, the newest good one. What is
-written goes to standard output, or with --to into a new file for its owner alone (mode 0600),
-which appears whole or not at all.
+BACKUP is the name of a backup in an archive, a path, or `latest`, the newest
+good one. The rows go to standard output, or with --to into a new file for its
+owner alone (mode 0600), which appears whole or not at all.
 
-sql  INSERT OR REPLACE statements in one transaction, one row a line, every value exact. Look
-     them over, then apply them:  sqlite3 -bail instance/gym_system.db < rentals.sql
-     A row of the same key, or with the same value in a unique column, is replaced. Foreign keys
-     are not enforced meanwhile, so that replacing deletes nothing else; triggers run. A table
-     without a primary key gets its rows added, under new rowids: applied twice, they are there
-     twice. What is not printable is written as char(10); text that is not valid UTF-8, or has
-     very many line breaks, as CAST(X'..' AS TEXT).
-csv  RFC 4180 with a header, in UTF-8. Only text is in quotes: "" is an empty text and nothing at
-     all is NULL; "1" is text and 1 a number; a blob is X'00FF', infinity 9e999.
-db   a small SQLite database: the table as it was defined, its indexes and rows, the same rowids.
+sql  INSERT OR REPLACE statements in one transaction, one row a line, each value
+     exact. Look them over, then apply all or none of them:
+       sqlite3 -bail instance/gym_system.db < rentals.sql
+     A row with the same key, or with the same value in a unique column, is
+     replaced. Foreign keys are not enforced meanwhile, so that replacing a row
+     deletes no others; triggers run. The rows of a table without a primary key
+     are added under new rowids: applied twice, they are there twice. What is
+     not printable is written by its code, as char(10); a text that is no UTF-8,
+     or has hundreds of line breaks, as CAST(X'..' AS TEXT).
+csv  RFC 4180 with a header, in UTF-8, one table. Only text is in quotes: "" is
+     an empty text and nothing at all is NULL, "1" is text and 1 a number. A
+     blob is X'00FF', infinity 9e999.
+db   A small SQLite database: the table as it was defined, with its indexes and
+     the rows under their rowids.
 
-Generated columns are left out, they come back by themselves.
+Generated columns are left out: they come back by themselves.
 
---where takes one SQL expression, in which other tables may be asked. It may read the backup and do
-nothing else: SQLite refuses whatever would write, attach, load or set. The backup is opened as a
-file that does not change, and no file appears beside it.
+--where takes one SQL expression, which may ask other tables too. It can read
+the backup and do nothing else: SQLite is told to refuse what would write,
+attach, load or set anything. The backup is opened as a file that does not
+change, and nothing appears beside it.
 """
 
 from __future__ import annotations
