@@ -67,6 +67,7 @@ def _save_changed(job: PullConfig, replica: Replica, folder: Path, context: Cont
         checkpoint="none",
         count_changes=False,
         keep=job.keep,
+        gates=None,
     )
     try:
         return folder / str(backup.run(settings, context)["path"])
