@@ -72,12 +72,47 @@ def find(word: str, arguments: argparse.Namespace) -> Database:
     zone = Clock().zone
     path = Path(os.path.abspath(word))  # noqa: PTH100 - links stay
     if os.sep not in word and not path.is_file():
-        _, backup = common.find_backup(arguments, word)
-        return Database(backup.path, backup)
+        found = _find_in_archives(word, arguments)
+        return Database(found.path, found)
     database.locate(path)
     with contextlib.suppress(BackupMissingError):
         return Database(path, Catalog(path.parent, zone).find(path.name))
     return Database(path)
+
+
+def find_backup(word: str, arguments: argparse.Namespace) -> Backup:
+    """Find the backup that is meant, as `find` does; BackupMissingError where it is none."""
+    from gymdbd.errors import BackupMissingError
+
+    found = find(word, arguments)
+    if found.backup is None:
+        raise BackupMissingError(
+            f"{found.path} is not named as a backup is",
+            hint="gymdbd list prints the backups that there are",
+        )
+    return found.backup
+
+
+def _find_in_archives(word: str, arguments: argparse.Namespace) -> Backup:
+    from gymdbd.archive.catalog import LATEST, Catalog
+    from gymdbd.clock import Clock
+    from gymdbd.errors import BackupMissingError, UsageError
+
+    found = []
+    missing = BackupMissingError(f"there is no archive to look for {word} in")
+    for archive in common.archives(arguments):
+        try:
+            found.append(Catalog(archive.absolute(), Clock().zone).find(word))
+        except BackupMissingError as error:
+            missing = error
+    if not found:
+        raise missing
+    if len({one.stem if word == LATEST else one.path for one in found}) > 1:
+        raise UsageError(
+            f"{word} could be {' or '.join(str(one.path) for one in found)}",
+            hint="name its path, or its archive with --archive DIR",
+        )
+    return max(found, key=lambda one: one.order)
 
 
 def live_database(of: Database, arguments: argparse.Namespace) -> Database:
@@ -93,8 +128,8 @@ def live_database(of: Database, arguments: argparse.Namespace) -> Database:
             f"{of.path} is no backup, so nothing says what to compare it with", hint=hint
         )
     jobs = common.load_config(arguments).jobs.values()
-    for job in jobs:
-        if isinstance(job, BackupConfig) and common.makes(job, of.backup):
+    for job in [one for one in jobs if isinstance(one, BackupConfig)]:
+        if (job.archive.resolve(), job.database.stem) == (of.path.parent.resolve(), of.backup.stem):
             return Database(job.database)
     raise UsageError(f"no job of the configuration makes backups like {of.path}", hint=hint)
 

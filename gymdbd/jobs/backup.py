@@ -64,11 +64,18 @@ def run(job: BackupConfig, context: Context) -> dict[str, Any]:
     finally:
         _discard_partials(job.archive)
     catalog.thaw(stem)
-    with timings.step("changes"):
-        result["changes"] = _count_changes(job, catalog, Path(result["path"]), context, timings)
+    counted = None
+    if job.count_changes:
+        with timings.step("changes"):
+            counted = changes.tell(catalog, Path(result["path"]), context, timings.total_s())
     with timings.step("prune"):
         pruned = _prune(job, catalog, context)
-    result.update(pruned=pruned, duration_s=timings.total_s(), timings=timings.seconds)
+    result.update(
+        changes=counted,
+        pruned=pruned,
+        duration_s=timings.total_s(),
+        timings=timings.seconds,
+    )
     content.refuse_suspicious(catalog, stem, result)
     return result
 
@@ -105,14 +112,6 @@ def _back_up(
         "newest": newest,
         "checkpoint": asdict(done),
     }
-
-
-def _count_changes(
-    job: BackupConfig, catalog: Catalog, path: Path, context: Context, timings: Timings
-) -> dict[str, Any] | None:
-    if not job.count_changes:
-        return None
-    return changes.tell(catalog, path, context, timings.total_s())
 
 
 def _report(done: Checkpoint, context: Context) -> None:
