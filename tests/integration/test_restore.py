@@ -98,7 +98,8 @@ def test_what_a_restore_overwrote_is_never_the_latest(gym: Gym) -> None:
     assert first["backup"] == second["backup"]
     assert len(gym.rows()) == 100
     listed = gym.run("list")[1]["backups"]
-    assert [one["path"] for one in listed if one["path"] == first["undo"]] == [first["undo"]]
+    (undo,) = [one for one in listed if one["path"] == first["undo"]]
+    assert undo["note"] == "what a restore has overwritten"
 
 
 def test_an_application_at_full_rate_sees_one_change_and_writes_on(tmp_path: Path) -> None:
