@@ -63,6 +63,24 @@ def section(kind: type[Any]) -> Read:
     return lambda document, node, keypath: document.section(node, kind, keypath)
 
 
+def sections(kind: type[Any]) -> Read:
+    """Read a list of mappings, each into a dataclass of its own."""
+    return items(section(kind))
+
+
+def items(read: Read) -> Read:
+    """Read a list into a tuple of what `read` makes of each entry."""
+
+    def read_all(document: Document, node: yaml.Node, keypath: str) -> tuple[Any, ...]:
+        if not isinstance(node, yaml.SequenceNode):
+            raise ValueError("expected a list: lines of the form - entry")
+        return tuple(
+            read(document, one, f"{keypath}[{number}]") for number, one in enumerate(node.value)
+        )
+
+    return read_all
+
+
 def mapping(read: Read) -> Read:
     """Read a mapping with names of the user's own into pairs of a name and what `read` makes."""
 

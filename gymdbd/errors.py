@@ -49,6 +49,7 @@
     |     +- StalledError                 connected, but no byte moves any more
     +- CopyTornError                      the source moved on under a plain file copy
     +- BackupDamagedError                 a backup is not what was put into the archive
+    +- DrillFailedError                   a restored backup does not answer as it should
     +- BackupMissingError                 the archive does not hold what was asked for
     +- FormatError                        a file of ours that does not say what it should
 
@@ -392,6 +393,12 @@ class CopyTornError(GymdbdError):
     """The source was written to during every attempt to copy its files."""
 
     code = "copy-torn"
+
+
+class DrillFailedError(GymdbdError):
+    """A backup could be restored, and a probe or the command says that it is not right."""
+
+    code = "drill-failed"
 
 
 class BackupMissingError(GymdbdError):

@@ -11,9 +11,9 @@ from datetime import UTC
 from typing import TYPE_CHECKING, Any
 
 from gymdbd import clock, files, lock, status
-from gymdbd.archive.catalog import Catalog
+from gymdbd.archive.catalog import LATEST, Catalog
 from gymdbd.errors import GymdbdError, RemoteError
-from gymdbd.job_config import BackupConfig, PullConfig
+from gymdbd.job_config import BackupConfig, DrillConfig, PullConfig
 from gymdbd.jobs.context import Context
 from gymdbd.log import logger
 from gymdbd.replica import Replica
@@ -53,6 +53,8 @@ def examine(settings: Config, now: Clock) -> list[Check]:
             checks += _backup(job, now)
         elif isinstance(job, PullConfig):
             checks += _pull(job, now)
+        elif isinstance(job, DrillConfig):
+            checks += _drill(job, now)
     return checks
 
 
@@ -182,6 +184,26 @@ def _archive(job: BackupConfig, now: Clock, needed: int) -> Check:
         message = f"{backups[0].path.name} is from the future: nothing is pruned"
         return Check(name, WARNING, message, "check the clock")
     return Check(name, OK, f"{job.archive}: {len(backups)} backups, {free} free")
+
+
+def _drill(job: DrillConfig, now: Clock) -> list[Check]:
+    """Look whether there is a backup to rehearse with, room for it, and the command."""
+    name = f"{job.name} backup"
+    try:
+        stem = job.database.stem if job.database else None
+        backup = Catalog(job.archive, now.zone).find(LATEST, stem)
+        files.require_space(job.folder.parent, backup.size)
+        checks = [Check(name, OK, str(backup.path))]
+    except GymdbdError as error:
+        checks = [Check(name, ERROR, error.message, error.hint)]
+    if not os.access(job.folder.parent, os.W_OK | os.X_OK):
+        checks.append(_not_writable(name, job.folder.parent))
+    if job.command:
+        found = shutil.which(job.command[0])
+        message = found or f"there is no program {job.command[0]}"
+        hint = "" if found else "correct command: in the configuration"
+        checks.append(Check(f"{job.name} command", OK if found else ERROR, message, hint))
+    return checks
 
 
 def _pull(job: PullConfig, now: Clock) -> list[Check]:

@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from gymdbd import lock, values
-from gymdbd.document import key, mapping, path, scalar, section
+from gymdbd.document import items, key, mapping, path, scalar, section, sections
 from gymdbd.errors import ConfigError
 from gymdbd.schedule import Cron, Interval, Schedule
 from gymdbd.sqlite.checkpoint import MODES
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 _TEXT = scalar(values.text, "str")
 _NUMBER = scalar(values.number, "int")
+_BOUND = scalar(values.bound, "int", "float")
 _PERCENT = scalar(values.percent, "str", "int")
 _FLAG = scalar(values.flag, "bool")
 # YAML sees a number without a unit as a number; the reader then says that the unit is missing.
@@ -180,6 +181,47 @@ class PullConfig(JobConfig):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Probe:
+    """A question to a restored database: the first value of its answer, and what is expected."""
+
+    sql: str = key(_TEXT)
+    expect: str | None = key(scalar(str, "str", "int", "float"), None)
+    at_least: float | None = key(_BOUND, None)
+    at_most: float | None = key(_BOUND, None)
+
+    def faults(self) -> list[str]:
+        """Refuse a question to which every answer is right."""
+        bounds = self.at_least is not None or self.at_most is not None
+        if (self.expect is not None) == bounds:
+            return ["expected either expect, or at_least, at_most or both"]
+        return []
+
+
+@dataclass(frozen=True, kw_only=True)
+class DrillConfig(JobConfig):
+    """A rehearsal: the newest good backup is restored to a scratch place and put to the test.
+
+    `database` says whose backups are meant where an archive holds those of several.
+    """
+
+    archive: Path = key(path(values.folder))
+    database: Path | None = key(path(values.anywhere), None)
+    scratch_folder: Path | None = key(path(values.folder), None)
+    probes: tuple[Probe, ...] = key(sections(Probe), ())
+    command: tuple[str, ...] = key(items(scalar(values.text, "str", "int", "float")), ())
+    command_timeout: timedelta = key(_DURATION, timedelta(minutes=1))
+
+    @property
+    def folder(self) -> Path:
+        """Return the folder, in `scratch_folder` or the archive, that a run makes and removes."""
+        return (self.scratch_folder or self.archive) / f".{self.name}.drill"
+
+    def locks(self) -> list[Path]:
+        """Return the lock of its folder; the archive's is taken only while a backup is read."""
+        return [lock.file_lock(self.folder)]
+
+
+@dataclass(frozen=True, kw_only=True)
 class RestoreConfig(JobConfig):
     """One restore; it has no schedule, so that no configuration holds it."""
 
@@ -193,4 +235,8 @@ class RestoreConfig(JobConfig):
         return [lock.archive_lock(self.backup.parent), lock.file_lock(self.target)]
 
 
-KINDS: dict[str, type[JobConfig]] = {"backup": BackupConfig, "pull": PullConfig}
+KINDS: dict[str, type[JobConfig]] = {
+    "backup": BackupConfig,
+    "pull": PullConfig,
+    "drill": DrillConfig,
+}

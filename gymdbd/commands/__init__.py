@@ -16,6 +16,7 @@ _VERBS = (
     "pull",
     "list",
     "restore",
+    "drill",
     "accept",
     "keep",
     "unkeep",

@@ -21,6 +21,8 @@ _SECTIONS: tuple[Any, ...] = (
     job_config.Retry,
     job_config.BackupConfig,
     job_config.PullConfig,
+    job_config.DrillConfig,
+    job_config.Probe,
     job_config.SshConfig,
 )
 _KEYS = sorted(
