@@ -30,8 +30,13 @@ def main(argv: list[str] | None = None) -> int:
     """Run the verb in `argv` and return the exit code."""
     words = sys.argv[1:] if argv is None else argv
     output = Output(json="--json" in words)
+    parser = _parser()
+    if "_ARGCOMPLETE" in os.environ:
+        from gymdbd import completion  # noqa: PLC0415 - only for a shell that asks
+
+        completion.offer(parser)
     try:
-        arguments = _parser().parse_args(words)
+        arguments = parser.parse_args(words)
         return int(arguments.run(arguments, output))
     except GymdbdError as error:
         return _report(error, output)

@@ -21,6 +21,7 @@ _VERBS = (
     "check",
     "serve",
     "authorize",
+    "completion",
     "demo",
 )
 

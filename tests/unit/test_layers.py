@@ -23,6 +23,7 @@ _SHIPPED = bootstrap._MODULES  # noqa: SLF001 - the list itself is what is teste
 # key that is to be let in. structlog is imported by log.py; runner.py and child.py bind a run's
 # facts to whatever is logged during it, and no other module does.
 _PLACES = {
+    "argcomplete": {"gymdbd.completion"},
     "apscheduler": {"gymdbd.scheduler"},
     "concurrent_log_handler": {"gymdbd.log"},
     "cronsim": {"gymdbd.schedule"},
