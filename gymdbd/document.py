@@ -63,6 +63,19 @@ def section(kind: type[Any]) -> Read:
     return lambda document, node, keypath: document.section(node, kind, keypath)
 
 
+def mapping(read: Read) -> Read:
+    """Read a mapping with names of the user's own into pairs of a name and what `read` makes."""
+
+    def read_all(document: Document, node: yaml.Node, keypath: str) -> tuple[tuple[str, Any], ...]:
+        entries = document.entries(node, keypath)
+        return tuple(
+            (name, read(document, value, join(keypath, name)))
+            for name, (_, value) in entries.items()
+        )
+
+    return read_all
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """Name the nearest of the `known` words, as the end of a message."""
     nearest = difflib.get_close_matches(name, list(known), n=1)

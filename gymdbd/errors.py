@@ -24,6 +24,7 @@
     |  +- ReplicaChangedError             and the configuration says to refuse then
     +- VerificationError                  what was written is not what was read
     |  +- CopyDamagedError                SQLite finds the copy damaged
+    +- SuspiciousError                    state `suspicious`: a backup is whole, and not believed
     +- RemoteError                        trouble with the other machine
     |  +- ProtocolError                   it breaks the rules of our protocol, or speaks another
     |  +- ShellNoiseError                 its shell's start-up files print into our stream
@@ -54,19 +55,23 @@ other machine together with `gymdbd.sqlite`.
 
 from __future__ import annotations
 
+from typing import Any, Optional
+
 
 class GymdbdError(Exception):
     """What happened, to what; `hint` says what to do next.
 
     `code` is the stable word for programs, `exit_code` what the command line exits with,
     `state` the state of a run that ends so, `transient` whether trying again soon can help:
-    the place that raises knows that, nobody else guesses.
+    the place that raises knows that, nobody else guesses. `result` is what came of the run all
+    the same, where there is anything to tell.
     """
 
     code = "failed"
     exit_code = 1
     state = "failed"
     transient = False
+    result: Optional[dict[str, Any]] = None
 
     def __init__(self, message: str, *, hint: str = "") -> None:
         super().__init__(message)
@@ -231,6 +236,19 @@ class CopyDamagedError(VerificationError):
     def __init__(self, message: str, *, hint: str = "", problems: tuple[str, ...] = ()) -> None:
         super().__init__(message, hint=hint)
         self.problems = problems
+
+
+class SuspiciousError(GymdbdError):
+    """The backup was made, and holds so much less than the one before that someone must look."""
+
+    code = "suspicious"
+    state = "suspicious"
+
+    def __init__(
+        self, message: str, *, hint: str = "", result: Optional[dict[str, Any]] = None
+    ) -> None:
+        super().__init__(message, hint=hint)
+        self.result = result
 
 
 class RemoteError(GymdbdError):

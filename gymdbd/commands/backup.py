@@ -73,11 +73,14 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
     if arguments.stats_only:
         return _stats(job, output)
     entry, exit_code = common.run_by_hand(job, settings, output)
-    if exit_code:
+    result = entry["result"]
+    if result is None:
         common.tell_failure(entry, output)
-    else:
-        result = entry["result"]
-        output.result({"state": entry["state"], **result}, lambda: tell(result, output))
+        return exit_code
+    facts = {name: entry[name] for name in ("state", "error", "hint", "code") if entry["error"]}
+    output.result({**facts, **result}, lambda: tell(result, output))
+    if exit_code and not arguments.json:
+        common.tell_failure(entry, output)
     return exit_code
 
 

@@ -66,6 +66,7 @@ def _save_changed(job: PullConfig, replica: Replica, folder: Path, context: Cont
         archive=folder,
         checkpoint="none",
         keep=job.keep,
+        gates=None,
     )
     try:
         return folder / str(backup.run(settings, context)["path"])
