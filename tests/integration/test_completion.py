@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gymdbd import commands
-from tests.support import ROOT, environment, gymdbd, make_database, write_config
+from tests.support import ROOT, backups, environment, gymdbd, make_database, write_config
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -94,6 +94,17 @@ def test_bash_completes_the_jobs_that_a_verb_takes(there: Path) -> None:
     (there / "config.yaml").rename(there / "other.yaml")
     assert tab(there, "gymdbd backup ") == []
     assert tab(there, "gymdbd -c other.yaml backup ho") == ["hourly"]
+
+
+def test_bash_completes_backups(there: Path) -> None:
+    """By name, from the archives of the configuration or from the one that is named."""
+    assert tab(there, "gymdbd keep gym_") == []
+    gymdbd("backup", "nightly", cwd=there)
+    names = [path.name for path in backups(there / "archive")]
+    assert len(names) == 1
+    assert tab(there, "gymdbd keep gym_") == names
+    (there / "config.yaml").unlink()
+    assert tab(there, "gymdbd keep --archive archive gym_") == names
 
 
 def test_bash_completes_files_and_folders(there: Path) -> None:
