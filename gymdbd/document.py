@@ -9,9 +9,8 @@ its method `faults()`, if it has one, says what is wrong with it as a whole.
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -19,6 +18,7 @@ import yaml
 
 from gymdbd import values
 from gymdbd.errors import ConfigError
+from gymdbd.wording import did_you_mean
 
 Section = TypeVar("Section")
 Read = Callable[["Document", yaml.Node, str], Any]
@@ -74,12 +74,6 @@ def mapping(read: Read) -> Read:
         )
 
     return read_all
-
-
-def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """Name the nearest of the `known` words, as the end of a message."""
-    nearest = difflib.get_close_matches(name, list(known), n=1)
-    return f'; did you mean "{nearest[0]}"?' if nearest else ""
 
 
 class Document:

@@ -113,6 +113,7 @@ class BackupConfig(JobConfig):
     checkpoint: str = key(scalar(values.one_of(*MODES), "str"), "truncate")
     raw: bool = key(_FLAG, default=False)
     busy_timeout: timedelta = key(_DURATION, timedelta(seconds=5))
+    count_changes: bool = key(_FLAG, default=True)
     keep: Keep | None = key(section(Keep), None)
     gates: Gates | None = key(section(Gates), Gates())
     newest: Newest | None = key(section(Newest), None)

@@ -13,6 +13,7 @@ from gymdbd.archive import manifest as manifests
 from gymdbd.archive import marks as all_marks
 from gymdbd.archive.marks import Marks
 from gymdbd.errors import BackupMissingError, FolderMissingError, FormatError, GymdbdError
+from gymdbd.wording import did_you_mean
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -118,8 +119,9 @@ class Catalog:
         for backup in backups:
             if backup.path.name == wanted:
                 return backup
+        nearest = did_you_mean(wanted, [one.path.name for one in backups])
         raise BackupMissingError(
-            f"{self.archive} holds no backup called {wanted}",
+            f"{self.archive} holds no backup called {wanted}{nearest}",
             hint=f"gymdbd list --archive {self.archive} prints what it holds",
         )
 

@@ -19,6 +19,8 @@ _VERBS = (
     "keep",
     "unkeep",
     "prune",
+    "diff",
+    "rescue",
     "status",
     "schedule",
     "check",

@@ -14,7 +14,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gymdbd.commands import common
+from gymdbd.commands import common, looking
 
 if TYPE_CHECKING:
     import argparse
@@ -38,12 +38,13 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
     """Accept it and those before it."""
     from gymdbd import clock, lock
     from gymdbd.archive import marks
-    from gymdbd.archive.catalog import DAMAGED, SUSPICIOUS
+    from gymdbd.archive.catalog import DAMAGED, SUSPICIOUS, Catalog
     from gymdbd.clock import Clock
     from gymdbd.errors import UsageError
 
     now = Clock()
-    catalog, backup = common.find_backup(arguments, arguments.backup)
+    backup = looking.find_backup(arguments.backup, arguments)
+    catalog = Catalog(backup.path.parent, now.zone)
     if backup.verdict == DAMAGED:
         raise UsageError(
             f"{backup.path} is damaged: {'; '.join(backup.marks.problems)}",

@@ -166,10 +166,17 @@ def tell(result: dict[str, Any], output: Output) -> None:
             ("sha256", result["sha256"]),
             ("md5", result["md5"]),
             ("checkpoint", _checkpoint(result["checkpoint"])),
+            *_changes(result["changes"]),
             ("pruned", str(len(result["pruned"]))),
             ("took", f"{result['duration_s']:.3f} s ({timings})"),
         ]
     )
+
+
+def _changes(changes: dict[str, Any] | None) -> list[tuple[str, str]]:
+    if changes is None:
+        return []
+    return [("changes", f"{changes['digest']}, since {Path(changes['previous']).name}")]
 
 
 def _checkpoint(done: dict[str, Any]) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
-    from gymdbd.archive.catalog import Backup, Catalog
+    from gymdbd.archive.catalog import Backup
     from gymdbd.config import Config
     from gymdbd.job_config import BackupConfig, JobConfig
     from gymdbd.output import Output
@@ -125,41 +125,6 @@ def makes(job: BackupConfig, backup: Backup) -> bool:
     """Say whether a job makes backups like this one."""
     same = os.path.realpath(job.archive) == os.path.realpath(backup.path.parent)
     return same and job.database.stem == backup.stem
-
-
-def find_backup(arguments: argparse.Namespace, wanted: str) -> tuple[Catalog, Backup]:
-    """Return the backup meant by a path or by its name in one of the archives, and its catalog.
-
-    `latest` is the newest good one. Raises BackupMissingError.
-    """
-    from gymdbd.archive.catalog import Catalog
-    from gymdbd.clock import Clock
-    from gymdbd.document import did_you_mean
-    from gymdbd.errors import BackupMissingError
-
-    zone = Clock().zone
-    if os.sep in wanted:
-        path = Path(os.path.abspath(wanted))  # noqa: PTH100 - links stay
-        catalog = Catalog(path.parent, zone)
-        return catalog, catalog.find(path.name)
-    catalogs = [Catalog(archive, zone) for archive in archives(arguments)]
-    if len(catalogs) == 1 and wanted == "latest":
-        return catalogs[0], catalogs[0].find(wanted)
-    held = [(catalog, one) for catalog in catalogs for one in catalog.backups()]
-    found = [(catalog, one) for catalog, one in held if one.path.name == wanted]
-    if len(found) == 1:
-        return found[0]
-    if wanted == "latest" or found:
-        names = ", ".join(str(catalog.archive) for catalog in catalogs)
-        raise BackupMissingError(
-            f"{wanted} can be meant in several archives: {names}",
-            hint="say which with --archive DIR, or name the backup by its whole path",
-        )
-    nearest = did_you_mean(wanted, [one.path.name for _, one in held])
-    raise BackupMissingError(
-        f"no archive holds a backup called {wanted}{nearest}",
-        hint="gymdbd list prints what there is",
-    )
 
 
 def age(seconds: float) -> str:

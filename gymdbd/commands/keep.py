@@ -12,7 +12,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gymdbd.commands import common
+from gymdbd.commands import common, looking
 
 if TYPE_CHECKING:
     import argparse
@@ -36,13 +36,14 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
     """Pin it."""
     from gymdbd import clock, lock
     from gymdbd.archive import marks
-    from gymdbd.archive.catalog import DAMAGED
+    from gymdbd.archive.catalog import DAMAGED, Catalog
     from gymdbd.clock import Clock
 
     now = Clock()
-    catalog, _ = common.find_backup(arguments, arguments.backup)
+    backup = looking.find_backup(arguments.backup, arguments)
+    catalog = Catalog(backup.path.parent, now.zone)
     with lock.hold([lock.archive_lock(catalog.archive)]):
-        _, backup = common.find_backup(arguments, arguments.backup)
+        backup = catalog.find(backup.path.name)
         kept_at = clock.to_text(now.now(), now.zone)
         marks.change(backup.path, kept_at=kept_at, note=arguments.note)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gymdbd.commands import common
+from gymdbd.commands import common, looking
 
 if TYPE_CHECKING:
     import argparse
@@ -32,10 +32,13 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
     """Take the pin off."""
     from gymdbd import lock
     from gymdbd.archive import marks
+    from gymdbd.archive.catalog import Catalog
+    from gymdbd.clock import Clock
 
-    catalog, _ = common.find_backup(arguments, arguments.backup)
+    backup = looking.find_backup(arguments.backup, arguments)
+    catalog = Catalog(backup.path.parent, Clock().zone)
     with lock.hold([lock.archive_lock(catalog.archive)]):
-        _, backup = common.find_backup(arguments, arguments.backup)
+        backup = catalog.find(backup.path.name)
         was_kept = backup.marks.kept_at is not None
         if was_kept:
             marks.change(backup.path, kept_at=None, note="")

@@ -7,6 +7,7 @@ import dataclasses
 import socket
 import sqlite3
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import gymdbd
@@ -16,7 +17,7 @@ from gymdbd.archive import proof
 from gymdbd.archive.catalog import Catalog
 from gymdbd.archive.manifest import Manifest
 from gymdbd.errors import CopyDamagedError, GymdbdError, SourceCorruptError
-from gymdbd.jobs import content
+from gymdbd.jobs import changes, content
 from gymdbd.jobs.context import Timings
 from gymdbd.jobs.prune import prune
 from gymdbd.sqlite import checkpoint as checkpoints
@@ -24,8 +25,6 @@ from gymdbd.sqlite import database, snapshot
 from gymdbd.sqlite.snapshot import Snapshot
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from gymdbd.archive.proof import Checksums
     from gymdbd.job_config import BackupConfig
     from gymdbd.jobs.context import Context
@@ -65,9 +64,18 @@ def run(job: BackupConfig, context: Context) -> dict[str, Any]:
     finally:
         _discard_partials(job.archive)
     catalog.thaw(stem)
+    counted = None
+    if job.count_changes:
+        with timings.step("changes"):
+            counted = changes.tell(catalog, Path(result["path"]), context, timings.total_s())
     with timings.step("prune"):
         pruned = _prune(job, catalog, context)
-    result.update(pruned=pruned, duration_s=timings.total_s(), timings=timings.seconds)
+    result.update(
+        changes=counted,
+        pruned=pruned,
+        duration_s=timings.total_s(),
+        timings=timings.seconds,
+    )
     content.refuse_suspicious(catalog, stem, result)
     return result
 

@@ -65,6 +65,7 @@ def _save_changed(job: PullConfig, replica: Replica, folder: Path, context: Cont
         database=job.replica,
         archive=folder,
         checkpoint="none",
+        count_changes=False,
         keep=job.keep,
         gates=None,
     )

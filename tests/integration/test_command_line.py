@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 _BACKUP_KEYS = {
     "newest",
     *("schema", "state", "path", "size", "md5", "sha256", "tables"),
-    *("checkpoint", "pruned", "duration_s", "timings"),
+    *("checkpoint", "changes", "pruned", "duration_s", "timings"),
 }
 
 
