@@ -18,7 +18,10 @@ _OPERATORS = frozenset("();<>|&")
 
 
 def in_markdown(text: str) -> list[list[str]]:
-    """Return every gymdbd command of a page: behind a prompt, in shell blocks, and in backticks."""
+    """Return every gymdbd command of a page: behind a prompt, in shell blocks, and in backticks.
+
+    A verb alone in backticks is named, not typed: its help is what must be there.
+    """
     lines = []
     for language, block in _FENCE.findall(text):
         joined = block.replace("\\\n", " ").splitlines()
@@ -27,7 +30,8 @@ def in_markdown(text: str) -> list[list[str]]:
         elif language in _SHELLS:
             lines += joined
     # In a table a bar within backticks is escaped, and stands between choices.
-    lines += [re.sub(r"\\\|\S+", "", line) for line in _INLINE.findall(_FENCE.sub("", text))]
+    named = [re.sub(r"\\\|\S+", "", line) for line in _INLINE.findall(_FENCE.sub("", text))]
+    lines += [f"{line} --help" if len(line.split()) == 2 else line for line in named]
     return [words for line in lines for words in in_line(line)]
 
 
