@@ -14,7 +14,7 @@ that serves: the database must be readable for it.
 
 examples:
   gymdbd authorize --key gymdbd.pub >> ~/.ssh/authorized_keys
-      the database of the only backup job in the configuration
+      the database that the configuration backs up
   gymdbd authorize --database instance/gym_system.db < gymdbd.pub
       a database of your choice; the key comes from standard input
 
@@ -48,7 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--database",
         type=Path,
         metavar="PATH",
-        help="the database (default: that of the only backup job in the configuration)",
+        help="the database (default: the one that the configuration backs up)",
     )
     parser.add_argument(
         "--key", type=Path, metavar="FILE", help="the public key (default: standard input)"
@@ -83,11 +83,20 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
 
 
 def _database(arguments: argparse.Namespace) -> Path:
+    from gymdbd.errors import UsageError
     from gymdbd.job_config import BackupConfig
 
     if arguments.database:
         return Path(os.path.abspath(arguments.database))  # noqa: PTH100 - links stay
-    return common.choose_job(common.load_config(arguments), None, BackupConfig).database
+    settings = common.load_config(arguments)
+    jobs = settings.jobs.values()
+    databases = sorted({str(job.database) for job in jobs if isinstance(job, BackupConfig)})
+    if len(databases) != 1:
+        raise UsageError(
+            f"{settings.source} backs up {len(databases)} databases, so one must be named",
+            hint=f"add --database PATH; those of the configuration: {', '.join(databases) or '-'}",
+        )
+    return Path(databases[0])
 
 
 def _program(given: Path | None) -> Path:

@@ -103,12 +103,12 @@ def test_the_printed_line_lets_the_key_pull_and_do_nothing_else(
     assert not trace.exists()
 
 
-def test_the_database_of_the_only_backup_job_is_the_default(tmp_path: Path, program: Path) -> None:
+def test_the_database_that_is_backed_up_is_the_default(tmp_path: Path, program: Path) -> None:
     """Line, command, database and fingerprint are told as JSON; the program is the one that ran."""
     database = make_database(tmp_path / "gym.db")
     (tmp_path / "archive").mkdir()
     job = {"every": "1d", "database": str(database), "archive": str(tmp_path / "archive")}
-    config = write_config(tmp_path, {"nightly": job})
+    config = write_config(tmp_path, {"nightly": job, "hourly": job})
     public = make_key(tmp_path / "key").with_name("key.pub")
     done = subprocess.run(
         [program, "-c", config, "authorize", "--key", public, "--json"],
@@ -122,6 +122,18 @@ def test_the_database_of_the_only_backup_job_is_the_default(tmp_path: Path, prog
     assert answer["fingerprint"].startswith("SHA256:")
     assert answer["line"].endswith(public.read_text().strip())
     assert answer["command"].endswith(f"gymdbd' serve --database {database}")
+
+
+def test_of_several_databases_one_must_be_named(tmp_path: Path) -> None:
+    """The error lists them; nothing is guessed."""
+    (tmp_path / "archive").mkdir()
+    archive = str(tmp_path / "archive")
+    databases = [str(make_database(tmp_path / name)) for name in ("a.db", "b.db")]
+    jobs = [{"every": "1d", "database": one, "archive": archive} for one in databases]
+    config = write_config(tmp_path, {"one": jobs[0], "two": jobs[1]})
+    done = gymdbd("-c", config, "authorize")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert f"add --database PATH; those of the configuration: {', '.join(databases)}" in done.stderr
 
 
 def test_a_link_to_the_program_is_followed_and_a_relative_database_made_absolute(
