@@ -15,6 +15,7 @@ _VERBS = (
     "backup",
     "pull",
     "list",
+    "restore",
     "accept",
     "keep",
     "unkeep",
