@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -59,6 +60,15 @@ class Output:
     def say(self, line: str = "") -> None:
         """Print a line for a person."""
         sys.stdout.write(f"{printable(line)}\n")
+
+    def verbatim(self, line: str) -> None:
+        """Print a line that a program reads: to the byte, whatever the terminal can show.
+
+        `line` must hold nothing that moves the cursor.
+        """
+        sys.stdout.flush()
+        sys.stdout.buffer.write(os.fsencode(line) + b"\n")
+        sys.stdout.buffer.flush()
 
     def facts(self, pairs: list[tuple[str, str]]) -> None:
         """Print facts, one a line, their names aligned."""

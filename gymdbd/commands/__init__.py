@@ -27,6 +27,8 @@ _VERBS = (
     "schedule",
     "check",
     "serve",
+    "authorize",
+    "completion",
     "demo",
 )
 

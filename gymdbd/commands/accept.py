@@ -1,9 +1,11 @@
 """believe a suspicious backup, so that pruning and status go on
 
-A backup is suspicious when it holds much less than the one before: a table is gone, or fell by
-more than gates: in the configuration says. Look at it first (gymdbd diff). Accepting it accepts
-every older suspicious one of the same database as well; the next backup is compared with it.
+A backup is suspicious when it holds much less than the one before: a table is
+gone, or fell by more than gates: in the configuration says. Look at it first
+(gymdbd diff). Accepting it accepts every older suspicious one of the same
+database as well; the next backup is compared with it.
 
+examples:
   gymdbd accept gym_system_backup_20261123_030000.db
 """
 

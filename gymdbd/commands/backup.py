@@ -1,11 +1,24 @@
 """make one verified backup now
 
-  gymdbd backup nightly-backup                     a job of the configuration
-  gymdbd backup --database instance/gym_system.db  without one; the backup goes to
-                                                   data/backups/database/
+The backup is one self-contained .db file with every committed row, also of
+those that are only in the WAL. It appears under its name only after it has been
+proven good; until then, and after any failure, the archive is as it was.
 
-The backup is one self-contained .db file with every committed row, also of those that are only
-in the WAL. It appears under its name only after it has been proven good.
+The application may go on writing. It never waits longer than busy_timeout.
+
+examples:
+  gymdbd backup nightly-backup
+      a job of the configuration, now instead of at its time
+  gymdbd backup --database instance/gym_system.db
+      without a configuration, into data/backups/database/
+  gymdbd backup nightly-backup --cleanup --keep-days 14 --keep-count 10
+      and prune afterwards
+  gymdbd backup nightly-backup --stats-only
+      make none; count, size, oldest, newest and rows of what is there
+
+files:
+  gym_system_backup_20261123_030000.db        a backup; the time is local
+  gym_system_backup_20261123_030000.db.json   its manifest: checksums, rows
 """
 
 from __future__ import annotations

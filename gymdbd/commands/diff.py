@@ -1,12 +1,5 @@
 """tell what changed from one backup to another, or since it
 
-  gymdbd diff latest                 from the newest good backup to the live
-                                     database of its job
-  gymdbd diff A.db B.db              from A to B
-  gymdbd diff latest --rows members  the rows of one table
-  gymdbd diff A.db --database instance/gym_system.db
-                                     without a configuration
-
 A and B are names of backups in an archive, paths, or `latest`. Added is what B
 has and A has not. Name the older one first; otherwise a line says so.
 
@@ -29,8 +22,21 @@ nobody has open may get an empty -wal and a -shm beside it, as always when
 SQLite reads one. To read a raw backup, a copy of it goes to the temporary
 folder.)
 
-The exit status is 0 whether anything differs or not; in --json the state is
-`unchanged` where nothing does, otherwise `ok`.
+examples:
+  gymdbd diff latest
+      from the newest good backup to the live database of its job
+  gymdbd diff A.db B.db
+      from A to B
+  gymdbd diff latest --rows members
+      the rows of one table
+  gymdbd diff A.db --database instance/gym_system.db
+      without a configuration
+
+exit status:
+  0  done, whether anything differs or not; in --json the state is `unchanged`
+     where nothing does, otherwise `ok`
+  1  it failed: why, and what to do, is told on standard error
+  2  usage or configuration
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """pin a backup, so that no pruning ever removes it
 
-A pinned backup stays until gymdbd unkeep, whatever keep: in the configuration says; it does not
-count among the newest that stay by that rule any less.
+A pinned backup stays until gymdbd unkeep, whatever keep: in the configuration
+says; it does not count among the newest that stay by that rule any less.
 
+examples:
   gymdbd keep gym_system_backup_20261123_030000.db --note "before the move"
 """
 

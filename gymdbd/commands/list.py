@@ -1,9 +1,17 @@
 """list the backups of an archive, newest first
 
-verified    proven good when it was made, or by gymdbd verify since (the column "proven")
+verified    proven good when it was made, or by gymdbd verify since then (the
+            column "proven")
 unverified  nothing says so, as for the backups of older scripts
-suspicious  whole, but its content fell too far behind the one before: gymdbd accept clears it
+suspicious  whole, but its content fell too far behind the one before; gymdbd
+            accept clears it
 damaged     gymdbd verify found it rotten; it counts as no backup
+
+examples:
+  gymdbd list
+      every archive of the configuration
+  gymdbd list --archive data/backups/database --json
+      one archive, for a program
 """
 
 from __future__ import annotations

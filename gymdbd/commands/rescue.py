@@ -1,10 +1,5 @@
 """write rows of a backup as something to review and apply
 
-  gymdbd rescue latest --table members --where "id = 7"
-  gymdbd rescue latest --table rentals --to rentals.sql
-  gymdbd rescue A.db --table members --as csv --to members.csv
-  gymdbd rescue A.db --table members --table rentals --as db --to some.db
-
 BACKUP is the name of a backup in an archive, a path, or `latest`, the newest
 good one. The rows go to standard output, or with --to into a new file for its
 owner alone (mode 0600), which appears whole or not at all.
@@ -30,6 +25,16 @@ Generated columns are left out: they come back by themselves.
 the backup and do nothing else: SQLite is told to refuse what would write,
 attach, load or set anything. The backup is opened as a file that does not
 change, and nothing appears beside it.
+
+examples:
+  gymdbd rescue latest --table members --where "id = 7"
+      one member, to look at
+  gymdbd rescue latest --table rentals --to rentals.sql
+      a table, into a file
+  gymdbd rescue A.db --table members --as csv --to members.csv
+      for a spreadsheet
+  gymdbd rescue A.db --table members --table rentals --as db --to some.db
+      two tables, as a small database
 """
 
 from __future__ import annotations

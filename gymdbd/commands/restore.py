@@ -1,18 +1,26 @@
 """get a backup back, into the live database or anywhere else
 
-  gymdbd restore latest --dry-run                  what would be done, and what would be lost
-  gymdbd restore latest                            the newest good backup, into its database
-  gymdbd restore --at "2026-11-20 14:00"           the newest good one not younger than that
-  gymdbd restore NAME --to /tmp/look.db            this one, into another file
-  gymdbd restore latest --replace                  where SQLite cannot open the damaged file
+The backup is read as a whole before anything is touched. What the target holds
+is saved in the archive, and the command that undoes the restore is printed. The
+application may be running: it sees the old state until the restore commits, and
+the backup's state after it. Only --replace, which puts a new file in the
+target's place, wants every process to have closed it.
 
-The backup is read as a whole before anything is touched. What the target holds is saved in the
-archive, and the command that undoes the restore is printed. The application may be running: it
-sees the old state until the restore commits, and the backup's state after it. Only --replace,
-which puts a new file in the target's place, wants every process to have closed it.
+BACKUP is a name in an archive, a path, or latest. Backups that are suspicious,
+unverified or made by an earlier restore are taken by their name only, damaged
+ones not at all.
 
-BACKUP is a name in an archive, a path, or latest. Backups that are suspicious, unverified or made
-by an earlier restore are taken by their name only, damaged ones not at all.
+examples:
+  gymdbd restore latest --dry-run
+      what would be done, and what would be lost
+  gymdbd restore latest
+      the newest good backup, into its database
+  gymdbd restore --at "2026-11-20 14:00"
+      the newest good one not younger than that
+  gymdbd restore gym_system_backup_20261123_030000.db --to /tmp/look.db
+      this one, into another file
+  gymdbd restore latest --replace
+      where SQLite cannot open the damaged file
 """
 
 from __future__ import annotations

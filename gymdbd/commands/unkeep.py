@@ -1,6 +1,7 @@
 """take the pin off a backup, so that pruning may remove it again
 
-gymdbd unkeep gym_system_backup_20261123_030000.db
+examples:
+  gymdbd unkeep gym_system_backup_20261123_030000.db
 """
 
 from __future__ import annotations
