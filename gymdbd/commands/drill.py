@@ -1,10 +1,14 @@
 """rehearse a restore: is the newest backup good, and how long does it take?
 
-  gymdbd drill                                     the drill job of the configuration
-  gymdbd drill --archive data/backups/database     without one: no probes, no command
+The newest good backup is restored to a scratch place just as gymdbd restore
+does it, then asked the job's probes: and given to its command:, and removed
+again. The live database is not touched. Every drill's answer is in the status.
 
-The newest good backup is restored to a scratch place just as gymdbd restore does it, then asked
-the job's probes: and given to its command:, and removed again. The live database is not touched.
+examples:
+  gymdbd drill
+      the drill job of the configuration
+  gymdbd drill --archive data/backups/database
+      without one: no probes, no command
 """
 
 from __future__ import annotations

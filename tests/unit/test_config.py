@@ -96,7 +96,7 @@ def test_the_example_names_every_key_and_no_other(tmp_path: Path) -> None:
     assert set(named_keys(backup["retry"])) == keys_of(job_config.Retry)  # type: ignore[arg-type]
     of_every_job = keys_of(job_config.JobConfig) | {"kind"}
     assert set(drill) | of_every_job == keys_of(DrillConfig) | {"kind"}
-    probes = [set(named_keys(one)) for one in drill["probes"].value]  # type: ignore[attr-defined]
+    probes = [set(named_keys(one)) for one in drill["probes"].value]
     assert set().union(*probes) | {"at_most"} == keys_of(job_config.Probe)
     assert set(pull) - of_every_job == keys_of(PullConfig) - of_every_job
     ssh = set(named_keys(pull["ssh"]))  # type: ignore[arg-type]
