@@ -113,6 +113,17 @@ def test_limits_of_the_configuration_rule(tmp_path: Path) -> None:
     assert gym.run("backup")[0] == 0
 
 
+def test_a_raw_backup_is_compared_with_what_its_wal_holds(gym: Gym) -> None:
+    """Its `.db` alone is small while the WAL has not been copied back; nothing is missing."""
+    with closing(sqlite3.connect(gym.database)) as app:
+        app.execute("PRAGMA journal_mode = WAL")
+        app.execute("PRAGMA wal_autocheckpoint = 0")
+        app.execute("CREATE TABLE photos AS SELECT id, zeroblob(4000) FROM members")
+        assert gym.run("backup", "--skip-checkpoint")[0] == 0
+        code, result = gym.run("backup", "--skip-checkpoint", "--raw")
+    assert (code, result["size"] < 100_000) == (0, True)
+
+
 def test_accepting_what_is_not_suspicious_changes_nothing(gym: Gym) -> None:
     """And says so."""
     gym.run("backup")
