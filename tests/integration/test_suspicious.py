@@ -105,6 +105,17 @@ def test_a_person_sees_the_backup_and_what_is_wrong_with_it(gym: Gym) -> None:
     assert "What to do:" in done.stderr
 
 
+def test_check_says_what_lets_pruning_go_on(gym: Gym) -> None:
+    """The database is sound here: a good backup would not do, somebody must accept."""
+    gym.run("backup")
+    gym.change("DELETE FROM members")
+    gym.run("backup")
+    (found,) = [one for one in gym.run("check")[1]["checks"] if one["name"] == "nightly archive"]
+    assert found["state"] == "warning"
+    assert "is suspicious and nobody has accepted it" in found["message"]
+    assert "gymdbd accept" in found["hint"]
+
+
 def test_limits_of_the_configuration_rule(tmp_path: Path) -> None:
     """One that is set for a table lets it fall."""
     gym = Gym(tmp_path, gates={"tables": {"members": "100%"}})
