@@ -46,6 +46,7 @@
     |     +- StalledError                 connected, but no byte moves any more
     +- CopyTornError                      the source moved on under a plain file copy
     +- BackupMissingError                 the archive does not hold what was asked for
+    +- BackupDamagedError                 what lies in the archive is not what was put there
     +- FormatError                        a file of ours that does not say what it should
 
 The module needs nothing but the standard library of Python 3.9: the puller ships it to the
@@ -54,19 +55,23 @@ other machine together with `gymdbd.sqlite`.
 
 from __future__ import annotations
 
+from typing import Any
+
 
 class GymdbdError(Exception):
     """What happened, to what; `hint` says what to do next.
 
     `code` is the stable word for programs, `exit_code` what the command line exits with,
     `state` the state of a run that ends so, `transient` whether trying again soon can help:
-    the place that raises knows that, nobody else guesses.
+    the place that raises knows that, nobody else guesses. `result` is what came of the run all
+    the same, where there is anything to tell.
     """
 
     code = "failed"
     exit_code = 1
     state = "failed"
     transient = False
+    result: dict[str, Any] | None = None
 
     def __init__(self, message: str, *, hint: str = "") -> None:
         super().__init__(message)
@@ -365,6 +370,12 @@ class BackupMissingError(GymdbdError):
     """The archive does not hold the backup that was asked for."""
 
     code = "backup-missing"
+
+
+class BackupDamagedError(GymdbdError):
+    """Backups in an archive are no longer what was put there; `result` says which and why."""
+
+    code = "backup-damaged"
 
 
 class FormatError(GymdbdError):

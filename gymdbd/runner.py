@@ -146,7 +146,7 @@ def failure(error: GymdbdError) -> dict[str, Any]:
         "hint": error.hint,
         "code": error.code,
         "exit_code": error.exit_code,
-        "result": None,
+        "result": error.result,
     }
 
 

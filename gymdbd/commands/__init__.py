@@ -10,7 +10,19 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
-_VERBS = ("run", "backup", "pull", "list", "prune", "status", "schedule", "check", "serve", "demo")
+_VERBS = (
+    "run",
+    "backup",
+    "pull",
+    "list",
+    "verify",
+    "prune",
+    "status",
+    "schedule",
+    "check",
+    "serve",
+    "demo",
+)
 
 
 def all_verbs() -> list[Any]:

@@ -108,12 +108,20 @@ def archive_summary(backups: list[Backup]) -> dict[str, Any]:
 
 def archives(arguments: argparse.Namespace) -> list[Path]:
     """Return the archive of --archive, or those of the configuration."""
-    from gymdbd.job_config import BackupConfig
+    return [arguments.archive] if arguments.archive else archives_of(load_config(arguments))
 
-    if arguments.archive:
-        return [arguments.archive]
-    jobs = load_config(arguments).jobs.values()
-    return sorted({job.archive for job in jobs if isinstance(job, BackupConfig)})
+
+def archives_of(settings: Config) -> list[Path]:
+    """Return every archive of the configuration; that of a pull once it has saved something."""
+    from gymdbd.job_config import BackupConfig, PullConfig, VerifyConfig
+
+    found = set()
+    for job in settings.jobs.values():
+        if isinstance(job, BackupConfig | VerifyConfig):
+            found.add(job.archive)
+        elif isinstance(job, PullConfig) and job.archive_folder.is_dir():
+            found.add(job.archive_folder)
+    return sorted(found)
 
 
 def age(seconds: float) -> str:

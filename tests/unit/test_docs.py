@@ -19,6 +19,8 @@ _SECTIONS: tuple[Any, ...] = (
     job_config.Retry,
     job_config.BackupConfig,
     job_config.PullConfig,
+    job_config.VerifyConfig,
+    job_config.RepairConfig,
     job_config.SshConfig,
 )
 _KEYS = sorted(
