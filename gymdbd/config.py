@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gymdbd import values
-from gymdbd.document import Document, did_you_mean, join, key, path, scalar, section
+from gymdbd.document import Document, join, key, path, scalar, section
 from gymdbd.errors import ConfigError
 from gymdbd.job_config import KINDS, BackupConfig, JobConfig
+from gymdbd.wording import did_you_mean
 
 if TYPE_CHECKING:
     import yaml

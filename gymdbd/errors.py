@@ -24,6 +24,7 @@
     |  +- ReplicaChangedError             and the configuration says to refuse then
     +- VerificationError                  what was written is not what was read
     |  +- CopyDamagedError                SQLite finds the copy damaged
+    +- SuspiciousError                    state `suspicious`: a backup is whole, and not believed
     +- RemoteError                        trouble with the other machine
     |  +- ProtocolError                   it breaks the rules of our protocol, or speaks another
     |  +- ShellNoiseError                 its shell's start-up files print into our stream
@@ -55,7 +56,7 @@ other machine together with `gymdbd.sqlite`.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Optional
 
 
 class GymdbdError(Exception):
@@ -71,7 +72,7 @@ class GymdbdError(Exception):
     exit_code = 1
     state = "failed"
     transient = False
-    result: dict[str, Any] | None = None
+    result: Optional[dict[str, Any]] = None
 
     def __init__(self, message: str, *, hint: str = "") -> None:
         super().__init__(message)
@@ -236,6 +237,19 @@ class CopyDamagedError(VerificationError):
     def __init__(self, message: str, *, hint: str = "", problems: tuple[str, ...] = ()) -> None:
         super().__init__(message, hint=hint)
         self.problems = problems
+
+
+class SuspiciousError(GymdbdError):
+    """The backup was made, and holds so much less than the one before that someone must look."""
+
+    code = "suspicious"
+    state = "suspicious"
+
+    def __init__(
+        self, message: str, *, hint: str = "", result: Optional[dict[str, Any]] = None
+    ) -> None:
+        super().__init__(message, hint=hint)
+        self.result = result
 
 
 class RemoteError(GymdbdError):

@@ -7,6 +7,7 @@ import shutil
 import sqlite3
 from contextlib import closing
 from dataclasses import dataclass
+from datetime import UTC
 from typing import TYPE_CHECKING, Any
 
 from gymdbd import clock, files, lock, status
@@ -16,7 +17,7 @@ from gymdbd.job_config import BackupConfig, PullConfig, VerifyConfig
 from gymdbd.jobs.context import Context
 from gymdbd.log import logger
 from gymdbd.replica import Replica
-from gymdbd.sqlite import database, processes
+from gymdbd.sqlite import database, freshness, processes
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -109,24 +110,48 @@ def _backup(job: BackupConfig, now: Clock) -> list[Check]:
     try:
         path = database.locate(job.database)
         message, size = _look_into(path)
+        newest = [_newest(job, path)] if job.newest else []
     except GymdbdError as error:
         return [Check(name, ERROR, error.message, error.hint), _archive(job, now, 0)]
-    return [Check(name, OK, message), _holders(job, path), _archive(job, now, size)]
+    return [Check(name, OK, message), *newest, _holders(job, path), _archive(job, now, size)]
 
 
-def _look_into(path: Path) -> tuple[str, int]:
-    """Return what there is to say about a database, and its size in bytes.
+def _in_use(path: Path) -> bool:
+    return all(side.exists() for side in database.side_files(path)[:2])
+
+
+def _open(path: Path) -> sqlite3.Connection:
+    """Open a database so that nothing stays beside it.
 
     Where nobody has it open, looking at it the usual way would leave a -wal and a -shm behind.
     """
-    in_use = all(side.exists() for side in database.side_files(path)[:2])
-    opened = database.open_reader(path) if in_use else database.open_immutable(path)
-    with database.translated(path), closing(opened) as connection:
+    return database.open_reader(path) if _in_use(path) else database.open_immutable(path)
+
+
+def _look_into(path: Path) -> tuple[str, int]:
+    """Return what there is to say about a database, and its size in bytes."""
+    in_use = _in_use(path)
+    with database.translated(path), closing(_open(path)) as connection:
         connection.execute("BEGIN")
         facts = database.read_facts(connection)
     tables = len(database.table_names(facts))
     mode = f"journal mode {facts.journal_mode}" if in_use else "not open in WAL mode by anybody"
     return f"{path}: {files.to_size(facts.size_bytes)}, {tables} tables, {mode}", facts.size_bytes
+
+
+def _newest(job: BackupConfig, path: Path) -> Check:
+    """Look whether the newest row can be dated."""
+    name, wanted = f"{job.name} newest row", job.newest
+    assert wanted is not None  # noqa: S101 - the caller has looked
+    hint = "correct newest: in the configuration (the names of a table and of its column)"
+    try:
+        with closing(_open(path)) as connection:
+            value = freshness.newest(connection, wanted.table, wanted.column)
+    except sqlite3.Error as error:
+        return Check(name, ERROR, str(error), hint)
+    if value is not None and freshness.to_moment(value, UTC) is None:
+        return Check(name, ERROR, f"{wanted.table}.{wanted.column} holds no times: {value!r}", hint)
+    return Check(name, OK, f"{wanted.table}.{wanted.column}: {value!r}")
 
 
 def _holders(job: BackupConfig, path: Path) -> Check:

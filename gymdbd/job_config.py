@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from gymdbd import lock, values
-from gymdbd.document import key, path, scalar, section
+from gymdbd.document import key, mapping, path, scalar, section
 from gymdbd.errors import ConfigError
 from gymdbd.schedule import Cron, Interval, Schedule
 from gymdbd.sqlite.checkpoint import MODES
@@ -15,8 +15,10 @@ from gymdbd.sqlite.checkpoint import MODES
 if TYPE_CHECKING:
     from pathlib import Path
 
+
 _TEXT = scalar(values.text, "str")
 _NUMBER = scalar(values.number, "int")
+_PERCENT = scalar(values.percent, "str", "int")
 _FLAG = scalar(values.flag, "bool")
 # YAML sees a number without a unit as a number; the reader then says that the unit is missing.
 _DURATION = scalar(values.duration, "str", "int", "float")
@@ -83,6 +85,26 @@ class JobConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Gates:
+    """How much less than the newest good backup a new one may hold before it is doubted."""
+
+    max_row_drop: int = key(_PERCENT, 20)
+    max_size_drop: int = key(_PERCENT, 50)
+    ignore_rows: int = key(_NUMBER, 10)
+    tables: tuple[tuple[str, int], ...] = key(mapping(_PERCENT), ())
+
+
+@dataclass(frozen=True, kw_only=True)
+class Newest:
+    """The column that says when the newest row was written, and how old it may be."""
+
+    table: str = key(_TEXT)
+    column: str = key(_TEXT)
+    max_age: timedelta | None = key(_DURATION, None)
+    naive: str = key(scalar(values.one_of("utc", "local"), "str"), "utc")
+
+
+@dataclass(frozen=True, kw_only=True)
 class BackupConfig(JobConfig):
     """A backup of one local database into one archive."""
 
@@ -91,7 +113,10 @@ class BackupConfig(JobConfig):
     checkpoint: str = key(scalar(values.one_of(*MODES), "str"), "truncate")
     raw: bool = key(_FLAG, default=False)
     busy_timeout: timedelta = key(_DURATION, timedelta(seconds=5))
+    count_changes: bool = key(_FLAG, default=True)
     keep: Keep | None = key(section(Keep), None)
+    gates: Gates | None = key(section(Gates), Gates())
+    newest: Newest | None = key(section(Newest), None)
 
     def locks(self) -> list[Path]:
         """Return the archive's lock: pruning and marking take it too."""
@@ -167,7 +192,7 @@ class VerifyConfig(JobConfig):
     """
 
     archive: Path = key(path(values.folder))
-    sample: int | None = key(scalar(values.percent, "str", "int"), None)
+    sample: int | None = key(_PERCENT, None)
     repair_from: RepairConfig | None = key(section(RepairConfig), None)
     only: tuple[str, ...] = ()
 

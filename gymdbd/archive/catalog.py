@@ -14,6 +14,7 @@ from gymdbd.archive import manifest as manifests
 from gymdbd.archive import marks as all_marks
 from gymdbd.archive.marks import Marks
 from gymdbd.errors import BackupMissingError, FolderMissingError, FormatError, GymdbdError
+from gymdbd.wording import did_you_mean
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -114,11 +115,11 @@ class Catalog:
         with contextlib.suppress(FileNotFoundError):
             if match and path.is_file() and not path.is_symlink():
                 return self._backup(path, match)
-        raise self._missing(name)
+        raise self._missing(name, [])
 
-    def _missing(self, name: str) -> BackupMissingError:
+    def _missing(self, name: str, names: list[str]) -> BackupMissingError:
         return BackupMissingError(
-            f"{self.archive} holds no backup called {name}",
+            f"{self.archive} holds no backup called {name}{did_you_mean(name, names)}",
             hint=f"gymdbd list --archive {self.archive} prints what it holds",
         )
 
@@ -133,7 +134,7 @@ class Catalog:
         for backup in backups:
             if backup.path.name == wanted:
                 return backup
-        raise self._missing(wanted)
+        raise self._missing(wanted, [one.path.name for one in backups])
 
     def at(self, moment: datetime, stem: str | None = None) -> Backup:
         """Return the newest good backup that is not younger than `moment`; BackupMissingError."""

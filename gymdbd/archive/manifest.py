@@ -21,6 +21,7 @@ class Manifest:
     `size`, `md5` and `sha256` are those of the `.db` file; `side_files` holds the same of the
     `-wal` that a raw backup keeps, by suffix. `tables` counts the rows of the snapshot.
     `suspicious` says why its content was doubted when it was made: one sentence for each reason.
+    `newest` holds `table`, `column`, the greatest `value` there and the instant `at` that it means.
     """
 
     source: str
@@ -44,6 +45,7 @@ class Manifest:
     checkpoint: dict[str, Any] = field(default_factory=dict)
     side_files: dict[str, dict[str, Any]] = field(default_factory=dict)
     suspicious: list[str] = field(default_factory=list)
+    newest: dict[str, Any] | None = None
     schema: int = sealed.SCHEMA
 
     @property

@@ -73,11 +73,14 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
     if arguments.stats_only:
         return _stats(job, output)
     entry, exit_code = common.run_by_hand(job, settings, output)
-    if exit_code:
+    result = entry["result"]
+    if result is None:
         common.tell_failure(entry, output)
-    else:
-        result = entry["result"]
-        output.result({"state": entry["state"], **result}, lambda: tell(result, output))
+        return exit_code
+    facts = {name: entry[name] for name in ("state", "error", "hint", "code") if entry["error"]}
+    output.result({**facts, **result}, lambda: tell(result, output))
+    if exit_code and not arguments.json:
+        common.tell_failure(entry, output)
     return exit_code
 
 
@@ -150,10 +153,17 @@ def tell(result: dict[str, Any], output: Output) -> None:
             ("sha256", result["sha256"]),
             ("md5", result["md5"]),
             ("checkpoint", _checkpoint(result["checkpoint"])),
+            *_changes(result["changes"]),
             ("pruned", str(len(result["pruned"]))),
             ("took", f"{result['duration_s']:.3f} s ({timings})"),
         ]
     )
+
+
+def _changes(changes: dict[str, Any] | None) -> list[tuple[str, str]]:
+    if changes is None:
+        return []
+    return [("changes", f"{changes['digest']}, since {Path(changes['previous']).name}")]
 
 
 def _checkpoint(done: dict[str, Any]) -> str:

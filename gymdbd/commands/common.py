@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 if TYPE_CHECKING:
     from gymdbd.archive.catalog import Backup
     from gymdbd.config import Config
-    from gymdbd.job_config import JobConfig
+    from gymdbd.job_config import BackupConfig, JobConfig
     from gymdbd.output import Output
 
 Job = TypeVar("Job", bound="JobConfig")
@@ -108,11 +108,13 @@ def archive_summary(backups: list[Backup]) -> dict[str, Any]:
 
 def archives(arguments: argparse.Namespace) -> list[Path]:
     """Return the archive of --archive, or those of the configuration."""
-    return [arguments.archive] if arguments.archive else archives_of(load_config(arguments))
+    if arguments.archive:
+        return [Path(os.path.abspath(arguments.archive))]  # noqa: PTH100 - links stay
+    return archives_of(load_config(arguments))
 
 
 def archives_of(settings: Config) -> list[Path]:
-    """Return every archive of the configuration; that of a pull once it has saved something."""
+    """Return every archive of the configuration; a pull that has saved nothing yet has none."""
     from gymdbd.job_config import BackupConfig, PullConfig, VerifyConfig
 
     found = set()
@@ -122,6 +124,12 @@ def archives_of(settings: Config) -> list[Path]:
         elif isinstance(job, PullConfig) and job.archive_folder.is_dir():
             found.add(job.archive_folder)
     return sorted(found)
+
+
+def makes(job: BackupConfig, backup: Backup) -> bool:
+    """Say whether a job makes backups like this one."""
+    same = os.path.realpath(job.archive) == os.path.realpath(backup.path.parent)
+    return same and job.database.stem == backup.stem
 
 
 def age(seconds: float) -> str:

@@ -27,7 +27,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gymdbd.commands import common
+from gymdbd.commands import common, looking
 
 if TYPE_CHECKING:
     from gymdbd.config import Config
@@ -89,7 +89,7 @@ def _percent(text: str) -> int:
 
 def _settings(arguments: argparse.Namespace) -> Config | None:
     """Load the configuration, unless the command line says everything that is needed."""
-    paths_only = arguments.backups and all(os.sep in one for one in arguments.backups)
+    paths_only = arguments.backups and all(map(_is_path, arguments.backups))
     if (arguments.archive or paths_only) and not arguments.repair and not arguments.config:
         return None
     return common.load_config(arguments)
@@ -100,14 +100,14 @@ def _jobs(arguments: argparse.Namespace, settings: Config | None) -> list[Verify
     jobs = []
     for archive, names in _wanted(arguments, settings).items():
         job = _job_of(archive, settings)
-        if arguments.repair and job.repair_from is None:
-            _refuse_repair(archive)
         repair_from = job.repair_from if arguments.repair else None
         jobs.append(
             dataclasses.replace(
                 job, only=tuple(names), sample=arguments.sample, repair_from=repair_from
             )
         )
+    if arguments.repair and not any(job.repair_from for job in jobs):
+        _refuse_repair([job.archive for job in jobs])
     return jobs
 
 
@@ -118,8 +118,8 @@ def _wanted(arguments: argparse.Namespace, settings: Config | None) -> dict[Path
     if not arguments.backups:
         return {archive: _usual(archive) for archive in _archives(arguments, settings)}
     wanted: dict[Path, list[str]] = {}
-    for text in arguments.backups:
-        archive, name = _locate(text, arguments, settings)
+    for word in arguments.backups:
+        archive, name = _locate(word, arguments)
         wanted.setdefault(archive, []).append(name)
     return wanted
 
@@ -135,22 +135,17 @@ def _usual(archive: Path) -> list[str]:
     return [one.path.name for one in chosen]
 
 
-def _locate(text: str, arguments: argparse.Namespace, settings: Config | None) -> tuple[Path, str]:
-    from gymdbd.archive.catalog import Catalog
-    from gymdbd.clock import Clock
-    from gymdbd.errors import BackupMissingError
-
-    if os.sep in text:
-        path = Path(os.path.abspath(text))  # noqa: PTH100 - links stay
+def _locate(word: str, arguments: argparse.Namespace) -> tuple[Path, str]:
+    """Return the archive and the name of the backup that a word means."""
+    if _is_path(word):
+        path = Path(os.path.abspath(word))  # noqa: PTH100 - links stay
         return path.parent, path.name
-    zone = Clock().zone
-    missing = BackupMissingError("there is no archive to look in")
-    for archive in _archives(arguments, settings):
-        try:
-            return archive, Catalog(archive, zone).find(text).path.name
-        except BackupMissingError as error:
-            missing = error
-    raise missing
+    path = looking.find_backup(word, arguments).path
+    return path.parent, path.name
+
+
+def _is_path(word: str) -> bool:
+    return os.sep in word or Path(word).is_file()
 
 
 def _archives(arguments: argparse.Namespace, settings: Config | None) -> list[Path]:
@@ -171,33 +166,37 @@ def _job_of(archive: Path, settings: Config | None) -> VerifyConfig:
     return VerifyConfig(name="verify", kind="verify", archive=archive, timeout=timedelta(days=7))
 
 
-def _refuse_repair(archive: Path) -> None:
+def _refuse_repair(archives: list[Path]) -> None:
     from gymdbd.errors import UsageError
 
     raise UsageError(
-        f"nothing says which other machine holds copies of the backups in {archive}",
-        hint="give the configuration a job of kind: verify for this archive, with "
+        "nothing says which other machine holds copies of the backups in "
+        f"{' or '.join(map(str, archives))}",
+        hint="give the configuration a job of kind: verify for that archive, with "
         "repair_from: {host: HOST, archive: PATH over there}",
     )
 
 
 def _tell(entries: list[dict[str, Any]], exit_code: int, output: Output) -> None:
-    """Print every verdict, and the first failure if there is one."""
+    """Print every verdict, and every failure; a program gets the one that the exit code is of."""
     results = [entry["result"] for entry in entries if entry["result"]]
     payload: dict[str, Any] = {
         "backups": [backup for result in results for backup in result["backups"]],
         "bytes_read": sum(result["bytes_read"] for result in results),
         "duration_s": round(sum(entry["duration_s"] for entry in entries), 3),
     }
+    failed = sorted(
+        (entry for entry in entries if entry["exit_code"]),
+        key=lambda entry: bool(entry["exit_code"] != exit_code),
+    )
+    if not failed:
+        output.result(payload, lambda: _tell_backups(payload, output))
+        return
     if not output.json:
         _tell_backups(payload, output)
-    failed = [entry for entry in entries if entry["exit_code"]]
-    if failed:
-        worst = next(entry for entry in failed if entry["exit_code"] == exit_code)
-        told = {name: worst[name] for name in ("state", "error", "hint", "code")}
+    for entry in failed[:1] if output.json else failed:
+        told = {name: entry[name] for name in ("state", "error", "hint", "code")}
         output.failure({**told, **payload})
-    else:
-        output.result(payload, lambda: None)
 
 
 def _tell_backups(payload: dict[str, Any], output: Output) -> None:

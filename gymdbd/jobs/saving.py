@@ -65,7 +65,9 @@ def _save_changed(job: PullConfig, replica: Replica, folder: Path, context: Cont
         database=job.replica,
         archive=folder,
         checkpoint="none",
+        count_changes=False,
         keep=job.keep,
+        gates=None,
     )
     try:
         return folder / str(backup.run(settings, context)["path"])

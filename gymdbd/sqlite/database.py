@@ -132,11 +132,15 @@ def open_immutable(path: Path) -> sqlite3.Connection:
     return _connect(path, "mode=ro&immutable=1", 0.0)
 
 
+def uri(path: Path, parameters: str) -> str:
+    """Return the URI that names a file to SQLite, with `parameters` such as `mode=ro`."""
+    return f"file:{urllib.parse.quote(os.fsencode(os.path.abspath(path)))}?{parameters}"  # noqa: PTH100 - resolve() would follow links
+
+
 def _connect(path: Path, parameters: str, busy_timeout_s: float) -> sqlite3.Connection:
-    uri = f"file:{urllib.parse.quote(os.fsencode(os.path.abspath(path)))}?{parameters}"  # noqa: PTH100 - resolve() would follow links
     with translated(path):
         connection = sqlite3.connect(
-            uri,
+            uri(path, parameters),
             uri=True,
             timeout=busy_timeout_s,
             isolation_level=None,
@@ -249,13 +253,12 @@ def table_names(facts: Facts) -> list[str]:
 
     The content of a virtual table such as FTS5 lies in its shadow tables, which are listed.
     """
-    return [
-        name
-        for kind, name, sql in facts.schema
-        if kind == "table"
-        and not name.startswith("sqlite_")
-        and not sql.upper().startswith("CREATE VIRTUAL TABLE")
-    ]
+    return [name for kind, name, sql in facts.schema if kind == "table" and holds_rows(name, sql)]
+
+
+def holds_rows(name: str, sql: str) -> bool:
+    """Say whether a table of the schema holds rows of its own: neither internal nor virtual."""
+    return not name.startswith("sqlite_") and not sql.upper().startswith("CREATE VIRTUAL TABLE")
 
 
 def count_rows(connection: sqlite3.Connection, facts: Facts) -> dict[str, int]:

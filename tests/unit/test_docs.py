@@ -16,6 +16,8 @@ _SECTIONS: tuple[Any, ...] = (
     config.Config,
     config.LogConfig,
     job_config.Keep,
+    job_config.Gates,
+    job_config.Newest,
     job_config.Retry,
     job_config.BackupConfig,
     job_config.PullConfig,
