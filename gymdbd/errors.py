@@ -20,6 +20,8 @@
     |  +- NotWritableError
     |  +- DiskFullError
     |  +- WriteFailedError
+    |  +- TargetInUseError                a process has what is to be replaced open
+    |  +- TargetRefusedError              SQLite cannot restore into it
     |  +- ReplicaInUseError               transient: somebody here writes to the replica
     |  +- ReplicaChangedError             and the configuration says to refuse then
     +- VerificationError                  what was written is not what was read
@@ -46,6 +48,7 @@
     |     +- ConnectionLostError
     |     +- StalledError                 connected, but no byte moves any more
     +- CopyTornError                      the source moved on under a plain file copy
+    +- BackupDamagedError                 a backup is not what was put into the archive
     +- BackupMissingError                 the archive does not hold what was asked for
     +- BackupDamagedError                 what lies in the archive is not what was put there
     +- FormatError                        a file of ours that does not say what it should
@@ -205,6 +208,18 @@ class WriteFailedError(DestinationError):
     """The operating system failed to write, or to make durable, what we gave it."""
 
     code = "write-failed"
+
+
+class TargetInUseError(DestinationError):
+    """A process has the database open that is to be replaced by another file."""
+
+    code = "target-in-use"
+
+
+class TargetRefusedError(DestinationError):
+    """SQLite cannot put a backup's content into the database that is to be restored."""
+
+    code = "target-refused"
 
 
 class ReplicaInUseError(DestinationError):

@@ -106,7 +106,11 @@ class Newest:
 
 @dataclass(frozen=True, kw_only=True)
 class BackupConfig(JobConfig):
-    """A backup of one local database into one archive."""
+    """A backup of one local database into one archive.
+
+    `method` is what the manifest says of how it was made, where that is not the usual; it is no
+    key of the configuration.
+    """
 
     database: Path = key(path(values.in_folder))
     archive: Path = key(path(values.folder))
@@ -117,6 +121,7 @@ class BackupConfig(JobConfig):
     keep: Keep | None = key(section(Keep), None)
     gates: Gates | None = key(section(Gates), Gates())
     newest: Newest | None = key(section(Newest), None)
+    method: str | None = None
 
     def locks(self) -> list[Path]:
         """Return the archive's lock: pruning and marking take it too."""
@@ -195,6 +200,20 @@ class VerifyConfig(JobConfig):
     sample: int | None = key(_PERCENT, None)
     repair_from: RepairConfig | None = key(section(RepairConfig), None)
     only: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class RestoreConfig(JobConfig):
+    """One restore; it has no schedule, so that no configuration holds it."""
+
+    backup: Path
+    target: Path
+    replace: bool = False
+    busy_timeout: timedelta = timedelta(seconds=5)
+
+    def locks(self) -> list[Path]:
+        """Return the locks of the archive, which must not lose the backup, and of the target."""
+        return [lock.archive_lock(self.backup.parent), lock.file_lock(self.target)]
 
 
 KINDS: dict[str, type[JobConfig]] = {

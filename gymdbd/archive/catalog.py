@@ -77,8 +77,12 @@ class Backup:
 
     @property
     def good(self) -> bool:
-        """Say whether it may be offered and relied upon."""
-        return self.verdict == VERIFIED
+        """Say whether it may be offered and relied upon.
+
+        What a restore has overwritten was not wanted: it is offered by its name only.
+        """
+        overwritten = self.manifest is not None and self.manifest.method == manifests.OVERWRITTEN
+        return self.verdict == VERIFIED and not overwritten
 
     @property
     def verified_at(self) -> str | None:

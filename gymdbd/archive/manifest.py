@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from datetime import datetime
     from pathlib import Path
 
+# The method of a backup of what a restore was about to overwrite.
+OVERWRITTEN = "before-restore"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Manifest:

@@ -16,6 +16,7 @@ _VERBS = (
     "pull",
     "list",
     "verify",
+    "restore",
     "accept",
     "keep",
     "unkeep",

@@ -84,7 +84,10 @@ def run_by_hand(
         entry = Run(
             job=job,
             reason="by hand",
-            status=StatusFile(settings.status_file) if settings else None,
+            # A restore, say, is no job of a configuration: it has no place in its status.
+            status=(
+                StatusFile(settings.status_file) if settings and job.name in settings.jobs else None
+            ),
             progress=progress,
             stopping=lambda: bool(stops),
         ).execute()

@@ -22,8 +22,9 @@ gives all of them, of any number: a blob is {"blob": "00FF"}, an infinite number
 {"real": "inf"}, and a changed row has only the columns that changed.
 
 Nothing is written. A backup is opened as a file that does not change, the live
-database for reading, in one transaction that lasts as long as the comparison.
-It takes some tens of MB of memory, whatever the size. (A WAL database that
+database for reading, in one transaction that lasts as long as the comparison;
+where it has no WAL, the application's commits wait meanwhile. The comparison
+takes some tens of MB of memory, whatever the size. (A WAL database that
 nobody has open may get an empty -wal and a -shm beside it, as always when
 SQLite reads one. To read a raw backup, a copy of it goes to the temporary
 folder.)

@@ -92,8 +92,12 @@ def _proven(backup: Backup) -> datetime | None:
 
 def _note(backup: Backup) -> str:
     """Say in one line what else is to be known of a backup."""
+    from gymdbd.archive import manifest as manifests
+
     suspicious = backup.manifest.suspicious if backup.manifest else []
     kept = ["kept"] if backup.marks.kept_at else []
+    if backup.manifest and backup.manifest.method == manifests.OVERWRITTEN:
+        kept = ["what a restore has overwritten", *kept]
     accepted = ["accepted"] if backup.marks.accepted_at else []
     said = [*kept, backup.marks.note, *accepted, backup.note, backup.doubt]
     return "; ".join(part for part in [*said, *backup.marks.problems, *suspicious] if part)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from datetime import datetime, tzinfo
 
-    from gymdbd.archive.catalog import Backup
+    from gymdbd.archive.catalog import Backup, Catalog
     from gymdbd.sqlite.sides import Side
 
 
@@ -72,7 +72,7 @@ def find(word: str, arguments: argparse.Namespace) -> Database:
     zone = Clock().zone
     path = Path(os.path.abspath(word))  # noqa: PTH100 - links stay
     if os.sep not in word and not path.is_file():
-        found = _find_in_archives(word, arguments)
+        found = _find_in_archives(word, lambda catalog: catalog.find(word), arguments)
         return Database(found.path, found)
     database.locate(path)
     with contextlib.suppress(BackupMissingError):
@@ -93,8 +93,17 @@ def find_backup(word: str, arguments: argparse.Namespace) -> Backup:
     return found.backup
 
 
-def _find_in_archives(word: str, arguments: argparse.Namespace) -> Backup:
-    from gymdbd.archive.catalog import LATEST, Catalog
+def find_at(moment: datetime, arguments: argparse.Namespace) -> Backup:
+    """Find the newest good backup that is not younger than `moment`."""
+    word = moment.isoformat(sep=" ", timespec="seconds")
+    return _find_in_archives(word, lambda catalog: catalog.at(moment), arguments)
+
+
+def _find_in_archives(
+    word: str, choose: Callable[[Catalog], Backup], arguments: argparse.Namespace
+) -> Backup:
+    """Let `choose` take a backup of each archive; all must be the same, or of one database."""
+    from gymdbd.archive.catalog import Catalog
     from gymdbd.clock import Clock
     from gymdbd.errors import BackupMissingError, UsageError
 
@@ -102,12 +111,12 @@ def _find_in_archives(word: str, arguments: argparse.Namespace) -> Backup:
     missing = BackupMissingError(f"there is no archive to look for {word} in")
     for archive in common.archives(arguments):
         try:
-            found.append(Catalog(archive.absolute(), Clock().zone).find(word))
+            found.append(choose(Catalog(archive.absolute(), Clock().zone)))
         except BackupMissingError as error:
             missing = error
     if not found:
         raise missing
-    if len({one.stem if word == LATEST else one.path for one in found}) > 1:
+    if len({one.path if one.path.name == word else one.stem for one in found}) > 1:
         raise UsageError(
             f"{word} could be {' or '.join(str(one.path) for one in found)}",
             hint="name its path, or its archive with --archive DIR",
@@ -118,7 +127,6 @@ def _find_in_archives(word: str, arguments: argparse.Namespace) -> Backup:
 def live_database(of: Database, arguments: argparse.Namespace) -> Database:
     """Find the live database that a backup was made of: --database, or that of its job."""
     from gymdbd.errors import UsageError
-    from gymdbd.job_config import BackupConfig
 
     if arguments.database:
         return Database(Path(os.path.abspath(arguments.database)))  # noqa: PTH100 - links stay
@@ -127,11 +135,47 @@ def live_database(of: Database, arguments: argparse.Namespace) -> Database:
         raise UsageError(
             f"{of.path} is no backup, so nothing says what to compare it with", hint=hint
         )
-    jobs = common.load_config(arguments).jobs.values()
-    for job in [one for one in jobs if isinstance(one, BackupConfig)]:
-        if (job.archive.resolve(), job.database.stem) == (of.path.parent.resolve(), of.backup.stem):
-            return Database(job.database)
-    raise UsageError(f"no job of the configuration makes backups like {of.path}", hint=hint)
+    made_of = _made_of(of.backup, arguments)
+    if made_of is None:
+        raise UsageError(f"no job of the configuration makes backups like {of.path}", hint=hint)
+    return Database(made_of)
+
+
+def _made_of(backup: Backup, arguments: argparse.Namespace) -> Path | None:
+    """Return the database or replica whose job makes backups like this one."""
+    from gymdbd.job_config import BackupConfig, PullConfig
+
+    for job in common.load_config(arguments).jobs.values():
+        if isinstance(job, BackupConfig):
+            archive, database = job.archive, job.database
+        elif isinstance(job, PullConfig):
+            archive, database = job.archive_folder, job.replica
+        else:
+            continue
+        if (archive.resolve(), database.stem) == (backup.path.parent.resolve(), backup.stem):
+            return database
+    return None
+
+
+def restore_target(backup: Backup, arguments: argparse.Namespace) -> Path:
+    """Find where a backup goes: --to, or the database that its job makes backups of."""
+    from gymdbd.errors import ConfigError, UsageError
+
+    if arguments.to:
+        return Path(os.path.abspath(arguments.to))  # noqa: PTH100 - links stay
+    try:
+        target = _made_of(backup, arguments)
+    except ConfigError as error:
+        if arguments.config is not None:
+            raise
+        error.hint = "name the database to restore into with --to PATH"
+        raise
+    if target is None:
+        raise UsageError(
+            f"no job of the configuration makes backups like {backup.path}",
+            hint="name the database to restore into with --to PATH",
+        )
+    return target
 
 
 @contextlib.contextmanager

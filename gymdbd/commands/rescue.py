@@ -82,6 +82,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace, output: Output) -> int:
     """Write the rows."""
+    from gymdbd.errors import UsageError
     from gymdbd.sqlite.rescue import Rescue
 
     _refuse(arguments)
@@ -90,6 +91,8 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
         target = Path(os.path.abspath(arguments.to))  # noqa: PTH100 - links stay
         _refuse_target(target, arguments)
     found = looking.find(arguments.backup, arguments)
+    if target and target.exists() and target.samefile(found.path):
+        raise UsageError(f"{target} is what is to be read", hint="write to another file")
     with (
         looking.stoppable() as check,
         found.opened() as side,

@@ -76,7 +76,8 @@ def run(job: BackupConfig, context: Context) -> dict[str, Any]:
         duration_s=timings.total_s(),
         timings=timings.seconds,
     )
-    content.refuse_suspicious(catalog, stem, result)
+    if job.gates is not None:
+        content.refuse_suspicious(catalog, stem, result)
     return result
 
 
@@ -213,7 +214,7 @@ def _describe(
         source=str(job.database),
         host=socket.gethostname(),
         created_at=copy.created_at,
-        method="raw" if job.raw else "online-backup",
+        method=job.method or ("raw" if job.raw else "online-backup"),
         sqlite_version=sqlite3.sqlite_version,
         page_size=facts.page_size,
         page_count=facts.page_count,

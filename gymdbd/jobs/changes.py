@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from gymdbd.archive.catalog import Backup, Catalog
     from gymdbd.jobs.context import Context
 
-# What a small database always has; a large one has half of what its backup took.
-_LEAST_S = 5.0
+# What every database has for it; a large one has half of the time that its backup took.
+_LEAST_S = 30.0
 
 
 def tell(catalog: Catalog, path: Path, context: Context, taken_s: float) -> dict[str, Any] | None:
@@ -26,7 +26,7 @@ def tell(catalog: Catalog, path: Path, context: Context, taken_s: float) -> dict
 
     None where there is none before, and where it could not be told: that never fails the backup,
     which is published already. It gives up once it has taken half of the `taken_s` seconds that
-    the backup took, and at least five, or when the run is to end.
+    the backup took, and at least thirty, or when the run is to end.
     """
     try:
         before, after = _two(catalog, path)

@@ -18,6 +18,7 @@ from gymdbd.errors import (
 )
 from gymdbd.job_config import BackupConfig
 from gymdbd.jobs import backup
+from gymdbd.jobs.damaged import keep_damaged
 from gymdbd.jobs.prune import prune
 from gymdbd.sqlite import database
 
@@ -72,14 +73,8 @@ def _save_changed(job: PullConfig, replica: Replica, folder: Path, context: Cont
     try:
         return folder / str(backup.run(settings, context)["path"])
     except _UNREADABLE as error:
-        stamp = context.clock.now().astimezone(context.clock.zone).strftime("%Y%m%d_%H%M%S")
-        kept = folder / f"{job.replica.stem}_damaged_{stamp}.db"
-        with files.writing(kept):
-            files.clone(replica.path, kept)
-            files.sync_file(kept)
         Catalog(folder, context.clock.zone).thaw(job.replica.stem)
-        context.log.warning("damaged replica kept", path=str(kept), reason=error.message)
-        return kept
+        return keep_damaged(replica.path, folder, error.message, context)
 
 
 def _drop_twins(catalog: Catalog, replica: Replica, context: Context) -> None:

@@ -127,13 +127,13 @@ def test_it_gives_up_when_it_would_take_too_long(tmp_path: Path) -> None:
     second, _ = _night(database, archive)
 
     class Slow(Clock):
-        """A clock on which every look takes four seconds."""
+        """A clock on which every look takes ten seconds."""
 
         passed = 0.0
 
         def monotonic(self) -> float:
-            """Return a time four seconds later than before."""
-            self.passed += 4
+            """Return a time ten seconds later than before."""
+            self.passed += 10
             return self.passed
 
     here = context(clock=Slow())

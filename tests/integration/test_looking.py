@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sqlite3
 import stat
 import subprocess
@@ -22,6 +23,7 @@ from tests.support import (
     make_database,
     query,
     tree,
+    until,
     write_config,
 )
 from tests.tables import make, read
@@ -221,6 +223,34 @@ def test_a_rescue_that_fails_leaves_no_file(config: Path) -> None:
     exit_code, _ = gymdbd_json("-c", config, *words)
     assert exit_code == 2
     assert [path.name for path in config.parent.iterdir() if "rescued" in path.name] == []
+
+
+def test_a_backup_is_not_replaced_by_its_own_rows(config: Path) -> None:
+    """Not even with --force."""
+    (backup,) = backups(config.parent / "archive")
+    before = tree(backup.parent)
+    words = ["rescue", backup, "--table", "t", "--as", "db", "--to", backup, "--force"]
+    assert gymdbd_json(*words)[0] == 2
+    assert tree(backup.parent) == before
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_condition_without_end_can_be_stopped(config: Path, number: signal.Signals) -> None:
+    """Exit code 1 within a moment, and no file is left."""
+    numbers = "WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x FROM n)"
+    endless = f"({numbers} SELECT count(*) FROM n)"
+    target = config.parent / "rescued.sql"
+    words = ["-c", config, "rescue", "latest", "--table", "t", "--where", endless, "--to", target]
+    with subprocess.Popen(
+        [*GYMDBD, *map(str, words)], env=environment(), stderr=subprocess.PIPE, text=True
+    ) as process:
+        partial = target.with_name(".rescued.sql.partial")
+        until(partial.exists, "the file is being written")
+        process.send_signal(number)
+        _, told = process.communicate(timeout=20)
+    assert (process.returncode, told) == (1, f"gymdbd: stopped by {number.name}\n")
+    assert not partial.exists()
+    assert not target.exists()
 
 
 def _make_pair(folder: Path, size_mib: int) -> tuple[Path, Path]:

@@ -354,7 +354,7 @@ def test_a_replica_too_damaged_for_a_backup_is_kept_as_it_is(replica: Replica) -
     assert path.name == "gym_damaged_20261123_100000.db"
     assert path.read_bytes() == replica.path.read_bytes()
     assert path.stat().st_mode & 0o777 == 0o600
-    assert len(run.log.named("damaged replica kept")) == 1  # type: ignore[attr-defined] # an EventLog
+    assert len(run.log.named("damaged database kept")) == 1  # type: ignore[attr-defined] # an EventLog
     assert _saved(replica) == []
     assert Catalog(path.parent, UTC).frozen("gym") == ""
 
