@@ -50,7 +50,6 @@
     +- CopyTornError                      the source moved on under a plain file copy
     +- BackupDamagedError                 a backup is not what was put into the archive
     +- BackupMissingError                 the archive does not hold what was asked for
-    +- BackupDamagedError                 what lies in the archive is not what was put there
     +- FormatError                        a file of ours that does not say what it should
 
 The module needs nothing but the standard library of Python 3.9: the puller ships it to the
@@ -402,7 +401,7 @@ class BackupMissingError(GymdbdError):
 
 
 class BackupDamagedError(GymdbdError):
-    """Backups in an archive are no longer what was put there; `result` says which and why."""
+    """A backup is no longer what was put into the archive."""
 
     code = "backup-damaged"
 
