@@ -38,6 +38,10 @@ _BACKPORTS = {(3, 44): 6, (3, 50): 7}
 
 _SIDE_SUFFIXES = ("-wal", "-shm", "-journal")
 
+# What a statement raises. SQLite quotes what it finds in a damaged schema, and where that is not
+# UTF-8 Python fails to decode SQLite's own words.
+FAULTS = (sqlite3.Error, UnicodeDecodeError)
+
 # Virtual machine steps between two looks at whether to go on: some milliseconds.
 _STATEMENT_STEPS = 100_000
 
@@ -156,12 +160,14 @@ def translated(path: Path) -> Iterator[None]:
     """Turn an sqlite3 error about `path` into one of ours."""
     try:
         yield
-    except sqlite3.Error as error:
+    except FAULTS as error:
         raise source_error(error, path) from error
 
 
-def source_error(error: sqlite3.Error, path: Path) -> GymdbdError:
-    """Say what an sqlite3 error means for the database at `path`."""
+def source_error(error: Exception, path: Path) -> GymdbdError:
+    """Say what one of FAULTS means for the database at `path`."""
+    if isinstance(error, UnicodeDecodeError):
+        return corrupt(path, (f"its schema is not text ({error.reason})",))
     text = str(error)
     if "not a database" in text or "unsupported file format" in text:
         return SourceNotADatabaseError(
