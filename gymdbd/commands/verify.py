@@ -3,13 +3,13 @@
 Every byte is read: md5 and sha256 are computed anew and compared with the
 manifest, SQLite checks integrity and foreign keys, the rows of every table are
 counted, and nothing that SQLite would roll into it may lie beside the file.
-Neither a backup nor its folder is changed; the verdict is stored in marks beside
-it (.marks.json), where gymdbd list shows it and pruning minds it. Exit status 1
-says that at least one is damaged.
+Neither a backup nor its folder is changed; the verdict is stored in marks
+beside it (.marks.json), where gymdbd list shows it and pruning minds it. Exit
+status 1 says that at least one is damaged.
 
---repair needs a verify job with repair_from: in the configuration. Its machine is
-reached over SSH, and a backup there with the same SHA-256 is fetched, proven, and
-put in place of the damaged one.
+--repair needs a verify job with repair_from: in the configuration. Its machine
+is reached over SSH, and a backup there with the same SHA-256 is fetched,
+proven, and put in place of the damaged one.
 
 examples:
   gymdbd verify
