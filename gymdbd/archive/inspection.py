@@ -194,6 +194,6 @@ def _foreign_keys(path: Path, check: Callable[[], None]) -> list[str]:
         database.translated(path),
         database.interruptible(copy, check),
     ):
-        rows = copy.execute("PRAGMA foreign_key_check").fetchmany(_FOREIGN_KEYS_TOLD)
+        rows = database.ask(copy, "PRAGMA foreign_key_check").fetchmany(_FOREIGN_KEYS_TOLD)
     tables = sorted({str(row[0]) for row in rows})
     return [f"foreign keys are violated in {', '.join(tables)}"] if tables else []
