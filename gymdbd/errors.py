@@ -408,7 +408,7 @@ class BackupMissingError(GymdbdError):
 
 
 class BackupDamagedError(GymdbdError):
-    """Backups in an archive are no longer what was put there; `result` says which and why."""
+    """A backup is no longer what was put into the archive."""
 
     code = "backup-damaged"
 

@@ -11,9 +11,9 @@ from datetime import UTC
 from typing import TYPE_CHECKING, Any
 
 from gymdbd import clock, files, lock, status
-from gymdbd.archive.catalog import LATEST, SUSPICIOUS, Catalog
+from gymdbd.archive.catalog import DAMAGED, LATEST, SUSPICIOUS, Catalog
 from gymdbd.errors import GymdbdError, RemoteError
-from gymdbd.job_config import BackupConfig, DrillConfig, PullConfig
+from gymdbd.job_config import BackupConfig, DrillConfig, PullConfig, VerifyConfig
 from gymdbd.jobs.context import Context
 from gymdbd.log import logger
 from gymdbd.replica import Replica
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from gymdbd.archive.catalog import Backup
     from gymdbd.clock import Clock
     from gymdbd.config import Config
-    from gymdbd.job_config import JobConfig
+    from gymdbd.job_config import JobConfig, RepairConfig
 
 OK, WARNING, ERROR = "ok", "warning", "error"
 
@@ -56,6 +56,8 @@ def examine(settings: Config, now: Clock) -> list[Check]:
             checks += _pull(job, now)
         elif isinstance(job, DrillConfig):
             checks += _drill(job, now)
+        elif isinstance(job, VerifyConfig):
+            checks += _verify(job, now)
     return checks
 
 
@@ -267,6 +269,47 @@ def _replica(job: PullConfig, needed: int) -> Check:
     free = files.to_size(shutil.disk_usage(folder).free)
     state = "exists" if replica.exists else "does not exist yet"
     return Check(name, OK, f"{replica.path} {state}, {free} free")
+
+
+def _verify(job: VerifyConfig, now: Clock) -> list[Check]:
+    """Look at the archive, and at the one that good copies are to come from."""
+    found = [_verified_archive(job, now)]
+    if job.repair_from is not None:
+        found.append(_copies(f"{job.name} repair_from", job.repair_from, now))
+    return found
+
+
+def _verified_archive(job: VerifyConfig, now: Clock) -> Check:
+    name = f"{job.name} archive"
+    try:
+        backups = Catalog(job.archive, now.zone).backups()
+    except GymdbdError as error:
+        return Check(name, ERROR, error.message, error.hint)
+    damaged = [one.path.name for one in backups if one.verdict == DAMAGED]
+    if damaged:
+        hint = "gymdbd verify reads them again, with --repair it fetches good copies"
+        return Check(name, ERROR, f"{job.archive}: damaged: {', '.join(damaged)}", hint)
+    if not backups:
+        return Check(name, WARNING, f"{job.archive} holds no backup yet", "gymdbd backup makes one")
+    if not os.access(job.archive, os.W_OK | os.X_OK):
+        told = _not_writable(name, job.archive)
+        return Check(name, WARNING, f"{told.message}, so that no verdict is stored", told.hint)
+    share = f", {job.sample}% of them at a time" if job.sample else ""
+    return Check(name, OK, f"{job.archive}: {len(backups)} backups{share}, none known damaged")
+
+
+def _copies(name: str, place: RepairConfig, now: Clock) -> Check:
+    from gymdbd.jobs import repair  # noqa: PLC0415 - brings paramiko, as above
+
+    try:
+        with repair.reach(place, Context(log=logger(), clock=now)) as there:
+            count = len(there.names())
+    except GymdbdError as error:
+        return Check(name, ERROR, error.message, error.hint)
+    if count == 0:
+        message = f"{there.name} holds no backup with a manifest"
+        return Check(name, WARNING, message, "check the path: nothing could be repaired from there")
+    return Check(name, OK, f"{there.name} answers and holds {count} backups")
 
 
 def _not_writable(name: str, folder: Path) -> Check:

@@ -222,6 +222,29 @@ class DrillConfig(JobConfig):
 
 
 @dataclass(frozen=True, kw_only=True)
+class RepairConfig:
+    """The archive of another machine that may hold the same backups: a path over there."""
+
+    host: str = key(_TEXT)
+    archive: str = key(_TEXT)
+    ssh: SshConfig = key(section(SshConfig), SshConfig())
+
+
+@dataclass(frozen=True, kw_only=True)
+class VerifyConfig(JobConfig):
+    """A verification of the backups in one archive, of all or of a share in percent at a time.
+
+    `only` names the backups to read; it is no key of the configuration. The archive's lock is
+    taken only while something is written there: a backup must not wait for gigabytes to be read.
+    """
+
+    archive: Path = key(path(values.folder))
+    sample: int | None = key(_PERCENT, None)
+    repair_from: RepairConfig | None = key(section(RepairConfig), None)
+    only: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
 class RestoreConfig(JobConfig):
     """One restore; it has no schedule, so that no configuration holds it."""
 
@@ -239,4 +262,5 @@ KINDS: dict[str, type[JobConfig]] = {
     "backup": BackupConfig,
     "pull": PullConfig,
     "drill": DrillConfig,
+    "verify": VerifyConfig,
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 from dataclasses import dataclass, field
@@ -104,13 +105,27 @@ class Catalog:
 
     def backups(self, stem: str | None = None) -> list[Backup]:
         """List the backups, newest first; with `stem` only those of that database."""
-        found = [
-            self._backup(path, match)
-            for path in self._listing()
-            if (match := _NAME.fullmatch(path.name)) and path.is_file() and not path.is_symlink()
-        ]
+        found = []
+        for path in self._listing():
+            # One that was pruned since the folder was listed is not there any more.
+            with contextlib.suppress(BackupMissingError):
+                found.append(self.read(path.name))
         wanted = [backup for backup in found if stem in (None, backup.stem)]
         return sorted(wanted, key=lambda backup: backup.order, reverse=True)
+
+    def read(self, name: str) -> Backup:
+        """Return what is known now of the backup with this file's name; BackupMissingError."""
+        path, match = self.archive / name, _NAME.fullmatch(name)
+        with contextlib.suppress(FileNotFoundError):
+            if match and path.is_file() and not path.is_symlink():
+                return self._backup(path, match)
+        raise self._missing(name, [])
+
+    def _missing(self, name: str, names: list[str]) -> BackupMissingError:
+        return BackupMissingError(
+            f"{self.archive} holds no backup called {name}{did_you_mean(name, names)}",
+            hint=f"gymdbd list --archive {self.archive} prints what it holds",
+        )
 
     def find(self, wanted: str, stem: str | None = None) -> Backup:
         """Return the backup called `wanted`: a file's name, or `latest`, the newest good one.
@@ -123,11 +138,7 @@ class Catalog:
         for backup in backups:
             if backup.path.name == wanted:
                 return backup
-        nearest = did_you_mean(wanted, [one.path.name for one in backups])
-        raise BackupMissingError(
-            f"{self.archive} holds no backup called {wanted}{nearest}",
-            hint=f"gymdbd list --archive {self.archive} prints what it holds",
-        )
+        raise self._missing(wanted, [one.path.name for one in backups])
 
     def at(self, moment: datetime, stem: str | None = None) -> Backup:
         """Return the newest good backup that is not younger than `moment`; BackupMissingError."""

@@ -72,7 +72,7 @@ def read(backup: Path) -> Manifest | None:
     path = manifest_path(backup)
     try:
         content = sealed.read(path)
-        return None if content is None else _parse(content)
+        return None if content is None else _from_content(content)
     except sealed.FAULTS as error:
         raise FormatError(
             f"the manifest {path} cannot be used ({error})",
@@ -80,7 +80,18 @@ def read(backup: Path) -> Manifest | None:
         ) from error
 
 
-def _parse(content: dict[str, Any]) -> Manifest:
+def parse(data: bytes) -> Manifest | None:
+    """Return the manifest in the bytes of such a file from elsewhere, None if it is none."""
+    try:
+        found = _from_content(sealed.parse(data))
+        # Nothing of ours has written it, so that even its types are not to be relied upon.
+        sound = all(isinstance(one.get("sha256", ""), str) for one in found.side_files.values())
+    except sealed.FAULTS:
+        return None
+    return found if sound else None
+
+
+def _from_content(content: dict[str, Any]) -> Manifest:
     known = {one.name for one in fields(Manifest)}
     manifest = Manifest(**{name: content[name] for name in known & content.keys()})
     clock.from_text(manifest.created_at)

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 SCHEMA = 1
-_MAX_SIZE = 64 * 1024 * 1024
+MAX_SIZE = 64 * 1024 * 1024
 
 # What reading and using one may raise where it is not what was written.
 FAULTS = (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError)
@@ -20,25 +20,37 @@ FAULTS = (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionErr
 
 def write(path: Path, content: dict[str, Any]) -> None:
     """Write `content`, whole or not at all, with its checksum."""
-    sealed = {**content, "checksum": _checksum(content)}
-    text = json.dumps(sealed, indent=1, ensure_ascii=False)
-    # A table's name may hold bytes that are no text; they survive as lone surrogates.
-    files.write_atomically(path, (text + "\n").encode("utf-8", "surrogatepass"))
+    files.write_atomically(path, _seal(content))
 
 
 def read(path: Path) -> dict[str, Any] | None:
     """Return what was written, None where nothing was; one of FAULTS if it is damaged."""
     try:
         with path.open("rb") as file:
-            data = file.read(_MAX_SIZE)
+            return parse(file.read(MAX_SIZE))
     except FileNotFoundError:
         return None
+
+
+def parse(data: bytes) -> dict[str, Any]:
+    """Return the content of such a file; one of FAULTS if it is damaged."""
     content: dict[str, Any] = json.loads(data.decode("utf-8", "surrogatepass"))
     if content.pop("checksum") != _checksum(content):
         raise ValueError("its checksum is wrong")
     if content["schema"] != SCHEMA:
         raise ValueError(f"its schema is {content['schema']}, this release knows {SCHEMA}")
+    # JSON can say the same in other bytes, so that the checksum of what it says is not enough.
+    if _seal(content) != data:
+        raise ValueError("it is not written as it was")
     return content
+
+
+def _seal(content: dict[str, Any]) -> bytes:
+    """Return the bytes of the file."""
+    sealed = {**content, "checksum": _checksum(content)}
+    text = json.dumps(sealed, indent=1, ensure_ascii=False)
+    # A table's name may hold bytes that are no text; they survive as lone surrogates.
+    return (text + "\n").encode("utf-8", "surrogatepass")
 
 
 def _checksum(content: dict[str, Any]) -> str:

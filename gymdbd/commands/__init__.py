@@ -15,6 +15,7 @@ _VERBS = (
     "backup",
     "pull",
     "list",
+    "verify",
     "restore",
     "drill",
     "accept",

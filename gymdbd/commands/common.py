@@ -110,18 +110,23 @@ def archive_summary(backups: list[Backup]) -> dict[str, Any]:
 
 
 def archives(arguments: argparse.Namespace) -> list[Path]:
-    """Return the archive of --archive, or those of the configuration.
-
-    A pull that has saved nothing yet has none.
-    """
-    from gymdbd.job_config import BackupConfig, PullConfig
-
+    """Return the archive of --archive, or those of the configuration."""
     if arguments.archive:
         return [Path(os.path.abspath(arguments.archive))]  # noqa: PTH100 - links stay
-    jobs = load_config(arguments).jobs.values()
-    backups = {job.archive for job in jobs if isinstance(job, BackupConfig)}
-    pulls = {job.archive_folder for job in jobs if isinstance(job, PullConfig)}
-    return sorted(backups | {one for one in pulls if one.is_dir()})
+    return archives_of(load_config(arguments))
+
+
+def archives_of(settings: Config) -> list[Path]:
+    """Return every archive of the configuration; a pull that has saved nothing yet has none."""
+    from gymdbd.job_config import BackupConfig, PullConfig, VerifyConfig
+
+    found = set()
+    for job in settings.jobs.values():
+        if isinstance(job, BackupConfig | VerifyConfig):
+            found.add(job.archive)
+        elif isinstance(job, PullConfig) and job.archive_folder.is_dir():
+            found.add(job.archive_folder)
+    return sorted(found)
 
 
 def makes(job: BackupConfig, backup: Backup) -> bool:

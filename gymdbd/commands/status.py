@@ -118,5 +118,9 @@ def _running(entry: dict[str, Any]) -> str:
 def _last(entry: dict[str, Any]) -> str:
     from pathlib import Path
 
-    path = (entry.get("result") or {}).get("path")
-    return Path(path).name if path else str(entry.get("state"))
+    result = entry.get("result") or {}
+    if result.get("path"):
+        return Path(result["path"]).name
+    if "in_archive" in result:
+        return f"{len(result['backups'])} of {result['in_archive']} backups read, all well"
+    return str(entry.get("state"))

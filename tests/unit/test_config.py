@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from gymdbd import config, job_config
 from gymdbd.config import Config
 from gymdbd.errors import ConfigError
-from gymdbd.job_config import BackupConfig, DrillConfig, PullConfig
+from gymdbd.job_config import BackupConfig, DrillConfig, PullConfig, VerifyConfig
 from gymdbd.schedule import Interval
 
 EXAMPLE = Path(__file__).parents[2] / "config.example.yaml"
@@ -25,17 +25,20 @@ SOURCE = Path("/somewhere/config.yaml")
 
 
 def example(folder: Path) -> str:
-    """Return the example with the pull job's comment signs gone and its folders below `folder`."""
+    """Return the example with all its jobs in use and its folders below `folder`."""
     text = EXAMPLE.read_text(encoding="utf-8")
     body, start, pull = text.partition("  # pull-from-pi:")
     pull = "\n".join(line.removeprefix("  #").removeprefix(" ") for line in pull.split("\n"))
     pull = textwrap.indent(pull, "  ") if start else ""
     text = f"{body}  pull-from-pi:{pull}"
     for path in ("/var/lib/gymdbd", "/home/pi/gym-controller", "~/gym-controller"):
-        text = re.sub(rf"(?<!remote_database: ){re.escape(path)}", str(folder), text)
+        text = re.sub(
+            rf"(?<!remote_database: )(?<!      archive: ){re.escape(path)}", str(folder), text
+        )
     for below in ("instance", "data/backups/database", "data/backups/frequent"):
         (folder / below).mkdir(parents=True, exist_ok=True)
-    (folder / "data/backups/replica").mkdir(exist_ok=True)
+    for below in ("replica", "from-pi"):
+        (folder / "data/backups" / below).mkdir(exist_ok=True)
     return text
 
 
@@ -67,8 +70,8 @@ def named_keys(node: yaml.MappingNode) -> dict[str, yaml.Node]:
 def test_the_example_loads_with_its_commented_job(tmp_path: Path) -> None:
     """With its folders in place the example is a configuration, comment signs gone or not."""
     loaded = config.parse(example(tmp_path), SOURCE)
-    here = ["nightly-backup", "frequent-backup", "weekly-drill"]
-    assert list(loaded.jobs) == [*here, "pull-from-pi"]
+    here = ["nightly-backup", "frequent-backup", "weekly-drill", "nightly-proof"]
+    assert list(loaded.jobs) == [*here, "pull-from-pi", "proof-of-copies"]
     plain = EXAMPLE.read_text(encoding="utf-8")
     for path in ("/var/lib/gymdbd", "/home/pi/gym-controller"):
         plain = plain.replace(path, str(tmp_path))
@@ -84,7 +87,7 @@ def test_the_example_names_every_key_and_no_other(tmp_path: Path) -> None:
     assert isinstance(top["log"], yaml.MappingNode)
     assert isinstance(top["jobs"], yaml.MappingNode)
     jobs = named_keys(top["jobs"])
-    backup, frequent, drill, pull = (
+    backup, frequent, drill, proof, pull, copies = (
         named_keys(jobs[name])  # type: ignore[arg-type]
         for name in jobs
     )
@@ -99,6 +102,9 @@ def test_the_example_names_every_key_and_no_other(tmp_path: Path) -> None:
     probes = [set(named_keys(one)) for one in drill["probes"].value]
     assert set().union(*probes) | {"at_most"} == keys_of(job_config.Probe)
     assert set(pull) - of_every_job == keys_of(PullConfig) - of_every_job
+    assert set(proof) | set(copies) | of_every_job == keys_of(VerifyConfig) | {"kind"}
+    place = named_keys(copies["repair_from"])  # type: ignore[arg-type]
+    assert set(place) == keys_of(job_config.RepairConfig)
     ssh = set(named_keys(pull["ssh"]))  # type: ignore[arg-type]
     assert ssh | {"proxy_command"} == keys_of(job_config.SshConfig)
     assert "# proxy_command:" in text
@@ -165,7 +171,7 @@ def test_a_fault_is_named_by_line_key_and_what_was_expected(
     ("text", "expected"),
     [
         ("jobs: {}", "1: jobs: expected at least one job"),
-        ("jobs: {a: {}}", "1: jobs.a: kind is missing (expected one of backup, pull, drill)"),
+        ("jobs: {a: {}}", "1: jobs.a: kind is missing (expected one of backup, pull"),
         ("jobs: {a: {kind: bakup}}", '1: jobs.a: unknown kind bakup; did you mean "backup"?'),
         ("jobs: {a: {kind: [x]}}", "1: jobs.a: unknown kind"),
         ("jobs: {a b: {kind: backup}}", "1: jobs.a b: expected a name of up to 64 letters"),

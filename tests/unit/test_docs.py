@@ -23,6 +23,8 @@ _SECTIONS: tuple[Any, ...] = (
     job_config.PullConfig,
     job_config.DrillConfig,
     job_config.Probe,
+    job_config.VerifyConfig,
+    job_config.RepairConfig,
     job_config.SshConfig,
 )
 _KEYS = sorted(
