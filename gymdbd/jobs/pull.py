@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -136,11 +137,12 @@ class _Pull:
 
     def _query(self) -> _Arrived:
         """Bring the partial to the remote snapshot by whatever way is shortest."""
-        with _serving(self.job, self.context, self.progress) as (session, connection):
+        known = self._known()
+        with _serving(self.job, self.context, self.progress, known) as (session, connection):
             taken = time.monotonic()
             self.timings.seconds["connect"] = self.timings.total_s()
             remote = session.fingerprint
-            plan = session.plan(*self._known())
+            plan = session.plan(*known)
             self.context.log.info("pull planned", strategy=plan.strategy, reason=plan.reason)
             arrived = _Arrived(
                 plan.strategy, taken, {"reason": plan.reason, "pages_total": remote.page_count}
@@ -314,9 +316,16 @@ def _connect(job: PullConfig, context: Context) -> Iterator[Connection]:
 
 @contextlib.contextmanager
 def _serving(
-    job: PullConfig, context: Context, progress: Callable[[str, int, int], None]
+    job: PullConfig,
+    context: Context,
+    progress: Callable[[str, int, int], None],
+    known: tuple[Fingerprint | None, int | None] = (None, None),
 ) -> Iterator[tuple[Session, Connection]]:
-    """Start the serving side over there and greet it."""
+    """Start the serving side over there and greet it, unless what is `known` is all there is."""
+    fingerprint, size = known
+    probe = None
+    if fingerprint is not None and delta.may_be_unchanged(fingerprint, size):
+        probe = bootstrap.probe(job.remote_database, fingerprint), fingerprint
     with _connect(job, context) as connection:
         channel = connection.run(bootstrap.arguments(job.ssh.python))
         try:
@@ -325,7 +334,8 @@ def _serving(
                 channel.writer,
                 progress=progress,
                 check=context.check,
-                prelude=bootstrap.bundle(job.remote_database),
+                prelude=functools.partial(bootstrap.bundle, job.remote_database),
+                probe=probe,
             )
             yield session, connection
         except ConnectionLostError as error:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import threading
 import time
@@ -143,6 +144,8 @@ class Sqlite3Rsync:
         self._folder = folder
         replica = str(folder / "replica.db")
         self._words = [f"{HOST}:{database}", replica, "-v", "--ssh", str(wrapper)]
+        # Over there the program need not be in the PATH of a session without a terminal.
+        self._words += ["--exe", str(shutil.which("sqlite3_rsync"))]
 
     def forget(self) -> None:
         """Remove the replica."""
