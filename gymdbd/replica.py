@@ -32,7 +32,8 @@ class State:
     """What the last pull left: where it came from, which snapshot, and the proof of the file.
 
     `fingerprint` is the serving side's (gymdbd.sqlite.fingerprint); `compared_at` is when every
-    page was last compared with the other side and every page was checked here, RFC 3339.
+    page was last compared with the other side and every page was checked here, RFC 3339. The
+    hashes are "" where no archive was to have the file when it was proven.
     """
 
     host: str

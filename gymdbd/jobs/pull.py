@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -156,18 +157,16 @@ class _Pull:
 
     def _transfer(self, session: Session, plan: delta.Plan, arrived: _Arrived) -> None:
         remote, partial = session.fingerprint, self.replica.partial
-        with self.timings.step("clone"):
-            files.require_space(partial.parent, remote.size_bytes)
-            if plan.strategy != delta.FULL and not partial.exists():
-                # One that is damaged is compared as it is; it is kept before it is replaced.
-                with contextlib.suppress(SourceError):
-                    self.replica.fold()
-                with files.writing(partial):
-                    files.clone(self.replica.path, partial)
+        files.require_space(partial.parent, remote.size_bytes)
+        with ThreadPoolExecutor(1) as pool:
+            # Neither machine waits for the other: one copies while the other one counts.
+            cloning = pool.submit(self._prepare_partial) if plan.strategy != delta.FULL else None
+            with self.timings.step("rows"):
+                rows = session.count_rows()
+            if cloning:
+                cloning.result()
         with self.timings.step("fetch"):
             fetched = session.fetch(partial, plan)
-        with self.timings.step("rows"):
-            rows = session.count_rows()
         self.timings.seconds |= {f"fetch.{name}": took for name, took in fetched.timings.items()}
         arrived.strategy = fetched.strategy
         arrived.fingerprint = fetched.fingerprint.to_json()
@@ -181,6 +180,17 @@ class _Pull:
             "pages_changed": fetched.pages_changed,
             "read": fetched.method,
         }
+
+    def _prepare_partial(self) -> None:
+        """Let the partial begin as a copy of the replica, unless an interrupted pull left one."""
+        if self.replica.partial.exists():
+            return
+        with self.timings.step("clone"):
+            # One that is damaged is compared as it is; it is kept before it is replaced.
+            with contextlib.suppress(SourceError):
+                self.replica.fold()
+            with files.writing(self.replica.partial):
+                files.clone(self.replica.path, self.replica.partial)
 
     def _known(self) -> tuple[Fingerprint | None, int | None]:
         """Return the fingerprint of what is here, if it can be trusted, and its size.
@@ -251,7 +261,7 @@ class _Pull:
         self.context.log.info("replica published", replica=str(self.job.replica), size=sums.size)
         return {
             "tables": tables,
-            "sha256": sums.sha256,
+            "sha256": sums.sha256 or None,
             "saved": str(saved) if saved else None,
             "lag_s": round(time.monotonic() - arrived.taken, 4),
         }
@@ -260,13 +270,15 @@ class _Pull:
         """Return the checksums and the rows of the partial once it is proven good."""
         partial = self.replica.partial
         try:
-            sums = proof.prove(
-                lambda: database.open_immutable(partial),
-                partial,
-                arrived.expected,
-                self.context.check,
-                quick=self.job.verify == "quick" and not self.in_full,
-            )
+            with files.syncing(partial):
+                sums = proof.prove(
+                    lambda: database.open_immutable(partial),
+                    partial,
+                    arrived.expected,
+                    self.context.check,
+                    quick=self.job.verify == "quick" and not self.in_full,
+                    sums=self.job.backup_before,
+                )
         except (CopyDamagedError, SourceCorruptError) as error:
             # Every page is the other side's: what is wrong with them is wrong over there.
             files.remove(partial)

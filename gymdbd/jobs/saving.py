@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 from typing import TYPE_CHECKING
 
 import gymdbd
 from gymdbd import clock, files, lock
 from gymdbd.archive import manifest as manifests
+from gymdbd.archive import proof
 from gymdbd.archive.catalog import Catalog
 from gymdbd.archive.manifest import Manifest
 from gymdbd.config import BackupConfig
@@ -45,6 +47,7 @@ def save(job: PullConfig, replica: Replica, state: State | None, context: Contex
         catalog = Catalog(folder, context.clock.zone)
         catalog.sweep()
         _drop_twins(catalog, replica, context)
+        state = _summed_up(replica, state, context)
         if state is None:
             return _save_changed(job, replica, folder, context)
         final = catalog.name(job.replica.stem, clock.from_text(state.pulled_at))
@@ -52,6 +55,27 @@ def save(job: PullConfig, replica: Replica, state: State | None, context: Contex
         replica.save_as(final)
         prune(catalog, job.replica.stem, job.keep, context)
         return final
+
+
+def _summed_up(replica: Replica, state: State | None, context: Context) -> State | None:
+    """Return the state with hashes; None where the replica is no longer what was proven.
+
+    They are missing where the last pull was not to save anything, and a manifest may only say
+    what is proven.
+    """
+    if state is None or state.sha256:
+        return state
+    try:
+        sums = proof.prove(
+            lambda: database.open_immutable(replica.path),
+            replica.path,
+            {"rows": state.tables},
+            context.check,
+            quick=True,
+        )
+    except _UNREADABLE:
+        return None
+    return dataclasses.replace(state, md5=sums.md5, sha256=sums.sha256)
 
 
 def _save_changed(job: PullConfig, replica: Replica, folder: Path, context: Context) -> Path:
