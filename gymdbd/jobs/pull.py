@@ -14,6 +14,7 @@ from gymdbd.archive import proof
 from gymdbd.errors import (
     ConnectionLostError,
     CopyDamagedError,
+    DiskFullError,
     ReplicaChangedError,
     SourceCorruptError,
     SourceError,
@@ -38,6 +39,8 @@ if TYPE_CHECKING:
 UNCHANGED = "unchanged"
 
 _REPORT_S = 30.0
+# What st_blocks counts in, whatever the file system's own blocks are.
+_BLOCK_BYTES = 512
 
 
 @dataclass
@@ -157,16 +160,20 @@ class _Pull:
 
     def _transfer(self, session: Session, plan: delta.Plan, arrived: _Arrived) -> None:
         remote, partial = session.fingerprint, self.replica.partial
-        files.require_space(partial.parent, remote.size_bytes)
-        with ThreadPoolExecutor(1) as pool:
-            # Neither machine waits for the other: one copies while the other one counts.
-            cloning = pool.submit(self._prepare_partial) if plan.strategy != delta.FULL else None
-            with self.timings.step("rows"):
-                rows = session.count_rows()
-            if cloning:
+        self._require_space(remote)
+        try:
+            with ThreadPoolExecutor(1) as pool:
+                # Neither machine waits for the other: one copies while the other one counts.
+                cloning = pool.submit(self._prepare_partial, plan)
+                with self.timings.step("rows"):
+                    rows = session.count_rows()
                 cloning.result()
-        with self.timings.step("fetch"):
-            fetched = session.fetch(partial, plan)
+            with self.timings.step("fetch"):
+                fetched = session.fetch(partial, plan)
+        except DiskFullError:
+            # Somebody else took the space meanwhile: say how much is missing.
+            self._require_space(remote)
+            raise
         self.timings.seconds |= {f"fetch.{name}": took for name, took in fetched.timings.items()}
         arrived.strategy = fetched.strategy
         arrived.fingerprint = fetched.fingerprint.to_json()
@@ -181,14 +188,20 @@ class _Pull:
             "read": fetched.method,
         }
 
-    def _prepare_partial(self) -> None:
+    def _require_space(self, remote: Fingerprint) -> None:
+        """Raise DiskFullError unless there is room for what the partial has not got yet."""
+        partial = self.replica.partial
+        present = partial.stat().st_blocks * _BLOCK_BYTES if partial.exists() else 0
+        files.require_space(partial.parent, max(0, remote.size_bytes - present))
+
+    def _prepare_partial(self, plan: delta.Plan) -> None:
         """Let the partial begin as a copy of the replica, unless an interrupted pull left one."""
-        if self.replica.partial.exists():
+        if plan.strategy == delta.FULL or self.replica.partial.exists():
             return
         with self.timings.step("clone"):
             # One that is damaged is compared as it is; it is kept before it is replaced.
             with contextlib.suppress(SourceError):
-                self.replica.fold()
+                self.replica.roll_back()
             with files.writing(self.replica.partial):
                 files.clone(self.replica.path, self.replica.partial)
 

@@ -91,17 +91,28 @@ def _save_changed(job: PullConfig, replica: Replica, folder: Path, context: Cont
         checkpoint="none",
         keep=job.keep,
     )
+    if replica.path.stat().st_size == 0:
+        # Opening it would make SQLite remove the -wal, which may hold all there is.
+        return _keep(job, replica, folder, context, "it has zero bytes")
     try:
         return folder / str(backup.run(settings, context)["path"])
     except _UNREADABLE as error:
-        stamp = context.clock.now().astimezone(context.clock.zone).strftime("%Y%m%d_%H%M%S")
-        kept = folder / f"{job.replica.stem}_damaged_{stamp}.db"
-        with files.writing(kept):
-            files.clone(replica.path, kept)
-            files.sync_file(kept)
-        Catalog(folder, context.clock.zone).thaw(job.replica.stem)
-        context.log.warning("damaged replica kept", path=str(kept), reason=error.message)
-        return kept
+        return _keep(job, replica, folder, context, error.message)
+
+
+def _keep(job: PullConfig, replica: Replica, folder: Path, context: Context, reason: str) -> Path:
+    """Copy a damaged replica as it is, with its -wal or journal; return the copy."""
+    stamp = context.clock.now().astimezone(context.clock.zone).strftime("%Y%m%d_%H%M%S")
+    kept = folder / f"{job.replica.stem}_damaged_{stamp}.db"
+    for suffix in ("", "-wal", "-journal"):
+        source, target = replica.side(suffix), kept.with_name(kept.name + suffix)
+        if not suffix or (source.exists() and source.stat().st_size):
+            with files.writing(target):
+                files.clone(source, target)
+                files.sync_file(target)
+    Catalog(folder, context.clock.zone).thaw(job.replica.stem)
+    context.log.warning("damaged replica kept", path=str(kept), reason=reason)
+    return kept
 
 
 def _drop_twins(catalog: Catalog, replica: Replica, context: Context) -> None:
