@@ -13,9 +13,31 @@ from gymdbd import commands
 from gymdbd.errors import ConfigError, GymdbdError, UsageError
 from gymdbd.output import Output
 
-_EXITS = """exit status:
-  0 done   1 it failed   2 usage or configuration   3 busy: another run holds the lock
-  gymdbd status: 0 ok   1 late   2 failing   3 unknown"""
+_EXITS = """
+exit status:
+  0  done
+  1  it failed: why, and what to do, is told on standard error
+  2  usage or configuration
+  3  busy: another run is at work on the same files
+"""
+
+_MORE = """
+gymdbd VERB --help tells about each, with examples.
+
+examples:
+  gymdbd demo
+      see it work on data it makes itself
+  gymdbd backup --database instance/gym_system.db
+      one verified backup, without a configuration
+  gymdbd status
+      is all well?
+
+files:
+  config.yaml
+      the configuration: that of --config, or of $GYMDBD_CONFIG, or else the
+      first that is found of ./config.yaml, ~/.config/gymdbd/config.yaml and
+      /etc/gymdbd/config.yaml
+"""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -30,8 +52,13 @@ def main(argv: list[str] | None = None) -> int:
     """Run the verb in `argv` and return the exit code."""
     words = sys.argv[1:] if argv is None else argv
     output = Output(json="--json" in words)
+    parser = _parser()
+    if "_ARGCOMPLETE" in os.environ:
+        from gymdbd import completion  # noqa: PLC0415 - only for a shell that asks
+
+        completion.offer(parser)
     try:
-        arguments = _parser().parse_args(words)
+        arguments = parser.parse_args(words)
         return int(arguments.run(arguments, output))
     except GymdbdError as error:
         return _report(error, output)
@@ -60,8 +87,9 @@ def _report(error: GymdbdError, output: Output) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="gymdbd",
-        description="Keeps a live SQLite database safe: verified backups on a schedule.",
-        epilog=_EXITS,
+        description="Keeps a live SQLite database safe: verified backups on a schedule, and\n"
+        "replicas on another machine, proven equal.",
+        epilog=_MORE + _EXITS,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"gymdbd {gymdbd.__version__}")
@@ -70,19 +98,24 @@ def _parser() -> argparse.ArgumentParser:
         "--config",
         type=Path,
         metavar="FILE",
-        help="the configuration (default: $GYMDBD_CONFIG, ./config.yaml, "
-        "~/.config/gymdbd/config.yaml, /etc/gymdbd/config.yaml)",
+        help="the configuration (default: see files, below)",
     )
     verbs = parser.add_subparsers(title="verbs", metavar="VERB", required=True)
     for verb in commands.all_verbs():
-        summary = (verb.__doc__ or "").splitlines()[0]
+        above, below_flags = _help(verb.__doc__ or "")
         below = verbs.add_parser(
             verb.NAME,
-            help=summary,
-            description=verb.__doc__,
-            epilog=_EXITS,
+            help=above.splitlines()[0],
+            description=above,
+            epilog=below_flags,
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
         verb.add_arguments(below)
         below.set_defaults(run=verb.run)
     return parser
+
+
+def _help(text: str) -> tuple[str, str]:
+    """Split a verb's docstring into what stands above its flags and what stands below them."""
+    above, heading, below = text.partition("examples:\n")
+    return above, heading + below + ("" if "exit status:\n" in below else _EXITS)

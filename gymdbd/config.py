@@ -1,4 +1,7 @@
-"""The configuration as frozen dataclasses. `config.example.yaml` documents the keys."""
+"""The configuration file: where it lies, and what it says as frozen dataclasses.
+
+The keys of the jobs are in `job_config`; `config.example.yaml` documents all of them.
+"""
 
 from __future__ import annotations
 
@@ -8,23 +11,20 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gymdbd import lock, values
-from gymdbd.document import Document, did_you_mean, join, key, path, scalar, section
+from gymdbd import values
+from gymdbd.document import Document, join, key, path, scalar, section
 from gymdbd.errors import ConfigError
-from gymdbd.schedule import Cron, Interval, Schedule
-from gymdbd.sqlite.checkpoint import MODES
+from gymdbd.job_config import KINDS, BackupConfig, JobConfig
+from gymdbd.wording import did_you_mean
 
 if TYPE_CHECKING:
     import yaml
 
 _PLACES = ("config.yaml", "~/.config/gymdbd/config.yaml", "/etc/gymdbd/config.yaml")
 
-_TEXT = scalar(values.text, "str")
 _NUMBER = scalar(values.number, "int")
-_FLAG = scalar(values.flag, "bool")
 # YAML sees a number without a unit as a number; the reader then says that the unit is missing.
 _DURATION = scalar(values.duration, "str", "int", "float")
-_INTERVAL = scalar(values.interval, "str", "int", "float")
 _SIZE = scalar(values.size, "str", "int", "float")
 
 
@@ -37,135 +37,6 @@ class LogConfig:
     file: Path | None = key(path(values.in_folder), None)
     max_size: int = key(_SIZE, 10 * 1024**2)
     keep_files: int = key(_NUMBER, 5)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Keep:
-    """Which backups stay: the younger than `days` and the newest `count`, whichever are more."""
-
-    days: int = key(_NUMBER, 0)
-    count: int = key(_NUMBER, 0)
-
-    def faults(self) -> list[str]:
-        """Refuse a rule that keeps nothing."""
-        return [] if self.days or self.count else ["expected days, count or both, above zero"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Retry:
-    """How often a run tries again when trying again can help, and how long it waits first."""
-
-    attempts: int = key(_NUMBER, 3)
-    delay: timedelta = key(_DURATION, timedelta(seconds=30))
-
-    def faults(self) -> list[str]:
-        """Refuse a run that is never tried at all."""
-        return [] if self.attempts else ["expected attempts above zero: 1 is to try once"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class JobConfig:
-    """What every job has: a name, a kind, when it runs and when to worry."""
-
-    name: str
-    kind: str = key(scalar(values.text, "str"))
-    schedule: Cron | None = key(scalar(Cron, "str"), None)
-    every: Interval | None = key(_INTERVAL, None)
-    max_age: timedelta | None = key(_DURATION, None)
-    timeout: timedelta = key(_DURATION, timedelta(hours=1))
-    retry: Retry = key(section(Retry), Retry())
-
-    @property
-    def when(self) -> Schedule:
-        """Return when it runs."""
-        when = self.schedule or self.every
-        if when is None:
-            raise ConfigError(f"job {self.name} has no schedule")
-        return when
-
-    def locks(self) -> list[Path]:
-        """Return the locks of everything that a run of this job writes."""
-        return []
-
-    def scratch(self) -> list[Path]:
-        """Return the locks of the folders in which a killed run leaves nothing worth keeping."""
-        return []
-
-    def faults(self) -> list[str]:
-        """Return what is wrong with the job as a whole."""
-        if (self.schedule is None) == (self.every is None):
-            return ['expected either schedule: "0 3 * * *" or every: 15m']
-        return []
-
-
-@dataclass(frozen=True, kw_only=True)
-class BackupConfig(JobConfig):
-    """A backup of one local database into one archive."""
-
-    database: Path = key(path(values.in_folder))
-    archive: Path = key(path(values.folder))
-    checkpoint: str = key(scalar(values.one_of(*MODES), "str"), "truncate")
-    raw: bool = key(_FLAG, default=False)
-    busy_timeout: timedelta = key(_DURATION, timedelta(seconds=5))
-    keep: Keep | None = key(section(Keep), None)
-
-    def locks(self) -> list[Path]:
-        """Return the archive's lock: pruning and marking take it too."""
-        return [lock.archive_lock(self.archive)]
-
-    def scratch(self) -> list[Path]:
-        """Return the archive's lock: a partial backup is of no use to anybody."""
-        return self.locks()
-
-
-@dataclass(frozen=True, kw_only=True)
-class SshConfig:
-    """How to reach the host, where `~/.ssh/config` does not say so or says it differently."""
-
-    user: str | None = key(_TEXT, None)
-    port: int | None = key(_NUMBER, None)
-    identity_file: str | None = key(_TEXT, None)
-    identities_only: bool | None = key(_FLAG, None)
-    known_hosts: str | None = key(_TEXT, None)
-    host_key_alias: str | None = key(_TEXT, None)
-    proxy_jump: str | None = key(_TEXT, None)
-    proxy_command: str | None = key(_TEXT, None)
-    ciphers: str | None = key(_TEXT, None)
-    connect_timeout: timedelta = key(_DURATION, timedelta(seconds=15))
-    auth_timeout: timedelta = key(_DURATION, timedelta(seconds=30))
-    stall_timeout: timedelta = key(_DURATION, timedelta(seconds=60))
-    keepalive: timedelta = key(_DURATION, timedelta(seconds=15))
-    python: str = key(_TEXT, "python3")
-
-
-@dataclass(frozen=True, kw_only=True)
-class PullConfig(JobConfig):
-    """A replica of one remote database; `remote_database` is a path over there."""
-
-    host: str = key(_TEXT)
-    remote_database: str = key(_TEXT)
-    replica: Path = key(path(values.in_folder))
-    method: str = key(scalar(values.one_of("query", "scp"), "str"), "query")
-    verify: str = key(scalar(values.one_of("quick", "full"), "str"), "quick")
-    full_verify_every: timedelta = key(_DURATION, timedelta(days=7))
-    backup_before: bool = key(_FLAG, default=True)
-    archive: Path | None = key(path(values.folder), None)
-    keep: Keep = key(section(Keep), Keep(count=5))
-    on_local_change: str = key(scalar(values.one_of("backup", "refuse"), "str"), "backup")
-    replica_wait: timedelta = key(_DURATION, timedelta(seconds=30))
-    ssh: SshConfig = key(section(SshConfig), SshConfig())
-
-    @property
-    def archive_folder(self) -> Path:
-        """Return where old replicas go: `archive`, or the folder `backups` beside the replica."""
-        return self.archive or self.replica.parent / "backups"
-
-    def locks(self) -> list[Path]:
-        """Return the replica's lock; that of the archive is taken only while it is written."""
-        return [lock.file_lock(self.replica)]
-
-
-KINDS: dict[str, type[JobConfig]] = {"backup": BackupConfig, "pull": PullConfig}
 
 
 def _read_jobs(document: Document, node: yaml.Node, keypath: str) -> dict[str, JobConfig]:

@@ -21,7 +21,8 @@ from gymdbd.systemd import Notifier
 
 if TYPE_CHECKING:
     from gymdbd.clock import Clock
-    from gymdbd.config import Config, JobConfig
+    from gymdbd.config import Config
+    from gymdbd.job_config import JobConfig
 
 _TURN_S = 30.0
 _STOPPING_TURN_S = 0.2

@@ -9,9 +9,8 @@ its method `faults()`, if it has one, says what is wrong with it as a whole.
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -19,6 +18,7 @@ import yaml
 
 from gymdbd import values
 from gymdbd.errors import ConfigError
+from gymdbd.wording import did_you_mean
 
 Section = TypeVar("Section")
 Read = Callable[["Document", yaml.Node, str], Any]
@@ -63,10 +63,35 @@ def section(kind: type[Any]) -> Read:
     return lambda document, node, keypath: document.section(node, kind, keypath)
 
 
-def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """Name the nearest of the `known` words, as the end of a message."""
-    nearest = difflib.get_close_matches(name, list(known), n=1)
-    return f'; did you mean "{nearest[0]}"?' if nearest else ""
+def sections(kind: type[Any]) -> Read:
+    """Read a list of mappings, each into a dataclass of its own."""
+    return items(section(kind))
+
+
+def items(read: Read) -> Read:
+    """Read a list into a tuple of what `read` makes of each entry."""
+
+    def read_all(document: Document, node: yaml.Node, keypath: str) -> tuple[Any, ...]:
+        if not isinstance(node, yaml.SequenceNode):
+            raise ValueError("expected a list: lines of the form - entry")
+        return tuple(
+            read(document, one, f"{keypath}[{number}]") for number, one in enumerate(node.value)
+        )
+
+    return read_all
+
+
+def mapping(read: Read) -> Read:
+    """Read a mapping with names of the user's own into pairs of a name and what `read` makes."""
+
+    def read_all(document: Document, node: yaml.Node, keypath: str) -> tuple[tuple[str, Any], ...]:
+        entries = document.entries(node, keypath)
+        return tuple(
+            (name, read(document, value, join(keypath, name)))
+            for name, (_, value) in entries.items()
+        )
+
+    return read_all
 
 
 class Document:

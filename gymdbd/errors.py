@@ -20,10 +20,13 @@
     |  +- NotWritableError
     |  +- DiskFullError
     |  +- WriteFailedError
+    |  +- TargetInUseError                a process has what is to be replaced open
+    |  +- TargetRefusedError              SQLite cannot restore into it
     |  +- ReplicaInUseError               transient: somebody here writes to the replica
     |  +- ReplicaChangedError             and the configuration says to refuse then
     +- VerificationError                  what was written is not what was read
     |  +- CopyDamagedError                SQLite finds the copy damaged
+    +- SuspiciousError                    state `suspicious`: a backup is whole, and not believed
     +- RemoteError                        trouble with the other machine
     |  +- ProtocolError                   it breaks the rules of our protocol, or speaks another
     |  +- ShellNoiseError                 its shell's start-up files print into our stream
@@ -45,6 +48,8 @@
     |     +- ConnectionLostError
     |     +- StalledError                 connected, but no byte moves any more
     +- CopyTornError                      the source moved on under a plain file copy
+    +- BackupDamagedError                 a backup is not what was put into the archive
+    +- DrillFailedError                   a restored backup does not answer as it should
     +- BackupMissingError                 the archive does not hold what was asked for
     +- FormatError                        a file of ours that does not say what it should
 
@@ -54,19 +59,23 @@ other machine together with `gymdbd.sqlite`.
 
 from __future__ import annotations
 
+from typing import Any, Optional
+
 
 class GymdbdError(Exception):
     """What happened, to what; `hint` says what to do next.
 
     `code` is the stable word for programs, `exit_code` what the command line exits with,
     `state` the state of a run that ends so, `transient` whether trying again soon can help:
-    the place that raises knows that, nobody else guesses.
+    the place that raises knows that, nobody else guesses. `result` is what came of the run all
+    the same, where there is anything to tell.
     """
 
     code = "failed"
     exit_code = 1
     state = "failed"
     transient = False
+    result: Optional[dict[str, Any]] = None
 
     def __init__(self, message: str, *, hint: str = "") -> None:
         super().__init__(message)
@@ -201,6 +210,18 @@ class WriteFailedError(DestinationError):
     code = "write-failed"
 
 
+class TargetInUseError(DestinationError):
+    """A process has the database open that is to be replaced by another file."""
+
+    code = "target-in-use"
+
+
+class TargetRefusedError(DestinationError):
+    """SQLite cannot put a backup's content into the database that is to be restored."""
+
+    code = "target-refused"
+
+
 class ReplicaInUseError(DestinationError):
     """Another process has the replica open for writing."""
 
@@ -231,6 +252,19 @@ class CopyDamagedError(VerificationError):
     def __init__(self, message: str, *, hint: str = "", problems: tuple[str, ...] = ()) -> None:
         super().__init__(message, hint=hint)
         self.problems = problems
+
+
+class SuspiciousError(GymdbdError):
+    """The backup was made, and holds so much less than the one before that someone must look."""
+
+    code = "suspicious"
+    state = "suspicious"
+
+    def __init__(
+        self, message: str, *, hint: str = "", result: Optional[dict[str, Any]] = None
+    ) -> None:
+        super().__init__(message, hint=hint)
+        self.result = result
 
 
 class RemoteError(GymdbdError):
@@ -361,10 +395,22 @@ class CopyTornError(GymdbdError):
     code = "copy-torn"
 
 
+class DrillFailedError(GymdbdError):
+    """A backup could be restored, and a probe or the command says that it is not right."""
+
+    code = "drill-failed"
+
+
 class BackupMissingError(GymdbdError):
     """The archive does not hold the backup that was asked for."""
 
     code = "backup-missing"
+
+
+class BackupDamagedError(GymdbdError):
+    """A backup is no longer what was put into the archive."""
+
+    code = "backup-damaged"
 
 
 class FormatError(GymdbdError):

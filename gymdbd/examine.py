@@ -7,22 +7,24 @@ import shutil
 import sqlite3
 from contextlib import closing
 from dataclasses import dataclass
+from datetime import UTC
 from typing import TYPE_CHECKING, Any
 
 from gymdbd import clock, files, lock, status
-from gymdbd.archive.catalog import Catalog
-from gymdbd.config import BackupConfig, PullConfig
+from gymdbd.archive.catalog import DAMAGED, LATEST, Catalog
 from gymdbd.errors import GymdbdError, RemoteError
+from gymdbd.job_config import BackupConfig, DrillConfig, PullConfig, VerifyConfig
 from gymdbd.jobs.context import Context
 from gymdbd.log import logger
 from gymdbd.replica import Replica
-from gymdbd.sqlite import database, processes
+from gymdbd.sqlite import database, freshness, processes
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from gymdbd.clock import Clock
-    from gymdbd.config import Config, JobConfig
+    from gymdbd.config import Config
+    from gymdbd.job_config import JobConfig, RepairConfig
 
 OK, WARNING, ERROR = "ok", "warning", "error"
 
@@ -51,6 +53,10 @@ def examine(settings: Config, now: Clock) -> list[Check]:
             checks += _backup(job, now)
         elif isinstance(job, PullConfig):
             checks += _pull(job, now)
+        elif isinstance(job, DrillConfig):
+            checks += _drill(job, now)
+        elif isinstance(job, VerifyConfig):
+            checks += _verify(job, now)
     return checks
 
 
@@ -106,24 +112,48 @@ def _backup(job: BackupConfig, now: Clock) -> list[Check]:
     try:
         path = database.locate(job.database)
         message, size = _look_into(path)
+        newest = [_newest(job, path)] if job.newest else []
     except GymdbdError as error:
         return [Check(name, ERROR, error.message, error.hint), _archive(job, now, 0)]
-    return [Check(name, OK, message), _holders(job, path), _archive(job, now, size)]
+    return [Check(name, OK, message), *newest, _holders(job, path), _archive(job, now, size)]
 
 
-def _look_into(path: Path) -> tuple[str, int]:
-    """Return what there is to say about a database, and its size in bytes.
+def _in_use(path: Path) -> bool:
+    return all(side.exists() for side in database.side_files(path)[:2])
+
+
+def _open(path: Path) -> sqlite3.Connection:
+    """Open a database so that nothing stays beside it.
 
     Where nobody has it open, looking at it the usual way would leave a -wal and a -shm behind.
     """
-    in_use = all(side.exists() for side in database.side_files(path)[:2])
-    opened = database.open_reader(path) if in_use else database.open_immutable(path)
-    with database.translated(path), closing(opened) as connection:
+    return database.open_reader(path) if _in_use(path) else database.open_immutable(path)
+
+
+def _look_into(path: Path) -> tuple[str, int]:
+    """Return what there is to say about a database, and its size in bytes."""
+    in_use = _in_use(path)
+    with database.translated(path), closing(_open(path)) as connection:
         connection.execute("BEGIN")
         facts = database.read_facts(connection)
     tables = len(database.table_names(facts))
     mode = f"journal mode {facts.journal_mode}" if in_use else "not open in WAL mode by anybody"
     return f"{path}: {files.to_size(facts.size_bytes)}, {tables} tables, {mode}", facts.size_bytes
+
+
+def _newest(job: BackupConfig, path: Path) -> Check:
+    """Look whether the newest row can be dated."""
+    name, wanted = f"{job.name} newest row", job.newest
+    assert wanted is not None  # noqa: S101 - the caller has looked
+    hint = "correct newest: in the configuration (the names of a table and of its column)"
+    try:
+        with closing(_open(path)) as connection:
+            value = freshness.newest(connection, wanted.table, wanted.column)
+    except sqlite3.Error as error:
+        return Check(name, ERROR, str(error), hint)
+    if value is not None and freshness.to_moment(value, UTC) is None:
+        return Check(name, ERROR, f"{wanted.table}.{wanted.column} holds no times: {value!r}", hint)
+    return Check(name, OK, f"{wanted.table}.{wanted.column}: {value!r}")
 
 
 def _holders(job: BackupConfig, path: Path) -> Check:
@@ -156,6 +186,26 @@ def _archive(job: BackupConfig, now: Clock, needed: int) -> Check:
         message = f"{backups[0].path.name} is from the future: nothing is pruned"
         return Check(name, WARNING, message, "check the clock")
     return Check(name, OK, f"{job.archive}: {len(backups)} backups, {free} free")
+
+
+def _drill(job: DrillConfig, now: Clock) -> list[Check]:
+    """Look whether there is a backup to rehearse with, room for it, and the command."""
+    name = f"{job.name} backup"
+    try:
+        stem = job.database.stem if job.database else None
+        backup = Catalog(job.archive, now.zone).find(LATEST, stem)
+        files.require_space(job.folder.parent, backup.size)
+        checks = [Check(name, OK, str(backup.path))]
+    except GymdbdError as error:
+        checks = [Check(name, ERROR, error.message, error.hint)]
+    if not os.access(job.folder.parent, os.W_OK | os.X_OK):
+        checks.append(_not_writable(name, job.folder.parent))
+    if job.command:
+        found = shutil.which(job.command[0])
+        message = found or f"there is no program {job.command[0]}"
+        hint = "" if found else "correct command: in the configuration"
+        checks.append(Check(f"{job.name} command", OK if found else ERROR, message, hint))
+    return checks
 
 
 def _pull(job: PullConfig, now: Clock) -> list[Check]:
@@ -213,6 +263,47 @@ def _replica(job: PullConfig, needed: int) -> Check:
     free = files.to_size(shutil.disk_usage(folder).free)
     state = "exists" if replica.exists else "does not exist yet"
     return Check(name, OK, f"{replica.path} {state}, {free} free")
+
+
+def _verify(job: VerifyConfig, now: Clock) -> list[Check]:
+    """Look at the archive, and at the one that good copies are to come from."""
+    found = [_verified_archive(job, now)]
+    if job.repair_from is not None:
+        found.append(_copies(f"{job.name} repair_from", job.repair_from, now))
+    return found
+
+
+def _verified_archive(job: VerifyConfig, now: Clock) -> Check:
+    name = f"{job.name} archive"
+    try:
+        backups = Catalog(job.archive, now.zone).backups()
+    except GymdbdError as error:
+        return Check(name, ERROR, error.message, error.hint)
+    damaged = [one.path.name for one in backups if one.verdict == DAMAGED]
+    if damaged:
+        hint = "gymdbd verify reads them again, with --repair it fetches good copies"
+        return Check(name, ERROR, f"{job.archive}: damaged: {', '.join(damaged)}", hint)
+    if not backups:
+        return Check(name, WARNING, f"{job.archive} holds no backup yet", "gymdbd backup makes one")
+    if not os.access(job.archive, os.W_OK | os.X_OK):
+        told = _not_writable(name, job.archive)
+        return Check(name, WARNING, f"{told.message}, so that no verdict is stored", told.hint)
+    share = f", {job.sample}% of them at a time" if job.sample else ""
+    return Check(name, OK, f"{job.archive}: {len(backups)} backups{share}, none known damaged")
+
+
+def _copies(name: str, place: RepairConfig, now: Clock) -> Check:
+    from gymdbd.jobs import repair  # noqa: PLC0415 - brings paramiko, as above
+
+    try:
+        with repair.reach(place, Context(log=logger(), clock=now)) as there:
+            count = len(there.names())
+    except GymdbdError as error:
+        return Check(name, ERROR, error.message, error.hint)
+    if count == 0:
+        message = f"{there.name} holds no backup with a manifest"
+        return Check(name, WARNING, message, "check the path: nothing could be repaired from there")
+    return Check(name, OK, f"{there.name} answers and holds {count} backups")
 
 
 def _not_writable(name: str, folder: Path) -> Check:

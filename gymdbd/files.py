@@ -10,6 +10,7 @@ import contextlib
 import errno
 import fcntl
 import os
+import re
 import shutil
 import sys
 from typing import TYPE_CHECKING
@@ -33,6 +34,7 @@ SPACE_FACTOR = 1.1
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _DENIED = (errno.EACCES, errno.EPERM, errno.EROFS)
 _PARTIAL = ".partial"
+_PARTIALS = re.compile(r"\..+\.partial(-wal|-shm|-journal)?", re.DOTALL)
 _CHUNK = 1024 * 1024
 # fcntl has this number only from Python 3.12 on.
 _FICLONE = 0x40049409
@@ -222,9 +224,7 @@ def remove(path: Path) -> None:
 def partials(folder: Path) -> list[Path]:
     """List the partials (and their side files) that a crashed run left in `folder`."""
     return sorted(
-        path
-        for path in folder.iterdir()
-        if path.name.startswith(".") and _PARTIAL in path.name and not path.is_dir()
+        path for path in folder.iterdir() if _PARTIALS.fullmatch(path.name) and not path.is_dir()
     )
 
 

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import sys
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
+
+
+_NUMBERS = {"size", "rows", "age", "before", "after", "added", "changed", "removed"}
 
 
 @dataclass(frozen=True)
@@ -25,6 +29,24 @@ class Output:
         else:
             text()
 
+    def result_with_list(self, payload: dict[str, Any], name: str, lines: Iterable[str]) -> None:
+        """Give a program `payload` and, as its last key, a list too long for the memory.
+
+        Each of `lines` is one element, as JSON.
+        """
+        head = json.dumps({"schema": 1, "state": "ok", **payload}, indent=1, default=str)
+        sys.stdout.write(f"{head[:-2]},\n {json.dumps(name)}: [")
+        separator = "\n  "
+        for line in lines:
+            sys.stdout.write(separator + line.rstrip("\n"))
+            separator = ",\n  "
+        sys.stdout.write("\n ]\n}\n")
+
+    @staticmethod
+    def binary() -> BinaryIO:
+        """Return standard output for a result that is bytes, and all there is to say."""
+        return sys.stdout.buffer
+
     def failure(self, payload: dict[str, Any]) -> None:
         """Say what went wrong, to what, and what to do."""
         if self.json:
@@ -39,6 +61,15 @@ class Output:
         """Print a line for a person."""
         sys.stdout.write(f"{printable(line)}\n")
 
+    def verbatim(self, line: str) -> None:
+        """Print a line that a program reads: to the byte, whatever the terminal can show.
+
+        `line` must hold nothing that moves the cursor.
+        """
+        sys.stdout.flush()
+        sys.stdout.buffer.write(os.fsencode(line) + b"\n")
+        sys.stdout.buffer.flush()
+
     def facts(self, pairs: list[tuple[str, str]]) -> None:
         """Print facts, one a line, their names aligned."""
         width = max(len(name) for name, _ in pairs)
@@ -46,14 +77,14 @@ class Output:
             self.say(f"{name:<{width}}  {value}")
 
     def table(self, columns: list[str], rows: list[list[str]]) -> None:
-        """Print a table; the columns named `size` and `rows` are numbers."""
+        """Print a table; the columns named as in `_NUMBERS` are numbers."""
         from rich.box import SIMPLE_HEAD  # noqa: PLC0415 - the daemon must not load it
         from rich.console import Console  # noqa: PLC0415
         from rich.table import Table  # noqa: PLC0415
 
         table = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False)
         for column in columns:
-            justify: Any = "right" if column in ("size", "rows", "age") else "left"
+            justify: Any = "right" if column in _NUMBERS else "left"
             table.add_column(column, justify=justify, overflow="fold")
         for row in rows:
             table.add_row(*(printable(cell) for cell in row))

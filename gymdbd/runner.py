@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import datetime
 
-    from gymdbd.config import JobConfig
+    from gymdbd.job_config import JobConfig
 
 _POLL_S = 0.2
 
@@ -146,7 +146,7 @@ def failure(error: GymdbdError) -> dict[str, Any]:
         "hint": error.hint,
         "code": error.code,
         "exit_code": error.exit_code,
-        "result": None,
+        "result": error.result,
     }
 
 

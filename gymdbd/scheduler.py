@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from gymdbd.clock import Clock
-    from gymdbd.config import JobConfig
+    from gymdbd.job_config import JobConfig
     from gymdbd.schedule import Schedule
 
 _BEAT = "heartbeat"

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from gymdbd.config import JobConfig
+    from gymdbd.job_config import JobConfig
 
 SCHEMA = 1
 GOOD_STATES = ("ok", "unchanged")
@@ -56,13 +56,16 @@ class StatusFile:
         return self.path.with_name(f".{self.path.name}.daemon.lock")
 
     def read(self) -> dict[str, Any]:
-        """Return the status; an empty one where there is no file, FormatError if it is damaged."""
+        """Return the status; an empty one where there is no file, FormatError if it is damaged.
+
+        Raises GymdbdError where the operating system does not let it be read.
+        """
         try:
             return _parse(self.path.read_bytes())
         except FileNotFoundError:
             return _empty()
         except OSError as error:
-            raise FormatError(
+            raise GymdbdError(
                 f"cannot read the status file {self.path} ({error.strerror})",
                 hint="run as the user that the daemon runs as",
             ) from error
@@ -73,7 +76,7 @@ class StatusFile:
             ) from error
 
     def update(self, change: Callable[[dict[str, Any]], None]) -> None:
-        """Change the status under its lock; a damaged file is replaced rather than obeyed."""
+        """Change the status under its lock; a damaged file is replaced, an unreadable one left."""
         with lock.hold([lock.file_lock(self.path)], wait_s=_LOCK_WAIT_S):
             try:
                 content = self.read()
@@ -140,6 +143,18 @@ class StatusFile:
 
         self.update(change)
 
+    def accepted(self, job: JobConfig) -> None:
+        """Note that somebody accepted what the last run of a job had found suspicious."""
+
+        def change(content: dict[str, Any]) -> None:
+            entry = content["jobs"].get(job.name, {})
+            if entry.get("state") == "suspicious":
+                (last, *_) = entry["runs"]
+                entry.update(state="ok", last_success=last["ended_at"], consecutive_failures=0)
+                entry.update(error=None, hint=None, code=None)
+
+        self.update(change)
+
 
 def _parse(data: bytes) -> dict[str, Any]:
     content = json.loads(data.decode("utf-8", "surrogatepass"))
@@ -198,6 +213,21 @@ def health(
         return Health.UNKNOWN, "its last success lies in the future: check the clock"
     if too_old:
         return Health.LATE, f"its last success is older than {limit}"
+    return _freshness(job, entry, now)
+
+
+def _freshness(job: JobConfig, entry: dict[str, Any], now: datetime) -> tuple[Health, str]:
+    """Say whether the newest row of a job's last backup is young enough."""
+    wanted = getattr(job, "newest", None)
+    found = (entry.get("result") or {}).get("newest")
+    if wanted is None or not isinstance(found, dict):
+        return Health.OK, ""
+    place = f"the newest row of {wanted.table}"
+    moment = instant(found, "at")
+    if moment is None:
+        return Health.FAILING, f"{place} cannot be dated by {wanted.column}: {found.get('problem')}"
+    if wanted.max_age is not None and now - moment > wanted.max_age:
+        return Health.LATE, f"{place} is of {found['at']}, older than {wanted.max_age}"
     return Health.OK, ""
 
 

@@ -23,6 +23,9 @@ _SIZE = re.compile(r"([0-9]{1,12}(?:\.[0-9]{1,3})?) ?(B|KiB|MiB|GiB|TiB)")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _LONGEST = timedelta(days=3650)
 _LARGEST_NUMBER = 1_000_000
+_BOUND = re.compile(r"-?[0-9]{1,15}(?:\.[0-9]{1,6})?")
+_WHOLE = re.compile(r"[0-9]{1,3}")
+_ALL = 100
 
 
 def text(value: str) -> str:
@@ -37,6 +40,21 @@ def number(value: str) -> int:
     if not value.isascii() or not value.isdigit() or int(value) > _LARGEST_NUMBER:
         raise ValueError(f"expected a whole number from 0 to {_LARGEST_NUMBER} (got {value})")
     return int(value)
+
+
+def bound(value: str) -> float:
+    """Read a number, with a fraction or without."""
+    if not _BOUND.fullmatch(value):
+        raise ValueError(f"expected a number (got {value})")
+    return float(value)
+
+
+def percent(value: str) -> int:
+    """Read a share from 1% to 100%."""
+    digits = value.removesuffix("%")
+    if digits == value or not _WHOLE.fullmatch(digits) or not 0 < int(digits) <= _ALL:
+        raise ValueError(f"expected a share from 1% to 100% (got {value})")
+    return int(digits)
 
 
 def flag(value: str) -> bool:
@@ -101,11 +119,18 @@ def in_folder(path: Path) -> None:
     folder(path.parent)
 
 
+def anywhere(path: Path) -> None:
+    """Take any path: whether there is something is not known here."""
+    del path
+
+
 def describe(read: Callable[[str], Any]) -> str:
     """Say what a reader of plain values expects."""
     words = {
         text: "a text (put quotes round it)",
         number: "a whole number",
+        bound: "a number",
+        percent: "a share such as 10%",
         flag: "true or false",
         duration: "a duration with its unit, such as 15m or 36h",
         interval: "a duration with its unit, such as 15m or 36h",

@@ -9,7 +9,7 @@ import sys
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from gymdbd.config import PullConfig, Retry, SshConfig
+from gymdbd.job_config import PullConfig, Retry, SshConfig
 from gymdbd.jobs import pull
 from gymdbd.jobs.context import Context
 from tests.support import EventLog, gymdbd_json, write_config

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gymdbd.config import BackupConfig
+from gymdbd.job_config import BackupConfig
 from gymdbd.jobs.context import Context
 
 if TYPE_CHECKING:

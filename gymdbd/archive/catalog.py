@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, tzinfo
 from typing import TYPE_CHECKING, Any
 
 from gymdbd import files
 from gymdbd.archive import manifest as manifests
-from gymdbd.errors import FolderMissingError, FormatError, GymdbdError
+from gymdbd.archive import marks as all_marks
+from gymdbd.archive.marks import Marks
+from gymdbd.errors import BackupMissingError, FolderMissingError, FormatError, GymdbdError
+from gymdbd.wording import did_you_mean
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -24,16 +28,20 @@ _NAME = re.compile(
 _STAMP = "%Y%m%d_%H%M%S"
 _SIDE_SUFFIXES = ("-wal", "-shm", "-journal")
 
+LATEST = "latest"
+
 VERIFIED = "verified"
 UNVERIFIED = "unverified"
+SUSPICIOUS = "suspicious"
+DAMAGED = "damaged"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Backup:
-    """One backup in an archive.
+    """One backup in an archive, and what is known of it.
 
-    `verdict` is `verified` when a manifest says that the file was proven good, `unverified`
-    otherwise. `created` comes from the manifest, or from the name as local time.
+    `created` comes from the manifest, or from the name as local time. `note` says what of it
+    could not be read or does not fit, `doubt` why its marks are not known.
     """
 
     path: Path
@@ -41,9 +49,11 @@ class Backup:
     created: datetime
     size: int
     manifest: Manifest | None
+    marks: Marks = field(default_factory=Marks)
     again: int = 1
     side_files: tuple[Path, ...] = ()
     note: str = ""
+    doubt: str = ""
 
     @property
     def order(self) -> tuple[datetime, int]:
@@ -52,13 +62,38 @@ class Backup:
 
     @property
     def verdict(self) -> str:
-        """Say what is known of it."""
-        return VERIFIED if self.manifest is not None else UNVERIFIED
+        """Say what it is worth.
+
+        `damaged` when the last verification found it so, `unverified` when no manifest says that
+        it was proven good, `suspicious` while nobody has accepted its content, else `verified`.
+        """
+        if self.marks.problems:
+            return DAMAGED
+        if self.manifest is None:
+            return UNVERIFIED
+        if self.manifest.suspicious and self.marks.accepted_at is None:
+            return SUSPICIOUS
+        return VERIFIED
+
+    @property
+    def good(self) -> bool:
+        """Say whether it may be offered and relied upon.
+
+        What a restore has overwritten was not wanted: it is offered by its name only.
+        """
+        overwritten = self.manifest is not None and self.manifest.method == manifests.OVERWRITTEN
+        return self.verdict == VERIFIED and not overwritten
+
+    @property
+    def verified_at(self) -> str | None:
+        """Return when it was last proven: by a verification, or when it was made."""
+        return self.marks.verified_at or (self.manifest.created_at if self.manifest else None)
 
     @property
     def files(self) -> list[Path]:
         """List everything that belongs to it, the `.db` first."""
-        return [self.path, *self.side_files, manifests.manifest_path(self.path)]
+        records = (manifests.manifest_path(self.path), all_marks.marks_path(self.path))
+        return [self.path, *self.side_files, *records]
 
 
 class Catalog:
@@ -70,13 +105,61 @@ class Catalog:
 
     def backups(self, stem: str | None = None) -> list[Backup]:
         """List the backups, newest first; with `stem` only those of that database."""
-        found = [
-            self._backup(path, match)
-            for path in self._listing()
-            if (match := _NAME.fullmatch(path.name)) and path.is_file() and not path.is_symlink()
-        ]
+        found = []
+        for path in self._listing():
+            # One that was pruned since the folder was listed is not there any more.
+            with contextlib.suppress(BackupMissingError):
+                found.append(self.read(path.name))
         wanted = [backup for backup in found if stem in (None, backup.stem)]
         return sorted(wanted, key=lambda backup: backup.order, reverse=True)
+
+    def read(self, name: str) -> Backup:
+        """Return what is known now of the backup with this file's name; BackupMissingError."""
+        path, match = self.archive / name, _NAME.fullmatch(name)
+        with contextlib.suppress(FileNotFoundError):
+            if match and path.is_file() and not path.is_symlink():
+                return self._backup(path, match)
+        raise self._missing(name, [])
+
+    def _missing(self, name: str, names: list[str]) -> BackupMissingError:
+        return BackupMissingError(
+            f"{self.archive} holds no backup called {name}{did_you_mean(name, names)}",
+            hint=f"gymdbd list --archive {self.archive} prints what it holds",
+        )
+
+    def find(self, wanted: str, stem: str | None = None) -> Backup:
+        """Return the backup called `wanted`: a file's name, or `latest`, the newest good one.
+
+        Raises BackupMissingError.
+        """
+        backups = self.backups(stem)
+        if wanted == LATEST:
+            return self._newest([one for one in backups if one.good], stem, "")
+        for backup in backups:
+            if backup.path.name == wanted:
+                return backup
+        raise self._missing(wanted, [one.path.name for one in backups])
+
+    def at(self, moment: datetime, stem: str | None = None) -> Backup:
+        """Return the newest good backup that is not younger than `moment`; BackupMissingError."""
+        old_enough = [one for one in self.backups(stem) if one.good and one.created <= moment]
+        return self._newest(old_enough, stem, f" as old as {moment.astimezone(self.zone)}")
+
+    def _newest(self, good: list[Backup], stem: str | None, limit: str) -> Backup:
+        """Return the first of the good backups, which must all be of one database."""
+        if not good:
+            raise BackupMissingError(
+                f"{self.archive} holds no good backup{f' of {stem}' if stem else ''}{limit}",
+                hint=f"gymdbd list --archive {self.archive} prints what it holds; one that is "
+                "not good can be taken by its name",
+            )
+        stems = sorted({one.stem for one in good})
+        if len(stems) > 1:
+            raise BackupMissingError(
+                f"{self.archive} holds backups of several databases: {', '.join(stems)}",
+                hint="name the file of the backup that is meant",
+            )
+        return good[0]
 
     def name(self, stem: str, created: datetime) -> Path:
         """Return a path for a backup made at `created`, after all others of the same second.
@@ -101,7 +184,7 @@ class Catalog:
         """
         orphans = []
         for path in self._listing():
-            for suffix in (".json", *_SIDE_SUFFIXES):
+            for suffix in (".marks.json", ".json", *_SIDE_SUFFIXES):
                 owner = path.with_name(path.name.removesuffix(suffix))
                 if owner != path and _NAME.fullmatch(owner.name) and not owner.exists():
                     orphans.append(path)
@@ -130,6 +213,9 @@ class Catalog:
 
     def frozen(self, stem: str) -> str:
         """Return why pruning is frozen, or an empty text."""
+        suspicious = [one for one in self.backups(stem) if one.verdict == SUSPICIOUS]
+        if suspicious:
+            return f"{suspicious[0].path.name} is suspicious and nobody has accepted it"
         try:
             content: Any = json.loads(self._freezer(stem).read_bytes())
             return f"{content['reason']} (since {content['since']})"
@@ -165,6 +251,11 @@ class Catalog:
         if manifest is not None and manifest.size != size:
             note = f"it has {size} bytes, its manifest says {manifest.size}"
             manifest = None
+        known, doubt = Marks(), ""
+        try:
+            known = all_marks.read(path)
+        except FormatError as error:
+            doubt = error.message
         sides = (path.with_name(path.name + suffix) for suffix in _SIDE_SUFFIXES)
         return Backup(
             path=path,
@@ -173,8 +264,10 @@ class Catalog:
             again=int(match["again"] or 1),
             size=size,
             manifest=manifest,
+            marks=known,
             side_files=tuple(side for side in sides if side.exists()),
             note=note,
+            doubt=doubt,
         )
 
     def _from_name(self, stamp: str, path: Path) -> datetime:

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from dataclasses import asdict, dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
-from gymdbd import clock, files
+from gymdbd import clock
+from gymdbd.archive import sealed
 from gymdbd.errors import FormatError
 
 if TYPE_CHECKING:
     from datetime import datetime
     from pathlib import Path
 
-SCHEMA = 1
-_MAX_SIZE = 64 * 1024 * 1024
+# The method of a backup of what a restore was about to overwrite.
+OVERWRITTEN = "before-restore"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,6 +23,8 @@ class Manifest:
 
     `size`, `md5` and `sha256` are those of the `.db` file; `side_files` holds the same of the
     `-wal` that a raw backup keeps, by suffix. `tables` counts the rows of the snapshot.
+    `suspicious` says why its content was doubted when it was made: one sentence for each reason.
+    `newest` holds `table`, `column`, the greatest `value` there and the instant `at` that it means.
     """
 
     source: str
@@ -46,7 +47,9 @@ class Manifest:
     gymdbd_version: str
     checkpoint: dict[str, Any] = field(default_factory=dict)
     side_files: dict[str, dict[str, Any]] = field(default_factory=dict)
-    schema: int = SCHEMA
+    suspicious: list[str] = field(default_factory=list)
+    newest: dict[str, Any] | None = None
+    schema: int = sealed.SCHEMA
 
     @property
     def created(self) -> datetime:
@@ -61,41 +64,35 @@ def manifest_path(backup: Path) -> Path:
 
 def write(manifest: Manifest, backup: Path) -> None:
     """Write the manifest of `backup`, whole or not at all, with a checksum of its own."""
-    content = asdict(manifest)
-    content["checksum"] = _checksum(content)
-    text = json.dumps(content, indent=1, ensure_ascii=False)
-    # A table's name may hold bytes that are no text; they survive as lone surrogates.
-    files.write_atomically(manifest_path(backup), (text + "\n").encode("utf-8", "surrogatepass"))
+    sealed.write(manifest_path(backup), asdict(manifest))
 
 
 def read(backup: Path) -> Manifest | None:
     """Return the manifest of `backup`, None where there is none; FormatError if it is damaged."""
     path = manifest_path(backup)
     try:
-        with path.open("rb") as file:
-            return _parse(file.read(_MAX_SIZE))
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        content = sealed.read(path)
+        return None if content is None else _from_content(content)
+    except sealed.FAULTS as error:
         raise FormatError(
             f"the manifest {path} cannot be used ({error})",
             hint="the backup beside it counts as unverified; look at it with sqlite3 -readonly",
         ) from error
 
 
-def _parse(data: bytes) -> Manifest:
-    content = json.loads(data.decode("utf-8", "surrogatepass"))
-    if content.pop("checksum") != _checksum(content):
-        raise ValueError("its checksum is wrong")
-    if content["schema"] != SCHEMA:
-        raise ValueError(f"its schema is {content['schema']}, this release knows {SCHEMA}")
+def parse(data: bytes) -> Manifest | None:
+    """Return the manifest in the bytes of such a file from elsewhere, None if it is none."""
+    try:
+        found = _from_content(sealed.parse(data))
+        # Nothing of ours has written it, so that even its types are not to be relied upon.
+        sound = all(isinstance(one.get("sha256", ""), str) for one in found.side_files.values())
+    except sealed.FAULTS:
+        return None
+    return found if sound else None
+
+
+def _from_content(content: dict[str, Any]) -> Manifest:
     known = {one.name for one in fields(Manifest)}
     manifest = Manifest(**{name: content[name] for name in known & content.keys()})
     clock.from_text(manifest.created_at)
     return manifest
-
-
-def _checksum(content: dict[str, Any]) -> str:
-    """Return the SHA-256 of the content in its one canonical form."""
-    text = json.dumps(content, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()

@@ -21,6 +21,10 @@ _CHUNK = 1024 * 1024
 _HINT = "check the disk that it was written to (dmesg, SMART) and try again"
 
 
+def _ignore(_: int) -> None:
+    """Ignore how far it is."""
+
+
 @dataclass(frozen=True)
 class Checksums:
     """The size in bytes and the hashes, in hexadecimal, of one file."""
@@ -38,6 +42,7 @@ def prove(
     *,
     quick: bool = False,
     sums: bool = True,
+    advance: Callable[[int], None] = _ignore,
 ) -> Checksums:
     """Prove that the copy at `path` is whole and holds just what the snapshot held.
 
@@ -45,20 +50,25 @@ def prove(
     there: `rows`, the rows of every table, and any field of `Facts`, as they were read inside
     the snapshot's transaction. The hashes are computed meanwhile, on other cores. `quick` leaves
     out the comparison of every index with its table; without `sums` there are no hashes, for a
-    copy that no manifest will describe. Raises VerificationError.
+    copy that no manifest will describe. `advance` is told how many more bytes have been hashed.
+    Raises VerificationError.
     """
     with ThreadPoolExecutor(1) as pool:
-        hashing = pool.submit(checksums, path, check) if sums else None
+        hashing = pool.submit(checksums, path, check, advance) if sums else None
         with closing(open_copy()) as copy, database.interruptible(copy, check):
             _compare(copy, path, expected, quick=quick)
         return hashing.result() if hashing else Checksums(path.stat().st_size, "", "")
 
 
-def checksums(path: Path, check: Callable[[], None] = lambda: None) -> Checksums:
-    """Return the checksums of a file."""
+def checksums(
+    path: Path,
+    check: Callable[[], None] = lambda: None,
+    advance: Callable[[int], None] = _ignore,
+) -> Checksums:
+    """Return the checksums of a file; `advance` is told how many more bytes have been read."""
     with ThreadPoolExecutor(2) as pool:
-        md5 = pool.submit(_digest, path, "md5", check)
-        sha256 = pool.submit(_digest, path, "sha256", check)
+        md5 = pool.submit(_digest, path, "md5", check, _ignore)
+        sha256 = pool.submit(_digest, path, "sha256", check, advance)
         return Checksums(path.stat().st_size, md5.result(), sha256.result())
 
 
@@ -95,10 +105,13 @@ def _differing(here: object, there: object) -> str:
     return f"{here} for {there}"
 
 
-def _digest(path: Path, name: str, check: Callable[[], None]) -> str:
+def _digest(
+    path: Path, name: str, check: Callable[[], None], advance: Callable[[int], None]
+) -> str:
     digest = hashlib.new(name, usedforsecurity=False)
     with path.open("rb", buffering=0) as file:
         while chunk := file.read(_CHUNK):
             digest.update(chunk)
+            advance(len(chunk))
             check()
     return digest.hexdigest()

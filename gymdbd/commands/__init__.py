@@ -10,7 +10,28 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
-_VERBS = ("run", "backup", "pull", "list", "prune", "status", "schedule", "check", "serve", "demo")
+_VERBS = (
+    "run",
+    "backup",
+    "pull",
+    "list",
+    "verify",
+    "restore",
+    "drill",
+    "accept",
+    "keep",
+    "unkeep",
+    "prune",
+    "diff",
+    "rescue",
+    "status",
+    "schedule",
+    "check",
+    "serve",
+    "authorize",
+    "completion",
+    "demo",
+)
 
 
 def all_verbs() -> list[Any]:

@@ -1,11 +1,24 @@
 """make one verified backup now
 
-  gymdbd backup nightly-backup                     a job of the configuration
-  gymdbd backup --database instance/gym_system.db  without one; the backup goes to
-                                                   data/backups/database/
+The backup is one self-contained .db file with every committed row, also of
+those that are only in the WAL. It appears under its name only after it has been
+proven good; until then, and after any failure, the archive is as it was.
 
-The backup is one self-contained .db file with every committed row, also of those that are only
-in the WAL. It appears under its name only after it has been proven good.
+The application may go on writing. It never waits longer than busy_timeout.
+
+examples:
+  gymdbd backup nightly-backup
+      a job of the configuration, now instead of at its time
+  gymdbd backup --database instance/gym_system.db
+      without a configuration, into data/backups/database/
+  gymdbd backup nightly-backup --cleanup --keep-days 14 --keep-count 10
+      and prune afterwards
+  gymdbd backup nightly-backup --stats-only
+      make none; count, size, oldest, newest and rows of what is there
+
+files:
+  gym_system_backup_20261123_030000.db        a backup; the time is local
+  gym_system_backup_20261123_030000.db.json   its manifest: checksums, rows
 """
 
 from __future__ import annotations
@@ -20,7 +33,8 @@ from gymdbd.commands import common
 if TYPE_CHECKING:
     import argparse
 
-    from gymdbd.config import BackupConfig, Config
+    from gymdbd.config import Config
+    from gymdbd.job_config import BackupConfig
     from gymdbd.output import Output
 
 NAME = "backup"
@@ -72,18 +86,21 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
     if arguments.stats_only:
         return _stats(job, output)
     entry, exit_code = common.run_by_hand(job, settings, output)
-    if exit_code:
+    result = entry["result"]
+    if result is None:
         common.tell_failure(entry, output)
-    else:
-        result = entry["result"]
-        output.result({"state": entry["state"], **result}, lambda: tell(result, output))
+        return exit_code
+    facts = {name: entry[name] for name in ("state", "error", "hint", "code") if entry["error"]}
+    output.result({**facts, **result}, lambda: tell(result, output))
+    if exit_code and not arguments.json:
+        common.tell_failure(entry, output)
     return exit_code
 
 
 def _job(arguments: argparse.Namespace) -> tuple[BackupConfig, Config | None]:
     from gymdbd import files
-    from gymdbd.config import BackupConfig
     from gymdbd.errors import UsageError
+    from gymdbd.job_config import BackupConfig
     from gymdbd.sqlite import database
 
     if arguments.job and arguments.database:
@@ -114,8 +131,8 @@ def _job(arguments: argparse.Namespace) -> tuple[BackupConfig, Config | None]:
 
 
 def _with_flags(job: BackupConfig, arguments: argparse.Namespace) -> BackupConfig:
-    from gymdbd.config import Keep
     from gymdbd.errors import UsageError
+    from gymdbd.job_config import Keep
 
     changes: dict[str, Any] = {}
     if arguments.skip_checkpoint:
@@ -149,10 +166,17 @@ def tell(result: dict[str, Any], output: Output) -> None:
             ("sha256", result["sha256"]),
             ("md5", result["md5"]),
             ("checkpoint", _checkpoint(result["checkpoint"])),
+            *_changes(result["changes"]),
             ("pruned", str(len(result["pruned"]))),
             ("took", f"{result['duration_s']:.3f} s ({timings})"),
         ]
     )
+
+
+def _changes(changes: dict[str, Any] | None) -> list[tuple[str, str]]:
+    if changes is None:
+        return []
+    return [("changes", f"{changes['digest']}, since {Path(changes['previous']).name}")]
 
 
 def _checkpoint(done: dict[str, Any]) -> str:

@@ -1,7 +1,19 @@
 """examine the configuration and everything it points at, changing nothing
 
-One line for each thing looked at: ok, a warning, or an error with what to do about it. The exit
-code is 1 when there is an error.
+One line for each thing looked at, the databases, folders, hosts and the clock:
+ok, a warning, or an error with what to do about it.
+
+Run it as the account of the daemon, which may see less than you.
+
+examples:
+  gymdbd check
+  gymdbd -c new.yaml check
+      try a configuration before it is taken
+
+exit status:
+  0  all is ok, or there are only warnings
+  1  there is an error
+  2  usage, or a configuration with faults: all are listed
 """
 
 from __future__ import annotations

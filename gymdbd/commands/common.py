@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
     from gymdbd.archive.catalog import Backup
-    from gymdbd.config import Config, JobConfig
+    from gymdbd.config import Config
+    from gymdbd.job_config import BackupConfig, JobConfig
     from gymdbd.output import Output
 
 Job = TypeVar("Job", bound="JobConfig")
@@ -83,7 +84,10 @@ def run_by_hand(
         entry = Run(
             job=job,
             reason="by hand",
-            status=StatusFile(settings.status_file) if settings else None,
+            # A restore, say, is no job of a configuration: it has no place in its status.
+            status=(
+                StatusFile(settings.status_file) if settings and job.name in settings.jobs else None
+            ),
             progress=progress,
             stopping=lambda: bool(stops),
         ).execute()
@@ -107,12 +111,28 @@ def archive_summary(backups: list[Backup]) -> dict[str, Any]:
 
 def archives(arguments: argparse.Namespace) -> list[Path]:
     """Return the archive of --archive, or those of the configuration."""
-    from gymdbd.config import BackupConfig
-
     if arguments.archive:
-        return [arguments.archive]
-    jobs = load_config(arguments).jobs.values()
-    return sorted({job.archive for job in jobs if isinstance(job, BackupConfig)})
+        return [Path(os.path.abspath(arguments.archive))]  # noqa: PTH100 - links stay
+    return archives_of(load_config(arguments))
+
+
+def archives_of(settings: Config) -> list[Path]:
+    """Return every archive of the configuration; a pull that has saved nothing yet has none."""
+    from gymdbd.job_config import BackupConfig, PullConfig, VerifyConfig
+
+    found = set()
+    for job in settings.jobs.values():
+        if isinstance(job, BackupConfig | VerifyConfig):
+            found.add(job.archive)
+        elif isinstance(job, PullConfig) and job.archive_folder.is_dir():
+            found.add(job.archive_folder)
+    return sorted(found)
+
+
+def makes(job: BackupConfig, backup: Backup) -> bool:
+    """Say whether a job makes backups like this one."""
+    same = os.path.realpath(job.archive) == os.path.realpath(backup.path.parent)
+    return same and job.database.stem == backup.stem
 
 
 def age(seconds: float) -> str:

@@ -1,6 +1,12 @@
-"""see it work on data it makes itself: a gym's database, a live writer, a backup under it
+"""see it work on data it makes itself: a live writer, a backup under it
 
-It changes nothing of yours: all happens in a folder of its own, which goes away unless --keep.
+It changes nothing of yours: all happens in a folder of its own, which goes away
+unless --keep.
+
+examples:
+  gymdbd demo
+  gymdbd demo --keep
+      leave the folder, with a configuration to play with
 """
 
 from __future__ import annotations

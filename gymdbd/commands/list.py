@@ -1,7 +1,17 @@
 """list the backups of an archive, newest first
 
-Verified means that the file was proven good when it was made; unverified that nothing says so,
-as for the backups of older scripts.
+verified    proven good when it was made, or by gymdbd verify since then (the
+            column "proven")
+unverified  nothing says so, as for the backups of older scripts
+suspicious  whole, but its content fell too far behind the one before; gymdbd
+            accept clears it
+damaged     gymdbd verify found it rotten; it counts as no backup
+
+examples:
+  gymdbd list
+      every archive of the configuration
+  gymdbd list --archive data/backups/database --json
+      one archive, for a program
 """
 
 from __future__ import annotations
@@ -13,6 +23,7 @@ from gymdbd.commands import common
 
 if TYPE_CHECKING:
     import argparse
+    from datetime import datetime
 
     from gymdbd.archive.catalog import Backup
     from gymdbd.output import Output
@@ -46,7 +57,7 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
             output.say("there are no backups yet; gymdbd backup makes one")
             return
         output.table(
-            ["backup", "age", "size", "verdict", "note"],
+            ["backup", "age", "size", "verdict", "proven", "note"],
             [_row(backup, now.now()) for backup in backups],
         )
 
@@ -57,15 +68,14 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
 def _describe(backup: Backup, zone: Any) -> dict[str, Any]:
     from gymdbd import clock
 
-    created_at = clock.to_text(backup.created, zone)
     return {
         "path": str(backup.path),
-        "created_at": created_at,
+        "created_at": clock.to_text(backup.created, zone),
         "size": backup.size,
         "verdict": backup.verdict,
-        "verified_at": created_at if backup.manifest else None,
-        "kept": False,
-        "note": backup.note,
+        "verified_at": backup.verified_at,
+        "kept": backup.marks.kept_at is not None,
+        "note": _note(backup),
     }
 
 
@@ -77,5 +87,25 @@ def _row(backup: Backup, now: Any) -> list[str]:
         common.age((now - backup.created).total_seconds()),
         to_size(backup.size),
         backup.verdict,
-        backup.note,
+        common.age((now - moment).total_seconds()) if (moment := _proven(backup)) else "-",
+        _note(backup),
     ]
+
+
+def _proven(backup: Backup) -> datetime | None:
+    from gymdbd import clock
+
+    return clock.from_text(backup.verified_at) if backup.verified_at else None
+
+
+def _note(backup: Backup) -> str:
+    """Say in one line what else is to be known of a backup."""
+    from gymdbd.archive import manifest as manifests
+
+    suspicious = backup.manifest.suspicious if backup.manifest else []
+    kept = ["kept"] if backup.marks.kept_at else []
+    if backup.manifest and backup.manifest.method == manifests.OVERWRITTEN:
+        kept = ["what a restore has overwritten", *kept]
+    accepted = ["accepted"] if backup.marks.accepted_at else []
+    said = [*kept, backup.marks.note, *accepted, backup.note, backup.doubt]
+    return "; ".join(part for part in [*said, *backup.marks.problems, *suspicious] if part)

@@ -1,8 +1,18 @@
 """remove the backups that the retention rule lets go
 
-With --dry-run it only prints, for every backup, whether it stays and why. The newest verified
-backup always stays, nothing goes while the source is damaged or the clock looks wrong, and files
-that are not backups are never touched.
+The newest verified backup always stays, nothing goes while the source is
+damaged or the clock looks wrong, and files that are not backups are never
+touched. With --dry-run nothing goes; it prints for every backup whether it
+stays and why.
+
+Backups younger than --keep-days and the newest --keep-count stay, whichever are
+more; without either, the rule is the job's keep: section.
+
+examples:
+  gymdbd prune nightly-backup --dry-run
+      what would go by the rule of the configuration
+  gymdbd prune --archive data/backups/database --keep-days 14 --keep-count 10
+      without a configuration
 """
 
 from __future__ import annotations
@@ -16,7 +26,7 @@ if TYPE_CHECKING:
     import argparse
 
     from gymdbd.archive.retention import Decision
-    from gymdbd.config import Keep
+    from gymdbd.job_config import Keep
     from gymdbd.output import Output
 
 NAME = "prune"
@@ -56,8 +66,8 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
 
 def _what(arguments: argparse.Namespace) -> tuple[Path, list[str], Keep]:
     """Return the archive, the databases in it (all where none are named) and the rule."""
-    from gymdbd.config import BackupConfig, Keep
     from gymdbd.errors import UsageError
+    from gymdbd.job_config import BackupConfig, Keep
 
     flags = Keep(days=arguments.keep_days or 0, count=arguments.keep_count or 0)
     if arguments.archive:

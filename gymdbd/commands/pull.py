@@ -1,10 +1,24 @@
 r"""bring a remote database here over SSH, prove it equal, swap it in
 
-  gymdbd pull pull-from-pi                a job of the configuration
-  gymdbd pull --host raspberry-pi --remote-database /home/pi/app/instance/gym_system.db \\
-      --replica instance/gym_system.db    without one
+Only what changed travels. The replica is always one whole snapshot; the old one
+is saved before it is replaced. A connection that breaks leaves the old replica
+in place, and the next pull goes on where it was.
 
-Only what changed travels. The replica is always one whole snapshot; the old one is saved first.
+The other machine needs sshd and python3 3.9, nothing of gymdbd. Hosts, users
+and keys come from ~/.ssh/config; host keys are always checked.
+
+examples:
+  gymdbd pull pull-from-pi
+      a job of the configuration, now instead of at its time
+  gymdbd pull pull-from-pi --info-only
+      transfer nothing; tell about the database over there
+  gymdbd pull --host raspberry-pi --replica instance/gym_system.db \
+      --remote-database /home/pi/gym-controller/instance/gym_system.db
+      without a configuration
+
+files:
+  ~/.ssh/config, ~/.ssh/known_hosts   how to reach the host, and its key
+  backups/, beside the replica        old replicas, unless archive: is given
 """
 
 from __future__ import annotations
@@ -20,7 +34,8 @@ from gymdbd.commands import common
 if TYPE_CHECKING:
     import argparse
 
-    from gymdbd.config import Config, PullConfig
+    from gymdbd.config import Config
+    from gymdbd.job_config import PullConfig
     from gymdbd.output import Output
 
 NAME = "pull"
@@ -61,8 +76,8 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
 
 def _job(arguments: argparse.Namespace) -> tuple[PullConfig, Config | None]:
     from gymdbd import values
-    from gymdbd.config import PullConfig
     from gymdbd.errors import UsageError
+    from gymdbd.job_config import PullConfig
 
     given = {name: getattr(arguments, name) for name in ("host", "remote_database", "replica")}
     if not any(given.values()):

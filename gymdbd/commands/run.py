@@ -1,8 +1,27 @@
 """run the daemon: every job of the configuration on its schedule
 
-SIGTERM or SIGINT ends it: what is at work gets to a safe point within stop_timeout, a second
-signal ends it at once. SIGHUP reads the configuration again; a faulty one is refused and the old
-one stays.
+A run that was missed, because the machine was off or asleep, is made up once.
+A run that fails is logged and recorded, and the daemon goes on.
+
+SIGTERM or SIGINT ends it: what is at work gets to a safe point within
+stop_timeout; a second signal ends it at once. SIGHUP reads the configuration
+again; a faulty one is refused and the old one stays.
+
+Under systemd and launchd this is what the service runs; deploy/ has both.
+
+examples:
+  gymdbd -c /etc/gymdbd/config.yaml run
+      as the service does; on a terminal the log is shown there
+
+files:
+  status_file:   the outcome of every run, and that the daemon is at work
+  log: file:     the events as JSON lines, where the configuration names it
+
+exit status:
+  0  it was told to stop and did
+  1  it failed
+  2  the configuration is faulty: every fault is logged with its line
+  3  busy: another daemon runs with the same status_file
 """
 
 from __future__ import annotations

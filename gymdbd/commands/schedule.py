@@ -1,4 +1,11 @@
-"""print the next runs of every job, in local time"""
+"""print the next runs of every job, in local time
+
+examples:
+  gymdbd schedule
+      the next five of each
+  gymdbd schedule --count 1
+      when each comes next
+"""
 
 from __future__ import annotations
 

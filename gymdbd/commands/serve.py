@@ -1,10 +1,11 @@
 """serve one database, read-only, over standard input and output
 
-For an authorized_keys line that lets a key do nothing else:
+What a restricted SSH key runs instead of whatever it asks for: gymdbd pull with
+such a key gets that database, and can do nothing else. gymdbd authorize prints
+the line of authorized_keys for it. People have no use for it at a terminal.
 
-  restrict,command="gymdbd serve --database /home/pi/app/instance/gym_system.db" ssh-ed25519 ...
-
-`gymdbd pull` with such a key gets that database, whatever it asks for.
+examples:
+  gymdbd serve --database /home/pi/gym-controller/instance/gym_system.db
 """
 
 from __future__ import annotations

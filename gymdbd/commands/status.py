@@ -1,6 +1,23 @@
 """say whether all is well: exit 0 ok, 1 late, 2 failing, 3 unknown
 
-It reads the status file that every run leaves, and works while the daemon is down.
+It reads the status file that every run leaves, and works while the daemon is
+down. The exit status is the one that monitoring plugins have, for the job that
+is worst.
+
+examples:
+  gymdbd status
+      a table of the jobs, and what to do about those that fail
+  gymdbd status --json
+      for a program: the whole status file
+
+files:
+  status_file:   of the configuration; what is read
+
+exit status:
+  0  ok
+  1  late: the last success of a job is older than its max_age
+  2  failing: the last run of a job failed, or its backup is suspicious
+  3  unknown: the status cannot be read, or a job has not run yet
 """
 
 from __future__ import annotations
@@ -101,5 +118,9 @@ def _running(entry: dict[str, Any]) -> str:
 def _last(entry: dict[str, Any]) -> str:
     from pathlib import Path
 
-    path = (entry.get("result") or {}).get("path")
-    return Path(path).name if path else str(entry.get("state"))
+    result = entry.get("result") or {}
+    if result.get("path"):
+        return Path(result["path"]).name
+    if "in_archive" in result:
+        return f"{len(result['backups'])} of {result['in_archive']} backups read, all well"
+    return str(entry.get("state"))

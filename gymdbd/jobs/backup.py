@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import socket
 import sqlite3
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import gymdbd
@@ -15,6 +17,7 @@ from gymdbd.archive import proof
 from gymdbd.archive.catalog import Catalog
 from gymdbd.archive.manifest import Manifest
 from gymdbd.errors import CopyDamagedError, GymdbdError, SourceCorruptError
+from gymdbd.jobs import changes, content
 from gymdbd.jobs.context import Timings
 from gymdbd.jobs.prune import prune
 from gymdbd.sqlite import checkpoint as checkpoints
@@ -22,10 +25,8 @@ from gymdbd.sqlite import database, snapshot
 from gymdbd.sqlite.snapshot import Snapshot
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from gymdbd.archive.proof import Checksums
-    from gymdbd.config import BackupConfig
+    from gymdbd.job_config import BackupConfig
     from gymdbd.jobs.context import Context
     from gymdbd.sqlite.checkpoint import Checkpoint
     from gymdbd.sqlite.database import Facts
@@ -47,7 +48,7 @@ def run(job: BackupConfig, context: Context) -> dict[str, Any]:
 
     The caller holds the archive's lock. The result has the keys of `gymdbd backup --json`. Any
     failure leaves the archive as it was; a damaged source also freezes pruning, until a backup
-    succeeds again.
+    succeeds again. SuspiciousError means that the backup was made, and is its result.
     """
     timings = Timings()
     catalog = Catalog(job.archive, context.clock.zone)
@@ -63,14 +64,21 @@ def run(job: BackupConfig, context: Context) -> dict[str, Any]:
     finally:
         _discard_partials(job.archive)
     catalog.thaw(stem)
+    counted = None
+    if job.count_changes:
+        with timings.step("changes"):
+            counted = changes.tell(catalog, Path(result["path"]), context, timings.total_s())
     with timings.step("prune"):
         pruned = _prune(job, catalog, context)
-    return {
-        **result,
-        "pruned": pruned,
-        "duration_s": timings.total_s(),
-        "timings": timings.seconds,
-    }
+    result.update(
+        changes=counted,
+        pruned=pruned,
+        duration_s=timings.total_s(),
+        timings=timings.seconds,
+    )
+    if job.gates is not None:
+        content.refuse_suspicious(catalog, stem, result)
+    return result
 
 
 def _back_up(
@@ -88,9 +96,13 @@ def _back_up(
         copy = _take(job, source, catalog, context)
     with timings.step("verify"):
         sums = _prove(job, source, copy, context)
+        newest = content.find_newest(job.newest, lambda: _open_copy(job, copy), context)
     with timings.step("publish"):
         context.check()
-        _publish(job, copy, sums, done, timings.total_s())
+        manifest = _describe(job, copy, sums, done, timings.total_s())
+        doubts = content.doubts(job.gates, manifest, catalog, stem=job.database.stem)
+        manifest = dataclasses.replace(manifest, newest=newest, suspicious=doubts)
+        _publish(copy, manifest)
     context.log.info("backup published", path=str(copy.final), size=sums.size)
     return {
         "path": str(copy.final),
@@ -98,6 +110,7 @@ def _back_up(
         "md5": sums.md5,
         "sha256": sums.sha256,
         "tables": copy.rows,
+        "newest": newest,
         "checkpoint": asdict(done),
     }
 
@@ -149,15 +162,11 @@ def _take(job: BackupConfig, source: Path, catalog: Catalog, context: Context) -
 
 def _prove(job: BackupConfig, source: Path, copy: _Copy, context: Context) -> Checksums:
     """Prove the partial good; tell a damaged source from a damaged copy of a sound one."""
-
-    def open_copy() -> sqlite3.Connection:
-        if job.raw:
-            return database.open_reader(copy.partial)
-        return database.open_immutable(copy.partial)
-
     try:
         with files.writing(copy.partial):
-            return proof.prove(open_copy, copy.partial, _expected(copy), context.check)
+            return proof.prove(
+                lambda: _open_copy(job, copy), copy.partial, _expected(copy), context.check
+            )
     except (CopyDamagedError, SourceCorruptError) as error:
         live = database.open_reader(source)
         with contextlib.closing(live), database.interruptible(live, context.check):
@@ -167,15 +176,19 @@ def _prove(job: BackupConfig, source: Path, copy: _Copy, context: Context) -> Ch
         raise
 
 
+def _open_copy(job: BackupConfig, copy: _Copy) -> sqlite3.Connection:
+    if job.raw:
+        return database.open_reader(copy.partial)
+    return database.open_immutable(copy.partial)
+
+
 def _expected(copy: _Copy) -> dict[str, Any]:
     """Return what must be found in the copy; its journal mode is another on purpose."""
     facts = {name: value for name, value in vars(copy.facts).items() if name != "journal_mode"}
     return {**facts, "rows": copy.rows}
 
 
-def _publish(
-    job: BackupConfig, copy: _Copy, sums: Checksums, done: Checkpoint, duration_s: float
-) -> None:
+def _publish(copy: _Copy, manifest: Manifest) -> None:
     """Make the proven partial visible: its WAL and its manifest first, the `.db` last."""
     side_files = {}
     for suffix in ("-wal", "-shm"):
@@ -185,7 +198,7 @@ def _publish(
             if suffix == "-wal":
                 side_files[suffix] = asdict(proof.checksums(part))
             files.publish(part, copy.final.with_name(copy.final.name + suffix))
-    manifests.write(_describe(job, copy, sums, done, duration_s, side_files), copy.final)
+    manifests.write(dataclasses.replace(manifest, side_files=side_files), copy.final)
     files.publish(copy.partial, copy.final)
 
 
@@ -195,14 +208,13 @@ def _describe(
     sums: Checksums,
     done: Checkpoint,
     duration_s: float,
-    side_files: dict[str, dict[str, Any]],
 ) -> Manifest:
     facts = copy.facts
     return Manifest(
         source=str(job.database),
         host=socket.gethostname(),
         created_at=copy.created_at,
-        method="raw" if job.raw else "online-backup",
+        method=job.method or ("raw" if job.raw else "online-backup"),
         sqlite_version=sqlite3.sqlite_version,
         page_size=facts.page_size,
         page_count=facts.page_count,
@@ -218,7 +230,6 @@ def _describe(
         duration_s=duration_s,
         gymdbd_version=gymdbd.__version__,
         checkpoint=asdict(done),
-        side_files=side_files,
     )
 
 

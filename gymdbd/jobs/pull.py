@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from gymdbd.archive.proof import Checksums
-    from gymdbd.config import PullConfig
+    from gymdbd.job_config import PullConfig, RepairConfig
     from gymdbd.jobs.context import Context
     from gymdbd.remote.ssh import Connection
 
@@ -227,7 +227,7 @@ class _Pull:
 
     def _copy(self) -> _Arrived:
         """Copy the files as they are, and refuse what moved meanwhile."""
-        with _connect(self.job, self.context) as connection:
+        with connect(self.job, self.context) as connection:
             taken = time.monotonic()
             self.timings.seconds["connect"] = self.timings.total_s()
             with self.timings.step("fetch"), connection.sftp() as remote:
@@ -317,7 +317,8 @@ def _traffic(connection: Connection) -> dict[str, int]:
 
 
 @contextlib.contextmanager
-def _connect(job: PullConfig, context: Context) -> Iterator[Connection]:
+def connect(job: PullConfig | RepairConfig, context: Context) -> Iterator[Connection]:
+    """Connect to the host of a job; leaving the block ends the connection."""
     options = job.ssh
     settings = HostSettings(
         host=job.host,
@@ -351,7 +352,7 @@ def _serving(
     probe = None
     if fingerprint is not None and delta.may_be_unchanged(fingerprint, size):
         probe = bootstrap.probe(job.remote_database, fingerprint), fingerprint
-    with _connect(job, context) as connection:
+    with connect(job, context) as connection:
         channel = connection.run(bootstrap.arguments(job.ssh.python))
         try:
             session = Session(

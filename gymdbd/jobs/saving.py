@@ -12,21 +12,22 @@ from gymdbd.archive import manifest as manifests
 from gymdbd.archive import proof
 from gymdbd.archive.catalog import Catalog
 from gymdbd.archive.manifest import Manifest
-from gymdbd.config import BackupConfig
 from gymdbd.errors import (
     SourceCorruptError,
     SourceEmptyError,
     SourceNotADatabaseError,
     VerificationError,
 )
+from gymdbd.job_config import BackupConfig
 from gymdbd.jobs import backup
+from gymdbd.jobs.damaged import keep_damaged
 from gymdbd.jobs.prune import prune
 from gymdbd.sqlite import database
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from gymdbd.config import PullConfig
+    from gymdbd.job_config import PullConfig
     from gymdbd.jobs.context import Context
     from gymdbd.replica import Replica, State
 
@@ -89,7 +90,9 @@ def _save_changed(job: PullConfig, replica: Replica, folder: Path, context: Cont
         database=job.replica,
         archive=folder,
         checkpoint="none",
+        count_changes=False,
         keep=job.keep,
+        gates=None,
     )
     if replica.path.stat().st_size == 0:
         # Opening it would make SQLite remove the -wal, which may hold all there is.
@@ -101,18 +104,9 @@ def _save_changed(job: PullConfig, replica: Replica, folder: Path, context: Cont
 
 
 def _keep(job: PullConfig, replica: Replica, folder: Path, context: Context, reason: str) -> Path:
-    """Copy a damaged replica as it is, with its -wal or journal; return the copy."""
-    stamp = context.clock.now().astimezone(context.clock.zone).strftime("%Y%m%d_%H%M%S")
-    kept = folder / f"{job.replica.stem}_damaged_{stamp}.db"
-    for suffix in ("", "-wal", "-journal"):
-        source, target = replica.side(suffix), kept.with_name(kept.name + suffix)
-        if not suffix or (source.exists() and source.stat().st_size):
-            with files.writing(target):
-                files.clone(source, target)
-                files.sync_file(target)
+    """Keep a damaged replica with its -wal or journal; return the copy."""
     Catalog(folder, context.clock.zone).thaw(job.replica.stem)
-    context.log.warning("damaged replica kept", path=str(kept), reason=reason)
-    return kept
+    return keep_damaged(replica.path, folder, reason, context)
 
 
 def _drop_twins(catalog: Catalog, replica: Replica, context: Context) -> None:

@@ -8,7 +8,7 @@ import stat
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO, Protocol
 
-from gymdbd.errors import SourceNotAFileError, SourceUnreadableError
+from gymdbd.errors import SourceMissingError, SourceNotAFileError, SourceUnreadableError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -46,6 +46,9 @@ class Status(Protocol):
 
 class Client(Protocol):
     """What is used of paramiko's SFTP client."""
+
+    def listdir(self, path: bytes, /) -> list[str]:
+        """List the names in a folder."""
 
     def stat(self, path: bytes, /) -> Status:
         """Return a file's facts."""
@@ -89,6 +92,22 @@ class RemoteFiles:
                 hint="name the .db file itself",
             )
         return FileFacts(size=found.st_size or 0, changed_at=found.st_mtime or 0)
+
+    def names(self, folder: str) -> list[str]:
+        """List the names in a folder; SourceMissingError where there is none."""
+        with self._guard(), _reading(folder):
+            try:
+                return self._client.listdir(_to_remote(folder))
+            except FileNotFoundError as error:
+                raise SourceMissingError(
+                    f"there is no folder {folder} on the other machine",
+                    hint="check its path; a relative one starts in the home folder there",
+                ) from error
+            except UnicodeDecodeError as error:
+                raise SourceUnreadableError(
+                    f"{folder} on the other machine holds a name that is not UTF-8",
+                    hint="rename that file, or name a folder that holds nothing but backups",
+                ) from error
 
     def read_head(self, path: str, size: int) -> bytes:
         """Return the first `size` bytes of a file, fewer where it is shorter or not there."""

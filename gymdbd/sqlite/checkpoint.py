@@ -16,7 +16,13 @@ from typing import TYPE_CHECKING
 
 from gymdbd.errors import SourceLockedError
 from gymdbd.sqlite import processes
-from gymdbd.sqlite.database import has_wal_reset_bug, open_reader, open_writer, source_error
+from gymdbd.sqlite.database import (
+    FAULTS,
+    has_wal_reset_bug,
+    open_reader,
+    open_writer,
+    source_error,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -65,7 +71,7 @@ def checkpoint(
         return _checkpoint(
             path, mode, busy_timeout_s, has_wal_reset_bug() if guard is None else guard
         )
-    except sqlite3.Error as error:
+    except FAULTS as error:
         problem = source_error(error, path)
         if isinstance(problem, SourceLockedError):
             blockers = _names(processes.lock_holders(path, processes.WRITE_LOCK))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import sqlite3
 import stat
 import urllib.parse
@@ -38,7 +39,12 @@ _BACKPORTS = {(3, 44): 6, (3, 50): 7}
 
 _SIDE_SUFFIXES = ("-wal", "-shm", "-journal")
 
+# What a statement raises. SQLite quotes what it finds in a damaged schema, and where that is not
+# UTF-8 Python fails to decode SQLite's own words.
+FAULTS = (sqlite3.Error, UnicodeDecodeError)
+
 # Virtual machine steps between two looks at whether to go on: some milliseconds.
+_UNKNOWN_COLLATION = re.compile(r"no such collation sequence: (.+)", re.DOTALL)
 _STATEMENT_STEPS = 100_000
 
 
@@ -132,11 +138,15 @@ def open_immutable(path: Path) -> sqlite3.Connection:
     return _connect(path, "mode=ro&immutable=1", 0.0)
 
 
+def uri(path: Path, parameters: str) -> str:
+    """Return the URI that names a file to SQLite, with `parameters` such as `mode=ro`."""
+    return f"file:{urllib.parse.quote(os.fsencode(os.path.abspath(path)))}?{parameters}"  # noqa: PTH100 - resolve() would follow links
+
+
 def _connect(path: Path, parameters: str, busy_timeout_s: float) -> sqlite3.Connection:
-    uri = f"file:{urllib.parse.quote(os.fsencode(os.path.abspath(path)))}?{parameters}"  # noqa: PTH100 - resolve() would follow links
     with translated(path):
         connection = sqlite3.connect(
-            uri,
+            uri(path, parameters),
             uri=True,
             timeout=busy_timeout_s,
             isolation_level=None,
@@ -152,12 +162,14 @@ def translated(path: Path) -> Iterator[None]:
     """Turn an sqlite3 error about `path` into one of ours."""
     try:
         yield
-    except sqlite3.Error as error:
+    except FAULTS as error:
         raise source_error(error, path) from error
 
 
-def source_error(error: sqlite3.Error, path: Path) -> GymdbdError:
-    """Say what an sqlite3 error means for the database at `path`."""
+def source_error(error: Exception, path: Path) -> GymdbdError:
+    """Say what one of FAULTS means for the database at `path`."""
+    if isinstance(error, UnicodeDecodeError):
+        return corrupt(path, (f"its schema is not text ({error.reason})",))
     text = str(error)
     if "not a database" in text or "unsupported file format" in text:
         return SourceNotADatabaseError(
@@ -249,19 +261,18 @@ def table_names(facts: Facts) -> list[str]:
 
     The content of a virtual table such as FTS5 lies in its shadow tables, which are listed.
     """
-    return [
-        name
-        for kind, name, sql in facts.schema
-        if kind == "table"
-        and not name.startswith("sqlite_")
-        and not sql.upper().startswith("CREATE VIRTUAL TABLE")
-    ]
+    return [name for kind, name, sql in facts.schema if kind == "table" and holds_rows(name, sql)]
+
+
+def holds_rows(name: str, sql: str) -> bool:
+    """Say whether a table of the schema holds rows of its own: neither internal nor virtual."""
+    return not name.startswith("sqlite_") and not sql.upper().startswith("CREATE VIRTUAL TABLE")
 
 
 def count_rows(connection: sqlite3.Connection, facts: Facts) -> dict[str, int]:
     """Count the rows of every table; call it inside a transaction."""
     return {
-        name: int(connection.execute(f"SELECT count(*) FROM {quote(name)}").fetchone()[0])  # noqa: S608 - quoted
+        name: int(ask(connection, f"SELECT count(*) FROM {quote(name)}").fetchone()[0])  # noqa: S608 - quoted
         for name in table_names(facts)
     }
 
@@ -269,16 +280,49 @@ def count_rows(connection: sqlite3.Connection, facts: Facts) -> dict[str, int]:
 def find_problems(connection: sqlite3.Connection, *, quick: bool = False) -> tuple[str, ...]:
     """Run SQLite's integrity check and return what it reports: nothing for a sound database.
 
-    Foreign keys are not part of it: an application may leave them unenforced on purpose.
+    Foreign keys are not part of it: an application may leave them unenforced on purpose. Where a
+    table sorts by a collation that only the application knows, no index can be compared with its
+    table, and the check is the quick one.
     """
-    check = "quick_check" if quick else "integrity_check"
+    check = "quick_check" if quick or _has_own_collations(connection) else "integrity_check"
     try:
-        rows = connection.execute(f"PRAGMA {check}(20)").fetchall()
+        rows = ask(connection, f"PRAGMA {check}(20)").fetchall()
     except sqlite3.DatabaseError as error:
         if str(error) == "interrupted":
             raise
         return (str(error),)
     return tuple(str(row[0]) for row in rows if row[0] != "ok")
+
+
+def ask(connection: sqlite3.Connection, sql: str) -> sqlite3.Cursor:
+    """Execute a statement whose answer does not depend on how text is sorted.
+
+    A collation that only the application knows is stood in for: SQLite refuses even to count the
+    rows of a table whose collation it has not got.
+    """
+    while True:
+        try:
+            return connection.execute(sql)
+        except sqlite3.OperationalError as error:
+            unknown = _UNKNOWN_COLLATION.fullmatch(str(error))
+            if unknown is None:
+                raise
+            connection.create_collation(
+                unknown[1], lambda one, other: (one > other) - (one < other)
+            )
+
+
+def _has_own_collations(connection: sqlite3.Connection) -> bool:
+    """Say whether an index or table sorts by a collation that is not one of SQLite's."""
+    try:
+        found = connection.execute(
+            "SELECT 1 FROM sqlite_master AS m, pragma_index_list(m.name) AS l, "
+            "pragma_index_xinfo(l.name) AS x WHERE m.type = 'table' "
+            "AND upper(coalesce(x.coll, 'BINARY')) NOT IN ('BINARY', 'NOCASE', 'RTRIM') LIMIT 1"
+        ).fetchone()
+    except sqlite3.DatabaseError:
+        return False  # The check itself says what is wrong.
+    return found is not None
 
 
 def quote(name: str) -> str:

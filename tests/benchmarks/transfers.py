@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gymdbd import files, log
-from gymdbd.config import PullConfig, SshConfig
+from gymdbd.job_config import PullConfig, SshConfig
 from gymdbd.jobs import pull
 from gymdbd.jobs.context import Context
 from tests.support import GYMDBD, write_config

@@ -24,8 +24,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _BACKUP_KEYS = {
+    "newest",
     *("schema", "state", "path", "size", "md5", "sha256", "tables"),
-    *("checkpoint", "pruned", "duration_s", "timings"),
+    *("checkpoint", "changes", "pruned", "duration_s", "timings"),
 }
 
 

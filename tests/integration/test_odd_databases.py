@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from gymdbd.errors import SourceCorruptError
 from gymdbd.jobs import backup
 from tests.support import (
     ORDINARY_USER,
@@ -168,6 +169,31 @@ def test_a_database_with_any_file_name_is_backed_up(tmp_path: Path, name: str) -
     assert [path.name.startswith(f"{name}_backup_") for path in backups(tmp_path / "archive")] == [
         True
     ]
+
+
+@pytest.mark.parametrize("check", ["", "integrity"])
+def test_a_database_with_a_collation_of_its_application_is_backed_up(
+    tmp_path: Path, check: str
+) -> None:
+    """SQLite cannot even count without it; that is no damage, and damage is still found."""
+    source = tmp_path / "source.db"
+    with closing(sqlite3.connect(source, isolation_level=None)) as app:
+        app.create_collation("korean", lambda one, other: (one < other) - (one > other))
+        app.execute("CREATE TABLE t (name TEXT COLLATE korean PRIMARY KEY)")
+        app.execute("CREATE INDEX again ON t (name COLLATE korean)")
+        app.executemany("INSERT INTO t VALUES (?)", [("가",), ("나",), ("다",)])
+        page = app.execute("SELECT rootpage FROM sqlite_master WHERE name = 't'").fetchone()[0]
+    job = backup_job(source, tmp_path / "archive")
+    if check:
+        data = bytearray(source.read_bytes())
+        data[(page - 1) * 4096 + 3] ^= 0x40  # The number of cells of the table's root page.
+        source.write_bytes(data)
+        with pytest.raises(SourceCorruptError):
+            backup.run(job, context())
+    else:
+        result = backup.run(job, context())
+        assert result["tables"] == {"t": 3}
+        assert gymdbd_json("verify", result["path"])[0] == 0
 
 
 def test_a_database_larger_than_a_gibibyte_is_backed_up(tmp_path: Path, large: Path) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gymdbd.config import Keep
+from gymdbd.job_config import Keep
 from gymdbd.sqlite import processes
 from tests import ledger
 from tests.pulling import Peer, crash_after, identity

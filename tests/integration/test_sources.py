@@ -164,6 +164,15 @@ def test_a_flipped_page_is_corrupt(place: Path) -> None:
     _expect(place, "source-corrupt")
 
 
+def test_a_schema_that_is_no_text_is_corrupt(place: Path) -> None:
+    """SQLite quotes what it found there, and Python cannot even decode its words."""
+    path = place / "gym.db"
+    data = path.read_bytes()
+    assert data.count(b"CREATE TABLE t (") == 1
+    path.write_bytes(data.replace(b"CREATE TABLE t (", b"CREATE TABLE\xf4t ("))
+    assert "not text" in _expect(place, "source-corrupt")["error"]
+
+
 def test_a_corrupt_source_freezes_pruning_until_a_good_backup(place: Path) -> None:
     """Nothing is removed and prune says why; the next good backup lets pruning go on."""
     good = (place / "gym.db").read_bytes()

@@ -116,7 +116,10 @@ def test_the_version_is_told_without_loading_what_it_does_not_need() -> None:
     )
     version, _, modules = _python(script).stdout.partition("\n")
     assert version == f"gymdbd {gymdbd.__version__}"
-    heavy = {"paramiko", "apscheduler", "rich", "sqlite3", "structlog", "yaml", "cronsim"}
+    heavy = {
+        *("paramiko", "apscheduler", "rich", "sqlite3", "structlog", "yaml", "cronsim"),
+        *("argcomplete", "cryptography"),
+    }
     assert heavy & set(json.loads(modules)) == set()
 
 

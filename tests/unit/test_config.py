@@ -14,9 +14,10 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gymdbd import config
-from gymdbd.config import BackupConfig, Config, PullConfig
+from gymdbd import config, job_config
+from gymdbd.config import Config
 from gymdbd.errors import ConfigError
+from gymdbd.job_config import BackupConfig, DrillConfig, PullConfig, VerifyConfig
 from gymdbd.schedule import Interval
 
 EXAMPLE = Path(__file__).parents[2] / "config.example.yaml"
@@ -24,17 +25,20 @@ SOURCE = Path("/somewhere/config.yaml")
 
 
 def example(folder: Path) -> str:
-    """Return the example with the pull job's comment signs gone and its folders below `folder`."""
+    """Return the example with all its jobs in use and its folders below `folder`."""
     text = EXAMPLE.read_text(encoding="utf-8")
     body, start, pull = text.partition("  # pull-from-pi:")
     pull = "\n".join(line.removeprefix("  #").removeprefix(" ") for line in pull.split("\n"))
     pull = textwrap.indent(pull, "  ") if start else ""
     text = f"{body}  pull-from-pi:{pull}"
     for path in ("/var/lib/gymdbd", "/home/pi/gym-controller", "~/gym-controller"):
-        text = re.sub(rf"(?<!remote_database: ){re.escape(path)}", str(folder), text)
+        text = re.sub(
+            rf"(?<!remote_database: )(?<!      archive: ){re.escape(path)}", str(folder), text
+        )
     for below in ("instance", "data/backups/database", "data/backups/frequent"):
         (folder / below).mkdir(parents=True, exist_ok=True)
-    (folder / "data/backups/replica").mkdir(exist_ok=True)
+    for below in ("replica", "from-pi"):
+        (folder / "data/backups" / below).mkdir(exist_ok=True)
     return text
 
 
@@ -66,11 +70,12 @@ def named_keys(node: yaml.MappingNode) -> dict[str, yaml.Node]:
 def test_the_example_loads_with_its_commented_job(tmp_path: Path) -> None:
     """With its folders in place the example is a configuration, comment signs gone or not."""
     loaded = config.parse(example(tmp_path), SOURCE)
-    assert list(loaded.jobs) == ["nightly-backup", "frequent-backup", "pull-from-pi"]
+    here = ["nightly-backup", "frequent-backup", "weekly-drill", "nightly-proof"]
+    assert list(loaded.jobs) == [*here, "pull-from-pi", "proof-of-copies"]
     plain = EXAMPLE.read_text(encoding="utf-8")
     for path in ("/var/lib/gymdbd", "/home/pi/gym-controller"):
         plain = plain.replace(path, str(tmp_path))
-    assert list(config.parse(plain, SOURCE).jobs) == ["nightly-backup", "frequent-backup"]
+    assert list(config.parse(plain, SOURCE).jobs) == here
 
 
 def test_the_example_names_every_key_and_no_other(tmp_path: Path) -> None:
@@ -82,17 +87,26 @@ def test_the_example_names_every_key_and_no_other(tmp_path: Path) -> None:
     assert isinstance(top["log"], yaml.MappingNode)
     assert isinstance(top["jobs"], yaml.MappingNode)
     jobs = named_keys(top["jobs"])
-    backup, frequent, pull = (named_keys(jobs[name]) for name in jobs)  # type: ignore[arg-type]
+    backup, frequent, drill, proof, pull, copies = (
+        named_keys(jobs[name])  # type: ignore[arg-type]
+        for name in jobs
+    )
 
     assert set(top) == keys_of(Config)
     assert set(named_keys(top["log"])) == keys_of(config.LogConfig)
     assert set(backup) | set(frequent) == keys_of(BackupConfig) | {"kind"}
-    assert set(named_keys(backup["keep"])) == keys_of(config.Keep)  # type: ignore[arg-type]
-    assert set(named_keys(backup["retry"])) == keys_of(config.Retry)  # type: ignore[arg-type]
-    of_every_job = keys_of(config.JobConfig) | {"kind"}
+    assert set(named_keys(backup["keep"])) == keys_of(job_config.Keep)  # type: ignore[arg-type]
+    assert set(named_keys(backup["retry"])) == keys_of(job_config.Retry)  # type: ignore[arg-type]
+    of_every_job = keys_of(job_config.JobConfig) | {"kind"}
+    assert set(drill) | of_every_job == keys_of(DrillConfig) | {"kind"}
+    probes = [set(named_keys(one)) for one in drill["probes"].value]
+    assert set().union(*probes) | {"at_most"} == keys_of(job_config.Probe)
     assert set(pull) - of_every_job == keys_of(PullConfig) - of_every_job
+    assert set(proof) | set(copies) | of_every_job == keys_of(VerifyConfig) | {"kind"}
+    place = named_keys(copies["repair_from"])  # type: ignore[arg-type]
+    assert set(place) == keys_of(job_config.RepairConfig)
     ssh = set(named_keys(pull["ssh"]))  # type: ignore[arg-type]
-    assert ssh | {"proxy_command"} == keys_of(config.SshConfig)
+    assert ssh | {"proxy_command"} == keys_of(job_config.SshConfig)
     assert "# proxy_command:" in text
 
 
@@ -115,7 +129,7 @@ def test_what_the_example_shows_as_a_default_is_one(tmp_path: Path) -> None:
     for name in ("on_local_change", "replica_wait"):
         assert getattr(pull, name) == defaults[name]
     for name in ("connect_timeout", "auth_timeout", "stall_timeout", "keepalive", "python"):
-        assert getattr(pull.ssh, name) == getattr(config.SshConfig(), name)
+        assert getattr(pull.ssh, name) == getattr(job_config.SshConfig(), name)
 
 
 @pytest.mark.parametrize(
@@ -157,7 +171,7 @@ def test_a_fault_is_named_by_line_key_and_what_was_expected(
     ("text", "expected"),
     [
         ("jobs: {}", "1: jobs: expected at least one job"),
-        ("jobs: {a: {}}", "1: jobs.a: kind is missing (expected one of backup, pull)"),
+        ("jobs: {a: {}}", "1: jobs.a: kind is missing (expected one of backup, pull"),
         ("jobs: {a: {kind: bakup}}", '1: jobs.a: unknown kind bakup; did you mean "backup"?'),
         ("jobs: {a: {kind: [x]}}", "1: jobs.a: unknown kind"),
         ("jobs: {a b: {kind: backup}}", "1: jobs.a b: expected a name of up to 64 letters"),

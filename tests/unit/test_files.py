@@ -171,7 +171,7 @@ def test_removing_what_is_not_there_is_no_error(tmp_path: Path) -> None:
 def test_partials_are_listed_with_their_side_files_and_nothing_else(tmp_path: Path) -> None:
     """Hidden files with the mark; no folder, and no file that somebody called so in the open."""
     expected = [".a.db.json.partial", ".a.db.partial", ".a.db.partial-shm", ".a.db.partial-wal"]
-    for name in (*expected, "a.db", "b.db.partial", ".hidden", ".gymdbd.lock"):
+    for name in (*expected, "a.db", "b.db.partial", ".hidden", ".gymdbd.lock", ".my.partials.txt"):
         (tmp_path / name).write_text("")
     (tmp_path / ".folder.partial").mkdir()
     assert [one.name for one in files.partials(tmp_path)] == expected

@@ -19,15 +19,16 @@ _MODULES = {
 _SHIPPED = bootstrap._MODULES  # noqa: SLF001 - the list itself is what is tested
 
 # The one place of each third-party package. paramiko's is the package `remote`, where logging in
-# needs the errors of its keys, which are those of the cryptography below it. structlog is
-# imported by log.py; runner.py and child.py bind a run's facts to whatever is logged during it,
-# and no other module does.
+# needs the errors of its keys, which are those of the cryptography below it; that also reads the
+# key that is to be let in. structlog is imported by log.py; runner.py and child.py bind a run's
+# facts to whatever is logged during it, and no other module does.
 _PLACES = {
+    "argcomplete": {"gymdbd.completion"},
     "apscheduler": {"gymdbd.scheduler"},
     "concurrent_log_handler": {"gymdbd.log"},
     "cronsim": {"gymdbd.schedule"},
     "logging_journald": {"gymdbd.log"},
-    "cryptography": {"gymdbd.remote.login"},
+    "cryptography": {"gymdbd.remote.login", "gymdbd.remote.authorized"},
     "paramiko": {"gymdbd.remote.ssh", "gymdbd.remote.login"},
     "rich": {"gymdbd.output"},
     "sdnotify": {"gymdbd.systemd"},
@@ -46,6 +47,7 @@ _FORBIDDEN = {
     "gymdbd.replica": (*_ABOVE_JOBS, "output", "jobs", "config", "archive", "remote"),
     "gymdbd.files": (*_ABOVE_JOBS, "output", "jobs", "config", "archive", "remote", "lock", "log"),
     "gymdbd.config": (*_ABOVE_JOBS, "output", "jobs", "archive", "remote"),
+    "gymdbd.job_config": (*_ABOVE_JOBS, "config", "output", "jobs", "archive", "remote"),
     "gymdbd.document": (*_ABOVE_JOBS, "output", "jobs", "config", "archive", "remote", "sqlite"),
     "gymdbd.schedule": (*_ABOVE_JOBS, "output", "jobs", "config", "archive", "remote", "sqlite"),
     "gymdbd.scheduler": ("status", "daemon", "runner", "child", "jobs", "output", "commands"),

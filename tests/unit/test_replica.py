@@ -18,8 +18,8 @@ from gymdbd.archive import manifest as manifests
 from gymdbd.archive import proof
 from gymdbd.archive.catalog import Catalog
 from gymdbd.clock import Clock
-from gymdbd.config import Keep, PullConfig
 from gymdbd.errors import BusyError, FolderMissingError, ReplicaInUseError, StoppedError
+from gymdbd.job_config import Keep, PullConfig
 from gymdbd.jobs import saving
 from gymdbd.replica import Replica, State
 from gymdbd.sqlite import processes
@@ -326,7 +326,7 @@ def test_a_replica_too_damaged_for_a_backup_is_kept_as_it_is(replica: Replica) -
     assert path.name == "gym_damaged_20261123_100000.db"
     assert path.read_bytes() == replica.path.read_bytes()
     assert path.stat().st_mode & 0o777 == 0o600
-    assert len(run.log.named("damaged replica kept")) == 1  # type: ignore[attr-defined] # an EventLog
+    assert len(run.log.named("damaged database kept")) == 1  # type: ignore[attr-defined] # an EventLog
     assert _saved(replica) == []
     assert Catalog(path.parent, UTC).frozen("gym") == ""
 

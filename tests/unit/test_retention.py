@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from gymdbd.archive import retention
 from gymdbd.archive.catalog import Backup, Catalog
 from gymdbd.clock import Clock
-from gymdbd.config import Keep
+from gymdbd.job_config import Keep
 from gymdbd.jobs import prune
 from tests.archives import CREATED, add_backup, manifest
 from tests.support import context

@@ -12,8 +12,8 @@ import structlog
 from structlog.testing import LogCapture
 
 from gymdbd import config, lock
-from gymdbd.config import Retry
 from gymdbd.errors import ConfigError
+from gymdbd.job_config import Retry
 from gymdbd.runner import Run
 from gymdbd.status import StatusFile
 from tests.support import backup_job, backups, make_database, write_config
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, MutableMapping
     from pathlib import Path
 
-    from gymdbd.config import BackupConfig
+    from gymdbd.job_config import BackupConfig
 
 _DUE = datetime(2026, 11, 23, 3, 0, tzinfo=UTC)
 _KEYS = {

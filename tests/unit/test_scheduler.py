@@ -13,7 +13,7 @@ import pytest
 import structlog
 
 from gymdbd.clock import Clock
-from gymdbd.config import BackupConfig
+from gymdbd.job_config import BackupConfig
 from gymdbd.schedule import Cron, Interval
 from gymdbd.scheduler import Past, Scheduler, _Trigger
 from tests.support import until
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from gymdbd.config import JobConfig
+    from gymdbd.job_config import JobConfig
 
 NIGHT = datetime(2027, 1, 10, 3, tzinfo=UTC)
 HOUR = timedelta(hours=1)

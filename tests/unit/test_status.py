@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from gymdbd import lock
-from gymdbd.config import BackupConfig
-from gymdbd.errors import BusyError, FormatError
+from gymdbd.errors import BusyError, FormatError, GymdbdError
+from gymdbd.job_config import BackupConfig
 from gymdbd.schedule import Cron, Interval
 from gymdbd.status import Health, StatusFile, health, instant, max_age, trouble_logged, worst
 from tests.support import environment
@@ -163,11 +163,14 @@ def test_a_damaged_status_file_is_reported_by_reading_and_replaced_by_a_run(
 
 
 def test_a_status_file_that_cannot_be_read_is_reported(file: StatusFile) -> None:
-    """The hint is about the user, not about damage."""
+    """The hint is about the user, not about damage, and no run replaces what is there."""
     file.path.mkdir()
-    with pytest.raises(FormatError, match="cannot read the status file") as caught:
-        file.read()
-    assert "user" in caught.value.hint
+    (file.path / "kept").touch()
+    for use in (file.read, lambda: file.run_ended(_job(), _run(1))):
+        with pytest.raises(GymdbdError, match="cannot read the status file") as caught:
+            use()
+        assert "user" in caught.value.hint
+    assert (file.path / "kept").exists()
 
 
 def test_trouble_with_the_status_does_not_stop_the_work(tmp_path: Path) -> None:

@@ -1,0 +1,199 @@
+"""Reading a backup as a whole: what is wrong with it now, whatever was true when it was made."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gymdbd import files
+from gymdbd.archive import proof
+from gymdbd.errors import (
+    BackupMissingError,
+    SourceError,
+    SourceUnreadableError,
+    VerificationError,
+)
+from gymdbd.sqlite import database
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from gymdbd.archive.catalog import Backup
+    from gymdbd.archive.manifest import Manifest
+
+_FACTS = ("page_size", "page_count", "encoding", "user_version", "application_id")
+_FOREIGN_KEYS_TOLD = 20
+# What becomes of a name or a number in the schema that is none: Python's sqlite3, and who asks
+# it, count on those that SQLite itself has written.
+_NONSENSE = (ValueError, TypeError, AttributeError)
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What reading a backup has shown: `problems` make it damaged, `remarks` do not."""
+
+    problems: list[str] = field(default_factory=list)
+    remarks: list[str] = field(default_factory=list)
+
+
+def inspect(
+    backup: Backup,
+    check: Callable[[], None] = lambda: None,
+    advance: Callable[[int], None] = lambda _: None,
+) -> Findings:
+    """Read every byte of a backup and compare it with what its manifest promises.
+
+    Neither the backup nor its folder is changed. Violated foreign keys are only remarked upon:
+    an application may leave them unenforced, and a true copy then has them too. `check` is called
+    often and may raise to end it, `advance` is told how many more bytes of the `.db` were read.
+    Raises BackupMissingError for one that was removed meanwhile, SourceUnreadableError for one
+    that this user may not read, and a DestinationError where a raw one's copy cannot be written.
+    """
+    found = Findings()
+    if backup.note:
+        found.problems.append(backup.note)
+    elif backup.manifest is None:
+        found.remarks.append("it has no manifest, so only its integrity could be checked")
+    if backup.doubt:
+        found.remarks.append(backup.doubt)
+    _require_access(backup)
+    try:
+        found.problems.extend(_compare_side_files(backup, check))
+        sums = _look_inside(backup, found, check, advance)
+    except OSError as error:
+        if not backup.path.exists():
+            raise _gone(backup) from error
+        found.problems.append(f"it cannot be read ({error.strerror})")
+        return found
+    if backup.manifest is not None:
+        found.problems.extend(_compare_sums(vars(sums), vars(backup.manifest)))
+    return found
+
+
+def _look_inside(
+    backup: Backup, found: Findings, check: Callable[[], None], advance: Callable[[int], None]
+) -> proof.Checksums:
+    """Let SQLite read it, note what it says, and return the checksums of the `.db`."""
+    # Of a raw one SQLite reads a copy. The file itself comes first: a disk that fails to read it
+    # must not be taken for one that fails to write.
+    sums = proof.checksums(backup.path, check, advance) if _has_wal(backup) else None
+    try:
+        with readable(backup) as path:
+            proven = _prove(path, backup.manifest, check, (lambda _: None) if sums else advance)
+            found.remarks.extend(_foreign_keys(path, check))
+            return sums or proven
+    except (SourceError, VerificationError) as error:
+        found.problems.append(error.message)
+    except _NONSENSE as error:
+        found.problems.append(f"what SQLite reads in it makes no sense ({error})")
+    return sums or proof.checksums(backup.path, check)
+
+
+def _require_access(backup: Backup) -> None:
+    """Tell what this user may not read, which says nothing of it, from what is damaged."""
+    for path in backup.files:
+        if not os.access(path, os.R_OK) and path.exists():
+            raise SourceUnreadableError(
+                f"{path} cannot be read: permission denied for uid {os.geteuid()}",
+                hint="run as the user that made the backups, or give the file to this one (chown)",
+            )
+    if not backup.path.exists():
+        raise _gone(backup)
+
+
+def _gone(backup: Backup) -> BackupMissingError:
+    return BackupMissingError(
+        f"{backup.path} was removed while it was to be read",
+        hint="if it was not pruned, look who did that",
+    )
+
+
+@contextlib.contextmanager
+def readable(backup: Backup) -> Iterator[Path]:
+    """Give a path that `database.open_immutable` reads the whole backup from.
+
+    That is the backup itself, or for a raw one, whose -wal SQLite would otherwise leave out or
+    write to, a copy in the temporary folder with its WAL brought in.
+    """
+    if not _has_wal(backup):
+        yield backup.path
+        return
+    wal = _wal(backup)
+    with tempfile.TemporaryDirectory(prefix="gymdbd-") as folder:
+        copy = Path(folder, backup.path.name)
+        files.require_space(copy.parent, backup.size + wal.stat().st_size)
+        with files.writing(copy):
+            files.clone(backup.path, copy)
+            files.clone(wal, copy.with_name(copy.name + "-wal"))
+        # The last connection to close brings the WAL in and removes it.
+        with (
+            contextlib.closing(database.open_writer(copy)) as connection,
+            database.translated(copy),
+        ):
+            connection.execute("PRAGMA schema_version").fetchone()
+        yield copy
+
+
+def _wal(backup: Backup) -> Path:
+    return backup.path.with_name(backup.path.name + "-wal")
+
+
+def _has_wal(backup: Backup) -> bool:
+    """Say whether SQLite needs a -wal to read the whole of it."""
+    return _wal(backup).exists() and _wal(backup).stat().st_size > 0
+
+
+def _prove(
+    path: Path,
+    manifest: Manifest | None,
+    check: Callable[[], None],
+    advance: Callable[[int], None],
+) -> proof.Checksums:
+    expected: dict[str, Any] = {}
+    if manifest is not None:
+        expected = {name: getattr(manifest, name) for name in _FACTS} | {"rows": manifest.tables}
+    return proof.prove(
+        lambda: database.open_immutable(path), path, expected, check, advance=advance
+    )
+
+
+def _compare_side_files(backup: Backup, check: Callable[[], None]) -> list[str]:
+    """Find what lies beside a backup and does not belong to it: SQLite would roll it in."""
+    if backup.manifest is None:
+        # The older scripts kept the -wal beside the file, and nothing says what it should be.
+        journals = [path for path in backup.side_files if path.name.endswith("-journal")]
+        return [f"{path.name} lies beside it" for path in journals]
+    problems = []
+    promised = dict(backup.manifest.side_files)
+    for path in backup.side_files:
+        suffix = path.name.removeprefix(backup.path.name)
+        promise = promised.pop(suffix, None)
+        if promise is None:
+            problems.append(f"{path.name} lies beside it, and SQLite would take it for its own")
+        elif "sha256" in promise:
+            sums = proof.checksums(path, check)
+            problems.extend(f"{path.name}: {one}" for one in _compare_sums(vars(sums), promise))
+    problems.extend(f"its {suffix} is missing" for suffix in promised if suffix == "-wal")
+    return problems
+
+
+def _compare_sums(sums: dict[str, Any], promise: dict[str, Any]) -> list[str]:
+    """Name what differs in one sentence: the hashes themselves tell nobody anything."""
+    names = ("size", "md5", "sha256")
+    differing = [name for name in names if sums[name] != promise[name]]
+    return [f"its manifest has another {' and '.join(differing)}"] if differing else []
+
+
+def _foreign_keys(path: Path, check: Callable[[], None]) -> list[str]:
+    with (
+        contextlib.closing(database.open_immutable(path)) as copy,
+        database.translated(path),
+        database.interruptible(copy, check),
+    ):
+        rows = database.ask(copy, "PRAGMA foreign_key_check").fetchmany(_FOREIGN_KEYS_TOLD)
+    tables = sorted({str(row[0]) for row in rows})
+    return [f"foreign keys are violated in {', '.join(tables)}"] if tables else []

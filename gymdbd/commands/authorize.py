@@ -1,0 +1,134 @@
+"""print the authorized_keys line that restricts a key to pulling one database
+
+The line goes into ~/.ssh/authorized_keys of the account here that the other
+machine logs in to. With it that key gets this database by gymdbd pull,
+whatever it asks for: no shell, no other file, no forwarding, no writing.
+
+Make a key for nothing else on the machine that pulls, without a passphrase,
+because nobody is there at night to type one:
+
+  ssh-keygen -t ed25519 -N '' -f ~/.ssh/gymdbd
+
+Only the public half, ~/.ssh/gymdbd.pub, comes here. Run this as the account
+that serves: the database must be readable for it.
+
+examples:
+  gymdbd authorize --key gymdbd.pub >> ~/.ssh/authorized_keys
+      the database that the configuration backs up
+  gymdbd authorize --database instance/gym_system.db < gymdbd.pub
+      a database of your choice; the key comes from standard input
+
+files:
+  ~/.ssh/authorized_keys   where the line belongs; it must be mode 0600
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gymdbd.commands import common
+
+if TYPE_CHECKING:
+    import argparse
+
+    from gymdbd.output import Output
+
+NAME = "authorize"
+
+# A public key has some hundred bytes; whoever gives us a database by mistake is told so at once.
+_LONGEST_KEY = 65536
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the flags."""
+    parser.add_argument(
+        "--database",
+        type=Path,
+        metavar="PATH",
+        help="the database (default: the one that the configuration backs up)",
+    )
+    parser.add_argument(
+        "--key", type=Path, metavar="FILE", help="the public key (default: standard input)"
+    )
+    parser.add_argument(
+        "--gymdbd",
+        type=Path,
+        metavar="PATH",
+        help="the gymdbd that is to serve (default: this one)",
+    )
+    common.add_json(parser)
+
+
+def run(arguments: argparse.Namespace, output: Output) -> int:
+    """Print the line."""
+    from gymdbd.remote import authorized
+    from gymdbd.sqlite import database
+
+    path = _database(arguments)
+    database.locate(path)
+    command = authorized.command_for(_program(arguments.gymdbd), path)
+    key = authorized.read_key(_key_text(arguments.key))
+    line = authorized.line_for(command, key)
+    payload = {
+        "line": line,
+        "command": command,
+        "database": str(path),
+        "fingerprint": key.fingerprint,
+    }
+    output.result(payload, lambda: output.verbatim(line))
+    return 0
+
+
+def _database(arguments: argparse.Namespace) -> Path:
+    from gymdbd.errors import UsageError
+    from gymdbd.job_config import BackupConfig
+
+    if arguments.database:
+        return Path(os.path.abspath(arguments.database))  # noqa: PTH100 - links stay
+    settings = common.load_config(arguments)
+    jobs = settings.jobs.values()
+    databases = sorted({str(job.database) for job in jobs if isinstance(job, BackupConfig)})
+    if len(databases) != 1:
+        raise UsageError(
+            f"{settings.source} backs up {len(databases)} databases, so one must be named",
+            hint=f"add --database PATH; those of the configuration: {', '.join(databases) or '-'}",
+        )
+    return Path(databases[0])
+
+
+def _program(given: Path | None) -> Path:
+    """Return the gymdbd to be run: the given one, or else the one that runs now."""
+    from gymdbd.errors import UsageError
+
+    if given:
+        candidates = [Path(os.path.abspath(given))]  # noqa: PTH100 - links stay
+    else:
+        candidates = [Path(sys.argv[0]).resolve(), Path(sys.executable).with_name("gymdbd")]
+        candidates = [path for path in candidates if path.name == "gymdbd"]
+    for path in candidates:
+        if path.is_file() and os.access(path, os.X_OK):
+            return path
+    raise UsageError(
+        f"{candidates[0]} is not a program that can be run",
+        hint="install gymdbd, or name its executable: --gymdbd /opt/gymdbd/bin/gymdbd",
+    )
+
+
+def _key_text(path: Path | None) -> str:
+    """Read the key's file, or standard input where somebody has given one."""
+    from gymdbd.errors import UsageError
+
+    hint = "gymdbd authorize --key gymdbd.pub, or gymdbd authorize < gymdbd.pub"
+    if path is None and (sys.stdin is None or sys.stdin.isatty()):
+        raise UsageError("the public key is missing", hint=hint)
+    try:
+        with path.open("rb") if path else sys.stdin.buffer as file:
+            content = file.read(_LONGEST_KEY + 1)
+    except OSError as error:
+        raise UsageError(f"the key cannot be read: {error}", hint=hint) from error
+    if len(content) > _LONGEST_KEY:
+        raise UsageError("that is too long for a public key", hint=hint)
+    return os.fsdecode(content)

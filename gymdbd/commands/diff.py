@@ -1,0 +1,261 @@
+"""tell what changed from one backup to another, or since it
+
+A and B are names of backups in an archive, paths, or `latest`. Added is what B
+has and A has not. Name the older one first; otherwise a line says so.
+
+Rows are told apart by the primary key, or by the rowid where none is declared.
+A row has changed when any value of it has: 1 is not 1.0 and `a` is not `A`,
+also where SQLite calls them equal. Generated columns are left out. Where a
+table has got or lost columns, those of both sides are compared. Of a full-text
+index its texts (NAME_content) are compared; a view has no rows of its own.
+Where no key tells the rows apart, only their number is told.
+
+--rows prints up to 20 added, 20 changed and 20 removed rows. With --json it
+gives all of them, of any number: a blob is {"blob": "00FF"}, an infinite number
+{"real": "inf"}, and a changed row has only the columns that changed.
+
+Nothing is written. A backup is opened as a file that does not change, the live
+database for reading, in one transaction that lasts as long as the comparison;
+where it has no WAL, the application's commits wait meanwhile. The comparison
+takes some tens of MB of memory, whatever the size. (A WAL database that
+nobody has open may get an empty -wal and a -shm beside it, as always when
+SQLite reads one. To read a raw backup, a copy of it goes to the temporary
+folder.)
+
+examples:
+  gymdbd diff latest
+      from the newest good backup to the live database of its job
+  gymdbd diff A.db B.db
+      from A to B
+  gymdbd diff latest --rows members
+      the rows of one table
+  gymdbd diff A.db --database instance/gym_system.db
+      without a configuration
+
+exit status:
+  0  done, whether anything differs or not; in --json the state is `unchanged`
+     where nothing does, otherwise `ok`
+  1  it failed: why, and what to do, is told on standard error
+  2  usage or configuration
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import tempfile
+import time
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gymdbd.commands import common, looking
+
+if TYPE_CHECKING:
+    import argparse
+    from typing import TextIO
+
+    from gymdbd.commands.looking import Database
+    from gymdbd.output import Output
+    from gymdbd.sqlite.difference import RowDifference, TableDifference
+    from gymdbd.sqlite.pair import Pair
+
+NAME = "diff"
+
+_SHOWN_ROWS = 20
+_SHOWN_LETTERS = 60
+_SIGNS = {"removed": "-", "changed": "~", "added": "+"}
+
+
+@dataclass
+class _Found:
+    """What a comparison came to; `lines` shows the first rows to a person."""
+
+    tables: list[TableDifference]
+    definitions: list[tuple[str, str, str]]
+    lines: list[str] = field(default_factory=list)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the flags."""
+    parser.add_argument("earlier", metavar="A", help="the backup or database to start from")
+    parser.add_argument(
+        "later", nargs="?", metavar="B", help="the one to end at (default: the live database)"
+    )
+    parser.add_argument("--rows", metavar="TABLE", help="compare this table only, show its rows")
+    parser.add_argument(
+        "--archive",
+        type=Path,
+        metavar="DIR",
+        help="where names are looked up (default: every archive of the configuration)",
+    )
+    parser.add_argument(
+        "--database",
+        type=Path,
+        metavar="PATH",
+        help="the live database (default: that of the backup job whose archive A lies in)",
+    )
+    common.add_json(parser)
+
+
+def run(arguments: argparse.Namespace, output: Output) -> int:
+    """Compare and tell."""
+    from gymdbd.clock import Clock
+    from gymdbd.sqlite.difference import digest
+    from gymdbd.sqlite.pair import Pair
+
+    clock = Clock()
+    started = time.monotonic()
+    earlier, later = _sides(arguments)
+    with tempfile.TemporaryFile("w+", encoding="utf-8") as spool:
+        with (
+            looking.stoppable() as check,
+            earlier.opened() as one,
+            later.opened() as other,
+            Pair(one, other, check=check) as pair,
+        ):
+            found = _compare(pair, arguments.rows, spool if output.json else None)
+        short = digest(found.tables)
+        payload = {
+            "state": "ok" if found.definitions or _differing(found) else "unchanged",
+            "from": earlier.describe(clock.zone),
+            "to": later.describe(clock.zone),
+            "digest": short,
+            "tables": {one.name: asdict(one) for one in found.tables},
+            "definitions": [
+                {"type": kind, "name": name, "definition": what}
+                for kind, name, what in found.definitions
+            ],
+            "duration_s": round(time.monotonic() - started, 4),
+        }
+        if arguments.rows and output.json:
+            spool.seek(0)
+            output.result_with_list(payload, "rows", spool)
+            return 0
+    now = clock.now()
+    sides = [("from", earlier.tell(now, clock.zone)), ("to", later.tell(now, clock.zone))]
+    if _is_backwards(earlier, later):
+        sides.append(("note", "the first is the younger: what is added here has gone since"))
+    output.result(payload, lambda: _tell(sides, found, short, output))
+    return 0
+
+
+def _sides(arguments: argparse.Namespace) -> tuple[Database, Database]:
+    from gymdbd.errors import UsageError
+
+    if arguments.later and arguments.database:
+        raise UsageError(
+            "name either a second backup or --database, not both",
+            hint="gymdbd diff A --database PATH is from A to the live database",
+        )
+    earlier = looking.find(arguments.earlier, arguments)
+    if arguments.later:
+        return earlier, looking.find(arguments.later, arguments)
+    return earlier, looking.live_database(earlier, arguments)
+
+
+def _is_backwards(earlier: Database, later: Database) -> bool:
+    if earlier.backup is None:
+        return later.backup is not None
+    return later.backup is not None and earlier.backup.order > later.backup.order
+
+
+def _compare(pair: Pair, table: str | None, spool: TextIO | None) -> _Found:
+    from gymdbd.errors import UsageError
+
+    if table is None:
+        return _Found(list(pair.tables()), pair.definitions())
+    if table not in pair.table_names():
+        raise UsageError(
+            f"neither side has a table {table} with rows of its own",
+            hint=f"their tables are: {', '.join(pair.table_names()) or 'none'}",
+        )
+    found = _Found([pair.table(table)], [])
+    shown = dict.fromkeys(_SIGNS, 0)
+    with contextlib.closing(pair.rows(table)) as rows:
+        for row in rows:
+            shown[row.change] += 1
+            if spool is not None:
+                spool.write(json.dumps(_to_json(row)) + "\n")
+            elif shown[row.change] <= _SHOWN_ROWS:
+                found.lines.append(_in_a_line(row))
+    for change, count in shown.items():
+        if spool is None and count > _SHOWN_ROWS:
+            found.lines.append(f"{_SIGNS[change]} and {count - _SHOWN_ROWS:,} more: --json has all")
+    return found
+
+
+def _differing(found: _Found) -> list[TableDifference]:
+    return [one for one in found.tables if one.differs]
+
+
+def _tell(sides: list[tuple[str, str]], found: _Found, digest: str, output: Output) -> None:
+    output.facts([*sides, ("changes", digest)])
+    differing = _differing(found)
+    if differing:
+        output.say()
+        output.table(
+            ["table", "before", "after", "added", "changed", "removed", "note"],
+            [_row(one) for one in differing],
+        )
+    for kind, name, definition in found.definitions:
+        output.say(f"{kind} {name}: {definition}")
+    if found.lines:
+        output.say()
+    for line in found.lines:
+        output.say(line)
+
+
+def _row(one: TableDifference) -> list[str]:
+    notes = [one.definition] if one.definition != "same" else []
+    notes += [f"column {name} is new" for name in one.columns_added]
+    notes += [f"column {name} is gone" for name in one.columns_dropped]
+    notes += [f"rows only counted: {one.problem}"] if one.problem else []
+    counts = [
+        "" if count is None else f"{count:,}"
+        for count in (one.before, one.after, *([None] * 3 if one.problem else _changes(one)))
+    ]
+    return [one.name, *counts, ", ".join(notes)]
+
+
+def _changes(one: TableDifference) -> list[int | None]:
+    return [one.added, one.changed, one.removed]
+
+
+def _in_a_line(row: RowDifference) -> str:
+    if row.change == "changed":
+        values = [
+            f"{name}: {_shown(old)} -> {_shown(row.after[name])}"
+            for name, old in row.before.items()
+        ]
+    else:
+        both = {**row.before, **row.after}
+        values = [f"{name}={_shown(both[name])}" for name in both if name not in row.key]
+    key = ", ".join(f"{name}={_shown(value)}" for name, value in row.key.items())
+    return f"{_SIGNS[row.change]} {key}  {', '.join(values)}".rstrip()
+
+
+def _shown(value: Any) -> str:
+    if value is None:
+        return "NULL"
+    if isinstance(value, bytes):
+        return f"a blob of {len(value):,} bytes"
+    text = repr(value) if isinstance(value, float) else str(value)
+    return text if len(text) <= _SHOWN_LETTERS else text[: _SHOWN_LETTERS - 1] + "…"
+
+
+def _to_json(row: RowDifference) -> dict[str, Any]:
+    described: dict[str, Any] = {"change": row.change}
+    for name in ("key", "before", "after"):
+        values = getattr(row, name)
+        described[name] = {column: _json_value(value) for column, value in values.items()}
+    return described
+
+
+def _json_value(value: Any) -> Any:
+    """Give JSON what it has no word for: a blob, and a number without end."""
+    if isinstance(value, bytes):
+        return {"blob": value.hex().upper()}
+    if isinstance(value, float) and value in (float("inf"), float("-inf")):
+        return {"real": str(value)}
+    return value

@@ -1,0 +1,79 @@
+"""rehearse a restore: is the newest backup good, and how long does it take?
+
+The newest good backup is restored to a scratch place just as gymdbd restore
+does it, then asked the job's probes: and given to its command:, and removed
+again. The live database is not touched. Every drill's answer is in the status.
+
+examples:
+  gymdbd drill
+      the drill job of the configuration
+  gymdbd drill --archive data/backups/database
+      without one: no probes, no command
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gymdbd.commands import common
+
+if TYPE_CHECKING:
+    import argparse
+
+    from gymdbd.config import Config
+    from gymdbd.job_config import DrillConfig
+    from gymdbd.output import Output
+
+NAME = "drill"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the flags."""
+    parser.add_argument("job", nargs="?", metavar="JOB", help="a drill job of the configuration")
+    parser.add_argument("--archive", type=Path, metavar="DIR", help="an archive instead of a job")
+    common.add_json(parser)
+
+
+def run(arguments: argparse.Namespace, output: Output) -> int:
+    """Rehearse."""
+    job, settings = _job(arguments)
+    entry, exit_code = common.run_by_hand(job, settings, output)
+    if exit_code:
+        common.tell_failure(entry, output)
+    else:
+        result = entry["result"]
+        output.result({"state": entry["state"], **result}, lambda: _tell(result, output))
+    return exit_code
+
+
+def _job(arguments: argparse.Namespace) -> tuple[DrillConfig, Config | None]:
+    from gymdbd import values
+    from gymdbd.errors import FolderMissingError, UsageError
+    from gymdbd.job_config import DrillConfig
+
+    if arguments.archive is None:
+        settings = common.load_config(arguments)
+        return common.choose_job(settings, arguments.job, DrillConfig), settings
+    if arguments.job:
+        raise UsageError("name either a JOB or an --archive, not both")
+    archive = Path(os.path.abspath(arguments.archive))  # noqa: PTH100 - links stay
+    try:
+        values.folder(archive)
+    except ValueError as error:
+        raise FolderMissingError(str(error), hint="check the path given with --archive") from error
+    return DrillConfig(name="drill", kind="drill", archive=archive), None
+
+
+def _tell(result: dict[str, Any], output: Output) -> None:
+    rows = sum(result["tables"].values())
+    output.facts(
+        [
+            ("backup", f"{result['backup']}, made {common.age(result['age_s'])} ago"),
+            ("restored", f"{rows:,} rows in {len(result['tables'])} tables, integrity ok"),
+            *[("probe", f"{one['sql']}: {one['value']}") for one in result["probes"]],
+            *([("command", "passed")] if result["command"] else []),
+            ("recovers", f"in {result['recover_s']:.3f} s"),
+        ]
+    )

@@ -1,0 +1,57 @@
+"""pin a backup, so that no pruning ever removes it
+
+A pinned backup stays until gymdbd unkeep, whatever keep: in the configuration
+says; it does not count among the newest that stay by that rule any less.
+
+examples:
+  gymdbd keep gym_system_backup_20261123_030000.db --note "before the move"
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gymdbd.commands import common, looking
+
+if TYPE_CHECKING:
+    import argparse
+
+    from gymdbd.output import Output
+
+NAME = "keep"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the flags."""
+    parser.add_argument("backup", metavar="BACKUP", help="its name in an archive, or its path")
+    parser.add_argument("--note", default="", metavar="TEXT", help="why, for gymdbd list")
+    parser.add_argument(
+        "--archive", type=Path, metavar="DIR", help="default: every archive of the configuration"
+    )
+    common.add_json(parser)
+
+
+def run(arguments: argparse.Namespace, output: Output) -> int:
+    """Pin it."""
+    from gymdbd import clock, lock
+    from gymdbd.archive import marks
+    from gymdbd.archive.catalog import DAMAGED, Catalog
+    from gymdbd.clock import Clock
+
+    now = Clock()
+    backup = looking.find_backup(arguments.backup, arguments)
+    catalog = Catalog(backup.path.parent, now.zone)
+    with lock.hold([lock.archive_lock(catalog.archive)]):
+        backup = catalog.find(backup.path.name)
+        kept_at = clock.to_text(now.now(), now.zone)
+        marks.change(backup.path, kept_at=kept_at, note=arguments.note)
+
+    def tell() -> None:
+        output.say(f"kept  {backup.path}")
+        if backup.verdict == DAMAGED:
+            output.say(f"but it is damaged: {'; '.join(backup.marks.problems)}")
+
+    payload = {"path": str(backup.path), "kept": True, "note": arguments.note}
+    output.result({**payload, "verdict": backup.verdict}, tell)
+    return 0

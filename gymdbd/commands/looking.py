@@ -1,0 +1,200 @@
+"""Which database a word of the command line means, and reading it without touching it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gymdbd.commands import common
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Callable, Iterator
+    from datetime import datetime, tzinfo
+
+    from gymdbd.archive.catalog import Backup, Catalog
+    from gymdbd.sqlite.sides import Side
+
+
+@dataclass(frozen=True)
+class Database:
+    """A database file: a backup, or with `backup` None one that others may be using."""
+
+    path: Path
+    backup: Backup | None = None
+
+    @contextlib.contextmanager
+    def opened(self) -> Iterator[Side]:
+        """Give what SQLite is to read; of a raw backup a copy with its WAL brought in."""
+        from gymdbd.archive.inspection import readable
+        from gymdbd.sqlite.sides import Side
+
+        if self.backup is None:
+            yield Side(self.path, live=True)
+        else:
+            with readable(self.backup) as path:
+                yield Side(path)
+
+    def describe(self, zone: tzinfo) -> dict[str, Any]:
+        """Describe it for a program."""
+        from gymdbd import clock
+
+        created = clock.to_text(self.backup.created, zone) if self.backup else None
+        return {
+            "path": str(self.path),
+            "live": self.backup is None,
+            "created_at": created,
+            "verdict": self.backup.verdict if self.backup else None,
+        }
+
+    def tell(self, now: datetime, zone: tzinfo) -> str:
+        """Describe it for a person."""
+        from gymdbd import clock
+
+        if self.backup is None:
+            return f"{self.path} (live, now)"
+        age = common.age((now - self.backup.created).total_seconds())
+        created = clock.to_text(self.backup.created, zone)
+        return f"{self.path} ({self.backup.verdict}, {created}, {age} old)"
+
+
+def find(word: str, arguments: argparse.Namespace) -> Database:
+    """Find the database that is meant: a path, the name of a backup in an archive, or `latest`."""
+    from gymdbd.archive.catalog import Catalog
+    from gymdbd.clock import Clock
+    from gymdbd.errors import BackupMissingError
+    from gymdbd.sqlite import database
+
+    zone = Clock().zone
+    path = Path(os.path.abspath(word))  # noqa: PTH100 - links stay
+    if os.sep not in word and not path.is_file():
+        found = _find_in_archives(word, lambda catalog: catalog.find(word), arguments)
+        return Database(found.path, found)
+    database.locate(path)
+    with contextlib.suppress(BackupMissingError):
+        return Database(path, Catalog(path.parent, zone).find(path.name))
+    return Database(path)
+
+
+def find_backup(word: str, arguments: argparse.Namespace) -> Backup:
+    """Find the backup that is meant, as `find` does; BackupMissingError where it is none."""
+    from gymdbd.errors import BackupMissingError
+
+    found = find(word, arguments)
+    if found.backup is None:
+        raise BackupMissingError(
+            f"{found.path} is not named as a backup is",
+            hint="gymdbd list prints the backups that there are",
+        )
+    return found.backup
+
+
+def find_at(moment: datetime, arguments: argparse.Namespace) -> Backup:
+    """Find the newest good backup that is not younger than `moment`."""
+    word = moment.isoformat(sep=" ", timespec="seconds")
+    return _find_in_archives(word, lambda catalog: catalog.at(moment), arguments)
+
+
+def _find_in_archives(
+    word: str, choose: Callable[[Catalog], Backup], arguments: argparse.Namespace
+) -> Backup:
+    """Let `choose` take a backup of each archive; all must be the same, or of one database."""
+    from gymdbd.archive.catalog import Catalog
+    from gymdbd.clock import Clock
+    from gymdbd.errors import BackupMissingError, UsageError
+
+    found = []
+    missing = BackupMissingError(f"there is no archive to look for {word} in")
+    for archive in common.archives(arguments):
+        try:
+            found.append(choose(Catalog(archive.absolute(), Clock().zone)))
+        except BackupMissingError as error:
+            missing = error
+    if not found:
+        raise missing
+    if len({one.path if one.path.name == word else one.stem for one in found}) > 1:
+        raise UsageError(
+            f"{word} could be {' or '.join(str(one.path) for one in found)}",
+            hint="name its path, or its archive with --archive DIR",
+        )
+    return max(found, key=lambda one: one.order)
+
+
+def live_database(of: Database, arguments: argparse.Namespace) -> Database:
+    """Find the live database that a backup was made of: --database, or that of its job."""
+    from gymdbd.errors import UsageError
+
+    if arguments.database:
+        return Database(Path(os.path.abspath(arguments.database)))  # noqa: PTH100 - links stay
+    hint = "name it with --database PATH, or name a second backup"
+    if of.backup is None:
+        raise UsageError(
+            f"{of.path} is no backup, so nothing says what to compare it with", hint=hint
+        )
+    made_of = _made_of(of.backup, arguments)
+    if made_of is None:
+        raise UsageError(f"no job of the configuration makes backups like {of.path}", hint=hint)
+    return Database(made_of)
+
+
+def _made_of(backup: Backup, arguments: argparse.Namespace) -> Path | None:
+    """Return the database or replica whose job makes backups like this one."""
+    from gymdbd.job_config import BackupConfig, PullConfig
+
+    for job in common.load_config(arguments).jobs.values():
+        if isinstance(job, BackupConfig):
+            archive, database = job.archive, job.database
+        elif isinstance(job, PullConfig):
+            archive, database = job.archive_folder, job.replica
+        else:
+            continue
+        if (archive.resolve(), database.stem) == (backup.path.parent.resolve(), backup.stem):
+            return database
+    return None
+
+
+def restore_target(backup: Backup, arguments: argparse.Namespace) -> Path:
+    """Find where a backup goes: --to, or the database that its job makes backups of."""
+    from gymdbd.errors import ConfigError, UsageError
+
+    if arguments.to:
+        return Path(os.path.abspath(arguments.to))  # noqa: PTH100 - links stay
+    try:
+        target = _made_of(backup, arguments)
+    except ConfigError as error:
+        if arguments.config is not None:
+            raise
+        error.hint = "name the database to restore into with --to PATH"
+        raise
+    if target is None:
+        raise UsageError(
+            f"no job of the configuration makes backups like {backup.path}",
+            hint="name the database to restore into with --to PATH",
+        )
+    return target
+
+
+@contextlib.contextmanager
+def stoppable() -> Iterator[Callable[[], None]]:
+    """Let SIGINT and SIGTERM end a long statement; yields what SQLite is to call meanwhile."""
+    from gymdbd.errors import StoppedError
+
+    stops: list[int] = []
+    before = {
+        number: signal.signal(number, lambda caught, _: stops.append(caught))
+        for number in (signal.SIGINT, signal.SIGTERM)
+    }
+
+    def check() -> None:
+        if stops:
+            raise StoppedError(f"stopped by {signal.Signals(stops[0]).name}")
+
+    try:
+        yield check
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

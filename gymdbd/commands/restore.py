@@ -1,0 +1,207 @@
+"""get a backup back, into the live database or anywhere else
+
+The backup is read as a whole before anything is touched. What the target holds
+is saved in the archive, and the command that undoes the restore is printed. The
+application may be running: it sees the old state until the restore commits, and
+the backup's state after it. Only --replace, which puts a new file in the
+target's place, wants every process to have closed it.
+
+BACKUP is a name in an archive, a path, or latest. Backups that are suspicious,
+unverified or made by an earlier restore are taken by their name only, damaged
+ones not at all.
+
+examples:
+  gymdbd restore latest --dry-run
+      what would be done, and what would be lost
+  gymdbd restore latest
+      the newest good backup, into its database
+  gymdbd restore --at "2026-11-20 14:00"
+      the newest good one not younger than that
+  gymdbd restore gym_system_backup_20261123_030000.db --to /tmp/look.db
+      this one, into another file
+  gymdbd restore latest --replace
+      where SQLite cannot open the damaged file
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gymdbd.commands import common, looking
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from gymdbd.archive.catalog import Backup
+    from gymdbd.config import Config
+    from gymdbd.job_config import RestoreConfig
+    from gymdbd.output import Output
+
+NAME = "restore"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the flags."""
+    parser.add_argument("backup", nargs="?", metavar="BACKUP", help="a name, a path, or latest")
+    parser.add_argument(
+        "--archive", type=Path, metavar="DIR", help="default: every archive of the configuration"
+    )
+    parser.add_argument(
+        "--at", type=_moment, metavar="TIME", help="the newest good backup not younger than this"
+    )
+    parser.add_argument(
+        "--to", type=Path, metavar="PATH", help="default: the database that it is a backup of"
+    )
+    parser.add_argument(
+        "--replace", action="store_true", help="put a new file in the place of the target"
+    )
+    parser.add_argument(
+        "--dry-run", action="store_true", help="change nothing, say what would be done and lost"
+    )
+    common.add_json(parser)
+
+
+def _moment(text: str) -> datetime:
+    """Read a time as people write it: local, unless it says otherwise."""
+    from datetime import datetime
+
+    from gymdbd.clock import Clock
+
+    try:
+        moment = datetime.fromisoformat(text)
+        return moment if moment.tzinfo else moment.replace(tzinfo=Clock().zone)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(
+            f'expected a time such as "2026-11-20 14:00" (got {text})'
+        ) from error
+
+
+def run(arguments: argparse.Namespace, output: Output) -> int:
+    """Restore, or say what that would do."""
+    job, settings = _job(arguments)
+    if arguments.dry_run:
+        return _tell_plan(job, output)
+    entry, exit_code = common.run_by_hand(job, settings, output)
+    if exit_code:
+        common.tell_failure(entry, output)
+    else:
+        result = entry["result"]
+        output.result({"state": entry["state"], **result}, lambda: _tell(result, output))
+    return exit_code
+
+
+def _job(arguments: argparse.Namespace) -> tuple[RestoreConfig, Config | None]:
+    from gymdbd.errors import ConfigError, FolderMissingError
+    from gymdbd.job_config import RestoreConfig
+
+    backup = _backup(arguments)
+    target = looking.restore_target(backup, arguments)
+    real = Path(os.path.realpath(target))
+    if not real.parent.is_dir():
+        raise FolderMissingError(
+            f"there is no folder {real.parent} to restore into", hint="create it, or mount its disk"
+        )
+    job = RestoreConfig(
+        name="restore",
+        kind="restore",
+        backup=Path(os.path.realpath(backup.path)),
+        target=real,
+        replace=arguments.replace,
+    )
+    try:
+        return job, common.load_config(arguments)
+    except ConfigError:
+        if arguments.config is not None:
+            raise
+        return job, None
+
+
+def _backup(arguments: argparse.Namespace) -> Backup:
+    from gymdbd.errors import UsageError
+
+    if (arguments.backup is None) == (arguments.at is None):
+        raise UsageError(
+            "name either a BACKUP or a time with --at",
+            hint="gymdbd restore latest takes the newest good backup; gymdbd list prints all",
+        )
+    if arguments.at is not None:
+        return looking.find_at(arguments.at, arguments)
+    return looking.find_backup(arguments.backup, arguments)
+
+
+def _tell(result: dict[str, Any], output: Output) -> None:
+    rows = sum(result["tables"].values())
+    timings = ", ".join(f"{name} {seconds:.3f}" for name, seconds in result["timings"].items())
+    facts = [
+        ("restored", result["target"]),
+        ("from", result["backup"]),
+        ("how", result["how"]),
+        ("rows", f"{rows:,} in {len(result['tables'])} tables; integrity ok, counts equal"),
+        ("saved", f"what was there before, as {result['undo']}" if result["undo"] else "nothing"),
+        ("took", f"{result['duration_s']:.3f} s ({timings})"),
+    ]
+    if result["written_since"]:
+        tables = ", ".join(result["written_since"])
+        facts[3] = ("rows", f"{rows:,}; the application has written to {tables} since")
+    output.facts(facts)
+    if result["undo_command"]:
+        output.say()
+        output.say("To undo it:")
+        output.say(f"  {result['undo_command']}")
+
+
+def _tell_plan(job: RestoreConfig, output: Output) -> int:
+    from gymdbd import log
+    from gymdbd.config import LogConfig
+    from gymdbd.jobs import restore_plan
+    from gymdbd.jobs.context import Context
+
+    log.configure(LogConfig(), by_hand=True)
+    plan = restore_plan.plan(job, Context(log=log.logger()))
+    good = not plan["problems"] and plan["free_bytes"] > plan["needed_bytes"]
+    payload = {"state": "ok" if good else "failed", "dry_run": True, **plan}
+    output.result(payload, lambda: _print_plan(plan, output))
+    return 0 if good else 1
+
+
+def _print_plan(plan: dict[str, Any], output: Output) -> None:
+    from gymdbd.files import to_size
+
+    problems = f": {'; '.join(plan['problems'][:3])}" if plan["problems"] else ""
+    space = f"{to_size(plan['free_bytes'])} free, {to_size(plan['needed_bytes'])} needed"
+    output.facts(
+        [
+            ("backup", plan["backup"]),
+            ("made", f"{plan['created_at']}, {common.age(plan['age_s'])} ago"),
+            ("verdict", f"{plan['verdict']}{problems}"),
+            ("target", plan["target"] + (f" ({plan['problem']})" if plan["problem"] else "")),
+            ("open in", ", ".join(plan["holders"]) or "no process that this user may see"),
+            ("space", space),
+        ]
+    )
+    output.say()
+    rows = [
+        [name, _rows(counts["now"]), _rows(counts["then"]), _change(counts)]
+        for name, counts in plan["tables"].items()
+    ]
+    output.table(["table", "now", "then", "what would change"], rows)
+    output.say("Nothing has been changed.")
+
+
+def _rows(count: int | None) -> str:
+    return "-" if count is None else f"{count:,}"
+
+
+def _change(counts: dict[str, int | None]) -> str:
+    now, then = counts["now"], counts["then"]
+    if now is None:
+        return "comes back"
+    if then is None:
+        return "would be gone"
+    if now == then:
+        return "the same number of rows"
+    word = "fewer" if then < now else "more"
+    return f"{abs(now - then):,} rows {word}"

@@ -1,0 +1,48 @@
+"""take the pin off a backup, so that pruning may remove it again
+
+examples:
+  gymdbd unkeep gym_system_backup_20261123_030000.db
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gymdbd.commands import common, looking
+
+if TYPE_CHECKING:
+    import argparse
+
+    from gymdbd.output import Output
+
+NAME = "unkeep"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the flags."""
+    parser.add_argument("backup", metavar="BACKUP", help="its name in an archive, or its path")
+    parser.add_argument(
+        "--archive", type=Path, metavar="DIR", help="default: every archive of the configuration"
+    )
+    common.add_json(parser)
+
+
+def run(arguments: argparse.Namespace, output: Output) -> int:
+    """Take the pin off."""
+    from gymdbd import lock
+    from gymdbd.archive import marks
+    from gymdbd.archive.catalog import Catalog
+    from gymdbd.clock import Clock
+
+    backup = looking.find_backup(arguments.backup, arguments)
+    catalog = Catalog(backup.path.parent, Clock().zone)
+    with lock.hold([lock.archive_lock(catalog.archive)]):
+        backup = catalog.find(backup.path.name)
+        was_kept = backup.marks.kept_at is not None
+        if was_kept:
+            marks.change(backup.path, kept_at=None, note="")
+    words = "no longer kept" if was_kept else "was not kept"
+    payload = {"state": "ok" if was_kept else "unchanged", "path": str(backup.path), "kept": False}
+    output.result(payload, lambda: output.say(f"{words}  {backup.path}"))
+    return 0

@@ -1,0 +1,226 @@
+"""read backups again and say whether they are still good
+
+Every byte is read: md5 and sha256 are computed anew and compared with the
+manifest, SQLite checks integrity and foreign keys, the rows of every table are
+counted, and nothing that SQLite would roll into it may lie beside the file.
+Neither a backup nor its folder is changed; the verdict is stored in marks
+beside it (.marks.json), where gymdbd list shows it and pruning minds it. Exit
+status 1 says that at least one is damaged.
+
+--repair needs a verify job with repair_from: in the configuration. Its machine
+is reached over SSH, and a backup there with the same SHA-256 is fetched,
+proven, and put in place of the damaged one.
+
+examples:
+  gymdbd verify
+      the newest backup of each database, and every one that is marked damaged
+  gymdbd verify --all
+      every backup of every archive in the configuration
+  gymdbd verify --sample 10%
+      a tenth: those that were proven longest ago
+  gymdbd verify gym_system_backup_20261123_030000.db
+      one, by its name or its path
+  gymdbd verify --all --repair
+      fetch good copies of the damaged ones
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gymdbd.commands import common, looking
+
+if TYPE_CHECKING:
+    from gymdbd.config import Config
+    from gymdbd.job_config import VerifyConfig
+    from gymdbd.output import Output
+
+NAME = "verify"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the flags."""
+    parser.add_argument(
+        "backups", nargs="*", metavar="BACKUP", help="a backup's name or path (or latest)"
+    )
+    parser.add_argument(
+        "--archive", type=Path, metavar="DIR", help="default: every archive of the configuration"
+    )
+    parser.add_argument("--all", action="store_true", help="read every backup")
+    parser.add_argument(
+        "--sample",
+        type=_percent,
+        metavar="N%",
+        help="read this share of the backups, those proven longest ago first",
+    )
+    parser.add_argument(
+        "--repair", action="store_true", help="fetch good copies of damaged ones (repair_from:)"
+    )
+    common.add_json(parser)
+
+
+def run(arguments: argparse.Namespace, output: Output) -> int:
+    """Verify, and tell what came of it."""
+    from gymdbd.errors import UsageError
+
+    if (arguments.backups != []) + arguments.all + (arguments.sample is not None) > 1:
+        raise UsageError("name backups, or say --all or --sample: only one of them")
+    settings = _settings(arguments)
+    jobs = _jobs(arguments, settings)
+    entries, exit_code = [], 0
+    for job in jobs:
+        # What somebody looked at by its name is no run of the job.
+        of_config = settings is not None and job.name in settings.jobs
+        recorded = settings if of_config and not arguments.backups else None
+        entry, code = common.run_by_hand(job, recorded, output)
+        entries.append(entry)
+        exit_code = max(exit_code, code)
+    _tell(entries, exit_code, output)
+    return exit_code
+
+
+def _percent(text: str) -> int:
+    from gymdbd import values
+
+    try:
+        return values.percent(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
+def _settings(arguments: argparse.Namespace) -> Config | None:
+    """Load the configuration, unless the command line says everything that is needed."""
+    paths_only = arguments.backups and all(map(_is_path, arguments.backups))
+    if (arguments.archive or paths_only) and not arguments.repair and not arguments.config:
+        return None
+    return common.load_config(arguments)
+
+
+def _jobs(arguments: argparse.Namespace, settings: Config | None) -> list[VerifyConfig]:
+    """Return one job for each archive that something is to be read in."""
+    jobs = []
+    for archive, names in _wanted(arguments, settings).items():
+        job = _job_of(archive, settings)
+        repair_from = job.repair_from if arguments.repair else None
+        jobs.append(
+            dataclasses.replace(
+                job, only=tuple(names), sample=arguments.sample, repair_from=repair_from
+            )
+        )
+    if arguments.repair and not any(job.repair_from for job in jobs):
+        _refuse_repair([job.archive for job in jobs])
+    return jobs
+
+
+def _wanted(arguments: argparse.Namespace, settings: Config | None) -> dict[Path, list[str]]:
+    """Return the archives, each with the names to read in it; none leaves it to the job."""
+    if arguments.all or arguments.sample is not None:
+        return {archive: [] for archive in _archives(arguments, settings)}
+    if not arguments.backups:
+        return {archive: _usual(archive) for archive in _archives(arguments, settings)}
+    wanted: dict[Path, list[str]] = {}
+    for word in arguments.backups:
+        archive, name = _locate(word, arguments)
+        wanted.setdefault(archive, []).append(name)
+    return wanted
+
+
+def _usual(archive: Path) -> list[str]:
+    """Name the newest backup of each database, and whatever is marked damaged."""
+    from gymdbd.archive.catalog import DAMAGED, Catalog
+    from gymdbd.clock import Clock
+
+    backups = Catalog(archive, Clock().zone).backups()
+    newest = {one.stem: one for one in reversed(backups)}
+    chosen = [one for one in backups if one in newest.values() or one.verdict == DAMAGED]
+    return [one.path.name for one in chosen]
+
+
+def _locate(word: str, arguments: argparse.Namespace) -> tuple[Path, str]:
+    """Return the archive and the name of the backup that a word means."""
+    if _is_path(word):
+        path = Path(os.path.abspath(word))  # noqa: PTH100 - links stay
+        return path.parent, path.name
+    path = looking.find_backup(word, arguments).path
+    return path.parent, path.name
+
+
+def _is_path(word: str) -> bool:
+    return os.sep in word or Path(word).is_file()
+
+
+def _archives(arguments: argparse.Namespace, settings: Config | None) -> list[Path]:
+    if arguments.archive or settings is None:
+        return [Path(os.path.abspath(arguments.archive))]  # noqa: PTH100 - links stay
+    return common.archives_of(settings)
+
+
+def _job_of(archive: Path, settings: Config | None) -> VerifyConfig:
+    """Return the job of the configuration that verifies an archive, or one made up for it."""
+    from datetime import timedelta
+
+    from gymdbd.job_config import VerifyConfig
+
+    for job in settings.jobs.values() if settings else ():
+        if isinstance(job, VerifyConfig) and job.archive.resolve() == archive.resolve():
+            return job
+    return VerifyConfig(name="verify", kind="verify", archive=archive, timeout=timedelta(days=7))
+
+
+def _refuse_repair(archives: list[Path]) -> None:
+    from gymdbd.errors import UsageError
+
+    raise UsageError(
+        "nothing says which other machine holds copies of the backups in "
+        f"{' or '.join(map(str, archives))}",
+        hint="give the configuration a job of kind: verify for that archive, with "
+        "repair_from: {host: HOST, archive: PATH over there}",
+    )
+
+
+def _tell(entries: list[dict[str, Any]], exit_code: int, output: Output) -> None:
+    """Print every verdict, and every failure; a program gets the one that the exit code is of."""
+    results = [entry["result"] for entry in entries if entry["result"]]
+    payload: dict[str, Any] = {
+        "backups": [backup for result in results for backup in result["backups"]],
+        "bytes_read": sum(result["bytes_read"] for result in results),
+        "duration_s": round(sum(entry["duration_s"] for entry in entries), 3),
+    }
+    failed = sorted(
+        (entry for entry in entries if entry["exit_code"]),
+        key=lambda entry: bool(entry["exit_code"] != exit_code),
+    )
+    if not failed:
+        output.result(payload, lambda: _tell_backups(payload, output))
+        return
+    if not output.json:
+        _tell_backups(payload, output)
+    for entry in failed[:1] if output.json else failed:
+        told = {name: entry[name] for name in ("state", "error", "hint", "code")}
+        output.failure({**told, **payload})
+
+
+def _tell_backups(payload: dict[str, Any], output: Output) -> None:
+    from gymdbd.files import to_size
+
+    rows = []
+    for one in payload["backups"]:
+        repaired = [f"repaired from {one['repaired']}"] if one["repaired"] else []
+        rows.append(
+            [
+                one["path"],
+                one["verdict"],
+                "; ".join([*repaired, *one["problems"], *one["remarks"]]),
+            ]
+        )
+    if rows:
+        output.table(["backup", "verdict", "what"], rows)
+        count = f"{len(rows)} backup{'s' if len(rows) > 1 else ''}"
+        output.say()
+        output.say(
+            f"{count} and {to_size(payload['bytes_read'])} read in {payload['duration_s']:.3f} s"
+        )

@@ -1,0 +1,266 @@
+"""What each kind of job is configured with. `config.example.yaml` documents the keys."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from gymdbd import lock, values
+from gymdbd.document import items, key, mapping, path, scalar, section, sections
+from gymdbd.errors import ConfigError
+from gymdbd.schedule import Cron, Interval, Schedule
+from gymdbd.sqlite.checkpoint import MODES
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+_TEXT = scalar(values.text, "str")
+_NUMBER = scalar(values.number, "int")
+_BOUND = scalar(values.bound, "int", "float")
+_PERCENT = scalar(values.percent, "str", "int")
+_FLAG = scalar(values.flag, "bool")
+# YAML sees a number without a unit as a number; the reader then says that the unit is missing.
+_DURATION = scalar(values.duration, "str", "int", "float")
+_INTERVAL = scalar(values.interval, "str", "int", "float")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Keep:
+    """Which backups stay: the younger than `days` and the newest `count`, whichever are more."""
+
+    days: int = key(_NUMBER, 0)
+    count: int = key(_NUMBER, 0)
+
+    def faults(self) -> list[str]:
+        """Refuse a rule that keeps nothing."""
+        return [] if self.days or self.count else ["expected days, count or both, above zero"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Retry:
+    """How often a run tries again when trying again can help, and how long it waits first."""
+
+    attempts: int = key(_NUMBER, 3)
+    delay: timedelta = key(_DURATION, timedelta(seconds=30))
+
+    def faults(self) -> list[str]:
+        """Refuse a run that is never tried at all."""
+        return [] if self.attempts else ["expected attempts above zero: 1 is to try once"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobConfig:
+    """What every job has: a name, a kind, when it runs and when to worry."""
+
+    name: str
+    kind: str = key(scalar(values.text, "str"))
+    schedule: Cron | None = key(scalar(Cron, "str"), None)
+    every: Interval | None = key(_INTERVAL, None)
+    max_age: timedelta | None = key(_DURATION, None)
+    timeout: timedelta = key(_DURATION, timedelta(hours=1))
+    retry: Retry = key(section(Retry), Retry())
+
+    @property
+    def when(self) -> Schedule:
+        """Return when it runs."""
+        when = self.schedule or self.every
+        if when is None:
+            raise ConfigError(f"job {self.name} has no schedule")
+        return when
+
+    def locks(self) -> list[Path]:
+        """Return the locks of everything that a run of this job writes."""
+        return []
+
+    def scratch(self) -> list[Path]:
+        """Return the locks of the folders in which a killed run leaves nothing worth keeping."""
+        return []
+
+    def faults(self) -> list[str]:
+        """Return what is wrong with the job as a whole."""
+        if (self.schedule is None) == (self.every is None):
+            return ['expected either schedule: "0 3 * * *" or every: 15m']
+        return []
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gates:
+    """How much less than the newest good backup a new one may hold before it is doubted."""
+
+    max_row_drop: int = key(_PERCENT, 20)
+    max_size_drop: int = key(_PERCENT, 50)
+    ignore_rows: int = key(_NUMBER, 10)
+    tables: tuple[tuple[str, int], ...] = key(mapping(_PERCENT), ())
+
+
+@dataclass(frozen=True, kw_only=True)
+class Newest:
+    """The column that says when the newest row was written, and how old it may be."""
+
+    table: str = key(_TEXT)
+    column: str = key(_TEXT)
+    max_age: timedelta | None = key(_DURATION, None)
+    naive: str = key(scalar(values.one_of("utc", "local"), "str"), "utc")
+
+
+@dataclass(frozen=True, kw_only=True)
+class BackupConfig(JobConfig):
+    """A backup of one local database into one archive.
+
+    `method` is what the manifest says of how it was made, where that is not the usual; it is no
+    key of the configuration.
+    """
+
+    database: Path = key(path(values.in_folder))
+    archive: Path = key(path(values.folder))
+    checkpoint: str = key(scalar(values.one_of(*MODES), "str"), "truncate")
+    raw: bool = key(_FLAG, default=False)
+    busy_timeout: timedelta = key(_DURATION, timedelta(seconds=5))
+    count_changes: bool = key(_FLAG, default=True)
+    keep: Keep | None = key(section(Keep), None)
+    gates: Gates | None = key(section(Gates), Gates())
+    newest: Newest | None = key(section(Newest), None)
+    method: str | None = None
+
+    def locks(self) -> list[Path]:
+        """Return the archive's lock: pruning and marking take it too."""
+        return [lock.archive_lock(self.archive)]
+
+    def scratch(self) -> list[Path]:
+        """Return the archive's lock: a partial backup is of no use to anybody."""
+        return self.locks()
+
+
+@dataclass(frozen=True, kw_only=True)
+class SshConfig:
+    """How to reach the host, where `~/.ssh/config` does not say so or says it differently."""
+
+    user: str | None = key(_TEXT, None)
+    port: int | None = key(_NUMBER, None)
+    identity_file: str | None = key(_TEXT, None)
+    identities_only: bool | None = key(_FLAG, None)
+    known_hosts: str | None = key(_TEXT, None)
+    host_key_alias: str | None = key(_TEXT, None)
+    proxy_jump: str | None = key(_TEXT, None)
+    proxy_command: str | None = key(_TEXT, None)
+    ciphers: str | None = key(_TEXT, None)
+    connect_timeout: timedelta = key(_DURATION, timedelta(seconds=15))
+    auth_timeout: timedelta = key(_DURATION, timedelta(seconds=30))
+    stall_timeout: timedelta = key(_DURATION, timedelta(seconds=60))
+    keepalive: timedelta = key(_DURATION, timedelta(seconds=15))
+    python: str = key(_TEXT, "python3")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PullConfig(JobConfig):
+    """A replica of one remote database; `remote_database` is a path over there."""
+
+    host: str = key(_TEXT)
+    remote_database: str = key(_TEXT)
+    replica: Path = key(path(values.in_folder))
+    method: str = key(scalar(values.one_of("query", "scp"), "str"), "query")
+    verify: str = key(scalar(values.one_of("quick", "full"), "str"), "quick")
+    full_verify_every: timedelta = key(_DURATION, timedelta(days=7))
+    backup_before: bool = key(_FLAG, default=True)
+    archive: Path | None = key(path(values.folder), None)
+    keep: Keep = key(section(Keep), Keep(count=5))
+    on_local_change: str = key(scalar(values.one_of("backup", "refuse"), "str"), "backup")
+    replica_wait: timedelta = key(_DURATION, timedelta(seconds=30))
+    ssh: SshConfig = key(section(SshConfig), SshConfig())
+
+    @property
+    def archive_folder(self) -> Path:
+        """Return where old replicas go: `archive`, or the folder `backups` beside the replica."""
+        return self.archive or self.replica.parent / "backups"
+
+    def locks(self) -> list[Path]:
+        """Return the replica's lock; that of the archive is taken only while it is written."""
+        return [lock.file_lock(self.replica)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Probe:
+    """A question to a restored database: the first value of its answer, and what is expected."""
+
+    sql: str = key(_TEXT)
+    expect: str | None = key(scalar(str, "str", "int", "float"), None)
+    at_least: float | None = key(_BOUND, None)
+    at_most: float | None = key(_BOUND, None)
+
+    def faults(self) -> list[str]:
+        """Refuse a question to which every answer is right."""
+        bounds = self.at_least is not None or self.at_most is not None
+        if (self.expect is not None) == bounds:
+            return ["expected either expect, or at_least, at_most or both"]
+        return []
+
+
+@dataclass(frozen=True, kw_only=True)
+class DrillConfig(JobConfig):
+    """A rehearsal: the newest good backup is restored to a scratch place and put to the test.
+
+    `database` says whose backups are meant where an archive holds those of several.
+    """
+
+    archive: Path = key(path(values.folder))
+    database: Path | None = key(path(values.anywhere), None)
+    scratch_folder: Path | None = key(path(values.folder), None)
+    probes: tuple[Probe, ...] = key(sections(Probe), ())
+    command: tuple[str, ...] = key(items(scalar(values.text, "str", "int", "float")), ())
+    command_timeout: timedelta = key(_DURATION, timedelta(minutes=1))
+
+    @property
+    def folder(self) -> Path:
+        """Return the folder, in `scratch_folder` or the archive, that a run makes and removes."""
+        return (self.scratch_folder or self.archive) / f".{self.name}.drill"
+
+    def locks(self) -> list[Path]:
+        """Return the lock of its folder; the archive's is taken only while a backup is read."""
+        return [lock.file_lock(self.folder)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RepairConfig:
+    """The archive of another machine that may hold the same backups: a path over there."""
+
+    host: str = key(_TEXT)
+    archive: str = key(_TEXT)
+    ssh: SshConfig = key(section(SshConfig), SshConfig())
+
+
+@dataclass(frozen=True, kw_only=True)
+class VerifyConfig(JobConfig):
+    """A verification of the backups in one archive, of all or of a share in percent at a time.
+
+    `only` names the backups to read; it is no key of the configuration. The archive's lock is
+    taken only while something is written there: a backup must not wait for gigabytes to be read.
+    """
+
+    archive: Path = key(path(values.folder))
+    sample: int | None = key(_PERCENT, None)
+    repair_from: RepairConfig | None = key(section(RepairConfig), None)
+    only: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class RestoreConfig(JobConfig):
+    """One restore; it has no schedule, so that no configuration holds it."""
+
+    backup: Path
+    target: Path
+    replace: bool = False
+    busy_timeout: timedelta = timedelta(seconds=5)
+
+    def locks(self) -> list[Path]:
+        """Return the locks of the archive, which must not lose the backup, and of the target."""
+        return [lock.archive_lock(self.backup.parent), lock.file_lock(self.target)]
+
+
+KINDS: dict[str, type[JobConfig]] = {
+    "backup": BackupConfig,
+    "pull": PullConfig,
+    "drill": DrillConfig,
+    "verify": VerifyConfig,
+}

@@ -1,0 +1,87 @@
+"""Telling, after a backup, what has changed since the one before it."""
+
+from __future__ import annotations
+
+import sqlite3
+from typing import TYPE_CHECKING, Any
+
+from gymdbd.errors import DeadlineError, GymdbdError
+from gymdbd.sqlite.difference import digest
+from gymdbd.sqlite.pair import Pair
+from gymdbd.sqlite.sides import Side
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from gymdbd.archive.catalog import Backup, Catalog
+    from gymdbd.jobs.context import Context
+
+# What every database has for it; a large one has half of the time that its backup took.
+_LEAST_S = 30.0
+
+
+def tell(catalog: Catalog, path: Path, context: Context, taken_s: float) -> dict[str, Any] | None:
+    """Log what has changed from the newest good backup before `path` to it, and return that.
+
+    None where there is none before, and where it could not be told: that never fails the backup,
+    which is published already. It gives up once it has taken half of the `taken_s` seconds that
+    the backup took, and at least thirty, or when the run is to end.
+    """
+    try:
+        before, after = _two(catalog, path)
+        if before is None or after is None:
+            return None
+        return _tell(before, after, context, max(_LEAST_S, taken_s / 2))
+    except (GymdbdError, sqlite3.Error, OSError, ValueError) as error:
+        hint = error.hint if isinstance(error, GymdbdError) else ""
+        context.log.warning("changes not counted", path=str(path), reason=str(error), hint=hint)
+        return None
+
+
+def _two(catalog: Catalog, path: Path) -> tuple[Backup | None, Backup | None]:
+    """Return the backup at `path` and the newest good one that is older."""
+    every = catalog.backups()
+    after = next((one for one in every if one.path == path), None)
+    if after is None:
+        return None, None
+    older = (
+        one for one in every if one.good and one.stem == after.stem and one.order < after.order
+    )
+    return next(older, None), after
+
+
+def _tell(before: Backup, after: Backup, context: Context, limit_s: float) -> dict[str, Any] | None:
+    if before.side_files or after.side_files:
+        # To read a raw backup takes a copy of it, which is more than this is worth.
+        context.log.info("changes not counted", path=str(after.path), reason="a raw backup")
+        return None
+    check = _limited(context, limit_s)
+    with Pair(Side(before.path), Side(after.path), check=check) as pair:
+        differences = list(pair.tables())
+    changes = {
+        "previous": str(before.path),
+        "digest": digest(differences),
+        "tables": {
+            one.name: {"added": one.added, "changed": one.changed, "removed": one.removed}
+            for one in differences
+            if one.differs
+        },
+    }
+    context.log.info("changes since the backup before", path=str(after.path), **changes)
+    return changes
+
+
+def _limited(context: Context, limit_s: float) -> Callable[[], None]:
+    """Return a check that also raises DeadlineError after `limit_s` seconds."""
+    end = context.clock.monotonic() + limit_s
+
+    def check() -> None:
+        context.check()
+        if context.clock.monotonic() > end:
+            raise DeadlineError(
+                f"it takes longer than {limit_s:.0f} s",
+                hint="count_changes: false in the configuration leaves it out",
+            )
+
+    return check

@@ -1,0 +1,80 @@
+"""What the content of a new backup says: how old its newest row is, and whether to believe it."""
+
+from __future__ import annotations
+
+import contextlib
+import shlex
+import sqlite3
+from datetime import UTC
+from typing import TYPE_CHECKING, Any
+
+from gymdbd import clock
+from gymdbd.archive import gates
+from gymdbd.archive.catalog import SUSPICIOUS
+from gymdbd.errors import SuspiciousError
+from gymdbd.sqlite import freshness
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from gymdbd.archive.catalog import Catalog
+    from gymdbd.archive.manifest import Manifest
+    from gymdbd.job_config import Gates, Newest
+    from gymdbd.jobs.context import Context
+
+
+def find_newest(
+    wanted: Newest | None, open_copy: Callable[[], sqlite3.Connection], context: Context
+) -> dict[str, Any] | None:
+    """Say when the newest row of a copy was written, None where nobody wants to know.
+
+    The answer has `table`, `column`, the greatest `value` there and the instant `at`, RFC 3339,
+    that it means. A column that cannot say is no failure of the backup: `at` is None then, and
+    `problem` says why.
+    """
+    if wanted is None:
+        return None
+    place = {"table": wanted.table, "column": wanted.column}
+    zone = context.clock.zone if wanted.naive == "local" else UTC
+    value: freshness.Value = None
+    try:
+        with contextlib.closing(open_copy()) as connection:
+            value = freshness.newest(connection, wanted.table, wanted.column)
+        moment = freshness.to_moment(value, zone)
+        problem = "the table is empty" if value is None else f"{value!r} is no time"
+    except sqlite3.Error as error:
+        moment, problem = None, str(error)
+    shown = value if isinstance(value, (str, int, float)) else None
+    if moment is not None:
+        return {**place, "value": shown, "at": clock.to_text(moment, context.clock.zone)}
+    context.log.warning("newest row not dated", **place, reason=problem)
+    return {**place, "value": shown, "at": None, "problem": problem}
+
+
+def doubts(limits: Gates | None, made: Manifest, catalog: Catalog, *, stem: str) -> list[str]:
+    """Compare what was made with the newest good backup of the same database."""
+    if limits is None:
+        return []
+    for before in catalog.backups(stem):
+        if before.good and before.manifest and before.manifest.source == made.source:
+            believed = gates.Limits(
+                max_row_drop=limits.max_row_drop,
+                max_size_drop=limits.max_size_drop,
+                ignore_rows=limits.ignore_rows,
+                tables=dict(limits.tables),
+            )
+            return gates.doubts(before.manifest, made.tables, made.size, believed)
+    return []
+
+
+def refuse_suspicious(catalog: Catalog, stem: str, result: dict[str, Any]) -> None:
+    """Fail the run as long as nobody has accepted a suspicious backup, this or an older one."""
+    for one in catalog.backups(stem):
+        if one.verdict == SUSPICIOUS and one.manifest is not None:
+            raise SuspiciousError(
+                f"{one.path.name} is suspicious: {'; '.join(one.manifest.suspicious)}",
+                hint="look at it (gymdbd list, gymdbd diff); if the change is right run gymdbd "
+                f"accept {shlex.quote(str(one.path))}, if not restore the one before. It is "
+                "kept, and nothing is pruned meanwhile",
+                result=result,
+            )

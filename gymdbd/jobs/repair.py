@@ -1,0 +1,253 @@
+"""Repairing damaged backups from the archive of another machine."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from gymdbd import clock, files, lock
+from gymdbd.archive import inspection, proof, sealed
+from gymdbd.archive import manifest as manifests
+from gymdbd.archive import marks as all_marks
+from gymdbd.archive.catalog import Catalog
+from gymdbd.errors import (
+    BackupMissingError,
+    BusyError,
+    CopyDamagedError,
+    DestinationError,
+    FormatError,
+    RemoteError,
+    SourceError,
+)
+from gymdbd.jobs.pull import connect
+from gymdbd.jobs.verify import ARCHIVE_WAIT_S
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from gymdbd.archive.catalog import Backup
+    from gymdbd.archive.manifest import Manifest
+    from gymdbd.errors import GymdbdError
+    from gymdbd.job_config import RepairConfig
+    from gymdbd.jobs.context import Context
+    from gymdbd.jobs.verify import Verified
+    from gymdbd.remote.sftp import RemoteFiles
+
+# What ends the repair of one backup, or of all, and leaves them as they are.
+_FAULTS = (
+    RemoteError,
+    SourceError,
+    DestinationError,
+    CopyDamagedError,
+    BackupMissingError,
+    BusyError,
+)
+_MANIFEST = ".db.json"
+
+
+def repair(
+    damaged: list[Verified], place: RepairConfig, catalog: Catalog, context: Context
+) -> None:
+    """Replace what is damaged by a good copy from the archive of another machine.
+
+    A copy is good when its SHA-256 is the one that the backup was made with, and when it passes
+    every check here. What could not be repaired stays as it is, with a remark saying why.
+    """
+    left = list(damaged)
+    try:
+        with reach(place, context) as there:
+            while left:
+                context.check()
+                _try(left.pop(0), there, catalog, context)
+    except _FAULTS as error:
+        for one in left:
+            _remark(one, error, context)
+
+
+@contextlib.contextmanager
+def reach(place: RepairConfig, context: Context) -> Iterator[OtherArchive]:
+    """Connect to the other machine and give its archive; raises a RemoteError."""
+    with connect(place, context) as connection, connection.sftp() as remote:
+        yield OtherArchive(place, remote)
+
+
+def _try(one: Verified, there: OtherArchive, catalog: Catalog, context: Context) -> None:
+    try:
+        _Repair(one.backup, there, catalog, context).run()
+        one.verdict = catalog.read(one.backup.path.name).verdict
+    except _FAULTS as error:
+        _remark(one, error, context)
+    else:
+        one.repaired = there.name
+        context.log.info("backup repaired", path=str(one.backup.path), source=there.name)
+
+
+def _remark(one: Verified, error: GymdbdError, context: Context) -> None:
+    one.remarks.append(f"not repaired: {error.message}")
+    context.log.warning(
+        "backup not repaired",
+        path=str(one.backup.path),
+        reason=error.message,
+        remedy=error.hint,
+    )
+
+
+class OtherArchive:
+    """The archive of the other machine, its manifests read as they are asked for."""
+
+    def __init__(self, place: RepairConfig, remote: RemoteFiles) -> None:
+        self.remote = remote
+        self.folder = place.archive.rstrip("/") or "/"
+        self.name = f"{place.host}:{self.folder}"
+        self._names: list[str] | None = None
+        self._known: dict[str, Manifest | None] = {}
+
+    def path(self, name: str) -> str:
+        """Return the path over there of a file in the archive."""
+        return f"{self.folder}/{name}"
+
+    def names(self) -> list[str]:
+        """List the backups over there that have a manifest, newest name first."""
+        if self._names is None:
+            found = self.remote.names(self.folder)
+            self._names = sorted(
+                (one.removesuffix(".json") for one in found if one.endswith(_MANIFEST)),
+                reverse=True,
+            )
+        return self._names
+
+    def find(self, name: str, promise: Manifest) -> str | None:
+        """Return the name over there of a backup with the same bytes; `name` is tried first."""
+        for candidate in sorted(self.names(), key=lambda one: one != name):
+            there = self.manifest(candidate)
+            if there is not None and _bytes_of(there) == _bytes_of(promise):
+                return candidate
+        return None
+
+    def manifest(self, name: str) -> Manifest | None:
+        """Return the manifest of a backup over there, None where there is no good one."""
+        if name not in self._known:
+            data = self.remote.read_head(self.path(f"{name}.json"), sealed.MAX_SIZE)
+            self._known[name] = manifests.parse(data)
+        return self._known[name]
+
+
+def _bytes_of(manifest: Manifest) -> tuple[object, ...]:
+    """Return what says which bytes a backup has: its own, and its WAL's."""
+    return manifest.sha256, manifest.size, manifest.side_files.get("-wal", {}).get("sha256")
+
+
+@dataclass(frozen=True)
+class _Repair:
+    """The repair of one backup: fetched into a folder of its own, proven there, then published.
+
+    In that folder no backup's cleaning up takes it for what a crash left, so that the archive's
+    lock is held only to publish.
+    """
+
+    backup: Backup
+    there: OtherArchive
+    catalog: Catalog
+    context: Context
+
+    def run(self) -> None:
+        """Repair it, or raise one of _FAULTS and leave it as it is."""
+        name, manifest = self._find()
+        with self._workshop() as workshop:
+            copy = workshop / self.backup.path.name
+            files.require_space(workshop, manifest.size)
+            self._get(name, "", copy, manifest.sha256, manifest.size)
+            log = manifest.side_files.get("-wal")
+            if log:
+                self._get(name, "-wal", copy, log["sha256"], log["size"])
+            manifests.write(manifest, copy)
+            proven = Catalog(workshop, self.catalog.zone).read(copy.name)
+            problems = inspection.inspect(proven, self.context.check).problems
+            if problems:
+                raise CopyDamagedError(
+                    f"what {self.there.name} sent is damaged: {problems[0]}",
+                    hint="verify the archive over there too",
+                )
+            self._publish(copy, manifest)
+
+    def _find(self) -> tuple[str, Manifest]:
+        """Return the name of a good copy over there, and the manifest that it has to fulfil.
+
+        Where our own manifest is damaged, theirs is taken for it if it has the same name and
+        describes the bytes that are here: then these are good, and only it is missing.
+        """
+        name = self.backup.path.name
+        ours = self._own_manifest()
+        if ours is None:
+            theirs = self.there.manifest(name)
+            if theirs and theirs.sha256 == proof.checksums(self.backup.path).sha256:
+                return name, theirs
+        else:
+            found = self.there.find(name, ours)
+            if found is not None:
+                return found, ours
+        raise BackupMissingError(
+            f"{self.there.name} holds no copy of {name}",
+            hint="remove it once gymdbd list shows good ones",
+        )
+
+    def _own_manifest(self) -> Manifest | None:
+        # The catalog leaves it out where the size differs, so it is read anew.
+        with contextlib.suppress(FormatError):
+            return manifests.read(self.backup.path)
+        return None
+
+    @contextlib.contextmanager
+    def _workshop(self) -> Iterator[Path]:
+        """Give an empty folder in the archive that nobody else uses, and remove it again."""
+        folder = self.catalog.archive / ".repair"
+        with lock.hold([lock.file_lock(folder.with_name("repair"))], check=self.context.check):
+            shutil.rmtree(folder, ignore_errors=True)
+            files.make_folder(folder)
+            try:
+                yield folder
+            finally:
+                shutil.rmtree(folder, ignore_errors=True)
+
+    def _get(self, name: str, suffix: str, copy: Path, sha256: str, size: int) -> None:
+        """Bring one file into the workshop: the one here where it is sound, else that of there."""
+        here = self.backup.path.with_name(self.backup.path.name + suffix)
+        target = copy.with_name(copy.name + suffix)
+        with contextlib.suppress(OSError):
+            if proof.checksums(here, self.context.check).sha256 == sha256:
+                with files.writing(target):
+                    files.clone(here, target)
+                return
+        with files.writing(target):
+            descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, files.FILE_MODE)
+        with files.writing(target), os.fdopen(descriptor, "wb") as file:
+            whole = self.there.remote.copy(
+                self.there.path(name + suffix),
+                size,
+                file,
+                lambda done: self.context.progress(f"fetch {name}{suffix}", done, size),
+            )
+        if not whole:
+            raise CopyDamagedError(
+                f"{name}{suffix} on {self.there.name} is shorter than its manifest says",
+                hint="verify the archive over there too",
+            )
+
+    def _publish(self, copy: Path, manifest: Manifest) -> None:
+        """Put the proven files in their places, the marks last: until then it counts as damaged."""
+        path = self.backup.path
+        archive_lock = lock.archive_lock(self.catalog.archive)
+        with lock.hold([archive_lock], wait_s=ARCHIVE_WAIT_S, check=self.context.check):
+            now = self.catalog.read(path.name)
+            for side in now.side_files:
+                if side.name.removeprefix(path.name) not in manifest.side_files:
+                    files.remove(side)
+            for suffix in ("-wal", ".json", ""):
+                if (part := copy.with_name(copy.name + suffix)).exists():
+                    files.publish(part, path.with_name(path.name + suffix))
+            moment = clock.to_text(self.context.clock.now(), self.catalog.zone)
+            all_marks.change(path, verified_at=moment, problems=[])

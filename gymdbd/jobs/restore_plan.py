@@ -1,0 +1,67 @@
+"""What a restore would do, and what would be lost by it, without changing anything."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+from typing import TYPE_CHECKING, Any
+
+from gymdbd import clock
+from gymdbd.archive import inspection
+from gymdbd.archive.catalog import DAMAGED, Catalog
+from gymdbd.errors import SourceError
+from gymdbd.sqlite import database, processes
+from gymdbd.sqlite.snapshot import Snapshot
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from gymdbd.archive.catalog import Backup
+    from gymdbd.job_config import RestoreConfig
+    from gymdbd.jobs.context import Context
+
+
+def plan(job: RestoreConfig, context: Context) -> dict[str, Any]:
+    """Say what the restore would do, changing nothing.
+
+    `tables` has for each table the rows `now` in the target and `then` in the backup, None where
+    there is no such table; `problem` says why the target's rows cannot be counted.
+    """
+    backup = Catalog(job.backup.parent, context.clock.zone).find(job.backup.name)
+    found = inspection.inspect(backup, context.check)
+    now, problem = _count_now(job.target)
+    then = backup.manifest.tables if backup.manifest else _count_backup(backup)
+    return {
+        "backup": str(backup.path),
+        "created_at": clock.to_text(backup.created, context.clock.zone),
+        "age_s": round((context.clock.now() - backup.created).total_seconds()),
+        "verdict": DAMAGED if found.problems else backup.verdict,
+        "problems": found.problems,
+        "target": str(job.target),
+        "problem": problem,
+        "tables": {
+            name: {"now": now.get(name), "then": then.get(name)}
+            for name in sorted(now.keys() | then.keys())
+        },
+        "holders": [str(one) for one in processes.holders(job.target)],
+        "needed_bytes": backup.size,
+        "free_bytes": shutil.disk_usage(job.target.parent).free,
+    }
+
+
+def _count_now(target: Path) -> tuple[dict[str, int], str]:
+    """Count the rows of the target; return why that cannot be done otherwise."""
+    try:
+        with Snapshot(target) as snapshot:
+            return snapshot.count_rows(), ""
+    except SourceError as error:
+        return {}, error.message
+
+
+def _count_backup(backup: Backup) -> dict[str, int]:
+    with (
+        inspection.readable(backup) as path,
+        contextlib.closing(database.open_immutable(path)) as connection,
+        database.translated(path),
+    ):
+        return database.count_rows(connection, database.read_facts(connection))

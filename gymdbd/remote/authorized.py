@@ -1,0 +1,128 @@
+"""A line of `authorized_keys` that lets a key read one database and do nothing else: sshd(8)."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import shlex
+import unicodedata
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.serialization import load_ssh_public_key
+
+from gymdbd.errors import UsageError
+from gymdbd.remote.known_hosts import fingerprint
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+# What an unattended pull can log in with; a key on a token (sk-) wants a finger each time.
+_KINDS = (
+    "ssh-ed25519",
+    "ecdsa-sha2-nistp256",
+    "ecdsa-sha2-nistp384",
+    "ecdsa-sha2-nistp521",
+    "ssh-rsa",
+)
+_PRIVATE = ("PRIVATE KEY", "PuTTY-User-Key-File")
+_LEAST_RSA_BITS = 2048
+
+
+@dataclass(frozen=True)
+class PublicKey:
+    """One public key: its kind, itself in base64, and whose it says it is."""
+
+    kind: str
+    blob: str
+    comment: str
+
+    @property
+    def fingerprint(self) -> str:
+        """Return what `ssh-keygen -l` shows of it."""
+        return fingerprint(base64.b64decode(self.blob))
+
+
+def read_key(text: str) -> PublicKey:
+    """Read the one public key in `text`, as ssh-keygen writes it to a .pub file.
+
+    Raises UsageError for anything else: a private key (nothing of it is repeated), several keys,
+    options in front of it, a kind that a pull cannot use, a damaged key.
+    """
+    if any(word in text for word in _PRIVATE):
+        raise UsageError(
+            "that is a private key, which must never leave the machine it was made on",
+            hint="give the public one, the file of the same name that ends in .pub",
+        )
+    lines = [line.strip() for line in text.splitlines()]
+    lines = [line for line in lines if line and not line.startswith("#")]
+    if len(lines) != 1:
+        raise UsageError(
+            f"one public key is needed, and there are {len(lines)} lines"
+            if lines
+            else "there is no public key",
+            hint="give one key, as ssh-keygen writes it to a .pub file: "
+            "ssh-ed25519 AAAA... comment",
+        )
+    kind, blob, comment = [*lines[0].split(None, 2), "", ""][:3]
+    _check_kind(kind, lines[0])
+    _check_blob(kind, blob)
+    if not comment.isprintable():
+        raise UsageError("the key's comment holds control characters", hint="leave it out")
+    return PublicKey(kind, blob, comment)
+
+
+def _check_kind(kind: str, line: str) -> None:
+    if kind in _KINDS:
+        return
+    if any(word in _KINDS for word in line.split()):
+        raise UsageError(
+            "there is something in front of the key, such as options of authorized_keys",
+            hint="give the key alone, beginning with its kind; the options are written anew",
+        )
+    raise UsageError(
+        "that is not a public key of a kind that a pull can use",
+        hint=f"the kinds are {', '.join(_KINDS)}; ssh-keygen -t ed25519 makes one",
+    )
+
+
+def _check_blob(kind: str, blob: str) -> None:
+    try:
+        base64.b64decode(blob, validate=True)
+        key = load_ssh_public_key(f"{kind} {blob}".encode())
+    except (ValueError, binascii.Error, UnsupportedAlgorithm) as error:
+        raise UsageError(
+            f"the {kind} key is damaged: {error}",
+            hint="copy the whole line of the .pub file; a terminal may have broken it in two",
+        ) from error
+    bits = getattr(key, "key_size", None)
+    if kind == "ssh-rsa" and bits is not None and bits < _LEAST_RSA_BITS:
+        raise UsageError(
+            f"the RSA key has {bits} bits, fewer than the {_LEAST_RSA_BITS} that are safe",
+            hint="ssh-keygen -t ed25519 makes a better one",
+        )
+
+
+def command_for(program: Path, database: Path) -> str:
+    """Return the command, quoted for the account's shell, that serves one database.
+
+    Raises UsageError for a path that no line of a file can hold.
+    """
+    for path in (program, database):
+        if not path.is_absolute():
+            raise UsageError(f"{path} is not an absolute path", hint="name it from / on")
+        if any(unicodedata.category(letter) == "Cc" for letter in str(path)):
+            raise UsageError(
+                f"{path} has a control character in its name, and authorized_keys is a file of "
+                "lines",
+                hint="give the database a link with a plain name, and name that",
+            )
+    return shlex.join([str(program), "serve", "--database", str(database)])
+
+
+def line_for(command: str, key: PublicKey) -> str:
+    """Return the line that lets `key` run `command`, whatever it asks for, and nothing else."""
+    # Between the quotes of an option a backslash before a quote is all that sshd undoes.
+    escaped = command.replace('"', '\\"')
+    return f'restrict,command="{escaped}" {key.kind} {key.blob} {key.comment}'.rstrip()

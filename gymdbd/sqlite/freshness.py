@@ -1,0 +1,67 @@
+"""When was the newest row written? One column of one table, in whatever form it holds time."""
+
+from __future__ import annotations
+
+import sqlite3
+from datetime import datetime, timedelta, timezone
+from typing import TYPE_CHECKING, Optional, Union
+
+from gymdbd.sqlite import database
+
+if TYPE_CHECKING:
+    from datetime import tzinfo
+
+# The forms of https://www.sqlite.org/lang_datefunc.html, and milliseconds as JavaScript has them.
+# They are told apart by size: Julian days of the years 1 to 9999, seconds and milliseconds of the
+# years 1973 to 5138.
+_JULIAN = (1721425.5, 5373484.5)
+_SECONDS = (1e8, 1e11)
+_EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+_JULIAN_EPOCH = 2440587.5
+
+Value = Union[str, int, float, bytes, None]
+
+
+def newest(connection: sqlite3.Connection, table: str, column: str) -> Value:
+    """Return the greatest value of a column, None where there is none.
+
+    Raises sqlite3.Error where there is no such table or column: unlike SQLite, which takes an
+    unknown name in double quotes for a text.
+    """
+    names = [
+        row[0] for row in connection.execute("SELECT name FROM pragma_table_xinfo(?)", (table,))
+    ]
+    if column.casefold() not in (name.casefold() for name in names):
+        raise sqlite3.OperationalError(f"no such column: {table}.{column}")
+    sql = f"SELECT max({database.quote(column)}) FROM {database.quote(table)}"  # noqa: S608 - quoted
+    value: Value = connection.execute(sql).fetchone()[0]
+    return value
+
+
+def to_moment(value: Value, zone: tzinfo) -> Optional[datetime]:
+    """Return the instant that a value of SQLite means, aware and in UTC; None if it means none.
+
+    A text without an offset is local time of `zone`.
+    """
+    try:
+        if isinstance(value, (int, float)):
+            return _from_number(value)
+        if isinstance(value, str):
+            text = value.strip()
+            # Python before 3.11 does not know the letter for UTC.
+            moment = datetime.fromisoformat(text[:-1] + "+00:00" if text.endswith("Z") else text)
+            aware = moment if moment.tzinfo else moment.replace(tzinfo=zone)
+            return aware.astimezone(timezone.utc)
+    except (ValueError, OverflowError):
+        return None
+    return None
+
+
+def _from_number(value: float) -> Optional[datetime]:
+    if _JULIAN[0] <= value <= _JULIAN[1]:
+        return _EPOCH + timedelta(days=value - _JULIAN_EPOCH)
+    if _SECONDS[0] <= value < _SECONDS[1]:
+        return _EPOCH + timedelta(seconds=value)
+    if _SECONDS[0] * 1000 <= value < _SECONDS[1] * 1000:
+        return _EPOCH + timedelta(milliseconds=value)
+    return None

@@ -1,0 +1,105 @@
+"""Values written out as SQL or as fields of CSV, so that reading them gives them back exactly."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import sqlite3
+from typing import Any
+
+# An expression may not be nested deeper than 1000, nor a function have more than 100 arguments.
+_MOST_PIECES = 200
+_MOST_ARGUMENTS = 100
+_MANTISSA_BITS = 53
+# The largest power of two that SQLite's integers hold.
+_LARGEST_SHIFT = 62
+
+
+class Literals:
+    """Writes the values of one database; `encoding` is that of its texts."""
+
+    def __init__(self, encoding: str = "UTF-8") -> None:
+        """Open an SQLite of our own, to read back what is written."""
+        self._codec = encoding.lower()
+        self._reader = sqlite3.connect(":memory:", isolation_level=None)
+
+    def close(self) -> None:
+        """Close it."""
+        self._reader.close()
+
+    def sql(self, value: Any) -> str:
+        """Write a value as an SQL expression on one line, of printable characters only."""
+        if value is None:
+            return "NULL"
+        if isinstance(value, bytes):
+            return f"X'{value.hex().upper()}'"
+        if isinstance(value, str):
+            return self._text(value)
+        return self._real(value) if isinstance(value, float) else str(value)
+
+    def csv(self, value: Any) -> str:
+        """Write a value as a field of RFC 4180: only text has quotes, and NULL is nothing at all.
+
+        So that '' and NULL, '1' and 1 can be told apart; a blob is its SQL literal, X'00FF'.
+        """
+        if value is None:
+            return ""
+        if isinstance(value, str):
+            return '"' + value.replace('"', '""') + '"'
+        return _decimal(value) if isinstance(value, float) else self.sql(value)
+
+    def _real(self, value: float) -> str:
+        """Write a real number that comes back to its last bit.
+
+        SQLite reads some decimals one bit off, others in each release. Where the one at hand
+        does, the number is put together in steps that are exact in all of them.
+        """
+        text = _decimal(value)
+        (back,) = self._reader.execute(f"SELECT {text}").fetchone()
+        return text if back == value else _exact(value)
+
+    def _text(self, text: str) -> str:
+        pieces: list[str] = []
+        for printable, letters in itertools.groupby(text, str.isprintable):
+            run = "".join(letters)
+            pieces += [f"'{run.replace(chr(39), chr(39) * 2)}'"] if printable else _codes(run)
+        if len(pieces) > _MOST_PIECES or any("\udc80" <= letter <= "\udcff" for letter in text):
+            return f"CAST(X'{self._bytes(text).hex().upper()}' AS TEXT)"
+        return "||".join(pieces) or "''"
+
+    def _bytes(self, text: str) -> bytes:
+        """Return the bytes of a text in the database's own encoding, valid or not."""
+        data = text.encode("utf-8", "surrogateescape")
+        if self._codec == "utf-8":
+            return data
+        return data.decode("utf-8", "surrogatepass").encode(self._codec, "surrogatepass")
+
+
+def _codes(text: str) -> list[str]:
+    """Write characters by their codes.
+
+    A NUL would end the statement, sqlite3's shell drops the CR of a CRLF, and an escape could move
+    the cursor of whoever reviews it.
+    """
+    return [
+        f"char({','.join(str(ord(letter)) for letter in text[at : at + _MOST_ARGUMENTS])})"
+        for at in range(0, len(text), _MOST_ARGUMENTS)
+    ]
+
+
+def _decimal(value: float) -> str:
+    if math.isinf(value):
+        return "9e999" if value > 0 else "-9e999"
+    return repr(value)
+
+
+def _exact(value: float) -> str:
+    fraction, exponent = math.frexp(value)
+    parts = [f"{int(math.ldexp(fraction, _MANTISSA_BITS))}*1.0"]
+    rest = exponent - _MANTISSA_BITS
+    operator = "*" if rest > 0 else "/"
+    parts += [
+        str(1 << min(abs(rest) - done, _LARGEST_SHIFT))
+        for done in range(0, abs(rest), _LARGEST_SHIFT)
+    ]
+    return f"({operator.join(parts)})"

@@ -1,0 +1,96 @@
+"""Putting other content into a live database through SQLite itself, as one committed change.
+
+The online backup works in this direction too: the target's write lock is taken, every page is
+written in one transaction, and whoever has the target open sees the old content until that
+commits and the new content after it. A stale WAL cannot be replayed over the new pages, because
+they go through the very same WAL. https://www.sqlite.org/backup.html
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+import time
+from typing import TYPE_CHECKING
+
+from gymdbd.errors import SourceLockedError, TargetRefusedError
+from gymdbd.sqlite import processes
+from gymdbd.sqlite.database import open_immutable, open_reader, open_writer, read_facts, translated
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+_STEP_PAGES = 1024
+# An application that commits without a pause leaves the lock free for moments only, which
+# SQLite's own busy handler, that sleeps for up to 100 ms, hardly ever meets.
+_RETRY_S = 0.001
+_BUSY = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED) if hasattr(sqlite3, "SQLITE_BUSY") else (5, 6)
+
+
+@contextlib.contextmanager
+def overwrite(
+    content: Path,
+    target: Path,
+    progress: Callable[[int, int], None],
+    *,
+    busy_timeout_s: float = 5.0,
+) -> Iterator[sqlite3.Connection]:
+    """Replace all that the database `target` holds by `content`, a file that nobody writes.
+
+    `progress(done_bytes, total_bytes)` is called after every step; what it raises leaves the
+    target as it was. Yields a connection to the target in a read transaction begun right after
+    the commit, so that what was restored can be counted while the application writes on. Raises
+    SourceLockedError where the write lock could not be had, TargetRefusedError where SQLite
+    cannot do it, in WAL mode with another page size say.
+    """
+    # Closed last, so that no other close drops the locks of the target's files.
+    with contextlib.ExitStack() as stack:
+        reader = stack.enter_context(contextlib.closing(open_reader(target)))
+        source = stack.enter_context(contextlib.closing(open_immutable(content)))
+        writer = stack.enter_context(contextlib.closing(open_writer(target, busy_timeout_s=0.0)))
+        with translated(content):
+            facts = read_facts(source)
+        _require_same_pages(writer, target, facts.page_size)
+        deadline = time.monotonic() + busy_timeout_s
+
+        def report(state: int, remaining: int, total: int) -> None:
+            if state in _BUSY and time.monotonic() > deadline:
+                raise _locked(target)
+            progress((total - remaining) * facts.page_size, total * facts.page_size)
+
+        try:
+            source.backup(writer, pages=_STEP_PAGES, progress=report, sleep=_RETRY_S)
+        except sqlite3.Error as error:
+            raise _refused(target, str(error)) from error
+        with translated(target):
+            reader.execute("BEGIN")
+            reader.execute("SELECT count(*) FROM sqlite_master").fetchone()
+        yield reader
+
+
+def _require_same_pages(writer: sqlite3.Connection, target: Path, page_size: int) -> None:
+    """Refuse what SQLite would: the page size of a database in WAL mode cannot change."""
+    try:
+        (mode,) = writer.execute("PRAGMA journal_mode").fetchone()
+        (there,) = writer.execute("PRAGMA page_size").fetchone()
+    except sqlite3.Error as error:
+        raise _refused(target, str(error)) from error
+    if mode == "wal" and there != page_size:
+        raise _refused(target, f"its pages have {there} bytes, those of the backup {page_size}")
+
+
+def _refused(target: Path, reason: str) -> TargetRefusedError:
+    return TargetRefusedError(
+        f"SQLite cannot restore into {target}: {reason}",
+        hint="nothing has changed; stop the application and restore with --replace, which puts "
+        "a new file in its place",
+    )
+
+
+def _locked(target: Path) -> SourceLockedError:
+    holders = processes.lock_holders(target) or processes.holders(target)
+    return SourceLockedError(
+        f"{target} stayed locked by {processes.describe(holders)}",
+        hint="nothing has changed; wait for it to finish, stop it, or raise busy_timeout",
+    )

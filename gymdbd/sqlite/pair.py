@@ -1,0 +1,270 @@
+"""Two states of a database side by side, compared by SQLite itself.
+
+One database is attached to the other, because only SQLite knows its collations, its types and the
+order of its keys, and because it walks tables of any size in the memory of its page cache: each row
+of the later table is looked up in the earlier one by its key.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+from typing import TYPE_CHECKING, Any, Callable
+
+from gymdbd.errors import GymdbdError
+from gymdbd.sqlite import database, sides, tables
+from gymdbd.sqlite.database import quote
+from gymdbd.sqlite.difference import (
+    ADDED,
+    ALTERED,
+    CHANGED,
+    DROPPED,
+    NEW,
+    REMOVED,
+    SAME,
+    RowDifference,
+    TableDifference,
+)
+from gymdbd.sqlite.matching import EARLIER, LATER, match
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Iterator, Sequence
+
+    from gymdbd.sqlite.matching import Match
+    from gymdbd.sqlite.sides import Side
+    from gymdbd.sqlite.tables import Table
+
+
+class Pair:
+    """Two databases, each held still by a read transaction, to be compared; nothing is written.
+
+    The transactions last until the block is left. `check` is called now and then and may raise to
+    give up. Raises a SourceError for a side that cannot be read.
+    """
+
+    def __init__(
+        self,
+        earlier: Side,
+        later: Side,
+        *,
+        busy_timeout_s: float = 5.0,
+        check: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Open both and begin."""
+        self.earlier, self.later = earlier, later
+        self._check = check
+        database.locate(later.path)
+        self._connection = sides.open_side(earlier, busy_timeout_s=busy_timeout_s)
+        try:
+            self._begin()
+        except BaseException:
+            self._connection.close()
+            raise
+
+    def _begin(self) -> None:
+        execute = self._connection.execute
+        with database.translated(self.earlier.path):
+            # Should a lookup ever find no index, it must be slow rather than fill the memory.
+            execute("PRAGMA automatic_index=OFF")
+            encoding = execute("PRAGMA main.encoding").fetchone()[0]
+        try:
+            sides.attach(self._connection, self.later, LATER)
+        except GymdbdError as error:
+            if "same text encoding" not in error.message:
+                raise
+            raise GymdbdError(
+                f"{self.earlier.path} is in {encoding}, {self.later.path} is not",
+                hint="databases of two text encodings cannot be compared; gymdbd rescue --as csv "
+                "writes the rows of a table as UTF-8 either way",
+            ) from error
+        execute("BEGIN")
+        with database.translated(self.earlier.path):
+            self.before = tables.read_schema(self._connection, EARLIER)
+        with database.translated(self.later.path):
+            self.after = tables.read_schema(self._connection, LATER)
+
+    def __enter__(self) -> Pair:
+        """Return the pair; leaving the block ends the transactions."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """End the transactions."""
+        self._connection.close()
+
+    def definitions(self) -> list[tuple[str, str, str]]:
+        """List (type, name, difference) of whatever else is defined: indexes, views, triggers."""
+        held = {("table", name) for name in self.table_names()}
+        return [
+            (*one, self._definition(*one))
+            for one in sorted((self.before.keys() | self.after.keys()) - held)
+            if self._definition(*one) != SAME
+        ]
+
+    def table_names(self) -> list[str]:
+        """List the tables of either side, sorted."""
+        return sorted({*tables.names(self.before), *tables.names(self.after)})
+
+    def tables(self) -> Iterator[TableDifference]:
+        """Compare one table after the other."""
+        for name in self.table_names():
+            yield self.table(name)
+
+    def table(self, name: str) -> TableDifference:
+        """Compare one table."""
+        with self._reading():
+            before, after = self._describe(name)
+            old = None if before is None else self._count(EARLIER, name)
+            new = None if after is None else self._count(LATER, name)
+            definition = self._definition("table", name)
+            if before is None or after is None:
+                return TableDifference(name, definition, old, new, new or 0, old or 0)
+            return self._compare(before, after, definition, old or 0, new or 0)
+
+    def rows(self, name: str) -> Generator[RowDifference, None, None]:
+        """Yield the rows of a table that differ: the removed, the changed, the added ones.
+
+        Raises GymdbdError where they cannot be told apart.
+        """
+        with self._reading():
+            before, after = self._describe(name)
+            if before is None or after is None:
+                for table, schema in ((before, EARLIER), (after, LATER)):
+                    if table is not None:
+                        yield from self._one_sided(table, schema)
+                return
+            how = match(self._connection, before, after)
+            if how.problem:
+                raise GymdbdError(
+                    f"the rows of {name} cannot be compared: {how.problem}",
+                    hint="gymdbd rescue writes the rows of either side, to be compared by eye",
+                )
+            yield from self._one_sided(before, EARLIER, how)
+            yield from self._changed(name, how)
+            yield from self._one_sided(after, LATER, how)
+
+    @contextlib.contextmanager
+    def _reading(self) -> Iterator[None]:
+        try:
+            with database.interruptible(self._connection, self._check):
+                yield
+        except sqlite3.Error as error:
+            raise self._blame(error) from error
+
+    def _blame(self, error: sqlite3.Error) -> GymdbdError:
+        """Find out which side an error is about: SQLite does not say."""
+        for side, schema in ((self.earlier, EARLIER), (self.later, LATER)):
+            try:
+                found = self._connection.execute(f"PRAGMA {schema}.quick_check(20)").fetchall()
+            except sqlite3.Error as another:
+                return database.source_error(another, side.path)
+            problems = tuple(str(row[0]) for row in found if row[0] != "ok")
+            if problems:
+                return database.corrupt(side.path, problems)
+        return database.source_error(error, self.later.path)
+
+    def _describe(self, name: str) -> tuple[Table | None, Table | None]:
+        sides = []
+        for schema, defined in ((EARLIER, self.before), (LATER, self.after)):
+            there = name in tables.names(defined)
+            sides.append(tables.describe(self._connection, name, schema) if there else None)
+        return sides[0], sides[1]
+
+    def _definition(self, kind: str, name: str) -> str:
+        before, after = self.before.get((kind, name)), self.after.get((kind, name))
+        if before is None or after is None:
+            return NEW if before is None else DROPPED
+        return SAME if before == after else ALTERED
+
+    def _count(self, schema: str, name: str) -> int:
+        sql = f"SELECT count(*) FROM {schema}.{quote(name)}"  # noqa: S608 - quoted
+        try:
+            row = self._connection.execute(sql).fetchone()
+        except sqlite3.OperationalError:
+            # An index is smaller, but its order may be one that only the application knows.
+            row = self._connection.execute(f"{sql} NOT INDEXED").fetchone()
+        return int(row[0])
+
+    def _compare(
+        self, before: Table, after: Table, definition: str, old: int, new: int
+    ) -> TableDifference:
+        here = {column.name for column in before.columns}
+        there = {column.name for column in after.columns}
+        how = match(self._connection, before, after)
+        both, changed = (0, 0) if how.problem else self._join(before.name, how)
+        return TableDifference(
+            name=before.name,
+            definition=definition,
+            before=old,
+            after=new,
+            added=0 if how.problem else new - both,
+            removed=0 if how.problem else old - both,
+            changed=changed,
+            columns_added=tuple(one.name for one in after.columns if one.name not in here),
+            columns_dropped=tuple(one.name for one in before.columns if one.name not in there),
+            key=how.key,
+            problem=how.problem,
+        )
+
+    def _join(self, name: str, how: Match) -> tuple[int, int]:
+        """Count the rows that both sides have, and those of them that changed."""
+        # CROSS JOIN keeps the order: the later table is walked, the earlier one asked. The LIMIT
+        # keeps the inner statement apart, whose many columns an aggregate could not take.
+        row = self._connection.execute(
+            f"SELECT count(*), total(changed) FROM (SELECT {how.changed} AS changed "  # noqa: S608 - quoted
+            f"FROM {LATER}.{quote(name)} AS n "
+            f"CROSS JOIN {EARLIER}.{quote(name)} AS o ON {how.same_row} LIMIT -1)"
+        ).fetchone()
+        return int(row[0]), int(row[1])
+
+    def _one_sided(
+        self, table: Table, schema: str, how: Match | None = None
+    ) -> Iterator[RowDifference]:
+        """Yield the rows of one side that the other has not; all of them without `how`."""
+        mine, other = ("o", f"{LATER}.{quote(table.name)} AS n")
+        if schema == LATER:
+            mine, other = ("n", f"{EARLIER}.{quote(table.name)} AS o")
+        key = how.key if how else _names_of_key(table)
+        columns = [column.name for column in table.columns]
+        wanted = ", ".join(f"{mine}.{quote(name)}" for name in (*key, *columns)) or "1"
+        sql = f"SELECT {wanted} FROM {schema}.{quote(table.name)} AS {mine}"  # noqa: S608 - quoted
+        if how:
+            sql += f" WHERE NOT EXISTS (SELECT 1 FROM {other} WHERE {how.same_row})"  # noqa: S608 - quoted
+        for row in self._connection.execute(sql):
+            named, values = _named(key, row), _named(columns, row[len(key) :])
+            if schema == EARLIER:
+                yield RowDifference(REMOVED, named, before=values)
+            else:
+                yield RowDifference(ADDED, named, after=values)
+
+    def _changed(self, name: str, how: Match) -> Iterator[RowDifference]:
+        columns = [column for column, _ in how.columns]
+        wanted = [f"n.{quote(column)}" for column in how.key]
+        wanted += [f"{side}.{quote(column)}" for side in ("o", "n") for column in columns]
+        found = self._connection.execute(
+            f"SELECT {', '.join(wanted)} FROM {LATER}.{quote(name)} AS n "  # noqa: S608 - quoted
+            f"CROSS JOIN {EARLIER}.{quote(name)} AS o ON {how.same_row} WHERE {how.changed}"
+        )
+        width = len(columns)
+        for row in found:
+            key, old, new = row[: -2 * width], row[-2 * width : -width], row[-width:]
+            differ = [at for at in range(width) if _differ(old[at], new[at])]
+            yield RowDifference(
+                CHANGED,
+                _named(how.key, key),
+                {columns[at]: old[at] for at in differ},
+                {columns[at]: new[at] for at in differ},
+            )
+
+
+def _names_of_key(table: Table) -> tuple[str, ...]:
+    if table.key is not None:
+        return table.key.columns
+    return () if table.rowid is None else (table.rowid,)
+
+
+def _differ(old: Any, new: Any) -> bool:
+    return type(old) is not type(new) or bool(old != new)
+
+
+def _named(names: Sequence[str], values: Sequence[Any]) -> dict[str, Any]:
+    return {name: values[at] for at, name in enumerate(names)}

@@ -1,0 +1,148 @@
+"""What a table is: its columns, and what tells one row of it from another."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Dict, Tuple
+
+from gymdbd.sqlite import database
+
+if TYPE_CHECKING:
+    import sqlite3
+
+# What a database defines: the SQL of each (type, name).
+Schema = Dict[Tuple[str, str], str]
+
+_ROWID_NAMES = ("rowid", "_rowid_", "oid")
+_FTS = re.compile(r"CREATE\s+VIRTUAL\s+TABLE\b.*?\bUSING\s+fts[345]\b", re.IGNORECASE | re.DOTALL)
+# What FTS keeps beside the texts themselves, which lie in `<table>_content`.
+# https://www.sqlite.org/fts5.html section 9, https://www.sqlite.org/fts3.html section 9.1.
+_FTS_INDEXES = ("data", "idx", "docsize", "config", "segments", "segdir", "stat")
+_ROWID_CID = -1
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column that holds values: generated ones are not among a table's columns."""
+
+    name: str
+    type: str
+
+    @property
+    def affinity(self) -> str:
+        """Return what SQLite makes of its declared type; a STRICT table's ANY counts as BLOB.
+
+        https://www.sqlite.org/datatype3.html section 3.1.
+        """
+        declared = self.type.upper()
+        if "INT" in declared:
+            return "INTEGER"
+        if any(word in declared for word in ("CHAR", "CLOB", "TEXT")):
+            return "TEXT"
+        if "BLOB" in declared or declared in ("", "ANY"):
+            return "BLOB"
+        return "REAL" if any(word in declared for word in ("REAL", "FLOA", "DOUB")) else "NUMERIC"
+
+
+@dataclass(frozen=True)
+class Key:
+    """The columns whose values name a row, with the collations that their index is ordered by.
+
+    In a rowid table the columns of a declared primary key may be NULL, in several rows too,
+    unless they are declared otherwise: then `nullable` is set.
+    """
+
+    columns: tuple[str, ...]
+    collations: tuple[str, ...]
+    nullable: bool = False
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table that holds rows. `rowid` is a name under which its rowid can be read, if any.
+
+    `key` is the primary key, None where none is declared. `integer_key` says that it is one
+    column that is the rowid by another name.
+    """
+
+    name: str
+    columns: tuple[Column, ...]
+    key: Key | None
+    rowid: str | None
+    integer_key: bool
+
+
+def read_schema(connection: sqlite3.Connection, schema: str = "main") -> Schema:
+    """Read what a database defines, by type and name; SQLite's own tables are left out."""
+    rows = connection.execute(
+        f"SELECT type, name, coalesce(sql, '') FROM {database.quote(schema)}.sqlite_master"  # noqa: S608 - quoted
+    )
+    return {(kind, name): sql for kind, name, sql in rows if not name.startswith("sqlite_")}
+
+
+def names(schema: Schema) -> list[str]:
+    """List the tables whose rows somebody put there, sorted.
+
+    Of a full-text index that is `<table>_content`, which holds its texts; what it keeps besides
+    follows from them. Other shadow tables, such as those of an R-tree, are tables like any.
+    """
+    indexes = {
+        f"{name}_{part}"
+        for (kind, name), sql in schema.items()
+        if kind == "table" and _FTS.match(sql)
+        for part in _FTS_INDEXES
+    }
+    return sorted(
+        name
+        for (kind, name), sql in schema.items()
+        if kind == "table" and database.holds_rows(name, sql) and name not in indexes
+    )
+
+
+def describe(connection: sqlite3.Connection, name: str, schema: str = "main") -> Table:
+    """Describe one table of `names`."""
+    # Hidden is 2 and 3 for generated columns.
+    every = connection.execute(
+        'SELECT name, type, "notnull", pk, hidden FROM pragma_table_xinfo(?, ?)', (name, schema)
+    ).fetchall()
+    key_parts = _primary_index(connection, name, schema)
+    without_rowid = bool(key_parts) and all(cid != _ROWID_CID for cid, _, _, _ in key_parts)
+    declared = tuple(column for column, _, _, pk, _ in every if pk)
+    key: Key | None
+    if key_parts:
+        in_key = [(column, collation) for _, column, collation, is_key in key_parts if is_key]
+        required = {column for column, _, not_null, _, _ in every if not_null}
+        nullable = not without_rowid and not required.issuperset(one for one, _ in in_key)
+        key = Key(tuple(one for one, _ in in_key), tuple(one for _, one in in_key), nullable)
+    else:
+        key = Key(declared, ("BINARY",)) if declared else None
+    integer_key = bool(declared) and not key_parts
+    return Table(
+        name=name,
+        columns=tuple(Column(one, kind) for one, kind, _, _, hidden in every if not hidden),
+        key=key,
+        rowid=None if without_rowid else _rowid_name([one[0] for one in every], integer_key, key),
+        integer_key=integer_key,
+    )
+
+
+def _primary_index(
+    connection: sqlite3.Connection, name: str, schema: str
+) -> list[tuple[int, str, str, bool]]:
+    """Return (column number, name, collation, part of the key) of a primary key's index."""
+    return [
+        (cid, column, str(collation).upper(), bool(is_key))
+        for (index,) in connection.execute(
+            "SELECT name FROM pragma_index_list(?, ?) WHERE origin = 'pk'", (name, schema)
+        ).fetchall()
+        for cid, column, collation, is_key in connection.execute(
+            "SELECT cid, name, coll, key FROM pragma_index_xinfo(?, ?)", (index, schema)
+        )
+    ]
+
+
+def _rowid_name(columns: list[str], integer_key: bool, key: Key | None) -> str | None:
+    taken = {column.lower() for column in columns}
+    free = next((name for name in _ROWID_NAMES if name not in taken), None)
+    return key.columns[0] if free is None and integer_key and key else free

@@ -1,0 +1,155 @@
+"""The drill: a backup is restored, asked, given to a real application, and removed again."""
+
+from __future__ import annotations
+
+import sqlite3
+import sys
+from contextlib import closing
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.support import ROOT, backups, gymdbd_json, make_database, tree, write_config
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+# Starts the gym's application on the restored database and asks it over HTTP.
+_HEALTH = f"""
+import os, subprocess, sys, urllib.request
+os.chdir({str(ROOT)!r})
+command = [sys.executable, "-m", "tests.flask_app", os.environ["GYMDBD_DATABASE"]]
+with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as app:
+    address = app.stdout.readline().strip()
+    answer = urllib.request.urlopen(address + "/writer", timeout=20)
+    app.communicate()
+    sys.exit(0 if answer.status == 200 else 1)
+"""
+
+
+class Gym:
+    """A database with one backup and a drill job."""
+
+    def __init__(self, folder: Path, **drill: Any) -> None:
+        """Back the database up once."""
+        self.database = make_database(folder / "gym.db")
+        self.archive = folder / "archive"
+        self.archive.mkdir()
+        common = {"schedule": "0 5 * * 0", "archive": str(self.archive)}
+        jobs = {
+            "nightly": {"kind": "backup", "database": str(self.database), **common},
+            "weekly-drill": {"kind": "drill", **common, **drill},
+        }
+        self.config = str(write_config(folder, jobs))
+        assert self.run("backup")[0] == 0
+
+    def run(self, *words: str) -> tuple[int, dict[str, Any]]:
+        """Run a verb; return its exit code and its JSON."""
+        return gymdbd_json("-c", self.config, *words)
+
+    def files(self) -> dict[str, str]:
+        """Return what lies in the archive, but for the locks."""
+        return {name: one for name, one in tree(self.archive).items() if name[-5:] != ".lock"}
+
+
+def test_a_drill_says_that_the_backup_is_restorable_and_in_how_many_seconds(
+    tmp_path: Path,
+) -> None:
+    """With probes and the real application; nothing is left, and the status has the answer."""
+    probes: list[dict[str, Any]] = [
+        {"sql": "SELECT count(*) FROM t", "expect": 100},
+        {"sql": "SELECT count(*) FROM t", "at_least": 90, "at_most": 110.5},
+        {"sql": "SELECT text FROM t WHERE id = 2", "expect": "row 1" * 20},
+        {"sql": "PRAGMA journal_mode", "expect": "wal"},
+    ]
+    gym = Gym(tmp_path, probes=probes, command=[sys.executable, "-c", _HEALTH])
+    before = gym.files(), gym.database.read_bytes()
+    code, result = gym.run("drill")
+    assert (code, result["state"], result["tables"]) == (0, "ok", {"t": 100})
+    assert 0 < result["recover_s"] <= result["duration_s"]
+    assert [one["value"] for one in result["probes"]] == [100, 100, "row 1" * 20, "wal"]
+    assert result["command"]["exit_code"] == 0
+    assert (gym.files(), gym.database.read_bytes()) == before
+    entry = gym.run("status")[1]["jobs"]["weekly-drill"]
+    assert (entry["health"], entry["result"]["recover_s"]) == ("ok", result["recover_s"])
+
+
+@pytest.mark.parametrize(
+    ("probe", "message"),
+    [
+        ({"sql": "SELECT 1", "expect": "2"}, "gave 1, expected '2'"),
+        ({"sql": "SELECT 1", "at_least": 2}, "gave 1, expected at least 2"),
+        ({"sql": "SELECT 5", "at_least": 2, "at_most": 4}, "expected at least 2 and at most 4"),
+        ({"sql": "SELECT 'many'", "at_least": 2}, "gave 'many', expected at least 2"),
+        ({"sql": "SELECT 1 WHERE 0", "at_most": 2}, "gave None, expected at most 2"),
+        ({"sql": "SELECT n FROM gone", "expect": "1"}, "no such table: gone"),
+        ({"sql": "DELETE FROM t", "expect": "1"}, "readonly database"),
+    ],
+)
+def test_a_wrong_answer_fails_the_drill(
+    tmp_path: Path, probe: dict[str, Any], message: str
+) -> None:
+    """It says which question, what was expected and what came; nothing is left."""
+    gym = Gym(tmp_path, probes=[probe])
+    before = gym.files()
+    code, result = gym.run("drill")
+    assert (code, message in result["error"], bool(result["hint"])) == (1, True, True)
+    assert gym.files() == before
+    assert gym.run("status")[0] == 2
+
+
+@pytest.mark.parametrize(
+    ("script", "message"),
+    [
+        ("print('the till is empty'); raise SystemExit(3)", "gave 3: the till is empty"),
+        ("import time; print('waits', flush=True); time.sleep(60)", "after its timeout: waits"),
+    ],
+)
+def test_a_command_that_fails_or_hangs_fails_the_drill(
+    tmp_path: Path, script: str, message: str
+) -> None:
+    """What it printed last is told."""
+    gym = Gym(tmp_path, command=[sys.executable, "-c", script], command_timeout="2s")
+    code, result = gym.run("drill")
+    assert (code, result["code"]) == (1, "drill-failed")
+    assert message in result["error"]
+
+
+def test_a_command_that_is_not_there_is_named(tmp_path: Path) -> None:
+    """By the drill, and by check beforehand."""
+    gym = Gym(tmp_path, command=["/no/such/program", "a b"])
+    code, result = gym.run("drill")
+    assert (code, result["code"]) == (1, "drill-failed")
+    assert "the command /no/such/program 'a b' cannot be run" in result["error"]
+    checks = {one["name"]: one["state"] for one in gym.run("check")[1]["checks"]}
+    assert checks["weekly-drill command"] == "error"
+
+
+def test_what_a_killed_drill_left_is_removed_by_the_next(tmp_path: Path) -> None:
+    """Its folder is begun anew."""
+    gym = Gym(tmp_path)
+    left = gym.archive / ".weekly-drill.drill"
+    left.mkdir()
+    (left / "gym.db").write_bytes(b"half")
+    assert gym.run("drill")[0] == 0
+    assert not left.exists()
+
+
+def test_a_damaged_backup_fails_the_drill(tmp_path: Path) -> None:
+    """That is what it is for."""
+    gym = Gym(tmp_path)
+    (path,) = backups(gym.archive)
+    with closing(sqlite3.connect(path)) as changed, changed:
+        changed.execute("DELETE FROM t WHERE id = 1")
+    code, result = gym.run("drill")
+    assert (code, result["code"]) == (1, "backup-damaged")
+
+
+def test_a_drill_needs_no_configuration(tmp_path: Path) -> None:
+    """With --archive it restores the newest good backup."""
+    gym = Gym(tmp_path)
+    code, result = gymdbd_json("drill", "--archive", gym.archive)
+    assert (code, result["backup"]) == (0, str(backups(gym.archive)[0]))
+    (tmp_path / "empty").mkdir()
+    code, result = gymdbd_json("drill", "--archive", tmp_path / "empty")
+    assert (code, result["code"]) == (1, "backup-missing")

@@ -1,0 +1,97 @@
+"""Reading a backup as a whole finds what is wrong with it, and changes nothing."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+from datetime import UTC
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from gymdbd.archive.catalog import Backup, Catalog
+from gymdbd.archive.inspection import inspect
+from gymdbd.jobs import backup
+from tests.support import backup_job, context, make_database, tree
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def _back_up(tmp_path: Path, **changes: Any) -> Backup:
+    source = make_database(tmp_path / "gym.db")
+    archive = tmp_path / "archive"
+    archive.mkdir()
+    backup.run(backup_job(source, archive, **changes), context())
+    return _only(archive)
+
+
+def _only(archive: Path) -> Backup:
+    (found,) = Catalog(archive, UTC).backups()
+    return found
+
+
+def test_a_sound_backup_has_no_problems_and_stays_as_it_is(tmp_path: Path) -> None:
+    """Not a byte, and no file beside it."""
+    made = _back_up(tmp_path)
+    before = tree(made.path.parent)
+    found = inspect(made)
+    assert (found.problems, found.remarks) == ([], [])
+    assert tree(made.path.parent) == before
+
+
+def test_a_raw_backup_is_read_together_with_its_wal(tmp_path: Path) -> None:
+    """Its rows are counted with those that are only in the WAL, and nothing is changed."""
+    source = make_database(tmp_path / "gym.db")
+    archive = tmp_path / "archive"
+    archive.mkdir()
+    with closing(sqlite3.connect(source)) as app:
+        app.execute("PRAGMA wal_autocheckpoint=0")
+        app.execute("CREATE TABLE late (n)")
+        app.execute("INSERT INTO late VALUES (1)")
+        app.commit()
+        backup.run(backup_job(source, archive, raw=True, checkpoint="none"), context())
+    made = _only(archive)
+    assert made.manifest is not None
+    assert made.manifest.tables["late"] == 1
+    before = tree(archive)
+    found = inspect(made)
+    assert (found.problems, found.remarks) == ([], [])
+    assert tree(archive) == before
+
+
+@pytest.mark.parametrize("suffix", ["-wal", "-journal", "-shm"])
+def test_a_file_beside_a_backup_that_is_not_its_own_is_a_problem(
+    tmp_path: Path, suffix: str
+) -> None:
+    """SQLite would roll it into whatever is restored."""
+    made = _back_up(tmp_path)
+    made.path.with_name(made.path.name + suffix).write_bytes(b"stray")
+    (problem, *_) = inspect(_only(made.path.parent)).problems
+    assert f"{made.path.name}{suffix} lies beside it" in problem
+
+
+def test_a_violated_foreign_key_is_a_remark(tmp_path: Path) -> None:
+    """The source had it too: the copy is true."""
+    source = tmp_path / "gym.db"
+    with closing(sqlite3.connect(source)) as app:
+        app.execute("CREATE TABLE a (id INTEGER PRIMARY KEY)")
+        app.execute("CREATE TABLE b (a REFERENCES a)")
+        app.execute("INSERT INTO b VALUES (7)")
+        app.commit()
+    archive = tmp_path / "archive"
+    archive.mkdir()
+    backup.run(backup_job(source, archive), context())
+    found = inspect(_only(archive))
+    assert (found.problems, found.remarks) == ([], ["foreign keys are violated in b"])
+
+
+def test_a_changed_row_is_found_by_the_checksums(tmp_path: Path) -> None:
+    """Its size, integrity and row counts are what they were."""
+    made = _back_up(tmp_path)
+    with closing(sqlite3.connect(made.path)) as changed:
+        changed.execute("PRAGMA journal_mode=DELETE")
+    data = bytearray(made.path.read_bytes())
+    data[-1] ^= 1
+    made.path.write_bytes(data)
+    assert any("sha256" in problem for problem in inspect(_only(made.path.parent)).problems)

@@ -1,0 +1,360 @@
+"""Getting a backup back: into a live database, into a damaged one, into none."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+from contextlib import closing
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from gymdbd.job_config import RestoreConfig
+from gymdbd.jobs import backup, restore
+from tests.integration.test_odd_databases import _HABITS, _create, _dump
+from tests.support import (
+    ROOT,
+    backup_job,
+    backups,
+    broken_promises,
+    context,
+    environment,
+    gymdbd,
+    gymdbd_json,
+    make_database,
+    make_large_database,
+    query,
+    running_app,
+    sqlite_elsewhere,
+    tree,
+    until,
+    write_config,
+)
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_SIDES = ("-wal", "-shm", "-journal")
+
+
+class Gym:
+    """A database, its archive and the configuration of its nightly job."""
+
+    def __init__(self, folder: Path, database: Path | None = None) -> None:
+        """Make the database where none is given."""
+        self.database = database or make_database(folder / "gym.db")
+        self.archive = folder / "archive"
+        self.archive.mkdir(exist_ok=True)
+        job = {"schedule": "0 3 * * *", "database": str(self.database)}
+        self.config = str(write_config(folder, {"nightly": {**job, "archive": str(self.archive)}}))
+
+    def run(self, *words: object) -> tuple[int, dict[str, Any]]:
+        """Run a verb; return its exit code and its JSON."""
+        return gymdbd_json("-c", self.config, *words)
+
+    def change(self, *statements: str) -> None:
+        """Change the database, as the application would."""
+        with closing(sqlite3.connect(self.database)) as app, app:
+            for statement in statements:
+                app.execute(statement)
+
+    def rows(self) -> list[tuple[Any, ...]]:
+        """Return the rows of the table `t` as an application sees them."""
+        with closing(sqlite3.connect(self.database)) as app:
+            return app.execute("SELECT id, text FROM t ORDER BY id").fetchall()
+
+
+@pytest.fixture
+def gym(tmp_path: Path) -> Gym:
+    """Give a gym with one backup of a hundred rows."""
+    gym = Gym(tmp_path)
+    assert gym.run("backup")[0] == 0
+    return gym
+
+
+def test_the_latest_backup_comes_back_and_the_undo_brings_the_rest_back(gym: Gym) -> None:
+    """The printed command undoes the restore, and its own undo restores again."""
+    before = gym.rows()
+    gym.change("DELETE FROM t WHERE id > 7", "INSERT INTO t (text) VALUES ('new')")
+    lost = gym.rows()
+    code, result = gym.run("restore", "latest")
+    assert (code, result["target"], result["tables"]) == (0, str(gym.database), {"t": 100})
+    assert gym.rows() == before
+    undo = shlex.split(result["undo_command"])
+    assert undo[0] == "gymdbd"
+    assert gym.run(*undo[1:])[0] == 0
+    assert gym.rows() == lost
+
+
+def test_what_a_restore_overwrote_is_never_the_latest(gym: Gym) -> None:
+    """To restore twice in a row does not bring the mishap back."""
+    gym.change("DELETE FROM t")
+    first, second = gym.run("restore", "latest")[1], gym.run("restore", "latest")[1]
+    assert first["backup"] == second["backup"]
+    assert len(gym.rows()) == 100
+    listed = gym.run("list")[1]["backups"]
+    (undo,) = [one for one in listed if one["path"] == first["undo"]]
+    assert undo["note"] == "what a restore has overwritten"
+
+
+def test_an_application_at_full_rate_sees_one_change_and_writes_on(tmp_path: Path) -> None:
+    """Every connection has the restored rows afterwards, and the totals never disagree."""
+    with running_app(tmp_path / "gym_system.db") as app:
+        gym = Gym(tmp_path, app.database)
+        app.ask("POST", "/members", {"name": "이회원"})
+        code, made = gym.run("backup")
+        assert code == 0
+        app.ask("POST", "/members", {"name": "박회원"})
+        app.ask("POST", "/writer")
+        app.wait_for_commits(200)
+        code, result = gym.run("restore", "latest")
+        assert (code, result["backup"]) == (0, made["path"])
+        assert result["how"] == "through SQLite, into the open database"
+        commits = app.ask("GET", "/writer")["commits"]
+        app.wait_for_commits(commits + 200)
+        assert app.ask("DELETE", "/writer")["trouble"] == ""
+        with closing(sqlite3.connect(app.database)) as other:
+            names = [row[0] for row in other.execute("SELECT name FROM members ORDER BY id")]
+        assert names[:2] == ["김회원", "이회원"]
+        assert "박회원" not in names
+        # One that the application's own connection sees too, and that was proven whole.
+        assert gym.run("backup")[0] in (0, 1)
+        assert broken_promises(backups(gym.archive)[-1]) == []
+
+
+def test_a_plain_copy_over_a_live_database_is_corrupt_and_a_restore_is_not(tmp_path: Path) -> None:
+    """The WAL of before is replayed over what `cp` put there; SQLite's own way goes through it."""
+    gym = Gym(tmp_path)
+    assert gym.run("backup")[0] == 0
+    (good,) = backups(gym.archive)
+    grow = (
+        "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 3000) "
+        "INSERT INTO t (text) SELECT hex(randomblob(200)) FROM n"
+    )
+
+    def damage(restore_it: Any) -> list[str]:
+        with sqlite_elsewhere(
+            gym.database, "PRAGMA wal_autocheckpoint=0", "DELETE FROM t WHERE id % 2", grow
+        ):
+            restore_it()
+            with closing(sqlite3.connect(gym.database)) as app:
+                try:
+                    found = [row[0] for row in app.execute("PRAGMA integrity_check")]
+                    rows = app.execute("SELECT count(*) FROM t").fetchone()[0]
+                except sqlite3.DatabaseError as error:
+                    return [str(error)]
+        return found if found != ["ok"] else ([] if rows == 100 else [f"{rows} rows"])
+
+    assert damage(lambda: shutil.copyfile(good, gym.database)) != []
+    for suffix in ("", *_SIDES):
+        gym.database.with_name(gym.database.name + suffix).unlink(missing_ok=True)
+    shutil.copyfile(good, gym.database)
+    assert damage(lambda: gym.run("restore", good.name)) == []
+
+
+def test_nothing_is_changed_by_a_dry_run(gym: Gym) -> None:
+    """It tells which backup, its verdict, and what would come and go."""
+    gym.change(
+        "DELETE FROM t WHERE id > 40", "CREATE TABLE late (n)", "INSERT INTO late VALUES (1)"
+    )
+    before = tree(gym.archive), gym.rows()
+    code, plan = gym.run("restore", "latest", "--dry-run")
+    assert (code, plan["verdict"], plan["dry_run"]) == (0, "verified", True)
+    assert plan["tables"] == {"late": {"now": 1, "then": None}, "t": {"now": 40, "then": 100}}
+    assert (tree(gym.archive), gym.rows()) == before
+    text = gymdbd("-c", gym.config, "restore", "latest", "--dry-run").stdout
+    assert "60 rows more" in text
+    assert "would be gone" in text
+    assert "Nothing has been changed." in text
+
+
+def test_a_time_takes_the_newest_backup_that_is_not_younger(gym: Gym) -> None:
+    """In local time, as people write it; before the first backup there is none."""
+    (first,) = backups(gym.archive)
+    stamp = first.name.rpartition("_backup_")[2].removesuffix(".db")
+    day, clock = stamp.split("_")
+    moment = f"{day[:4]}-{day[4:6]}-{day[6:]} {clock[:2]}:{clock[2:4]}:{clock[4:]}"
+    plan = gym.run("restore", "--at", moment, "--dry-run")[1]
+    assert plan["backup"] == str(first)
+    code, result = gym.run("restore", "--at", "2001-02-03")
+    assert (code, result["code"]) == (1, "backup-missing")
+    code, result = gym.run("restore", "--at", "yesterday")
+    assert (code, result["code"]) == (2, "usage")
+
+
+def test_a_damaged_backup_is_refused_and_the_target_is_untouched(gym: Gym) -> None:
+    """What is to save the day is read as a whole first."""
+    (path,) = backups(gym.archive)
+    data = bytearray(path.read_bytes())
+    data[5000] ^= 4
+    path.write_bytes(data)
+    gym.change("DELETE FROM t WHERE id > 7")
+    before = gym.rows()
+    code, result = gym.run("restore", path.name)
+    assert (code, result["code"]) == (1, "backup-damaged")
+    assert gym.rows() == before
+    assert len(backups(gym.archive)) == 1
+
+
+def test_a_destroyed_database_is_replaced_and_kept_as_it_was(gym: Gym) -> None:
+    """The hint leads to --replace; owner's mode and WAL mode are as before; the undo is a copy."""
+    gym.database.chmod(0o640)
+    wreck = b"this is no database" * 500
+    gym.database.write_bytes(wreck)
+    for suffix in _SIDES:
+        gym.database.with_name(gym.database.name + suffix).write_bytes(b"stale")
+    code, result = gym.run("restore", "latest")
+    assert (code, result["state"]) == (1, "failed")
+    assert "--replace" in result["hint"]
+    assert gym.database.read_bytes() == wreck
+    code, result = gym.run("restore", "latest", "--replace")
+    assert (code, result["how"]) == (0, "as a new file in its place")
+    assert not any(gym.database.with_name(gym.database.name + end).exists() for end in _SIDES)
+    assert gym.database.stat().st_mode & 0o777 == 0o640
+    with closing(sqlite3.connect(gym.database)) as app:
+        assert app.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+        assert app.execute("SELECT count(*) FROM t").fetchone() == (100,)
+    assert len(backups(gym.archive)) == 1
+    subprocess.run(result["undo_command"], shell=True, check=True)  # noqa: S602 - as a person would
+    assert gym.database.read_bytes() == wreck
+
+
+def test_replacing_is_refused_while_somebody_has_the_database_open(gym: Gym) -> None:
+    """It says who."""
+    with sqlite_elsewhere(gym.database, "SELECT * FROM t") as process:
+        code, result = gym.run("restore", "latest", "--replace")
+    assert (code, result["code"]) == (1, "target-in-use")
+    assert f"(pid {process.pid})" in result["error"]
+
+
+def test_a_database_that_stays_locked_is_left_alone(gym: Gym) -> None:
+    """After the busy timeout it says who holds the lock."""
+    gym.change("DELETE FROM t WHERE id > 7")
+    with sqlite_elsewhere(gym.database, "BEGIN IMMEDIATE") as process:
+        code, result = gym.run("restore", "latest")
+    assert (code, result["code"]) == (1, "source-locked")
+    assert f"(pid {process.pid})" in result["error"]
+    assert len(gym.rows()) == 7
+
+
+def test_a_database_that_is_gone_comes_back(gym: Gym) -> None:
+    """There is nothing to undo then."""
+    for suffix in ("", *_SIDES):
+        gym.database.with_name(gym.database.name + suffix).unlink(missing_ok=True)
+    code, result = gym.run("restore", "latest")
+    assert (code, result["how"], result["undo"]) == (0, "as a new file", None)
+    assert len(gym.rows()) == 100
+
+
+def test_a_backup_is_restored_to_another_place_without_a_configuration(
+    gym: Gym, tmp_path: Path
+) -> None:
+    """By its path, with --to."""
+    (path,) = backups(gym.archive)
+    target = tmp_path / "a 'look'.db"
+    code, result = gymdbd_json("restore", path, "--to", target)
+    assert (code, result["target"]) == (0, str(target))
+    assert query(target, "SELECT count(*) FROM t") == [(100,)]
+    code, result = gymdbd_json("restore", path)
+    assert (code, "--to" in result["hint"]) == (2, True)
+
+
+def test_another_page_size_in_wal_mode_leads_to_replacing(gym: Gym) -> None:
+    """SQLite cannot change it there: nothing is changed, and the hint says what can."""
+    gym.database.unlink()
+    _create(gym.database, "PRAGMA page_size=1024", "PRAGMA journal_mode=WAL", "CREATE TABLE a (n)")
+    code, result = gym.run("restore", "latest")
+    assert (code, result["code"]) == (1, "target-refused")
+    assert "its pages have 1024 bytes, those of the backup 4096" in result["error"]
+    assert gym.run("restore", "latest", "--replace")[0] == 0
+    assert len(gym.rows()) == 100
+
+
+@pytest.mark.parametrize("habit", _HABITS)
+@pytest.mark.parametrize("mode", ["wal", "delete"])
+@pytest.mark.parametrize("encoding", ["UTF-8", "UTF-16le"])
+def test_every_kind_of_table_comes_back(
+    tmp_path: Path, habit: str, mode: str, encoding: str
+) -> None:
+    """Into a database of other content its dump comes back, and what its header says."""
+    head = (f"PRAGMA encoding='{encoding}'", f"PRAGMA journal_mode={mode}", "PRAGMA user_version=9")
+    source = _create(tmp_path / "헬스장.db", *head, *_HABITS[habit])
+    expected = _dump(source), _facts(source)
+    made = backup.run(backup_job(source, tmp_path / "archive"), context())
+    _create(source, "CREATE TABLE other (n)", "INSERT INTO other VALUES (1)")
+    _restore(tmp_path / "archive" / made["path"].rpartition("/")[2], source)
+    assert (_dump(source), _facts(source)) == expected
+
+
+def _facts(path: Path) -> list[Any]:
+    with closing(sqlite3.connect(path)) as app:
+        names = ("encoding", "journal_mode", "user_version", "page_size")
+        return [app.execute(f"PRAGMA {name}").fetchone()[0] for name in names]
+
+
+def _restore(path: Path, target: Path, **changes: Any) -> dict[str, Any]:
+    job = RestoreConfig(name="restore", kind="restore", backup=path, target=target, **changes)
+    return restore.run(job, context())
+
+
+@pytest.mark.parametrize("page_size", [512, 4096, 65536])
+@pytest.mark.parametrize("raw", [False, True])
+def test_every_page_size_comes_back(tmp_path: Path, page_size: int, raw: bool) -> None:
+    """Also of a raw backup, with what is only in its WAL."""
+    source = tmp_path / "source.db"
+    with closing(sqlite3.connect(source, isolation_level=None)) as app:
+        app.execute(f"PRAGMA page_size={page_size}")
+        app.execute("PRAGMA journal_mode=WAL")
+        make_database(source)
+        app.execute("PRAGMA wal_autocheckpoint=0")
+        app.execute("INSERT INTO t (text) VALUES ('only in the WAL')")
+        job = backup_job(source, tmp_path / "archive", checkpoint="none", raw=raw)
+        backup.run(job, context())
+        app.execute("DELETE FROM t")
+        before = tree(tmp_path / "archive")
+        _restore(backups(tmp_path / "archive")[0], source)
+        assert app.execute("SELECT count(*) FROM t").fetchone() == (101,)
+    assert before.items() <= tree(tmp_path / "archive").items()
+
+
+def test_a_database_larger_than_a_gibibyte_comes_back(tmp_path: Path) -> None:
+    """The page at offset 1 GiB does not stop it."""
+    source = make_large_database(tmp_path / "large.db", size_mib=1040)
+    made = backup.run(backup_job(source, tmp_path / "archive"), context())
+    source.unlink()
+    _create(source, "PRAGMA journal_mode=WAL", "CREATE TABLE other (n)")
+    _restore(tmp_path / "archive" / made["path"].rpartition("/")[2], source)
+    assert query(source, "SELECT word FROM last") == [("written beyond everything else",)]
+    for path in tmp_path.glob("**/*.db*"):
+        path.unlink()
+
+
+def test_a_killed_restore_leaves_the_old_state_and_the_next_one_works(tmp_path: Path) -> None:
+    """Half of the pages are written when SIGKILL comes; an application sees the old rows."""
+    source = make_large_database(tmp_path / "gym.db", size_mib=256)
+    gym = Gym(tmp_path, source)
+    gym.change("PRAGMA journal_mode=WAL", "CREATE TABLE t (id INTEGER PRIMARY KEY, text)")
+    assert gym.run("backup")[0] == 0
+    gym.change("DELETE FROM t", "INSERT INTO t VALUES (1, 'after')")
+    wal = source.with_name("gym.db-wal")
+    with sqlite_elsewhere(source, "SELECT * FROM t"):
+        command = [sys.executable, "-m", "gymdbd", "-c", gym.config, "restore", "latest"]
+        with subprocess.Popen(command, cwd=ROOT, env=environment()) as process:
+            until(lambda: wal.exists() and wal.stat().st_size > 2**26, "pages are written")
+            os.kill(process.pid, signal.SIGKILL)
+        assert gym.rows() == [(1, "after")]
+        with closing(sqlite3.connect(source)) as app:
+            assert app.execute("PRAGMA quick_check").fetchone() == ("ok",)
+        assert gym.run("restore", "latest")[0] == 0
+    assert gym.rows() == []
+
+
+def test_one_of_backup_and_time_must_be_given(gym: Gym) -> None:
+    """Neither, or both, is a slip."""
+    assert gym.run("restore")[0] == 2
+    assert gym.run("restore", "latest", "--at", "2026-11-20")[0] == 2

@@ -1,0 +1,180 @@
+"""A backup that is whole and holds too little: kept, not believed, until somebody accepts it."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.support import backups, gymdbd, gymdbd_json, make_database, write_config
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+class Gym:
+    """A database with a nightly job; the folder holds both and the archive."""
+
+    def __init__(self, folder: Path, **settings: Any) -> None:
+        self.database = make_database(folder / "gym.db", rows=0)
+        self.archive = folder / "archive"
+        self.archive.mkdir()
+        self.change("CREATE TABLE members (id INTEGER PRIMARY KEY, joined TEXT)")
+        self.change(
+            "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 344) "
+            "INSERT INTO members SELECT i, '2026-11-23 03:00:00' FROM n"
+        )
+        job: dict[str, Any] = {
+            "kind": "backup",
+            "schedule": "0 3 * * *",
+            "database": str(self.database),
+        }
+        job |= {"archive": str(self.archive), "keep": {"count": 1}, **settings}
+        self.config = str(write_config(folder, {"nightly": job}))
+
+    def change(self, sql: str) -> None:
+        """Change the database as the application would."""
+        with closing(sqlite3.connect(self.database)) as app, app:
+            app.execute(sql)
+
+    def run(self, *words: str) -> tuple[int, dict[str, Any]]:
+        """Run a verb; return its exit code and its JSON."""
+        return gymdbd_json("-c", self.config, *words)
+
+    def status(self) -> tuple[int, str]:
+        """Return the exit code of `status` and the reason it gives for the job."""
+        code, content = self.run("status")
+        return code, content["jobs"]["nightly"]["reason"]
+
+
+@pytest.fixture
+def gym(tmp_path: Path) -> Gym:
+    """Give a gym of 344 members."""
+    return Gym(tmp_path)
+
+
+def test_a_collapsed_table_is_held_until_it_is_accepted(gym: Gym) -> None:
+    """The whole story: kept, marked, pruning frozen, status failing, accepted, all well again."""
+    assert gym.run("backup")[0] == 0
+    gym.change("DELETE FROM members WHERE id > 12")
+    code, result = gym.run("backup")
+    assert (code, result["state"], result["code"]) == (1, "suspicious", "suspicious")
+    assert "table members fell from 344 to 12 rows, more than 20 %" in result["error"]
+    assert f"gymdbd accept {result['path']}" in result["hint"]
+    assert result["tables"]["members"] == 12
+    assert [one["verdict"] for one in gym.run("list")[1]["backups"]] == ["suspicious", "verified"]
+    assert gym.status()[0] == 2
+    assert "fell from 344 to 12" in gym.status()[1]
+
+    # Another night with the same content: doubted again, and nothing is pruned.
+    assert gym.run("backup")[0] == 1
+    assert gym.run("prune")[1]["pruned"] == []
+    assert len(backups(gym.archive)) == 3
+
+    newest = gym.run("list")[1]["backups"][0]["path"]
+    code, accepted = gym.run("accept", newest)
+    assert (code, len(accepted["accepted"])) == (0, 2)
+    assert gym.status()[0] == 0
+    assert gym.run("backup")[0] == 0
+    assert len(backups(gym.archive)) == 1
+
+
+def test_an_older_suspicious_backup_keeps_the_job_failing(gym: Gym) -> None:
+    """The rows are back, but nobody has looked yet: the run says which backup it is."""
+    gym.run("backup")
+    gym.change("ALTER TABLE members RENAME TO gone")
+    _, suspicious = gym.run("backup")
+    gym.change("ALTER TABLE gone RENAME TO members")
+    code, result = gym.run("backup")
+    assert (code, result["state"]) == (1, "suspicious")
+    assert suspicious["path"].rpartition("/")[2] in result["error"]
+    assert gym.run("accept", suspicious["path"])[0] == 0
+    assert gym.status()[0] == 0
+
+
+def test_a_person_sees_the_backup_and_what_is_wrong_with_it(gym: Gym) -> None:
+    """What was made goes to standard output, the failure to standard error."""
+    gym.run("backup")
+    gym.change("DELETE FROM members")
+    done = gymdbd("-c", gym.config, "backup")
+    assert done.returncode == 1
+    assert "gym_backup_" in done.stdout
+    assert "is suspicious: table members fell from 344 to 0 rows" in done.stderr
+    assert "What to do:" in done.stderr
+
+
+def test_limits_of_the_configuration_rule(tmp_path: Path) -> None:
+    """One that is set for a table lets it fall."""
+    gym = Gym(tmp_path, gates={"tables": {"members": "100%"}})
+    gym.run("backup")
+    gym.change("DELETE FROM members")
+    assert gym.run("backup")[0] == 0
+
+
+def test_accepting_what_is_not_suspicious_changes_nothing(gym: Gym) -> None:
+    """And says so."""
+    gym.run("backup")
+    (path,) = backups(gym.archive)
+    assert gym.run("accept", path.name) == (0, {"schema": 1, "state": "unchanged", "accepted": []})
+
+
+def test_a_pinned_backup_outlives_pruning_until_the_pin_is_gone(gym: Gym) -> None:
+    """`list` shows the pin and its note."""
+    first = gym.run("backup")[1]["path"]
+    assert gym.run("keep", first, "--note", "월말")[0] == 0
+    gym.run("backup")
+    third = gym.run("backup")[1]["path"]
+    listed = gym.run("list")[1]["backups"]
+    assert [(one["path"], one["kept"], one["note"]) for one in listed] == [
+        (third, False, ""),
+        (first, True, "kept; 월말"),
+    ]
+    assert gym.run("unkeep", first)[1]["kept"] is False
+    assert gym.run("prune")[1]["pruned"] == [first]
+
+
+@pytest.mark.parametrize("verb", ["accept", "keep", "unkeep"])
+def test_a_backup_that_is_not_there_is_named_with_the_nearest(gym: Gym, verb: str) -> None:
+    """A slip of the hand is answered with what was meant."""
+    path = gym.run("backup")[1]["path"]
+    name = path.rpartition("/")[2]
+    code, result = gym.run(verb, name.replace(".db", ".bd"))
+    assert (code, result["code"]) == (1, "backup-missing")
+    assert f'did you mean "{name}"?' in result["error"]
+
+
+def test_the_age_of_the_newest_row_is_told_and_bounded(tmp_path: Path) -> None:
+    """In the result, the manifest and the status, which is late when it is too old."""
+    newest = {"table": "members", "column": "joined"}
+    gym = Gym(tmp_path, newest={**newest, "max_age": "3650d"})
+    _, result = gym.run("backup")
+    assert result["newest"]["value"] == "2026-11-23 03:00:00"
+    assert gym.status()[0] == 0
+    gym.change("UPDATE members SET joined = '2001-01-01 00:00:00'")
+    gym.run("backup")
+    code, reason = gym.status()
+    assert (code, reason.startswith("the newest row of members is of 2001-01-01T")) == (1, True)
+
+
+def test_a_column_that_says_no_time_fails_the_status_and_not_the_backup(tmp_path: Path) -> None:
+    """The backup is good; that nobody knows how fresh it is must be told."""
+    gym = Gym(tmp_path, newest={"table": "members", "column": "since"})
+    code, result = gym.run("backup")
+    assert (code, result["newest"]["problem"]) == (0, "no such column: members.since")
+    assert gym.status() == (
+        2,
+        "the newest row of members cannot be dated by since: no such column: members.since",
+    )
+
+
+def test_check_looks_whether_the_newest_row_can_be_dated(tmp_path: Path) -> None:
+    """A slip in the names is found before the first night."""
+    for column, code, message in (("joined", 0, "members.joined: '2026"), ("id", 1, "no times")):
+        folder = tmp_path / column
+        folder.mkdir()
+        gym = Gym(folder, newest={"table": "members", "column": column})
+        exit_code, checks = gym.run("check")
+        (found,) = [one for one in checks["checks"] if one["name"] == "nightly newest row"]
+        assert (exit_code, message in found["message"]) == (code, True)

@@ -1,0 +1,111 @@
+"""What makes the content of a new backup doubted, and what does not."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+from datetime import UTC, datetime
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from gymdbd.archive.gates import Limits, doubts
+from gymdbd.sqlite import freshness
+from tests.archives import manifest
+
+_LIMITS: dict[str, Any] = {"max_row_drop": 20, "max_size_drop": 50, "ignore_rows": 10}
+
+
+def _doubts(
+    before: dict[str, int], now: dict[str, int], *, size: int = 8192, **limits: Any
+) -> list[str]:
+    return doubts(manifest(tables=before), now, size, Limits(**{**_LIMITS, **limits}))
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "doubted"),
+    [
+        (100, 80, False),
+        (100, 79, True),
+        (100, 200, False),
+        (344, 0, True),
+        (9, 0, False),
+        (10, 0, True),
+        (40, 31, False),
+        (1_000_000, 799_999, True),
+    ],
+)
+def test_a_table_that_falls_by_more_than_its_limit_is_doubted(
+    before: int, now: int, *, doubted: bool
+) -> None:
+    """A fall by just the limit is believed, and so is one of fewer than ten rows."""
+    found = _doubts({"members": before}, {"members": now})
+    assert bool(found) is doubted
+    if doubted:
+        assert found == [f"table members fell from {before} to {now} rows, more than 20 %"]
+
+
+def test_a_table_has_the_limit_that_is_set_for_it() -> None:
+    """Others keep the general one; a limit of 100 % is never passed."""
+    before = {"events": 1000, "members": 1000, "queue": 1000}
+    now = {"events": 150, "members": 150, "queue": 0}
+    found = _doubts(before, now, tables={"events": 90, "queue": 100})
+    assert found == ["table members fell from 1000 to 150 rows, more than 20 %"]
+
+
+def test_a_table_that_is_gone_is_doubted_however_small() -> None:
+    """A new one is not."""
+    found = _doubts({"a": 1, "b": 3}, {"a": 1, "c": 0})
+    assert found == ["table b is gone, it had 3 rows"]
+
+
+def test_a_database_that_shrinks_by_more_than_its_limit_is_doubted() -> None:
+    """By just the limit it is believed."""
+    assert _doubts({}, {}, size=4096) == []
+    found = _doubts({}, {}, size=4095)
+    assert found == ["the database shrank from 8192 to 4095 bytes, more than 50 %"]
+
+
+_MOMENT = datetime(2026, 11, 23, 3, 0, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "2026-11-23 03:00:00",
+        "2026-11-23T03:00:00Z",
+        "2026-11-23T12:00:00+09:00",
+        " 2026-11-23 03:00 ",
+        int(_MOMENT.timestamp()),
+        _MOMENT.timestamp(),
+        int(_MOMENT.timestamp() * 1000),
+        2461367.625,
+    ],
+)
+def test_every_form_of_time_means_the_same_instant(value: str | float) -> None:
+    """Text with and without an offset, seconds, milliseconds, Julian days."""
+    assert freshness.to_moment(value, UTC) == _MOMENT
+
+
+def test_a_text_without_an_offset_is_time_of_the_zone() -> None:
+    """As the application wrote it."""
+    assert freshness.to_moment("2026-11-23 12:00:00", ZoneInfo("Asia/Seoul")) == _MOMENT
+
+
+@pytest.mark.parametrize("value", [None, "", "yesterday", b"2026", 0, 12, -1e300, float("inf")])
+def test_what_is_no_time_is_none(value: freshness.Value) -> None:
+    """Nothing is guessed, and nothing raised."""
+    assert freshness.to_moment(value, UTC) is None
+
+
+def test_the_newest_value_of_a_column_is_its_greatest() -> None:
+    """Any case of the names will do, as in SQL; an unknown column is an error, not a text."""
+    with closing(sqlite3.connect(":memory:")) as connection:
+        connection.execute('CREATE TABLE "대여 1" ("at ""x" TEXT)')
+        assert freshness.newest(connection, "대여 1", 'at "x') is None
+        connection.execute("INSERT INTO \"대여 1\" VALUES ('2026-01-02'), ('2026-01-03'), (NULL)")
+        assert freshness.newest(connection, "대여 1", 'AT "X') == "2026-01-03"
+        for table, column in (("대여 1", "gone"), ("gone", "at")):
+            with pytest.raises(sqlite3.Error, match="no such column"):
+                freshness.newest(connection, table, column)

@@ -1,0 +1,58 @@
+"""The guides: every gymdbd command that they tell a reader to type can be typed."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from pathlib import Path
+
+import pytest
+
+from gymdbd import cli, commands
+from tests import typed
+
+_ROOT = Path(__file__).parents[2]
+_PAGES = ("deploy/GUIDE.ko.md", "deploy/README.md", "README.md")
+_VERBS = {verb.NAME for verb in commands.all_verbs()}
+# Verbs that the guides tell about and that are still to come.
+_PENDING = {"drill", "emergency", "restore", "verify"} - _VERBS
+
+
+def read(page: str) -> str:
+    """Return a page's text."""
+    return (_ROOT / page).read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("page", _PAGES)
+def test_every_command_of_a_guide_is_understood(page: str) -> None:
+    """Each parses, and one that asks for help or the version is answered."""
+    found = [words for words in typed.in_markdown(read(page)) if not _PENDING & set(words)]
+    assert found
+    for words in found:
+        # Asking for help or the version ends the process, the others do not.
+        with contextlib.suppress(SystemExit):
+            cli._parser().parse_args(words)  # noqa: SLF001 - nothing is to be run
+
+
+def test_every_block_of_the_operators_guide_says_where_to_type_it() -> None:
+    """A comment above each block of commands names the machine: pi, mac, or both."""
+    text = read("deploy/GUIDE.ko.md")
+    marked = re.findall(r"^<!-- (?:pi|mac|pi, mac) -->\n```console\n", text, re.MULTILINE)
+    assert len(marked) == text.count("```console\n") > 0
+
+
+def test_the_operators_guide_tells_about_every_verb_of_daily_use() -> None:
+    """What people run by hand is in it; what services and developers run is not asked for."""
+    told = {word for words in typed.in_markdown(read("deploy/GUIDE.ko.md")) for word in words}
+    assert _VERBS - {"run", "serve", "completion", "demo"} - told == set()
+
+
+def test_every_link_within_the_operators_guide_leads_somewhere() -> None:
+    """A link to a section has a section of that name."""
+    text = read("deploy/GUIDE.ko.md")
+    headings = {
+        line.lstrip("# ").replace(" ", "-") for line in re.findall(r"^#+ .*$", text, re.MULTILINE)
+    }
+    links = set(re.findall(r"\]\(#([^)]+)\)", text))
+    assert links
+    assert links - headings == set()
