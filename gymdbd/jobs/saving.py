@@ -50,6 +50,7 @@ def save(job: PullConfig, replica: Replica, state: State | None, context: Contex
         catalog = Catalog(folder, context.clock.zone)
         catalog.sweep()
         _drop_twins(catalog, replica, context)
+        state = _summed_up(replica, state, context)
         if state is None:
             return _save_changed(job, replica, folder, context)
         final = catalog.name(job.replica.stem, clock.from_text(state.pulled_at))
@@ -111,6 +112,27 @@ def _copy(
         )
 
 
+def _summed_up(replica: Replica, state: State | None, context: Context) -> State | None:
+    """Return the state with hashes; None where the replica is no longer what was proven.
+
+    They are missing where the last pull was not to save anything, and a manifest may only say
+    what is proven.
+    """
+    if state is None or state.sha256:
+        return state
+    try:
+        sums = proof.prove(
+            lambda: database.open_immutable(replica.path),
+            replica.path,
+            {"rows": state.tables},
+            context.check,
+            quick=True,
+        )
+    except _UNREADABLE:
+        return None
+    return dataclasses.replace(state, md5=sums.md5, sha256=sums.sha256)
+
+
 def _save_changed(job: PullConfig, replica: Replica, folder: Path, context: Context) -> Path:
     """Save a replica that is no longer what a pull made: by a backup of its own.
 
@@ -126,11 +148,19 @@ def _save_changed(job: PullConfig, replica: Replica, folder: Path, context: Cont
         keep=job.keep,
         gates=None,
     )
+    if replica.path.stat().st_size == 0:
+        # Opening it would make SQLite remove the -wal, which may hold all there is.
+        return _keep(job, replica, folder, context, "it has zero bytes")
     try:
         return folder / str(backup.run(settings, context)["path"])
     except _UNREADABLE as error:
-        Catalog(folder, context.clock.zone).thaw(job.replica.stem)
-        return keep_damaged(replica.path, folder, error.message, context)
+        return _keep(job, replica, folder, context, error.message)
+
+
+def _keep(job: PullConfig, replica: Replica, folder: Path, context: Context, reason: str) -> Path:
+    """Keep a damaged replica with its -wal or journal; return the copy."""
+    Catalog(folder, context.clock.zone).thaw(job.replica.stem)
+    return keep_damaged(replica.path, folder, reason, context)
 
 
 def _drop_twins(catalog: Catalog, replica: Replica, context: Context) -> None:
