@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from gymdbd.errors import TargetInUseError
+from gymdbd.files import partial_path
 from gymdbd.job_config import RestoreConfig
 from gymdbd.jobs import backup, restore
 from gymdbd.sqlite.database import fold
@@ -414,14 +415,16 @@ def test_a_killed_restore_leaves_the_old_state_and_the_next_one_works(tmp_path: 
 @pytest.mark.parametrize("call", ["unlink,unlinkat", "rename,renameat,renameat2"])
 def test_a_killed_replacement_leaves_the_old_rows_or_the_new(gym: Gym, call: str) -> None:
     """What was only in the WAL of the old file is in the file before that WAL goes."""
+    gym.change("DELETE FROM t WHERE id > 50")
     with sqlite_elsewhere(
         gym.database, "PRAGMA wal_autocheckpoint=0", "DELETE FROM t WHERE id > 7"
     ) as process:
         process.kill()
     wal = gym.database.with_name("gym.db-wal")
     assert wal.stat().st_size > 0
-    strace = [require("strace"), "-f", "-qq", "-o", "/dev/null", "-P", str(gym.database)]
-    strace += ["-P", str(wal), "-e", f"trace={call}", "-e", f"inject={call}:signal=KILL"]
+    strace = [require("strace"), "-f", "-qq", "-o", "/dev/null", "-P", str(wal)]
+    strace += ["-P", str(partial_path(gym.database))]
+    strace += ["-e", f"trace={call}", "-e", f"inject={call}:signal=KILL"]
     done = gymdbd("-c", gym.config, "restore", "latest", "--replace", prefix=strace)
     assert done.returncode != 0
     assert len(gym.rows()) in (7, 100)
