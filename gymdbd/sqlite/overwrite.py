@@ -25,7 +25,6 @@ _STEP_PAGES = 1024
 # An application that commits without a pause leaves the lock free for moments only, which
 # SQLite's own busy handler, that sleeps for up to 100 ms, hardly ever meets.
 _RETRY_S = 0.001
-_DONE = 101
 _BUSY = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED) if hasattr(sqlite3, "SQLITE_BUSY") else (5, 6)
 
 
@@ -61,15 +60,12 @@ def overwrite(
         deadline = time.monotonic() + busy_timeout_s
 
         def report(state: int, remaining: int, total: int) -> None:
-            nonlocal locked, deadline
-            if state not in _BUSY:
-                # In rollback-journal mode readers are in the way once more, at the very end.
-                deadline = time.monotonic() + busy_timeout_s
-                if not locked and state != _DONE:
-                    locked = True
-                    when_locked()
-            elif time.monotonic() > deadline:
+            nonlocal locked
+            if state in _BUSY and time.monotonic() > deadline:
                 raise _locked(target)
+            if state == 0 and not locked:
+                locked = True
+                when_locked()
             progress((total - remaining) * facts.page_size, total * facts.page_size)
 
         try:

@@ -481,7 +481,7 @@ def test_a_disk_that_fills_up_leaves_the_old_rows(gym: Gym) -> None:
 
 
 def test_readers_in_rollback_journal_mode_only_delay_a_restore(tmp_path: Path) -> None:
-    """They come and go, and each of them is in the way of every write to the file."""
+    """They come and go until the restore has them all wait, and then see it whole."""
     gym = Gym(tmp_path, make_database(tmp_path / "gym.db", rows=20_000, mode="delete"))
     assert gym.run("backup")[0] == 0
     gym.change("DELETE FROM t")
