@@ -12,6 +12,7 @@ import fcntl
 import os
 import re
 import shutil
+import stat
 import sys
 from typing import TYPE_CHECKING
 
@@ -82,9 +83,25 @@ def partial_path(final: Path) -> Path:
 def publish(partial: Path, final: Path) -> None:
     """Make a finished partial visible under its final name, durably."""
     with writing(final):
+        hand_over(partial, final if final.exists() else final.parent)
         sync_file(partial)
         partial.replace(final)
         sync_folder(final.parent)
+
+
+def hand_over(path: Path, like: Path) -> None:
+    """Give what this process has made the owner and group of `like`, a file or its folder.
+
+    What root leaves in another user's folder, by a run by hand say, that user could neither read
+    nor lock. Who is not root can only keep a group, where that is allowed.
+    """
+    here, there = path.lstat(), like.stat()
+    root = here.st_uid == 0
+    if here.st_uid == os.geteuid() and (root or stat.S_ISREG(there.st_mode)):
+        owner = there.st_uid if root else -1
+        # Root in a container or a service may lack the capability.
+        with contextlib.suppress(PermissionError):
+            os.chown(path, owner, there.st_gid, follow_symlinks=False)
 
 
 def write_atomically(path: Path, data: bytes) -> None:
@@ -97,6 +114,7 @@ def write_atomically(path: Path, data: bytes) -> None:
             )
             with os.fdopen(descriptor, "wb") as file:
                 file.write(data)
+            hand_over(partial, path if path.exists() else path.parent)
             sync_file(partial)
             partial.replace(path)
             sync_folder(path.parent)
@@ -213,6 +231,7 @@ def make_folder(folder: Path) -> None:
         for missing in reversed([folder, *folder.parents]):
             if not missing.exists():
                 missing.mkdir(mode=FOLDER_MODE, exist_ok=True)
+                hand_over(missing, missing.parent)
 
 
 def remove(path: Path) -> None:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gymdbd.errors import BusyError
-from gymdbd.files import writing
+from gymdbd.files import hand_over, writing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -70,6 +70,8 @@ def _hold_one(path: Path, deadline: float, check: Callable[[], None]) -> Iterato
     with writing(path):
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
+        with writing(path):
+            hand_over(path, path.parent)
         while not _try_lock(descriptor):
             check()
             if time.monotonic() >= deadline:

@@ -147,10 +147,12 @@ def _tell(result: dict[str, Any], output: Output) -> None:
         tables = ", ".join(result["written_since"])
         facts[3] = ("rows", f"{rows:,}; the application has written to {tables} since")
     output.facts(facts)
-    if result["undo_command"]:
+    command = result["undo_command"]
+    if command:
+        live = command.startswith("gymdbd ") and not command.endswith(" --replace")
         output.say()
-        output.say("To undo it:")
-        output.say(f"  {result['undo_command']}")
+        output.say("To undo it:" if live else "To undo it, with the application stopped:")
+        output.say(f"  {command}")
 
 
 def _tell_plan(job: RestoreConfig, output: Output) -> int:

@@ -43,10 +43,11 @@ class _Copy:
     rows: dict[str, int]
 
 
-def run(job: BackupConfig, context: Context) -> dict[str, Any]:
+def run(job: BackupConfig, context: Context, held: Snapshot | None = None) -> dict[str, Any]:
     """Make one verified backup of `job.database` in `job.archive` and prune.
 
-    The caller holds the archive's lock. The result has the keys of `gymdbd backup --json`. Any
+    The caller holds the archive's lock. `held` is the state to back up where that is not the
+    newest; it is let go of. The result has the keys of `gymdbd backup --json`. Any
     failure leaves the archive as it was; a damaged source also freezes pruning, until a backup
     succeeds again. SuspiciousError means that the backup was made, and is its result.
     """
@@ -56,7 +57,7 @@ def run(job: BackupConfig, context: Context) -> dict[str, Any]:
     for path in catalog.sweep():
         context.log.warning("leftover of an interrupted run removed", path=str(path))
     try:
-        result = _back_up(job, catalog, context, timings)
+        result = _back_up(job, catalog, context, timings, held)
     except SourceCorruptError as error:
         catalog.freeze(stem, error.message, context.clock.now())
         context.log.warning("pruning frozen", archive=str(job.archive), reason=error.message)
@@ -82,7 +83,11 @@ def run(job: BackupConfig, context: Context) -> dict[str, Any]:
 
 
 def _back_up(
-    job: BackupConfig, catalog: Catalog, context: Context, timings: Timings
+    job: BackupConfig,
+    catalog: Catalog,
+    context: Context,
+    timings: Timings,
+    held: Snapshot | None,
 ) -> dict[str, Any]:
     with timings.step("preflight"):
         source = database.locate(job.database)
@@ -93,7 +98,7 @@ def _back_up(
         )
         _report(done, context)
     with timings.step("snapshot"):
-        copy = _take(job, source, catalog, context)
+        copy = _take(job, source, catalog, context, held)
     with timings.step("verify"):
         sums = _prove(job, source, copy, context)
         newest = content.find_newest(job.newest, lambda: _open_copy(job, copy), context)
@@ -131,7 +136,9 @@ def _report(done: Checkpoint, context: Context) -> None:
         context.log.info("checkpoint incomplete", **facts)
 
 
-def _take(job: BackupConfig, source: Path, catalog: Catalog, context: Context) -> _Copy:
+def _take(
+    job: BackupConfig, source: Path, catalog: Catalog, context: Context, held: Snapshot | None
+) -> _Copy:
     created = context.clock.now()
     if not clock.is_plausible(created):
         context.log.warning(
@@ -152,7 +159,7 @@ def _take(job: BackupConfig, source: Path, catalog: Catalog, context: Context) -
             )
             rows = held.count_rows(check=context.check)
         else:
-            held = stack.enter_context(Snapshot(source, busy_timeout_s=timeout_s))
+            held = stack.enter_context(held or Snapshot(source, busy_timeout_s=timeout_s))
             files.require_space(job.archive, held.facts.size_bytes)
             rows = held.count_rows(check=context.check)
             held.copy_to(partial, progress)

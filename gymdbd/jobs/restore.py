@@ -4,30 +4,24 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shlex
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from gymdbd import files
 from gymdbd.archive import inspection, proof
-from gymdbd.archive import manifest as manifests
 from gymdbd.archive.catalog import Catalog
 from gymdbd.errors import (
     BackupDamagedError,
+    BackupMissingError,
     CopyDamagedError,
-    SourceCorruptError,
-    SourceEmptyError,
+    NotWritableError,
     SourceError,
-    SourceMissingError,
-    SourceNotADatabaseError,
-    SourceUnreadableError,
     TargetInUseError,
+    UsageError,
     VerificationError,
 )
-from gymdbd.job_config import BackupConfig
-from gymdbd.jobs import backup as backups
+from gymdbd.jobs import undo as undos
 from gymdbd.jobs.context import Timings
-from gymdbd.jobs.damaged import keep_damaged
 from gymdbd.sqlite import checkpoint as checkpoints
 from gymdbd.sqlite import database, processes
 from gymdbd.sqlite.overwrite import overwrite
@@ -39,22 +33,20 @@ if TYPE_CHECKING:
     from gymdbd.archive.catalog import Backup
     from gymdbd.job_config import RestoreConfig
     from gymdbd.jobs.context import Context
+    from gymdbd.jobs.undo import Undo
 
-# What a backup says of a target that has no sound state to copy: SQLite may still restore into
-# one that is only damaged, and into the others not.
-_DAMAGED = (SourceCorruptError, VerificationError)
-_UNSOUND = (*_DAMAGED, SourceEmptyError, SourceNotADatabaseError, SourceUnreadableError)
 # Offsets 18 and 19 of the header: 2 is WAL mode. https://www.sqlite.org/fileformat2.html 1.3.3
 _VERSIONS_OFFSET = 18
 _WAL_VERSIONS = b"\2\2"
 
 
 @dataclass(frozen=True)
-class _Undo:
-    """Where what was overwritten lies, and the command that brings it back."""
+class _Restored:
+    """How it was done, the way back, and the tables that others have written to since."""
 
-    path: Path
-    command: str
+    how: str
+    undo: Undo | None
+    written_since: list[str]
 
 
 def run(job: RestoreConfig, context: Context) -> dict[str, Any]:
@@ -67,34 +59,42 @@ def run(job: RestoreConfig, context: Context) -> dict[str, Any]:
     timings = Timings()
     catalog = Catalog(job.backup.parent, context.clock.zone)
     backup = catalog.find(job.backup.name)
-    holders = _preflight(job, backup)
+    holders = _preflight(job, backup, context)
     with timings.step("verify"):
         _require_sound(backup, context)
-    with timings.step("undo"):
-        undo = _save_target(job, context)
-    with timings.step("restore"), inspection.readable(backup) as content:
-        if job.replace or undo is None:
-            how, since = _replace(job, backup, content, context), list[str]()
+    with inspection.readable(backup) as content:
+        if job.replace or not job.target.exists():
+            done = _into_file(job, backup, content, context, timings)
         else:
-            how, since = _overwrite(job, backup, content, context)
-    context.log.info("database restored", backup=str(backup.path), target=str(job.target), how=how)
+            done = _into_database(job, backup, content, context, timings)
+    context.log.info(
+        "database restored", backup=str(backup.path), target=str(job.target), how=done.how
+    )
     return {
         "backup": str(backup.path),
         "target": str(job.target),
-        "how": how,
-        "undo": str(undo.path) if undo else None,
-        "undo_command": undo.command if undo else None,
+        "how": done.how,
+        "undo": str(done.undo.path) if done.undo else None,
+        "undo_command": done.undo.command if done.undo else None,
         "tables": backup.manifest.tables if backup.manifest else {},
         "holders": [str(one) for one in holders],
-        "written_since": since,
+        "written_since": done.written_since,
         "duration_s": timings.total_s(),
         "timings": timings.seconds,
     }
 
 
-def _preflight(job: RestoreConfig, backup: Backup) -> list[processes.Process]:
+def _preflight(job: RestoreConfig, backup: Backup, context: Context) -> list[processes.Process]:
     """Refuse what cannot end well before anything is read; return who has the target open."""
+    _refuse_backups(job, context)
     holders = processes.holders(job.target) if job.target.exists() else []
+    writable = job.target if job.target.exists() and not job.replace else job.target.parent
+    if not os.access(writable, os.W_OK):
+        raise NotWritableError(
+            f"cannot restore into {job.target}: this user (uid {os.geteuid()}) may not write "
+            f"{writable}",
+            hint="run this as the application's user, or as root, who gives it what it owns",
+        )
     if job.replace and holders:
         raise TargetInUseError(
             f"{job.target} is open in {processes.describe(holders)}",
@@ -103,6 +103,22 @@ def _preflight(job: RestoreConfig, backup: Backup) -> list[processes.Process]:
         )
     files.require_space(job.target.parent, backup.size)
     return holders
+
+
+def _refuse_backups(job: RestoreConfig, context: Context) -> None:
+    """Refuse a target that is a backup itself, by its name or by a second name of its file."""
+    if not job.target.exists():
+        return
+    backups = Catalog(job.backup.parent, context.clock.zone).backups()
+    taken = any(one.path.samefile(job.target) for one in backups)
+    with contextlib.suppress(BackupMissingError):
+        named = Catalog(job.target.parent, context.clock.zone).read(job.target.name)
+        taken = taken or named.manifest is not None
+    if taken:
+        raise UsageError(
+            f"{job.target} is a backup itself, which a restore would destroy",
+            hint="name another file with --to; a second name (ln) of a backup is to be removed",
+        )
 
 
 def _require_sound(backup: Backup, context: Context) -> None:
@@ -117,59 +133,39 @@ def _require_sound(backup: Backup, context: Context) -> None:
         )
 
 
-def _save_target(job: RestoreConfig, context: Context) -> _Undo | None:
-    """Save what the target holds into the archive; None where there is nothing."""
-    settings = BackupConfig(
-        name=job.name,
-        kind="backup",
-        database=job.target,
-        archive=job.backup.parent,
-        checkpoint="none",
-        busy_timeout=job.busy_timeout,
-        count_changes=False,
-        gates=None,
-        method=manifests.OVERWRITTEN,
-    )
-    quoted = shlex.quote(str(job.target))
-    try:
-        saved = job.backup.parent / str(backups.run(settings, context)["path"])
-    except SourceMissingError:
-        return None
-    except _UNSOUND as error:
-        Catalog(job.backup.parent, context.clock.zone).thaw(job.target.stem)
-        if not job.replace and not isinstance(error, _DAMAGED):
-            error.hint += (
-                "; or stop the application and restore with --replace, which keeps the file as "
-                "it is in the archive and puts a new one in its place"
-            )
-            raise
-        kept = keep_damaged(job.target, job.backup.parent, error.message, context)
-        wal = shlex.quote(f"{kept}-wal")
-        back = f"cp -p {shlex.quote(str(kept))} {quoted}"
-        if kept.with_name(f"{kept.name}-wal").exists():
-            back += f" && cp -p {wal} {shlex.quote(f'{job.target}-wal')}"
-        return _Undo(kept, back)
-    return _Undo(saved, f"gymdbd restore {shlex.quote(str(saved))} --to {quoted}")
+def _into_database(
+    job: RestoreConfig, backup: Backup, content: Path, context: Context, timings: Timings
+) -> _Restored:
+    """Restore through SQLite, whoever has the target open.
 
-
-def _overwrite(
-    job: RestoreConfig, backup: Backup, content: Path, context: Context
-) -> tuple[str, list[str]]:
-    """Restore through SQLite; return how, and the tables that others have written to since."""
+    The application may commit while the undo is made. What it commits until the restore has the
+    write lock is held then, and saved as well once the lock is free again: it must not be kept
+    waiting for longer than the restore takes.
+    """
 
     def progress(done: int, total: int) -> None:
         context.progress("restore", done, total)
         context.check()
 
     timeout_s = job.busy_timeout.total_seconds()
-    with overwrite(content, job.target, progress, busy_timeout_s=timeout_s) as restored:
-        since = _compare(restored, job, backup, context)
+    with undos.watching(job.target) as watch:
+        with timings.step("undo"):
+            undo = undos.save(job, context)
+        with (
+            timings.step("restore"),
+            overwrite(
+                content, job.target, progress, when_locked=watch.pin, busy_timeout_s=timeout_s
+            ) as restored,
+        ):
+            since = _compare(restored, job, backup, context)
+        with timings.step("undo_again"):
+            undo = undo and undos.save_later(job, undo, watch, context)
     try:
         checkpoints.checkpoint(job.target, "truncate", busy_timeout_s=timeout_s)
     except SourceError as error:
         # The application's own will do; until then the WAL is as long as the database.
         context.log.info("checkpoint skipped", reason=error.message)
-    return "through SQLite, into the open database", since
+    return _Restored("through SQLite, into the open database", undo, since)
 
 
 def _compare(
@@ -202,38 +198,47 @@ def _compare(
     return differing
 
 
-def _replace(job: RestoreConfig, backup: Backup, content: Path, context: Context) -> str:
-    """Put a copy of the backup in the target's place, with its owner and mode.
+def _into_file(
+    job: RestoreConfig, backup: Backup, content: Path, context: Context, timings: Timings
+) -> _Restored:
+    """Put a copy of the backup in the target's place, where there may be nothing.
 
-    The old side files are gone before the new file has the name: none of them can ever be
-    replayed over it.
+    A sound target has no WAL any more when the copy takes its name, and a damaged one's files are
+    in the archive: none of them can ever be replayed over the copy, and nothing is lost by a
+    crash in between.
     """
     target, partial = job.target, files.partial_path(job.target)
     existed = target.exists()
-    owner = target.stat() if existed else target.parent.stat()
-    with files.writing(partial), _removed_on_failure(partial):
+    with timings.step("undo"):
+        undo = undos.save(job, context)
+    with timings.step("restore"), files.writing(partial), _removed_on_failure(partial):
         files.clone(content, partial)
         if existed:
-            partial.chmod(owner.st_mode & 0o777)
-        if (owner.st_uid, owner.st_gid) != (os.geteuid(), os.getegid()) and os.geteuid() == 0:
-            os.chown(partial, owner.st_uid, owner.st_gid)
+            partial.chmod(target.stat().st_mode & 0o777)
         context.check()
         _prove_copy(partial, backup, content, context)
         if backup.manifest and backup.manifest.journal_mode == "wal":
             with partial.open("r+b") as file:
                 file.seek(_VERSIONS_OFFSET)
                 file.write(_WAL_VERSIONS)
-        holders = processes.holders(target) if existed else []
-        if holders:
-            raise TargetInUseError(
-                f"{target} was opened by {processes.describe(holders)} meanwhile",
-                hint="nothing has changed; stop it and restore again",
-            )
+        _require_closed(target)
+        if undo is not None and undo.backup is not None:
+            database.fold(target)
         for side in database.side_files(target):
             files.remove(side)
         files.sync_folder(target.parent)
         files.publish(partial, target)
-    return "as a new file in its place" if existed else "as a new file"
+    how = "as a new file in its place" if existed else "as a new file"
+    return _Restored(how, undo, [])
+
+
+def _require_closed(target: Path) -> None:
+    holders = processes.holders(target)
+    if holders:
+        raise TargetInUseError(
+            f"{target} was opened by {processes.describe(holders)} meanwhile",
+            hint="nothing has changed; stop it and restore again",
+        )
 
 
 def _prove_copy(partial: Path, backup: Backup, content: Path, context: Context) -> None:

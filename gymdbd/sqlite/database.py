@@ -25,6 +25,7 @@ from gymdbd.errors import (
     SourceNotADatabaseError,
     SourceNotAFileError,
     SourceUnreadableError,
+    TargetInUseError,
 )
 from gymdbd.sqlite import processes
 
@@ -131,6 +132,25 @@ def open_reader(path: Path, *, busy_timeout_s: float = 5.0) -> sqlite3.Connectio
 def open_writer(path: Path, *, busy_timeout_s: float = 5.0) -> sqlite3.Connection:
     """Open an existing database for writing, in autocommit mode; never creates one."""
     return _connect(path, "mode=rw", busy_timeout_s)
+
+
+def fold(path: Path) -> None:
+    """Bring a database's WAL or journal into its file and remove it; nobody may have it open.
+
+    Raises TargetInUseError where somebody has, also one whom this user cannot see.
+    """
+    # The last connection to close does it. https://www.sqlite.org/wal.html section 2.2
+    with contextlib.closing(open_writer(path)) as connection, translated(path):
+        connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+        (mode,) = connection.execute("PRAGMA journal_mode").fetchone()
+    sides = [side for side in side_files(path) if mode == "wal" or not side.name.endswith("-shm")]
+    left = [side.name for side in sides if _has_content(side)]
+    if left:
+        raise TargetInUseError(
+            f"{path} could not be closed for good: {left[0]} is still there",
+            hint="a process that this user may not see has it open, or the disk is full: stop the "
+            "application, or run this as root; nothing has changed",
+        )
 
 
 def open_immutable(path: Path) -> sqlite3.Connection:

@@ -13,7 +13,7 @@ import sqlite3
 import time
 from typing import TYPE_CHECKING
 
-from gymdbd.errors import SourceLockedError, TargetRefusedError
+from gymdbd.errors import DiskFullError, GymdbdError, SourceLockedError, TargetRefusedError
 from gymdbd.sqlite import processes
 from gymdbd.sqlite.database import open_immutable, open_reader, open_writer, read_facts, translated
 
@@ -34,13 +34,15 @@ def overwrite(
     target: Path,
     progress: Callable[[int, int], None],
     *,
+    when_locked: Callable[[], None] = lambda: None,
     busy_timeout_s: float = 5.0,
 ) -> Iterator[sqlite3.Connection]:
     """Replace all that the database `target` holds by `content`, a file that nobody writes.
 
-    `progress(done_bytes, total_bytes)` is called after every step; what it raises leaves the
-    target as it was. Yields a connection to the target in a read transaction begun right after
-    the commit, so that what was restored can be counted while the application writes on. Raises
+    `when_locked` is called as soon as nobody else can commit (not where `content` is empty), and
+    `progress(done_bytes, total_bytes)` after every step; what they raise leaves the target as it
+    was. Yields a connection to the target in a read transaction begun right after the commit, so
+    that what was restored can be counted while the application writes on. Raises
     SourceLockedError where the write lock could not be had, TargetRefusedError where SQLite
     cannot do it, in WAL mode with another page size say.
     """
@@ -52,15 +54,22 @@ def overwrite(
         with translated(content):
             facts = read_facts(source)
         _require_same_pages(writer, target, facts.page_size)
+        # The last step commits, so that there must be another one before it.
+        step = max(1, min(_STEP_PAGES, facts.page_count // 2))
+        locked = False
         deadline = time.monotonic() + busy_timeout_s
 
         def report(state: int, remaining: int, total: int) -> None:
+            nonlocal locked
             if state in _BUSY and time.monotonic() > deadline:
                 raise _locked(target)
+            if state == 0 and not locked:
+                locked = True
+                when_locked()
             progress((total - remaining) * facts.page_size, total * facts.page_size)
 
         try:
-            source.backup(writer, pages=_STEP_PAGES, progress=report, sleep=_RETRY_S)
+            source.backup(writer, pages=step, progress=report, sleep=_RETRY_S)
         except sqlite3.Error as error:
             raise _refused(target, str(error)) from error
         with translated(target):
@@ -80,7 +89,12 @@ def _require_same_pages(writer: sqlite3.Connection, target: Path, page_size: int
         raise _refused(target, f"its pages have {there} bytes, those of the backup {page_size}")
 
 
-def _refused(target: Path, reason: str) -> TargetRefusedError:
+def _refused(target: Path, reason: str) -> GymdbdError:
+    if "full" in reason:
+        return DiskFullError(
+            f"no space left to restore into {target} ({reason})",
+            hint=f"free some space (df -h {target.parent}); the database has not changed",
+        )
     return TargetRefusedError(
         f"SQLite cannot restore into {target}: {reason}",
         hint="nothing has changed; stop the application and restore with --replace, which puts "

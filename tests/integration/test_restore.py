@@ -9,15 +9,21 @@ import signal
 import sqlite3
 import subprocess
 import sys
-from contextlib import closing
+import threading
+from contextlib import closing, contextmanager
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from gymdbd.errors import TargetInUseError
+from gymdbd.files import partial_path
 from gymdbd.job_config import RestoreConfig
 from gymdbd.jobs import backup, restore
+from gymdbd.sqlite.database import fold
 from tests.integration.test_odd_databases import _HABITS, _create, _dump
 from tests.support import (
+    ORDINARY_USER,
     ROOT,
     backup_job,
     backups,
@@ -29,6 +35,7 @@ from tests.support import (
     make_database,
     make_large_database,
     query,
+    require,
     running_app,
     sqlite_elsewhere,
     tree,
@@ -37,6 +44,7 @@ from tests.support import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 _SIDES = ("-wal", "-shm", "-journal")
@@ -125,6 +133,46 @@ def test_an_application_at_full_rate_sees_one_change_and_writes_on(tmp_path: Pat
         # One that the application's own connection sees too, and that was proven whole.
         assert gym.run("backup")[0] in (0, 1)
         assert broken_promises(backups(gym.archive)[-1]) == []
+
+
+def test_the_undo_holds_every_commit_until_the_restore(tmp_path: Path) -> None:
+    """The application has committed on while it was made; whoever read a rental finds it there."""
+    with running_app(tmp_path / "gym_system.db") as app:
+        gym = Gym(tmp_path, app.database)
+        assert gym.run("backup")[0] == 0
+        app.ask("POST", "/writer")
+        app.wait_for_commits(200)
+        with counting(app.database, "rentals") as counts:
+            code, result = gym.run("restore", "latest")
+        assert code == 0
+        assert app.ask("DELETE", "/writer")["trouble"] == ""
+    before = [one for one, after in pairwise(counts) if after < one]
+    assert len(before) == 1
+    assert query(result["undo"], "SELECT count(*) FROM rentals")[0][0] >= before[0] > 200
+    assert broken_promises(result["undo"]) == []
+    assert len(backups(gym.archive)) == 2
+    code, result = gym.run(*shlex.split(result["undo_command"])[1:])
+    assert (code, result["tables"]["rentals"] >= before[0]) == (0, True)
+
+
+@contextmanager
+def counting(database: Path, table: str) -> Iterator[list[int]]:
+    """Count the rows of a table over and over, as another connection sees them."""
+    counts: list[int] = []
+    ended = threading.Event()
+
+    def count() -> None:
+        with closing(sqlite3.connect(database)) as app:
+            while not ended.is_set():
+                counts.append(app.execute(f"SELECT count(*) FROM {table}").fetchone()[0])
+
+    thread = threading.Thread(target=count)
+    thread.start()
+    try:
+        yield counts
+    finally:
+        ended.set()
+        thread.join()
 
 
 def test_a_plain_copy_over_a_live_database_is_corrupt_and_a_restore_is_not(tmp_path: Path) -> None:
@@ -220,8 +268,15 @@ def test_a_destroyed_database_is_replaced_and_kept_as_it_was(gym: Gym) -> None:
         assert app.execute("PRAGMA journal_mode").fetchone() == ("wal",)
         assert app.execute("SELECT count(*) FROM t").fetchone() == (100,)
     assert len(backups(gym.archive)) == 1
+    with sqlite_elsewhere(gym.database, "DELETE FROM t") as process:
+        process.kill()
+    assert gym.database.with_name("gym.db-wal").stat().st_size > 0
     subprocess.run(result["undo_command"], shell=True, check=True)  # noqa: S602 - as a person would
     assert gym.database.read_bytes() == wreck
+    assert gym.database.stat().st_mode & 0o777 == 0o640
+    left = [end for end in _SIDES if gym.database.with_name(gym.database.name + end).exists()]
+    assert left == ["-wal", "-journal"]
+    assert gym.database.with_name("gym.db-wal").read_bytes() == b"stale"
 
 
 def test_replacing_is_refused_while_somebody_has_the_database_open(gym: Gym) -> None:
@@ -271,8 +326,11 @@ def test_another_page_size_in_wal_mode_leads_to_replacing(gym: Gym) -> None:
     code, result = gym.run("restore", "latest")
     assert (code, result["code"]) == (1, "target-refused")
     assert "its pages have 1024 bytes, those of the backup 4096" in result["error"]
-    assert gym.run("restore", "latest", "--replace")[0] == 0
+    code, result = gym.run("restore", "latest", "--replace")
+    assert code == 0
     assert len(gym.rows()) == 100
+    assert gym.run(*shlex.split(result["undo_command"])[1:])[0] == 0
+    assert query(gym.database, "PRAGMA page_size") == [(1024,)]
 
 
 @pytest.mark.parametrize("habit", _HABITS)
@@ -352,6 +410,96 @@ def test_a_killed_restore_leaves_the_old_state_and_the_next_one_works(tmp_path: 
             assert app.execute("PRAGMA quick_check").fetchone() == ("ok",)
         assert gym.run("restore", "latest")[0] == 0
     assert gym.rows() == []
+
+
+@pytest.mark.parametrize("call", ["unlink,unlinkat", "rename,renameat,renameat2"])
+def test_a_killed_replacement_leaves_the_old_rows_or_the_new(gym: Gym, call: str) -> None:
+    """What was only in the WAL of the old file is in the file before that WAL goes."""
+    gym.change("DELETE FROM t WHERE id > 50")
+    with sqlite_elsewhere(
+        gym.database, "PRAGMA wal_autocheckpoint=0", "DELETE FROM t WHERE id > 7"
+    ) as process:
+        process.kill()
+    wal = gym.database.with_name("gym.db-wal")
+    assert wal.stat().st_size > 0
+    strace = [require("strace"), "-f", "-qq", "-o", "/dev/null", "-P", str(wal)]
+    strace += ["-P", str(partial_path(gym.database))]
+    strace += ["-e", f"trace={call}", "-e", f"inject={call}:signal=KILL"]
+    done = gymdbd("-c", gym.config, "restore", "latest", "--replace", prefix=strace)
+    assert done.returncode != 0
+    assert len(gym.rows()) in (7, 100)
+    assert gym.run("restore", "latest", "--replace")[0] == 0
+    assert len(gym.rows()) == 100
+
+
+def test_a_process_that_cannot_be_seen_keeps_a_database_from_being_replaced(gym: Gym) -> None:
+    """Its files stay when SQLite closes the database, which tells."""
+    with (
+        sqlite_elsewhere(gym.database, "SELECT * FROM t"),
+        pytest.raises(TargetInUseError),
+    ):
+        fold(gym.database)
+    fold(gym.database)
+    assert [end for end in _SIDES if gym.database.with_name(f"gym.db{end}").exists()] == []
+
+
+def test_a_backup_is_never_restored_into(gym: Gym, tmp_path: Path) -> None:
+    """Neither by its name nor by a second name of its file; nothing changes."""
+    first = backups(gym.archive)[0]
+    assert gym.run("backup")[0] == 0
+    linked = tmp_path / "linked.db"
+    os.link(first, linked)
+    before = tree(gym.archive)
+    for target in (*backups(gym.archive), linked):
+        for flags in ((), ("--replace",)):
+            code, result = gym.run("restore", first.name, "--to", target, *flags)
+            assert (code, "is a backup itself" in result["error"]) == (2, True)
+    assert before.items() <= tree(gym.archive).items()
+    assert len(backups(gym.archive)) == 2
+
+
+def test_what_this_user_may_not_write_is_refused_before_anything_is_saved(gym: Gym) -> None:
+    """The hint is about the user, and not about another way of restoring."""
+    gym.database.chmod(0o444)
+    before = tree(gym.archive)
+    code, result = gymdbd_json("-c", gym.config, "restore", "latest", prefix=ORDINARY_USER)
+    assert (code, result["code"]) == (1, "not-writable")
+    assert "application's user" in result["hint"]
+    assert tree(gym.archive) == before
+
+
+def test_a_disk_that_fills_up_leaves_the_old_rows(gym: Gym) -> None:
+    """It is called what it is."""
+    gym.change("DELETE FROM t WHERE id > 7")
+    wal = gym.database.with_name("gym.db-wal")
+    with sqlite_elsewhere(gym.database, "SELECT * FROM t"):
+        strace = [require("strace"), "-f", "-qq", "-o", "/dev/null", "-P", str(wal)]
+        strace += ["-e", "trace=pwrite64", "-e", "inject=pwrite64:error=ENOSPC"]
+        code, result = gymdbd_json("-c", gym.config, "restore", "latest", prefix=strace)
+        assert (code, result["code"]) == (1, "disk-full")
+        assert len(gym.rows()) == 7
+
+
+def test_readers_in_rollback_journal_mode_only_delay_a_restore(tmp_path: Path) -> None:
+    """They come and go until the restore has them all wait, and then see it whole."""
+    gym = Gym(tmp_path, make_database(tmp_path / "gym.db", rows=20_000, mode="delete"))
+    assert gym.run("backup")[0] == 0
+    gym.change("DELETE FROM t")
+    with counting(gym.database, "t") as counts:
+        assert gym.run("restore", "latest")[0] == 0
+        until(lambda: counts[-1] == 20_000, "the reader sees the restored rows")
+    assert set(counts) == {0, 20_000}
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can act as another user")
+def test_what_root_restores_stays_its_users(gym: Gym, tmp_path: Path) -> None:
+    """The user whose database it is can read the undo, restore, and back up afterwards."""
+    for path in (tmp_path, *tmp_path.rglob("*")):
+        os.chown(path, 12345, 12345)
+    assert gym.run("restore", "latest")[0] == 0
+    assert gym.run("restore", "latest", "--replace")[0] == 0
+    owners = {path: path.stat().st_uid for path in tmp_path.rglob("*")}
+    assert set(owners.values()) == {12345}
 
 
 def test_one_of_backup_and_time_must_be_given(gym: Gym) -> None:

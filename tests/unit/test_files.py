@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gymdbd import errors, files
+from gymdbd import errors, files, lock
 from gymdbd.errors import DiskFullError, FolderMissingError, NotWritableError, WriteFailedError
 from tests.disks import expect_clone
 
@@ -241,3 +241,22 @@ def test_syncing_a_folder_that_is_none_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "x").write_text("")
     with pytest.raises(FolderMissingError), files.writing(tmp_path / "x"):
         files.sync_folder(tmp_path / "x")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
+def test_what_root_makes_in_the_folder_of_another_user_is_that_users(tmp_path: Path) -> None:
+    """A replaced file keeps its owner and group, a new one gets the folder's; so do locks."""
+    os.chown(tmp_path, 12345, 12346)
+    new, kept, folder = tmp_path / "new", tmp_path / "kept", tmp_path / "folder"
+    kept.write_bytes(b"before")
+    os.chown(kept, 12347, 12348)
+    for final in (new, kept):
+        files.write_atomically(final, b"written")
+        partial = files.partial_path(final)
+        partial.write_bytes(b"published")
+        files.publish(partial, final)
+    files.make_folder(folder)
+    lock_path = lock.file_lock(new)
+    with lock.hold([lock_path]):
+        owners = [(one.stat().st_uid, one.stat().st_gid) for one in (new, folder, lock_path, kept)]
+    assert owners == [(12345, 12346)] * 3 + [(12347, 12348)]
