@@ -8,7 +8,8 @@ r"""get the other machine's database to safety, now: three copies by one command
 Without a gymdbd over there, without a job of its own for the database, or with
 a key that may do nothing but pull, the first step is skipped, and that is said.
 Any other failure ends it, and tells what was done until then. It is safe to run
-again: what is there already is not made a second time. Nothing is pruned here.
+again: a copy that is there already is not made a second time. The copy here is
+pinned: gymdbd unkeep lets a later pull prune it.
 
 The steps are told on standard error as they are done, and the last line says
 where the safe copies are.

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 import gymdbd
 from gymdbd import clock, files, lock
 from gymdbd.archive import manifest as manifests
-from gymdbd.archive import proof
+from gymdbd.archive import marks, proof
 from gymdbd.archive.catalog import Catalog
 from gymdbd.archive.manifest import Manifest
+from gymdbd.archive.marks import Marks
 from gymdbd.errors import (
     ReplicaInUseError,
     SourceCorruptError,
@@ -28,7 +29,6 @@ from gymdbd.sqlite import database
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from gymdbd.archive.proof import Checksums
     from gymdbd.job_config import PullConfig
     from gymdbd.jobs.context import Context
     from gymdbd.replica import Replica, State
@@ -64,8 +64,9 @@ def keep_copy(job: PullConfig, replica: Replica, context: Context) -> tuple[Path
     """Put a copy of the replica, as a pull has just left it, into the archive and prove it.
 
     Unlike what `save` leaves it is a file of its own, which stays as it is whoever writes to the
-    replica. Nothing is pruned. A good backup of the same bytes that is there already is read
-    again, and will do. Returns the backup, and whether it was made now.
+    replica, and it is pinned: every pull prunes what its rule lets go. A good backup of the same
+    bytes that is there already is read again, and will do. Returns the backup, and whether it
+    was made now.
     """
     state, folder = replica.state(), job.archive_folder
     files.make_folder(folder)
@@ -82,34 +83,42 @@ def keep_copy(job: PullConfig, replica: Replica, context: Context) -> tuple[Path
         for one in catalog.backups(job.replica.stem):
             known = one.manifest.sha256 if one.good and one.manifest else None
             if known == sums.sha256 and proof.checksums(one.path, context.check) == sums:
+                _pin(one.path, one.marks, context)
                 return one.path, False
-        final = catalog.name(job.replica.stem, clock.from_text(state.pulled_at))
-        partial = files.partial_path(final)
-        try:
-            _copy(replica, partial, sums, state, context)
-            described = _describe(job, replica, state)
-            manifests.write(dataclasses.replace(described, md5=sums.md5, sha256=sums.sha256), final)
-            files.publish(partial, final)
-        finally:
-            files.remove(partial)
+        described = _describe(job, replica, state)
+        manifest = dataclasses.replace(described, md5=sums.md5, sha256=sums.sha256)
+        final = catalog.name(job.replica.stem, manifest.created)
+        _copy(replica, final, manifest, context)
+        _pin(final, Marks(), context)
         return final, True
 
 
-def _copy(
-    replica: Replica, partial: Path, expected: Checksums, state: State, context: Context
-) -> None:
-    """Copy the replica and prove the copy; VerificationError where it is another."""
-    files.require_space(partial.parent, expected.size)
-    with files.writing(partial):
-        files.clone(replica.path, partial)
-    proven = proof.prove(
-        lambda: database.open_immutable(partial), partial, {"rows": state.tables}, context.check
+def _pin(path: Path, known: Marks, context: Context) -> None:
+    """Pin a backup, unless somebody has."""
+    if known.kept_at is None:
+        kept_at = clock.to_text(context.clock.now(), context.clock.zone)
+        marks.change(path, kept_at=kept_at, note="emergency")
+
+
+def _copy(replica: Replica, final: Path, manifest: Manifest, context: Context) -> None:
+    """Copy the replica, prove the copy and publish it; VerificationError where it is another."""
+    partial = files.partial_path(final)
+    files.require_space(final.parent, manifest.size)
+    try:
+        with files.writing(partial):
+            files.clone(replica.path, partial)
+        rows = {"rows": manifest.tables}
+        proven = proof.prove(lambda: database.open_immutable(partial), partial, rows, context.check)
+        if proven.sha256 == manifest.sha256:
+            manifests.write(manifest, final)
+            files.publish(partial, final)
+            return
+    finally:
+        files.remove(partial)
+    raise VerificationError(
+        f"the copy of {replica.path} is not what was read from it",
+        hint="check the disk that it was written to (dmesg, SMART) and try again",
     )
-    if proven != expected:
-        raise VerificationError(
-            f"the copy of {replica.path} is not what was read from it",
-            hint="check the disk that it was written to (dmesg, SMART) and try again",
-        )
 
 
 def _summed_up(replica: Replica, state: State | None, context: Context) -> State | None:

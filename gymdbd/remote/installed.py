@@ -20,8 +20,8 @@ _PLACES = (USUAL, "/opt/gymdbd/bin/gymdbd")
 _MOST_BYTES = 1024 * 1024
 _PIECE_BYTES = 64 * 1024
 _MOST_SAID = 500
-# What a shell answers for a program that is not there, or that the account may not run.
-_NOT_RUN = (126, 127)
+# What a shell answers for a program that the account may not run, or that is not there.
+_NOT_ALLOWED, _NOT_THERE = 126, 127
 
 
 def ask(
@@ -34,7 +34,7 @@ def ask(
     ChannelRefusedError where the key may do nothing but pull, and RemoteCommandError where what
     comes is no answer.
     """
-    said = ""
+    refusal = ""
     for place in _PLACES if program == USUAL else (program,):
         status, output, said = _run(connection, [place, *words, "--json"], patience_s)
         if protocol.MAGIC in output:
@@ -46,15 +46,16 @@ def ask(
         answer = _parse(output)
         if answer is not None:
             return answer
-        if status not in _NOT_RUN:
+        if status == _NOT_ALLOWED:
+            refusal = f" ({said[-_MOST_SAID:]})"
+        elif status != _NOT_THERE:
             raise RemoteCommandError(
                 f"{place} on {connection.target.place} ended with status {status} and gave no "
                 f"answer: {(said or output.decode('utf-8', 'replace').strip())[-_MOST_SAID:]}",
                 hint=f"run {place} over ssh by hand to see what it says",
             )
     raise CommandMissingError(
-        f"{connection.target.place} has no {program} that this account can run"
-        + (f" ({said[-_MOST_SAID:]})" if said else ""),
+        f"{connection.target.place} has no {program} that this account can run{refusal}",
         hint="install gymdbd there, or say where it is (ssh: gymdbd: in the configuration)",
     )
 

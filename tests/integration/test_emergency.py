@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from gymdbd.job_config import Keep
 from tests import ledger
 from tests.pulling import Peer, snapshot_of
 from tests.sshd import SshServer, ssh_home  # noqa: F401 - a fixture
@@ -124,6 +125,17 @@ def test_the_copy_here_stays_as_it_is_when_somebody_writes_to_the_replica(pi: Pi
         here.commit()
     assert copy.read_bytes() == before
     assert gymdbd("verify", copy).returncode == 0
+
+
+def test_the_copy_here_outlives_the_pulls_that_follow(pi: Pi) -> None:
+    """Each saves the replica before it and prunes; a pin keeps the emergency's copy."""
+    copy = Path(pi.emergency()[1]["safe_copies"][-1]["path"])
+    for _ in range(3):
+        ledger.add_payments(pi.database, 5)
+        pi.peer.pull(keep=Keep(count=1))
+    assert len(backups(pi.peer.archive)) == 2
+    assert copy in backups(pi.peer.archive)
+    assert gymdbd("-c", pi.peer.config(), "unkeep", copy.name).returncode == 0
 
 
 def test_a_person_is_told_each_step_and_at_last_where_the_copies_are(pi: Pi) -> None:
@@ -273,8 +285,10 @@ def test_a_suspicious_backup_over_there_does_not_stop_the_others(pi: Pi) -> None
 def test_an_emergency_that_is_killed_leaves_the_next_one_nothing_but_work(pi: Pi) -> None:
     """Killed while the backup over there is made: no lock stays, and the next run does it all."""
     started, go = pi.home / "started", pi.home / "go"
-    wait = f"touch {shlex.quote(str(started))}; while [ ! -e {shlex.quote(str(go))} ]; do :; done"
-    pi.install(wait)
+    # It waits in the end for nothing, so that a failure here leaves no process behind.
+    seen = f"[ -e {shlex.quote(str(go))} ]"
+    turns = f"n=0; until {seen} || [ $n -gt 200 ]; do n=$((n + 1)); sleep 0.1; done"
+    pi.install(f"touch {shlex.quote(str(started))}; {turns}")
     process = subprocess.Popen(
         [*GYMDBD, "-c", pi.peer.config(), "emergency"],
         env=environment(),
@@ -319,3 +333,11 @@ def test_a_backup_is_made_for_the_database_by_any_name_of_it(pi: Pi) -> None:
     assert (code, result["code"]) == (2, "usage")
     code, result = gymdbd_json("-c", config, "backup", "nightly", "--for", link)
     assert (code, result["code"]) == (2, "usage")
+
+
+def test_a_gymdbd_that_the_account_may_not_run_is_named(pi: Pi) -> None:
+    """Unlike one that is not there it can be mended, so what the shell says is told."""
+    pi.install().chmod(0o644)
+    code, result = pi.emergency(ssh={"gymdbd": str(pi.programs / "gymdbd")})
+    assert (code, states(result)[0]) == (0, ("backup there", "skipped"))
+    assert "Permission denied" in result["steps"][0]["text"]
