@@ -13,6 +13,7 @@ from gymdbd.archive import proof
 from gymdbd.archive.catalog import Catalog
 from gymdbd.archive.manifest import Manifest
 from gymdbd.errors import (
+    ReplicaInUseError,
     SourceCorruptError,
     SourceEmptyError,
     SourceNotADatabaseError,
@@ -27,6 +28,7 @@ from gymdbd.sqlite import database
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from gymdbd.archive.proof import Checksums
     from gymdbd.job_config import PullConfig
     from gymdbd.jobs.context import Context
     from gymdbd.replica import Replica, State
@@ -77,6 +79,58 @@ def _summed_up(replica: Replica, state: State | None, context: Context) -> State
     except _UNREADABLE:
         return None
     return dataclasses.replace(state, md5=sums.md5, sha256=sums.sha256)
+
+
+def keep_copy(job: PullConfig, replica: Replica, context: Context) -> tuple[Path, bool]:
+    """Put a copy of the replica, as a pull has just left it, into the archive and prove it.
+
+    Unlike what `save` leaves it is a file of its own, which stays as it is whoever writes to the
+    replica. Nothing is pruned. A good backup of the same bytes that is there already is read
+    again, and will do. Returns the backup, and whether it was made now.
+    """
+    state, folder = replica.state(), job.archive_folder
+    files.make_folder(folder)
+    with lock.hold([lock.archive_lock(folder)], wait_s=_ARCHIVE_WAIT_S, check=context.check):
+        catalog = Catalog(folder, context.clock.zone)
+        catalog.sweep()
+        _drop_twins(catalog, replica, context)
+        sums = proof.checksums(replica.path, context.check)
+        if state is None or replica.change(state):
+            raise ReplicaInUseError(
+                f"{replica.path} was changed here while it was being copied",
+                hint="stop whoever writes to it and run this again",
+            )
+        for one in catalog.backups(job.replica.stem):
+            known = one.manifest.sha256 if one.good and one.manifest else None
+            if known == sums.sha256 and proof.checksums(one.path, context.check) == sums:
+                return one.path, False
+        final = catalog.name(job.replica.stem, clock.from_text(state.pulled_at))
+        partial = files.partial_path(final)
+        try:
+            _copy(replica, partial, sums, state, context)
+            described = _describe(job, replica, state)
+            manifests.write(dataclasses.replace(described, md5=sums.md5, sha256=sums.sha256), final)
+            files.publish(partial, final)
+        finally:
+            files.remove(partial)
+        return final, True
+
+
+def _copy(
+    replica: Replica, partial: Path, expected: Checksums, state: State, context: Context
+) -> None:
+    """Copy the replica and prove the copy; VerificationError where it is another."""
+    files.require_space(partial.parent, expected.size)
+    with files.writing(partial):
+        files.clone(replica.path, partial)
+    proven = proof.prove(
+        lambda: database.open_immutable(partial), partial, {"rows": state.tables}, context.check
+    )
+    if proven != expected:
+        raise VerificationError(
+            f"the copy of {replica.path} is not what was read from it",
+            hint="check the disk that it was written to (dmesg, SMART) and try again",
+        )
 
 
 def _save_changed(job: PullConfig, replica: Replica, folder: Path, context: Context) -> Path:
