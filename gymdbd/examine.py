@@ -11,7 +11,7 @@ from datetime import UTC
 from typing import TYPE_CHECKING, Any
 
 from gymdbd import clock, files, lock, status
-from gymdbd.archive.catalog import DAMAGED, LATEST, Catalog
+from gymdbd.archive.catalog import DAMAGED, LATEST, SUSPICIOUS, Catalog
 from gymdbd.errors import GymdbdError, RemoteError
 from gymdbd.job_config import BackupConfig, DrillConfig, PullConfig, VerifyConfig
 from gymdbd.jobs.context import Context
@@ -22,6 +22,7 @@ from gymdbd.sqlite import database, freshness, processes
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from gymdbd.archive.catalog import Backup
     from gymdbd.clock import Clock
     from gymdbd.config import Config
     from gymdbd.job_config import JobConfig, RepairConfig
@@ -179,13 +180,18 @@ def _archive(job: BackupConfig, now: Clock, needed: int) -> Check:
         return Check(name, ERROR, error.message, error.hint)
     frozen = Catalog(job.archive, now.zone).frozen(job.database.stem)
     if frozen:
-        hint = "mend or restore the database; the next good backup lets pruning go on"
-        return Check(name, WARNING, f"pruning is frozen: {frozen}", hint)
+        return Check(name, WARNING, f"pruning is frozen: {frozen}", _thaw_hint(backups))
     free = files.to_size(shutil.disk_usage(job.archive).free)
     if backups and backups[0].created > now.now():
         message = f"{backups[0].path.name} is from the future: nothing is pruned"
         return Check(name, WARNING, message, "check the clock")
     return Check(name, OK, f"{job.archive}: {len(backups)} backups, {free} free")
+
+
+def _thaw_hint(backups: list[Backup]) -> str:
+    if any(one.verdict == SUSPICIOUS for one in backups):
+        return "look at it (gymdbd diff); gymdbd accept lets pruning go on"
+    return "mend or restore the database; the next good backup lets pruning go on"
 
 
 def _drill(job: DrillConfig, now: Clock) -> list[Check]:

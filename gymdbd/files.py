@@ -188,6 +188,18 @@ def sync_file(path: Path) -> None:
         os.close(descriptor)
 
 
+@contextlib.contextmanager
+def syncing(path: Path) -> Iterator[None]:
+    """Force a file's bytes onto the disk while the block runs; wait for it at the end."""
+    from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415 - only few commands need it
+
+    with ThreadPoolExecutor(1) as pool:
+        done = pool.submit(sync_file, path)
+        yield
+        with writing(path):
+            done.result()
+
+
 def _sync(descriptor: int) -> None:
     full = getattr(fcntl, "F_FULLFSYNC", None)
     if full is not None:

@@ -151,6 +151,7 @@ class SshConfig:
     stall_timeout: timedelta = key(_DURATION, timedelta(seconds=60))
     keepalive: timedelta = key(_DURATION, timedelta(seconds=15))
     python: str = key(_TEXT, "python3")
+    gymdbd: str = key(_TEXT, "gymdbd")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -242,6 +243,17 @@ class VerifyConfig(JobConfig):
     sample: int | None = key(_PERCENT, None)
     repair_from: RepairConfig | None = key(section(RepairConfig), None)
     only: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class EmergencyConfig(JobConfig):
+    """One emergency; it has no schedule, so that no configuration holds it."""
+
+    pull: PullConfig
+
+    def locks(self) -> list[Path]:
+        """Return those of the pull; the archive's lock is taken only while it is written."""
+        return self.pull.locks()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -57,6 +57,11 @@ class Output:
         lines += [f"What to do: {payload['hint']}"] if payload["hint"] else []
         sys.stderr.write("".join(f"{printable(line)}\n" for line in lines))
 
+    def remark(self, line: str) -> None:
+        """Tell a person at once, on standard error, how far a long work has come."""
+        if not self.json:
+            sys.stderr.write(f"{printable(line)}\n")
+
     def say(self, line: str = "") -> None:
         """Print a line for a person."""
         sys.stdout.write(f"{printable(line)}\n")

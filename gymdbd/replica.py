@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import sqlite3
 import time
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -32,7 +31,8 @@ class State:
     """What the last pull left: where it came from, which snapshot, and the proof of the file.
 
     `fingerprint` is the serving side's (gymdbd.sqlite.fingerprint); `compared_at` is when every
-    page was last compared with the other side and every page was checked here, RFC 3339.
+    page was last compared with the other side and every page was checked here, RFC 3339. The
+    hashes are "" where no archive was to have the file when it was proven.
     """
 
     host: str
@@ -77,7 +77,7 @@ class Replica:
             return "no pull of ours made it"
         if self._identity() != state.identity:
             return "its size or time is not that of the last pull"
-        if self._wal().exists() and self._wal().stat().st_size:
+        if self.side("-wal").exists() and self.side("-wal").stat().st_size:
             return "a -wal with changes lies beside it"
         return ""
 
@@ -97,24 +97,20 @@ class Replica:
             check()
             time.sleep(_POLL_S)
 
-    def fold(self) -> None:
-        """Bring the replica's own WAL, if an application gave it one, into the file.
+    def roll_back(self) -> None:
+        """Undo what an application that crashed left half done, so that the file can be read.
 
-        Afterwards no -wal or -shm lies beside it, and none can be replayed over what replaces
-        it. Only for a replica that nobody has open.
+        Only for a replica that nobody has open. A -wal needs nothing of the kind and stays as it
+        is: in a damaged replica it may be all that can be rescued.
         """
-        if not any(side.exists() for side in database.side_files(self.path)):
+        journal = self.side("-journal")
+        if not journal.exists() or journal.stat().st_size == 0:
             return
-        with contextlib.closing(database.open_writer(self.path)) as connection:
-            try:
-                connection.execute("PRAGMA journal_mode=DELETE").fetchone()
-            except sqlite3.DatabaseError as error:
-                raise database.source_error(error, self.path) from error
-        # SQLite leaves an empty one, and a -shm without its WAL: they say nothing. A journal with
-        # content would be that of a writer who has come since.
-        for side in database.side_files(self.path):
-            if side.exists() and (side.stat().st_size == 0 or side.name.endswith("-shm")):
-                files.remove(side)
+        with (
+            database.translated(self.path),
+            contextlib.closing(database.open_writer(self.path)) as connection,
+        ):
+            connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
 
     def save_as(self, target: Path) -> None:
         """Give the unchanged replica a second name in the archive, or copy it where that fails."""
@@ -144,5 +140,6 @@ class Replica:
         facts = self.path.stat()
         return [facts.st_ino, facts.st_size, facts.st_mtime_ns]
 
-    def _wal(self) -> Path:
-        return self.path.with_name(self.path.name + "-wal")
+    def side(self, suffix: str) -> Path:
+        """Return where a side file of the replica would be: "-wal", "-shm" or "-journal"."""
+        return self.path.with_name(self.path.name + suffix)

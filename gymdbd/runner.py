@@ -43,6 +43,7 @@ class Run:
     lock_wait_s: float = 0.0
     clock: Clock = field(default_factory=Clock)
     progress: Callable[[str, int, int], None] = lambda step, done, total: None  # noqa: ARG005
+    tell: Callable[[str], None] = lambda line: None  # noqa: ARG005
     stopping: Callable[[], bool] = lambda: False
     run_id: str = field(default_factory=lambda: secrets.token_hex(4))
 
@@ -111,7 +112,11 @@ class Run:
         attempts = self.job.retry.attempts if self.due else 1
         for attempt in range(1, attempts + 1):
             context = Context(
-                log=logger(), clock=self.clock, progress=self.progress, check=self.check
+                log=logger(),
+                clock=self.clock,
+                progress=self.progress,
+                check=self.check,
+                tell=self.tell,
             )
             try:
                 return dict(work(self.job, context))

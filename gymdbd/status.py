@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 SCHEMA = 1
 GOOD_STATES = ("ok", "unchanged")
+SUSPICIOUS = "suspicious"
 
 _RUNS_KEPT = 20
 _LOCK_WAIT_S = 10.0
@@ -127,7 +128,7 @@ class StatusFile:
                 return  # Another run is at work on the same files: that one's outcome counts.
             if entry.get("running", {}).get("run_id") == run["run_id"]:
                 del entry["running"]
-            good = run["state"] in GOOD_STATES
+            good, suspicious = run["state"] in GOOD_STATES, run["state"] == SUSPICIOUS
             entry.update(
                 kind=job.kind,
                 state=run["state"],
@@ -135,7 +136,8 @@ class StatusFile:
                 last_success=run["ended_at"] if good else entry.get("last_success"),
                 consecutive_failures=0 if good else entry.get("consecutive_failures", 0) + 1,
                 duration_s=run["duration_s"],
-                result=run["result"] if good else entry.get("result"),
+                # What a suspicious run has made is there, and is what may be accepted.
+                result=run["result"] if good or suspicious else entry.get("result"),
                 error=run["error"],
                 hint=run["hint"],
                 code=run["code"],
@@ -148,9 +150,11 @@ class StatusFile:
 
         def change(content: dict[str, Any]) -> None:
             entry = content["jobs"].get(job.name, {})
-            if entry.get("state") == "suspicious":
-                (last, *_) = entry["runs"]
-                entry.update(state="ok", last_success=last["ended_at"], consecutive_failures=0)
+            if entry.get("state") == SUSPICIOUS:
+                # Runs that found the archive busy may have come after it.
+                ended = [run["ended_at"] for run in entry["runs"] if run["state"] == SUSPICIOUS]
+                success = ended[0] if ended else entry["last_run"]
+                entry.update(state="ok", last_success=success, consecutive_failures=0)
                 entry.update(error=None, hint=None, code=None)
 
         self.update(change)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import sqlite3
 import subprocess
 import sys
@@ -51,7 +52,7 @@ def session(database: Path, *, python: str = sys.executable, **options: Any) -> 
     with serving(bootstrap.arguments(python)) as process:
         assert process.stdin is not None
         assert process.stdout is not None
-        prelude = bootstrap.bundle(str(database))
+        prelude = functools.partial(bootstrap.bundle, str(database))
         yield Session(process.stdout, process.stdin, prelude=prelude, **options)
 
 

@@ -28,25 +28,24 @@ class Limits:
     tables: dict[str, int] = field(default_factory=dict)
 
 
-def doubts(before: Manifest, tables: dict[str, int], size: int, limits: Limits) -> list[str]:
+def doubts(before: Manifest, now: Manifest, limits: Limits) -> list[str]:
     """Say why the content of a new backup is doubted: one sentence for each reason, or none.
 
-    `tables` are its rows and `size` its bytes, `before` describes the newest good one.
+    `now` describes it, `before` the newest good one. Their sizes are those of the databases: the
+    `.db` of a raw backup may be small, and the rest in its WAL.
     """
     found = []
     for name, rows in before.tables.items():
-        if name not in tables:
+        if name not in now.tables:
             found.append(f"table {name} is gone, it had {rows} rows")
             continue
-        lost, limit = rows - tables[name], limits.tables.get(name, limits.max_row_drop)
-        if lost >= limits.ignore_rows and _fell(rows, tables[name], limit):
-            found.append(
-                f"table {name} fell from {rows} to {tables[name]} rows, more than {limit} %"
-            )
-    if _fell(before.size, size, limits.max_size_drop):
+        left, limit = now.tables[name], limits.tables.get(name, limits.max_row_drop)
+        if rows - left >= limits.ignore_rows and _fell(rows, left, limit):
+            found.append(f"table {name} fell from {rows} to {left} rows, more than {limit} %")
+    old, new = (one.page_count * one.page_size for one in (before, now))
+    if _fell(old, new, limits.max_size_drop):
         found.append(
-            f"the database shrank from {before.size} to {size} bytes, "
-            f"more than {limits.max_size_drop} %"
+            f"the database shrank from {old} to {new} bytes, more than {limits.max_size_drop} %"
         )
     return found
 

@@ -14,6 +14,7 @@ _VERBS = (
     "run",
     "backup",
     "pull",
+    "emergency",
     "list",
     "verify",
     "restore",

@@ -9,6 +9,8 @@ The application may go on writing. It never waits longer than busy_timeout.
 examples:
   gymdbd backup nightly-backup
       a job of the configuration, now instead of at its time
+  gymdbd backup --for instance/gym_system.db
+      the job that backs this database up, whatever it is called
   gymdbd backup --database instance/gym_system.db
       without a configuration, into data/backups/database/
   gymdbd backup nightly-backup --cleanup --keep-days 14 --keep-count 10
@@ -47,6 +49,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the flags."""
     parser.add_argument("job", nargs="?", metavar="JOB", help="a backup job of the configuration")
     parser.add_argument("--database", type=Path, metavar="PATH", help="the database to back up")
+    parser.add_argument(
+        "--for",
+        dest="of",
+        type=Path,
+        metavar="PATH",
+        help="run the job of the configuration that backs this database up",
+    )
     parser.add_argument(
         "--archive",
         type=Path,
@@ -103,8 +112,8 @@ def _job(arguments: argparse.Namespace) -> tuple[BackupConfig, Config | None]:
     from gymdbd.job_config import BackupConfig
     from gymdbd.sqlite import database
 
-    if arguments.job and arguments.database:
-        raise UsageError("name either a JOB or a --database, not both")
+    if bool(arguments.job) + bool(arguments.database) + bool(arguments.of) > 1:
+        raise UsageError("name either a JOB, a --database or the database --for which to run one")
     if (arguments.keep_days, arguments.keep_count) != (None, None) and not arguments.cleanup:
         raise UsageError(
             "--keep-days and --keep-count say what pruning keeps, but nothing is pruned",
@@ -121,13 +130,31 @@ def _job(arguments: argparse.Namespace) -> tuple[BackupConfig, Config | None]:
         )
     else:
         settings = common.load_config(arguments)
-        job = common.choose_job(settings, arguments.job, BackupConfig)
+        if arguments.of:
+            job = _job_for(arguments.of, settings)
+        else:
+            job = common.choose_job(settings, arguments.job, BackupConfig)
         if arguments.archive:
             job = dataclasses.replace(job, archive=Path(os.path.abspath(arguments.archive)))  # noqa: PTH100 - links stay
     if arguments.database and not arguments.stats_only:
         database.locate(job.database)  # A mistyped path leaves no archive behind.
         files.make_folder(job.archive)
     return _with_flags(job, arguments), settings
+
+
+def _job_for(database: Path, settings: Config) -> BackupConfig:
+    """Return the first job that backs a database up, by whatever path or link it is named."""
+    from gymdbd.errors import UsageError
+    from gymdbd.job_config import BackupConfig
+
+    wanted = os.path.realpath(database.expanduser())
+    for job in settings.jobs.values():
+        if isinstance(job, BackupConfig) and os.path.realpath(job.database) == wanted:
+            return job
+    raise UsageError(
+        f"no job of {settings.source} backs {database} up",
+        hint="add one, or make a backup without a job: gymdbd backup --database PATH",
+    )
 
 
 def _with_flags(job: BackupConfig, arguments: argparse.Namespace) -> BackupConfig:

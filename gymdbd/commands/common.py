@@ -89,6 +89,7 @@ def run_by_hand(
                 StatusFile(settings.status_file) if settings and job.name in settings.jobs else None
             ),
             progress=progress,
+            tell=output.remark,
             stopping=lambda: bool(stops),
         ).execute()
     return entry, int(entry["exit_code"])

@@ -41,12 +41,17 @@ if TYPE_CHECKING:
 NAME = "pull"
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the flags."""
+def add_source(parser: argparse.ArgumentParser) -> None:
+    """Add what `find_job` reads: a job, or the three flags that say the same."""
     parser.add_argument("job", nargs="?", metavar="JOB", help="a pull job of the configuration")
     parser.add_argument("--host", help="a host of ~/.ssh/config, a name or an address")
     parser.add_argument("--remote-database", metavar="PATH", help="the database over there")
     parser.add_argument("--replica", type=Path, metavar="PATH", help="the copy here")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the flags."""
+    add_source(parser)
     parser.add_argument(
         "--method",
         choices=("query", "scp"),
@@ -61,7 +66,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace, output: Output) -> int:
     """Pull, or tell about the other side, and say what came of it."""
-    job, settings = _job(arguments)
+    job, settings = find_job(arguments)
     if arguments.info_only:
         return _inspect(job, output)
     entry, exit_code = common.run_by_hand(job, settings, output)
@@ -74,7 +79,8 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
     return exit_code
 
 
-def _job(arguments: argparse.Namespace) -> tuple[PullConfig, Config | None]:
+def find_job(arguments: argparse.Namespace) -> tuple[PullConfig, Config | None]:
+    """Return the job that the command line means, and the configuration that it is of, if any."""
     from gymdbd import values
     from gymdbd.errors import UsageError
     from gymdbd.job_config import PullConfig

@@ -63,7 +63,7 @@ def doubts(limits: Gates | None, made: Manifest, catalog: Catalog, *, stem: str)
                 ignore_rows=limits.ignore_rows,
                 tables=dict(limits.tables),
             )
-            return gates.doubts(before.manifest, made.tables, made.size, believed)
+            return gates.doubts(before.manifest, made, believed)
     return []
 
 

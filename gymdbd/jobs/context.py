@@ -37,7 +37,8 @@ def _nothing(*_: Any) -> None:
 class Context:
     """How a run speaks to whoever started it; it knows no scheduler, status file or terminal.
 
-    `progress(step, done, total)` may be called often. `check()` raises StoppedError or
+    `progress(step, done, total)` may be called often, `tell(line)` when a step of a long work is
+    done. `check()` raises StoppedError or
     DeadlineError when the run has to end: call it wherever a stop leaves nothing behind.
     """
 
@@ -45,6 +46,7 @@ class Context:
     clock: Clock = field(default_factory=Clock)
     progress: Callable[[str, int, int], None] = _nothing
     check: Callable[[], None] = _nothing
+    tell: Callable[[str], None] = _nothing
 
 
 @dataclass

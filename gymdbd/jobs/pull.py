@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +14,7 @@ from gymdbd.archive import proof
 from gymdbd.errors import (
     ConnectionLostError,
     CopyDamagedError,
+    DiskFullError,
     ReplicaChangedError,
     SourceCorruptError,
     SourceError,
@@ -36,6 +39,8 @@ if TYPE_CHECKING:
 UNCHANGED = "unchanged"
 
 _REPORT_S = 30.0
+# What st_blocks counts in, whatever the file system's own blocks are.
+_BLOCK_BYTES = 512
 
 
 @dataclass
@@ -136,11 +141,12 @@ class _Pull:
 
     def _query(self) -> _Arrived:
         """Bring the partial to the remote snapshot by whatever way is shortest."""
-        with _serving(self.job, self.context, self.progress) as (session, connection):
+        known = self._known()
+        with _serving(self.job, self.context, self.progress, known) as (session, connection):
             taken = time.monotonic()
             self.timings.seconds["connect"] = self.timings.total_s()
             remote = session.fingerprint
-            plan = session.plan(*self._known())
+            plan = session.plan(*known)
             self.context.log.info("pull planned", strategy=plan.strategy, reason=plan.reason)
             arrived = _Arrived(
                 plan.strategy, taken, {"reason": plan.reason, "pages_total": remote.page_count}
@@ -154,18 +160,20 @@ class _Pull:
 
     def _transfer(self, session: Session, plan: delta.Plan, arrived: _Arrived) -> None:
         remote, partial = session.fingerprint, self.replica.partial
-        with self.timings.step("clone"):
-            files.require_space(partial.parent, remote.size_bytes)
-            if plan.strategy != delta.FULL and not partial.exists():
-                # One that is damaged is compared as it is; it is kept before it is replaced.
-                with contextlib.suppress(SourceError):
-                    self.replica.fold()
-                with files.writing(partial):
-                    files.clone(self.replica.path, partial)
-        with self.timings.step("fetch"):
-            fetched = session.fetch(partial, plan)
-        with self.timings.step("rows"):
-            rows = session.count_rows()
+        self._require_space(remote)
+        try:
+            with ThreadPoolExecutor(1) as pool:
+                # Neither machine waits for the other: one copies while the other one counts.
+                cloning = pool.submit(self._prepare_partial, plan)
+                with self.timings.step("rows"):
+                    rows = session.count_rows()
+                cloning.result()
+            with self.timings.step("fetch"):
+                fetched = session.fetch(partial, plan)
+        except DiskFullError:
+            # Somebody else took the space meanwhile: say how much is missing.
+            self._require_space(remote)
+            raise
         self.timings.seconds |= {f"fetch.{name}": took for name, took in fetched.timings.items()}
         arrived.strategy = fetched.strategy
         arrived.fingerprint = fetched.fingerprint.to_json()
@@ -179,6 +187,23 @@ class _Pull:
             "pages_changed": fetched.pages_changed,
             "read": fetched.method,
         }
+
+    def _require_space(self, remote: Fingerprint) -> None:
+        """Raise DiskFullError unless there is room for what the partial has not got yet."""
+        partial = self.replica.partial
+        present = partial.stat().st_blocks * _BLOCK_BYTES if partial.exists() else 0
+        files.require_space(partial.parent, max(0, remote.size_bytes - present))
+
+    def _prepare_partial(self, plan: delta.Plan) -> None:
+        """Let the partial begin as a copy of the replica, unless an interrupted pull left one."""
+        if plan.strategy == delta.FULL or self.replica.partial.exists():
+            return
+        with self.timings.step("clone"):
+            # One that is damaged is compared as it is; it is kept before it is replaced.
+            with contextlib.suppress(SourceError):
+                self.replica.roll_back()
+            with files.writing(self.replica.partial):
+                files.clone(self.replica.path, self.replica.partial)
 
     def _known(self) -> tuple[Fingerprint | None, int | None]:
         """Return the fingerprint of what is here, if it can be trusted, and its size.
@@ -249,7 +274,7 @@ class _Pull:
         self.context.log.info("replica published", replica=str(self.job.replica), size=sums.size)
         return {
             "tables": tables,
-            "sha256": sums.sha256,
+            "sha256": sums.sha256 or None,
             "saved": str(saved) if saved else None,
             "lag_s": round(time.monotonic() - arrived.taken, 4),
         }
@@ -258,13 +283,15 @@ class _Pull:
         """Return the checksums and the rows of the partial once it is proven good."""
         partial = self.replica.partial
         try:
-            sums = proof.prove(
-                lambda: database.open_immutable(partial),
-                partial,
-                arrived.expected,
-                self.context.check,
-                quick=self.job.verify == "quick" and not self.in_full,
-            )
+            with files.syncing(partial):
+                sums = proof.prove(
+                    lambda: database.open_immutable(partial),
+                    partial,
+                    arrived.expected,
+                    self.context.check,
+                    quick=self.job.verify == "quick" and not self.in_full,
+                    sums=self.job.backup_before,
+                )
         except (CopyDamagedError, SourceCorruptError) as error:
             # Every page is the other side's: what is wrong with them is wrong over there.
             files.remove(partial)
@@ -315,9 +342,16 @@ def connect(job: PullConfig | RepairConfig, context: Context) -> Iterator[Connec
 
 @contextlib.contextmanager
 def _serving(
-    job: PullConfig, context: Context, progress: Callable[[str, int, int], None]
+    job: PullConfig,
+    context: Context,
+    progress: Callable[[str, int, int], None],
+    known: tuple[Fingerprint | None, int | None] = (None, None),
 ) -> Iterator[tuple[Session, Connection]]:
-    """Start the serving side over there and greet it."""
+    """Start the serving side over there and greet it, unless what is `known` is all there is."""
+    fingerprint, size = known
+    probe = None
+    if fingerprint is not None and delta.may_be_unchanged(fingerprint, size):
+        probe = bootstrap.probe(job.remote_database, fingerprint), fingerprint
     with connect(job, context) as connection:
         channel = connection.run(bootstrap.arguments(job.ssh.python))
         try:
@@ -326,7 +360,8 @@ def _serving(
                 channel.writer,
                 progress=progress,
                 check=context.check,
-                prelude=bootstrap.bundle(job.remote_database),
+                prelude=functools.partial(bootstrap.bundle, job.remote_database),
+                probe=probe,
             )
             yield session, connection
         except ConnectionLostError as error:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 from typing import TYPE_CHECKING
 
 import gymdbd
 from gymdbd import clock, files, lock
 from gymdbd.archive import manifest as manifests
+from gymdbd.archive import marks, proof
 from gymdbd.archive.catalog import Catalog
 from gymdbd.archive.manifest import Manifest
+from gymdbd.archive.marks import Marks
 from gymdbd.errors import (
+    ReplicaInUseError,
     SourceCorruptError,
     SourceEmptyError,
     SourceNotADatabaseError,
@@ -46,6 +50,7 @@ def save(job: PullConfig, replica: Replica, state: State | None, context: Contex
         catalog = Catalog(folder, context.clock.zone)
         catalog.sweep()
         _drop_twins(catalog, replica, context)
+        state = _summed_up(replica, state, context)
         if state is None:
             return _save_changed(job, replica, folder, context)
         final = catalog.name(job.replica.stem, clock.from_text(state.pulled_at))
@@ -53,6 +58,88 @@ def save(job: PullConfig, replica: Replica, state: State | None, context: Contex
         replica.save_as(final)
         prune(catalog, job.replica.stem, job.keep, context)
         return final
+
+
+def keep_copy(job: PullConfig, replica: Replica, context: Context) -> tuple[Path, bool]:
+    """Put a copy of the replica, as a pull has just left it, into the archive and prove it.
+
+    Unlike what `save` leaves it is a file of its own, which stays as it is whoever writes to the
+    replica, and it is pinned: every pull prunes what its rule lets go. A good backup of the same
+    bytes that is there already is read again, and will do. Returns the backup, and whether it
+    was made now.
+    """
+    state, folder = replica.state(), job.archive_folder
+    files.make_folder(folder)
+    with lock.hold([lock.archive_lock(folder)], wait_s=_ARCHIVE_WAIT_S, check=context.check):
+        catalog = Catalog(folder, context.clock.zone)
+        catalog.sweep()
+        _drop_twins(catalog, replica, context)
+        sums = proof.checksums(replica.path, context.check)
+        if state is None or replica.change(state):
+            raise ReplicaInUseError(
+                f"{replica.path} was changed here while it was being copied",
+                hint="stop whoever writes to it and run this again",
+            )
+        for one in catalog.backups(job.replica.stem):
+            known = one.manifest.sha256 if one.good and one.manifest else None
+            if known == sums.sha256 and proof.checksums(one.path, context.check) == sums:
+                _pin(one.path, one.marks, context)
+                return one.path, False
+        described = _describe(job, replica, state)
+        manifest = dataclasses.replace(described, md5=sums.md5, sha256=sums.sha256)
+        final = catalog.name(job.replica.stem, manifest.created)
+        _copy(replica, final, manifest, context)
+        _pin(final, Marks(), context)
+        return final, True
+
+
+def _pin(path: Path, known: Marks, context: Context) -> None:
+    """Pin a backup, unless somebody has."""
+    if known.kept_at is None:
+        kept_at = clock.to_text(context.clock.now(), context.clock.zone)
+        marks.change(path, kept_at=kept_at, note="emergency")
+
+
+def _copy(replica: Replica, final: Path, manifest: Manifest, context: Context) -> None:
+    """Copy the replica, prove the copy and publish it; VerificationError where it is another."""
+    partial = files.partial_path(final)
+    files.require_space(final.parent, manifest.size)
+    try:
+        with files.writing(partial):
+            files.clone(replica.path, partial)
+        rows = {"rows": manifest.tables}
+        proven = proof.prove(lambda: database.open_immutable(partial), partial, rows, context.check)
+        if proven.sha256 == manifest.sha256:
+            manifests.write(manifest, final)
+            files.publish(partial, final)
+            return
+    finally:
+        files.remove(partial)
+    raise VerificationError(
+        f"the copy of {replica.path} is not what was read from it",
+        hint="check the disk that it was written to (dmesg, SMART) and try again",
+    )
+
+
+def _summed_up(replica: Replica, state: State | None, context: Context) -> State | None:
+    """Return the state with hashes; None where the replica is no longer what was proven.
+
+    They are missing where the last pull was not to save anything, and a manifest may only say
+    what is proven.
+    """
+    if state is None or state.sha256:
+        return state
+    try:
+        sums = proof.prove(
+            lambda: database.open_immutable(replica.path),
+            replica.path,
+            {"rows": state.tables},
+            context.check,
+            quick=True,
+        )
+    except _UNREADABLE:
+        return None
+    return dataclasses.replace(state, md5=sums.md5, sha256=sums.sha256)
 
 
 def _save_changed(job: PullConfig, replica: Replica, folder: Path, context: Context) -> Path:
@@ -70,11 +157,19 @@ def _save_changed(job: PullConfig, replica: Replica, folder: Path, context: Cont
         keep=job.keep,
         gates=None,
     )
+    if replica.path.stat().st_size == 0:
+        # Opening it would make SQLite remove the -wal, which may hold all there is.
+        return _keep(job, replica, folder, context, "it has zero bytes")
     try:
         return folder / str(backup.run(settings, context)["path"])
     except _UNREADABLE as error:
-        Catalog(folder, context.clock.zone).thaw(job.replica.stem)
-        return keep_damaged(replica.path, folder, error.message, context)
+        return _keep(job, replica, folder, context, error.message)
+
+
+def _keep(job: PullConfig, replica: Replica, folder: Path, context: Context, reason: str) -> Path:
+    """Keep a damaged replica with its -wal or journal; return the copy."""
+    Catalog(folder, context.clock.zone).thaw(job.replica.stem)
+    return keep_damaged(replica.path, folder, reason, context)
 
 
 def _drop_twins(catalog: Catalog, replica: Replica, context: Context) -> None:

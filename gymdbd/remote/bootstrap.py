@@ -1,20 +1,32 @@
 """Shipping the serving side: our own modules over standard input, nothing written over there.
 
-The other machine runs ``python3 -I -S -B -c LOADER``. The loader reads one length-prefixed,
-compressed bundle from standard input, makes the modules in it importable from memory, and hands
-the rest of the stream to `gymdbd.remote.server.main`.
+The other machine runs ``python3 -I -S -B -c LOADER``. The loader asks for a length-prefixed,
+compressed piece of Python, runs it, and asks for the next one. The first may be the probe
+(`gymdbd.remote.probe`): it ends everything where nothing has changed. The other one makes the
+modules that it carries importable from memory, and hands the rest of the stream to
+`gymdbd.remote.server.main`.
 """
 
 from __future__ import annotations
 
-import importlib.resources
-import json
+import ast
 import os
+import pkgutil
 import shlex
 import zlib
+from typing import TYPE_CHECKING
 
 from gymdbd.remote import protocol
+from gymdbd.sqlite.pages import PAGE_RULE
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from gymdbd.sqlite.fingerprint import Fingerprint
+
+    _Block = ast.Module | ast.ClassDef | ast.FunctionDef
+
+_PROBE = "gymdbd.remote.probe"
 _MODULES = (
     "gymdbd",
     "gymdbd.errors",
@@ -39,35 +51,42 @@ import sys
 if sys.version_info < (3, 9):
     sys.stdout.write("{protocol.TOO_OLD.decode()}%d.%d is too old\\n" % sys.version_info[:2])
     sys.exit(1)
-import json, zlib
-sys.stdout.write("{protocol.READY.decode().strip()}\\n")
-sys.stdout.flush()
+import zlib
 read = sys.stdin.buffer.read
-bundle = json.loads(zlib.decompress(read(int.from_bytes(read(4), "big"))))
-exec(compile(bundle["start"], "<gymdbd>", "exec"), {{"bundle": bundle}})
+while 1:
+    sys.stdout.write("{protocol.READY.decode().strip()}\\n")
+    sys.stdout.flush()
+    exec(zlib.decompress(read(int.from_bytes(read(4), "big"))), {{}})
 """
 
+_ANSWER = f"""
+import sys
+if found:
+    sys.stdout.write("{protocol.UNCHANGED.decode().strip()}\\n")
+    sys.exit()
+"""
+
+# The base classes of importlib.abc would cost a fifth of the serving side's start.
 _START = """
 import os, sys
-from importlib.abc import MetaPathFinder, InspectLoader
 from importlib.util import spec_from_loader
 from pathlib import Path
 
-class Shipped(MetaPathFinder, InspectLoader):
+class Shipped:
     def find_spec(self, name, path=None, target=None):
-        if name in bundle["modules"]:
-            return spec_from_loader(name, self, origin="shipped", is_package=self.is_package(name))
+        if name in modules:
+            return spec_from_loader(name, self, origin="shipped", is_package=name in packages)
 
-    def is_package(self, name):
-        return name in bundle["packages"]
+    def create_module(self, spec):
+        return None
 
-    def get_source(self, name):
-        return bundle["modules"][name]
+    def exec_module(self, module):
+        exec(compile(modules[module.__name__], "<shipped>", "exec"), module.__dict__)
 
 sys.dont_write_bytecode = True
 sys.meta_path.insert(0, Shipped())
 from gymdbd.remote.server import main
-sys.exit(main(Path(os.fsdecode(bytes.fromhex(bundle["path"]))).expanduser()))
+sys.exit(main(Path(database).expanduser()))
 """
 
 
@@ -76,7 +95,7 @@ def command(python: str = "python3") -> str:
 
     It names no path: what is served travels in the bundle, and not in a process list.
     """
-    return f"exec {shlex.join([python, '-I', '-S', '-B', '-c', _LOADER.strip()])}"
+    return f"exec {shlex.join(arguments(python))}"
 
 
 def arguments(python: str = "python3") -> list[str]:
@@ -85,20 +104,64 @@ def arguments(python: str = "python3") -> list[str]:
 
 
 def bundle(database: str) -> bytes:
-    """Return what the loader reads: our modules, and the path of the database to serve.
+    """Return what the loader runs: our modules, and the path of the database to serve.
 
     A leading ``~/`` stands for the home folder of the account there.
     """
-    content = {
-        "start": _START,
-        "packages": _PACKAGES,
-        "modules": {name: _source(name) for name in _MODULES},
-        "path": os.fsencode(database).hex(),
-    }
-    packed = zlib.compress(json.dumps(content).encode(), 9)
+    modules = {name: strip(_source(name)) for name in _MODULES}
+    return _pack(
+        f"packages = {_PACKAGES!r}\nmodules = {modules!r}\n{_path_line(database)}\n{_START}"
+    )
+
+
+def probe(database: str, known: Fingerprint) -> bytes:
+    """Return what the loader runs first, to tell whether the snapshot is still this one."""
+    file = (known.device, known.inode, known.ctime_ns, known.size)
+    frame = (known.frames, known.checksum_one, known.checksum_two)
+    log = f"{bytes.fromhex(known.salts)!r}, in_log={known.method == PAGE_RULE}"
+    return _pack(
+        f"{strip(_source(_PROBE))}\n{_path_line(database)}\n"
+        f"found = is_unchanged(database, {file!r}, {frame!r}, {log})\n{_ANSWER}"
+    )
+
+
+def _path_line(database: str) -> str:
+    # A path may hold bytes that are no text.
+    return f"import os\ndatabase = os.fsdecode({os.fsencode(database)!r})"
+
+
+def _pack(source: str) -> bytes:
+    packed = zlib.compress(source.encode(), 9)
     return len(packed).to_bytes(4, "big") + packed
 
 
 def _source(name: str) -> str:
     package, _, module = (name, "", "__init__") if name in _PACKAGES else name.rpartition(".")
-    return importlib.resources.files(package).joinpath(f"{module}.py").read_text("utf-8")
+    data = pkgutil.get_data(package, f"{module}.py")
+    assert data is not None  # noqa: S101 - the package's own source lies beside this file
+    return data.decode()
+
+
+def strip(source: str) -> str:
+    """Leave out of a module what only readers and type checkers need.
+
+    Docstrings, comments, empty lines and blocks for type checking; what it does stays the same.
+    """
+    lines = source.splitlines()
+    for body, count in _useless(ast.parse(source)):
+        first, last = body[0].lineno - 1, body[count - 1].end_lineno or 0
+        # A block may not be empty.
+        filler = "" if len(body) > count else " " * body[0].col_offset + "pass"
+        lines[first:last] = [filler, *[""] * (last - first - 1)]
+    return "\n".join(one for one in lines if one.strip() and one.lstrip()[0] != "#")
+
+
+def _useless(block: _Block) -> Iterator[tuple[list[ast.stmt], int]]:
+    """Yield bodies, and how many of the statements at their beginning do nothing."""
+    if ast.get_docstring(block, clean=False) is not None:
+        yield block.body, 1
+    for node in block.body:
+        if isinstance(node, (ast.ClassDef, ast.FunctionDef)):
+            yield from _useless(node)
+        elif isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            yield node.body, len(node.body)

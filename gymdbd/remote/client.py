@@ -42,13 +42,9 @@ def _nothing(*_: Any) -> None:
 
 @dataclass(frozen=True)
 class Hello:
-    """How the other side introduces itself; `reason` says why pages are not read directly."""
+    """What is used of the other side's greeting."""
 
-    gymdbd: str
-    python: str
-    sqlite: str
     codecs: list[str]
-    reason: str
     fingerprint: Fingerprint
 
 
@@ -87,24 +83,50 @@ class Session:
         *,
         progress: Progress = _nothing,
         check: Check = _nothing,
-        prelude: bytes = b"",
+        prelude: Callable[[], bytes] | None = None,
+        probe: tuple[bytes, Fingerprint] | None = None,
     ) -> None:
-        """Send `prelude`, if a loader over there waits for it, then greet the server."""
+        """Greet the server; ship `prelude()` first if a loader over there waits for it.
+
+        Even before that goes `probe`, the few lines that ask whether the snapshot is still that
+        of a fingerprint: where it is, the other side has ended, and only `plan` is of use.
+        """
         self._channel = Channel(reader, writer)
         self._progress = progress
         self._check = check
         self.timings: dict[str, float] = {}
+        self._codec_name = "raw"
         with self._timed("hello"):
-            shipped = bool(prelude) and self._channel.meets_loader()
+            known = self._start(prelude, probe) if prelude else None
+            self.fingerprint = known or self._greet()
+
+    def _start(
+        self, prelude: Callable[[], bytes], probe: tuple[bytes, Fingerprint] | None
+    ) -> Fingerprint | None:
+        """Ship what a loader waits for; return the probe's fingerprint if that is all."""
+        heard = self._channel.hear_loader()
+        if heard == protocol.READY and probe:
+            self._channel.ship(probe[0])
+            heard = self._channel.hear_loader()
+            if heard == protocol.UNCHANGED:
+                return probe[1]
+        if heard == protocol.READY:
             # Where the other side is gone already, what it said before tells why.
             with suppress(ConnectionLostError):
-                self._channel.send_preamble(prelude if shipped else b"")
-            self._channel.expect_preamble()
-            self.hello = _parse_hello(self._channel.receive_json(protocol.HELLO))
-        self.fingerprint = self.hello.fingerprint
+                self._channel.ship(prelude())
+        elif heard:
+            raise ProtocolError("the other side answers what it was not asked")
+        return None
+
+    def _greet(self) -> Fingerprint:
+        with suppress(ConnectionLostError):
+            self._channel.send_preamble()
+        self._channel.expect_preamble()
+        hello = _parse_hello(self._channel.receive_json(protocol.HELLO))
         self._codec_name = next(
-            name for name in compress.available() if name in [*self.hello.codecs, "raw"]
+            name for name in compress.available() if name in [*hello.codecs, "raw"]
         )
+        return hello.fingerprint
 
     @property
     def bytes_sent(self) -> int:
@@ -382,14 +404,13 @@ class _Target:
 
 
 def _parse_hello(value: dict[str, Any]) -> Hello:
-    texts = {key: str(value.get(key, ""))[:100] for key in ("gymdbd", "python", "sqlite", "reason")}
     codecs = value.get("codecs")
     try:
         fingerprint = Fingerprint.from_json(value.get("fingerprint"))
     except ValueError as error:
         raise ProtocolError(f"the other side's fingerprint is wrong: {error}") from error
     names = [one for one in codecs if isinstance(one, str)] if isinstance(codecs, list) else []
-    return Hello(**texts, codecs=names, fingerprint=fingerprint)
+    return Hello(names, fingerprint)
 
 
 def _sha256_of(end: dict[str, Any]) -> str:

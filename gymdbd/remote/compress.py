@@ -23,6 +23,11 @@ NAMES = {"raw": RAW, "zlib": ZLIB, "zstd": ZSTD}
 _LEVEL = 1
 # Below this the frame is not worth a call.
 _SMALL = 128
+# From this on a look at samples comes first: pictures and the like pass at the speed of the link,
+# where trying to pack them would pass 66 MB/s; to others it costs a fortieth.
+_LARGE = 64 * 1024
+_SAMPLES, _SAMPLE_BYTES = 16, 512
+_DENSE = 0.97
 
 
 def _load(name: str) -> Any:
@@ -49,7 +54,7 @@ def best(theirs: list[str]) -> int:
 
 def pack(data: bytes | bytearray, codec: int) -> tuple[int, bytes | bytearray]:
     """Compress `data` where that makes it smaller; return the method used and the bytes."""
-    if codec == RAW or len(data) < _SMALL:
+    if codec == RAW or len(data) < _SMALL or _is_dense(data):
         return RAW, data
     packed = _pack_zlib(data) if codec == ZLIB else _pack_zstd(data)
     return (codec, packed) if len(packed) < len(data) else (RAW, data)
@@ -68,6 +73,15 @@ def unpack(data: bytes, codec: int, limit: int) -> bytes:
     if len(result) > limit:
         raise ProtocolError(f"the other side's data unpack to more than {limit} bytes")
     return result
+
+
+def _is_dense(data: bytes | bytearray) -> bool:
+    """Say whether samples of large data tell that packing would hardly make it smaller."""
+    if len(data) < _LARGE:
+        return False
+    step = len(data) // _SAMPLES
+    sample = b"".join(data[at : at + _SAMPLE_BYTES] for at in range(0, len(data), step))
+    return len(_pack_zlib(sample)) > _DENSE * len(sample)
 
 
 def _pack_zlib(data: bytes | bytearray) -> bytes:

@@ -59,6 +59,11 @@ def choose(saved: Fingerprint | None, remote: Fingerprint, local_size: int | Non
     return _by_wal(saved, remote)
 
 
+def may_be_unchanged(saved: Fingerprint | None, local_size: int | None) -> bool:
+    """Say whether this very fingerprint, met again, would mean that nothing has changed."""
+    return saved is not None and choose(saved, saved, local_size).strategy == UNCHANGED
+
+
 def _doubt(saved: Fingerprint, remote: Fingerprint, local_size: int) -> str:
     """Say why nothing can be told without comparing everything, or "" where something can."""
     doubts = (

@@ -2,7 +2,9 @@
 
 Either end begins with ten bytes: the magic ``NUL g y m d b d 0xFF`` and a 16-bit version. No text
 contains them, so whatever comes before is a shell's start-up file speaking, and is named. An end
-that reads another version refuses. Then both send frames (integers are big-endian)::
+that reads another version refuses. Only a shipped server is preceded by lines of its loader
+(`gymdbd.remote.bootstrap`): "ready" asks for a piece of Python, "unchanged" ends it all. Then both
+send frames (integers are big-endian)::
 
     kind 1 byte | codec 1 byte | length 4 bytes | payload of that length, at most 2 MiB
 
@@ -68,8 +70,9 @@ MOST_TEXT = 4000
 MOST_NOISE = 16 * 1024
 # A line of the loader, for a Python that cannot run the server.
 TOO_OLD = b"gymdbd-loader: python "
-# A line of the loader, when it waits for the server's modules.
+# Lines of the loader: it waits for the next piece of Python; the probe found nothing changed.
 READY = b"gymdbd-loader: ready\n"
+UNCHANGED = b"gymdbd-loader: unchanged\n"
 
 _PREAMBLE = struct.Struct(">8sH")
 _FRAME = struct.Struct(">BBI")
@@ -104,28 +107,28 @@ class Channel:
         self.bytes_sent = 0
         self.bytes_received = 0
 
-    def send_preamble(self, before: bytes = b"") -> None:
-        """Say who speaks, and which version of the protocol; send `before` ahead of it."""
-        self._write(before, _PREAMBLE.pack(MAGIC, VERSION))
+    def send_preamble(self) -> None:
+        """Say who speaks, and which version of the protocol."""
+        self._write(_PREAMBLE.pack(MAGIC, VERSION))
         self.flush()
 
-    def meets_loader(self) -> bool:
-        """Say whether it is the loader that speaks first, waiting for the server's modules.
+    def hear_loader(self) -> bytes:
+        """Return the line that the loader says next, READY or UNCHANGED.
 
-        Otherwise it is a server, installed over there and started by `command=` of our key.
+        b"" where a server speaks, installed over there and started by `command=` of our key.
         """
-        seen = self._read_up_to(_PREAMBLE.size)
-        while MAGIC not in seen and READY not in seen and len(seen) < MOST_NOISE:
-            more = self._read_up_to(1)
-            if not more:
-                break
-            seen += more
-        before, ready, _ = seen.partition(READY)
-        if not ready:
+        seen = self._read_until(MAGIC, READY, UNCHANGED)
+        line = next((one for one in (READY, UNCHANGED) if one in seen), b"")
+        if not line:
             self._pending = seen
-        elif before:
-            raise _noise(before, spoke=True)
-        return bool(ready)
+        elif seen != line:
+            raise _noise(seen.partition(line)[0], spoke=True)
+        return line
+
+    def ship(self, piece: bytes) -> None:
+        """Send the loader a piece of Python to run."""
+        self._write(piece)
+        self.flush()
 
     def expect_preamble(self) -> None:
         """Read the other end's preamble.
@@ -133,12 +136,7 @@ class Channel:
         Raises ShellNoiseError with what came before it, PythonTooOldError, or ProtocolError for
         another version.
         """
-        seen = self._read_up_to(_PREAMBLE.size)
-        while MAGIC not in seen and len(seen) < MOST_NOISE:
-            more = self._read_up_to(1)
-            if not more:
-                break
-            seen += more
+        seen = self._read_until(MAGIC)
         before, magic, after = seen.partition(MAGIC)
         if before or not magic:
             raise _noise(before, spoke=bool(magic))
@@ -229,6 +227,16 @@ class Channel:
         except (BrokenPipeError, ConnectionError, EOFError) as error:
             raise _lost() from error
 
+    def _read_until(self, *marks: bytes) -> bytes:
+        """Read up to the end of one of these, or of the stream, or of what noise may be."""
+        seen = self._read_up_to(_PREAMBLE.size)
+        while not any(mark in seen for mark in marks) and len(seen) < MOST_NOISE:
+            more = self._read_up_to(1)
+            if not more:
+                break
+            seen += more
+        return seen
+
     def _read_exactly(self, size: int) -> bytes:
         data = self._read_up_to(size)
         if len(data) < size:
@@ -314,7 +322,7 @@ def _noise(seen: bytes, *, spoke: bool) -> GymdbdError:
             hint="install a newer python3 there, or name one in the configuration",
         )
     text = _clean(seen[:300].decode(errors="replace")).strip()
-    if not spoke and (MAGIC.startswith(seen) or READY.startswith(seen)):
+    if not spoke and any(mark.startswith(seen) for mark in (MAGIC, READY, UNCHANGED)):
         return _lost()
     if spoke:
         return ShellNoiseError(

@@ -9,8 +9,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-import platform
-import shutil
 import sqlite3
 import sys
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -35,6 +33,7 @@ if TYPE_CHECKING:
 _BATCH_BYTES = 256 * 1024
 _DIGESTS_A_FRAME = 1024
 _GROUPS_A_BATCH = 4
+_PYTHON = sys.version.split()[0]
 
 Item = TypeVar("Item")
 
@@ -88,7 +87,7 @@ class _Server:
             protocol.HELLO,
             {
                 "gymdbd": __version__,
-                "python": platform.python_version(),
+                "python": _PYTHON,
                 "sqlite": sqlite3.sqlite_version,
                 "codecs": compress.available(),
                 "fingerprint": take(self._pages).to_json(),
@@ -242,9 +241,10 @@ def _facts(pages: Pages) -> dict[str, Any]:
     """Tell everything about the database and its machine that costs no read of a page."""
     path, snapshot = pages.snapshot.path, pages.snapshot
     log, _, _ = side_files(path)
+    disk = os.statvfs(path.parent)
     times = [one.stat().st_mtime for one in (path, log) if one.exists()]
     return {
-        "host": platform.node(),
+        "host": os.uname().nodename,
         "database": str(path),
         "size_bytes": path.stat().st_size,
         "wal_size_bytes": log.stat().st_size if log.exists() else 0,
@@ -259,10 +259,10 @@ def _facts(pages: Pages) -> dict[str, Any]:
         "method": pages.method,
         "reason": pages.reason,
         "gymdbd": __version__,
-        "python": platform.python_version(),
+        "python": _PYTHON,
         "sqlite": sqlite3.sqlite_version,
         "wal_reset_bug": has_wal_reset_bug(),
-        "disk_free_bytes": shutil.disk_usage(path.parent).free,
+        "disk_free_bytes": disk.f_bavail * disk.f_frsize,
         "held_by": [str(one) for one in processes.holders(path)],
     }
 

@@ -271,8 +271,11 @@ class Connection:
         """Return the cipher that was agreed on for what we receive."""
         return str(getattr(self._transport, "remote_cipher", ""))
 
-    def run(self, argv: Sequence[str]) -> Channel:
-        """Start a command; a key with `command=` starts its own command instead."""
+    def run(self, argv: Sequence[str], *, stall_timeout_s: float | None = None) -> Channel:
+        """Start a command; a key with `command=` starts its own command instead.
+
+        One that works in silence needs another `stall_timeout_s` than the connection's.
+        """
         with self._guard(), self._limit():
             session = self._open_session()
             try:
@@ -284,7 +287,7 @@ class Connection:
         return Channel(
             cast("Session", session),
             tuple(argv),
-            stall_timeout_s=self.target.settings.stall_timeout_s,
+            stall_timeout_s=stall_timeout_s or self.target.settings.stall_timeout_s,
             guard=self._guard,
             lost=self.lost,
             check=self._check,

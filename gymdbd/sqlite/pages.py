@@ -18,9 +18,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import sqlite3
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -204,6 +202,10 @@ def _matches(pages: Pages) -> bool:
 
 @contextlib.contextmanager
 def _nameless_copy(snapshot: Snapshot) -> Iterator[int]:
+    # Seldom needed, and imports are most of the serving side's start.
+    import shutil  # noqa: PLC0415
+    import tempfile  # noqa: PLC0415
+
     folder = tempfile.mkdtemp(dir=_SHARED_MEMORY if _SHARED_MEMORY.is_dir() else None)
     try:
         name = os.path.join(folder, "spool")  # noqa: PTH118

@@ -7,8 +7,6 @@ as another user's process without privileges, is left out: an empty answer is no
 from __future__ import annotations
 
 import os
-import shutil
-import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,7 +18,7 @@ READ_LOCKS = range(123, 128)
 # 2^30): PENDING, RESERVED, and 510 bytes of SHARED.
 _MAIN_LOCKS = range(2**30, 2**30 + 512)
 
-_LSOF_TIMEOUT_S = 10
+_TIMEOUT_S = 10
 _FLOCK_FIELDS = 8
 
 
@@ -125,20 +123,9 @@ def _may_write(info: Path) -> bool:
 
 
 def _open_by_lsof(names: set[str], *, writing: bool = False) -> set[int]:
-    lsof = shutil.which("lsof", path=f"{os.environ.get('PATH', os.defpath)}:/usr/sbin")
     present = sorted(name for name in names if os.path.exists(name))  # noqa: PTH110 - plain strings
-    if lsof is None or not present:
-        return set()
-    try:
-        answer = subprocess.run(
-            [lsof, "-F", "pa", "--", *present],
-            capture_output=True,
-            timeout=_LSOF_TIMEOUT_S,
-            check=False,
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return set()
-    return _parse_lsof(answer.stdout.decode(errors="replace").splitlines(), writing=writing)
+    said = _said_by("lsof", "-F", "pa", "--", *present) if present else ""
+    return _parse_lsof(said.splitlines(), writing=writing)
 
 
 def _parse_lsof(lines: list[str], *, writing: bool) -> set[int]:
@@ -163,16 +150,22 @@ def _process(pid: int, proc: Path) -> Process:
 
 
 def _command_by_ps(pid: int) -> str:
-    ps = shutil.which("ps")
-    if ps is None:
+    return os.path.basename(_said_by("ps", "-o", "comm=", "-p", str(pid)).strip())  # noqa: PTH119
+
+
+def _said_by(name: str, *words: str) -> str:
+    """Return what a program prints, "" where it is not there or takes too long."""
+    # Linux needs neither, and imports are most of the serving side's start.
+    import shutil  # noqa: PLC0415
+    import subprocess  # noqa: PLC0415
+
+    program = shutil.which(name, path=f"{os.environ.get('PATH', os.defpath)}:/usr/sbin")
+    if program is None:
         return ""
     try:
         answer = subprocess.run(
-            [ps, "-o", "comm=", "-p", str(pid)],
-            capture_output=True,
-            timeout=_LSOF_TIMEOUT_S,
-            check=False,
+            [program, *words], capture_output=True, timeout=_TIMEOUT_S, check=False
         )
     except (OSError, subprocess.TimeoutExpired):
         return ""
-    return os.path.basename(answer.stdout.decode(errors="replace").strip())  # noqa: PTH119
+    return answer.stdout.decode(errors="replace")

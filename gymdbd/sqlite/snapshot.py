@@ -6,7 +6,6 @@ import contextlib
 import os
 import sqlite3
 import time
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, BinaryIO, Callable, Optional
 
 from gymdbd.errors import (
@@ -232,6 +231,9 @@ class _Flusher:
 
     def __init__(self, path: Path) -> None:
         self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        # Its import is a part of the serving side's start, which copies nothing this way.
+        from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415
+
         self._pool = ThreadPoolExecutor(1)
         self._last: Optional[Future[None]] = None
 

@@ -1,11 +1,14 @@
-"""How long a pull takes and what it costs the link, beside `scp` and `rsync`.
+"""How long a pull takes and what it costs the link, beside `scp`, `rsync` and `sqlite3_rsync`.
 
-    python -m tests.benchmarks.pull [--sizes 3,500] [--runs 5] [--large] [--folder DIR]
+    python -m tests.benchmarks.pull [--sizes 3,500] [--runs 5] [--large] [--link MBIT]
+        [--folder DIR]
 
 Contestants and their sshd run on this machine. Before each round the database is changed, then
 every contestant brings its own copy up to date, in an order that rotates; a ratio is the median
 of the ratios within the rounds. `--large` adds 5000 MB, unchanged and 100 rows only. As root it
-measures once more with the replica on a file system that shares blocks (XFS on a loop device).
+measures once more with the replica on a file system that shares blocks (XFS on a loop device),
+and with `--link` over a loopback of its own with so many megabits a second, both ways together.
+Bytes are those on the wire, SSH's own included; for `scp` they are those of the files.
 
 litestream is left out: it pulls nothing, but runs beside the application all day, keeps the
 checkpoints to itself and writes a table of its own into the database.
@@ -18,8 +21,8 @@ import contextlib
 import os
 import random
 import shutil
+import signal
 import sqlite3
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -29,8 +32,9 @@ from typing import TYPE_CHECKING
 
 from gymdbd import log
 from gymdbd.config import LogConfig
-from tests.benchmarks import application, machine, transfers
-from tests.benchmarks.transfers import Contestant, Gymdbd, Program, Sqlite3Rsync, Taken
+from tests.benchmarks import application, machine, tables, transfers
+from tests.benchmarks.tables import RSYNC, SCP
+from tests.benchmarks.transfers import Command, Contestant, Gymdbd, Program, Sqlite3Rsync, Taken
 from tests.sshd import SshServer
 
 if TYPE_CHECKING:
@@ -39,16 +43,15 @@ if TYPE_CHECKING:
 OURS = "gymdbd"
 SAVING = "gymdbd, old one saved"
 SHARING = "gymdbd, replica on XFS"
-SCP = "`scp`"
-RSYNC = "`rsync`"
+COMMAND = "`gymdbd pull`, the command"
 
 _LARGE_MB = 5000
-_FROM_MB_ON = 100
+_BOUNDS_MB = 500
+_LINK = "GYMDBD_BENCHMARK_LINK"
 _ROWS = 100
-_STEPS = ("connect", "clone", "fetch", "rows", "verify", "save", "publish")
 _REFERENCE = (
     "`sqlite3_rsync` is not installed. From another run, on a machine of this kind, at 500 MB: "
-    "unchanged 1.2 s and 6.7 KB, 100 rows 1.6 s and 545 KB."
+    "unchanged 1.2 s, 100 rows 1.6 s, first 2.1 s, and inside SSH 6.7 KB, 535 KB and 501 MB."
 )
 
 Round = dict[str, Taken]
@@ -150,6 +153,7 @@ def gather(server: SshServer, database: Path, folder: Path, *, large: bool) -> l
     ]
     if not large:
         found.append(Gymdbd(SAVING, server, database, folder / "saving", saving=True))
+        found.append(Command(COMMAND, server, database, folder / "command"))
         words = ["scp", "-q", "-F", str(config)]
         found.append(Program(SCP, words, database, folder / "scp"))
     if shutil.which("rsync"):
@@ -170,17 +174,19 @@ def sharing_folder(folder: Path, size_mb: int) -> Iterator[Path | None]:
     place.mkdir()
     with image.open("wb") as file:
         file.truncate((3 * size_mb + 500) * 1_000_000)
-    subprocess.run(["mkfs.xfs", "-q", "-m", "reflink=1", image], check=True)
-    subprocess.run(["mount", "-o", "loop", image, place], check=True)
     try:
+        subprocess.run(["mkfs.xfs", "-q", "-m", "reflink=1", image], check=True)
+        subprocess.run(["mount", "-o", "loop", image, place], check=True)
         yield place
     finally:
-        subprocess.run(["umount", place], check=True)
+        # Lazily: whoever was interrupted in it may still be about to leave.
+        if place.is_mount():
+            subprocess.run(["umount", "--lazy", place], check=True)
         image.unlink()
 
 
-def measure_size(size_mb: int, runs: int, folder: Path, server: SshServer) -> None:
-    """Measure one size of database and print its tables."""
+def measure_size(size_mb: int, runs: int, folder: Path, server: SshServer) -> float:
+    """Measure one size of database, print its tables, return the seconds of an unchanged one."""
     database = folder / "bench.db"
     application.build(database, size_mb)
     large = size_mb >= _LARGE_MB
@@ -197,11 +203,13 @@ def measure_size(size_mb: int, runs: int, folder: Path, server: SshServer) -> No
             if not scenario.from_nothing:
                 settle(contestants, database)
             results[scenario.name] = measure(contestants, scenario, database, runs)
-        _tell_times(size_mb, results)
-        _tell_steps(size_mb, results)
+        _say(tables.times(size_mb, results))
+        _say(tables.steps(size_mb, results))
+        if size_mb == _BOUNDS_MB and shutil.which("sqlite3_rsync"):
+            _say(tables.bounds(results, [OURS, SHARING, COMMAND]))
         peaks = _memory(server, database, folder, large=large)
-        _say(f"Peak memory of the serving side at {size_mb} MB:{peaks}")
-    _say("")
+        _say(f"Peak memory of the serving side at {size_mb} MB:{peaks}\n")
+    return tables.median_seconds(results["unchanged"], OURS)
 
 
 def _memory(server: SshServer, database: Path, folder: Path, *, large: bool) -> str:
@@ -220,61 +228,45 @@ def _memory(server: SshServer, database: Path, folder: Path, *, large: bool) -> 
     return ",".join(f" {name} {peak / 2**20:.1f} MiB" for name, peak in found.items()) + "."
 
 
-def _tell_times(size_mb: int, results: dict[str, list[Round]]) -> None:
-    _say(f"| {size_mb} MB | | s | apart | x {SCP} | x {RSYNC} | bytes | of database |")
-    _say("|---|---|--:|--:|--:|--:|--:|--:|")
-    for scenario, rounds in results.items():
-        for name, some in rounds[0].items():
-            who = f"{name} ({some.strategy})" if some.strategy else name
-            seconds = _median(rounds, name, lambda taken: taken.seconds)
-            own = f"{_median(rounds, name, lambda taken: taken.own_s):.2f}" if some.steps else ""
-            wire = _median(rounds, name, lambda taken: taken.wire_bytes)
-            ratios = f"{_ratio(rounds, name, SCP)} | {_ratio(rounds, name, RSYNC)}"
-            share = f"{wire:,.0f} | {wire / size_mb / 1e4:.2f} %"
-            _say(f"| {scenario} | {who} | {seconds:.2f} | {own} | {ratios} | {share} |")
-    _say("")
-
-
-def _tell_steps(size_mb: int, results: dict[str, list[Round]]) -> None:
-    """Print where gymdbd's time goes; `first` and others lack steps that they do not take."""
-    _say(f"| {size_mb} MB, ms | {' | '.join(_STEPS)} |\n|---|{'--:|' * len(_STEPS)}")
-    for scenario, rounds in results.items():
-        for name in (name for name, taken in rounds[0].items() if taken.steps):
-            figures = [
-                _median(rounds, name, lambda taken, step=step: taken.steps.get(step, 0.0) * 1e3)  # type: ignore[misc]
-                for step in _STEPS
-            ]
-            cells = " | ".join(f"{figure:.0f}" for figure in figures)
-            _say(f"| {scenario}, {name} | {cells} |")
-    _say("")
-
-
-def _median(rounds: list[Round], name: str, figure: Callable[[Taken], float]) -> float:
-    return statistics.median(figure(times[name]) for times in rounds)
-
-
-def _ratio(rounds: list[Round], name: str, base: str) -> str:
-    if base not in rounds[0]:
-        return ""
-    ratio = statistics.median(times[name].seconds / times[base].seconds for times in rounds)
-    return f"{ratio:.2f}"
-
-
 def main() -> int:
     """Measure and print the tables."""
     arguments = _arguments()
+    if arguments.link:
+        return _run_on_link(arguments.link)
+    # An end by SIGTERM cleans up like any other.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     log.configure(LogConfig(), by_hand=True)
     sizes = [*arguments.sizes, *([_LARGE_MB] if arguments.large else [])]
-    _say(f"{machine.describe(arguments.folder)}; everything over sshd on loopback.\n")
+    way = f"a loopback of {os.environ[_LINK]} Mbit/s" if _LINK in os.environ else "loopback"
+    _say(f"{machine.describe(arguments.folder)}; everything over sshd on {way}.\n")
+    unchanged = {}
     for size_mb in sizes:
         with tempfile.TemporaryDirectory(dir=arguments.folder, prefix="gymdbd-bench-") as name:
             folder = Path(name).resolve()
             environment = transfers.quiet_home(folder)
             with SshServer(folder / "sshd", environment=environment) as server:
-                measure_size(size_mb, arguments.runs, folder, server)
+                unchanged[size_mb] = measure_size(size_mb, arguments.runs, folder, server)
+    seconds = ", ".join(f"{took:.3f} s at {size_mb} MB" for size_mb, took in unchanged.items())
+    _say(f"Unchanged: {seconds}.")
     if not shutil.which("sqlite3_rsync"):
         _say(_REFERENCE)
     return 0
+
+
+def _run_on_link(megabits: int) -> int:
+    """Begin again in a network of our own, whose loopback is as slow as that."""
+    commands = (
+        "ip link set lo up",
+        f"tc qdisc add dev lo root tbf rate {megabits}mbit burst 256k latency 100ms",
+        f"export {_LINK}={megabits}",
+        'exec "$@"',
+    )
+    again = [word for word in sys.argv[1:] if not word.startswith("--link=")]
+    if "--link" in again:
+        at = again.index("--link")
+        del again[at : at + 2]
+    words = ["sh", "-ec", "\n".join(commands), "-", sys.executable, "-m", "tests.benchmarks.pull"]
+    return subprocess.run(["unshare", "--net", *words, *again], check=False).returncode
 
 
 def _arguments() -> argparse.Namespace:
@@ -284,7 +276,10 @@ def _arguments() -> argparse.Namespace:
     )
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--large", action="store_true", help="also 5000 MB")
-    parser.add_argument("--folder", type=Path, default=Path(), help="where to measure")
+    parser.add_argument("--link", type=int, metavar="MBIT", help="over a slower loopback")
+    parser.add_argument(
+        "--folder", type=Path, default=Path(tempfile.gettempdir()), help="where to measure"
+    )
     return parser.parse_args()
 
 

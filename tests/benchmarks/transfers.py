@@ -6,8 +6,10 @@ looks at what it has copied, or waits until it is on the disk.
 
 from __future__ import annotations
 
+import json
 import os
 import re
+import shutil
 import subprocess
 import threading
 import time
@@ -19,6 +21,7 @@ from gymdbd import files, log
 from gymdbd.job_config import PullConfig, SshConfig
 from gymdbd.jobs import pull
 from gymdbd.jobs.context import Context
+from tests.support import GYMDBD, write_config
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -26,6 +29,7 @@ if TYPE_CHECKING:
     from tests.sshd import SshServer
 
 HOST = "bench"
+LOG_VARIABLE = "GYMDBD_BENCHMARK_LOG"
 # These grow with the database wherever the file system cannot share blocks.
 _GROWING = ("clone", "fetch.verify", "verify", "save", "publish")
 
@@ -105,6 +109,40 @@ class Gymdbd:
         return peak[0]
 
 
+class Command(Gymdbd):
+    """`gymdbd pull` by hand, with Python's start and everything that it imports."""
+
+    def __init__(self, name: str, server: SshServer, database: Path, folder: Path) -> None:
+        super().__init__(name, server, database, folder)
+        options = {
+            "port": server.port,
+            "identity_file": str(server.user_key),
+            "identities_only": True,
+            "known_hosts": str(server.known_hosts),
+        }
+        job = {
+            "kind": "pull",
+            "every": "1d",
+            "host": "127.0.0.1",
+            "remote_database": str(database),
+            "replica": str(self._job.replica),
+            "backup_before": False,
+            "ssh": options,
+        }
+        (folder / "config").mkdir()
+        config = write_config(folder / "config", {"bench": job})
+        self._words = [*GYMDBD, "-c", str(config), "pull", "--json"]
+
+    def run(self) -> Taken:
+        """Pull; what it says of its steps leaves out the start, which is what this one is for."""
+        started = time.monotonic()
+        done = subprocess.run(self._words, check=True, capture_output=True, text=True)
+        seconds = time.monotonic() - started
+        result = json.loads(done.stdout)
+        wire = result["bytes_sent"] + result["bytes_received"]
+        return Taken(seconds, wire, result["strategy"])
+
+
 class Program:
     """Another program that copies the files as they are, `-wal` included."""
 
@@ -141,8 +179,11 @@ class Sqlite3Rsync:
     def __init__(self, wrapper: Path, database: Path, folder: Path) -> None:
         folder.mkdir()
         self._folder = folder
+        self._log = folder.with_name("sqlite3_rsync.log")
         replica = str(folder / "replica.db")
-        self._words = [f"{HOST}:{database}", replica, "-v", "--ssh", str(wrapper)]
+        self._words = [f"{HOST}:{database}", replica, "--ssh", str(wrapper)]
+        # Over there the program need not be in the PATH of a session without a terminal.
+        self._words += ["--exe", str(shutil.which("sqlite3_rsync"))]
 
     def forget(self) -> None:
         """Remove the replica."""
@@ -150,14 +191,18 @@ class Sqlite3Rsync:
             each.unlink()
 
     def run(self) -> Taken:
-        """Bring its replica up to date; the bytes are what it says."""
+        """Bring its replica up to date; the bytes are what its `ssh` says, SSH's own included."""
+        self._log.unlink(missing_ok=True)
         started = time.monotonic()
-        done = subprocess.run(
-            ["sqlite3_rsync", *self._words], check=True, capture_output=True, text=True
+        subprocess.run(
+            ["sqlite3_rsync", *self._words],
+            check=True,
+            capture_output=True,
+            env={**os.environ, LOG_VARIABLE: str(self._log)},
         )
         seconds = time.monotonic() - started
-        said = re.findall(r"(?:sent|received) ([\d,]+) bytes", done.stdout)
-        return Taken(seconds, sum(int(number.replace(",", "")) for number in said))
+        said = re.findall(r"Transferred: sent (\d+), received (\d+)", self._log.read_text())
+        return Taken(seconds, sum(int(number) for pair in said for number in pair))
 
 
 Contestant = Gymdbd | Program | Sqlite3Rsync
@@ -167,7 +212,8 @@ def client_files(server: SshServer, folder: Path) -> tuple[Path, Path]:
     """Write a configuration for OpenSSH's client, and an `ssh` that uses it; return both."""
     config, wrapper = folder / "ssh_config", folder / "ssh"
     config.write_text(server.config_block(HOST, "BatchMode yes", "LogLevel ERROR"))
-    wrapper.write_text(f'#!/bin/sh\nexec ssh -F "{config}" "$@"\n')
+    # What travelled, SSH's own included, is only told to who asks for the log of its work.
+    wrapper.write_text(f'#!/bin/sh\nexec ssh -v -E "${LOG_VARIABLE}" -F "{config}" "$@"\n')
     wrapper.chmod(0o700)
     return config, wrapper
 

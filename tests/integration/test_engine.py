@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import sqlite3
 import subprocess
@@ -31,7 +32,7 @@ from gymdbd.sqlite.pages import MAIN_FILE, ONLINE_BACKUP, PAGE_RULE, Pages
 from tests.engine import make_members, open_app, problems, serving, session, wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from gymdbd.sqlite.fingerprint import Fingerprint
 
@@ -231,7 +232,9 @@ class CutReader:
         return data
 
 
-def fetch_all(reader: CutReader, writer: IO[bytes], prelude: bytes, target: Path) -> None:
+def fetch_all(
+    reader: CutReader, writer: IO[bytes], prelude: Callable[[], bytes], target: Path
+) -> None:
     """Begin a session and fetch everything."""
     remote = Session(reader, writer, prelude=prelude)
     remote.fetch(target, remote.plan(None, None))
@@ -250,7 +253,7 @@ def test_a_cut_connection_is_named_and_resumed(tmp_path: Path, length: int) -> N
             assert process.stdin is not None
             assert process.stdout is not None
             reader = CutReader(process.stdout, length)
-            prelude = bootstrap.bundle(str(source))
+            prelude = functools.partial(bootstrap.bundle, str(source))
             with pytest.raises(ConnectionLostError):
                 fetch_all(reader, process.stdin, prelude, target)
         arrived = target.stat().st_size if target.exists() else 0
@@ -333,7 +336,9 @@ def test_an_installed_server_serves_its_own_database_and_no_other(tmp_path: Path
     with serving([*started, str(source)]) as process:
         assert process.stdin is not None
         assert process.stdout is not None
-        remote = Session(process.stdout, process.stdin, prelude=bootstrap.bundle(str(secret)))
+        remote = Session(
+            process.stdout, process.stdin, prelude=functools.partial(bootstrap.bundle, str(secret))
+        )
         remote.fetch(target, remote.plan(None, None))
 
         assert remote.count_rows() == {"member": 10}
@@ -350,7 +355,7 @@ def test_an_unchanged_database_costs_the_same_at_any_size(tmp_path: Path) -> Non
             app.execute("UPDATE member SET visits = 1 WHERE id = 1")
             assert process.stdin is not None
             assert process.stdout is not None
-            prelude = bootstrap.bundle(str(source))
+            prelude = functools.partial(bootstrap.bundle, str(source))
             remote = Session(process.stdout, process.stdin, prelude=prelude)
             plan = remote.plan(remote.fingerprint, remote.fingerprint.size_bytes)
             assert plan.strategy == delta.UNCHANGED
@@ -390,7 +395,7 @@ def test_a_talking_shell_is_named(tmp_path: Path) -> None:
     make_members(source)
     arguments = bootstrap.arguments(sys.executable)
     noisy = ["/bin/sh", "-c", 'echo "Welcome to the gym"; exec "$@"', "sh", *arguments]
-    prelude = bootstrap.bundle(str(source))
+    prelude = functools.partial(bootstrap.bundle, str(source))
     with serving(noisy) as process:
         assert process.stdin is not None
         assert process.stdout is not None
@@ -427,7 +432,7 @@ def test_memory_stays_under_40_mib_and_the_lock_byte_page_is_no_difference(tmp_p
             with serving() as process:
                 assert process.stdin is not None
                 assert process.stdout is not None
-                prelude = bootstrap.bundle(str(source))
+                prelude = functools.partial(bootstrap.bundle, str(source))
                 remote = Session(process.stdout, process.stdin, prelude=prelude)
                 plan = remote.plan(None, target.stat().st_size if target.exists() else None)
                 result = remote.fetch(target, plan)

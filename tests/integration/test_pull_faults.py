@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -12,8 +13,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gymdbd.errors import UnreachableError
-from tests import ledger
+from gymdbd.errors import DiskFullError, UnreachableError
+from tests import disks, ledger
 from tests.pulling import Peer, identity
 from tests.relay import Relay
 from tests.sshd import SshServer, free_port, ssh_home, ssh_server  # noqa: F401 - fixtures
@@ -97,15 +98,13 @@ def test_a_pull_that_is_killed_leaves_the_replica_and_is_resumed(
     assert ledger.check_copy(peer.replica).problems == ()
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="mounting needs root")
+needs_mount = pytest.mark.skipif(not disks.may_mount(), reason="mounting needs root")
+
+
+@needs_mount
 def test_a_disk_that_is_full_here_leaves_the_replica(peer: Peer, tmp_path: Path) -> None:
     """Too little space is told before anything is fetched, and the old replica stays."""
-    small = tmp_path / "small"
-    small.mkdir()
-    subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=5m", "tmpfs", str(small)], check=True, timeout=20
-    )
-    try:
+    with disks.mounted(tmp_path, "tmpfs", size="5m") as small:
         peer.replica = small / "replica.db"
         peer.pull()
         before = identity(peer.replica)
@@ -115,8 +114,59 @@ def test_a_disk_that_is_full_here_leaves_the_replica(peer: Peer, tmp_path: Path)
         assert result["hint"]
         assert identity(peer.replica) == before
         assert not peer.partial.exists()
-    finally:
-        subprocess.run(["umount", str(small)], check=True, timeout=20)
+
+
+@needs_mount
+@pytest.mark.parametrize("kind", ["tmpfs", "ext4"])
+def test_a_disk_that_fills_up_in_mid_transfer_leaves_the_replica(
+    peer: Peer, tmp_path: Path, kind: str
+) -> None:
+    """What is missing is said, and with space again the next pull keeps what had arrived."""
+    with disks.mounted(tmp_path, kind, size="20m") as small:
+        peer.replica = small / "replica.db"
+        peer.pull(backup_before=False)
+        before = identity(peer.replica)
+        fill(peer.database)
+        hog = small / "hog"
+
+        def take_the_rest_once_pages_arrive() -> None:
+            if peer.partial.exists() and not hog.exists():
+                use_up(hog)
+
+        # Nothing of the replica can be kept back: the partial grows from its first page on.
+        peer.replica.with_name(".replica.db.pull.json").unlink()
+        peer.replica.rename(small / "old.db")
+        with pytest.raises(DiskFullError, match=r"0 B free, and [\d.]+ MiB are needed"):
+            peer.pull(check=take_the_rest_once_pages_arrive)
+        assert not peer.replica.exists()
+        (small / "old.db").rename(peer.replica)
+        assert identity(peer.replica) == before
+        hog.unlink()
+        peer.pull(backup_before=False)
+        assert ledger.check_copy(peer.replica).problems == ()
+
+
+def use_up(hog: Path) -> None:
+    """Write until there is no space left."""
+    with hog.open("wb", buffering=0) as file, contextlib.suppress(OSError):
+        while file.write(bytes(65536)):
+            pass
+
+
+@pytest.mark.parametrize("change", [{"schema": 2}, {"schema": None}, {"frames": "many"}])
+def test_a_saved_fingerprint_of_another_schema_is_ignored(
+    peer: Peer, change: dict[str, object]
+) -> None:
+    """A release that writes it otherwise costs a comparison, and no shortcut is taken."""
+    with closing(ledger.connect(peer.database, autocheckpoint=0)) as application:
+        ledger.pay(application)
+        peer.pull()
+        path = peer.replica.with_name(".replica.db.pull.json")
+        state = json.loads(path.read_text())
+        path.write_text(json.dumps({**state, "fingerprint": {**state["fingerprint"], **change}}))
+        result = peer.pull()
+        assert (result["strategy"], result["pages_changed"]) == ("digest", 0)
+        assert peer.pull()["strategy"] == "unchanged"
 
 
 def test_two_pulls_of_a_daemon_run_side_by_side(peer: Peer, tmp_path: Path) -> None:
@@ -217,3 +267,26 @@ def test_check_names_a_fault_of_either_side_with_its_remedy(peer: Peer) -> None:
         exit_code, found = checks_of(peer)
     assert (exit_code, found["pull replica"]["state"]) == (1, "error")
     assert f"pid {process.pid}" in found["pull replica"]["message"]
+
+
+def test_check_names_a_host_whose_key_is_not_known(peer: Peer, tmp_path: Path) -> None:
+    """The fingerprint that was seen, and the command that would make it known."""
+    nobody = tmp_path / "known_hosts"
+    nobody.touch()
+    exit_code, found = checks_of(peer, ssh={"known_hosts": str(nobody)})
+    assert (exit_code, found["pull host"]["state"]) == (1, "error")
+    assert "SHA256:" in found["pull host"]["message"] + found["pull host"]["hint"]
+    assert "ssh" in found["pull host"]["hint"]
+    assert found["pull replica"]["state"] == "ok"
+
+
+@needs_mount
+def test_check_names_too_little_space_for_the_replica(peer: Peer, tmp_path: Path) -> None:
+    """Before any pull: how much is free, and how much the database over there needs."""
+    with disks.mounted(tmp_path, "tmpfs", size="2m") as small:
+        peer.replica = small / "replica.db"
+        exit_code, found = checks_of(peer)
+    assert (exit_code, found["pull replica"]["state"]) == (1, "error")
+    assert "2.0 MiB free" in found["pull replica"]["message"]
+    assert "are needed" in found["pull replica"]["message"]
+    assert found["pull database"]["state"] == "ok"

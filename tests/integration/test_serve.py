@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import shlex
+import shutil
 import socket
 import subprocess
 import sys
+import tempfile
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -20,7 +24,11 @@ from tests.support import ROOT, gymdbd, gymdbd_json, until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
+
+
+SYSTEM_PYTHON = shutil.which("python3", path="/usr/bin:/usr/local/bin")
+AS_NOBODY = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
+NOBODY_CAN_RUN = os.geteuid() == 0 and SYSTEM_PYTHON and shutil.which("setpriv")
 
 
 @pytest.fixture
@@ -173,6 +181,36 @@ def test_a_fault_of_the_remote_database_is_named(peer: Peer, fault: object, code
     assert result["hint"]
     assert identity(peer.replica) == before
     assert not peer.archive.exists()
+
+
+@pytest.mark.skipif(not NOBODY_CAN_RUN, reason="needs root, setpriv and a system python3")
+@pytest.mark.parametrize("closed", ["file", "folder"])
+def test_a_database_that_the_account_may_not_read_is_named(peer: Peer, closed: str) -> None:
+    """Its session over there has another user's rights: an error of its own, with that uid."""
+    # Folders of tests are their owner's only.
+    place = Path(tempfile.mkdtemp(prefix="gymdbd-test-"))
+    place.chmod(0o755)
+    inner = place / "inner"
+    inner.mkdir(mode=0o755)
+    python = place / "python"
+    python.write_text(f'#!/bin/sh\nexec {" ".join(AS_NOBODY)} {SYSTEM_PYTHON} "$@"\n')
+    python.chmod(0o755)
+    database = ledger.create(inner / "gym.db")
+    ssh = {"python": str(python)}
+    before = identity(peer.replica)
+    other = dataclasses.replace(peer, database=database, replica=peer.replica.with_name("other.db"))
+    application = ledger.connect(database, autocheckpoint=0)
+    try:
+        ledger.pay(application)
+        assert other.pull(ssh=ssh)["strategy"] == "full"
+        (database if closed == "file" else inner).chmod(0o600)
+        exit_code, result = peer.pull_by_command(ssh=ssh, remote_database=str(database))
+    finally:
+        application.close()
+        shutil.rmtree(place)
+    assert (exit_code, result["state"], result["code"]) == (1, "failed", "source-unreadable")
+    assert "uid 65534" in result["error"] + result["hint"]
+    assert identity(peer.replica) == before
 
 
 def test_a_missing_python_over_there_is_named(peer: Peer) -> None:

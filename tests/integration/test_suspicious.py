@@ -105,12 +105,34 @@ def test_a_person_sees_the_backup_and_what_is_wrong_with_it(gym: Gym) -> None:
     assert "What to do:" in done.stderr
 
 
+def test_check_says_what_lets_pruning_go_on(gym: Gym) -> None:
+    """The database is sound here: a good backup would not do, somebody must accept."""
+    gym.run("backup")
+    gym.change("DELETE FROM members")
+    gym.run("backup")
+    (found,) = [one for one in gym.run("check")[1]["checks"] if one["name"] == "nightly archive"]
+    assert found["state"] == "warning"
+    assert "is suspicious and nobody has accepted it" in found["message"]
+    assert "gymdbd accept" in found["hint"]
+
+
 def test_limits_of_the_configuration_rule(tmp_path: Path) -> None:
     """One that is set for a table lets it fall."""
     gym = Gym(tmp_path, gates={"tables": {"members": "100%"}})
     gym.run("backup")
     gym.change("DELETE FROM members")
     assert gym.run("backup")[0] == 0
+
+
+def test_a_raw_backup_is_compared_with_what_its_wal_holds(gym: Gym) -> None:
+    """Its `.db` alone is small while the WAL has not been copied back; nothing is missing."""
+    with closing(sqlite3.connect(gym.database)) as app:
+        app.execute("PRAGMA journal_mode = WAL")
+        app.execute("PRAGMA wal_autocheckpoint = 0")
+        app.execute("CREATE TABLE photos AS SELECT id, zeroblob(4000) FROM members")
+        assert gym.run("backup", "--skip-checkpoint")[0] == 0
+        code, result = gym.run("backup", "--skip-checkpoint", "--raw")
+    assert (code, result["size"] < 100_000) == (0, True)
 
 
 def test_accepting_what_is_not_suspicious_changes_nothing(gym: Gym) -> None:

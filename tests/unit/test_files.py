@@ -236,6 +236,18 @@ def test_files_and_folders_can_be_synced(tmp_path: Path) -> None:
     files.sync_folder(Path("/proc/self"))
 
 
+def test_a_flush_meanwhile_that_fails_is_told_when_the_work_is_done(tmp_path: Path) -> None:
+    """What the work itself has to say goes first."""
+    with files.syncing(Path(__file__)):
+        pass
+    done = []
+    with pytest.raises(FolderMissingError), files.syncing(tmp_path / "none"):
+        done.append("work")
+    assert done == ["work"]
+    with pytest.raises(ZeroDivisionError), files.syncing(tmp_path / "none"):
+        raise ZeroDivisionError
+
+
 def test_syncing_a_folder_that_is_none_is_an_error(tmp_path: Path) -> None:
     """It is left to `writing` to name it."""
     (tmp_path / "x").write_text("")

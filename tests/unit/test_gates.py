@@ -18,9 +18,10 @@ _LIMITS: dict[str, Any] = {"max_row_drop": 20, "max_size_drop": 50, "ignore_rows
 
 
 def _doubts(
-    before: dict[str, int], now: dict[str, int], *, size: int = 8192, **limits: Any
+    before: dict[str, int], now: dict[str, int], *, pages: int = 20, **limits: Any
 ) -> list[str]:
-    return doubts(manifest(tables=before), now, size, Limits(**{**_LIMITS, **limits}))
+    old, new = manifest(tables=before, page_count=20), manifest(tables=now, page_count=pages)
+    return doubts(old, new, Limits(**{**_LIMITS, **limits}))
 
 
 @pytest.mark.parametrize(
@@ -62,9 +63,9 @@ def test_a_table_that_is_gone_is_doubted_however_small() -> None:
 
 def test_a_database_that_shrinks_by_more_than_its_limit_is_doubted() -> None:
     """By just the limit it is believed."""
-    assert _doubts({}, {}, size=4096) == []
-    found = _doubts({}, {}, size=4095)
-    assert found == ["the database shrank from 8192 to 4095 bytes, more than 50 %"]
+    assert _doubts({}, {}, pages=10) == []
+    found = _doubts({}, {}, pages=9)
+    assert found == ["the database shrank from 81920 to 36864 bytes, more than 50 %"]
 
 
 _MOMENT = datetime(2026, 11, 23, 3, 0, tzinfo=UTC)

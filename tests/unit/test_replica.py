@@ -220,20 +220,7 @@ def test_a_stopped_run_does_not_wait_for_a_writer(replica: Replica) -> None:
         replica.await_free(timedelta(seconds=30), check)
 
 
-def test_folding_brings_a_local_wal_into_the_file(replica: Replica) -> None:
-    """An application that was killed left rows in the WAL only; afterwards they are in the file."""
-    with sqlite_elsewhere(
-        replica.path, "PRAGMA journal_mode=WAL", "INSERT INTO t (text) VALUES ('local')"
-    ) as other:
-        other.kill()
-        other.wait()
-    assert _side(replica.path, "-wal").stat().st_size > 0
-    replica.fold()
-    assert [_side(replica.path, suffix).exists() for suffix in _SIDE_FILES] == [False] * 3
-    assert query(replica.path, "SELECT count(*) FROM t") == [(101,)]
-
-
-def test_folding_rolls_back_what_a_crash_left_half_done(replica: Replica) -> None:
+def test_what_a_crash_left_half_done_is_rolled_back(replica: Replica) -> None:
     """A journal with content is what makes the file whole again: it is used, not removed."""
     with sqlite_elsewhere(
         replica.path, "PRAGMA cache_size=1", "BEGIN", "UPDATE t SET text = text || 'half done'"
@@ -241,31 +228,16 @@ def test_folding_rolls_back_what_a_crash_left_half_done(replica: Replica) -> Non
         other.kill()
         other.wait()
     assert _side(replica.path, "-journal").stat().st_size > 0
-    replica.fold()
+    replica.roll_back()
     assert [one for one in _SIDE_FILES if _side(replica.path, one).exists()] == []
     sound = [("ok",)]
     assert query(replica.path, "PRAGMA integrity_check") == sound
     assert query(replica.path, "SELECT count(*) FROM t WHERE text LIKE '%done'") == [(0,)]
 
 
-@pytest.mark.parametrize("suffix", ["-wal", "-shm", "-journal"])
-@pytest.mark.parametrize("content", [b"", b"stale"])
-@pytest.mark.parametrize("mode", ["wal", "delete"])
-def test_folding_removes_every_side_file(
-    replica: Replica, suffix: str, content: bytes, mode: str
-) -> None:
-    """Also one that says nothing, whatever the file's own mode is."""
-    with closing(sqlite3.connect(replica.path)) as connection:
-        connection.execute(f"PRAGMA journal_mode={mode}")
-    _side(replica.path, suffix).write_bytes(content)
-    replica.fold()
-    assert [one for one in _SIDE_FILES if _side(replica.path, one).exists()] == []
-    assert query(replica.path, "SELECT count(*) FROM t") == [(100,)]
-
-
-def test_folding_a_replica_without_side_files_does_not_touch_it(replica: Replica) -> None:
+def test_a_replica_without_a_journal_is_not_touched_by_a_roll_back(replica: Replica) -> None:
     """It is still what the pull left."""
-    replica.fold()
+    replica.roll_back()
     assert replica.change(replica.state()) == ""
 
 
@@ -357,6 +329,41 @@ def test_a_replica_too_damaged_for_a_backup_is_kept_as_it_is(replica: Replica) -
     assert len(run.log.named("damaged database kept")) == 1  # type: ignore[attr-defined] # an EventLog
     assert _saved(replica) == []
     assert Catalog(path.parent, UTC).frozen("gym") == ""
+
+
+@pytest.mark.parametrize("content", [b"", b"no database " * 500, b"damaged"])
+def test_the_wal_of_a_damaged_replica_is_kept_with_it(replica: Replica, content: bytes) -> None:
+    """It may hold the only rows that can be rescued."""
+    with sqlite_elsewhere(
+        replica.path, "PRAGMA journal_mode=WAL", "INSERT INTO t (text) VALUES ('local')"
+    ) as other:
+        other.kill()
+        other.wait()
+    whole = replica.path.read_bytes()
+    damaged = whole[:4096] + b"\xff" * 4096 + whole[8192:] if content == b"damaged" else content
+    replica.path.write_bytes(damaged)
+    log = _side(replica.path, "-wal").read_bytes()
+    replica.roll_back()
+    path = saving.save(_job(replica), replica, None, context(clock=_FixedClock(zone=UTC)))
+    assert path.name == "gym_damaged_20261123_100000.db"
+    assert path.read_bytes() == damaged
+    assert _side(path, "-wal").read_bytes() == log
+
+
+def test_a_replica_that_was_not_summed_up_is_proven_when_it_is_saved(replica: Replica) -> None:
+    """Its manifest says what is true of it; one that rotted since is kept as a damaged one."""
+    run = context(clock=_FixedClock(zone=UTC))
+    state = replace(_state(replica.path), md5="", sha256="")
+    path = saving.save(_job(replica), replica, state, run)
+    sums = proof.checksums(replica.path)
+    found = manifests.read(path)
+    assert found is not None
+    assert (found.md5, found.sha256) == (sums.md5, sums.sha256)
+    path.unlink()
+    with replica.path.open("r+b") as file:
+        file.seek(4096)
+        file.write(b"\xff" * 4096)
+    assert "_damaged_" in saving.save(_job(replica), replica, state, run).name
 
 
 def test_saving_prunes_by_the_jobs_rule(replica: Replica) -> None:

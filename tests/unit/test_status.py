@@ -225,6 +225,24 @@ def test_a_busy_run_leaves_the_outcome_alone(file: StatusFile) -> None:
     assert after == before
 
 
+def test_an_accepted_run_is_the_last_success_with_its_own_result(file: StatusFile) -> None:
+    """Also where a run that found the archive busy came after it; a later failure stays one."""
+    suspicious = _failed(2, "suspicious") | {"result": {"path": "2.db"}}
+    file.run_ended(_job(), _run(1))
+    file.run_ended(_job(), suspicious)
+    assert _entry(file)["last_success"] == _run(1)["ended_at"]
+    file.run_ended(_job(), _failed(3, "busy"))
+    file.accepted(_job())
+    entry = _entry(file)
+    assert (entry["state"], entry["error"], entry["consecutive_failures"]) == ("ok", None, 0)
+    assert (entry["last_success"], entry["result"]) == (_run(2)["ended_at"], {"path": "2.db"})
+    file.run_ended(_job(), suspicious)
+    file.run_ended(_job(), _failed(4))
+    before = _entry(file)
+    file.accepted(_job())
+    assert _entry(file) == before
+
+
 def test_the_end_of_one_run_does_not_end_another(file: StatusFile) -> None:
     """Only the run that is noted as running takes the note away."""
     file.run_started(_job(), {"run_id": "00000002"}, None)

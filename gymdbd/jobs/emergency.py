@@ -1,0 +1,137 @@
+"""Getting a database to safety, now: a backup over there, a pull, a backup of what was pulled."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from gymdbd.errors import (
+    ChannelRefusedError,
+    CommandMissingError,
+    GymdbdError,
+    RemoteCommandError,
+    SuspiciousError,
+)
+from gymdbd.files import to_size
+from gymdbd.jobs import pull
+from gymdbd.jobs.context import Timings
+from gymdbd.jobs.saving import keep_copy
+from gymdbd.remote import installed
+from gymdbd.replica import Replica
+
+if TYPE_CHECKING:
+    from gymdbd.job_config import EmergencyConfig
+    from gymdbd.jobs.context import Context
+
+SKIPPED = "skipped"
+
+# The codes of a gymdbd over there that has no job for the database, no configuration that this
+# account may read, or may not write to its archive: nothing that a pull would suffer from.
+_NOT_FOR_US = ("usage", "config", "not-writable")
+
+
+def run(job: EmergencyConfig, context: Context) -> dict[str, Any]:
+    """Take the three steps, telling each; the first failure ends it.
+
+    The caller holds the replica's lock. The result has `steps`, each with `name`, `state` and
+    `text`, and `safe_copies`, each with `host` (None is this machine) and `path`; an error that
+    ends it carries what was done until then as its result. SuspiciousError means that all was
+    done, and that the backup over there holds much less than the one before it.
+    """
+    return _Emergency(job, context).run()
+
+
+class _Emergency:
+    """One emergency: what was done, and where the safe copies are."""
+
+    def __init__(self, job: EmergencyConfig, context: Context) -> None:
+        self.pull = job.pull
+        self.context = context
+        self.timings = Timings()
+        self.steps: list[dict[str, Any]] = []
+        self.copies: list[dict[str, str | None]] = []
+        self.doubt: dict[str, Any] = {}
+
+    def run(self) -> dict[str, Any]:
+        """Take one step after the other."""
+        work = {
+            "backup there": self._back_up_there,
+            "pull": self._pull,
+            "backup here": self._back_up_here,
+        }
+        for name, step in work.items():
+            try:
+                with self.timings.step(name):
+                    self._tell({"name": name, **step()})
+            except GymdbdError as error:
+                self._tell({"name": name, "state": error.state, "text": error.message})
+                error.result = self._report()
+                raise
+        if self.doubt:
+            raise SuspiciousError(
+                f"on {self.pull.host}, {self.doubt.get('error')}",
+                hint=f"everything was copied all the same; over there: {self.doubt.get('hint')}",
+                result=self._report(),
+            )
+        return self._report()
+
+    def _tell(self, step: dict[str, Any]) -> None:
+        self.steps.append(step)
+        self.context.tell(f"{step['name']:<12}  {step['state']}: {step['text']}")
+        facts = {"step": step["name"], "state": step["state"], "what": step["text"]}
+        self.context.log.info("emergency step ended", **facts)
+
+    def _report(self) -> dict[str, Any]:
+        return {
+            "steps": self.steps,
+            "safe_copies": self.copies,
+            "duration_s": self.timings.total_s(),
+            "timings": self.timings.seconds,
+        }
+
+    def _back_up_there(self) -> dict[str, Any]:
+        """Let the gymdbd over there run its own job; where there is none the pull must do."""
+        words = ["backup", f"--for={self.pull.remote_database}"]
+        patience_s = self.pull.timeout.total_seconds()
+        try:
+            with pull.connect(self.pull, self.context) as connection:
+                answer = installed.ask(
+                    connection, self.pull.ssh.gymdbd, words, patience_s=patience_s
+                )
+        except (CommandMissingError, ChannelRefusedError) as error:
+            return self._skipped(error.message)
+        path, error_text = answer.get("path"), answer.get("error")
+        if isinstance(path, str):
+            return self._backed_up_there(path, answer)
+        if answer.get("code") in _NOT_FOR_US:
+            return self._skipped(f"the gymdbd there says: {error_text}")
+        raise RemoteCommandError(
+            f"the backup on {self.pull.host} failed: {error_text}",
+            hint=f"over there: {answer.get('hint')}. gymdbd pull brings the database here without "
+            "a backup there",
+        )
+
+    def _backed_up_there(self, path: str, answer: dict[str, Any]) -> dict[str, Any]:
+        self.copies.append({"host": self.pull.host, "path": path})
+        if answer["state"] != "ok":
+            self.doubt = answer
+        facts = {name: answer.get(name) for name in ("path", "size", "sha256", "tables")}
+        return {"state": answer["state"], "text": f"{self.pull.host}:{path}", **facts}
+
+    def _skipped(self, reason: str) -> dict[str, Any]:
+        text = f"{reason}; the archive of {self.pull.host} gets no backup, the pull goes on"
+        return {"state": SKIPPED, "text": text}
+
+    def _pull(self) -> dict[str, Any]:
+        pulled = pull.run(self.pull, self.context)
+        state = pulled.pop("state", "ok")
+        self.copies.append({"host": None, "path": str(self.pull.replica)})
+        rows = f"{sum(pulled['tables'].values()):,} rows in {len(pulled['tables'])} tables"
+        traffic = f"{to_size(pulled['bytes_received'])} received"
+        text = f"{self.pull.replica}, {rows}, {traffic} ({pulled['strategy']})"
+        return {"state": state, "text": text, "pull": pulled}
+
+    def _back_up_here(self) -> dict[str, Any]:
+        path, made = keep_copy(self.pull, Replica(self.pull.replica), self.context)
+        self.copies.append({"host": None, "path": str(path)})
+        text = f"{path}" if made else f"{path} holds the same bytes already, read again"
+        return {"state": "ok" if made else "unchanged", "text": text, "path": str(path)}

@@ -1,0 +1,61 @@
+"""The first thing that is shipped: a few lines that tell whether anything has changed at all.
+
+They say yes only where everything that identifies a snapshot (gymdbd.sqlite.fingerprint) is there
+to be seen and is just as it was. Any doubt, and any trouble, is left to the whole serving side,
+which names it.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import struct
+from pathlib import Path
+
+
+def is_unchanged(
+    path: str, file: tuple[int, ...], frame: tuple[int, ...], salts: bytes, *, in_log: bool
+) -> bool:
+    """Say whether the newest commit of the database at `path` is still the one described.
+
+    `file` is device, inode, ctime in ns and size of the main file, `frame` the number and the two
+    checksums of the last frame of the WAL, whose header has `salts`; `in_log` says that the
+    main file alone is not the snapshot. A read transaction comes first, so that SQLite recovers
+    what a crash left. Only for a process that has no other connection to this database: closing
+    the descriptors ends its locks.
+    """
+    place = Path(path).expanduser().resolve()
+    try:
+        # First of all: what is no file any more, a pipe for one, is not to be opened.
+        facts = place.stat()
+        if (facts.st_dev, facts.st_ino, facts.st_ctime_ns, facts.st_size) != file:
+            return False
+        name = "".join(f"%{byte:02x}" for byte in bytes(place))
+        connection = sqlite3.connect(f"file:{name}?mode=ro", uri=True, timeout=0)
+        try:
+            connection.execute("BEGIN")
+            connection.execute("SELECT 1 FROM sqlite_master").fetchone()
+            return _has_frame(place, frame, salts, in_log=in_log)
+        finally:
+            connection.close()
+    except (OSError, sqlite3.Error, struct.error):
+        return False
+
+
+def _has_frame(place: Path, frame: tuple[int, ...], salts: bytes, *, in_log: bool) -> bool:
+    with place.with_name(place.name + "-shm").open("rb") as index:
+        header = index.read(100)
+    number, one, two = struct.unpack("=16xI4x2I", header[:32])
+    backfilled = struct.unpack("=96xI", header)[0]
+    if header[:48] != header[48:96] or ((number, one, two), header[32:40]) != (frame, salts):
+        return False
+    if (number > backfilled) != in_log:
+        return False
+    if not in_log:
+        return True
+    size = struct.unpack("=14xH", header[:16])[0]
+    with place.with_name(place.name + "-wal").open("rb") as log:
+        begin = log.read(32)
+        # 65536 does not fit into two bytes and is written as 1.
+        log.seek(32 + (number - 1) * (24 + (65536 if size == 1 else size)))
+        last = log.read(24)
+    return begin[16:24] == last[8:16] == salts and struct.unpack(">16x2I", last) == (one, two)
