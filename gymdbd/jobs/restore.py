@@ -158,8 +158,9 @@ def _into_database(
             ) as restored,
         ):
             since = _compare(restored, job, backup, context)
-        with timings.step("undo_again"):
-            undo = undo and undos.save_later(job, undo, watch, context)
+        if undo is not None and watch.held is not None:
+            with timings.step("undo_again"):
+                undo = undos.save_later(job, undo, watch.held, context)
     try:
         checkpoints.checkpoint(job.target, "truncate", busy_timeout_s=timeout_s)
     except SourceError as error:

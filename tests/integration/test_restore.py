@@ -25,6 +25,7 @@ from tests.integration.test_odd_databases import _HABITS, _create, _dump
 from tests.support import (
     ORDINARY_USER,
     ROOT,
+    EventLog,
     backup_job,
     backups,
     broken_promises,
@@ -153,6 +154,20 @@ def test_the_undo_holds_every_commit_until_the_restore(tmp_path: Path) -> None:
     assert len(backups(gym.archive)) == 2
     code, result = gym.run(*shlex.split(result["undo_command"])[1:])
     assert (code, result["tables"]["rentals"] >= before[0]) == (0, True)
+
+
+def test_nothing_is_saved_twice_where_nobody_writes(tmp_path: Path) -> None:
+    """A WAL that the restore itself begins anew is not taken for somebody's commit."""
+    gym = Gym(tmp_path, make_database(tmp_path / "gym.db", rows=30_000))
+    assert gym.run("backup")[0] == 0
+    job = RestoreConfig(
+        name="restore", kind="restore", backup=backups(gym.archive)[0], target=gym.database
+    )
+    log = EventLog()
+    with sqlite_elsewhere(gym.database, "SELECT * FROM t LIMIT 1"):
+        for _ in range(2):
+            restore.run(job, context(log=log))
+    assert len(log.named("backup published")) == 2
 
 
 @contextmanager
