@@ -91,12 +91,9 @@ class _Emergency:
     def _back_up_there(self) -> dict[str, Any]:
         """Let the gymdbd over there run its own job; where there is none the pull must do."""
         words = ["backup", f"--for={self.pull.remote_database}"]
-        patience_s = self.pull.timeout.total_seconds()
         try:
             with pull.connect(self.pull, self.context) as connection:
-                answer = installed.ask(
-                    connection, self.pull.ssh.gymdbd, words, patience_s=patience_s
-                )
+                answer = installed.ask(connection, self.pull.ssh.gymdbd, words)
         except (CommandMissingError, ChannelRefusedError) as error:
             return self._skipped(error.message)
         path, error_text = answer.get("path"), answer.get("error")

@@ -6,13 +6,14 @@ import json
 import re
 from typing import TYPE_CHECKING, Any
 
-from gymdbd.errors import ChannelRefusedError, CommandMissingError, RemoteCommandError
+from gymdbd.errors import ChannelRefusedError, CommandMissingError, RemoteCommandError, StalledError
 from gymdbd.remote import protocol
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from gymdbd.remote.ssh import Connection
+    from gymdbd.remote.stream import Channel
 
 USUAL = "gymdbd"
 # A shell that nobody logs in to may not have what the installer puts on the PATH.
@@ -24,19 +25,17 @@ _MOST_SAID = 500
 _NOT_ALLOWED, _NOT_THERE = 126, 127
 
 
-def ask(
-    connection: Connection, program: str, words: Sequence[str], *, patience_s: float
-) -> dict[str, Any]:
+def ask(connection: Connection, program: str, words: Sequence[str]) -> dict[str, Any]:
     """Run a verb of gymdbd over there and return the object that it prints with --json.
 
     `program` is its name or path there; the usual one is also looked for where the installer
-    puts it. It may be silent for `patience_s`. Raises CommandMissingError where there is none,
-    ChannelRefusedError where the key may do nothing but pull, and RemoteCommandError where what
-    comes is no answer.
+    puts it. It may be silent for as long as its machine answers. Raises CommandMissingError
+    where there is none, ChannelRefusedError where the key may do nothing but pull, and
+    RemoteCommandError where what comes is no answer.
     """
     refusal = ""
     for place in _PLACES if program == USUAL else (program,):
-        status, output, said = _run(connection, [place, *words, "--json"], patience_s)
+        status, output, said = _run(connection, [place, *words, "--json"])
         if protocol.MAGIC in output:
             raise ChannelRefusedError(
                 f"the key for {connection.target.place} may do nothing there but serve a pull",
@@ -60,14 +59,12 @@ def ask(
     )
 
 
-def _run(
-    connection: Connection, argv: Sequence[str], patience_s: float
-) -> tuple[int | None, bytes, str]:
+def _run(connection: Connection, argv: Sequence[str]) -> tuple[int | None, bytes, str]:
     """Run a command without input; return its exit status, what it printed, and its complaints."""
-    channel = connection.run(argv, stall_timeout_s=patience_s)
+    channel = connection.run(argv)
     channel.close_stdin()
     output = bytearray()
-    while data := channel.reader.read(_PIECE_BYTES):
+    while data := _read(connection, channel):
         output += data
         if len(output) > _MOST_BYTES:
             raise RemoteCommandError(
@@ -75,6 +72,15 @@ def _run(
                 hint="see that it is gymdbd, and what the shell's start-up files print",
             )
     return channel.exit_status(), bytes(output), channel.stderr_tail()
+
+
+def _read(connection: Connection, channel: Channel) -> bytes:
+    """Return what is printed next, b"" at the end; a silent command's machine must answer."""
+    while True:
+        try:
+            return channel.reader.read(_PIECE_BYTES)
+        except StalledError:
+            connection.confirm()
 
 
 def _parse(output: bytes) -> dict[str, Any] | None:

@@ -271,11 +271,8 @@ class Connection:
         """Return the cipher that was agreed on for what we receive."""
         return str(getattr(self._transport, "remote_cipher", ""))
 
-    def run(self, argv: Sequence[str], *, stall_timeout_s: float | None = None) -> Channel:
-        """Start a command; a key with `command=` starts its own command instead.
-
-        One that works in silence needs another `stall_timeout_s` than the connection's.
-        """
+    def run(self, argv: Sequence[str]) -> Channel:
+        """Start a command; a key with `command=` starts its own command instead."""
         with self._guard(), self._limit():
             session = self._open_session()
             try:
@@ -287,7 +284,7 @@ class Connection:
         return Channel(
             cast("Session", session),
             tuple(argv),
-            stall_timeout_s=stall_timeout_s or self.target.settings.stall_timeout_s,
+            stall_timeout_s=self.target.settings.stall_timeout_s,
             guard=self._guard,
             lost=self.lost,
             check=self._check,
@@ -328,6 +325,17 @@ class Connection:
                 goal, self.target, str(error), forbidden=False
             ) from error
         return cast("Socket", channel)
+
+    def confirm(self) -> None:
+        """Ask whether the other side is still there; raises StalledError where nothing answers.
+
+        For a command that works in silence: any answer will do, a refusal too.
+        """
+        with self._guard(), self._limit():
+            self._transport.global_request("keepalive@openssh.com", wait=True)
+        error = self.lost()
+        if error is not None:
+            raise error
 
     def _open_session(self) -> paramiko.Channel:
         try:

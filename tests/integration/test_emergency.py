@@ -17,6 +17,7 @@ import pytest
 from gymdbd.job_config import Keep
 from tests import ledger
 from tests.pulling import Peer, snapshot_of
+from tests.relay import Relay
 from tests.sshd import SshServer, ssh_home  # noqa: F401 - a fixture
 from tests.support import (
     GYMDBD,
@@ -304,6 +305,32 @@ def test_an_emergency_that_is_killed_leaves_the_next_one_nothing_but_work(pi: Pi
     until(lambda: backups(pi.archive), "the backup over there is made all the same")
     code, result = pi.emergency()
     assert (code, len(result["safe_copies"])) == (0, 3)
+
+
+def test_a_machine_that_dies_during_its_backup_is_not_waited_for(pi: Pi) -> None:
+    """Where the connection stands and nothing answers any more, the stall timeout ends it."""
+    started = pi.home / "started"
+    pi.install(f"touch {shlex.quote(str(started))}; sleep 5; exit 1")
+    with Relay(pi.server.port) as relay:
+        alias = f"[127.0.0.1]:{pi.server.port}"
+        changes = {"port": relay.port, "host_key_alias": alias, "stall_timeout": "1s"}
+        command = [*GYMDBD, "-c", str(pi.peer.config(ssh=changes)), "emergency", "--json"]
+        with subprocess.Popen(command, env=environment(), stdout=subprocess.PIPE) as process:
+            until(started.exists, "the backup over there to begin")
+            relay.stall()
+            try:
+                said, _ = process.communicate(timeout=20)
+            finally:
+                process.kill()
+    answer = json.loads(said)
+    assert (process.returncode, answer["code"], answer["safe_copies"]) == (1, "stalled", [])
+
+
+def test_a_backup_over_there_may_be_silent_for_longer_than_the_stall_timeout(pi: Pi) -> None:
+    """It is waited for as long as its machine answers."""
+    pi.install("sleep 2.5")
+    exit_code, answer = pi.emergency(ssh={"stall_timeout": "1s"})
+    assert (exit_code, states(answer)[0]) == (0, ("backup there", "ok"))
 
 
 def test_an_emergency_needs_no_configuration(pi: Pi, tmp_path: Path) -> None:
