@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from gymdbd.archive import proof
 from gymdbd.errors import (
     ChannelRefusedError,
     CommandMissingError,
     GymdbdError,
     RemoteCommandError,
     SuspiciousError,
+    VerificationError,
 )
 from gymdbd.files import to_size
 from gymdbd.jobs import pull
@@ -121,11 +123,25 @@ class _Emergency:
     def _pull(self) -> dict[str, Any]:
         pulled = pull.run(self.pull, self.context)
         state = pulled.pop("state", "ok")
+        if state == pull.UNCHANGED:
+            self._require_unspoilt()
         self.copies.append({"host": None, "path": str(self.pull.replica)})
         rows = f"{sum(pulled['tables'].values()):,} rows in {len(pulled['tables'])} tables"
         traffic = f"{to_size(pulled['bytes_received'])} received"
         text = f"{self.pull.replica}, {rows}, {traffic} ({pulled['strategy']})"
         return {"state": state, "text": text, "pull": pulled}
+
+    def _require_unspoilt(self) -> None:
+        """Read the replica that stayed as it was: its pull is long ago, and disks forget."""
+        replica = Replica(self.pull.replica)
+        state = replica.state()
+        proven = state.sha256 if state else None
+        if proven and proof.checksums(replica.path, self.context.check).sha256 != proven:
+            raise VerificationError(
+                f"{replica.path} no longer holds what was pulled, though nobody wrote to it",
+                hint="check the disk (dmesg, SMART), move the file away and run this again: "
+                "then every page is brought anew",
+            )
 
     def _back_up_here(self) -> dict[str, Any]:
         path, made = keep_copy(self.pull, Replica(self.pull.replica), self.context)

@@ -168,6 +168,28 @@ def test_an_emergency_again_makes_no_copy_here_a_second_time(pi: Pi) -> None:
     assert len(backups(pi.peer.archive)) == 2
 
 
+def test_a_replica_that_has_gone_bad_is_neither_copied_nor_called_safe(pi: Pi) -> None:
+    """Nobody wrote to it, so the pull leaves it; but it is read before it is relied upon."""
+    assert pi.emergency()[0] == 0
+    replica = pi.peer.replica
+    before, copies = replica.stat(), backups(pi.peer.archive)
+    data = bytearray(replica.read_bytes())
+    # A byte in the middle of a note: no integrity check of SQLite can see it.
+    at = data.index(_note(replica)) + 50
+    data[at] ^= 1
+    replica.write_bytes(data)
+    os.utime(replica, ns=(before.st_atime_ns, before.st_mtime_ns))
+    exit_code, answer = pi.emergency()
+    assert (exit_code, answer["code"]) == (1, "verification-failed")
+    assert str(replica) not in [one["path"] for one in answer["safe_copies"]]
+    assert backups(pi.peer.archive) == copies
+
+
+def _note(path: Path) -> bytes:
+    with closing(sqlite3.connect(f"file:{path}?immutable=1", uri=True)) as connection:
+        return bytes(connection.execute("SELECT note FROM payments LIMIT 1").fetchone()[0])
+
+
 def test_a_machine_without_gymdbd_is_pulled_from_all_the_same(pi: Pi) -> None:
     """What is not done is said, and nothing is written over there."""
     before = snapshot_of(pi.home)
