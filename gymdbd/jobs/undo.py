@@ -103,7 +103,8 @@ def _copy_back(kept: Path, target: Path) -> str:
     for one in (kept, *database.side_files(kept)):
         if one.exists():
             there = target.with_name(target.name + one.name.removeprefix(kept.name))
-            commands.append(["cp", "-p", str(one), str(there)])
+            # The target has kept its owner and mode; what lies beside it is made anew.
+            commands.append(["cp", *(["-p"] if one != kept else []), str(one), str(there)])
     return " && ".join(shlex.join(words) for words in commands)
 
 
