@@ -68,6 +68,10 @@ def main(argv: list[str] | None = None) -> int:
         # Whoever read our output has had enough; python must not complain about it at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+    except OSError as error:
+        from gymdbd import files  # noqa: PLC0415 - only where something has failed
+
+        return _report(files.system_error(error), output)
 
 
 def _report(error: GymdbdError, output: Output) -> int:

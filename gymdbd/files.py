@@ -14,6 +14,7 @@ import re
 import shutil
 import stat
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gymdbd.errors import (
@@ -26,7 +27,6 @@ from gymdbd.errors import (
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 FILE_MODE = 0o600
 FOLDER_MODE = 0o700
@@ -72,6 +72,17 @@ def write_error(error: OSError, path: Path) -> GymdbdError:
     return WriteFailedError(
         f"cannot write {path} ({reason})",
         hint="check the disk and the kernel's log (dmesg); nothing of what was there has changed",
+    )
+
+
+def system_error(error: OSError) -> GymdbdError:
+    """Say what an OSError means that nobody has told apart: it came from a path of ours or not."""
+    if error.errno in (*_FULL, *_DENIED):
+        return write_error(error, Path(os.fsdecode(error.filename or "a file")))
+    return GymdbdError(
+        f"the operating system refused what was asked of it: {error}",
+        hint="check the disk and the kernel's log (dmesg), and ulimit -n; "
+        "earlier backups are not affected",
     )
 
 

@@ -80,7 +80,9 @@ def _hold_one(path: Path, deadline: float, check: Callable[[], None]) -> Iterato
         _name_holder(descriptor)
         yield
     finally:
-        os.close(descriptor)
+        # The kernel frees the lock even where it reports that the file's text was not written.
+        with contextlib.suppress(OSError):
+            os.close(descriptor)
 
 
 def _try_lock(descriptor: int) -> bool:

@@ -176,7 +176,15 @@ def _journald_sink() -> Callable[[EventDict], None]:
 def _file_sink(config: LogConfig) -> Callable[[EventDict], None]:
     from concurrent_log_handler import ConcurrentRotatingFileHandler  # noqa: PLC0415 - if asked for
 
-    handler = ConcurrentRotatingFileHandler(
+    class LogFile(ConcurrentRotatingFileHandler):
+        """A log file whose trouble is ours to tell: the library would print a traceback."""
+
+        def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - the library's name
+            del record
+            error = sys.exc_info()[1]
+            raise error if isinstance(error, OSError) else OSError(str(error))
+
+    handler = LogFile(
         str(config.file),
         maxBytes=config.max_size,
         backupCount=config.keep_files,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from gymdbd import clock, lock
+from gymdbd import clock, files, lock
 from gymdbd.clock import Clock
 from gymdbd.errors import DeadlineError, GymdbdError, StoppedError
 from gymdbd.jobs.context import Context
@@ -68,6 +68,9 @@ class Run:
                 outcome["state"] = outcome["result"].pop("state", "ok")
             except GymdbdError as error:
                 outcome.update(failure(error))
+            except OSError as error:
+                logger().debug("refused by the operating system", exc_info=True)
+                outcome.update(failure(files.system_error(error)))
             except Exception as error:  # noqa: BLE001 - a job must never take the daemon down
                 logger().debug("unexpected error", exc_info=True)
                 outcome.update(unexpected(error))

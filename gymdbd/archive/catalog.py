@@ -200,7 +200,8 @@ class Catalog:
         """
         for path in backup.files:
             files.remove(path)
-        files.sync_folder(self.archive)
+        with files.writing(self.archive):
+            files.sync_folder(self.archive)
 
     def freeze(self, stem: str, reason: str, since: datetime) -> None:
         """Let nothing of this database be pruned until `thaw`: its source is not to be trusted."""

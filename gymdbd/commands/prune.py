@@ -59,6 +59,8 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
         decisions = [one for stem in stems for one in prune.decide(catalog, stem, keep, context)]
     else:
         with lock.hold([lock.archive_lock(archive)]):
+            for path in catalog.sweep():
+                context.log.warning("leftover of an interrupted run removed", path=str(path))
             decisions = [one for stem in stems for one in prune.prune(catalog, stem, keep, context)]
     _tell(decisions, output, dry_run=arguments.dry_run)
     return 0

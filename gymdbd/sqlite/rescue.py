@@ -134,8 +134,10 @@ class Rescue:
 
     def write_database(self, target: Path) -> dict[str, int]:
         """Fill the new, empty file `target` with the tables, their indexes, rowids and rows."""
-        connection = sqlite3.connect(target, isolation_level=None)
-        with contextlib.closing(connection), _filling(target):
+        with (
+            _filling(target),
+            contextlib.closing(sqlite3.connect(target, isolation_level=None)) as connection,
+        ):
             # Nobody sees the file before it is published, and it is synced once, then.
             connection.execute("PRAGMA journal_mode=OFF")
             connection.execute("PRAGMA synchronous=OFF")

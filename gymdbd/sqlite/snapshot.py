@@ -153,8 +153,9 @@ class Snapshot:
             flusher.flush()
             progress((total - remaining) * page_size, total * page_size)
 
-        destination = sqlite3.connect(target, isolation_level=None)
+        destination = None
         try:
+            destination = sqlite3.connect(target, isolation_level=None)
             # Nobody sees the target until it is published; it is synced once, at the end.
             destination.execute("PRAGMA journal_mode=OFF")
             destination.execute("PRAGMA synchronous=OFF")
@@ -164,7 +165,8 @@ class Snapshot:
         except sqlite3.Error as error:
             raise self._copy_error(error, target) from error
         finally:
-            destination.close()
+            if destination is not None:
+                destination.close()
             flusher.close()
         _need_no_wal(target)
 

@@ -1,0 +1,63 @@
+"""What the tests of faults share, and the table at the end of a run."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.faults import scenes, table
+from tests.faults.zygote import Zygote
+from tests.sshd import SshServer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from tests.faults.scenes import Operation, Scene
+
+
+@pytest.fixture(scope="session")
+def zygote(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Zygote]:
+    """Run the process of which every run is a fork."""
+    with Zygote(tmp_path_factory.mktemp("zygote")) as zygote:
+        yield zygote
+
+
+@pytest.fixture(scope="session")
+def sshd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SshServer]:
+    """Run one SSH server for all pulls."""
+    with SshServer(tmp_path_factory.mktemp("sshd"), config=("MaxStartups 100",)) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def stage(
+    tmp_path_factory: pytest.TempPathFactory, zygote: Zygote, sshd: SshServer
+) -> Callable[[Operation], Scene]:
+    """Give each operation its scene, as it is at the beginning; made once."""
+    made: dict[str, Scene] = {}
+
+    def get(operation: Operation) -> Scene:
+        if operation.name not in made:
+            folder = tmp_path_factory.mktemp(operation.name)
+            scene = scenes.build(folder / "scene", zygote, sshd)
+            scenes.begin(operation, scene)
+            made[operation.name] = scene
+        scene = made[operation.name]
+        scenes.again(operation, scene)
+        return scene
+
+    return get
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print the table, and write it where that was asked for."""
+    if not any(one.tries for one in table.ROWS):
+        return
+    terminalreporter.section("faults")
+    how = "everything" if table.ALL else f"a sample, tests/faults/run --seed {table.SEED}"
+    terminalreporter.write_line(f"tried: {how}")
+    terminalreporter.write_line(table.render())
+    if os.environ.get("GYMDBD_FAULTS_WRITE"):
+        table.write()

@@ -1,0 +1,286 @@
+"""The operations that are swept, each with a scene that it begins in and can begin in again."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sqlite3
+from contextlib import closing
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from tests.faults.promises import World, content
+from tests.pulling import Peer
+from tests.support import make_database, write_config
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from tests.faults.zygote import Finished, Zygote
+    from tests.sshd import SshServer
+
+_ROWS = 120
+
+
+@dataclass
+class Scene:
+    """A folder with a live database, an archive of three backups of it, a log and a status.
+
+    `saved` holds all of it as it was; `reset` puts that back. Every file of a reset is a new one.
+    """
+
+    place: Path
+    zygote: Zygote
+    world: World = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Know of nothing yet."""
+        self.world = World(self.place)
+
+    @property
+    def database(self) -> Path:
+        """Return the live database."""
+        return self.place / "gym.db"
+
+    @property
+    def archive(self) -> Path:
+        """Return the archive."""
+        return self.place / "archive"
+
+    @property
+    def replica(self) -> Path:
+        """Return where a pull keeps its replica."""
+        return self.place / "here" / "replica.db"
+
+    @property
+    def remote(self) -> Path:
+        """Return the database that is pulled; no reset touches it, so that it is the same file."""
+        return self.place.with_name("there.db")
+
+    @property
+    def config(self) -> Path:
+        """Return the configuration."""
+        return self.place / "config.yaml"
+
+    @property
+    def saved(self) -> Path:
+        """Return where the beginning is kept."""
+        return self.place.with_name(self.place.name + ".saved")
+
+    def run(self, *arguments: object, **options: Any) -> Finished:
+        """Run the command line with this scene's configuration."""
+        return self.zygote.run("-c", self.config, *arguments, "--json", **options)
+
+    def good(self, *arguments: object) -> dict[str, Any]:
+        """Run the command line, which must succeed, and return its answer."""
+        done = self.run(*arguments)
+        assert done.exit_code == 0, (arguments, done)
+        return done.answer
+
+    def events(self) -> list[dict[str, Any]]:
+        """Return what stands in the log."""
+        path = self.place / "log" / "gymdbd.jsonl"
+        lines = path.read_text().splitlines() if path.exists() else []
+        return [json.loads(line) for line in lines if line.endswith("}")]
+
+    def status(self, job: str) -> dict[str, Any]:
+        """Return a job's entry in the status file."""
+        content = json.loads((self.place / "status.json").read_bytes())
+        return dict(content["jobs"].get(job, {}))
+
+    def save(self) -> None:
+        """Keep all as it is now for `reset`."""
+        shutil.rmtree(self.saved, ignore_errors=True)
+        shutil.copytree(self.place, self.saved, symlinks=True)
+
+    def reset(self) -> None:
+        """Begin again."""
+        shutil.rmtree(self.place)
+        shutil.copytree(self.saved, self.place, symlinks=True)
+        state = self.replica.with_name(f".{self.replica.name}.pull.json")
+        if state.exists():
+            # The copy is another file: it is made the one that the last pull knew.
+            known, facts = json.loads(state.read_bytes()), self.replica.stat()
+            known["identity"] = [facts.st_ino, facts.st_size, facts.st_mtime_ns]
+            state.write_text(json.dumps(known))
+
+
+def write_rows(path: Path, rows: int) -> None:
+    """Commit rows from a connection that leaves its WAL behind when it is closed."""
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute("PRAGMA wal_autocheckpoint=0")
+        # A second connection in this process: the first one's close is not the last.
+        with closing(sqlite3.connect(path)) as other:
+            other.execute("SELECT count(*) FROM t").fetchone()
+            for number in range(rows):
+                connection.execute("INSERT INTO t (text) VALUES (?)", (f"later {number}" * 9,))
+            wal = path.with_name(path.name + "-wal")
+            kept = wal.read_bytes()
+    wal.write_bytes(kept)
+
+
+@dataclass(frozen=True)
+class Operation:
+    """Something that gymdbd does, and that is to survive every fault.
+
+    `arguments` are those of the command line; `prepare` makes of the common scene what it begins
+    with, `allow` tells the world what it may change, as things are now. `job` is its job in the
+    status file, "" where it is none of the configuration.
+    """
+
+    name: str
+    arguments: Callable[[Scene], list[object]]
+    prepare: Callable[[Scene], None] = lambda scene: None  # noqa: ARG005
+    allow: Callable[[Scene], None] = lambda scene: None  # noqa: ARG005
+    job: str = ""
+
+    def __str__(self) -> str:
+        """Return its name, which is the test's."""
+        return self.name
+
+
+def build(place: Path, zygote: Zygote, server: SshServer) -> Scene:
+    """Make the scene that all operations begin in."""
+    for folder in (place, place / "archive", place / "here", place / "log"):
+        folder.mkdir(mode=0o700)
+    scene = Scene(place, zygote)
+    make_database(scene.database, rows=_ROWS)
+    make_database(scene.remote, rows=_ROWS)
+    nightly = {
+        "every": "1d",
+        "database": str(scene.database),
+        "archive": str(scene.archive),
+        "keep": {"count": 2},
+        "busy_timeout": "1s",
+        "retry": {"attempts": 1},
+    }
+    peer = Peer(server, scene.remote, scene.replica)
+    ssh = {"stall_timeout": "5s", "connect_timeout": "5s"}
+    pulls = {
+        "pull": peer.entry(ssh=ssh, replica_wait="1s", keep={"count": 2}),
+        "copy": peer.entry(ssh=ssh, replica_wait="1s", keep={"count": 2}, method="scp"),
+    }
+    log = {"format": "json", "file": str(place / "log" / "gymdbd.jsonl")}
+    write_config(place, {"nightly": nightly, **pulls}, log=log)
+    for _ in range(3):
+        scene.good("backup", "--database", scene.database, "--archive", scene.archive)
+        write_rows(scene.database, 1)
+    write_rows(scene.database, 5)
+    return scene
+
+
+def begin(operation: Operation, scene: Scene) -> None:
+    """Make the operation's own beginning, and keep it."""
+    operation.prepare(scene)
+    scene.save()
+
+
+def again(operation: Operation, scene: Scene) -> None:
+    """Put the operation's beginning back; the world is what there is then."""
+    scene.reset()
+    scene.world = World.of(scene.place, scene.database, scene.replica)
+    operation.allow(scene)
+
+
+def _by_age(scene: Scene) -> list[Path]:
+    """Return the backups of the live database, oldest first: of one second, by their number."""
+    return sorted(
+        scene.archive.glob("*_backup_*.db"),
+        key=lambda path: (
+            path.stem[: len("gym_backup_20261123_030000")],
+            len(path.stem),
+            path.stem,
+        ),
+    )
+
+
+def _may_prune(scene: Scene) -> None:
+    """Let all but the newest of those that are there go: another one follows, or it is kept."""
+    scene.world.may_go |= set(_by_age(scene)[:-1])
+
+
+def _may_restore(scene: Scene) -> None:
+    scene.world.databases[scene.database].add(content(_by_age(scene)[2]))
+
+
+def _may_restore_elsewhere(scene: Scene) -> None:
+    new = scene.place / "here" / "new.db"
+    scene.world.databases[new] = {content(new), content(_by_age(scene)[2])}
+
+
+def _may_pull(scene: Scene) -> None:
+    scene.world.databases[scene.replica].add(content(scene.remote))
+    saved = sorted((scene.place / "here" / "backups").glob("*_backup_*.db"))
+    scene.world.may_go |= set(saved)
+
+
+def _pull_and_change(job: str) -> Callable[[Scene], None]:
+    """Return what pulls once and saves once, and then lets the other side change."""
+
+    def prepare(scene: Scene) -> None:
+        for _ in range(2):
+            scene.good("pull", job)
+            write_rows(scene.remote, 5)
+
+    return prepare
+
+
+def _third(scene: Scene) -> Path:
+    """Return the newest of the three backups that there were at the beginning."""
+    return _by_age(scene)[2]
+
+
+def _backup(scene: Scene) -> list[object]:
+    del scene
+    return ["backup", "nightly"]
+
+
+LOCAL = (
+    Operation("backup", _backup, allow=_may_prune, job="nightly"),
+    Operation(
+        "backup-raw",
+        lambda scene: [*_backup(scene), "--raw"],
+        allow=_may_prune,
+        job="nightly",
+    ),
+    Operation(
+        "backup-first",
+        lambda scene: ["backup", "--database", scene.database, "--archive", scene.place / "new/a"],
+    ),
+    Operation(
+        "prune",
+        lambda scene: ["prune", "--archive", scene.archive, "--keep-count", 1],
+        allow=_may_prune,
+    ),
+    Operation("restore", lambda scene: ["restore", _third(scene)], allow=_may_restore),
+    Operation(
+        "restore-replace",
+        lambda scene: ["restore", _third(scene), "--replace"],
+        allow=_may_restore,
+    ),
+    Operation(
+        "restore-to",
+        lambda scene: ["restore", _third(scene), "--to", scene.place / "here" / "new.db"],
+        allow=_may_restore_elsewhere,
+    ),
+    Operation("drill", lambda scene: ["drill", "--archive", scene.archive]),
+    Operation("keep", lambda scene: ["keep", _third(scene), "--archive", scene.archive]),
+)
+REMOTE = (
+    Operation("pull-first", lambda scene: ["pull", "pull"], allow=_may_pull, job="pull"),  # noqa: ARG005
+    Operation(
+        "pull",
+        lambda scene: ["pull", "pull"],  # noqa: ARG005
+        prepare=_pull_and_change("pull"),
+        allow=_may_pull,
+        job="pull",
+    ),
+    Operation(
+        "pull-copy",
+        lambda scene: ["pull", "copy"],  # noqa: ARG005
+        prepare=_pull_and_change("copy"),
+        allow=_may_pull,
+        job="copy",
+    ),
+)
