@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING
@@ -266,8 +267,13 @@ class RestoreConfig(JobConfig):
     busy_timeout: timedelta = timedelta(seconds=5)
 
     def locks(self) -> list[Path]:
-        """Return the locks of the archive, which must not lose the backup, and of the target."""
-        return [lock.archive_lock(self.backup.parent), lock.file_lock(self.target)]
+        """Return the locks of the archive, which must not lose the backup, and of the target.
+
+        An archive that this user may not write, on a disk gone read-only say, cannot be locked.
+        """
+        archive = self.backup.parent
+        locks = [lock.archive_lock(archive)] if os.access(archive, os.W_OK) else []
+        return [*locks, lock.file_lock(self.target)]
 
 
 KINDS: dict[str, type[JobConfig]] = {

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 def keep_damaged(path: Path, archive: Path, reason: str, context: Context) -> Path:
     """Copy a database's files as they are into the archive; return where the `.db` lies.
 
-    The name is none of a backup, so that nothing lists, offers or prunes it. Owner and mode are
-    those of the files, so that `cp -p` brings them back. No process has the database open.
+    The name is none of a backup, so that nothing lists, offers or prunes it. The owner is that of
+    the files, so that `cp -p` brings it back. No process has the database open.
     """
     stamp = context.clock.now().astimezone(context.clock.zone).strftime("%Y%m%d_%H%M%S")
     kept = archive / f"{path.stem}_damaged_{stamp}.db"
@@ -30,7 +30,6 @@ def keep_damaged(path: Path, archive: Path, reason: str, context: Context) -> Pa
         if source.exists() and not source.name.endswith("-shm"):
             with files.writing(target):
                 files.clone(source, target)
-                target.chmod(source.stat().st_mode & 0o777)
                 files.hand_over(target, source)
                 files.sync_file(target)
     files.sync_folder(archive)

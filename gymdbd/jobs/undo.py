@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import shlex
 import sqlite3
 from dataclasses import dataclass
@@ -12,10 +13,10 @@ from gymdbd.archive import manifest as manifests
 from gymdbd.archive.catalog import Catalog
 from gymdbd.errors import (
     GymdbdError,
+    NotWritableError,
     SourceCorruptError,
     SourceEmptyError,
     SourceError,
-    SourceMissingError,
     SourceNotADatabaseError,
     SourceUnreadableError,
     VerificationError,
@@ -54,10 +55,16 @@ class Undo:
 
 def save(job: RestoreConfig, context: Context) -> Undo | None:
     """Save what the target holds into the archive; None where there is nothing."""
+    if not job.target.exists():
+        return None
+    if not os.access(job.backup.parent, os.W_OK):
+        raise NotWritableError(
+            f"what {job.target} holds cannot be saved: {job.backup.parent} may not be written",
+            hint="nothing has changed; copy the backup and its .json to a folder that this user "
+            "may write, and restore it from there by its path with --to",
+        )
     try:
         return _back_up(job, context)
-    except SourceMissingError:
-        return None
     except _UNSOUND as error:
         Catalog(job.backup.parent, context.clock.zone).thaw(job.target.stem)
         if not job.replace and not isinstance(error, _DAMAGED):
@@ -103,7 +110,8 @@ def _copy_back(kept: Path, target: Path) -> str:
     for one in (kept, *database.side_files(kept)):
         if one.exists():
             there = target.with_name(target.name + one.name.removeprefix(kept.name))
-            commands.append(["cp", "-p", str(one), str(there)])
+            # The target has kept its owner and mode; what lies beside it is made anew.
+            commands.append(["cp", *(["-p"] if one != kept else []), str(one), str(there)])
     return " && ".join(shlex.join(words) for words in commands)
 
 

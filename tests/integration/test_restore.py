@@ -483,6 +483,19 @@ def test_what_this_user_may_not_write_is_refused_before_anything_is_saved(gym: G
     assert tree(gym.archive) == before
 
 
+def test_an_archive_that_cannot_be_written_is_restored_from(gym: Gym, tmp_path: Path) -> None:
+    """To a new file; over a database the way back could not be saved, so that it is refused."""
+    gym.archive.chmod(0o555)
+    (path,) = backups(gym.archive)
+    target = tmp_path / "new.db"
+    words = ("restore", path, "--to", target)
+    assert gymdbd_json(*words, prefix=ORDINARY_USER)[0] == 0
+    assert query(target, "SELECT count(*) FROM t") == [(100,)]
+    code, result = gymdbd_json(*words, prefix=ORDINARY_USER)
+    assert (code, result["code"]) == (1, "not-writable")
+    assert "copy the backup" in result["hint"]
+
+
 def test_a_disk_that_fills_up_leaves_the_old_rows(gym: Gym) -> None:
     """It is called what it is."""
     gym.change("DELETE FROM t WHERE id > 7")
