@@ -86,8 +86,9 @@ class Scene:
 
     def status(self, job: str) -> dict[str, Any]:
         """Return a job's entry in the status file."""
-        content = json.loads((self.place / "status.json").read_bytes())
-        return dict(content["jobs"].get(job, {}))
+        path = self.place / "status.json"
+        told = json.loads(path.read_bytes()) if path.exists() else {"jobs": {}}
+        return dict(told["jobs"].get(job, {}))
 
     def save(self) -> None:
         """Keep all as it is now for `reset`."""
