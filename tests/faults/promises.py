@@ -29,7 +29,7 @@ def content(path: Path) -> str:
 
     It is read in a copy, with the WAL or the journal that lies beside it: looking changes nothing.
     """
-    if not path.exists():
+    if not path.is_file():
         return _NOTHING
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder) / "copy.db"
@@ -39,13 +39,14 @@ def content(path: Path) -> str:
                 shutil.copyfile(beside, copy.with_name(copy.name + side))
         try:
             with closing(sqlite3.connect(copy)) as connection:
+                connection.text_factory = lambda data: data.decode("utf-8", "surrogateescape")
                 problems = [str(row[0]) for row in connection.execute("PRAGMA integrity_check")]
                 if problems != ["ok"]:
                     return f"damaged: {problems[0]}"
                 rows = "\n".join(connection.iterdump())
         except sqlite3.Error as error:
             return f"damaged: {error}"
-    return hashlib.sha256(rows.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+    return hashlib.sha256(rows.encode("utf-8", "surrogateescape")).hexdigest()[:16]
 
 
 def digest(path: Path) -> str:
@@ -124,6 +125,8 @@ class World:
         found = []
         known = set().union(*self.databases.values())
         for path in _backups(self.folder):
+            if path in self.databases:
+                continue
             holds = content(path)
             told = _manifest(path)
             if holds.startswith("damaged"):

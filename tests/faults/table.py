@@ -87,7 +87,7 @@ def sample(stratum: Iterable[Item], what: str) -> list[Item]:
 
 def expect_none(problems: dict[str, list[str]]) -> None:
     """Fail where there are problems, with all of them in full."""
-    lines = [f"{what}\n    " + "\n    ".join(found) for what, found in problems.items()]
+    lines = [f"{what}\n    " + "\n    ".join(found) for what, found in problems.items() if found]
     if lines:
         pytest.fail(f"seed {SEED}\n" + "\n".join(lines), pytrace=False)
 

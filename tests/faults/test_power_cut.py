@@ -1,0 +1,77 @@
+"""Power cuts: what was not flushed is lost, or some of it, at any moment of an operation."""
+
+from __future__ import annotations
+
+import json
+import random
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.faults import powercut, sweeps, table
+from tests.faults.promises import digest
+from tests.faults.scenes import LOCAL, REMOTE, Operation, Scene
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+_ROW = table.row(
+    "power cut at any moment",
+    "recorded writes replayed up to the k-th; of what was not flushed nothing, all names, all "
+    "content or any part survives",
+    "every backup whole, source and replica as before or as after, the next run cleans up",
+)
+_WAYS = 4
+_recorded: dict[str, list[powercut.Event]] = {}
+
+
+def _events(operation: Operation, scene: Scene, folder: Path) -> list[powercut.Event]:
+    if operation.name not in _recorded:
+        _recorded[operation.name] = powercut.record(operation, scene, folder / "writes")
+    return _recorded[operation.name]
+
+
+def _moments(operation: Operation, scene: Scene, folder: Path) -> int:
+    """Return at how many calls what would be found changes."""
+    events = _events(operation, scene, folder)
+    scene.reset()
+    return sum(1 for _ in powercut.replay(events, powercut.Disk(scene.place)))
+
+
+def _recognise_the_replica(scene: Scene) -> None:
+    """Let the replica be the file that the last pull knew, which a reboot would not change."""
+    state = scene.replica.with_name(f".{scene.replica.name}.pull.json")
+    if state.exists() and scene.replica.exists():
+        known, facts = json.loads(state.read_bytes()), scene.replica.stat()
+        if known["sha256"] == digest(scene.replica):
+            known["identity"] = [facts.st_ino, facts.st_size, facts.st_mtime_ns]
+            state.write_text(json.dumps(known))
+
+
+def _cut(operation: Operation, scene: Scene, moment: int, way: int) -> tuple[str, list[str]]:
+    """Cut the power at one moment; return what was found and which promises are broken."""
+    before = scene.world.looks()
+    disk = powercut.Disk(scene.place)
+    for number, _ in enumerate(powercut.replay(_recorded[operation.name], disk)):
+        if number == moment:
+            break
+    chance = random.Random(f"{table.SEED} {operation} {moment}")
+    disk.write_out(powercut.survivors(chance)[way])
+    _recognise_the_replica(scene)
+    outcome = "as before" if scene.world.looks() == before else "as after"
+    return outcome, scene.world.broken() + sweeps.expect_next_run(operation, scene)
+
+
+@pytest.mark.parametrize("way", range(_WAYS))
+@pytest.mark.parametrize("operation", [*LOCAL, *REMOTE], ids=str)
+def test_an_operation_cut_off_by_a_power_failure_breaks_no_promise(
+    operation: Operation, way: int, stage: Callable[[Operation], Scene], tmp_path: Path
+) -> None:
+    """What a reboot finds is as before or as after, and the next run succeeds."""
+    count = _moments(operation, stage(operation), tmp_path)
+    problems = {}
+    for moment in table.sample(range(count), f"cut {operation} {way}"):
+        if found := _ROW.tried(*_cut(operation, stage(operation), moment, way)):
+            problems[f"{moment} of {count}, way {way}"] = found
+    table.expect_none(problems)
