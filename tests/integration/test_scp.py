@@ -127,8 +127,9 @@ def test_a_source_under_full_rate_writing_is_refused(ssh_server: SshServer, tmp_
     """No attempt is accepted, method query is advised, and nothing is left behind."""
     source, partial = tmp_path / "source.db", tmp_path / "here" / ".replica.db.partial"
     partial.parent.mkdir()
-    with live_database(source):
-        pass
+    with live_database(source) as connection:
+        # Large enough for the writer to have its turn during each copy, however busy the machine.
+        connection.execute("CREATE TABLE filler AS SELECT randomblob(64000000) AS data")
     writer = subprocess.Popen([sys.executable, "-c", WRITER, str(source)])
     try:
         wal = source.with_name("source.db-wal")
