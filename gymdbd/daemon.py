@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import gymdbd
 from gymdbd import child, clock, config, lock, log, status
-from gymdbd.errors import BusyError, ConfigError
+from gymdbd.errors import BusyError, ConfigError, GymdbdError
 from gymdbd.log import logger
 from gymdbd.runner import Run
 from gymdbd.scheduler import Past, Scheduler
@@ -212,4 +212,11 @@ class Daemon:
             name, moment = runs[0]
             when = moment.astimezone(self.clock.zone).isoformat(" ", "minutes")
             text = f"next: {name} at {when}"
-        return f"{text}; last: {self._last_result or 'no run yet'}"
+        return f"{text}; last: {self._newest_run() or 'no run yet'}"
+
+    def _newest_run(self) -> str:
+        """Tell the newest run of all: one by hand, or before the daemon was started, counts too."""
+        # What is wrong with the file is logged where it is written.
+        with contextlib.suppress(GymdbdError):
+            self._last_result = status.newest_run(self.status.read()) or self._last_result
+        return self._last_result

@@ -116,7 +116,25 @@ def _backup(job: BackupConfig, now: Clock) -> list[Check]:
         newest = [_newest(job, path)] if job.newest else []
     except GymdbdError as error:
         return [Check(name, ERROR, error.message, error.hint), _archive(job, now, 0)]
-    return [Check(name, OK, message), *newest, _holders(job, path), _archive(job, now, size)]
+    seen = [Check(name, OK, message), *newest, *_rights(job, path)]
+    return [*seen, _holders(job, path), _archive(job, now, size)]
+
+
+def _rights(job: BackupConfig, path: Path) -> list[Check]:
+    """Warn of a user who may read the database only as long as the application has it open."""
+    lacking = [str(one) for one in (path, path.parent) if not os.access(one, os.W_OK)]
+    if not lacking:
+        return []
+    return [
+        Check(
+            f"{job.name} rights",
+            WARNING,
+            f"this user (uid {os.geteuid()}) may not write {' and '.join(lacking)}: no checkpoint, "
+            "and in WAL mode no backup while the application is stopped",
+            "run as the database's owner, or share its folder with this user's group: "
+            "deploy/README.md says how",
+        )
+    ]
 
 
 def _in_use(path: Path) -> bool:

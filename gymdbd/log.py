@@ -225,5 +225,5 @@ def _take_over_logging() -> None:
     root = logging.getLogger()
     root.handlers = [_Bridge()]
     root.setLevel(logging.WARNING)
-    # A run that cannot start is told by the scheduler's own events, not by its log.
-    logging.getLogger("apscheduler").setLevel(logging.ERROR)
+    # A run that cannot start is told by the scheduler's own events, once and as a sentence.
+    logging.getLogger("apscheduler").setLevel(logging.CRITICAL)

@@ -187,6 +187,21 @@ def instant(entry: dict[str, Any], key: str) -> datetime | None:
     return None
 
 
+def newest_run(content: dict[str, Any]) -> str:
+    """Tell the newest run of all jobs in a few words; empty where there was none."""
+    runs = [
+        (ended, name, run["state"])
+        for name, entry in content["jobs"].items()
+        for run in entry.get("runs", [])[:1]
+        if (ended := instant(run, "ended_at"))
+    ]
+    if not runs:
+        return ""
+    _, name, state = max(runs)
+    ended_at = str(content["jobs"][name]["runs"][0]["ended_at"])
+    return f"{name} {state} at {ended_at[:16].replace('T', ' ')}"
+
+
 def max_age(job: JobConfig, now: datetime, zone: tzinfo) -> timedelta:
     """Return how old the last success may be: as configured, or the usual gap and a twelfth."""
     if job.max_age is not None:

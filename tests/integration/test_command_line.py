@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.support import (
+    ORDINARY_USER,
     backups,
     gymdbd,
     gymdbd_json,
@@ -120,6 +121,16 @@ def test_check_gives_the_documented_keys_and_changes_nothing(config: Path) -> No
     )
     assert {one["state"] for one in answer["checks"]} <= {"ok", "warning"}
     assert (tree(config.parent / "archive"), sorted(config.parent.iterdir())) == before
+
+
+def test_check_warns_a_user_who_may_only_read_the_database(config: Path) -> None:
+    """Such backups depend on the application being up, and nobody would find out by day."""
+    database = config.with_name("gym.db")
+    database.chmod(0o444)
+    _, answer = gymdbd_json("-c", config, "check", prefix=ORDINARY_USER)
+    (rights,) = [one for one in answer["checks"] if one["name"] == "nightly rights"]
+    assert rights["state"] == "warning"
+    assert f"may not write {database}: no checkpoint" in rights["message"]
 
 
 def test_check_fails_with_a_remedy_where_the_database_is_missing(config: Path) -> None:

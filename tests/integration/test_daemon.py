@@ -68,6 +68,16 @@ def test_ready_is_sent_when_the_schedule_stands(tmp_path: Path) -> None:
         daemon.wait_for_state("STOPPING=1")
 
 
+def test_the_status_line_tells_the_newest_run_whoever_made_it(tmp_path: Path) -> None:
+    """No run yet is said where there was none; after a restart, a run by hand is the last one."""
+    config = _nightly(tmp_path)
+    with running_daemon(config) as daemon:
+        assert daemon.heard()[1].endswith("; last: no run yet")
+    assert gymdbd("-c", config, "backup", "nightly").returncode == 0
+    with running_daemon(config) as daemon:
+        assert "; last: nightly ok at 20" in daemon.heard()[1]
+
+
 def test_the_watchdog_is_fed_while_the_daemon_lives_and_not_while_it_hangs(
     tmp_path: Path,
 ) -> None:
