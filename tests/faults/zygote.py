@@ -31,11 +31,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Finished:
-    """How a run ended: its exit code (a signal's number below zero), and what it printed."""
+    """How a run ended: its exit code (a signal's number below zero), what it printed and took."""
 
     exit_code: int
     stdout: str
     stderr: str
+    max_rss_kib: int = 0
 
     @property
     def answer(self) -> dict[str, Any]:
@@ -103,8 +104,9 @@ class Zygote:
         if traced is not None:
             traced(pid)
             os.kill(pid, signal.SIGUSR1)
-        exit_code = int(self._read())
-        return Finished(exit_code, *(one.read_text(errors="replace") for one in streams))
+        exit_code, max_rss_kib = map(int, self._read().split())
+        said = [one.read_text(errors="replace") for one in streams]
+        return Finished(exit_code, said[0], said[1], max_rss_kib)
 
 
 def _be_the_run(request: dict[str, Any], answers: IO[str]) -> int:
@@ -164,8 +166,8 @@ def main() -> None:
         pid = os.fork()
         if pid == 0:
             os._exit(_be_the_run(json.loads(line), answers))
-        _, status = os.waitpid(pid, 0)
-        answers.write(f"{os.waitstatus_to_exitcode(status)}\n")
+        _, status, used = os.wait4(pid, 0)
+        answers.write(f"{os.waitstatus_to_exitcode(status)} {used.ru_maxrss}\n")
         answers.flush()
 
 
