@@ -17,8 +17,8 @@ class Relay:
     """Forwards connections at `port` to `target_port`; counts the bytes that went to the client.
 
     After `stall_after` bytes to the client nothing moves in either direction any more, with the
-    connection still standing; after `cut_after` both sides are closed. The byte `flip_at` of those to
-    the client arrives with all its bits turned.
+    connection still standing; after `cut_after` both sides are closed. The byte `flip_at` of those
+    to the client arrives with all its bits turned.
     """
 
     def __init__(
@@ -104,7 +104,9 @@ class Relay:
     ) -> None:
         other, to_client = pairs[end]
         try:
-            data = self._corrupted(end.recv(_CHUNK_BYTES)) if to_client else end.recv(_CHUNK_BYTES)
+            data = end.recv(_CHUNK_BYTES)
+            if to_client:
+                data = self._corrupted(data)
             other.sendall(data)
         except OSError:
             data = b""

@@ -30,10 +30,12 @@ _CALLS = (
     *("copy_file_range", "ioctl"),
 )
 _CALL = re.compile(
-    r"(?P<pid>\d+) +(?P<call>\w+)\((?P<arguments>.*?)(?:\) += +(?P<answer>-?\d+).*|(?P<open> <unfinished \.\.\.>))$"
+    r"(?P<pid>\d+) +(?P<call>\w+)\((?P<arguments>.*?)"
+    r"(?:\) += +(?P<answer>-?\d+).*|(?P<open> <unfinished \.\.\.>))$"
 )
 _RESUMED = re.compile(
-    r"(?P<pid>\d+) +<\.\.\. (?P<call>\w+) resumed>(?P<arguments>.*)\) += +(?P<answer>-?\d+).*$"
+    r"(?P<pid>\d+) +<\.\.\. (?P<call>\w+) resumed>"
+    r"(?P<arguments>.*)\) += +(?P<answer>-?\d+).*$"
 )
 _FICLONE = ("FICLONE", "BTRFS_IOC_CLONE")
 

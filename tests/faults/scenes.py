@@ -207,6 +207,7 @@ def _may_restore_elsewhere(scene: Scene) -> None:
 
 
 def may_pull(scene: Scene) -> None:
+    """Let the replica become what the other side holds, and let saved ones be pruned."""
     scene.world.databases[scene.replica].add(content(scene.remote))
     saved = sorted((scene.place / "here" / "backups").glob("*_backup_*.db"))
     scene.world.may_go |= set(saved)

@@ -10,7 +10,6 @@ import sqlite3
 import sys
 import threading
 from contextlib import closing
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -23,6 +22,7 @@ from tests.support import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
 _BLOB_BYTES = 200_000
 _MOST_RSS_KIB = 300 * 1024
