@@ -278,6 +278,15 @@ class ProtocolError(RemoteError):
 
     code = "protocol"
 
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        """Say what to do where the place that raises knows nothing better."""
+        super().__init__(
+            message,
+            hint=hint
+            or "nothing has changed here; install the same release of gymdbd on both machines, "
+            "and if it stays so do not trust what answers there",
+        )
+
 
 class ShellNoiseError(RemoteError):
     """The other side's shell prints something before our server gets to speak."""

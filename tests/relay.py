@@ -17,15 +17,22 @@ class Relay:
     """Forwards connections at `port` to `target_port`; counts the bytes that went to the client.
 
     After `stall_after` bytes to the client nothing moves in either direction any more, with the
-    connection still standing; after `cut_after` both sides are closed.
+    connection still standing; after `cut_after` both sides are closed. The byte `flip_at` of those
+    to the client arrives with all its bits turned.
     """
 
     def __init__(
-        self, target_port: int, *, stall_after: int | None = None, cut_after: int | None = None
+        self,
+        target_port: int,
+        *,
+        stall_after: int | None = None,
+        cut_after: int | None = None,
+        flip_at: int | None = None,
     ) -> None:
         self._target_port = target_port
         self.stall_after = stall_after
         self.cut_after = cut_after
+        self._flip_at = flip_at
         self.bytes_to_client = 0
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port = int(self._listener.getsockname()[1])
@@ -98,6 +105,8 @@ class Relay:
         other, to_client = pairs[end]
         try:
             data = end.recv(_CHUNK_BYTES)
+            if to_client:
+                data = self._corrupted(data)
             other.sendall(data)
         except OSError:
             data = b""
@@ -108,6 +117,12 @@ class Relay:
                 del pairs[gone]
                 gone.close()
         self._obey(selector, pairs)
+
+    def _corrupted(self, data: bytes) -> bytes:
+        at = -1 if self._flip_at is None else self._flip_at - self.bytes_to_client
+        if not 0 <= at < len(data):
+            return data
+        return data[:at] + bytes([data[at] ^ 0xFF]) + data[at + 1 :]
 
     def _obey(
         self,

@@ -295,7 +295,10 @@ def to_error(value: dict[str, Any]) -> GymdbdError:
     """
     code, message, hint = (_clean(value.get(key)) for key in ("code", "message", "hint"))
     kind = _by_code().get(code, RemoteError)
-    return kind(message or "the other side failed without saying why", hint=hint)
+    return kind(
+        message or "the other side failed without saying why",
+        hint=hint or "nothing has changed here; try `gymdbd check` there, and look at its log",
+    )
 
 
 def _by_code() -> Dict[str, Type[GymdbdError]]:

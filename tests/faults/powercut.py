@@ -34,7 +34,8 @@ _CALL = re.compile(
     r"(?:\) += +(?P<answer>-?\d+).*|(?P<open> <unfinished \.\.\.>))$"
 )
 _RESUMED = re.compile(
-    r"(?P<pid>\d+) +<\.\.\. (?P<call>\w+) resumed>(?P<arguments>.*)\) += +(?P<answer>-?\d+).*$"
+    r"(?P<pid>\d+) +<\.\.\. (?P<call>\w+) resumed>"
+    r"(?P<arguments>.*)\) += +(?P<answer>-?\d+).*$"
 )
 _FICLONE = ("FICLONE", "BTRFS_IOC_CLONE")
 

@@ -206,13 +206,14 @@ def _may_restore_elsewhere(scene: Scene) -> None:
     scene.world.databases[new] = {content(new), content(_by_age(scene)[2])}
 
 
-def _may_pull(scene: Scene) -> None:
+def may_pull(scene: Scene) -> None:
+    """Let the replica become what the other side holds, and let saved ones be pruned."""
     scene.world.databases[scene.replica].add(content(scene.remote))
     saved = sorted((scene.place / "here" / "backups").glob("*_backup_*.db"))
     scene.world.may_go |= set(saved)
 
 
-def _pull_and_change(job: str) -> Callable[[Scene], None]:
+def prepare_pull(job: str) -> Callable[[Scene], None]:
     """Return what pulls once and saves once, and then lets the other side change."""
 
     def prepare(scene: Scene) -> None:
@@ -265,19 +266,19 @@ LOCAL = (
     Operation("keep", lambda scene: ["keep", _third(scene), "--archive", scene.archive]),
 )
 REMOTE = (
-    Operation("pull-first", lambda scene: ["pull", "pull"], allow=_may_pull, job="pull"),  # noqa: ARG005
+    Operation("pull-first", lambda scene: ["pull", "pull"], allow=may_pull, job="pull"),  # noqa: ARG005
     Operation(
         "pull",
         lambda scene: ["pull", "pull"],  # noqa: ARG005
-        prepare=_pull_and_change("pull"),
-        allow=_may_pull,
+        prepare=prepare_pull("pull"),
+        allow=may_pull,
         job="pull",
     ),
     Operation(
         "pull-copy",
         lambda scene: ["pull", "copy"],  # noqa: ARG005
-        prepare=_pull_and_change("copy"),
-        allow=_may_pull,
+        prepare=prepare_pull("copy"),
+        allow=may_pull,
         job="copy",
     ),
 )

@@ -31,11 +31,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Finished:
-    """How a run ended: its exit code (a signal's number below zero), and what it printed."""
+    """How a run ended: its exit code (a signal's number below zero), what it printed and took."""
 
     exit_code: int
     stdout: str
     stderr: str
+    max_rss_kib: int = 0
 
     @property
     def answer(self) -> dict[str, Any]:
@@ -51,6 +52,11 @@ class Zygote:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        # Pipes, which no fault of a file system meets; a run prints far less than they hold.
+        self._streams = [folder / "stdout", folder / "stderr"]
+        for path in self._streams:
+            os.mkfifo(path)
+        self._readers = [os.open(one, os.O_RDONLY | os.O_NONBLOCK) for one in self._streams]
         self._process = subprocess.Popen(
             [sys.executable, "-m", "tests.faults.zygote"],
             cwd=ROOT,
@@ -72,6 +78,8 @@ class Zygote:
         trace: TracebackType | None,
     ) -> None:
         """End it."""
+        for descriptor in self._readers:
+            os.close(descriptor)
         self._process.communicate(timeout=30)
 
     def _read(self) -> str:
@@ -89,10 +97,9 @@ class Zygote:
         `traced(pid)` is called before it does anything, and may attach a tracer. `file_bytes` is
         the longest file that it may write: a write across that is cut short, the next refused.
         """
-        streams = [self.folder / "stdout", self.folder / "stderr"]
         request = {
             "arguments": [str(one) for one in arguments],
-            "streams": [str(one) for one in streams],
+            "streams": [str(one) for one in self._streams],
             "held": traced is not None,
             "file_bytes": file_bytes,
         }
@@ -103,13 +110,22 @@ class Zygote:
         if traced is not None:
             traced(pid)
             os.kill(pid, signal.SIGUSR1)
-        exit_code = int(self._read())
-        return Finished(exit_code, *(one.read_text(errors="replace") for one in streams))
+        exit_code, max_rss_kib = map(int, self._read().split())
+        said = [_drain(one) for one in self._readers]
+        return Finished(exit_code, said[0], said[1], max_rss_kib)
+
+
+def _drain(descriptor: int) -> str:
+    """Return what is in a pipe that nobody writes to any more."""
+    parts = []
+    while part := os.read(descriptor, 65536):
+        parts.append(part)
+    return b"".join(parts).decode(errors="replace")
 
 
 def _be_the_run(request: dict[str, Any], answers: IO[str]) -> int:
     for number, path in enumerate(request["streams"], start=1):
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        descriptor = os.open(path, os.O_WRONLY)
         os.dup2(descriptor, number)
         os.close(descriptor)
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
@@ -164,8 +180,8 @@ def main() -> None:
         pid = os.fork()
         if pid == 0:
             os._exit(_be_the_run(json.loads(line), answers))
-        _, status = os.waitpid(pid, 0)
-        answers.write(f"{os.waitstatus_to_exitcode(status)}\n")
+        _, status, used = os.wait4(pid, 0)
+        answers.write(f"{os.waitstatus_to_exitcode(status)} {used.ru_maxrss}\n")
         answers.flush()
 
 

@@ -1,0 +1,133 @@
+"""A serving side that lies: it runs the real one and changes what that says on its way.
+
+`python hostile.py MODE NUMBER PYTHON ARGUMENTS...` is started over SSH in the real one's place.
+Modes of bytes change the NUMBERth byte of its output, modes of frames the NUMBERth frame.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+import subprocess
+import sys
+import zlib
+from pathlib import Path
+from typing import IO
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent.parent))
+from gymdbd.remote import compress, protocol
+
+_FRAME = struct.Struct(">BBI")
+_RAW = compress.RAW
+
+
+def _bytes(source: IO[bytes], target: IO[bytes], mode: str, number: int) -> None:
+    """Flip a byte, or end after it."""
+    done = 0
+    while data := bytearray(source.read1(65536)):  # type: ignore[attr-defined] # it is buffered
+        if done <= number < done + len(data):
+            if mode == "cut":
+                target.write(data[: number - done])
+                target.flush()
+                return
+            data[number - done] ^= 0xFF
+        done += len(data)
+        target.write(data)
+        target.flush()
+
+
+def _pages(payload: bytes, change: str) -> bytes:
+    """Change the page numbers, or a page, of PAGES."""
+    count = int.from_bytes(payload[:4], "big")
+    numbers = list(struct.unpack_from(f">{count}I", payload, 4))
+    data = bytearray(payload[4 + 4 * count :])
+    if change == "page-zero":
+        numbers[0] = 0
+    elif change == "page-beyond":
+        numbers[-1] = 2**32 - 1
+    elif change == "page-twice":
+        numbers = [numbers[0]] * count
+    elif change == "page-other":
+        data[100] ^= 0xFF
+    return protocol.pack_pages(numbers, data)
+
+
+def _bomb(kind: str) -> tuple[int, bytes]:
+    """Return codec and payload of something that is small here and large over there."""
+    if kind == "nested-json":
+        return _RAW, b'{"a":' * 150_000 + b"1" + b"}" * 150_000
+    if kind == "wide-json":
+        return _RAW, json.dumps({str(n): 0 for n in range(80_000)}).encode()
+    if kind == "long-number":
+        return _RAW, b'{"sha256":' + b"9" * 900_000 + b"}"
+    return compress.ZLIB, zlib.compress(bytes(1_500_000_000), 9)
+
+
+def _frames(source: IO[bytes], target: IO[bytes], mode: str, number: int) -> None:
+    """Pass frames on and change one of them."""
+    head = source.readline() if mode else b""
+    target.write(head)
+    target.flush()
+    target.write(source.read(10))
+    at = 0
+    while header := source.read(_FRAME.size):
+        kind, codec, length = _FRAME.unpack(header)
+        payload = source.read(length)
+        if at >= number:
+            kind, codec, length, payload = _lie(mode, kind, codec, payload)
+        at += 1
+        target.write(_FRAME.pack(kind, codec, length) + payload)
+        target.flush()
+        while mode == "endless" and at > number:
+            target.write(_FRAME.pack(kind, codec, length) + payload)
+
+
+def _lie(mode: str, kind: int, codec: int, payload: bytes) -> tuple[int, int, int, bytes]:
+    length = len(payload)
+    if mode == "absurd-length":
+        length = 2**32 - 1
+    elif mode == "other-kind":
+        kind = kind % 7 + 1
+    elif mode == "other-codec":
+        codec = 77
+    elif mode.startswith("page-") and kind == protocol.PAGES:
+        payload = _pages(compress.unpack(payload, codec, protocol.MOST_PAYLOAD), mode)
+        codec, length = _RAW, len(payload)
+    elif mode == "wrong-digest" and kind in (protocol.DIGESTS, protocol.END):
+        payload = compress.unpack(payload, codec, protocol.MOST_PAYLOAD)
+        payload = payload.replace(b'"sha256":"', b'"sha256":"0')[:-3] + payload[-2:]
+        codec, length = _RAW, len(payload)
+    elif mode in ("nested-json", "wide-json", "long-number", "zip-bomb"):
+        codec, payload = _bomb(mode)
+        length = len(payload)
+    elif mode == "evil-error":
+        kind, codec = protocol.ERROR, _RAW
+        text = "\x1b]0;evil\x07\x1b[2J" + "x" * 900_000
+        payload = json.dumps({"code": "source-locked", "message": text, "hint": "h"}).encode()
+        length = len(payload)
+    return kind, codec, length, payload
+
+
+FRAME_MODES = (
+    *("absurd-length", "other-kind", "other-codec", "endless", "evil-error", "wrong-digest"),
+    *("page-zero", "page-beyond", "page-twice", "page-other"),
+    *("nested-json", "wide-json", "long-number", "zip-bomb"),
+)
+
+
+def main() -> None:
+    """Run the real serving side and lie."""
+    mode, number, *command = sys.argv[1:]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as real:
+        assert real.stdout is not None
+        change = _frames if mode in FRAME_MODES else _bytes
+        try:
+            change(real.stdout, sys.stdout.buffer, mode, int(number))
+        except BrokenPipeError:
+            pass
+        finally:
+            real.kill()
+
+
+if __name__ == "__main__":
+    main()
