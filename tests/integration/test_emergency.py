@@ -170,7 +170,8 @@ def test_an_emergency_again_makes_no_copy_here_a_second_time(pi: Pi) -> None:
 
 def test_a_replica_that_has_gone_bad_is_neither_copied_nor_called_safe(pi: Pi) -> None:
     """Nobody wrote to it, so the pull leaves it; but it is read before it is relied upon."""
-    assert pi.emergency()[0] == 0
+    # A main file that was written a moment ago may have been written since: its pages are compared.
+    until(lambda: ("pull", "unchanged") in states(pi.emergency()[1]), "a pull finds nothing new")
     replica = pi.peer.replica
     before, copies = replica.stat(), backups(pi.peer.archive)
     data = bytearray(replica.read_bytes())
