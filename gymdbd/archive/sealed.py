@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from typing import TYPE_CHECKING, Any
 
 from gymdbd import files
@@ -30,7 +31,8 @@ def read(path: Path) -> dict[str, Any] | None:
     """Return what was written, None where nothing was; one of FAULTS if it is damaged."""
     try:
         with path.open("rb") as file:
-            data = file.read(_MAX_SIZE)
+            # Room is made for as many bytes as are asked for, however few there are.
+            data = file.read(min(_MAX_SIZE, os.fstat(file.fileno()).st_size))
     except FileNotFoundError:
         return None
     content: dict[str, Any] = json.loads(data.decode("utf-8", "surrogatepass"))
