@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from typing import TYPE_CHECKING, Any
 
 from gymdbd import files
@@ -27,7 +28,8 @@ def read(path: Path) -> dict[str, Any] | None:
     """Return what was written, None where nothing was; one of FAULTS if it is damaged."""
     try:
         with path.open("rb") as file:
-            return parse(file.read(MAX_SIZE))
+            # Room is made for as many bytes as are asked for, however few there are.
+            return parse(file.read(min(MAX_SIZE, os.fstat(file.fileno()).st_size)))
     except FileNotFoundError:
         return None
 

@@ -180,7 +180,7 @@ def again(operation: Operation, scene: Scene) -> None:
     operation.allow(scene)
 
 
-def _by_age(scene: Scene) -> list[Path]:
+def by_age(scene: Scene) -> list[Path]:
     """Return the backups of the live database, oldest first: of one second, by their number."""
     return sorted(
         scene.archive.glob("*_backup_*.db"),
@@ -194,16 +194,16 @@ def _by_age(scene: Scene) -> list[Path]:
 
 def _may_prune(scene: Scene) -> None:
     """Let all but the newest of those that are there go: another one follows, or it is kept."""
-    scene.world.may_go |= set(_by_age(scene)[:-1])
+    scene.world.may_go |= set(by_age(scene)[:-1])
 
 
 def _may_restore(scene: Scene) -> None:
-    scene.world.databases[scene.database].add(content(_by_age(scene)[2]))
+    scene.world.databases[scene.database].add(content(by_age(scene)[2]))
 
 
 def _may_restore_elsewhere(scene: Scene) -> None:
     new = scene.place / "here" / "new.db"
-    scene.world.databases[new] = {content(new), content(_by_age(scene)[2])}
+    scene.world.databases[new] = {content(new), content(by_age(scene)[2])}
 
 
 def may_pull(scene: Scene) -> None:
@@ -226,7 +226,7 @@ def prepare_pull(job: str) -> Callable[[Scene], None]:
 
 def _third(scene: Scene) -> Path:
     """Return the newest of the three backups that there were at the beginning."""
-    return _by_age(scene)[2]
+    return by_age(scene)[2]
 
 
 def _backup(scene: Scene) -> list[object]:
