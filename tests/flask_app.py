@@ -1,7 +1,7 @@
 """A gym's controller: a Flask application that writes to its own SQLite database.
 
-`python -m tests.flask_app DATABASE [--autocheckpoint PAGES]` serves it with waitress, prints the
-address once it listens, and ends when its standard input does. Besides serving requests it can
+`python -m tests.flask_app DATABASE [--autocheckpoint PAGES] [--port PORT]` serves it with
+waitress, prints the address once it listens, and ends when its standard input does. Besides it can
 write continuously at full rate (POST /writer). Every transaction keeps the row of `totals` equal
 to what the other tables add up to, so that half a transaction is seen at once.
 """
@@ -174,9 +174,12 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("database")
     parser.add_argument("--autocheckpoint", type=int, default=1000)
+    parser.add_argument("--port", type=int, default=0)
     arguments = parser.parse_args()
     controller = Controller(arguments.database, arguments.autocheckpoint)
-    server = waitress.create_server(create_app(controller), host="127.0.0.1", port=0, threads=4)
+    server = waitress.create_server(
+        create_app(controller), host="127.0.0.1", port=arguments.port, threads=4
+    )
     threading.Thread(target=server.run, daemon=True).start()
     sys.stdout.write(f"http://127.0.0.1:{server.effective_port}\n")
     sys.stdout.flush()

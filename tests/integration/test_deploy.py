@@ -1,4 +1,4 @@
-"""The unit file as systemd itself judges it."""
+"""The unit file as systemd itself judges it, and the installer as far as a dry run goes."""
 
 from __future__ import annotations
 
@@ -10,12 +10,15 @@ from pathlib import Path
 
 import pytest
 
-from gymdbd import daemon, values
+from gymdbd import config, daemon, values
 from gymdbd.config import Config
+from gymdbd.job_config import BackupConfig
+from tests.support import make_database
 
 _ROOT = Path(__file__).parents[2]
 _FOLDER = _ROOT / "deploy" / "systemd"
 _UNIT = _FOLDER / "gymdbd.service"
+_INSTALL = _ROOT / "deploy" / "install.sh"
 _DROP_INS = sorted((_FOLDER / "gymdbd.service.d").glob("*.conf.example"))
 
 pytestmark = pytest.mark.skipif(
@@ -83,3 +86,45 @@ def test_the_watchdog_waits_for_longer_than_the_scheduler_may_be_silent() -> Non
 def test_a_stop_waits_for_longer_than_stop_timeout() -> None:
     """The daemon ends its runs itself, by the default stop_timeout, before systemd would."""
     assert values.duration(_setting("TimeoutStopSec")) > Config.stop_timeout
+
+
+@pytest.mark.parametrize("flags", [[], ["--uninstall"]])
+def test_a_dry_run_of_the_installer_changes_nothing(tmp_path: Path, flags: list[str]) -> None:
+    """It tells what it would do, with paths that a unit and YAML take as they are."""
+    database = make_database(tmp_path / 'it\'s 100% "gym".db')
+    before = sorted(tmp_path.iterdir())
+    words = ["--dry-run", "--database", database, "--archive", tmp_path / "new" / "archive"]
+    done = subprocess.run(
+        [_INSTALL, *words, *flags], capture_output=True, text=True, check=False, timeout=60
+    )
+    assert done.returncode == 0, done.stderr
+    assert "would run: systemctl" in done.stdout
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_the_configuration_that_the_installer_writes_is_a_good_one(tmp_path: Path) -> None:
+    """Quotes, percent signs and blanks in the database's path are as they were."""
+    database = make_database(tmp_path / 'it\'s 100% "gym".db')
+    archive = tmp_path / "archive"
+    archive.mkdir()
+    done = subprocess.run(
+        [_INSTALL, "--dry-run", "--database", database, "--archive", archive],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    text = done.stdout.partition("config.yaml:\n")[2].partition("would run:")[0]
+    text = text.replace("/var/lib/gymdbd", str(tmp_path))
+    (job,) = config.parse(text, tmp_path / "config.yaml").jobs.values()
+    assert isinstance(job, BackupConfig)
+    assert (job.database, job.archive) == (database, archive)
+    assert f'ReadWritePaths="{tmp_path}"' in done.stdout
+
+
+def test_an_unknown_argument_installs_nothing() -> None:
+    """A misspelt flag is refused, with the exit code of wrong usage."""
+    done = subprocess.run(
+        [_INSTALL, "--dryrun"], capture_output=True, text=True, check=False, timeout=60
+    )
+    assert (done.returncode, "--dryrun" in done.stderr) == (2, True)

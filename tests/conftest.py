@@ -1,0 +1,45 @@
+"""The parts of the tests: in which order they run, and one line of summary for each."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import pytest
+    from _pytest.terminal import TerminalReporter
+
+_ROOT = Path(__file__).parent
+# What is quick tells first that something is broken; machines are booted last.
+_PARTS = ("unit", "integration", "faults", "e2e")
+_OUTCOMES = ("passed", "failed", "error", "skipped", "xfailed")
+
+
+def _part(path: Path) -> str:
+    return path.relative_to(_ROOT).parts[0]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the parts into order, leaving the order within each as it is."""
+    order = {name: place for place, name in enumerate(_PARTS)}
+    items.sort(key=lambda item: order.get(_part(item.path), len(order)))
+
+
+def pytest_terminal_summary(terminalreporter: TerminalReporter) -> None:
+    """Tell for each part how its tests ended, and how long they took."""
+    counts: dict[str, Counter[str]] = {}
+    seconds: Counter[str] = Counter()
+    root = terminalreporter.config.rootpath
+    for outcome in _OUTCOMES:
+        for report in terminalreporter.stats.get(outcome, []):
+            part = _part(root / report.nodeid.partition("::")[0])
+            counts.setdefault(part, Counter())[outcome] += 1
+    for reports in terminalreporter.stats.values():
+        for report in reports:
+            if hasattr(report, "duration"):
+                seconds[_part(root / report.nodeid.partition("::")[0])] += report.duration
+    terminalreporter.section("parts")
+    for part in sorted(counts, key=lambda one: (_PARTS.index(one) if one in _PARTS else 99, one)):
+        told = ", ".join(f"{counts[part][one]} {one}" for one in _OUTCOMES if counts[part][one])
+        terminalreporter.write_line(f"{part}: {told} in {seconds[part]:.0f} s")

@@ -1,0 +1,121 @@
+"""The stage: where it can stand, and the machines on it."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import shutil
+import subprocess
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.e2e import tree
+from tests.e2e.guest import Guest, guest
+from tests.e2e.mac import Mac
+from tests.e2e.network import Office, Place, office
+from tests.e2e.pi import Pi
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from contextlib import AbstractContextManager
+    from pathlib import Path
+
+_PROGRAMS = ("debootstrap", "ip", "nsenter", "setpriv", "ssh-keygen", "systemd-nspawn", "unshare")
+
+
+def _obstacle() -> str:
+    """Say why this machine cannot be the stage; empty where it can."""
+    if os.geteuid() != 0:
+        return "booting a machine needs root"
+    path = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
+    lacking = [name for name in _PROGRAMS if shutil.which(name, path=path) is None]
+    if lacking:
+        return f"not installed: {', '.join(lacking)}"
+    command = ["unshare", "--net", "--mount", "mount", "-t", "tmpfs", "tmpfs", "/mnt"]
+    if subprocess.run(command, capture_output=True, check=False).returncode != 0:
+        return "this root may not mount, as in many containers"
+    return ""
+
+
+@dataclass
+class Stage:
+    """What every story starts from: the tree, the wheels, and the network."""
+
+    tree: Path
+    wheels: Path
+    office: Office
+    folder: Path
+    numbers: Iterator[int] = field(default_factory=itertools.count)
+
+    def machine(self, *layers: Path, place: Place | None = None) -> AbstractContextManager[Guest]:
+        """Make a machine with these layers over the tree, the uppermost first."""
+        folder = self.folder / f"pi{next(self.numbers)}"
+        return guest((*layers, self.tree), folder, place or self.office.pi)
+
+
+@pytest.fixture(scope="session")
+def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+    """Build what can be built once."""
+    if reason := _obstacle():
+        pytest.skip(reason)
+    folder = tmp_path_factory.mktemp("stage")
+    built = tree.build()
+    wheels = tree.gymdbd_wheels(folder)
+    with office() as place:
+        yield Stage(built, wheels, place, folder)
+
+
+@pytest.fixture
+def fresh(stage: Stage) -> Iterator[Pi]:
+    """Give a Pi on which gymdbd is not installed, with what one needs for it in /home/pi."""
+    with stage.machine() as machine:
+        machine.boot()
+        pi = Pi(machine)
+        pi.unpack(stage.wheels)
+        pi.start_gym()
+        yield pi
+
+
+@pytest.fixture(scope="session")
+def installed(stage: Stage) -> Path:
+    """Give the layer that an installation leaves, the machine being off again."""
+    with stage.machine() as machine:
+        machine.boot()
+        pi = Pi(machine)
+        pi.unpack(stage.wheels)
+        pi.start_gym()
+        pi.install()
+        machine.sh("systemctl stop gymdbd gym; journalctl --sync; sync -f /var/log")
+    return machine.upper
+
+
+@pytest.fixture
+def bootable(stage: Stage, installed: Path) -> Iterator[Pi]:
+    """Give a Pi of its own with gymdbd installed, switched off."""
+    with stage.machine(installed) as machine:
+        yield Pi(machine)
+
+
+@pytest.fixture(scope="session")
+def shared(stage: Stage, installed: Path) -> Iterator[Pi]:
+    """Give the Pi that the stories share which leave it as they found it."""
+    with stage.machine(installed) as machine:
+        machine.boot()
+        yield Pi(machine)
+
+
+@pytest.fixture
+def pi(shared: Pi) -> Iterator[Pi]:
+    """Give the shared Pi: configured as installed, nothing backed up yet, the gym at work."""
+    shared.reset()
+    yield shared
+    shared.machine.run("systemctl", "stop", "gymdbd", "gym", check=False)
+
+
+@pytest.fixture
+def mac(stage: Stage, tmp_path: Path) -> Mac:
+    """Give the Mac, with a home folder of its own and a key that the Pi does not know yet."""
+    host_key = (stage.tree / "etc/ssh/ssh_host_ed25519_key.pub").read_text()
+    return Mac(stage.office.mac, tmp_path, host_key)
