@@ -31,9 +31,20 @@ if TYPE_CHECKING:
 
 _MARK = wal.Mark(frames=3, pages=9, page_size=512, checksum=(1, 2), salts=b"saltsalt", backfilled=0)
 FINGERPRINT = Fingerprint(
-    device=1, inode=2, ctime_ns=3, size=1024, page_size=512, page_count=2,
-    journal_mode="wal", method="main-file", frames=0, salts="", checksum_one=0,
-    checksum_two=0, settled=True, taken_ns=4,
+    device=1,
+    inode=2,
+    ctime_ns=3,
+    size=1024,
+    page_size=512,
+    page_count=2,
+    journal_mode="wal",
+    method="main-file",
+    frames=0,
+    salts="",
+    checksum_one=0,
+    checksum_two=0,
+    settled=True,
+    taken_ns=4,
 ).to_json()
 
 

@@ -93,7 +93,7 @@ def test_a_dry_run_of_the_installer_changes_nothing(tmp_path: Path, flags: list[
     """It tells what it would do, with paths that a unit and YAML take as they are."""
     database = make_database(tmp_path / 'it\'s 100% "gym".db')
     before = sorted(tmp_path.iterdir())
-    words = ["--dry-run", "--database", database, "--archive", tmp_path / "new" / "archive"]
+    words = ["--dry-run", "--database", str(database), "--archive", str(tmp_path / "new")]
     done = subprocess.run(
         [_INSTALL, *words, *flags], capture_output=True, text=True, check=False, timeout=60
     )
