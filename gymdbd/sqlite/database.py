@@ -38,6 +38,9 @@ if TYPE_CHECKING:
 _FIXED = (3, 51, 3)
 _BACKPORTS = {(3, 44): 6, (3, 50): 7}
 
+# SQLite takes a file of one byte for an empty one too, and removes the -wal beside either, even
+# through a connection that may only read (unixFileSize, pagerOpenWalIfPresent).
+_EMPTY_SIZE = 1
 _SIDE_SUFFIXES = ("-wal", "-shm", "-journal")
 
 # What a statement raises. SQLite quotes what it finds in a damaged schema, and where that is not
@@ -110,12 +113,8 @@ def locate(path: Path) -> Path:
         )
     if not os.access(real, os.R_OK):
         raise _denied(path)
-    if facts.st_size == 0 and not _has_content(real.with_name(real.name + "-wal")):
-        raise SourceEmptyError(
-            f"{path} has zero bytes: it is not a database yet, or no longer",
-            hint="check that the application has created it and that the disk was not full; "
-            "earlier backups are kept",
-        )
+    if facts.st_size <= _EMPTY_SIZE:
+        raise _empty(real, path)
     return real
 
 
@@ -348,6 +347,22 @@ def _has_own_collations(connection: sqlite3.Connection) -> bool:
 def quote(name: str) -> str:
     """Quote an identifier for SQL. https://www.sqlite.org/lang_keywords.html."""
     return '"' + name.replace('"', '""') + '"'
+
+
+def _empty(real: Path, path: Path) -> SourceEmptyError:
+    """Build the error for a file without content; nothing may open it, not even to read."""
+    wal = real.with_name(real.name + "-wal")
+    if _has_content(wal):
+        hint = (
+            f"copy it and {wal} away before any program opens it: SQLite removes the -wal of an "
+            "empty database, and that still holds changes; earlier backups are kept"
+        )
+    else:
+        hint = (
+            "check that the application has created it and that the disk was not full; "
+            "earlier backups are kept"
+        )
+    return SourceEmptyError(f"{path} is empty: it is not a database yet, or no longer", hint=hint)
 
 
 def _has_content(path: Path) -> bool:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.pulling import crash_after
 from tests.support import (
     ORDINARY_USER,
     backups,
@@ -82,6 +83,17 @@ def test_an_empty_source_is_an_error(place: Path) -> None:
     """A file of zero bytes passes SQLite's integrity check; it is no database."""
     (place / "gym.db").write_bytes(b"")
     _expect(place, "source-empty")
+
+
+@pytest.mark.parametrize("size", [0, 1])
+def test_the_wal_of_an_emptied_source_is_left_alone(place: Path, size: int) -> None:
+    """SQLite would remove it at the first look; it may be all that is left of the last changes."""
+    source, wal = place / "gym.db", place / "gym.db-wal"
+    crash_after(source, "PRAGMA wal_autocheckpoint=0", "INSERT INTO t (text) VALUES ('new')")
+    before = wal.read_bytes()
+    os.truncate(source, size)
+    assert "gym.db-wal" in _expect(place, "source-empty")["hint"]
+    assert wal.read_bytes() == before
 
 
 def test_a_folder_is_an_error(place: Path) -> None:
