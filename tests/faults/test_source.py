@@ -86,8 +86,14 @@ def _back_up(scene: Scene, prefix: list[str] | None = None) -> tuple[Finished, l
     else:
         whole = gymdbd("-c", scene.config, *_BACKUP.arguments(scene), "--json", prefix=prefix)
         done = Finished(whole.returncode, whole.stdout, whole.stderr)
-    found = sweeps.expect_whole(_BACKUP, scene, done, seen=seen)
-    found += [f"{path} was written" for path, was in before.items() if digest(path) != was]
+    # Where nothing may be written the status cannot be told either.
+    excused = not os.stat(scene.place).st_mode & 0o200
+    found = sweeps.expect_whole(_BACKUP, scene, done, seen=seen, excused=excused)
+    found += [
+        f"{path} was written or removed"
+        for path, was in before.items()
+        if not path.exists() or digest(path) != was
+    ]
     return done, found + scene.world.left_behind()
 
 
@@ -214,7 +220,7 @@ def test_a_source_cut_short_is_never_backed_up_unseen(
 ) -> None:
     """The backup is what an application reads, or there is an error and the earlier ones stay."""
     size = (stage(_BACKUP).place / name).stat().st_size
-    every = [*range(1, 64, 9), *range(100, size, 997)][part::5]
+    every = [*range(3), *range(10, 64, 9), *range(100, size, 997)][part::5]
     problems = {}
     for length in table.sample(every, f"cut {name} {part}"):
 
@@ -233,7 +239,7 @@ def _remove(scene: Scene) -> None:
 
 def _replace(scene: Scene) -> None:
     """Put another database in its place, as a deployment does."""
-    new = make_database(scene.place / "new.db", rows=300, mode="delete")
+    new = make_database(scene.place / "new.db", rows=125, mode="delete")
     _remove(scene)
     new.rename(scene.database)
 
@@ -264,7 +270,7 @@ _CHANGES: dict[str, Callable[[Scene], None]] = {
     "replaced": _replace,
     "copied over": _overwrite,
     "truncated": _truncate,
-    "vacuumed": _sql("DELETE FROM t WHERE id % 3 = 0", "VACUUM"),
+    "vacuumed": _sql("DELETE FROM t WHERE id % 20 = 0", "VACUUM"),
     "written": _sql("INSERT INTO t (text) SELECT text FROM t LIMIT 9"),
     "checkpointed": _sql("PRAGMA wal_checkpoint(TRUNCATE)", "UPDATE t SET text = id"),
     "given a journal": _sql("PRAGMA journal_mode=DELETE", "UPDATE t SET text = id"),
