@@ -87,7 +87,7 @@ def _back_up(scene: Scene, prefix: list[str] | None = None) -> tuple[Finished, l
         whole = gymdbd("-c", scene.config, *_BACKUP.arguments(scene), "--json", prefix=prefix)
         done = Finished(whole.returncode, whole.stdout, whole.stderr)
     # Where nothing may be written the status cannot be told either.
-    excused = not os.stat(scene.place).st_mode & 0o200
+    excused = not scene.place.stat().st_mode & 0o200
     found = sweeps.expect_whole(_BACKUP, scene, done, seen=seen, excused=excused)
     found += [
         f"{path} was written or removed"
