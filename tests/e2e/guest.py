@@ -20,9 +20,17 @@ if TYPE_CHECKING:
     from tests.e2e.network import Place
 
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+_GROUPS = Path("/sys/fs/cgroup")
 _HOMES = {"root": "/root", "pi": "/home/pi"}
 # The mount lives in a namespace of the container's own, and goes with it.
+# Its control groups are its own too: two systemds in one would end each other's services.
 _BOOT = """
+for root in /sys/fs/cgroup /sys/fs/cgroup/systemd /sys/fs/cgroup/unified; do
+    if [ -e "$root/cgroup.procs" ]; then
+        mkdir -p "$root/$3"
+        echo $$ >"$root/$3/cgroup.procs"
+    fi
+done
 mount -t overlay overlay -o "lowerdir=$1,upperdir=$2/upper,workdir=$2/work" "$2/root"
 exec systemd-nspawn --quiet --boot --register=no --keep-unit --console=pipe --link-journal=no \\
     --kill-signal=SIGKILL --resolv-conf=off --timezone=off --hostname=raspberry-pi \\
@@ -47,6 +55,11 @@ class Guest:
             (self.folder / name).mkdir()
 
     @property
+    def name(self) -> str:
+        """Return what it is called on this machine, where other tests may run."""
+        return f"gde2e-{os.getpid()}-{self.folder.name}"
+
+    @property
     def upper(self) -> Path:
         """Return the layer with all that this machine wrote."""
         return self.folder / "upper"
@@ -68,12 +81,20 @@ class Guest:
     def switch_on(self) -> None:
         """Switch it on, and wait only for its first process."""
         lower = ":".join(str(layer) for layer in self.lower)
-        name = f"gde2e-{os.getpid()}-{self.folder.name}"
         self.console = (self.folder / "console.log").open("ab")
         self.process = subprocess.Popen(
             [
                 *(*WITH_US, "unshare", "--mount", "--propagation=private"),
-                *("sh", "-c", _BOOT, "boot", lower, str(self.folder), name, str(self.place.path)),
+                *(
+                    "sh",
+                    "-c",
+                    _BOOT,
+                    "boot",
+                    lower,
+                    str(self.folder),
+                    self.name,
+                    str(self.place.path),
+                ),
             ],
             stdin=subprocess.DEVNULL,
             stdout=self.console,
@@ -99,6 +120,7 @@ class Guest:
         self.leader = 0
         assert self.console is not None
         self.console.close()
+        until(lambda: remove_groups(self.name), f"the end of every process of {self.name}")
 
     def run(
         self,
@@ -187,6 +209,22 @@ class Guest:
     def _state(self) -> str:
         done = self.run("systemctl", "is-system-running", "--wait", check=False)
         return done.stdout.strip() if done.stdout.strip() in ("running", "degraded") else ""
+
+
+def remove_groups(name: str) -> bool:
+    """Remove the control groups of machines that are off; False while a process is left in one."""
+    groups = [
+        folder
+        for root in ("", "systemd", "unified")
+        for top in (_GROUPS / root).glob(name)
+        for folder in (top, *top.rglob("*/"))
+    ]
+    for folder in sorted(groups, reverse=True):
+        try:
+            folder.rmdir()
+        except OSError:
+            return False
+    return True
 
 
 def _line(path: str, start: str) -> str:
