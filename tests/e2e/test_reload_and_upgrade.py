@@ -1,0 +1,76 @@
+"""A configuration is changed, and a new release installed, while the service runs."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+from tests.e2e import tree
+from tests.e2e.pi import ARCHIVE, CONFIG, JOB, STATUS
+from tests.support import until
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.e2e.pi import Pi
+
+_NEWER = "99.0"
+
+
+def test_a_good_configuration_is_taken_without_a_restart_and_a_broken_one_is_refused(
+    pi: Pi,
+) -> None:
+    """`systemctl reload`: the status line tells the new time; a fault is told with its line."""
+    pi.start()
+    daemon = pi.show("MainPID")
+    after = pi.machine.cursor()
+    pi.configure(schedule="30 4 * * *")
+    pi.machine.run("systemctl", "reload", "gymdbd")
+    until(lambda: "04:30" in pi.show("StatusText"), "the new time in the status line")
+    pi.await_event("configuration reloaded", after=after)
+
+    good = pi.machine.run("cat", CONFIG).stdout
+    pi.machine.write(CONFIG, good.replace("30 4 * * *", "30 44 * * *"))
+    pi.machine.run("systemctl", "reload", "gymdbd")
+    refused = pi.await_event("configuration refused, the old one stays", after=after)
+    assert refused["PRIORITY"] == "3"
+    assert f"jobs.{JOB}.schedule: not a cron schedule: bad hour" in refused["GYMDBD_ERROR"]
+    assert refused["GYMDBD_HINT"]
+    assert "04:30" in pi.show("StatusText")
+    assert (pi.show("MainPID"), pi.show("ActiveState")) == (daemon, "active")
+
+
+def test_an_upgrade_under_a_running_service_keeps_what_the_older_release_left(
+    bootable: Pi, tmp_path: Path
+) -> None:
+    """Runs go on all the while and none fails; archive and status are read as before."""
+    pi = bootable
+    pi.machine.boot()
+    pi.start_gym()
+    pi.configure(schedule=None, every="2s")
+    pi.machine.run("systemctl", "restart", "gymdbd")
+    pi.await_runs(1)
+    older = json.loads(pi.machine.run("cat", STATUS).stdout)
+    (first, *_) = pi.backups()
+    _put_newer_wheel(pi, tmp_path)
+
+    pi.install()
+
+    newer = json.loads(pi.machine.run("cat", STATUS).stdout)
+    assert newer["daemon"]["version"] == _NEWER != older["daemon"]["version"]
+    assert older["jobs"][JOB]["runs"][-1] in newer["jobs"][JOB]["runs"]
+    done = len(pi.runs())
+    runs = pi.await_runs(done + 1)
+    assert [one for one in runs if one["state"] != "ok"] == []
+    pi.machine.run("systemctl", "stop", "gymdbd")
+    listed = {one["path"]: one["verdict"] for one in pi.gymdbd("list")["backups"]}
+    assert listed[f"{ARCHIVE}/{first}"] == "verified"
+    proven = pi.gymdbd("verify", f"{ARCHIVE}/{first}")
+    assert (proven["state"], proven["backups"][0]["problems"]) == ("ok", [])
+
+
+def _put_newer_wheel(pi: Pi, folder: Path) -> None:
+    """Replace the wheel on the Pi by one of the same code with a higher version."""
+    wheel = tree.gymdbd_wheel(folder, version=_NEWER)
+    pi.machine.sh("rm /home/pi/wheels/gymdbd-*")
+    pi.machine.path(f"/home/pi/wheels/{wheel.name}").write_bytes(wheel.read_bytes())
