@@ -29,7 +29,7 @@ from gymdbd.status import StatusFile
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-_MARK = wal.Mark(frames=3, pages=9, page_size=512, checksum=(1, 2), salts=b"saltsalt", backfilled=0)
+_WAL_MAGIC = b"\x37\x7f\x06\x82"
 FINGERPRINT = Fingerprint(
     device=1,
     inode=2,
@@ -96,11 +96,8 @@ def log_of_writes(data: bytes) -> None:
     """Index a WAL."""
     descriptor = os.memfd_create("wal")
     try:
-        os.write(descriptor, data)
-        if wal.is_header(wal.read_header(descriptor)):
-            wal.index_frames(descriptor, _MARK)
-            salted = data[16:24]
-            wal.index_frames(descriptor, _mark(salted))
+        os.write(descriptor, _WAL_MAGIC + data)
+        wal.index_frames(descriptor, _mark(data[12:20]))
     finally:
         os.close(descriptor)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import struct
 import tracemalloc
 import zlib
 from typing import Any
@@ -46,15 +45,12 @@ _FRAMES = st.lists(
     ),
     max_size=6,
 ).map(b"".join)
-_WALS = st.tuples(st.sampled_from([0x377F0682, 0x377F0683]), st.binary(max_size=3000)).map(
-    lambda one: struct.pack(">I", one[0]) + one[1]
-)
 _INPUTS: dict[str, Any] = {
     "configuration": st.text().map(str.encode) | _JSON.map(lambda one: json.dumps(one).encode()),
     "conversation": st.tuples(st.binary(min_size=1, max_size=1), _FRAMES).map(b"".join),
     "frames": _FRAMES | st.binary(),
     "packed": st.binary(max_size=5000),
-    "log_of_writes": _WALS,
+    "log_of_writes": st.binary(min_size=20, max_size=3000),
     "index_of_writes": st.binary(min_size=136, max_size=136)
     | st.binary(min_size=48, max_size=48).map(lambda one: one + one + bytes(40)),
     "records": _JSON.map(lambda one: json.dumps(one).encode()) | st.binary(),

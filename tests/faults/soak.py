@@ -1,0 +1,113 @@
+"""Thousands of backups and pulls under a writer at full rate: nothing may grow, every one is good.
+
+`python -m tests.faults.soak --backups 10000 --pulls 10000` takes hours, and is not part of CI. The
+runs are made in one process, as nothing of gymdbd's own makes them: what leaks is seen after ten
+thousand of them. Numbers are printed now and then, and a verdict in the end.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import gc
+import os
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gymdbd.job_config import Keep
+from gymdbd.jobs import backup
+from tests import ledger
+from tests.pulling import Peer
+from tests.sshd import SshServer
+from tests.support import backup_job, context
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_REPORTS = 20
+# What an interpreter's allocator may take more after its first runs.
+_MOST_GROWTH_KIB = 8 * 1024
+
+
+@dataclasses.dataclass(frozen=True)
+class Use:
+    """What this process and its folders hold."""
+
+    rss_kib: int
+    descriptors: int
+    threads: int
+    files: int
+
+    @classmethod
+    def now(cls, folder: Path) -> Use:
+        """Measure."""
+        gc.collect()
+        status = Path("/proc/self/status").read_text()
+        rss = next(line for line in status.splitlines() if line.startswith("VmRSS"))
+        return cls(
+            rss_kib=int(rss.split()[1]),
+            descriptors=len(os.listdir("/proc/self/fd")),  # noqa: PTH208 - only their number
+            threads=threading.active_count(),
+            files=sum(1 for _ in folder.rglob("*")) + sum(1 for _ in Path("/dev/shm").iterdir()),  # noqa: S108
+        )
+
+
+def repeat(name: str, times: int, folder: Path, once: Callable[[], list[str]]) -> list[str]:
+    """Do one thing again and again; return what went wrong, growth included."""
+    problems: list[str] = []
+    first = Use(0, 0, 0, 0)
+    begun = time.monotonic()
+    for number in range(1, times + 1):
+        problems += [f"{name} {number}: {one}" for one in once()]
+        if number % max(1, times // _REPORTS) == 0 or number == times:
+            use = Use.now(folder)
+            rate = number / (time.monotonic() - begun)
+            sys.stdout.write(f"{name} {number}: {use}, {rate:.1f} a second, {len(problems)} bad\n")
+            sys.stdout.flush()
+            first = first if first.rss_kib else use
+    last = Use.now(folder)
+    if last.rss_kib > first.rss_kib + _MOST_GROWTH_KIB:
+        problems.append(f"{name}: grew from {first.rss_kib} to {last.rss_kib} KiB")
+    for what in ("descriptors", "threads", "files"):
+        if getattr(last, what) > getattr(first, what):
+            problems.append(f"{name}: {what} grew from {first} to {last}")
+    return problems
+
+
+def main() -> None:
+    """Soak."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--backups", type=int, default=10_000)
+    parser.add_argument("--pulls", type=int, default=10_000)
+    arguments = parser.parse_args()
+    problems: list[str] = []
+    with tempfile.TemporaryDirectory() as place, SshServer(Path(place) / "sshd") as server:
+        folder = Path(place)
+        database = ledger.create(folder / "ledger.db")
+        archive, here = folder / "archive", folder / "here"
+        here.mkdir()
+        job = backup_job(database, archive, keep=Keep(count=5), gates=None)
+        peer = Peer(server, database, here / "replica.db")
+
+        def one_backup() -> list[str]:
+            made = Path(str(backup.run(job, context())["path"]))
+            return list(ledger.check_copy(archive / made).problems)
+
+        def one_pull() -> list[str]:
+            changes: dict[str, Any] = {"keep": Keep(count=3)}
+            peer.pull(**changes)
+            return list(ledger.check_copy(peer.replica).problems)
+
+        with ledger.writing(database):
+            problems += repeat("backup", arguments.backups, archive, one_backup)
+            problems += repeat("pull", arguments.pulls, here, one_pull)
+    sys.stdout.write("\n".join(problems) + "\n" if problems else "all good, nothing grew\n")
+    sys.exit(1 if problems else 0)
+
+
+if __name__ == "__main__":
+    main()
