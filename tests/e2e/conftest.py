@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.e2e import tree
-from tests.e2e.guest import Guest, guest
+from tests.e2e.guest import Guest, guest, sweep
 from tests.e2e.mac import Mac
 from tests.e2e.network import Office, Place, office
 from tests.e2e.pi import Pi
@@ -60,6 +60,7 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
     """Build what can be built once."""
     if reason := _obstacle():
         pytest.skip(reason)
+    sweep()
     folder = tmp_path_factory.mktemp("stage")
     built = tree.build()
     wheels = tree.gymdbd_wheels(folder)

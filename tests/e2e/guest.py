@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _GROUPS = Path("/sys/fs/cgroup")
+# One hierarchy where cgroups are of version 2 only, two of them where systemd runs on both.
+_ROOTS = ("", "systemd", "unified")
 _HOMES = {"root": "/root", "pi": "/home/pi"}
 # The mount lives in a namespace of the container's own, and goes with it.
 # Its control groups are its own too: two systemds in one would end each other's services.
@@ -215,7 +217,7 @@ def remove_groups(name: str) -> bool:
     """Remove the control groups of machines that are off; False while a process is left in one."""
     groups = [
         folder
-        for root in ("", "systemd", "unified")
+        for root in _ROOTS
         for top in (_GROUPS / root).glob(name)
         for folder in (top, *top.rglob("*/"))
     ]
@@ -225,6 +227,13 @@ def remove_groups(name: str) -> bool:
         except OSError:
             return False
     return True
+
+
+def sweep() -> None:
+    """Remove the control groups, empty by now, of tests that were ended hard."""
+    for top in [one for root in _ROOTS for one in (_GROUPS / root).glob("gde2e-*")]:
+        if not Path("/proc", top.name.split("-")[1]).exists():
+            remove_groups(top.name)
 
 
 def _line(path: str, start: str) -> str:
