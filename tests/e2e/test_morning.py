@@ -1,0 +1,183 @@
+"""Nine o'clock: the Mac pulls, over lines that are good, slow, bad, cut, or silently dead."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.e2e.network import wire
+from tests.e2e.pi import DATABASE
+from tests.support import broken_promises, until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tests.e2e.conftest import Stage
+    from tests.e2e.mac import Mac
+    from tests.e2e.network import Wire
+    from tests.e2e.pi import Pi
+
+_SIZE = 4_000_000
+_STALL_S = 4
+# 5 Mbit/s with 40 ms there and back, as a bad day of a shared line.
+_SLOW: dict[str, float] = {"delay_ms": 20, "rate_kbit": 5000}
+_DEAD: dict[str, float] = {"loss": 1}
+
+
+@pytest.fixture
+def line(stage: Stage) -> Iterator[Wire]:
+    """Give the far line, on which nothing is wrong yet."""
+    with wire(stage.office) as far:
+        yield far
+
+
+@pytest.fixture
+def ready(pi: Pi, mac: Mac) -> Pi:
+    """Give the Pi with some megabytes in its database, and knowing the Mac's key."""
+    authorized = ["gymdbd", "authorize", "--database", DATABASE]
+    key = pi.machine.run(*authorized, user="pi", text=mac.public_key).stdout
+    pi.machine.write("/home/pi/.ssh/authorized_keys", key, owner="pi", mode=0o600)
+    _grow(pi, _SIZE)
+    return pi
+
+
+def _grow(pi: Pi, size: int) -> None:
+    """Let the application write until its database has grown by so many bytes."""
+    before = _size(pi)
+    pi.start_writer()
+    until(lambda: _size(pi) > before + size, "a larger database", within_s=60)
+    pi.stop_writer()
+
+
+def _size(pi: Pi) -> int:
+    return sum(pi.machine.path(DATABASE + end).stat().st_size for end in ("", "-wal"))
+
+
+def _rents(pi: Pi) -> int:
+    done = pi.machine.run("sqlite3", DATABASE, "SELECT count(*) FROM rentals", user="pi")
+    return int(done.stdout)
+
+
+def _far(mac: Mac) -> None:
+    """Let the pull go over the far line, and give up at once rather than try again."""
+    mac.configure(
+        host="raspberry-pi-far",
+        ssh={"stall_timeout": f"{_STALL_S}s", "keepalive": "1s"},
+        retry={"attempts": 1},
+    )
+
+
+def _is_new(mac: Mac, answer: dict[str, Any], rentals: int) -> None:
+    """See that the replica is whole and holds everything, and that the answer has the figures."""
+    assert answer["state"] == "ok", answer
+    assert broken_promises(mac.replica) == []
+    assert answer["tables"]["rentals"] == rentals
+    assert answer["bytes_received"] > 0
+    assert answer["duration_s"] > 0
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def test_over_the_office_network_a_pull_takes_the_change(ready: Pi, mac: Mac) -> None:
+    """All of it the first time, then only what is new, and each time the whole truth."""
+    mac.configure()
+    first = mac.pull()
+    _is_new(mac, first, _rents(ready))
+    ready.rent()
+    second = mac.pull()
+    _is_new(mac, second, _rents(ready))
+    assert second["bytes_received"] < first["bytes_received"] / 5
+
+
+@pytest.mark.parametrize(
+    "trouble", [_SLOW, {"delay_ms": 5, "loss": 0.03}], ids=["slow and far", "lossy"]
+)
+def test_over_a_bad_line_a_pull_takes_longer_and_is_as_right(
+    ready: Pi, mac: Mac, line: Wire, trouble: dict[str, float]
+) -> None:
+    """5 Mbit/s with 40 ms, or three packets of a hundred lost: the same replica."""
+    line.change(**trouble)
+    _far(mac)
+    answer = mac.pull()
+    _is_new(mac, answer, _rents(ready))
+    if rate_kbit := trouble.get("rate_kbit"):
+        # The line was indeed as slow as that.
+        assert answer["duration_s"] > answer["bytes_received"] / (rate_kbit * 125) * 0.9
+
+
+def test_a_line_that_is_cut_and_healed_at_once_is_only_waited_for(ready: Pi, mac: Mac) -> None:
+    """The plug of the near line is out for a second: TCP sends again, nobody notices."""
+    mac.configure(ssh={"stall_timeout": "20s"})
+    mac.place.run("tc", "qdisc", "add", "dev", "near", "root", "tbf", *_TRICKLE)
+    ready.machine.run("tc", "qdisc", "add", "dev", "near", "root", "tbf", *_TRICKLE)
+    try:
+        pull = mac.start_pull()
+        partial = mac.replica.with_name(f".{mac.replica.name}.partial")
+        until(partial.exists, "the transfer")
+        mac.place.run("ip", "link", "set", "near", "down")
+        cut = time.monotonic()
+        until(lambda: time.monotonic() > cut + 1, "a second without a line")
+        mac.place.run("ip", "link", "set", "near", "up")
+        _is_new(mac, mac.answer(pull), _rents(ready))
+    finally:
+        mac.place.run("tc", "qdisc", "del", "dev", "near", "root")
+        ready.machine.run("tc", "qdisc", "del", "dev", "near", "root")
+
+
+_TRICKLE = ("rate", "10mbit", "burst", "32kb", "latency", "50ms")
+
+
+def test_a_peer_that_vanishes_in_mid_transfer_is_given_up_and_the_next_pull_resumes(
+    ready: Pi, mac: Mac, line: Wire
+) -> None:
+    """No FIN comes; within `stall_timeout` it is noticed; what had arrived is not fetched again.
+
+    The old replica stays until the new one is whole.
+    """
+    _far(mac)
+    first = mac.pull()
+    _is_new(mac, first, _rents(ready))
+    old = _digest(mac.replica)
+    _grow(ready, _SIZE)
+
+    line.change(**_SLOW)
+    pull = mac.start_pull()
+    _await_half(mac)
+    line.change(**_DEAD)
+    gone = time.monotonic()
+    answer = mac.answer(pull)
+    noticed_s = time.monotonic() - gone
+    assert (answer["state"], answer["code"]) == ("unreachable", "stalled"), answer
+    assert noticed_s < 2 * _STALL_S + 3
+    assert _digest(mac.replica) == old
+
+    line.change()
+    resumed = mac.pull()
+    _is_new(mac, resumed, _rents(ready))
+    rentals = _rents(ready)
+    mac.replica.unlink()
+    anew = mac.pull()
+    _is_new(mac, anew, rentals)
+    assert resumed["bytes_received"] < anew["bytes_received"] * 0.75
+    # Once the Pi hears that the Mac has gone, no reader is left to keep its WAL from being reset.
+    serving = ("pgrep", "-f", "[g]ymdbd serve")
+    until(lambda: ready.machine.run(*serving, check=False).stdout == "", "the end of serving")
+
+
+def _await_half(mac: Mac) -> None:
+    """Wait until a good part of the new pages has been written into the partial."""
+    partial = mac.replica.with_name(f".{mac.replica.name}.partial")
+    until(partial.exists, "the partial")
+    until(lambda: _changed(mac.replica, partial) > _SIZE / 2, "half of the pages", within_s=60)
+
+
+def _changed(one: Path, other: Path) -> int:
+    """Return how many bytes of the second file are not those of the first."""
+    a, b = one.read_bytes(), other.read_bytes()
+    return sum(4096 for at in range(0, len(b), 4096) if a[at : at + 4096] != b[at : at + 4096])
