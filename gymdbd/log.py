@@ -8,10 +8,12 @@ text; otherwise a JSON line. A file, where one is configured, takes JSON lines b
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import logging
 import os
 import sys
+import time
 from typing import TYPE_CHECKING, Any, TextIO
 
 import structlog
@@ -26,6 +28,9 @@ if TYPE_CHECKING:
 _LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40, "critical": 50}
 _PRIORITIES = {"debug": 7, "info": 6, "warning": 4, "error": 3, "critical": 2}
 _opened = contextlib.ExitStack()  # What the sinks of the configuration in force hold open.
+# Writing an event takes less than a millisecond, renaming the files of a rotation a few.
+_LOCK_WAIT_S = 2.0
+_LOCK_POLL_S = 0.01
 _OWN = ("event", "level", "timestamp", "job", "run_id", "hint", "error")
 
 
@@ -177,12 +182,24 @@ def _file_sink(config: LogConfig) -> Callable[[EventDict], None]:
     from concurrent_log_handler import ConcurrentRotatingFileHandler  # noqa: PLC0415 - if asked for
 
     class LogFile(ConcurrentRotatingFileHandler):
-        """A log file whose trouble is ours to tell: the library would print a traceback."""
+        """A log file that is never waited for without end, and whose trouble is ours to tell."""
+
+        def _lock_stream_lock(self, file: TextIO) -> None:
+            # The library would wait for ever where a process that writes is stopped or hangs.
+            deadline = time.monotonic() + _LOCK_WAIT_S
+            while True:
+                try:
+                    return fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    if time.monotonic() >= deadline:
+                        raise
+                    time.sleep(_LOCK_POLL_S)
 
         def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - the library's name
+            # The library would print a traceback.
             del record
             error = sys.exc_info()[1]
-            raise error if isinstance(error, OSError) else OSError(str(error))
+            raise error if isinstance(error, OSError) else OSError(f"{self.lockFilename}: {error}")
 
     handler = LogFile(
         str(config.file),
@@ -191,6 +208,7 @@ def _file_sink(config: LogConfig) -> Callable[[EventDict], None]:
         chmod=0o600,
         encoding="utf-8",
     )
+    handler.maxLockAttempts = 1
     _opened.callback(handler.close)
 
     def sink(event: EventDict) -> None:

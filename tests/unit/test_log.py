@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import io
 import json
 import logging
@@ -221,6 +222,25 @@ def test_a_log_file_that_cannot_be_written_fails_no_run(
     log.configure(LogConfig(format="json", file=tmp_path / "gymdbd.log"))
     log.logger().error("still here")
     assert '"event": "still here"' in capsys.readouterr().err
+
+
+def test_a_process_that_hangs_with_the_log_in_its_hands_holds_up_no_other(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The event is on stderr, with the lock's name, and later ones are in the file again."""
+    monkeypatch.setattr(log, "_LOCK_WAIT_S", 0.05)
+    log.configure(LogConfig(format="json", file=tmp_path / "gymdbd.log"))
+    log.logger().info("before")
+    with (tmp_path / ".__gymdbd.lock").open("a") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        log.logger().error("in between")
+    log.logger().info("after")
+    said = capsys.readouterr().err
+    assert "gymdbd: cannot write the log: " in said
+    assert "/.__gymdbd.lock" in said
+    assert '"event": "in between"' in said
+    written = [json.loads(line) for line in (tmp_path / "gymdbd.log").read_text().splitlines()]
+    assert [one["event"] for one in written] == ["before", "after"]
 
 
 def test_a_journal_that_is_gone_fails_no_run(
