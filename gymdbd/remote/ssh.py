@@ -84,6 +84,23 @@ def resolve(settings: HostSettings, config_file: Path | None = None) -> Target:
         raise faults.bad_config(str(error)) from error
 
 
+class _Transport(paramiko.Transport):
+    """paramiko's, of whose thread every end is an SSHException, an EOFError or an OSError.
+
+    That thread ends with whatever it stumbles over in what the peer has said, and its callers get
+    the same: InvalidTag of the cryptography package for a bit that was flipped on the way of
+    AES-GCM, ValueError for a point that is on no curve.
+    """
+
+    def get_exception(self) -> Exception | None:
+        """Return what the thread has ended with since this was last asked, or None."""
+        error = super().get_exception()
+        if error is None or isinstance(error, (paramiko.SSHException, EOFError, OSError)):
+            return error
+        said = f"{type(error).__name__} {error}".strip()
+        return paramiko.SSHException(f"what came is not what SSH sends: {said}")
+
+
 def _do_nothing() -> None:
     """Do nothing."""
 
@@ -117,7 +134,7 @@ def _connect(
     wire = Wire(plain, stall_timeout_s=goal.settings.stall_timeout_s)
     stack.callback(wire.close)
     # A socket is all that paramiko's Transport wants; its annotation says more than it needs.
-    transport = paramiko.Transport(
+    transport = _Transport(
         cast("socket.socket", wire),
         default_window_size=_WINDOW_BYTES,
         default_max_packet_size=_PACKET_BYTES,
