@@ -184,14 +184,17 @@ class Channel:
         return data
 
     def send(self, data: bytes | bytearray | memoryview) -> int:
-        """Send all of `data` to stdin; raises RemoteCommandError when the command is gone."""
+        """Send all of `data` to stdin; raises BrokenPipeError when the command takes no more.
+
+        Its last words are still to be read then, and after them `explain_end` says the rest.
+        """
         view = memoryview(data).cast("B")
         done = 0
         while done < len(view):
             piece = bytes(view[done : done + _PIECE_BYTES])
             sent = self._wait_for(lambda piece=piece: self._send_some(piece))  # type: ignore[misc]
             if not sent:
-                raise self._lost() or self.explain_end()
+                raise self._lost() or BrokenPipeError(errno.EPIPE, "the command takes no more")
             done += sent
         return done
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shlex
 import socket
 import subprocess
@@ -554,11 +555,14 @@ def test_a_missing_python_is_named(tmp_path: Path) -> None:
 
 
 def test_a_command_that_ends_early_is_quoted(ssh_server: SshServer) -> None:
-    """Writing to a command that is gone says how it ended and what it said."""
+    """Writing to a command that is gone fails, and then it says how it ended and what it said."""
     with ssh.connect(ssh.resolve(ssh_server.settings())) as connection:
         channel = connection.run(["sh", "-c", "echo out of cheese >&2; exit 3"])
-        with pytest.raises(RemoteCommandError, match=r"status 3.*out of cheese"):
+        with pytest.raises(BrokenPipeError):
             channel.writer.write(bytes(1 << 26))
+        error = channel.explain_end()
+    assert isinstance(error, RemoteCommandError)
+    assert re.search(r"status 3.*out of cheese", error.message)
 
 
 def test_a_killed_command_is_told_from_an_ended_one(ssh_server: SshServer) -> None:
