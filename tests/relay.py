@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import selectors
 import socket
+import struct
 import threading
+import time
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -14,11 +16,12 @@ _CHUNK_BYTES = 16 * 1024
 
 
 class Relay:
-    """Forwards connections at `port` to `target_port`; counts the bytes that went to the client.
+    """Forwards connections at `port` to `target_port`; counts the bytes of each direction.
 
-    After `stall_after` bytes to the client nothing moves in either direction any more, with the
-    connection still standing; after `cut_after` both sides are closed. The byte `flip_at` of those
-    to the client arrives with all its bits turned.
+    After exactly `stall_after` bytes to the client nothing moves in either direction any more, with
+    the connection still standing; after `cut_after` both sides are closed, after `reset_after`
+    reset; after `trickle_after` one byte a second moves. The byte `flip_at` of those to the client,
+    or `flip_sent_at` of those to the server, arrives with all its bits turned.
     """
 
     def __init__(
@@ -27,13 +30,20 @@ class Relay:
         *,
         stall_after: int | None = None,
         cut_after: int | None = None,
+        reset_after: int | None = None,
+        trickle_after: int | None = None,
         flip_at: int | None = None,
+        flip_sent_at: int | None = None,
     ) -> None:
         self._target_port = target_port
         self.stall_after = stall_after
         self.cut_after = cut_after
+        self._reset_after = reset_after
+        self._trickle_after = trickle_after
         self._flip_at = flip_at
+        self._flip_sent_at = flip_sent_at
         self.bytes_to_client = 0
+        self.bytes_to_server = 0
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port = int(self._listener.getsockname()[1])
         self._wake_reader, self._wake_writer = socket.socketpair()
@@ -104,13 +114,14 @@ class Relay:
     ) -> None:
         other, to_client = pairs[end]
         try:
-            data = end.recv(_CHUNK_BYTES)
-            if to_client:
-                data = self._corrupted(data)
-            other.sendall(data)
+            data = end.recv(self._most(to_client=to_client))
+            other.sendall(self._flipped(data, to_client=to_client))
         except OSError:
             data = b""
-        self.bytes_to_client += len(data) if to_client else 0
+        if to_client:
+            self.bytes_to_client += len(data)
+        else:
+            self.bytes_to_server += len(data)
         if not data:
             for gone in (end, other):
                 selector.unregister(gone)
@@ -118,8 +129,24 @@ class Relay:
                 gone.close()
         self._obey(selector, pairs)
 
-    def _corrupted(self, data: bytes) -> bytes:
-        at = -1 if self._flip_at is None else self._flip_at - self.bytes_to_client
+    def _most(self, *, to_client: bool) -> int:
+        """Say how many bytes may move now: none beyond the next point at which something is due."""
+        if not to_client:
+            return _CHUNK_BYTES
+        if self._trickle_after is not None and self.bytes_to_client >= self._trickle_after:
+            time.sleep(1)  # What a slow link is, and not a wait for anything.
+            return 1
+        due = (self.stall_after, self.cut_after, self._reset_after, self._trickle_after)
+        ahead = [at - self.bytes_to_client for at in due if at is not None]
+        return min([_CHUNK_BYTES, *(count for count in ahead if count > 0)])
+
+    def _flipped(self, data: bytes, *, to_client: bool) -> bytes:
+        flip, done = (
+            (self._flip_at, self.bytes_to_client)
+            if to_client
+            else (self._flip_sent_at, self.bytes_to_server)
+        )
+        at = -1 if flip is None else flip - done
         if not 0 <= at < len(data):
             return data
         return data[:at] + bytes([data[at] ^ 0xFF]) + data[at + 1 :]
@@ -133,12 +160,23 @@ class Relay:
             for end in pairs:
                 if end in selector.get_map():
                     selector.unregister(end)
-        if self.cut_after is not None and self.bytes_to_client >= self.cut_after:
-            for end in list(pairs):
-                if end in selector.get_map():
-                    selector.unregister(end)
-                del pairs[end]
-                end.close()
+        for after in (self.cut_after, self._reset_after):
+            if after is not None and self.bytes_to_client >= after:
+                self._end_all(selector, pairs)
+
+    def _end_all(
+        self,
+        selector: selectors.BaseSelector,
+        pairs: dict[socket.socket, tuple[socket.socket, bool]],
+    ) -> None:
+        for end in list(pairs):
+            if end in selector.get_map():
+                selector.unregister(end)
+            del pairs[end]
+            if self._reset_after is not None:
+                # Closed so, the other side gets a reset and not an end.
+                end.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            end.close()
 
     def _is_stalled(self) -> bool:
         return self.stall_after is not None and self.bytes_to_client >= self.stall_after

@@ -1,7 +1,8 @@
 """A serving side that lies: it runs the real one and changes what that says on its way.
 
-`python hostile.py MODE NUMBER PYTHON ARGUMENTS...` is started over SSH in the real one's place.
-Modes of bytes change the NUMBERth byte of its output, modes of frames the NUMBERth frame.
+`python hostile.py MARK MODE NUMBER PYTHON ARGUMENTS...` is started over SSH in its place.
+Modes of bytes change the NUMBERth byte of its output, modes of frames every frame from the NUMBERth
+on that has what they change. The file MARK is made as soon as something was changed.
 """
 
 from __future__ import annotations
@@ -18,14 +19,16 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent.parent))
 from gymdbd.remote import compress, protocol
 
 _FRAME = struct.Struct(">BBI")
+_VERSION_BYTES = 2
 _RAW = compress.RAW
 
 
-def _bytes(source: IO[bytes], target: IO[bytes], mode: str, number: int) -> None:
+def _bytes(source: IO[bytes], target: IO[bytes], mode: str, number: int, mark: Path) -> None:
     """Flip a byte, or end after it."""
     done = 0
     while data := bytearray(source.read1(65536)):  # type: ignore[attr-defined] # it is buffered
         if done <= number < done + len(data):
+            mark.touch()
             if mode == "cut":
                 target.write(data[: number - done])
                 target.flush()
@@ -63,18 +66,24 @@ def _bomb(kind: str) -> tuple[int, bytes]:
     return compress.ZLIB, zlib.compress(bytes(1_500_000_000), 9)
 
 
-def _frames(source: IO[bytes], target: IO[bytes], mode: str, number: int) -> None:
+def _frames(source: IO[bytes], target: IO[bytes], mode: str, number: int, mark: Path) -> None:
     """Pass frames on and change one of them."""
-    head = source.readline() if mode else b""
-    target.write(head)
+    head = b""
+    # What the loader says is passed on, each line before the answer to it is waited for.
+    while not head.endswith(protocol.MAGIC) and (byte := source.read(1)):
+        head += byte
+        target.write(byte)
+        target.flush()
+    target.write(source.read(_VERSION_BYTES))
     target.flush()
-    target.write(source.read(10))
     at = 0
     while header := source.read(_FRAME.size):
         kind, codec, length = _FRAME.unpack(header)
-        payload = source.read(length)
-        if at >= number:
-            kind, codec, length, payload = _lie(mode, kind, codec, payload)
+        true = (kind, codec, length, source.read(length))
+        told = _lie(mode, kind, codec, true[-1]) if at >= number else true
+        kind, codec, length, payload = told
+        if told != true or mode == "endless":
+            mark.touch()
         at += 1
         target.write(_FRAME.pack(kind, codec, length) + payload)
         target.flush()
@@ -117,12 +126,12 @@ FRAME_MODES = (
 
 def main() -> None:
     """Run the real serving side and lie."""
-    mode, number, *command = sys.argv[1:]
+    mark, mode, number, *command = sys.argv[1:]
     with subprocess.Popen(command, stdout=subprocess.PIPE) as real:
         assert real.stdout is not None
         change = _frames if mode in FRAME_MODES else _bytes
         try:
-            change(real.stdout, sys.stdout.buffer, mode, int(number))
+            change(real.stdout, sys.stdout.buffer, mode, int(number), Path(mark))
         except BrokenPipeError:
             pass
         finally:

@@ -90,6 +90,7 @@ class World:
         return [
             *self._lost(),
             *self._not_whole(),
+            *(f"{path} is no whole JSON" for path in self.folder.rglob("*.json") if _torn(path)),
             *self._wrong_databases(),
             *(f"{path} was written" for path, was in self.untouched.items() if digest(path) != was),
             *(f"the lock {path} is held" for path in self.folder.rglob("*.lock") if _held(path)),
@@ -179,6 +180,15 @@ def _manifest(path: Path) -> dict[str, Any]:
         return dict(json.loads(path.with_name(path.name + ".json").read_bytes()))
     except (OSError, ValueError):
         return {}
+
+
+def _torn(path: Path) -> bool:
+    """Say whether a manifest, marks, a pull's state or the status file is not whole."""
+    try:
+        json.loads(path.read_bytes())
+    except ValueError:
+        return True
+    return False
 
 
 def _held(path: Path) -> bool:

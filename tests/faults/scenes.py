@@ -198,12 +198,12 @@ def _may_prune(scene: Scene) -> None:
 
 
 def _may_restore(scene: Scene) -> None:
-    scene.world.databases[scene.database].add(content(by_age(scene)[2]))
+    scene.world.databases[scene.database].add(content(_third(scene)))
 
 
 def _may_restore_elsewhere(scene: Scene) -> None:
     new = scene.place / "here" / "new.db"
-    scene.world.databases[new] = {content(new), content(by_age(scene)[2])}
+    scene.world.databases[new] = {content(new), content(_third(scene))}
 
 
 def may_pull(scene: Scene) -> None:
@@ -225,8 +225,8 @@ def prepare_pull(job: str) -> Callable[[Scene], None]:
 
 
 def _third(scene: Scene) -> Path:
-    """Return the newest of the three backups that there were at the beginning."""
-    return by_age(scene)[2]
+    """Return the newest of the three backups of the beginning; where it was pruned the newest."""
+    return by_age(scene)[:3][-1]
 
 
 def _backup(scene: Scene) -> list[object]:
@@ -263,6 +263,7 @@ LOCAL = (
         allow=_may_restore_elsewhere,
     ),
     Operation("drill", lambda scene: ["drill", "--archive", scene.archive]),
+    Operation("verify", lambda scene: ["verify", "--all", "--archive", scene.archive]),
     Operation("keep", lambda scene: ["keep", _third(scene), "--archive", scene.archive]),
 )
 REMOTE = (

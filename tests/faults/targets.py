@@ -1,7 +1,7 @@
 """What is fuzzed: readers of bytes that others wrote, each of which may raise only our errors.
 
-Hypothesis calls them in CI. `python -m tests.faults.targets NAME [SECONDS]` lets atheris do it,
-guided by coverage, where that is installed.
+Hypothesis calls them in CI. `python -m tests.faults.targets NAME [SECONDS [FOLDER]]` lets atheris
+do it, guided by coverage, where that is installed; it begins with the inputs in the folder.
 """
 
 from __future__ import annotations
@@ -146,7 +146,10 @@ def main() -> None:
     name, seconds = sys.argv[1], sys.argv[2] if len(sys.argv) > 2 else "60"
     atheris.instrument_all()
     atheris.Setup(
-        [sys.argv[0], f"-max_total_time={seconds}", "-rss_limit_mb=512", "-timeout=10"],
+        [
+            *(sys.argv[0], f"-max_total_time={seconds}", "-rss_limit_mb=512", "-timeout=60"),
+            *sys.argv[3:],
+        ],
         lambda data: survive(TARGETS[name], bytes(data)),
     )
     atheris.Fuzz()

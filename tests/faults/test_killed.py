@@ -14,6 +14,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _STRATA = 8
+_STATUS = table.row(
+    "killed while the status is written",
+    "of all these the calls on the status file and its lock",
+    "the file is whole, as before or as after; nothing else is different",
+)
 _ROWS = {
     operation.name: table.row(
         f"killed anywhere: {operation.name}",
@@ -31,9 +36,26 @@ def test_an_operation_killed_at_any_call_breaks_no_promise(
 ) -> None:
     """Everything is as before or as after, and the next run succeeds and leaves nothing about."""
     every = sweeps.points(operation, stage(operation), tmp_path)
+    problems = {}
+    for point in table.sample(every[part::_STRATA], f"kill {operation} {part}"):
+        outcome, found = sweeps.kill(operation, stage(operation), point)
+        problems[str(point)] = _ROWS[operation.name].tried(outcome, found)
+        if "status.json" in point.line:
+            _STATUS.tried(outcome, found)
+    table.expect_none(problems)
+
+
+@pytest.mark.parametrize("part", range(3))
+@pytest.mark.parametrize("name", ["backup", "pull"])
+def test_a_status_killed_in_mid_writing_is_whole(
+    name: str, part: int, stage: Callable[[Operation], Scene], tmp_path: Path
+) -> None:
+    """Of the calls on the status file more than a sample of all the calls would meet."""
+    operation = next(one for one in (*LOCAL, *REMOTE) if one.name == name)
+    every = sweeps.points(operation, stage(operation), tmp_path)
+    writing = [point for point in every if "status.json" in point.line]
     problems = {
-        str(point): found
-        for point in table.sample(every[part::_STRATA], f"kill {operation} {part}")
-        if (found := _ROWS[operation.name].tried(*sweeps.kill(operation, stage(operation), point)))
+        str(point): _STATUS.tried(*sweeps.kill(operation, stage(operation), point))
+        for point in ([] if table.ALL else table.sample(writing[part::3], f"{name} {part}"))
     }
     table.expect_none(problems)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
 import os
 import socket
@@ -14,11 +15,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.disks import may_mount, mounted
 from tests.faults import hostile, scenes, sweeps, table
+from tests.faults.promises import content
 from tests.faults.scenes import Operation, Scene
 from tests.relay import Relay
 from tests.sshd import SshServer, free_port, make_key
-from tests.support import ROOT
+from tests.support import ROOT, make_database, sqlite_elsewhere
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -46,21 +49,49 @@ _PULL = Operation(
     allow=scenes.may_pull,
     job="pull",
 )
+
+
+def _checkpointed(scene: Scene) -> None:
+    """Begin with a replica whose changes only digests can tell."""
+    _with_a_blob(scene)
+    with closing(sqlite3.connect(scene.remote)) as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        connection.execute("UPDATE t SET text = id WHERE id = 7")
+        connection.commit()
+
+
+_PULLS = (
+    _PULL,
+    dataclasses.replace(_PULL, name="pull-by-digest", prepare=_checkpointed),
+    dataclasses.replace(_PULL, name="pull-of-all", prepare=lambda scene: None),  # noqa: ARG005
+)
 _CUT = table.row(
     "the link cut after every k-th KB",
     "a relay on loopback",
     "the old replica stays, a named error; the next pull succeeds",
 )
+_RESET = table.row("the link reset after every k-th KB", "the same, with SO_LINGER", "as cut")
 _STALLED = table.row(
     "the link stalls at every k-th KB", "the same", "given up in time, then as cut"
 )
+_TRICKLING = table.row(
+    "one byte a second from every k-th KB on", "the same", "given up in time, then as cut"
+)
 _FLIPPED = table.row(
-    "a bit flipped in flight", "the same, at any byte", "SSH notices; as cut, or never noticed"
+    "bits flipped in flight",
+    "the same, at any byte of either direction",
+    "SSH notices, then as cut; or not one byte of it matters",
 )
 _REFUSED = table.row(
     "the other machine refuses",
-    "port closed, silence, garbage, host key changed, key refused, no python3, shell noise",
+    "port closed, silence, garbage, another or no known host key, key refused, no python3 or one "
+    "too old, a .bashrc that prints",
     "an error of its own each",
+)
+_FULL = table.row(
+    "the disk full on the other side",
+    "a file system without a free byte, with or without an index of the WAL",
+    "pulled all the same, or a named error; the next pull succeeds",
 )
 _KILLED = table.row(
     "the serving side killed after every k-th KB",
@@ -75,21 +106,23 @@ _LYING = table.row(
 
 
 @contextlib.contextmanager
-def _configured(scene: Scene, **ssh: Any) -> Iterator[None]:
-    """Let the pull reach the host in another way."""
+def _configured(scene: Scene, remote_database: str = "", **ssh: Any) -> Iterator[None]:
+    """Let the pull reach the host in another way, or another database there."""
     before = scene.config.read_text()
-    content = json.loads(before)
-    content["jobs"]["pull"]["ssh"].update(ssh)
-    scene.config.write_text(json.dumps(content))
+    settings = json.loads(before)
+    settings["jobs"]["pull"]["ssh"].update(ssh)
+    if remote_database:
+        settings["jobs"]["pull"]["remote_database"] = remote_database
+    scene.config.write_text(json.dumps(settings))
     try:
         yield
     finally:
         scene.config.write_text(before)
 
 
-def _pull(scene: Scene, **ssh: Any) -> tuple[str, list[str]]:
+def _pull(scene: Scene, **ways: Any) -> tuple[str, list[str]]:
     """Pull over a link of that kind and then over a good one."""
-    with _configured(scene, **ssh):
+    with _configured(scene, **ways):
         seen = len(scene.events())
         done = scene.run(*_PULL.arguments(scene))
     found = sweeps.expect_whole(_PULL, scene, done, seen=seen)
@@ -112,24 +145,28 @@ def _through(scene: Scene, server: SshServer, **faults: int) -> tuple[str, list[
         )
 
 
+# Of the handshake and the login many, since each byte of them means something else.
+_BEGINNING = range(0, 6000, 29)
+_KILOBYTES = range(0, 130_000, 1024)
+_LINKS = {
+    "cut_after": (_CUT, _KILOBYTES),
+    "reset_after": (_RESET, _KILOBYTES),
+    "stall_after": (_STALLED, _KILOBYTES[::8]),
+    "trickle_after": (_TRICKLING, _KILOBYTES[::8]),
+    "flip_at": (_FLIPPED, [*_BEGINNING, *_KILOBYTES[::2]]),
+    "flip_sent_at": (_FLIPPED, _BEGINNING),
+}
+
+
 @pytest.mark.parametrize("part", range(6))
-@pytest.mark.parametrize(
-    ("row", "fault", "step"),
-    [(_CUT, "cut_after", 1), (_STALLED, "stall_after", 8), (_FLIPPED, "flip_at", 2)],
-    ids=["cut", "stall", "flip"],
-)
+@pytest.mark.parametrize("fault", _LINKS)
 def test_a_link_that_fails_anywhere_leaves_the_old_replica(
-    row: table.Row,
-    fault: str,
-    step: int,
-    part: int,
-    stage: Callable[[Operation], Scene],
-    sshd: SshServer,
+    fault: str, part: int, stage: Callable[[Operation], Scene], sshd: SshServer
 ) -> None:
     """The next pull over a good link succeeds, and the replica is whole all the while."""
-    every = range(0, 130_000, 1024 * step)[part::6]
+    row, every = _LINKS[fault]
     problems = {}
-    for offset in table.sample(every, f"{fault} {part}"):
+    for offset in table.sample(every[part::6], f"{fault} {part}"):
         outcome = _through(stage(_PULL), sshd, **{fault: offset})
         if found := row.tried(*outcome):
             problems[f"{fault} {offset}"] = found
@@ -139,9 +176,10 @@ def test_a_link_that_fails_anywhere_leaves_the_old_replica(
 def _lying_python(folder: Path, mode: str, number: int) -> str:
     script = folder / "python"
     script.write_text(
-        f"#!/bin/sh\nexec {sys.executable} {ROOT}/tests/faults/hostile.py {mode} {number} "
-        f'{sys.executable} "$@"\n'
+        f"#!/bin/sh\nexec {sys.executable} {ROOT}/tests/faults/hostile.py "
+        f'{folder / "lied"} {mode} {number} {sys.executable} "$@"\n'
     )
+    (folder / "lied").unlink(missing_ok=True)
     script.chmod(0o700)
     return str(script)
 
@@ -165,15 +203,19 @@ def test_a_serving_side_that_says_something_else_at_any_byte_breaks_no_promise(
     table.expect_none(problems)
 
 
+@pytest.mark.parametrize("operation", _PULLS, ids=str)
 @pytest.mark.parametrize("mode", hostile.FRAME_MODES)
 def test_a_serving_side_that_lies_is_refused(
-    mode: str, stage: Callable[[Operation], Scene], tmp_path: Path
+    mode: str, operation: Operation, stage: Callable[[Operation], Scene], tmp_path: Path
 ) -> None:
-    """In every frame of its answers, with every lie."""
+    """In every frame of its answers, with every lie, whatever the way of the pull."""
     problems = {}
-    for number in table.sample(range(6), f"lie {mode}"):
+    for number in table.sample(range(6 if table.ALL else 4), f"lie {mode} {operation}"):
         python = _lying_python(tmp_path, mode, number)
-        if found := _LYING.tried(*_pull(stage(_PULL), python=python)):
+        outcome, found = _pull(stage(operation), python=python)
+        if not (tmp_path / "lied").exists():
+            outcome = "had nothing to lie about"
+        if found := _LYING.tried(outcome, found):
             problems[f"{mode} in frame {number}"] = found
     table.expect_none(problems)
 
@@ -204,10 +246,18 @@ def _server_that_says(answer: bytes, *, hangs: bool) -> Iterator[int]:
 
 
 @contextlib.contextmanager
-def _changed_host_key(folder: Path, server: SshServer) -> Iterator[dict[str, Any]]:
-    key = make_key(folder / "another").with_name("another.pub").read_text().split()[:2]
+def _another_machine(folder: Path, server: SshServer) -> Iterator[dict[str, Any]]:
+    """Let another machine answer in the place of the one that is known."""
+    with SshServer(folder / "another") as other:
+        other.authorize(server.user_key)
+        yield {"port": other.port, "host_key_alias": f"[127.0.0.1]:{server.port}"}
+
+
+@contextlib.contextmanager
+def _unknown_machine(folder: Path, server: SshServer) -> Iterator[dict[str, Any]]:
+    del server
     hosts = folder / "known_hosts"
-    hosts.write_text(f"[127.0.0.1]:{server.port} {' '.join(key)}\n")
+    hosts.touch()
     yield {"known_hosts": str(hosts)}
 
 
@@ -217,22 +267,28 @@ def _other_key(folder: Path, server: SshServer) -> Iterator[dict[str, Any]]:
     yield {"identity_file": str(make_key(folder / "stranger"))}
 
 
+def _python(*lines: str) -> Any:
+    """Return what puts such a shell script in the place of the other machine's python3."""
+
+    @contextlib.contextmanager
+    def way(folder: Path, server: SshServer) -> Iterator[dict[str, Any]]:
+        del server
+        script = folder / "python"
+        script.write_text("\n".join(["#!/bin/sh", *lines, ""]))
+        script.chmod(0o700)
+        yield {"python": str(script)}
+
+    return way
+
+
 @contextlib.contextmanager
 def _noisy_shell(folder: Path, server: SshServer) -> Iterator[dict[str, Any]]:
-    del server
-    script = folder / "python"
-    script.write_text(f'#!/bin/sh\necho Welcome\nexec {sys.executable} "$@"\n')
-    script.chmod(0o700)
-    yield {"python": str(script)}
-
-
-@contextlib.contextmanager
-def _endless_noise(folder: Path, server: SshServer) -> Iterator[dict[str, Any]]:
-    del server
-    script = folder / "python"
-    script.write_text("#!/bin/sh\nexec yes\n")
-    script.chmod(0o700)
-    yield {"python": str(script)}
+    """Let the account over there have a .bashrc that prints; bash under sshd reads it."""
+    (folder / ".bashrc").write_text("echo Welcome\n")
+    force = f'ForceCommand exec env HOME={folder} SHLVL=0 bash -c "$SSH_ORIGINAL_COMMAND"'
+    with SshServer(folder / "noisy", config=(force,)) as noisy:
+        noisy.authorize(server.user_key)
+        yield {"port": noisy.port, "known_hosts": str(noisy.known_hosts)}
 
 
 def _speaking(answer: bytes, *, hangs: bool) -> Any:
@@ -258,17 +314,23 @@ def _no_python(folder: Path, server: SshServer) -> Iterator[dict[str, Any]]:
     yield {"python": str(folder / "no" / "python3")}
 
 
+# No interpreter that old can be had from Debian: this one says that it is.
+_OLD = "import sys; sys.version_info = (3, 7, 3); exec(sys.argv[5])"
 _REFUSALS = {
     "port closed": (_closed_port, {"connect-refused"}),
     "silence": (_speaking(b"", hangs=True), {"connect-timeout", "stalled"}),
     "hung up": (_speaking(b"", hangs=False), {"connection-lost", "unreachable"}),
     "garbage": (_speaking(b"\0\xff" * 5000 + b"\r\n", hangs=True), {"ssh-protocol"}),
     "an endless banner": (_speaking(b"hello\r\n" * 100_000, hangs=True), {"ssh-protocol"}),
-    "host key changed": (_changed_host_key, {"host-key-changed"}),
+    "host key changed": (_another_machine, {"host-key-changed"}),
+    "host key unknown": (_unknown_machine, {"host-key-unknown"}),
     "key refused": (_other_key, {"authentication"}),
     "no python3": (_no_python, {"command-missing"}),
     "shell noise": (_noisy_shell, {"shell-noise"}),
-    "endless noise": (_endless_noise, {"shell-noise"}),
+    "python too old": (_python(f"exec {sys.executable} -c '{_OLD}' \"$@\""), {"python-too-old"}),
+    "python broken": (_python("exit 1"), {"remote-command"}),
+    "python killed": (_python("kill -9 $$"), {"remote-command"}),
+    "endless noise": (_python("exec yes"), {"shell-noise"}),
 }
 
 
@@ -283,3 +345,24 @@ def test_a_machine_that_refuses_is_named(
         outcome, found = _pull(scene, **ssh)
     found += [] if outcome in codes else [f"expected one of {codes}, it was {outcome}"]
     table.expect_none({name: _REFUSED.tried(outcome, found)})
+
+
+@pytest.mark.parametrize("shm", [True, False], ids=["with-shm", "without-shm"])
+@pytest.mark.parametrize("mode", ["wal", "delete"])
+def test_a_full_disk_over_there_is_told_or_does_not_matter(
+    mode: str, shm: bool, stage: Callable[[Operation], Scene], tmp_path: Path
+) -> None:
+    """What serves needs no room for data; where SQLite needs some for its index, it is told."""
+    if not may_mount():
+        pytest.skip("mounting needs root")
+    scene = stage(_PULL)
+    with mounted(tmp_path, "tmpfs", size="1m") as disk:
+        database = make_database(disk / "gym.db", mode=mode)
+        holder = sqlite_elsewhere(database, "BEGIN", "SELECT count(*) FROM t")
+        with holder if shm and mode == "wal" else contextlib.nullcontext():
+            scene.world.databases[scene.replica].add(content(database))
+            with (disk / "filler").open("wb", buffering=0) as file, contextlib.suppress(OSError):
+                while True:
+                    file.write(bytes(4096))
+            outcome, found = _pull(scene, remote_database=str(database))
+    table.expect_none({mode: _FULL.tried(outcome, found)})
