@@ -9,12 +9,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from datetime import timedelta
+
     from gymdbd.archive.catalog import Backup
     from gymdbd.config import Config
     from gymdbd.job_config import BackupConfig, JobConfig
     from gymdbd.output import Output
 
 Job = TypeVar("Job", bound="JobConfig")
+Value = TypeVar("Value")
 
 DEFAULT_ARCHIVE = Path("data/backups/database")
 
@@ -30,8 +34,26 @@ def number(text: str) -> int:
     """Read a number of the command line as the configuration would."""
     from gymdbd import values
 
+    return _read(values.number, text)
+
+
+def percent(text: str) -> int:
+    """Read a share of the command line as the configuration would."""
+    from gymdbd import values
+
+    return _read(values.percent, text)
+
+
+def duration(text: str) -> timedelta:
+    """Read a duration of the command line as the configuration would."""
+    from gymdbd import values
+
+    return _read(values.duration, text)
+
+
+def _read(reader: Callable[[str], Value], text: str) -> Value:
     try:
-        return values.number(text)
+        return reader(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from error
 

@@ -4,6 +4,10 @@ What a restricted SSH key runs instead of whatever it asks for: gymdbd pull with
 such a key gets that database, and can do nothing else. gymdbd authorize prints
 the line of authorized_keys for it. People have no use for it at a terminal.
 
+It keeps one snapshot until the client closes. A client that has vanished is
+given up after --stall-timeout without a byte, so that no reader is left over
+that lets the WAL grow.
+
 examples:
   gymdbd serve --database /home/pi/gym-controller/instance/gym_system.db
 """
@@ -12,6 +16,8 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from gymdbd.commands import common
 
 if TYPE_CHECKING:
     import argparse
@@ -26,6 +32,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--database", type=Path, metavar="PATH", required=True, help="the database to serve"
     )
+    parser.add_argument(
+        "--stall-timeout",
+        type=common.duration,
+        metavar="TIME",
+        help="how long to wait for a client that neither sends nor takes anything (default 15m)",
+    )
     parser.set_defaults(json=False)
 
 
@@ -34,4 +46,7 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
     from gymdbd.remote import server
 
     del output
-    return server.main(arguments.database)
+    if arguments.stall_timeout is None:
+        return server.main(arguments.database)
+    stall_timeout_s = arguments.stall_timeout.total_seconds()
+    return server.main(arguments.database, stall_timeout_s=stall_timeout_s)

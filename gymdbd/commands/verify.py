@@ -26,7 +26,6 @@ examples:
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import os
 from pathlib import Path
@@ -35,6 +34,8 @@ from typing import TYPE_CHECKING, Any
 from gymdbd.commands import common, looking
 
 if TYPE_CHECKING:
+    import argparse
+
     from gymdbd.config import Config
     from gymdbd.job_config import VerifyConfig
     from gymdbd.output import Output
@@ -53,7 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--all", action="store_true", help="read every backup")
     parser.add_argument(
         "--sample",
-        type=_percent,
+        type=common.percent,
         metavar="N%",
         help="read this share of the backups, those proven longest ago first",
     )
@@ -81,15 +82,6 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
         exit_code = max(exit_code, code)
     _tell(entries, exit_code, output)
     return exit_code
-
-
-def _percent(text: str) -> int:
-    from gymdbd import values
-
-    try:
-        return values.percent(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def _settings(arguments: argparse.Namespace) -> Config | None:

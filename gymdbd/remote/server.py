@@ -14,8 +14,9 @@ import sys
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from gymdbd import __version__
-from gymdbd.errors import GymdbdError, ProtocolError, RemoteError
+from gymdbd.errors import GymdbdError, ProtocolError, RemoteError, StalledError
 from gymdbd.remote import compress, protocol
+from gymdbd.remote.patience import STALL_TIMEOUT_S, Patience, PatientStream
 from gymdbd.remote.protocol import Channel
 from gymdbd.sqlite import digests, processes
 from gymdbd.sqlite.database import has_wal_reset_bug, side_files
@@ -267,11 +268,18 @@ def _facts(pages: Pages) -> dict[str, Any]:
     }
 
 
-def main(path: Path) -> int:
+def main(path: Path, *, stall_timeout_s: float = STALL_TIMEOUT_S) -> int:
     """Serve the database at `path` on standard input and output.
 
     Standard output belongs to the protocol: anything else that prints goes to standard error.
     """
-    with os.fdopen(os.dup(1), "wb") as writer:
-        os.dup2(2, 1)
-        return serve(path, sys.stdin.buffer, writer)
+    patience = Patience(stall_timeout_s)
+    writer = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)
+    try:
+        reader = PatientStream(sys.stdin.buffer, patience)
+        return serve(path, reader, PatientStream(writer, patience))
+    finally:
+        # What a client that is gone has not taken is nobody's any more.
+        with contextlib.suppress(StalledError, OSError):
+            patience.wait(writer.close)

@@ -7,20 +7,24 @@ import os
 import shlex
 import shutil
 import socket
+import sqlite3
 import subprocess
 import sys
 import tempfile
+import time
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from gymdbd.errors import ChannelRefusedError
-from gymdbd.remote import ssh
+from gymdbd.errors import ChannelRefusedError, StalledError
+from gymdbd.remote import protocol, ssh
 from tests import ledger
+from tests.engine import make_members, serving
 from tests.pulling import Peer, identity, snapshot_of
 from tests.sshd import SshServer, free_port, ssh_home, ssh_server  # noqa: F401 - fixtures
-from tests.support import ROOT, gymdbd, gymdbd_json, until
+from tests.support import GYMDBD, ROOT, gymdbd, gymdbd_json, until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -131,6 +135,65 @@ def test_a_plain_copy_through_a_restricted_key_fails_at_once(restricted: Peer) -
         connection.sftp(),
     ):
         pass
+
+
+def _with_members(folder: Path) -> Path:
+    """Make a database that is larger than what a pipe holds."""
+    make_members(folder / "gym.db", 4000)
+    return folder / "gym.db"
+
+
+@pytest.mark.parametrize("silence", ["asks nothing", "takes nothing", "says nothing at all"])
+def test_a_client_that_falls_silent_is_given_up_and_frees_the_wal(
+    tmp_path: Path, silence: str
+) -> None:
+    """It is there and its end of the pipes is open: after the stall timeout no reader is left.
+
+    A client that listens still is told why, by the code `stalled`.
+    """
+    database = _with_members(tmp_path)
+    words = [*GYMDBD, "serve", "--database", str(database), "--stall-timeout", "1s"]
+    with serving(words) as process, closing(sqlite3.connect(database, timeout=0)) as application:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        channel = protocol.Channel(process.stdout, process.stdin)
+        if silence != "says nothing at all":
+            channel.send_preamble()
+            channel.expect_preamble()
+            channel.receive_json(protocol.HELLO)
+            application.execute("CREATE TABLE after_the_snapshot (word)")
+            application.commit()
+            assert application.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0] == 1
+        if silence == "takes nothing":
+            channel.send_json(protocol.REQUEST, {"op": "full", "codec": "raw"})
+            channel.flush()
+        assert process.wait(20) == 1
+        assert application.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0] == 0
+        if silence == "asks nothing":
+            with pytest.raises(StalledError, match="waited 1 s") as told:
+                channel.receive()
+            assert told.value.hint
+
+
+def test_a_client_that_is_slow_is_waited_for(tmp_path: Path) -> None:
+    """Each wait counts by itself: many that are short are no silence."""
+    database = _with_members(tmp_path)
+    words = [*GYMDBD, "serve", "--database", str(database), "--stall-timeout", "3s"]
+    with serving(words) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        channel = protocol.Channel(process.stdout, process.stdin)
+        channel.send_preamble()
+        channel.expect_preamble()
+        channel.receive_json(protocol.HELLO)
+        begun = time.monotonic()
+        asked = begun
+        while asked < begun + 4:
+            until(lambda: time.monotonic() > asked + 0.3, "a client that thinks")  # noqa: B023
+            channel.send_json(protocol.REQUEST, {"op": "rows"})
+            channel.flush()
+            asked = time.monotonic()
+            assert channel.receive_json(protocol.RESULT)["tables"]
 
 
 def remove(database: Path) -> None:
