@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 import shutil
@@ -12,14 +13,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.e2e import tree
-from tests.e2e.guest import Guest, guest, sweep
+from tests.e2e.guest import guest, sweep
 from tests.e2e.mac import Mac
-from tests.e2e.network import Office, Place, office
+from tests.e2e.network import office
 from tests.e2e.pi import Pi
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from contextlib import AbstractContextManager
     from pathlib import Path
 
 _PROGRAMS = ("debootstrap", "ip", "nsenter", "setpriv", "ssh-keygen", "systemd-nspawn", "unshare")
@@ -41,39 +41,36 @@ def _obstacle() -> str:
 
 @dataclass
 class Stage:
-    """What every story starts from: the tree, the wheels, and the network."""
+    """What every story starts from: the tree, and the wheels."""
 
     tree: Path
     wheels: Path
-    office: Office
     folder: Path
     numbers: Iterator[int] = field(default_factory=itertools.count)
 
-    def machine(self, *layers: Path, place: Place | None = None) -> AbstractContextManager[Guest]:
-        """Make a machine with these layers over the tree, the uppermost first."""
+    @contextlib.contextmanager
+    def pi(self, *layers: Path) -> Iterator[Pi]:
+        """Make a Pi, switched off, with these layers over the tree, in a network of its own."""
         folder = self.folder / f"pi{next(self.numbers)}"
-        return guest((*layers, self.tree), folder, place or self.office.pi)
+        with office() as place, guest((*layers, self.tree), folder, place.pi) as machine:
+            yield Pi(machine, place)
 
 
 @pytest.fixture(scope="session")
-def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+def stage(tmp_path_factory: pytest.TempPathFactory) -> Stage:
     """Build what can be built once."""
     if reason := _obstacle():
         pytest.skip(reason)
     sweep()
     folder = tmp_path_factory.mktemp("stage")
-    built = tree.build()
-    wheels = tree.gymdbd_wheels(folder)
-    with office() as place:
-        yield Stage(built, wheels, place, folder)
+    return Stage(tree.build(), tree.gymdbd_wheels(folder), folder)
 
 
 @pytest.fixture
 def fresh(stage: Stage) -> Iterator[Pi]:
     """Give a Pi on which gymdbd is not installed, with what one needs for it in /home/pi."""
-    with stage.machine() as machine:
-        machine.boot()
-        pi = Pi(machine)
+    with stage.pi() as pi:
+        pi.machine.boot()
         pi.unpack(stage.wheels)
         pi.start_gym()
         yield pi
@@ -82,29 +79,28 @@ def fresh(stage: Stage) -> Iterator[Pi]:
 @pytest.fixture(scope="session")
 def installed(stage: Stage) -> Path:
     """Give the layer that an installation leaves, the machine being off again."""
-    with stage.machine() as machine:
-        machine.boot()
-        pi = Pi(machine)
+    with stage.pi() as pi:
+        pi.machine.boot()
         pi.unpack(stage.wheels)
         pi.start_gym()
         pi.install()
-        machine.sh("systemctl stop gymdbd gym; journalctl --sync; sync -f /var/log")
-    return machine.upper
+        pi.machine.sh("systemctl stop gymdbd gym; journalctl --sync; sync -f /var/log")
+    return pi.machine.upper
 
 
 @pytest.fixture
 def bootable(stage: Stage, installed: Path) -> Iterator[Pi]:
     """Give a Pi of its own with gymdbd installed, switched off."""
-    with stage.machine(installed) as machine:
-        yield Pi(machine)
+    with stage.pi(installed) as pi:
+        yield pi
 
 
 @pytest.fixture(scope="session")
 def shared(stage: Stage, installed: Path) -> Iterator[Pi]:
     """Give the Pi that the stories share which leave it as they found it."""
-    with stage.machine(installed) as machine:
-        machine.boot()
-        yield Pi(machine)
+    with stage.pi(installed) as pi:
+        pi.machine.boot()
+        yield pi
 
 
 @pytest.fixture
@@ -116,7 +112,6 @@ def pi(shared: Pi) -> Iterator[Pi]:
 
 
 @pytest.fixture
-def mac(stage: Stage, tmp_path: Path) -> Mac:
-    """Give the Mac, with a home folder of its own and a key that the Pi does not know yet."""
-    host_key = (stage.tree / "etc/ssh/ssh_host_ed25519_key.pub").read_text()
-    return Mac(stage.office.mac, tmp_path, host_key)
+def mac(pi: Pi, tmp_path: Path) -> Mac:
+    """Give the Mac beside that Pi, which does not know its key yet."""
+    return Mac(pi.office.mac, tmp_path, pi.host_key)

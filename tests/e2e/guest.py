@@ -109,7 +109,7 @@ class Guest:
     def await_boot(self) -> None:
         """Wait until everything has started that starts at boot."""
         state = until(self._state, "the guest's system", within_s=60)
-        assert state in ("running", "degraded"), state
+        assert state == "running", self.run("systemctl", "--failed", "--no-pager").stdout
 
     def power_off(self) -> None:
         """Pull the plug: every process ends at once, nothing is told or saved."""

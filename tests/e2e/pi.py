@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import subprocess
 
     from tests.e2e.guest import Guest
+    from tests.e2e.network import Office
 
 HOME = "/home/pi/gym-controller"
 INSTANCE = f"{HOME}/instance"
@@ -54,9 +55,15 @@ time.sleep = sleep
 
 @dataclass
 class Pi:
-    """What a story does with its machine."""
+    """What a story does with its machine, which stands in an office of its own."""
 
     machine: Guest
+    office: Office
+
+    @property
+    def host_key(self) -> str:
+        """Return the public half of what sshd shows, as somebody at the machine reads it."""
+        return (self.machine.lower[-1] / "etc/ssh/ssh_host_ed25519_key.pub").read_text()
 
     def unpack(self, wheels: Path) -> None:
         """Put this checkout and the wheels into /home/pi, as somebody would with a USB stick."""

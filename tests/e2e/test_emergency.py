@@ -13,7 +13,6 @@ from tests.support import GYMDBD, broken_promises, query, until
 if TYPE_CHECKING:
     import subprocess
 
-    from tests.e2e.conftest import Stage
     from tests.e2e.mac import Mac
     from tests.e2e.pi import Pi
 
@@ -85,14 +84,14 @@ def test_a_key_that_may_only_pull_gets_two_copies_and_the_reason(pi: Pi, mac: Ma
 
 
 def test_a_cut_in_the_middle_tells_what_is_safe_and_the_next_one_completes_it(
-    stage: Stage, pi: Pi, mac: Mac
+    pi: Pi, mac: Mac
 ) -> None:
     """The line dies without a word while the database is on its way."""
     fill = "CREATE TABLE photos AS SELECT randomblob(3000000) AS photo"
     pi.machine.run("sqlite3", DATABASE, fill, user="pi")
     _let_in(pi, mac.public_key)
     mac.configure(host="raspberry-pi-far", ssh={"stall_timeout": "3s"})
-    with wire(stage.office) as line:
+    with wire(pi.office) as line:
         line.change(rate_kbit=4000)
         with _start(mac) as emergency:
             assert emergency.stderr is not None

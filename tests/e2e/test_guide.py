@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tests.e2e.mac import Mac
 from tests.e2e.network import PI_NEAR
 from tests.e2e.pi import ARCHIVE, DATABASE
 from tests.support import GYMDBD, ROOT, broken_promises
@@ -15,7 +16,6 @@ from tests.support import GYMDBD, ROOT, broken_promises
 if TYPE_CHECKING:
     import subprocess
 
-    from tests.e2e.mac import Mac
     from tests.e2e.pi import Pi
 
 _GUIDE = ROOT / "deploy" / "GUIDE.ko.md"
@@ -98,8 +98,9 @@ def _write(path: Path, text: str) -> None:
     path.write_text(text)
 
 
-def test_every_command_of_the_operators_guide_does_what_it_says(fresh: Pi, mac: Mac) -> None:
+def test_every_command_of_the_operators_guide_does_what_it_says(fresh: Pi, tmp_path: Path) -> None:
     """In the guide's order, from a Pi as it comes out of its box to one without gymdbd again."""
+    mac = Mac(fresh.office.mac, tmp_path, fresh.host_key)
     reader = _Reader(fresh, mac)
     _prepare_mac(fresh, mac)
     left = set(_ELSEWHERE)

@@ -79,8 +79,7 @@ def test_an_archive_that_the_unit_does_not_name_is_an_error_that_names_the_direc
     assert pi.machine.sh("ls -A /srv/elsewhere") == ""
     # As the table of the deploy README says.
     pi.drop_in("[Service]\nReadWritePaths=/srv/elsewhere\n")
-    pi.machine.run("systemctl", "restart", "gymdbd")
-    pi.machine.run("rm", "-f", STATUS)
+    pi.machine.sh(f"systemctl stop gymdbd; rm {STATUS}; systemctl start gymdbd")
     assert pi.await_runs(1, job="elsewhere")[0]["state"] == "ok"
     pi.machine.run("systemctl", "stop", "gymdbd")
     pi.machine.run("rm", "-r", "/srv/elsewhere", CONFIG)

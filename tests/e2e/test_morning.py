@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from tests.e2e.conftest import Stage
     from tests.e2e.mac import Mac
     from tests.e2e.network import Wire
     from tests.e2e.pi import Pi
@@ -29,9 +28,9 @@ _DEAD: dict[str, float] = {"loss": 1}
 
 
 @pytest.fixture
-def line(stage: Stage) -> Iterator[Wire]:
+def line(pi: Pi) -> Iterator[Wire]:
     """Give the far line, on which nothing is wrong yet."""
-    with wire(stage.office) as far:
+    with wire(pi.office) as far:
         yield far
 
 
@@ -166,8 +165,39 @@ def test_a_peer_that_vanishes_in_mid_transfer_is_given_up_and_the_next_pull_resu
     _is_new(mac, anew, rentals)
     assert resumed["bytes_received"] < anew["bytes_received"] * 0.75
     # Once the Pi hears that the Mac has gone, no reader is left to keep its WAL from being reset.
-    serving = ("pgrep", "-f", "[g]ymdbd serve")
-    until(lambda: ready.machine.run(*serving, check=False).stdout == "", "the end of serving")
+    until(lambda: not _is_serving(ready), "the end of serving")
+
+
+def test_the_pi_gives_up_a_mac_that_vanishes_though_it_never_hears_of_it(
+    ready: Pi, mac: Mac, line: Wire
+) -> None:
+    """The connection stays half open; what serves it ends all the same, and frees the WAL."""
+    hasty = "sed -i 's/gymdbd serve/& --stall-timeout 3s/' /home/pi/.ssh/authorized_keys"
+    ready.machine.sh(hasty)
+    photo = f"CREATE TABLE photos AS SELECT randomblob({_SIZE}) AS photo"
+    ready.machine.run("sqlite3", DATABASE, photo, user="pi")
+    _far(mac)
+    line.change(**_SLOW)
+    pull = mac.start_pull()
+    partial = mac.replica.with_name(f".{mac.replica.name}.partial")
+    # Of what takes six seconds.
+    until(lambda: partial.exists() and partial.stat().st_size > _SIZE / 10, "the transfer")
+    ready.rent()
+    assert _wal_is_held(ready)
+    line.change(**_DEAD)
+    assert mac.answer(pull)["code"] == "stalled"
+    until(lambda: not _is_serving(ready), "the end of serving")
+    assert not _wal_is_held(ready)
+
+
+def _is_serving(pi: Pi) -> bool:
+    return pi.machine.run("pgrep", "-f", "[g]ymdbd serve", check=False).stdout != ""
+
+
+def _wal_is_held(pi: Pi) -> bool:
+    """Say whether a reader keeps the WAL from being emptied."""
+    checkpoint = "PRAGMA wal_checkpoint(TRUNCATE)"
+    return pi.machine.run("sqlite3", DATABASE, checkpoint, user="pi").stdout.startswith("1|")
 
 
 def _await_half(mac: Mac) -> None:
