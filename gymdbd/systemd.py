@@ -9,6 +9,9 @@ import sdnotify
 
 from gymdbd.log import logger
 
+# Who listens may be stopped, or slow; the daemon goes on without.
+_SEND_S = 2.0
+
 
 class Notifier:
     """Sends state to the socket in $NOTIFY_SOCKET; does nothing where there is none."""
@@ -47,10 +50,12 @@ class Notifier:
     def _connect(self) -> sdnotify.SystemdNotifier | None:
         try:
             # Without debug it swallows every error.
-            return sdnotify.SystemdNotifier(debug=True)
+            notifier = sdnotify.SystemdNotifier(debug=True)
         except OSError as error:
             self._complain(error)
             return None
+        notifier.socket.settimeout(_SEND_S)
+        return notifier
 
     def _send(self, state: str) -> None:
         if self._notifier is None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
+import socket
 import sqlite3
 import time
 from contextlib import closing
@@ -92,6 +94,33 @@ def test_the_watchdog_is_fed_while_the_daemon_lives_and_not_while_it_hangs(
         assert len(daemon.heard()) == count
         daemon.process.send_signal(signal.SIGCONT)
         until(lambda: len(daemon.heard()) > count, "WATCHDOG=1 again")
+
+
+def test_a_daemon_that_nobody_listens_to_goes_on_and_ends_when_told(tmp_path: Path) -> None:
+    """With the socket full the runs go on, the log says so once, and SIGTERM is obeyed."""
+    with running_daemon(_nightly(tmp_path, every="1s"), watchdog_s=0.6) as daemon:
+        with contextlib.ExitStack() as stack:
+            sent = 1
+            while sent:
+                sent = _fill(daemon, stack)
+            daemon.wait_for_event("systemd not reached")
+            before = len(_good_runs(daemon, "nightly"))
+            until(lambda: len(_good_runs(daemon, "nightly")) > before, "another backup")
+            assert daemon.stop() == 0
+        assert len(daemon.events("systemd not reached")) == 1
+
+
+def _fill(daemon: DaemonProcess, stack: contextlib.ExitStack) -> int:
+    """Send to the daemon's socket what nobody reads, until no more is taken; return how much."""
+    sender = stack.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM))
+    sender.setblocking(False)
+    sender.connect(daemon.socket.getsockname())
+    for count in range(10_000):
+        try:
+            sender.send(b"X=1")
+        except BlockingIOError:
+            return count
+    raise AssertionError
 
 
 def test_scheduled_backups_run_while_an_application_writes(tmp_path: Path) -> None:
