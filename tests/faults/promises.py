@@ -88,12 +88,18 @@ class World:
     def broken(self) -> list[str]:
         """Return what is broken right after a fault."""
         return [
+            *self.broken_while_at_work(),
+            *(f"the lock {path} is held" for path in self.folder.rglob("*.lock") if _held(path)),
+        ]
+
+    def broken_while_at_work(self) -> list[str]:
+        """Return what is broken while another run may be at work, so that locks may be held."""
+        return [
             *self._lost(),
             *self._not_whole(),
             *(f"{path} is no whole JSON" for path in self.folder.rglob("*.json") if _torn(path)),
             *self._wrong_databases(),
             *(f"{path} was written" for path, was in self.untouched.items() if digest(path) != was),
-            *(f"the lock {path} is held" for path in self.folder.rglob("*.lock") if _held(path)),
         ]
 
     def looks(self) -> dict[str, str]:

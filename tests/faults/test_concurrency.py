@@ -29,10 +29,12 @@ _MANY = table.row(
 )
 _BY_NAME = {one.name: one for one in (*LOCAL, *REMOTE)}
 _PAIRS = [
-    *(("backup", second) for second in ("backup", "prune", "restore", "restore-replace", "keep")),
+    *(("backup", second) for second in ("backup", "prune", "restore", "verify", "keep")),
+    ("backup", "restore-replace"),
     *(("restore", second) for second in ("backup", "prune", "restore-replace")),
     *(("restore-replace", second) for second in ("backup", "restore")),
-    *(("prune", second) for second in ("backup", "restore", "keep")),
+    *(("prune", second) for second in ("prune", "backup", "restore", "keep", "verify")),
+    *(("verify", second) for second in ("prune", "backup", "keep")),
     *(("drill", second) for second in ("backup", "prune")),
     ("pull", "pull"),
 ]
@@ -49,18 +51,22 @@ def _meet(
     first: Operation, second: Operation, scene: Scene, point: Point, other: Zygote
 ) -> tuple[str, list[str]]:
     """Run the second in the middle of the first; return the outcome and what is broken."""
-    second.allow(scene)
     words = second.arguments(scene)
     found: list[str] = []
     outcome: list[str] = []
 
-    def act() -> None:
-        done = other.run("-c", scene.config, *words, "--json")
-        outcome.append("done" if done.exit_code == 0 else str(done.answer.get("code")))
-        found.extend(promises.told_wrongly(done.answer, done.exit_code))
+    def expect() -> None:
         scene.world.take_down()
         first.allow(scene)
         second.allow(scene)
+
+    def act() -> None:
+        # With a backup that the first has published, the second may prune the one before.
+        expect()
+        done = other.run("-c", scene.config, *words, "--json")
+        outcome.append("done" if done.exit_code == 0 else str(done.answer.get("code")))
+        found.extend(promises.told_wrongly(done.answer, done.exit_code))
+        expect()
 
     done = sweeps.interrupt(first, scene, point, act)
     found += promises.told_wrongly(done.answer, done.exit_code)
