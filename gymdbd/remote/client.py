@@ -124,7 +124,7 @@ class Session:
         self._channel.expect_preamble()
         hello = _parse_hello(self._channel.receive_json(protocol.HELLO))
         self._codec_name = next(
-            name for name in compress.available() if name in [*hello.codecs, "raw"]
+            name for name in compress.unpackers() if name in [*hello.codecs, "raw"]
         )
         return hello.fingerprint
 

@@ -90,7 +90,7 @@ class _Server:
                 "gymdbd": __version__,
                 "python": _PYTHON,
                 "sqlite": sqlite3.sqlite_version,
-                "codecs": compress.available(),
+                "codecs": compress.packers(),
                 "fingerprint": take(self._pages).to_json(),
                 "reason": self._pages.reason,
             },
@@ -208,7 +208,7 @@ def _slices(items: list[Item], length: int) -> Iterator[list[Item]]:
 
 
 def _codec(request: dict[str, Any]) -> int:
-    return compress.best([str(request.get("codec"))])
+    return compress.choose(str(request.get("codec")))
 
 
 def _parse_since(request: dict[str, Any]) -> tuple[bytes, int, tuple[int, int]] | None:
