@@ -32,7 +32,7 @@ class State:
 
     `fingerprint` is the serving side's (gymdbd.sqlite.fingerprint); `compared_at` is when every
     page was last compared with the other side and every page was checked here, RFC 3339. The
-    hashes are "" where no archive was to have the file when it was proven.
+    hashes are "" where neither an archive nor the proof itself needed them.
     """
 
     host: str

@@ -13,10 +13,11 @@ from gymdbd.sqlite import database
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from pathlib import Path
 
 
+HASHES = ("md5", "sha256")
 _CHUNK = 1024 * 1024
 _HINT = "check the disk that it was written to (dmesg, SMART) and try again"
 
@@ -27,11 +28,11 @@ def _ignore(_: int) -> None:
 
 @dataclass(frozen=True)
 class Checksums:
-    """The size in bytes and the hashes, in hexadecimal, of one file."""
+    """The size in bytes and the hashes, in hexadecimal, of one file; "" where not computed."""
 
     size: int
-    md5: str
-    sha256: str
+    md5: str = ""
+    sha256: str = ""
 
 
 def prove(
@@ -41,35 +42,46 @@ def prove(
     check: Callable[[], None],
     *,
     quick: bool = False,
-    sums: bool = True,
+    hashes: Sequence[str] = HASHES,
     advance: Callable[[int], None] = _ignore,
 ) -> Checksums:
     """Prove that the copy at `path` is whole and holds just what the snapshot held.
 
     Integrity alone proves little: an empty file passes it too. So whatever is `expected` must be
-    there: `rows`, the rows of every table, and any field of `Facts`, as they were read inside
-    the snapshot's transaction. The hashes are computed meanwhile, on other cores. `quick` leaves
-    out the comparison of every index with its table; without `sums` there are no hashes, for a
-    copy that no manifest will describe. `advance` is told how many more bytes have been hashed.
-    Raises VerificationError.
+    there: `rows`, the rows of every table, any field of `Facts`, as they were read inside
+    the snapshot's transaction, and any of the `hashes`. These are computed meanwhile, on other
+    cores: both for a manifest, fewer for a copy that none will describe. `quick` leaves
+    out the comparison of every index with its table. `advance` is told how many more bytes have
+    been hashed. Raises VerificationError, and CopyDamagedError for a copy of just those bytes.
     """
     with ThreadPoolExecutor(1) as pool:
-        hashing = pool.submit(checksums, path, check, advance) if sums else None
-        with closing(open_copy()) as copy, database.interruptible(copy, check):
-            _compare(copy, path, expected, quick=quick)
-        return hashing.result() if hashing else Checksums(path.stat().st_size, "", "")
+        hashing = pool.submit(checksums, path, check, advance, hashes)
+        try:
+            with closing(open_copy()) as copy, database.interruptible(copy, check):
+                _compare(copy, path, expected, quick=quick)
+        finally:
+            # A file of other bytes is told first: it says nothing about what they were read from.
+            sums = hashing.result()
+            _require_same(vars(sums), expected, path, HASHES)
+        return sums
 
 
 def checksums(
     path: Path,
     check: Callable[[], None] = lambda: None,
     advance: Callable[[int], None] = _ignore,
+    hashes: Sequence[str] = HASHES,
 ) -> Checksums:
-    """Return the checksums of a file; `advance` is told how many more bytes have been read."""
-    with ThreadPoolExecutor(2) as pool:
-        md5 = pool.submit(_digest, path, "md5", check, _ignore)
-        sha256 = pool.submit(_digest, path, "sha256", check, advance)
-        return Checksums(path.stat().st_size, md5.result(), sha256.result())
+    """Return those checksums of a file; `advance` is told how many more bytes have been read."""
+    with ThreadPoolExecutor(len(HASHES)) as pool:
+        running = {
+            name: pool.submit(
+                _digest, path, name, check, advance if name == hashes[-1] else _ignore
+            )
+            for name in hashes
+        }
+        found = {name: one.result() for name, one in running.items()}
+        return Checksums(path.stat().st_size, **found)
 
 
 def _compare(
@@ -85,11 +97,18 @@ def _compare(
             )
         facts = database.read_facts(copy)
         found = {**vars(facts), "rows": database.count_rows(copy, facts)}
-    for name, there in expected.items():
-        if found[name] != there:
+    _require_same(found, expected, path, found)
+
+
+def _require_same(
+    found: Mapping[str, Any], expected: Mapping[str, Any], path: Path, names: Iterable[str]
+) -> None:
+    for name in names:
+        here, there = found[name], expected.get(name, found[name])
+        if here != there:
             raise VerificationError(
                 f"the copy {path} is not the snapshot it was made from: "
-                f"{name} {_differing(found[name], there)}",
+                f"{name} {_differing(here, there)}",
                 hint=_HINT,
             )
 

@@ -29,7 +29,7 @@ from gymdbd.sqlite import database
 from gymdbd.sqlite.fingerprint import Fingerprint
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from gymdbd.archive.proof import Checksums
     from gymdbd.job_config import PullConfig, RepairConfig
@@ -181,6 +181,7 @@ class _Pull:
             "page_count": remote.page_count,
             "page_size": remote.page_size,
             "rows": rows,
+            **({"sha256": fetched.sha256} if fetched.sha256 else {}),
         }
         arrived.facts |= {
             "reason": fetched.reason,
@@ -290,7 +291,7 @@ class _Pull:
                     arrived.expected,
                     self.context.check,
                     quick=self.job.verify == "quick" and not self.in_full,
-                    sums=self.job.backup_before,
+                    hashes=self._hashes(arrived),
                 )
         except (CopyDamagedError, SourceCorruptError) as error:
             # Every page is the other side's: what is wrong with them is wrong over there.
@@ -301,6 +302,12 @@ class _Pull:
             with contextlib.closing(database.open_immutable(partial)) as copy:
                 rows = database.count_rows(copy, database.read_facts(copy))
         return sums, rows
+
+    def _hashes(self, arrived: _Arrived) -> Sequence[str]:
+        """Name what to compute: what a manifest needs, or else what there is to compare."""
+        if self.job.backup_before:
+            return proof.HASHES
+        return [name for name in proof.HASHES if name in arrived.expected]
 
 
 def _damaged_there(problems: tuple[str, ...]) -> SourceCorruptError:

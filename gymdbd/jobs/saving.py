@@ -127,7 +127,7 @@ def _summed_up(replica: Replica, state: State | None, context: Context) -> State
     They are missing where the last pull was not to save anything, and a manifest may only say
     what is proven.
     """
-    if state is None or state.sha256:
+    if state is None or (state.md5 and state.sha256):
         return state
     try:
         sums = proof.prove(

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 HOST = "bench"
 LOG_VARIABLE = "GYMDBD_BENCHMARK_LOG"
 # These grow with the database wherever the file system cannot share blocks.
-_GROWING = ("clone", "fetch.verify", "verify", "save", "publish")
+_GROWING = ("clone", "verify", "save", "publish")
 
 
 @dataclass(frozen=True)

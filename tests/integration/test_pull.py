@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import sqlite3
 import threading
 from contextlib import closing
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from gymdbd.archive import manifest as manifests
 from gymdbd.job_config import Keep
 from gymdbd.sqlite import processes
 from tests import ledger
@@ -232,6 +234,18 @@ def test_a_reader_here_never_sees_a_mixture(peer: Peer) -> None:
         reader.join()
     assert problems == []
     assert len(seen) > 10
+
+
+def test_what_no_archive_was_to_have_is_summed_up_when_one_is(peer: Peer) -> None:
+    """A pull that saves nothing computes no MD5; the manifest has it all the same."""
+    peer.pull(backup_before=False)
+    data = peer.replica.read_bytes()
+    with closing(ledger.connect(peer.database, autocheckpoint=0)) as application:
+        ledger.pay(application)
+    saved = manifests.read(Path(str(peer.pull()["saved"])))
+    assert saved is not None
+    assert saved.sha256 == hashlib.sha256(data).hexdigest()
+    assert saved.md5 == hashlib.md5(data, usedforsecurity=False).hexdigest()
 
 
 @pytest.mark.parametrize("method", ["scp", "query"])

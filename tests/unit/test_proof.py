@@ -81,6 +81,24 @@ def test_a_true_copy_is_proven_and_its_checksums_are_those_of_hashlib(
     assert proof.checksums(copy) == expected
 
 
+def test_bytes_other_than_expected_are_told_before_what_they_hold(copy: Path) -> None:
+    """A page that this disk has spoilt must not be blamed on what the copy was made from."""
+    right = {"sha256": proof.checksums(copy).sha256}
+    assert _prove_bytes(copy, right, ["sha256"]) == proof.Checksums(copy.stat().st_size, **right)
+    with copy.open("r+b") as file:
+        file.seek(_page_of_index(copy))
+        file.write(b"\xff" * _PAGE)
+    with pytest.raises(VerificationError, match=r"sha256 \w+ for \w+") as caught:
+        _prove_bytes(copy, right, ["sha256"])
+    assert type(caught.value) is VerificationError
+
+
+def _prove_bytes(copy: Path, expected: dict[str, str], hashes: list[str]) -> proof.Checksums:
+    return proof.prove(
+        lambda: database.open_immutable(copy), copy, expected, lambda: None, hashes=hashes
+    )
+
+
 def test_a_file_of_more_than_one_piece_has_the_checksums_of_hashlib(tmp_path: Path) -> None:
     """Files are read in pieces of 1 MiB; none is lost or taken twice."""
     data = bytes(range(256)) * (3 * 4096 + 1)
