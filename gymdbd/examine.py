@@ -234,10 +234,10 @@ def _drill(job: DrillConfig, now: Clock) -> list[Check]:
 
 def _pull(job: PullConfig, now: Clock) -> list[Check]:
     """Connect and ask, transferring nothing; then look at where the replica goes."""
-    from gymdbd.jobs import pull  # noqa: PLC0415 - brings paramiko, which nothing else here needs
+    from gymdbd.jobs import peer  # noqa: PLC0415 - brings paramiko, which nothing else here needs
 
     try:
-        facts = pull.inspect(job, Context(log=logger(), clock=now))
+        facts = peer.inspect(job, Context(log=logger(), clock=now))
     except RemoteError as error:
         return [Check(f"{job.name} host", ERROR, error.message, error.hint), _replica(job, 0)]
     except GymdbdError as error:

@@ -118,11 +118,11 @@ def find_job(arguments: argparse.Namespace) -> tuple[PullConfig, Config | None]:
 def _inspect(job: PullConfig, output: Output) -> int:
     from gymdbd import log
     from gymdbd.config import LogConfig
-    from gymdbd.jobs import pull
+    from gymdbd.jobs import peer
     from gymdbd.jobs.context import Context
 
     log.configure(LogConfig(), by_hand=True)
-    facts = pull.inspect(job, Context(log=log.logger()))
+    facts = peer.inspect(job, Context(log=log.logger()))
     output.result(facts, lambda: _tell_facts(facts, output))
     return 0
 

@@ -14,7 +14,7 @@ from gymdbd.errors import (
     VerificationError,
 )
 from gymdbd.files import to_size
-from gymdbd.jobs import pull
+from gymdbd.jobs import peer, pull
 from gymdbd.jobs.context import Timings
 from gymdbd.jobs.saving import keep_copy
 from gymdbd.remote import installed
@@ -94,7 +94,7 @@ class _Emergency:
         """Let the gymdbd over there run its own job; where there is none the pull must do."""
         words = ["backup", f"--for={self.pull.remote_database}"]
         try:
-            with pull.connect(self.pull, self.context) as connection:
+            with peer.connect(self.pull, self.context) as connection:
                 answer = installed.ask(connection, self.pull.ssh.gymdbd, words)
         except (CommandMissingError, ChannelRefusedError) as error:
             return self._skipped(error.message)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -12,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 from gymdbd import clock, files
 from gymdbd.archive import proof
 from gymdbd.errors import (
-    ConnectionLostError,
     CopyDamagedError,
     DiskFullError,
     ReplicaChangedError,
@@ -20,20 +18,20 @@ from gymdbd.errors import (
     SourceError,
 )
 from gymdbd.jobs.context import Timings
+from gymdbd.jobs.peer import connect, serving
 from gymdbd.jobs.saving import save
-from gymdbd.remote import bootstrap, delta, scp, ssh
-from gymdbd.remote.client import Session
-from gymdbd.remote.target import HostSettings
+from gymdbd.remote import delta, scp
 from gymdbd.replica import Replica, State
 from gymdbd.sqlite import database
 from gymdbd.sqlite.fingerprint import Fingerprint
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Sequence
 
     from gymdbd.archive.proof import Checksums
-    from gymdbd.job_config import PullConfig, RepairConfig
+    from gymdbd.job_config import PullConfig
     from gymdbd.jobs.context import Context
+    from gymdbd.remote.client import Session
     from gymdbd.remote.ssh import Connection
 
 UNCHANGED = "unchanged"
@@ -66,12 +64,6 @@ def run(job: PullConfig, context: Context) -> dict[str, Any]:
     next run finds it again.
     """
     return _Pull(job, context).run()
-
-
-def inspect(job: PullConfig, context: Context) -> dict[str, Any]:
-    """Return the facts of the remote database and its machine without transferring it."""
-    with _serving(job, context, context.progress) as (session, _):
-        return {**session.info(), "tables": session.count_rows()}
 
 
 class _Pull:
@@ -142,7 +134,7 @@ class _Pull:
     def _query(self) -> _Arrived:
         """Bring the partial to the remote snapshot by whatever way is shortest."""
         known = self._known()
-        with _serving(self.job, self.context, self.progress, known) as (session, connection):
+        with serving(self.job, self.context, self.progress, known) as (session, connection):
             taken = time.monotonic()
             self.timings.seconds["connect"] = self.timings.total_s()
             remote = session.fingerprint
@@ -321,61 +313,6 @@ def _damaged_there(problems: tuple[str, ...]) -> SourceCorruptError:
 
 def _traffic(connection: Connection) -> dict[str, int]:
     return {"bytes_sent": connection.bytes_sent, "bytes_received": connection.bytes_received}
-
-
-@contextlib.contextmanager
-def connect(job: PullConfig | RepairConfig, context: Context) -> Iterator[Connection]:
-    """Connect to the host of a job; leaving the block ends the connection."""
-    options = job.ssh
-    settings = HostSettings(
-        host=job.host,
-        user=options.user,
-        port=options.port,
-        identity_file=options.identity_file,
-        identities_only=options.identities_only,
-        known_hosts=options.known_hosts,
-        host_key_alias=options.host_key_alias,
-        proxy_jump=options.proxy_jump,
-        proxy_command=options.proxy_command,
-        ciphers=options.ciphers,
-        connect_timeout_s=options.connect_timeout.total_seconds(),
-        auth_timeout_s=options.auth_timeout.total_seconds(),
-        stall_timeout_s=options.stall_timeout.total_seconds(),
-        keepalive_s=options.keepalive.total_seconds(),
-    )
-    with ssh.connect(ssh.resolve(settings), check=context.check) as connection:
-        yield connection
-
-
-@contextlib.contextmanager
-def _serving(
-    job: PullConfig,
-    context: Context,
-    progress: Callable[[str, int, int], None],
-    known: tuple[Fingerprint | None, int | None] = (None, None),
-) -> Iterator[tuple[Session, Connection]]:
-    """Start the serving side over there and greet it, unless what is `known` is all there is."""
-    fingerprint, size = known
-    probe = None
-    if fingerprint is not None and delta.may_be_unchanged(fingerprint, size):
-        probe = bootstrap.probe(job.remote_database, fingerprint), fingerprint
-    with connect(job, context) as connection:
-        channel = connection.run(bootstrap.arguments(job.ssh.python))
-        try:
-            session = Session(
-                channel.reader,
-                channel.writer,
-                progress=progress,
-                check=context.check,
-                prelude=functools.partial(bootstrap.bundle, job.remote_database),
-                probe=probe,
-            )
-            yield session, connection
-        except ConnectionLostError as error:
-            if connection.lost() is None:
-                # The connection stands, so it is the command that ended: it may have said why.
-                raise channel.explain_end() from error
-            raise
 
 
 class _Progress:

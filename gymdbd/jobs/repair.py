@@ -22,7 +22,7 @@ from gymdbd.errors import (
     RemoteError,
     SourceError,
 )
-from gymdbd.jobs.pull import connect
+from gymdbd.jobs.peer import connect
 from gymdbd.jobs.verify import ARCHIVE_WAIT_S
 
 if TYPE_CHECKING:

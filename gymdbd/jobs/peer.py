@@ -1,0 +1,81 @@
+"""The other machine of a job: connecting to it, and starting the serving side over there."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+from typing import TYPE_CHECKING, Any
+
+from gymdbd.errors import ConnectionLostError
+from gymdbd.remote import bootstrap, delta, ssh
+from gymdbd.remote.client import Session
+from gymdbd.remote.target import HostSettings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from gymdbd.job_config import PullConfig, RepairConfig
+    from gymdbd.jobs.context import Context
+    from gymdbd.remote.ssh import Connection
+    from gymdbd.sqlite.fingerprint import Fingerprint
+
+
+def inspect(job: PullConfig, context: Context) -> dict[str, Any]:
+    """Return the facts of the remote database and its machine without transferring it."""
+    with serving(job, context, context.progress) as (session, _):
+        return {**session.info(), "tables": session.count_rows()}
+
+
+@contextlib.contextmanager
+def connect(job: PullConfig | RepairConfig, context: Context) -> Iterator[Connection]:
+    """Connect to the host of a job; leaving the block ends the connection."""
+    options = job.ssh
+    settings = HostSettings(
+        host=job.host,
+        user=options.user,
+        port=options.port,
+        identity_file=options.identity_file,
+        identities_only=options.identities_only,
+        known_hosts=options.known_hosts,
+        host_key_alias=options.host_key_alias,
+        proxy_jump=options.proxy_jump,
+        proxy_command=options.proxy_command,
+        ciphers=options.ciphers,
+        connect_timeout_s=options.connect_timeout.total_seconds(),
+        auth_timeout_s=options.auth_timeout.total_seconds(),
+        stall_timeout_s=options.stall_timeout.total_seconds(),
+        keepalive_s=options.keepalive.total_seconds(),
+    )
+    with ssh.connect(ssh.resolve(settings), check=context.check) as connection:
+        yield connection
+
+
+@contextlib.contextmanager
+def serving(
+    job: PullConfig,
+    context: Context,
+    progress: Callable[[str, int, int], None],
+    known: tuple[Fingerprint | None, int | None] = (None, None),
+) -> Iterator[tuple[Session, Connection]]:
+    """Start the serving side over there and greet it, unless what is `known` is all there is."""
+    fingerprint, size = known
+    probe = None
+    if fingerprint is not None and delta.may_be_unchanged(fingerprint, size):
+        probe = bootstrap.probe(job.remote_database, fingerprint), fingerprint
+    with connect(job, context) as connection:
+        channel = connection.run(bootstrap.arguments(job.ssh.python))
+        try:
+            session = Session(
+                channel.reader,
+                channel.writer,
+                progress=progress,
+                check=context.check,
+                prelude=functools.partial(bootstrap.bundle, job.remote_database),
+                probe=probe,
+            )
+            yield session, connection
+        except ConnectionLostError as error:
+            if connection.lost() is None:
+                # The connection stands, so it is the command that ended: it may have said why.
+                raise channel.explain_end() from error
+            raise
