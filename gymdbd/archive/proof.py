@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 
 HASHES = ("md5", "sha256")
+FULL, QUICK, CHANGES = "full", "quick", "changes"
+
 _CHUNK = 1024 * 1024
 _HINT = "check the disk that it was written to (dmesg, SMART) and try again"
 
@@ -41,7 +43,7 @@ def prove(
     expected: Mapping[str, Any],
     check: Callable[[], None],
     *,
-    quick: bool = False,
+    integrity: str = FULL,
     hashes: Sequence[str] = HASHES,
     advance: Callable[[int], None] = _ignore,
 ) -> Checksums:
@@ -50,15 +52,17 @@ def prove(
     Integrity alone proves little: an empty file passes it too. So whatever is `expected` must be
     there: `rows`, the rows of every table, any field of `Facts`, as they were read inside
     the snapshot's transaction, and any of the `hashes`. These are computed meanwhile, on other
-    cores: both for a manifest, fewer for a copy that none will describe. `quick` leaves
-    out the comparison of every index with its table. `advance` is told how many more bytes have
-    been hashed. Raises VerificationError, and CopyDamagedError for a copy of just those bytes.
+    cores: both for a manifest, fewer for a copy that none will describe. `integrity` says how
+    much SQLite is to check: FULL; QUICK, which leaves out the comparison of every index with its
+    table; nothing for CHANGES, where the copy is proven by what changed in a sound one. `advance`
+    is told how many more bytes have been hashed. Raises VerificationError, and CopyDamagedError
+    for a copy of just those bytes.
     """
     with ThreadPoolExecutor(1) as pool:
         hashing = pool.submit(checksums, path, check, advance, hashes)
         try:
             with closing(open_copy()) as copy, database.interruptible(copy, check):
-                _compare(copy, path, expected, quick=quick)
+                _compare(copy, path, expected, integrity)
         finally:
             # A file of other bytes is told first: it says nothing about what they were read from.
             sums = hashing.result()
@@ -85,10 +89,12 @@ def checksums(
 
 
 def _compare(
-    copy: sqlite3.Connection, path: Path, expected: Mapping[str, Any], *, quick: bool
+    copy: sqlite3.Connection, path: Path, expected: Mapping[str, Any], integrity: str
 ) -> None:
     with database.translated(path):
-        problems = database.find_problems(copy, quick=quick)
+        problems: tuple[str, ...] = ()
+        if integrity != CHANGES:
+            problems = database.find_problems(copy, quick=integrity == QUICK)
         if problems:
             raise CopyDamagedError(
                 f"the copy {path} is damaged: {'; '.join(problems[:3])}",

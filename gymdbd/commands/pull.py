@@ -40,6 +40,12 @@ if TYPE_CHECKING:
 
 NAME = "pull"
 
+_CHECKED = {
+    "full": "every page and index (PRAGMA integrity_check), and the rows",
+    "quick": "every page (PRAGMA quick_check), and the rows",
+    "changes": "the pages that changed, and the rows; the others were checked before",
+}
+
 
 def add_source(parser: argparse.ArgumentParser) -> None:
     """Add what `find_job` reads: a job, or the three flags that say the same."""
@@ -147,6 +153,8 @@ def _tell(result: dict[str, Any], output: Output) -> None:
         ),
         ("rows", f"{sum(result['tables'].values()):,} in {len(result['tables'])} tables"),
     ]
+    if "checked" in result:
+        facts.append(("checked", _CHECKED[result["checked"]]))
     if result.get("saved"):
         facts.append(("saved", f"the old replica, as {result['saved']}"))
     facts.append(("took", f"{result['duration_s']:.3f} s ({timings})"))

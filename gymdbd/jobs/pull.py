@@ -22,11 +22,11 @@ from gymdbd.jobs.peer import connect, serving
 from gymdbd.jobs.saving import save
 from gymdbd.remote import delta, scp
 from gymdbd.replica import Replica, State
-from gymdbd.sqlite import database
+from gymdbd.sqlite import database, structure
 from gymdbd.sqlite.fingerprint import Fingerprint
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from gymdbd.archive.proof import Checksums
     from gymdbd.job_config import PullConfig
@@ -45,8 +45,8 @@ _BLOCK_BYTES = 512
 class _Arrived:
     """A snapshot that lies beside the replica as its partial, not yet proven.
 
-    `expected` is what must be found in it, `tables` the rows of the snapshot as counted over
-    there (None where nobody could), `taken` the monotonic time when the snapshot began.
+    `expected` is what must be found in it, `changed` the pages in which it differs from the
+    replica, None where that is not known, `taken` the monotonic time when the snapshot began.
     """
 
     strategy: str
@@ -54,6 +54,7 @@ class _Arrived:
     facts: dict[str, Any]
     expected: dict[str, Any] = field(default_factory=dict)
     fingerprint: dict[str, Any] | None = None
+    changed: Collection[int] | None = None
 
 
 def run(job: PullConfig, context: Context) -> dict[str, Any]:
@@ -168,6 +169,8 @@ class _Pull:
             raise
         self.timings.seconds |= {f"fetch.{name}": took for name, took in fetched.timings.items()}
         arrived.strategy = fetched.strategy
+        # By digests it is compared with what it was before, which need not be the replica.
+        arrived.changed = fetched.changed if fetched.strategy == delta.TAIL else None
         arrived.fingerprint = fetched.fingerprint.to_json()
         arrived.expected = {
             "page_count": remote.page_count,
@@ -242,8 +245,9 @@ class _Pull:
 
     def _adopt(self, arrived: _Arrived) -> dict[str, Any]:
         """Prove what arrived, save the old replica, and put the new one in its place."""
-        with self.timings.step("verify"):
-            sums, tables = self._prove(arrived)
+        with self.timings.step("verify"), files.syncing(self.replica.partial):
+            integrity = self._choose_integrity(arrived)
+            sums, tables = self._prove(arrived, integrity)
         now = clock.to_text(self.context.clock.now(), self.context.clock.zone)
         before = self.state
         new = State(
@@ -267,24 +271,36 @@ class _Pull:
         self.context.log.info("replica published", replica=str(self.job.replica), size=sums.size)
         return {
             "tables": tables,
+            "checked": integrity,
             "sha256": sums.sha256 or None,
             "saved": str(saved) if saved else None,
             "lag_s": round(time.monotonic() - arrived.taken, 4),
         }
 
-    def _prove(self, arrived: _Arrived) -> tuple[Checksums, dict[str, int]]:
+    def _choose_integrity(self, arrived: _Arrived) -> str:
+        """Choose how much SQLite has to check: nothing where the changes prove the structure."""
+        if self.in_full or self.job.verify == proof.FULL:
+            return proof.FULL
+        if arrived.changed is None or self.replica.change(self.state):
+            return proof.QUICK
+        doubt = structure.doubt(self.replica.path, self.replica.partial, arrived.changed)
+        if not doubt:
+            return proof.CHANGES
+        self.context.log.info("structure checked as a whole", reason=doubt)
+        return proof.QUICK
+
+    def _prove(self, arrived: _Arrived, integrity: str) -> tuple[Checksums, dict[str, int]]:
         """Return the checksums and the rows of the partial once it is proven good."""
         partial = self.replica.partial
         try:
-            with files.syncing(partial):
-                sums = proof.prove(
-                    lambda: database.open_immutable(partial),
-                    partial,
-                    arrived.expected,
-                    self.context.check,
-                    quick=self.job.verify == "quick" and not self.in_full,
-                    hashes=self._hashes(arrived),
-                )
+            sums = proof.prove(
+                lambda: database.open_immutable(partial),
+                partial,
+                arrived.expected,
+                self.context.check,
+                integrity=integrity,
+                hashes=self._hashes(arrived),
+            )
         except (CopyDamagedError, SourceCorruptError) as error:
             # Every page is the other side's: what is wrong with them is wrong over there.
             files.remove(partial)

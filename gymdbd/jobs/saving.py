@@ -135,7 +135,7 @@ def _summed_up(replica: Replica, state: State | None, context: Context) -> State
             replica.path,
             {"rows": state.tables},
             context.check,
-            quick=True,
+            integrity=proof.QUICK,
         )
     except _UNREADABLE:
         return None

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import time
+from array import array
 from collections import deque
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -52,20 +53,25 @@ class Fetched:
     """What a fetch did.
 
     `fingerprint` belongs beside the file, for the next pull. `sha256` is what the other side has
-    of the whole, to be compared with the file's, "" where only a tail was fetched. `timings` are
-    seconds.
+    of the whole, to be compared with the file's, "" where only a tail was fetched. `changed` are
+    the numbers of the pages that were written. `timings` are seconds.
     """
 
     strategy: str
     reason: str
     method: str
     pages_total: int
-    pages_changed: int
+    changed: array[int]
     sha256: str
     fingerprint: Fingerprint
     bytes_sent: int
     bytes_received: int
     timings: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def pages_changed(self) -> int:
+        """Return how many pages were written."""
+        return len(self.changed)
 
 
 class Session:
@@ -174,7 +180,7 @@ class Session:
             reason=reason,
             method=self.fingerprint.method,
             pages_total=self.fingerprint.page_count,
-            pages_changed=file.written,
+            changed=file.written,
             sha256=digest,
             fingerprint=self.fingerprint,
             bytes_sent=self.bytes_sent,
@@ -214,8 +220,10 @@ class Session:
         everything = range(1, self.fingerprint.page_count + 1)
         self._request("full")
         end = self._receive_pages(file, everything)
-        if file.written != len(everything):
-            raise ProtocolError(f"the other side sent {file.written} of {len(everything)} pages")
+        if len(file.written) != len(everything):
+            raise ProtocolError(
+                f"the other side sent {len(file.written)} of {len(everything)} pages"
+            )
         return _sha256_of(end)
 
     def _fetch_differing(self, file: _Target) -> str:
@@ -343,11 +351,11 @@ class Session:
 
 
 class _Target:
-    """The local file as numbered pages; `written` counts the pages that arrived."""
+    """The local file as numbered pages; `written` are the numbers of those that arrived."""
 
     def __init__(self, descriptor: int, path: Path, remote: Fingerprint) -> None:
         self.descriptor = descriptor
-        self.written = 0
+        self.written = array("I")
         self._path = path
         self._page_size = remote.page_size
         self._size = remote.size_bytes
@@ -377,7 +385,7 @@ class _Target:
                 if at == len(numbers) or numbers[at] != numbers[at - 1] + 1:
                     self._write_at(data[begin * size : at * size], (numbers[begin] - 1) * size)
                     begin = at
-        self.written += len(numbers)
+        self.written.extend(numbers)
 
     def _write_at(self, data: memoryview, offset: int) -> None:
         while data:

@@ -54,7 +54,8 @@ def _prove(
     def open_copy() -> sqlite3.Connection:
         return database.open_immutable(copy)
 
-    return proof.prove(open_copy, copy, _expected(copy), check, quick=quick)
+    integrity = proof.QUICK if quick else proof.FULL
+    return proof.prove(open_copy, copy, _expected(copy), check, integrity=integrity)
 
 
 def _page_of_index(path: Path) -> int:

@@ -1,0 +1,90 @@
+"""What a pull checks here: what changed where that proves the rest, otherwise everything."""
+
+from __future__ import annotations
+
+import struct
+from contextlib import closing
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import pytest
+
+from gymdbd.errors import SourceCorruptError
+from gymdbd.sqlite import wal
+from tests import ledger
+from tests.pulling import Peer, crash_after, identity
+from tests.sshd import ssh_home, ssh_server  # noqa: F401 - fixtures
+from tests.support import EventLog
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.sshd import SshServer
+
+_PAGE = 1024
+_LEAF = 13
+
+
+@pytest.fixture
+def peer(tmp_path: Path, ssh_home: Path, ssh_server: SshServer) -> Peer:  # noqa: F811
+    """Give a ledger over there and no replica yet."""
+    del ssh_home
+    (tmp_path / "there").mkdir()
+    (tmp_path / "here").mkdir()
+    database = ledger.create(tmp_path / "there" / "gym.db")
+    return Peer(ssh_server, database, tmp_path / "here" / "replica.db")
+
+
+def test_what_changed_is_checked_and_everything_only_when_it_has_to_be(peer: Peer) -> None:
+    """Changed rows prove themselves; a new table, a comparison and `verify: full` do not."""
+    log = EventLog()
+    with closing(ledger.connect(peer.database, autocheckpoint=0)) as application:
+        ledger.pay(application)
+        checked = [peer.pull(log=log)["checked"]]
+        ledger.pay(application)
+        checked.append(peer.pull(log=log)["checked"])
+        application.execute("CREATE TABLE lockers (id INTEGER PRIMARY KEY)")
+        checked.append(peer.pull(log=log)["checked"])
+        ledger.pay(application)
+        checked.append(peer.pull(log=log, verify="full")["checked"])
+        ledger.pay(application)
+        application.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        checked.append(peer.pull(log=log)["checked"])
+        ledger.pay(application)
+        checked.append(peer.pull(log=log, full_verify_every=timedelta(0))["checked"])
+    assert checked == ["full", "changes", "quick", "full", "quick", "full"]
+    assert len(log.named("structure checked as a whole")) == 1
+    assert ledger.check_copy(peer.replica).problems == ()
+
+
+def test_damage_in_what_changed_is_found(peer: Peer) -> None:
+    """A page that the other side's WAL brings is damaged: the old replica stays."""
+    crash_after(
+        peer.database, "PRAGMA wal_autocheckpoint=0", "UPDATE totals SET commits = commits + 1"
+    )
+    peer.pull()
+    before = identity(peer.replica)
+    data = bytearray(peer.replica.read_bytes())
+    number = next(at for at in range(2, len(data) // _PAGE) if data[(at - 1) * _PAGE] == _LEAF)
+    page = data[(number - 1) * _PAGE : number * _PAGE]
+    # As many bytes as that lie scattered between the cells, says the header.
+    page[7] ^= 0x55
+    _append_commit(peer.database, number, bytes(page), len(data) // _PAGE)
+    with pytest.raises(SourceCorruptError, match="the remote database is damaged"):
+        peer.pull()
+    assert identity(peer.replica) == before
+    assert not peer.partial.exists()
+
+
+def _append_commit(database: Path, number: int, page: bytes, pages: int) -> None:
+    """Commit a page, as SQLite would; nobody has the database open."""
+    log = database.with_name(database.name + "-wal")
+    data = log.read_bytes()
+    size = wal.FRAME_HEADER_SIZE + len(page)
+    last = data[-size:][: wal.FRAME_HEADER_SIZE]
+    byteorder = "big" if data[3] & 1 else "little"
+    head = struct.pack(">II", number, pages)
+    seed = struct.unpack(">II", last[16:24])
+    sums = wal.checksum(page, wal.checksum(head, seed, byteorder=byteorder), byteorder=byteorder)
+    log.write_bytes(data + head + last[8:16] + struct.pack(">II", *sums) + page)
+    database.with_name(database.name + "-shm").unlink()
