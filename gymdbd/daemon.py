@@ -40,7 +40,7 @@ class Daemon:
         self.config = settings
         self.clock = now
         self.status = StatusFile(settings.status_file)
-        self.scheduler = Scheduler(self._run, now)
+        self.scheduler = Scheduler(self._run, now, self._past)
         self.notifier = Notifier()
         self.urgency = 0
         self._deadline = 0.0
@@ -99,7 +99,7 @@ class Daemon:
         if not clock.is_plausible(self.clock.now()):
             logger().warning("clock not to be trusted", now=str(self.clock.now()))
         self.scheduler.start()
-        self.scheduler.set_jobs(self.config.jobs, self._past())
+        self.scheduler.set_jobs(self.config.jobs)
         self.notifier.ready(self._summary())
         self._tell()
 
@@ -140,7 +140,7 @@ class Daemon:
         else:
             self.config = new
             log.configure(new.log)
-            self.scheduler.set_jobs(new.jobs, self._past())
+            self.scheduler.set_jobs(new.jobs)
             logger().info("configuration reloaded", jobs=len(new.jobs))
         self.notifier.ready(self._summary())
 
@@ -162,7 +162,7 @@ class Daemon:
             logger().warning(
                 "clock jumped, next runs computed anew", by_s=round(jump.total_seconds())
             )
-            self.scheduler.replan(self._past())
+            self.scheduler.replan()
 
     def _past(self) -> dict[str, Past]:
         jobs: dict[str, Any] = {}

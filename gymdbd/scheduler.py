@@ -62,12 +62,21 @@ class _Trigger(BaseTrigger):  # type: ignore[misc]  # APScheduler has no types
 
 
 class Scheduler:
-    """Starts `run(job, due, reason)` in a thread of its own whenever a job is due."""
+    """Starts `run(job, due, reason)` in a thread of its own whenever a job is due.
 
-    def __init__(self, run: Callable[[JobConfig, datetime, str], None], clock: Clock) -> None:
+    `past()` tells what is known of each job's earlier runs, at any time.
+    """
+
+    def __init__(
+        self,
+        run: Callable[[JobConfig, datetime, str], None],
+        clock: Clock,
+        past: Callable[[], dict[str, Past]],
+    ) -> None:
         """Prepare; nothing runs before `start`."""
         self._run = run
         self._clock = clock
+        self._past = past
         self._jobs: dict[str, JobConfig] = {}
         self._made_up: dict[str, datetime] = {}
         self._beat_at = clock.monotonic()
@@ -91,11 +100,12 @@ class Scheduler:
         """Return how long ago the scheduler last showed that it is alive."""
         return self._clock.monotonic() - self._beat_at
 
-    def set_jobs(self, jobs: dict[str, JobConfig], past: dict[str, Past]) -> None:
+    def set_jobs(self, jobs: dict[str, JobConfig]) -> None:
         """Schedule exactly these jobs; one that missed its moment while nobody looked runs now."""
         for name in self._jobs.keys() - jobs.keys():
             self._scheduler.remove_job(name)
         known = set(self._jobs)
+        past = self._past()
         self._jobs = dict(jobs)
         for name, job in jobs.items():
             trigger = _Trigger(job.when, self._clock.zone)
@@ -108,12 +118,12 @@ class Scheduler:
                 next_run_time=self._first_run(job, past.get(name, Past()), new=name not in known),
             )
 
-    def replan(self, past: dict[str, Past]) -> None:
+    def replan(self) -> None:
         """Compute every next run anew after the clock jumped, either way.
 
         A moment that was jumped over stays due and runs at once, for all that it missed.
         """
-        now = self._clock.now()
+        now, past = self._clock.now(), self._past()
         for name, job in self._jobs.items():
             planned = self._scheduler.get_job(name).next_run_time
             if planned is None or planned > now:
@@ -130,22 +140,27 @@ class Scheduler:
 
     def _first_run(self, job: JobConfig, past: Past, *, new: bool) -> datetime:
         now = self._clock.now()
-        due = schedule.missed(job.when, past.last_success, now, self._clock.zone) if new else None
+        due = self._missed(job, past) if new else None
         if due is None:
             return schedule.next_run(job.when, now, past.last_due, self._clock.zone)
         self._made_up[job.name] = due
         return now
+
+    def _missed(self, job: JobConfig, past: Past) -> datetime | None:
+        return schedule.missed(job.when, past.last_success, self._clock.now(), self._clock.zone)
 
     def _fire(self, name: str, trigger: _Trigger) -> None:
         job = self._jobs.get(name)
         if job is None:
             return
         now = self._clock.now()
+        due, reason = trigger.due or now, "scheduled"
         missed = self._made_up.pop(name, None)
-        due = missed or trigger.due or now
-        late = now - due
-        reason = "scheduled"
-        if missed or late > _LATE:
+        if missed is None and now - due > _LATE:
+            # It may have been planned by a clock that was months behind.
+            missed = max(due, self._missed(job, self._past().get(name, Past())) or due)
+        if missed is not None:
+            due = missed
             moment = due.astimezone(self._clock.zone).isoformat(" ", "minutes")
             reason = f"made up: the run due at {moment} was missed (off, asleep or clock set)"
         self._run(job, due, reason)

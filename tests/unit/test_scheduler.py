@@ -75,11 +75,11 @@ def a_job(folder: Path, name: str = "nightly", **when: Any) -> BackupConfig:
 
 
 @contextlib.contextmanager
-def started(clock: Clock) -> Iterator[tuple[Scheduler, Runs]]:
-    """Run a scheduler whose jobs end at once, and stop it."""
+def started(clock: Clock, past: dict[str, Past] | None = None) -> Iterator[tuple[Scheduler, Runs]]:
+    """Run a scheduler whose jobs end at once, and stop it; `past` is theirs, by name."""
     runs = Runs(clock)
     runs.go.set()
-    scheduler = Scheduler(runs, clock)
+    scheduler = Scheduler(runs, clock, lambda: past or {})
     scheduler.start()
     try:
         yield scheduler, runs
@@ -116,7 +116,7 @@ def test_a_trigger_asked_by_a_clock_that_went_back_does_not_repeat_itself() -> N
 def test_a_job_is_planned_for_its_next_moment(clock: HandClock, tmp_path: Path) -> None:
     """A job without a past runs when it is next due, and not before."""
     with started(clock) as (scheduler, runs):
-        scheduler.set_jobs({"nightly": a_job(tmp_path)}, {})
+        scheduler.set_jobs({"nightly": a_job(tmp_path)})
         assert scheduler.next_runs() == {"nightly": datetime(2090, 1, 11, 3, tzinfo=UTC)}
         assert runs.started == []
 
@@ -128,8 +128,8 @@ def test_what_was_had_is_not_planned_again(clock: HandClock, tmp_path: Path) -> 
         last_success=datetime(2090, 1, 10, 3, 1, tzinfo=UTC),
         last_due=datetime(2090, 1, 10, 3, tzinfo=UTC),
     )
-    with started(clock) as (scheduler, _):
-        scheduler.set_jobs({"nightly": a_job(tmp_path)}, {"nightly": past})
+    with started(clock, {"nightly": past}) as (scheduler, _):
+        scheduler.set_jobs({"nightly": a_job(tmp_path)})
         assert scheduler.next_runs() == {"nightly": datetime(2090, 1, 11, 3, tzinfo=UTC)}
 
 
@@ -138,8 +138,8 @@ def test_a_job_that_missed_its_moment_runs_at_once_and_once_and_says_why(tmp_pat
     clock = Clock(zone=UTC)
     missed = Cron("0 3 * * *").next_after(clock.now() - 3 * DAY, UTC)
     past = {"nightly": Past(last_success=missed - HOUR, last_due=missed - DAY)}
-    with started(clock) as (scheduler, runs):
-        scheduler.set_jobs({"nightly": a_job(tmp_path)}, past)
+    with started(clock, past) as (scheduler, runs):
+        scheduler.set_jobs({"nightly": a_job(tmp_path)})
         until(lambda: runs.started, "the run made up")
         until(lambda: scheduler.next_runs()["nightly"] > Clock().now(), "the plan for later")
 
@@ -155,10 +155,11 @@ def test_jobs_that_are_gone_are_not_run_and_known_ones_are_not_made_up_again(
     clock: HandClock, tmp_path: Path
 ) -> None:
     """A reload schedules exactly the jobs given; a job it knew keeps its next moment."""
-    with started(clock) as (scheduler, runs):
-        scheduler.set_jobs({name: a_job(tmp_path, name) for name in ("a", "b")}, {})
-        stale = Past(last_success=clock.now() - 5 * DAY)
-        scheduler.set_jobs({name: a_job(tmp_path, name) for name in ("b",)}, {"b": stale})
+    past: dict[str, Past] = {}
+    with started(clock, past) as (scheduler, runs):
+        scheduler.set_jobs({name: a_job(tmp_path, name) for name in ("a", "b")})
+        past["b"] = Past(last_success=clock.now() - 5 * DAY)
+        scheduler.set_jobs({"b": a_job(tmp_path, "b")})
         assert scheduler.next_runs() == {"b": datetime(2090, 1, 11, 3, tzinfo=UTC)}
         assert runs.started == []
 
@@ -169,9 +170,9 @@ def test_a_jump_back_plans_the_runs_of_the_days_that_come_again(
     """A clock that was months ahead has planned for then: set right, tonight's run comes back."""
     job = a_job(tmp_path)
     with started(clock) as (scheduler, _):
-        scheduler.set_jobs({"nightly": job}, {})
+        scheduler.set_jobs({"nightly": job})
         clock.set(clock.now() - 90 * DAY)
-        scheduler.replan({})
+        scheduler.replan()
         assert scheduler.next_runs() == {
             "nightly": job.when.next_after(clock.now(), UTC),
         }
@@ -183,10 +184,10 @@ def test_a_jump_forward_leaves_the_moment_that_was_jumped_over_due(
 ) -> None:
     """What is planned and now lies behind is due: planning anew does not push it to tomorrow."""
     with started(clock) as (scheduler, _):
-        scheduler.set_jobs({"nightly": a_job(tmp_path)}, {})
+        scheduler.set_jobs({"nightly": a_job(tmp_path)})
         planned = scheduler.next_runs()
         clock.set(clock.now() + 5 * DAY)
-        scheduler.replan({})
+        scheduler.replan()
         assert scheduler.next_runs() == planned
 
 
@@ -195,9 +196,9 @@ def test_a_jump_over_a_moment_is_made_up_once_by_the_running_scheduler(tmp_path:
     clock = HandClock(zone=UTC, shows=[Clock().now() - 5 * DAY])
     first = Cron("0 3 * * *").next_after(clock.now(), UTC)
     with started(clock) as (scheduler, runs):
-        scheduler.set_jobs({"nightly": a_job(tmp_path)}, {})
+        scheduler.set_jobs({"nightly": a_job(tmp_path)})
         clock.set(Clock().now())
-        scheduler.replan({})
+        scheduler.replan()
         until(lambda: runs.started, "the run that was jumped over")
         until(lambda: scheduler.next_runs()["nightly"] > Clock().now(), "the plan for later")
 
@@ -206,12 +207,31 @@ def test_a_jump_over_a_moment_is_made_up_once_by_the_running_scheduler(tmp_path:
     assert reason.startswith("made up: the run due at ")
 
 
+def test_what_a_clock_planned_that_was_months_behind_is_told_as_what_was_missed(
+    tmp_path: Path,
+) -> None:
+    """The run made up is for the first moment since the last success, not for one of that clock."""
+    now = Clock().now()
+    missed = Cron("0 3 * * *").next_after(now - 2 * DAY, UTC)
+    clock = HandClock(zone=UTC, shows=[now - 90 * DAY])
+    past = {"nightly": Past(last_success=missed - HOUR, last_due=missed - DAY)}
+    with started(clock, past) as (scheduler, runs):
+        scheduler.set_jobs({"nightly": a_job(tmp_path)})
+        clock.set(now)
+        scheduler.replan()
+        until(lambda: runs.started, "the run that was jumped over")
+
+    ((_, due, reason),) = runs.started
+    assert due == missed
+    assert f" due at {missed.isoformat(' ', 'minutes')} " in reason
+
+
 def test_a_due_job_runs_again_and_again(tmp_path: Path) -> None:
     """With the machine's own clock a job for every second runs every second, as scheduled."""
     clock = Clock(zone=UTC)
     with started(clock) as (scheduler, runs):
         second = a_job(tmp_path, "second", every=Interval(timedelta(seconds=1)))
-        scheduler.set_jobs({"second": second}, {})
+        scheduler.set_jobs({"second": second})
         until(lambda: len(runs.started) >= 3, "three runs")
 
     (_, first, reason), (_, then, _), (_, third, _) = runs.started[:3]
@@ -233,7 +253,7 @@ def test_a_run_that_is_still_at_work_is_not_joined_by_the_next(tmp_path: Path) -
         with started(Clock(zone=UTC)) as (scheduler, runs):
             runs.go.clear()
             second = a_job(tmp_path, "second", every=Interval(timedelta(seconds=1)))
-            scheduler.set_jobs({"second": second}, {})
+            scheduler.set_jobs({"second": second})
             skipped = ("warning", "run skipped: the one before is still at work")
             until(lambda: skipped in events, "a run skipped")
             assert len(runs.started) == 1
@@ -244,22 +264,20 @@ def test_a_run_that_is_still_at_work_is_not_joined_by_the_next(tmp_path: Path) -
 def test_the_heartbeat_shows_that_the_scheduler_is_alive(clock: HandClock, tmp_path: Path) -> None:
     """The age of the last beat grows while nothing beats, and planning anew makes it beat."""
     with started(clock) as (scheduler, _):
-        scheduler.set_jobs({"nightly": a_job(tmp_path)}, {})
+        scheduler.set_jobs({"nightly": a_job(tmp_path)})
         clock.runs[0] = 500.0
         assert scheduler.beat_age_s() == 500.0
         clock.set(Clock().now())
-        scheduler.replan({})
+        scheduler.replan()
         until(lambda: scheduler.beat_age_s() == 0.0, "a beat")
 
 
 def test_stopping_does_not_wait_for_the_run_at_work(tmp_path: Path) -> None:
     """`stop` returns at once; the run goes on and no other starts."""
     runs = Runs(Clock(zone=UTC))
-    scheduler = Scheduler(runs, Clock(zone=UTC))
+    scheduler = Scheduler(runs, Clock(zone=UTC), dict)
     scheduler.start()
-    scheduler.set_jobs(
-        {"second": a_job(tmp_path, "second", every=Interval(timedelta(seconds=1)))}, {}
-    )
+    scheduler.set_jobs({"second": a_job(tmp_path, "second", every=Interval(timedelta(seconds=1)))})
     until(lambda: runs.started, "a run")
     begun = time.monotonic()
     scheduler.stop()
