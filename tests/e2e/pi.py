@@ -133,6 +133,15 @@ class Pi:
         # In one step: the service reads it whenever it looks at the time.
         self.machine.write(_CLOCK, f"{offset.total_seconds():+.0f}\n")
 
+    def move_clock(self, moment: str) -> None:
+        """Set the clock of the running service, and let it look now, as it does at every turn."""
+        self.set_clock(moment)
+        self.machine.run("systemctl", "reload", "gymdbd")
+
+    def now(self, zone: str = "Asia/Seoul") -> str:
+        """Return the local time that the service sees."""
+        return self.at_its_time("env", f"TZ={zone}", "date", "+%F %T").stdout.strip()
+
     def at_its_time(self, *command: object) -> subprocess.CompletedProcess[str]:
         """Run a command as the user of the service and at the time that it sees."""
         variables = self.show("Environment").split()

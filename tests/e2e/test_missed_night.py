@@ -4,21 +4,22 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tests.e2e.pi import ARCHIVE, JOB
+from tests.e2e.pi import ARCHIVE, JOB, STATE
 from tests.support import until
 
 if TYPE_CHECKING:
     from tests.e2e.pi import Pi
 
-_FIRST_NIGHT = "2026-12-01T02:59:55+09:00"
+_EVENING, _BEFORE_THREE = "2026-11-30T22:00:00+09:00", "2026-12-01T02:59:57+09:00"
 _NEW_YORK = "America/New_York"
 
 
 def _first_night(pi: Pi) -> None:
     """Live through the first night, so that there is a success to count from."""
-    pi.fake_clock(_FIRST_NIGHT)
+    pi.fake_clock(_EVENING)
     pi.machine.boot()
     pi.start_gym()
+    pi.move_clock(_BEFORE_THREE)
     (run,) = pi.await_runs(1)
     assert run["due"] == "2026-12-01T03:00:00+09:00"
 
@@ -61,8 +62,9 @@ def test_a_boot_in_the_past_and_a_jump_over_three_is_one_run(bootable: Pi) -> No
     assert len(pi.runs()) == 1
     pi.set_clock("2026-12-02T08:00:00+09:00")
     _, made_up = pi.await_runs(2, within_s=60)
-    assert made_up["state"] == "ok"
-    assert made_up["reason"].startswith("made up: the run due at ")
+    # The night that was missed, and none that the wrong clock had planned for.
+    assert (made_up["state"], made_up["due"]) == ("ok", "2026-12-02T03:00:00+09:00")
+    assert made_up["reason"].startswith("made up: the run due at 2026-12-02 03:00+09:00 ")
     assert pi.await_event("clock jumped, next runs computed anew")["PRIORITY"] == "4"
     _await_planned(pi, "2026-12-03 03:00+09:00")
     assert len(pi.runs()) == 2
@@ -71,54 +73,44 @@ def test_a_boot_in_the_past_and_a_jump_over_three_is_one_run(bootable: Pi) -> No
 def test_a_clock_that_goes_back_an_hour_brings_no_second_run_and_no_pruning(pi: Pi) -> None:
     """Three o'clock comes again and passes; a run in between prunes nothing."""
     pi.configure(keep={"days": 0, "count": 1})
-    pi.fake_clock(_FIRST_NIGHT)
+    pi.fake_clock(_EVENING)
     pi.start()
+    pi.move_clock(_BEFORE_THREE)
     pi.await_runs(1)
     backups = pi.backups()
-    pi.set_clock("2026-12-01T02:59:55+09:00")
-    pi.machine.run("systemctl", "reload", "gymdbd")
-    pi.await_event("clock jumped, next runs computed anew")
+    after = pi.machine.cursor()
+    pi.move_clock("2026-12-01T02:00:10+09:00")
+    pi.await_event("clock jumped, next runs computed anew", after=after)
     _await_planned(pi, "2026-12-02 03:00+09:00")
-    # A quarter of a minute of the second three o'clock.
-    until(lambda: _now(pi) > "2026-12-01 03:00:10", "the second three o'clock to pass")
-    assert len(pi.runs()) == 1
-    pi.set_clock("2026-12-01T02:05:00+09:00")
     answer = pi.gymdbd_at_its_time("backup", JOB)
     assert (answer["state"], answer["pruned"]) == ("ok", [])
     assert set(pi.backups()) > set(backups)
+    pi.move_clock(_BEFORE_THREE)
+    until(lambda: pi.now() > "2026-12-01 03:00:05", "the second three o'clock to pass")
+    assert [run["reason"] for run in pi.runs()] == ["scheduled", "by hand"]
 
 
 def test_the_days_when_clocks_change_have_one_run_each(pi: Pi) -> None:
     """In New York 02:30 is left out in spring and runs right after; 01:30 comes twice in autumn."""
-    spring = {"spring": {"schedule": "30 2 * * *"}, "autumn": {"schedule": "30 1 * * *"}}
-    pi.configure(spring)
-    pi.fake_clock("2027-03-14T01:59:50-05:00", zone=_NEW_YORK)
+    pi.configure({"spring": {"schedule": "30 2 * * *"}, "autumn": {"schedule": "30 1 * * *"}})
+    pi.fake_clock("2027-03-14T01:50:00-05:00", zone=_NEW_YORK)
     pi.start()
+    pi.move_clock("2027-03-14T01:59:57-05:00")
     (run,) = pi.await_runs(1, job="spring")
     assert run["due"] == "2027-03-14T03:00:00-04:00"
-    _move(pi, "2027-03-14T03:29:50-04:00")
-    until(lambda: _now(pi, _NEW_YORK) > "2027-03-14 03:30:03", "half past to pass")
+    pi.move_clock("2027-03-14T03:29:57-04:00")
+    until(lambda: pi.now(_NEW_YORK) > "2027-03-14 03:30:03", "half past to pass")
     assert len(pi.runs("spring")) == 1
 
     pi.machine.run("systemctl", "stop", "gymdbd")
-    pi.set_clock("2027-11-07T01:29:50-04:00")
-    pi.machine.sh(f"rm -rf /var/lib/gymdbd/* {ARCHIVE}/*")
+    pi.set_clock("2027-11-07T01:20:00-04:00")
+    pi.machine.sh(f"rm -rf {STATE}/* {ARCHIVE}/*")
     pi.start()
+    pi.move_clock("2027-11-07T01:29:57-04:00")
     (run,) = pi.await_runs(1, job="autumn")
     assert run["due"] == "2027-11-07T01:30:00-04:00"
-    _move(pi, "2027-11-07T01:29:50-05:00")
-    until(lambda: _now(pi, _NEW_YORK) > "2027-11-07 01:30:03", "the second half past one to pass")
+    pi.move_clock("2027-11-07T01:29:57-05:00")
+    until(lambda: pi.now(_NEW_YORK) > "2027-11-07 01:30:03", "the second half past one to pass")
     assert len(pi.runs("autumn")) == 1
-    _move(pi, "2027-11-08T01:29:50-05:00")
+    pi.move_clock("2027-11-08T01:29:57-05:00")
     assert pi.await_runs(2, job="autumn")[-1]["due"] == "2027-11-08T01:30:00-05:00"
-
-
-def _move(pi: Pi, moment: str) -> None:
-    """Set the clock, and let the daemon look at it now: it does so at every turn."""
-    pi.set_clock(moment)
-    pi.machine.run("systemctl", "reload", "gymdbd")
-
-
-def _now(pi: Pi, zone: str = "Asia/Seoul") -> str:
-    """Return the time that the service sees."""
-    return pi.at_its_time("env", f"TZ={zone}", "date", "+%F %T").stdout.strip()

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from tests.e2e.pi import Pi
 
-_BEFORE_THREE = "2026-12-01T02:59:40+09:00"
+_EVENING, _BEFORE_THREE = "2026-11-30T22:00:00+09:00", "2026-12-01T02:59:50+09:00"
 # For a person who reads down the page: a beginning, no brackets of a program, no empty values.
 _SENTENCE = re.compile(r"[a-z0-9][^{}\[\]]*")
 
@@ -25,8 +25,9 @@ def test_at_three_the_backup_of_the_busy_database_appears(pi: Pi, tmp_path: Path
     pi.start_writer()
     committed = pi.commits()
     after = pi.machine.cursor()
-    pi.fake_clock(_BEFORE_THREE)
+    pi.fake_clock(_EVENING)
     pi.start()
+    pi.move_clock(_BEFORE_THREE)
     (run,) = pi.await_runs(1)
     pi.stop_writer()
     assert (run["state"], run["due"]) == ("ok", "2026-12-01T03:00:00+09:00")
@@ -67,8 +68,9 @@ def _has_fields(pi: Pi, after: str, run_id: str, path: str) -> None:
 def test_a_night_that_fails_is_one_error_with_its_remedy(pi: Pi) -> None:
     """`journalctl GYMDBD_JOB=nightly-backup PRIORITY=3` shows just that, and the daemon goes on."""
     after = pi.machine.cursor()
-    pi.fake_clock(_BEFORE_THREE)
+    pi.fake_clock(_EVENING)
     pi.start()
+    pi.move_clock(_BEFORE_THREE)
     pi.machine.run("mv", ARCHIVE, f"{ARCHIVE}.elsewhere")
     try:
         (run,) = pi.await_runs(1)
