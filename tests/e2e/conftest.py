@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -20,15 +21,26 @@ from tests.e2e.pi import Pi
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
+# Whichever story comes first builds the stage as well, from what the network has to bring.
+_TIMEOUT_S = 900
+_HERE = Path(__file__).parent
 _PROGRAMS = ("debootstrap", "ip", "nsenter", "setpriv", "ssh-keygen", "systemd-nspawn", "unshare")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Give the stories the time that the longest may take."""
+    for item in items:
+        if item.path.parent == _HERE:
+            item.add_marker(pytest.mark.timeout(_TIMEOUT_S))
 
 
 def _obstacle() -> str:
     """Say why this machine cannot be the stage; empty where it can."""
     if os.geteuid() != 0:
         return "booting a machine needs root"
+    if Path("/proc/self/uid_map").read_text().split() != ["0", "0", "4294967295"]:
+        return "this root is root in a user namespace only, and may not boot a machine"
     path = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
     lacking = [name for name in _PROGRAMS if shutil.which(name, path=path) is None]
     if lacking:
