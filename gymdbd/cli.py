@@ -40,6 +40,14 @@ files:
 """
 
 
+class _Overview(argparse.RawDescriptionHelpFormatter):
+    """The page of all verbs, which leaves them most of the line."""
+
+    def __init__(self, prog: str) -> None:
+        """Begin what is told about a verb right of the longest one."""
+        super().__init__(prog, max_help_position=16)
+
+
 class _Parser(argparse.ArgumentParser):
     """A parser whose complaints take the same way out as every other error."""
 
@@ -94,7 +102,7 @@ def _parser() -> argparse.ArgumentParser:
         description="Keeps a live SQLite database safe: verified backups on a schedule, and\n"
         "replicas on another machine, proven equal.",
         epilog=_MORE + _EXITS,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=_Overview,
     )
     parser.add_argument("--version", action="version", version=f"gymdbd {gymdbd.__version__}")
     parser.add_argument(

@@ -11,7 +11,6 @@ examples:
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gymdbd.commands import common, looking
@@ -28,9 +27,7 @@ NAME = "accept"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the flags."""
     parser.add_argument("backup", metavar="BACKUP", help="its name in an archive, or its path")
-    parser.add_argument(
-        "--archive", type=Path, metavar="DIR", help="default: every archive of the configuration"
-    )
+    common.add_archive(parser)
     common.add_json(parser)
 
 

@@ -1,4 +1,4 @@
-"""print the authorized_keys line that restricts a key to pulling one database
+"""print the authorized_keys line for a key that may only pull
 
 The line goes into ~/.ssh/authorized_keys of the account here that the other
 machine logs in to. With it that key gets this database by gymdbd pull,

@@ -47,7 +47,7 @@ _KEEP_DAYS, _KEEP_COUNT = 14, 10
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the flags."""
-    parser.add_argument("job", nargs="?", metavar="JOB", help="a backup job of the configuration")
+    common.add_job(parser, "backup")
     parser.add_argument("--database", type=Path, metavar="PATH", help="the database to back up")
     parser.add_argument(
         "--for",

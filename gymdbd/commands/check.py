@@ -1,4 +1,4 @@
-"""examine the configuration and everything it points at, changing nothing
+"""examine the configuration and all it names, changing nothing
 
 One line for each thing looked at, the databases, folders, hosts and the clock:
 ok, a warning, or an error with what to do about it.

@@ -30,6 +30,26 @@ def add_json(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_job(parser: argparse.ArgumentParser, kind: str) -> None:
+    """Add the name of a job, for `choose_job`."""
+    parser.add_argument(
+        "job",
+        nargs="?",
+        metavar="JOB",
+        help=f"a {kind} job of the configuration (default: its only one)",
+    )
+
+
+def add_archive(parser: argparse.ArgumentParser) -> None:
+    """Add --archive, for `archives`."""
+    parser.add_argument(
+        "--archive",
+        type=Path,
+        metavar="DIR",
+        help="the archive to look in (default: every one of the configuration)",
+    )
+
+
 def number(text: str) -> int:
     """Read a number of the command line as the configuration would."""
     from gymdbd import values

@@ -1,4 +1,4 @@
-"""print the script that lets a shell complete verbs, flags, jobs and backups
+"""print the script for Tab, in bash, zsh or fish
 
 Once it is in place, Tab after gymdbd offers the verbs, after a verb its flags,
 and where the help says JOB, BACKUP, DIR, PATH or FILE what there is of it. The

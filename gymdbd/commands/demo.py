@@ -1,4 +1,4 @@
-"""see it work on data it makes itself: a live writer, a backup under it
+"""see it work on made data: a backup under a live writer
 
 It changes nothing of yours: all happens in a folder of its own, which goes away
 unless --keep.

@@ -1,4 +1,4 @@
-"""rehearse a restore: is the newest backup good, and how long does it take?
+"""rehearse a restore of the newest backup, and time it
 
 The newest good backup is restored to a scratch place just as gymdbd restore
 does it, then asked the job's probes: and given to its command:, and removed
@@ -31,7 +31,7 @@ NAME = "drill"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the flags."""
-    parser.add_argument("job", nargs="?", metavar="JOB", help="a drill job of the configuration")
+    common.add_job(parser, "drill")
     parser.add_argument("--archive", type=Path, metavar="DIR", help="an archive instead of a job")
     common.add_json(parser)
 

@@ -1,4 +1,4 @@
-r"""get the other machine's database to safety, now: three copies by one command
+r"""get the other machine's database to safety, now: three copies
 
 1  backup there: the gymdbd that is installed on the other machine runs the job
    of its own configuration that backs the database up

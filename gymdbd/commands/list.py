@@ -16,7 +16,6 @@ examples:
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gymdbd.commands import common
@@ -33,9 +32,7 @@ NAME = "list"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the flags."""
-    parser.add_argument(
-        "--archive", type=Path, metavar="DIR", help="default: every archive of the configuration"
-    )
+    common.add_archive(parser)
     common.add_json(parser)
 
 

@@ -34,9 +34,9 @@ NAME = "prune"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the flags."""
-    parser.add_argument("job", nargs="?", metavar="JOB", help="a backup job with a keep: section")
+    common.add_job(parser, "backup")
     parser.add_argument("--archive", type=Path, metavar="DIR", help="an archive instead of a job's")
-    parser.add_argument("--keep-days", type=common.number, metavar="N", help="keep the younger")
+    parser.add_argument("--keep-days", type=common.number, metavar="N", help="keep those of N days")
     parser.add_argument("--keep-count", type=common.number, metavar="N", help="keep the newest N")
     parser.add_argument("--dry-run", action="store_true", help="remove nothing, say what would go")
     common.add_json(parser)

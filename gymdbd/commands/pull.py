@@ -1,4 +1,4 @@
-r"""bring a remote database here over SSH, prove it equal, swap it in
+r"""bring a database here over SSH, prove it equal, swap it in
 
 Only what changed travels. The replica is always one whole snapshot; the old one
 is saved before it is replaced. A connection that breaks leaves the old replica
@@ -49,7 +49,7 @@ _CHECKED = {
 
 def add_source(parser: argparse.ArgumentParser) -> None:
     """Add what `find_job` reads: a job, or the three flags that say the same."""
-    parser.add_argument("job", nargs="?", metavar="JOB", help="a pull job of the configuration")
+    common.add_job(parser, "pull")
     parser.add_argument("--host", help="a host of ~/.ssh/config, a name or an address")
     parser.add_argument("--remote-database", metavar="PATH", help="the database over there")
     parser.add_argument("--replica", type=Path, metavar="PATH", help="the copy here")

@@ -46,14 +46,15 @@ NAME = "restore"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the flags."""
     parser.add_argument("backup", nargs="?", metavar="BACKUP", help="a name, a path, or latest")
+    common.add_archive(parser)
     parser.add_argument(
-        "--archive", type=Path, metavar="DIR", help="default: every archive of the configuration"
+        "--at", type=_moment, metavar="TIME", help="the newest good backup that was made by then"
     )
     parser.add_argument(
-        "--at", type=_moment, metavar="TIME", help="the newest good backup not younger than this"
-    )
-    parser.add_argument(
-        "--to", type=Path, metavar="PATH", help="default: the database that it is a backup of"
+        "--to",
+        type=Path,
+        metavar="PATH",
+        help="the file to restore into (default: the database that it is a backup of)",
     )
     parser.add_argument(
         "--replace", action="store_true", help="put a new file in the place of the target"

@@ -1,4 +1,4 @@
-"""say whether all is well: exit 0 ok, 1 late, 2 failing, 3 unknown
+"""say whether all is well, by exit status too
 
 It reads the status file that every run leaves, and works while the daemon is
 down. The exit status is the one that monitoring plugins have, for the job that

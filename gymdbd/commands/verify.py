@@ -48,9 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "backups", nargs="*", metavar="BACKUP", help="a backup's name or path (or latest)"
     )
-    parser.add_argument(
-        "--archive", type=Path, metavar="DIR", help="default: every archive of the configuration"
-    )
+    common.add_archive(parser)
     parser.add_argument("--all", action="store_true", help="read every backup")
     parser.add_argument(
         "--sample",
