@@ -33,6 +33,8 @@ _ELSEWHERE = {
     "ping -c 3 raspberrypi.local",
     "sudo pmset repeat wakeorpoweron MTWRFSU 08:55:00",
 }
+# A folder in place of the registry, which the Pi of this stage does not reach.
+_REGISTRY = "[global]\nno-index = true\nfind-links = /home/pi/wheels\n"
 _SUSPICIOUS = "gymdbd diff gym_system_backup_20261122_030000.db"
 _WHOLE_FILE = "gymdbd restore latest --replace"
 
@@ -51,9 +53,6 @@ class _Reader:
             line = _NAME.sub(lambda _: next(names), line)
         now = self.pi.machine.sh("date -d '1 minute' '+%F %H:%M'").strip()
         line = line.replace("2026-11-20 14:00", now)
-        if line.startswith("sudo deploy/install.sh --database"):
-            # In place of the registry, which the Pi of this stage does not reach.
-            line += " --wheels ~/wheels"
         words = ("bash", "-c", f"cd ~/gymdbd && {line}")
         return self.pi.machine.run(*words, user="pi", check=False)
 
@@ -103,6 +102,7 @@ def test_every_command_of_the_operators_guide_does_what_it_says(fresh: Pi, tmp_p
     mac = Mac(fresh.office.mac, tmp_path, fresh.host_key)
     reader = _Reader(fresh, mac)
     _prepare_mac(fresh, mac)
+    fresh.machine.write("/etc/pip.conf", _REGISTRY)
     left = set(_ELSEWHERE)
     for machines, block in _BLOCK.findall(_GUIDE.read_text(encoding="utf-8")):
         lines = [line.removeprefix("$ ") for line in block.splitlines()]

@@ -13,6 +13,7 @@ from tests.e2e.pi import DATABASE
 from tests.support import broken_promises, until
 
 if TYPE_CHECKING:
+    import subprocess
     from collections.abc import Iterator
     from pathlib import Path
 
@@ -20,11 +21,14 @@ if TYPE_CHECKING:
     from tests.e2e.network import Wire
     from tests.e2e.pi import Pi
 
-_SIZE = 4_000_000
+# What nothing packs smaller, so that it is on its way for a while.
+_PHOTO = 2_000_000
 _STALL_S = 4
 # 5 Mbit/s with 40 ms there and back, as a bad day of a shared line.
 _SLOW: dict[str, float] = {"delay_ms": 20, "rate_kbit": 5000}
+_LOSSY: dict[str, float] = {"delay_ms": 5, "loss": 0.03}
 _DEAD: dict[str, float] = {"loss": 1}
+_TRICKLE = ("tbf", "rate", "5mbit", "burst", "32kb", "latency", "50ms")
 
 
 @pytest.fixture
@@ -36,29 +40,26 @@ def line(pi: Pi) -> Iterator[Wire]:
 
 @pytest.fixture
 def ready(pi: Pi, mac: Mac) -> Pi:
-    """Give the Pi with some megabytes in its database, and knowing the Mac's key."""
+    """Give the Pi once it knows the Mac's key, and has a photo."""
     authorized = ["gymdbd", "authorize", "--database", DATABASE]
     key = pi.machine.run(*authorized, user="pi", text=mac.public_key).stdout
     pi.machine.write("/home/pi/.ssh/authorized_keys", key, owner="pi", mode=0o600)
-    _grow(pi, _SIZE)
+    _sql(pi, "CREATE TABLE photos (photo)")
+    _take_photo(pi)
     return pi
 
 
-def _grow(pi: Pi, size: int) -> None:
-    """Let the application write until its database has grown by so many bytes."""
-    before = _size(pi)
-    pi.start_writer()
-    until(lambda: _size(pi) > before + size, "a larger database", within_s=60)
-    pi.stop_writer()
+def _sql(pi: Pi, statement: str) -> str:
+    return pi.machine.run("sqlite3", DATABASE, statement, user="pi").stdout.strip()
 
 
-def _size(pi: Pi) -> int:
-    return sum(pi.machine.path(DATABASE + end).stat().st_size for end in ("", "-wal"))
+def _take_photo(pi: Pi) -> None:
+    _sql(pi, f"INSERT INTO photos VALUES (randomblob({_PHOTO}))")
 
 
-def _rents(pi: Pi) -> int:
-    done = pi.machine.run("sqlite3", DATABASE, "SELECT count(*) FROM rentals", user="pi")
-    return int(done.stdout)
+def _near(mac: Mac) -> None:
+    """Let the pull go over the near line."""
+    mac.configure(ssh={"stall_timeout": "20s"})
 
 
 def _far(mac: Mac) -> None:
@@ -70,11 +71,12 @@ def _far(mac: Mac) -> None:
     )
 
 
-def _is_new(mac: Mac, answer: dict[str, Any], rentals: int) -> None:
+def _is_new(pi: Pi, mac: Mac, answer: dict[str, Any]) -> None:
     """See that the replica is whole and holds everything, and that the answer has the figures."""
     assert answer["state"] == "ok", answer
     assert broken_promises(mac.replica) == []
-    assert answer["tables"]["rentals"] == rentals
+    counts = "SELECT (SELECT count(*) FROM photos) || ' ' || (SELECT count(*) FROM rentals)"
+    assert f"{answer['tables']['photos']} {answer['tables']['rentals']}" == _sql(pi, counts)
     assert answer["bytes_received"] > 0
     assert answer["duration_s"] > 0
 
@@ -83,28 +85,54 @@ def _digest(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
+def _await_half(mac: Mac) -> None:
+    """Wait until half of a photo has been written into the partial, the replica being as it was."""
+    partial = mac.replica.with_name(f".{mac.replica.name}.partial")
+    until(partial.exists, "the partial")
+    until(lambda: _changed(mac.replica, partial) > _PHOTO / 2, "half of the photo", within_s=60)
+
+
+def _changed(one: Path, other: Path) -> int:
+    """Return how many bytes of the second file are not those of the first."""
+    a, b = (path.read_bytes() if path.exists() else b"" for path in (one, other))
+    return sum(4096 for at in range(0, len(b), 4096) if a[at : at + 4096] != b[at : at + 4096])
+
+
+def _watch(mac: Mac, pull: subprocess.Popen[str]) -> set[str]:
+    """Read the replica again and again until the pull has ended; return each state seen."""
+    seen = set()
+    while pull.poll() is None:
+        seen.add(_digest(mac.replica))
+    return seen
+
+
 def test_over_the_office_network_a_pull_takes_the_change(ready: Pi, mac: Mac) -> None:
     """All of it the first time, then only what is new, and each time the whole truth."""
-    mac.configure()
+    _near(mac)
     first = mac.pull()
-    _is_new(mac, first, _rents(ready))
+    _is_new(ready, mac, first)
     ready.rent()
     second = mac.pull()
-    _is_new(mac, second, _rents(ready))
+    _is_new(ready, mac, second)
     assert second["bytes_received"] < first["bytes_received"] / 5
 
 
-@pytest.mark.parametrize(
-    "trouble", [_SLOW, {"delay_ms": 5, "loss": 0.03}], ids=["slow and far", "lossy"]
-)
+@pytest.mark.parametrize("trouble", [_SLOW, _LOSSY], ids=["slow and far", "lossy"])
 def test_over_a_bad_line_a_pull_takes_longer_and_is_as_right(
     ready: Pi, mac: Mac, line: Wire, trouble: dict[str, float]
 ) -> None:
-    """5 Mbit/s with 40 ms, or three packets of a hundred lost: the same replica."""
-    line.change(**trouble)
+    """5 Mbit/s with 40 ms, or three packets of a hundred lost: the old replica until the new."""
     _far(mac)
-    answer = mac.pull()
-    _is_new(mac, answer, _rents(ready))
+    _is_new(ready, mac, mac.pull())
+    old = _digest(mac.replica)
+    _take_photo(ready)
+    line.change(**trouble)
+    pull = mac.start_pull()
+    seen = _watch(mac, pull)
+    answer = mac.answer(pull)
+    _is_new(ready, mac, answer)
+    assert seen - {old, _digest(mac.replica)} == set()
+    assert answer["bytes_received"] > _PHOTO
     if rate_kbit := trouble.get("rate_kbit"):
         # The line was indeed as slow as that.
         assert answer["duration_s"] > answer["bytes_received"] / (rate_kbit * 125) * 0.9
@@ -112,24 +140,21 @@ def test_over_a_bad_line_a_pull_takes_longer_and_is_as_right(
 
 def test_a_line_that_is_cut_and_healed_at_once_is_only_waited_for(ready: Pi, mac: Mac) -> None:
     """The plug of the near line is out for a second: TCP sends again, nobody notices."""
-    mac.configure(ssh={"stall_timeout": "20s"})
-    mac.place.run("tc", "qdisc", "add", "dev", "near", "root", "tbf", *_TRICKLE)
-    ready.machine.run("tc", "qdisc", "add", "dev", "near", "root", "tbf", *_TRICKLE)
+    _near(mac)
+    for place in (ready.office.pi, ready.office.mac):
+        place.run("tc", "qdisc", "add", "dev", "near", "root", *_TRICKLE)
     try:
         pull = mac.start_pull()
-        partial = mac.replica.with_name(f".{mac.replica.name}.partial")
-        until(partial.exists, "the transfer")
-        mac.place.run("ip", "link", "set", "near", "down")
+        _await_half(mac)
+        ready.office.cut()
         cut = time.monotonic()
         until(lambda: time.monotonic() > cut + 1, "a second without a line")
-        mac.place.run("ip", "link", "set", "near", "up")
-        _is_new(mac, mac.answer(pull), _rents(ready))
+        assert pull.poll() is None
+        ready.office.heal()
+        _is_new(ready, mac, mac.answer(pull))
     finally:
-        mac.place.run("tc", "qdisc", "del", "dev", "near", "root")
-        ready.machine.run("tc", "qdisc", "del", "dev", "near", "root")
-
-
-_TRICKLE = ("rate", "10mbit", "burst", "32kb", "latency", "50ms")
+        for place in (ready.office.pi, ready.office.mac):
+            place.run("tc", "qdisc", "del", "dev", "near", "root")
 
 
 def test_a_peer_that_vanishes_in_mid_transfer_is_given_up_and_the_next_pull_resumes(
@@ -140,10 +165,9 @@ def test_a_peer_that_vanishes_in_mid_transfer_is_given_up_and_the_next_pull_resu
     The old replica stays until the new one is whole.
     """
     _far(mac)
-    first = mac.pull()
-    _is_new(mac, first, _rents(ready))
+    _is_new(ready, mac, mac.pull())
     old = _digest(mac.replica)
-    _grow(ready, _SIZE)
+    _take_photo(ready)
 
     line.change(**_SLOW)
     pull = mac.start_pull()
@@ -158,12 +182,8 @@ def test_a_peer_that_vanishes_in_mid_transfer_is_given_up_and_the_next_pull_resu
 
     line.change()
     resumed = mac.pull()
-    _is_new(mac, resumed, _rents(ready))
-    rentals = _rents(ready)
-    mac.replica.unlink()
-    anew = mac.pull()
-    _is_new(mac, anew, rentals)
-    assert resumed["bytes_received"] < anew["bytes_received"] * 0.75
+    _is_new(ready, mac, resumed)
+    assert resumed["bytes_received"] < _PHOTO * 0.75
     # Once the Pi hears that the Mac has gone, no reader is left to keep its WAL from being reset.
     until(lambda: not _is_serving(ready), "the end of serving")
 
@@ -174,14 +194,10 @@ def test_the_pi_gives_up_a_mac_that_vanishes_though_it_never_hears_of_it(
     """The connection stays half open; what serves it ends all the same, and frees the WAL."""
     hasty = "sed -i 's/gymdbd serve/& --stall-timeout 3s/' /home/pi/.ssh/authorized_keys"
     ready.machine.sh(hasty)
-    photo = f"CREATE TABLE photos AS SELECT randomblob({_SIZE}) AS photo"
-    ready.machine.run("sqlite3", DATABASE, photo, user="pi")
     _far(mac)
     line.change(**_SLOW)
     pull = mac.start_pull()
-    partial = mac.replica.with_name(f".{mac.replica.name}.partial")
-    # Of what takes six seconds.
-    until(lambda: partial.exists() and partial.stat().st_size > _SIZE / 10, "the transfer")
+    _await_half(mac)
     ready.rent()
     assert _wal_is_held(ready)
     line.change(**_DEAD)
@@ -196,18 +212,4 @@ def _is_serving(pi: Pi) -> bool:
 
 def _wal_is_held(pi: Pi) -> bool:
     """Say whether a reader keeps the WAL from being emptied."""
-    checkpoint = "PRAGMA wal_checkpoint(TRUNCATE)"
-    return pi.machine.run("sqlite3", DATABASE, checkpoint, user="pi").stdout.startswith("1|")
-
-
-def _await_half(mac: Mac) -> None:
-    """Wait until a good part of the new pages has been written into the partial."""
-    partial = mac.replica.with_name(f".{mac.replica.name}.partial")
-    until(partial.exists, "the partial")
-    until(lambda: _changed(mac.replica, partial) > _SIZE / 2, "half of the pages", within_s=60)
-
-
-def _changed(one: Path, other: Path) -> int:
-    """Return how many bytes of the second file are not those of the first."""
-    a, b = one.read_bytes(), other.read_bytes()
-    return sum(4096 for at in range(0, len(b), 4096) if a[at : at + 4096] != b[at : at + 4096])
+    return _sql(pi, "PRAGMA wal_checkpoint(TRUNCATE)").startswith("1|")

@@ -30,6 +30,8 @@ _PACKAGES = (
     "systemd,systemd-sysv,tzdata"
 )
 _APPLICATION = ("flask", "waitress")
+# What an installation from the checkout itself builds with.
+_BUILDER = "setuptools>=77"
 # Has no wheel on the registry, only its source; it is pure Python, so that any Python builds it.
 _WITHOUT_WHEEL = ("sdnotify",)
 _SETUP = r"""
@@ -101,7 +103,8 @@ def gymdbd_wheels(folder: Path) -> Path:
     It is what the deploy README tells people to do for a machine without a network.
     """
     gymdbd = gymdbd_wheel(folder / "gymdbd")
-    needed = _downloaded("gymdbd", (str(gymdbd),), key=(ROOT / "pyproject.toml").read_text())
+    key = f"{_BUILDER} {(ROOT / 'pyproject.toml').read_text()}"
+    needed = _downloaded("gymdbd", (str(gymdbd), _BUILDER), key=key)
     wheels = folder / "wheels"
     shutil.copytree(needed, wheels, ignore=shutil.ignore_patterns("gymdbd-*"))
     shutil.copy(gymdbd, wheels)
