@@ -24,20 +24,24 @@ _GROUPS = Path("/sys/fs/cgroup")
 # One hierarchy where cgroups are of version 2 only, two of them where systemd runs on both.
 _ROOTS = ("", "systemd", "unified")
 _HOMES = {"root": "/root", "pi": "/home/pi"}
-# The mount lives in a namespace of the container's own, and goes with it.
+# The mount and the processes live in namespaces of the container's own: with the first process of
+# these, which the kernel ends with the tests, everything is gone.
 # Its control groups are its own too: two systemds in one would end each other's services.
 _BOOT = """
 for root in /sys/fs/cgroup /sys/fs/cgroup/systemd /sys/fs/cgroup/unified; do
     if [ -e "$root/cgroup.procs" ]; then
         mkdir -p "$root/$3"
-        echo $$ >"$root/$3/cgroup.procs"
+        echo 0 >"$root/$3/cgroup.procs"
     fi
 done
 mount -t overlay overlay -o "lowerdir=$1,upperdir=$2/upper,workdir=$2/work" "$2/root"
-exec systemd-nspawn --quiet --boot --register=no --keep-unit --console=pipe --link-journal=no \\
+systemd-nspawn --quiet --boot --register=no --keep-unit --console=pipe --link-journal=no \\
     --kill-signal=SIGKILL --resolv-conf=off --timezone=off --hostname=raspberry-pi \\
     --machine="$3" --directory="$2/root" --network-namespace-path="$4"
 """
+_ALONE = ["unshare", "--pid", "--mount-proc", "--propagation=private", "--fork", "--kill-child"]
+# As the kernel numbers it here, in the namespace of _ALONE, and in that of the container.
+_NUMBERS = 3
 
 
 @dataclass
@@ -84,26 +88,19 @@ class Guest:
         """Switch it on, and wait only for its first process."""
         lower = ":".join(str(layer) for layer in self.lower)
         self.console = (self.folder / "console.log").open("ab")
-        self.process = subprocess.Popen(
-            [
-                *(*WITH_US, "unshare", "--mount", "--propagation=private"),
-                *(
-                    "sh",
-                    "-c",
-                    _BOOT,
-                    "boot",
-                    lower,
-                    str(self.folder),
-                    self.name,
-                    str(self.place.path),
-                ),
-            ],
-            stdin=subprocess.DEVNULL,
-            stdout=self.console,
-            stderr=self.console,
-            # In a group of its own: Ctrl-C is for the tests, which then switch it off.
-            start_new_session=True,
-        )
+        # Handed over open: in there the keeper of the place has no number.
+        with self.place.path.open() as network:
+            place = f"/proc/self/fd/{network.fileno()}"
+            words = [*_ALONE, "sh", "-c", _BOOT, "boot", lower, self.folder, self.name, place]
+            self.process = subprocess.Popen(
+                [*WITH_US, *map(str, words)],
+                stdin=subprocess.DEVNULL,
+                stdout=self.console,
+                stderr=self.console,
+                pass_fds=[network.fileno()],
+                # In a group of its own: Ctrl-C is for the tests, which then switch it off.
+                start_new_session=True,
+            )
         self.leader = until(self._find_leader, "the first process of the guest")
 
     def await_boot(self) -> None:
@@ -202,7 +199,8 @@ class Guest:
         while candidates:
             pid = candidates.pop()
             with contextlib.suppress(OSError):
-                if "\t1\n" in _line(f"/proc/{pid}/status", "NSpid:"):
+                numbers = _line(f"/proc/{pid}/status", "NSpid:").split()[1:]
+                if len(numbers) == _NUMBERS and numbers[-1] == "1":
                     return pid
                 for task in Path(f"/proc/{pid}/task").iterdir():
                     candidates += map(int, (task / "children").read_text().split())
@@ -213,15 +211,15 @@ class Guest:
         return done.stdout.strip() if done.stdout.strip() in ("running", "degraded") else ""
 
 
+def groups(pattern: str) -> list[Path]:
+    """Return the control groups of machines by their names, in each hierarchy."""
+    return [folder for root in _ROOTS for folder in (_GROUPS / root).glob(pattern)]
+
+
 def remove_groups(name: str) -> bool:
-    """Remove the control groups of machines that are off; False while a process is left in one."""
-    groups = [
-        folder
-        for root in _ROOTS
-        for top in (_GROUPS / root).glob(name)
-        for folder in (top, *top.rglob("*/"))
-    ]
-    for folder in sorted(groups, reverse=True):
+    """Remove the control groups of a machine that is off; False while a process is left in one."""
+    folders = [folder for top in groups(name) for folder in (top, *top.rglob("*/"))]
+    for folder in sorted(folders, reverse=True):
         try:
             folder.rmdir()
         except OSError:
@@ -231,7 +229,7 @@ def remove_groups(name: str) -> bool:
 
 def sweep() -> None:
     """Remove the control groups, empty by now, of tests that were ended hard."""
-    for top in [one for root in _ROOTS for one in (_GROUPS / root).glob("gde2e-*")]:
+    for top in groups("gde2e-*"):
         if not Path("/proc", top.name.split("-")[1]).exists():
             remove_groups(top.name)
 
