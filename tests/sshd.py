@@ -1,6 +1,6 @@
 """A real OpenSSH server on loopback with keys and configuration of its own, and its client's home.
 
-Fixtures are used by importing them: `from tests.sshd import ssh_home, ssh_server`.
+The fixtures come to the tests by `integration/conftest.py`.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ import pytest
 
 from tests import ledger
 from tests.pulling import Peer
-from tests.sshd import SshServer, free_port, make_key, ssh_home  # noqa: F401 - fixture
+from tests.sshd import SshServer, free_port, make_key
 from tests.support import ROOT, environment, gymdbd, make_database, write_config
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ def ask_for(server: SshServer, tool: str, *words: str, text: str = "") -> tuple[
 
 def test_the_printed_line_lets_the_key_pull_and_do_nothing_else(
     tmp_path: Path,
-    ssh_home: Path,  # noqa: F811
+    ssh_home: Path,
     program: Path,
 ) -> None:
     """With odd paths too: a pull works; a shell, a command, SFTP and forwarding do not."""

@@ -18,7 +18,7 @@ from gymdbd.job_config import Keep
 from tests import ledger
 from tests.pulling import Peer, snapshot_of
 from tests.relay import Relay
-from tests.sshd import SshServer, ssh_home  # noqa: F401 - a fixture
+from tests.sshd import SshServer
 from tests.support import (
     GYMDBD,
     ROOT,
@@ -73,7 +73,7 @@ class Pi:
 
 
 @pytest.fixture
-def pi(tmp_path: Path, ssh_home: Path) -> Iterator[Pi]:  # noqa: F811
+def pi(tmp_path: Path, ssh_home: Path) -> Iterator[Pi]:
     """Give a machine that can be reached, without an installed gymdbd."""
     del ssh_home
     machine = Pi(tmp_path)
@@ -207,7 +207,7 @@ def test_a_machine_without_gymdbd_is_pulled_from_all_the_same(pi: Pi) -> None:
     assert after == before
 
 
-def test_a_key_that_may_only_pull_skips_the_backup_there(tmp_path: Path, ssh_home: Path) -> None:  # noqa: F811
+def test_a_key_that_may_only_pull_skips_the_backup_there(tmp_path: Path, ssh_home: Path) -> None:
     """It is told apart from a machine without gymdbd."""
     del ssh_home
     database = tmp_path / "there" / "gym 회원's.db"

@@ -7,7 +7,6 @@ import sqlite3
 import threading
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
@@ -16,27 +15,13 @@ from gymdbd.job_config import Keep
 from gymdbd.sqlite import processes
 from tests import ledger
 from tests.pulling import Peer, crash_after, identity
-from tests.sshd import ssh_home, ssh_server  # noqa: F401 - fixtures
 from tests.support import EventLog, backups, gymdbd, gymdbd_json, query, sqlite_elsewhere, until
-
-if TYPE_CHECKING:
-    from tests.sshd import SshServer
 
 _PULLS = 200
 _PROMISED = {
     *("state", "strategy", "bytes_sent", "bytes_received", "pages_total", "pages_changed"),
     *("duration_s", "timings", "replica", "tables", "lag_s", "saved"),
 }
-
-
-@pytest.fixture
-def peer(tmp_path: Path, ssh_home: Path, ssh_server: SshServer) -> Peer:  # noqa: F811
-    """Give a ledger over there and no replica yet."""
-    del ssh_home
-    (tmp_path / "there").mkdir()
-    (tmp_path / "here").mkdir()
-    database = ledger.create(tmp_path / "there" / "gym.db")
-    return Peer(ssh_server, database, tmp_path / "here" / "replica.db")
 
 
 def commits_of(database: Path) -> int:

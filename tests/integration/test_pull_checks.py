@@ -13,26 +13,14 @@ from gymdbd.errors import SourceCorruptError
 from gymdbd.sqlite import wal
 from tests import ledger
 from tests.pulling import Peer, crash_after, identity
-from tests.sshd import ssh_home, ssh_server  # noqa: F401 - fixtures
 from tests.support import EventLog
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.sshd import SshServer
 
 _PAGE = 1024
 _LEAF = 13
-
-
-@pytest.fixture
-def peer(tmp_path: Path, ssh_home: Path, ssh_server: SshServer) -> Peer:  # noqa: F811
-    """Give a ledger over there and no replica yet."""
-    del ssh_home
-    (tmp_path / "there").mkdir()
-    (tmp_path / "here").mkdir()
-    database = ledger.create(tmp_path / "there" / "gym.db")
-    return Peer(ssh_server, database, tmp_path / "here" / "replica.db")
 
 
 def test_what_changed_is_checked_and_everything_only_when_it_has_to_be(peer: Peer) -> None:

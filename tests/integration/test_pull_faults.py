@@ -17,7 +17,7 @@ from gymdbd.errors import DiskFullError, UnreachableError
 from tests import disks, ledger
 from tests.pulling import Peer, identity
 from tests.relay import Relay
-from tests.sshd import SshServer, free_port, ssh_home, ssh_server  # noqa: F401 - fixtures
+from tests.sshd import free_port
 from tests.support import (
     GYMDBD,
     environment,
@@ -34,14 +34,10 @@ _FILLER_BYTES = 3_000_000
 
 
 @pytest.fixture
-def peer(tmp_path: Path, ssh_home: Path, ssh_server: SshServer) -> Peer:  # noqa: F811
+def peer(peer: Peer) -> Peer:
     """Give a ledger with 3 MB that do not compress over there, and no replica yet."""
-    del ssh_home
-    (tmp_path / "there").mkdir()
-    (tmp_path / "here").mkdir()
-    database = ledger.create(tmp_path / "there" / "gym.db")
-    fill(database)
-    return Peer(ssh_server, database, tmp_path / "here" / "replica.db")
+    fill(peer.database)
+    return peer
 
 
 def fill(database: Path) -> None:

@@ -22,7 +22,6 @@ from gymdbd.errors import BackupDamagedError
 from gymdbd.job_config import RepairConfig, SshConfig, VerifyConfig
 from gymdbd.jobs import backup, verify
 from tests.pulling import Peer
-from tests.sshd import ssh_home, ssh_server  # noqa: F401 - fixtures
 from tests.support import (
     ROOT,
     EventLog,
@@ -42,7 +41,7 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture
-def peer(tmp_path: Path, ssh_home: Path, ssh_server: SshServer) -> Peer:  # noqa: F811
+def peer(tmp_path: Path, ssh_home: Path, ssh_server: SshServer) -> Peer:
     """Give two archives with the same backup, `here` and `there`, and a server before `there`."""
     del ssh_home
     source = make_database(tmp_path / "gym.db", rows=500)
@@ -129,8 +128,8 @@ def test_a_copy_under_another_name_repairs_and_the_own_manifest_stays(peer: Peer
 
 def test_a_raw_backup_is_repaired_with_its_wal(
     tmp_path: Path,
-    ssh_home: Path,  # noqa: F811
-    ssh_server: SshServer,  # noqa: F811
+    ssh_home: Path,
+    ssh_server: SshServer,
 ) -> None:
     """Only the file that is damaged is replaced."""
     del ssh_home

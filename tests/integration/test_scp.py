@@ -27,15 +27,13 @@ from gymdbd.errors import (
 )
 from gymdbd.remote import scp, ssh
 from tests.relay import Relay
-from tests.sshd import SshServer, ssh_home, ssh_server, wait_until
+from tests.sshd import SshServer, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from gymdbd.remote.target import HostSettings
-
-__all__ = ["ssh_home", "ssh_server"]
 
 pytestmark = pytest.mark.usefixtures("ssh_home")
 

@@ -23,7 +23,7 @@ from gymdbd.remote import protocol, ssh
 from tests import ledger
 from tests.engine import make_members, serving
 from tests.pulling import Peer, identity, snapshot_of
-from tests.sshd import SshServer, free_port, ssh_home, ssh_server  # noqa: F401 - fixtures
+from tests.sshd import SshServer, free_port
 from tests.support import GYMDBD, ROOT, gymdbd, gymdbd_json, until
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ NOBODY_CAN_RUN = os.geteuid() == 0 and SYSTEM_PYTHON and shutil.which("setpriv")
 
 
 @pytest.fixture
-def restricted(tmp_path: Path, ssh_home: Path) -> Iterator[Peer]:  # noqa: F811
+def restricted(tmp_path: Path, ssh_home: Path) -> Iterator[Peer]:
     """Give a server whose one key serves one database."""
     del ssh_home
     (tmp_path / "there").mkdir()
@@ -49,15 +49,10 @@ def restricted(tmp_path: Path, ssh_home: Path) -> Iterator[Peer]:  # noqa: F811
 
 
 @pytest.fixture
-def peer(tmp_path: Path, ssh_home: Path, ssh_server: SshServer) -> Peer:  # noqa: F811
+def peer(peer: Peer) -> Peer:
     """Give a ledger over there and a replica of it."""
-    del ssh_home
-    (tmp_path / "there").mkdir()
-    (tmp_path / "here").mkdir()
-    database = ledger.create(tmp_path / "there" / "gym.db")
-    found = Peer(ssh_server, database, tmp_path / "here" / "replica.db")
-    found.pull()
-    return found
+    peer.pull()
+    return peer
 
 
 def run_ssh(server: SshServer, *words: str, environment: dict[str, str] | None = None) -> str:

@@ -37,15 +37,13 @@ from gymdbd.remote import ssh
 from gymdbd.remote.known_hosts import find_keys, fingerprint
 from gymdbd.remote.target import HostSettings
 from tests.relay import Relay
-from tests.sshd import SshServer, free_port, make_key, run_tool, ssh_home, ssh_server, wait_until
+from tests.sshd import SshServer, free_port, make_key, run_tool, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from gymdbd.remote.stream import Channel
-
-__all__ = ["ssh_home", "ssh_server"]
 
 pytestmark = pytest.mark.usefixtures("ssh_home")
 
