@@ -103,8 +103,10 @@ def main() -> None:
             return list(ledger.check_copy(peer.replica).problems)
 
         with ledger.writing(database):
-            problems += repeat("backup", arguments.backups, archive, one_backup)
-            problems += repeat("pull", arguments.pulls, here, one_pull)
+            if arguments.backups:
+                problems += repeat("backup", arguments.backups, archive, one_backup)
+            if arguments.pulls:
+                problems += repeat("pull", arguments.pulls, here, one_pull)
     sys.stdout.write("\n".join(problems) + "\n" if problems else "all good, nothing grew\n")
     sys.exit(1 if problems else 0)
 

@@ -161,6 +161,21 @@ def test_a_source_in_a_bad_state_has_an_error_of_its_own(scene: Scene, state: st
     table.expect_none({state: _STATE.tried(code, found + _heal(scene))})
 
 
+def test_a_link_to_the_source_is_followed(scene: Scene) -> None:
+    """The backup holds what the file behind it does, its WAL included."""
+    for path in scene.place.glob("gym.db*"):
+        path.rename(scene.place / "here" / path.name)
+    scene.database.symlink_to(scene.place / "here" / "gym.db")
+    held = {content(scene.place / "here" / "gym.db")}
+    scene.world.databases = {scene.place / "here" / "gym.db": held}
+    done = scene.run(*_BACKUP.arguments(scene))
+    found = sweeps.expect_whole(_BACKUP, scene, done, seen=0)
+    if done.exit_code != 0 or [content(one) for one in scene.world.new_backups()] != [*held]:
+        found.append(f"it ended with {done}")
+    scene.database.unlink()
+    table.expect_none({"link": _STATE.tried("a link is followed", found + _heal(scene))})
+
+
 @pytest.mark.parametrize("what", ["gym.db", "gym.db-wal", "."])
 def test_a_source_that_may_not_be_used_has_an_error_of_its_own(scene: Scene, what: str) -> None:
     """An ordinary user is told so; a folder that may only be read does not keep it from reading."""
