@@ -51,13 +51,17 @@ def stage(
     return get
 
 
+def pytest_report_header() -> str:
+    """Say which sample is tried, for whoever has to try it again."""
+    return f"faults: {table.WHAT}"
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Print the table, and write it where that was asked for."""
     if not any(one.tries for one in table.ROWS):
         return
     terminalreporter.section("faults")
-    how = "everything" if table.ALL else f"a sample, tests/faults/run --seed {table.SEED}"
-    terminalreporter.write_line(f"tried: {how}")
+    terminalreporter.write_line(f"tried: {table.WHAT}")
     terminalreporter.write_line(table.render())
     if os.environ.get("GYMDBD_FAULTS_WRITE"):
         table.write()

@@ -15,12 +15,15 @@ import zlib
 from pathlib import Path
 from typing import IO
 
+from backports import zstd
+
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent.parent))
 from gymdbd.remote import compress, protocol
 
 _FRAME = struct.Struct(">BBI")
 _VERSION_BYTES = 2
 _RAW = compress.RAW
+_ZEROS = bytes(1_000_000)
 
 
 def _bytes(source: IO[bytes], target: IO[bytes], mode: str, number: int, mark: Path) -> None:
@@ -63,7 +66,21 @@ def _bomb(kind: str) -> tuple[int, bytes]:
         return _RAW, json.dumps({str(n): 0 for n in range(80_000)}).encode()
     if kind == "long-number":
         return _RAW, b'{"sha256":' + b"9" * 900_000 + b"}"
-    return compress.ZLIB, zlib.compress(bytes(1_500_000_000), 9)
+    if kind == "zip-bomb":
+        return compress.ZLIB, _bomb_of_zlib()
+    return compress.ZSTD, _bomb_of_zstd()
+
+
+def _bomb_of_zlib() -> bytes:
+    """Return what unpacks to six hundred megabytes, made of one and the same piece."""
+    packer = zlib.compressobj(9)
+    first, again = (packer.compress(_ZEROS) + packer.flush(zlib.Z_FULL_FLUSH) for _ in range(2))
+    return first + again * 599
+
+
+def _bomb_of_zstd() -> bytes:
+    packer = zstd.ZstdCompressor()
+    return b"".join(packer.compress(_ZEROS) for _ in range(600)) + packer.flush()
 
 
 def _frames(source: IO[bytes], target: IO[bytes], mode: str, number: int, mark: Path) -> None:
@@ -106,7 +123,7 @@ def _lie(mode: str, kind: int, codec: int, payload: bytes) -> tuple[int, int, in
         payload = compress.unpack(payload, codec, protocol.MOST_PAYLOAD)
         payload = payload.replace(b'"sha256":"', b'"sha256":"0')[:-3] + payload[-2:]
         codec, length = _RAW, len(payload)
-    elif mode in ("nested-json", "wide-json", "long-number", "zip-bomb"):
+    elif mode in ("nested-json", "wide-json", "long-number", "zip-bomb", "zstd-bomb"):
         codec, payload = _bomb(mode)
         length = len(payload)
     elif mode == "evil-error":
@@ -120,7 +137,7 @@ def _lie(mode: str, kind: int, codec: int, payload: bytes) -> tuple[int, int, in
 FRAME_MODES = (
     *("absurd-length", "other-kind", "other-codec", "endless", "evil-error", "wrong-digest"),
     *("page-zero", "page-beyond", "page-twice", "page-other"),
-    *("nested-json", "wide-json", "long-number", "zip-bomb"),
+    *("nested-json", "wide-json", "long-number", "zip-bomb", "zstd-bomb"),
 )
 
 

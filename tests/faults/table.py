@@ -28,6 +28,7 @@ _MOST_TOLD = 5
 # Everything is tried, and not a sample of it.
 ALL = os.environ.get("GYMDBD_FAULTS") == "all"
 SEED = int(os.environ.get("GYMDBD_FAULTS_SEED") or random.SystemRandom().randrange(10**6))
+WHAT = "everything" if ALL else f"a sample, tests/faults/run --seed {SEED}"
 
 
 @dataclass
