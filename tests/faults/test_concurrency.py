@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+import threading
 from typing import TYPE_CHECKING
 
 import pytest
@@ -21,12 +22,13 @@ if TYPE_CHECKING:
 
 _PAIR = table.row(
     "two commands at once",
-    "the first stopped at any call, the second run to its end, the first let go on",
-    "each is done or says busy; no harm",
+    "the first stopped at any call, the second run to its end or as far as it gets, then both",
+    "each is done, waits or says busy; no harm",
 )
 _MANY = table.row(
     "many databases at once", "a process each, one status file", "every backup made and told"
 )
+_PATIENCE_S = 5.0
 _BY_NAME = {one.name: one for one in (*LOCAL, *REMOTE)}
 _PAIRS = [
     *(("backup", second) for second in ("backup", "prune", "restore", "verify", "keep")),
@@ -60,15 +62,23 @@ def _meet(
         first.allow(scene)
         second.allow(scene)
 
-    def act() -> None:
-        # With a backup that the first has published, the second may prune the one before.
-        expect()
+    def run_second() -> None:
         done = other.run("-c", scene.config, *words, "--json")
         outcome.append("done" if done.exit_code == 0 else str(done.answer.get("code")))
         found.extend(promises.told_wrongly(done.answer, done.exit_code))
+
+    thread = threading.Thread(target=run_second)
+
+    def act() -> None:
+        # With a backup that the first has published, the second may prune the one before.
         expect()
+        thread.start()
+        # Whoever waits for the first to be done gets on when the first does.
+        thread.join(_PATIENCE_S)
 
     done = sweeps.interrupt(first, scene, point, act)
+    thread.join()
+    expect()
     found += promises.told_wrongly(done.answer, done.exit_code)
     ended = "done" if done.exit_code == 0 else str(done.answer.get("code"))
     found += scene.world.broken() + sweeps.expect_next_run(first, scene)
