@@ -52,12 +52,21 @@ class Use:
             rss_kib=int(rss.split()[1]),
             descriptors=len(os.listdir("/proc/self/fd")),  # noqa: PTH208 - only their number
             threads=threading.active_count(),
-            files=sum(1 for _ in folder.rglob("*")) + sum(1 for _ in Path("/dev/shm").iterdir()),  # noqa: S108
+            files=sum(
+                one.is_file()
+                for where in (folder, Path("/dev/shm"))
+                for one in where.rglob("*")  # noqa: S108
+            ),
         )
 
 
-def repeat(name: str, times: int, folder: Path, once: Callable[[], list[str]]) -> list[str]:
-    """Do one thing again and again; return what went wrong, growth included."""
+def repeat(
+    name: str, times: int, hours: float, folder: Path, once: Callable[[], list[str]]
+) -> list[str]:
+    """Do one thing again and again, not longer than that; return what went wrong, growth included.
+
+    Nothing may grow after the first twentieth.
+    """
     problems: list[str] = []
     first = Use(0, 0, 0, 0)
     begun = time.monotonic()
@@ -69,6 +78,9 @@ def repeat(name: str, times: int, folder: Path, once: Callable[[], list[str]]) -
             sys.stdout.write(f"{name} {number}: {use}, {rate:.1f} a second, {len(problems)} bad\n")
             sys.stdout.flush()
             first = first if first.rss_kib else use
+        if time.monotonic() - begun > hours * 3600:
+            sys.stdout.write(f"{name}: time is up after {number} of {times}\n")
+            break
     last = Use.now(folder)
     if last.rss_kib > first.rss_kib + _MOST_GROWTH_KIB:
         problems.append(f"{name}: grew from {first.rss_kib} to {last.rss_kib} KiB")
@@ -83,10 +95,14 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--backups", type=int, default=10_000)
     parser.add_argument("--pulls", type=int, default=10_000)
+    parser.add_argument("--hours", type=float, default=24.0, help="of either, at most")
     arguments = parser.parse_args()
     problems: list[str] = []
     with tempfile.TemporaryDirectory() as place, SshServer(Path(place) / "sshd") as server:
         folder = Path(place)
+        # Temporary files are counted with the others.
+        tempfile.tempdir = os.environ["TMPDIR"] = str(folder / "temporary")
+        Path(tempfile.tempdir).mkdir()
         database = ledger.create(folder / "ledger.db")
         archive, here = folder / "archive", folder / "here"
         here.mkdir()
@@ -104,9 +120,9 @@ def main() -> None:
 
         with ledger.writing(database):
             if arguments.backups:
-                problems += repeat("backup", arguments.backups, archive, one_backup)
+                problems += repeat("backup", arguments.backups, arguments.hours, folder, one_backup)
             if arguments.pulls:
-                problems += repeat("pull", arguments.pulls, here, one_pull)
+                problems += repeat("pull", arguments.pulls, arguments.hours, folder, one_pull)
     sys.stdout.write("\n".join(problems) + "\n" if problems else "all good, nothing grew\n")
     sys.exit(1 if problems else 0)
 
