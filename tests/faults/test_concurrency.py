@@ -70,11 +70,12 @@ def _meet(
     thread = threading.Thread(target=run_second)
 
     def act() -> None:
-        # With a backup that the first has published, the second may prune the one before.
+        # With a backup that one has published, the other may prune those before.
         expect()
         thread.start()
         # Whoever waits for the first to be done gets on when the first does.
         thread.join(_PATIENCE_S)
+        expect()
 
     done = sweeps.interrupt(first, scene, point, act)
     thread.join()
