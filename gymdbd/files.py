@@ -237,12 +237,15 @@ def sync_folder(folder: Path) -> None:
 
 
 def make_folder(folder: Path) -> None:
-    """Create a folder that only this user can enter, and its missing parents."""
+    """Create a folder that only this user can enter, and its missing parents, durably."""
     with writing(folder / "."):
         for missing in reversed([folder, *folder.parents]):
             if not missing.exists():
                 missing.mkdir(mode=FOLDER_MODE, exist_ok=True)
                 hand_over(missing, missing.parent)
+                # Who may create in a folder need not be able to open it.
+                with contextlib.suppress(PermissionError):
+                    sync_folder(missing.parent)
 
 
 def remove(path: Path) -> None:
