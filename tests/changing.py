@@ -25,9 +25,13 @@ CREATE INDEX by_text ON rows (text, content);
 CREATE INDEX of_some ON rows (text) WHERE number > 50;
 CREATE TABLE keyed (name TEXT PRIMARY KEY, content BLOB) WITHOUT ROWID;
 CREATE TABLE small (a, b);
+CREATE TABLE tiny (a PRIMARY KEY) WITHOUT ROWID;
 CREATE TABLE never (a);
 """
 Step = Callable[[sqlite3.Connection, "random.Random"], None]
+
+# Where page 1 says how many bytes at the end of a page are not used, and where its content starts.
+_RESERVED, _CONTENT_START = 20, slice(105, 107)
 
 # What quick_check says of values; everything else it says is about the structure.
 _OF_VALUES = re.compile(
@@ -72,8 +76,8 @@ def structural_problems(path: Path) -> list[str]:
 def build(folder: Path, rng: random.Random, *, rows: int) -> Change:
     """Create a database with tables of every kind, some of it deleted again, twice."""
     path, page_size = folder / "new.db", rng.choice(PAGE_SIZES)
+    _create(path, page_size, reserved=rng.choice([0, 0, 0, 8, 32]))
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
-        connection.execute(f"PRAGMA page_size={page_size}")
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute("PRAGMA synchronous=OFF")
         connection.executescript(_SCHEMA)
@@ -85,6 +89,17 @@ def build(folder: Path, rng: random.Random, *, rows: int) -> Change:
         connection.execute("COMMIT")
     shutil.copy(path, folder / "old.db")
     return Change(folder / "old.db", path, page_size)
+
+
+def _create(path: Path, page_size: int, reserved: int) -> None:
+    """Create an empty database that leaves some bytes at the end of each page alone."""
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute(f"PRAGMA page_size={page_size}")
+        connection.execute("PRAGMA user_version=1")
+    content = bytearray(path.read_bytes())
+    content[_RESERVED] = reserved
+    content[_CONTENT_START] = ((page_size - reserved) % 65536).to_bytes(2, "big")
+    path.write_bytes(content)
 
 
 def transact(change: Change, rng: random.Random, steps: list[Step]) -> None:
@@ -119,6 +134,8 @@ def insert(connection: sqlite3.Connection, rng: random.Random) -> None:
         connection.execute("INSERT OR REPLACE INTO keyed VALUES (?, ?)", keyed)
     if rng.random() < 0.1:
         connection.execute("INSERT INTO small VALUES (?, ?)", (rng.random(), _content(rng)))
+        tiny = rng.choice([0, 1, 2, rng.randbytes(150)])
+        connection.execute("INSERT OR IGNORE INTO tiny VALUES (?)", (tiny,))
 
 
 def insert_many(connection: sqlite3.Connection, rng: random.Random) -> None:

@@ -11,8 +11,7 @@ if TYPE_CHECKING:
     import random
     from collections.abc import Callable
 
-_COUNT, _FIRST_TRUNK, _FREE_COUNT = 28, 32, 36
-_COUNTERS = (24, 92)
+_RESERVED, _COUNT, _FIRST_TRUNK, _FREE_COUNT = 20, 28, 32, 36
 
 
 class Mutant:
@@ -21,7 +20,7 @@ class Mutant:
     def __init__(self, data: bytes, page_size: int, pages: set[int], rng: random.Random) -> None:
         self.data = bytearray(data)
         self.size = page_size
-        self.form = Form(page_size, 0)
+        self.form = Form(page_size, data[_RESERVED])
         self.count = len(data) // page_size
         self.pages = sorted(one for one in pages if 1 < one <= self.count)
         self.rng = rng

@@ -10,27 +10,23 @@ import os
 import struct
 from collections import Counter
 from itertools import chain
-from typing import TYPE_CHECKING, Collection
+from typing import BinaryIO, Collection
 
 from gymdbd.sqlite import btree
 from gymdbd.sqlite.btree import Chain, DoubtError, Form, Page, Place
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
 HEADER_SIZE = 100
 
-_MAGIC = b"SQLite format 3\0"
 _PAGE_SIZE = slice(16, 18)
 _RESERVED = 20
-_COUNTER, _COUNT, _FIRST_TRUNK, _FREE_COUNT, _COUNTER_COPY = 24, 28, 32, 36, 92
+_COUNT, _FIRST_TRUNK, _FREE_COUNT = 28, 32, 36
 _NUMBER = struct.Struct(">I")
 _TRUNK = struct.Struct(">II")
 _DEEPEST = 20
 
 
 class References:
-    """A database file, and what those of its pages that were looked at refer to.
+    """An open database file, and what those of its pages that were looked at refer to.
 
     `found` are the places of pages to which a walk from the root led, `children` those of all
     that the pages looked at are parents of. `chains` are the overflow chains of the pages looked
@@ -39,8 +35,8 @@ class References:
     IndexError or OSError.
     """
 
-    def __init__(self, path: Path) -> None:
-        self._file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file.fileno()
         self.header = os.pread(self._file, HEADER_SIZE, 0).ljust(HEADER_SIZE, b"\0")
         size = int.from_bytes(self.header[_PAGE_SIZE], "big")
         # 65536 does not fit into two bytes and is written as 1.
@@ -55,21 +51,8 @@ class References:
         self.free: set[int] = set()
         self.rows: Counter[int] = Counter()
 
-    def __enter__(self) -> References:
-        """Return it; leaving the block closes the file."""
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """Close the file."""
-        os.close(self._file)
-
-    def check_header(self) -> None:
-        """Raise DoubtError unless this is the header of a database that knows its own size."""
-        if not self.header.startswith(_MAGIC):
-            raise DoubtError("the header is not that of a database")
-        # SQLite itself believes the number of pages under this condition only.
-        if self._number(_COUNTER) != self._number(_COUNTER_COPY):
-            raise DoubtError("the number of pages in the header is out of date")
+    def check_size(self) -> None:
+        """Raise DoubtError unless the header knows how long the file is."""
         if os.fstat(self._file).st_size != self.count * self.page_size or not self.count:
             raise DoubtError("the size of the file is not what the header says")
 
