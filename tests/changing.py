@@ -76,7 +76,7 @@ def structural_problems(path: Path) -> list[str]:
 def build(folder: Path, rng: random.Random, *, rows: int) -> Change:
     """Create a database with tables of every kind, some of it deleted again, twice."""
     path, page_size = folder / "new.db", rng.choice(PAGE_SIZES)
-    _create(path, page_size, reserved=rng.choice([0, 0, 0, 8, 32]))
+    create_empty(path, page_size, reserved=rng.choice([0, 0, 0, 8, 32]))
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute("PRAGMA synchronous=OFF")
@@ -91,7 +91,7 @@ def build(folder: Path, rng: random.Random, *, rows: int) -> Change:
     return Change(folder / "old.db", path, page_size)
 
 
-def _create(path: Path, page_size: int, reserved: int) -> None:
+def create_empty(path: Path, page_size: int, reserved: int) -> None:
     """Create an empty database that leaves some bytes at the end of each page alone."""
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
         connection.execute(f"PRAGMA page_size={page_size}")

@@ -225,6 +225,18 @@ def lie_in_the_freelist(mutant: Mutant) -> None:
     mutant.put(offset, mutant.rng.choice(choices))
 
 
+def free_twice(mutant: Mutant) -> None:
+    """List a page of the freelist twice, and count it twice."""
+    trunk = mutant.number(_FIRST_TRUNK)
+    if 1 < trunk <= mutant.count:
+        start = mutant.at(trunk) + 4
+        leaves = mutant.number(start)
+        again = mutant.number(start + 4 * mutant.rng.randint(1, leaves)) if leaves else trunk
+        mutant.put(start, leaves + 1)
+        mutant.put(start + 4 * (leaves + 1), again)
+        mutant.put(_FREE_COUNT, mutant.number(_FREE_COUNT) + 1)
+
+
 def change_size(mutant: Mutant) -> None:
     """Lie about the number of pages, in the header or by a file that is longer or shorter."""
     count = mutant.count + mutant.rng.choice([-1, 1])
@@ -279,6 +291,7 @@ LIES: list[Callable[[Mutant], None]] = [
     cross_chains,
     share_chain,
     lie_in_the_freelist,
+    free_twice,
     change_size,
     swap_pages,
     change_header,

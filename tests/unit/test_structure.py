@@ -217,6 +217,26 @@ def test_an_empty_leaf_is_a_doubt(tmp_path: Path) -> None:
     assert_doubted(change, mutant)
 
 
+def test_a_freelist_page_that_lists_more_than_fits_is_a_doubt(tmp_path: Path) -> None:
+    """What lies in the bytes that are reserved is no list, even where it would make sense."""
+    change = changing.Change(tmp_path / "old.db", tmp_path / "new.db", _PAGE)
+    changing.create_empty(change.old, _PAGE, reserved=32)
+    with closing(sqlite3.connect(change.old, isolation_level=None)) as connection:
+        connection.execute("CREATE TABLE t (v)")
+        connection.execute("INSERT INTO t VALUES (zeroblob(100000))")
+        connection.execute("DELETE FROM t")
+    mutant = mutants.Mutant(change.old.read_bytes(), _PAGE, set(), random.Random(1))
+    first = mutant.at(mutant.number(32))
+    full = mutant.at(mutant.number(first))
+    for _ in range(7):
+        count, there = mutant.number(first + 4), mutant.number(full + 4)
+        mutant.put(full + 8 + 4 * there, mutant.number(first + 4 + 4 * count))
+        mutant.put(full + 4, there + 1)
+        mutant.put(first + 4, count - 1)
+    assert mutant.number(full + 4) > (_PAGE - 32) // 4 - 2
+    assert_doubted(change, mutant)
+
+
 def test_what_is_not_told_apart_is_a_doubt(tmp_path: Path) -> None:
     """Pointer maps, another user_version, fewer pages, and a new page that nobody named."""
     change, sound = two_levels(tmp_path)
