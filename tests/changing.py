@@ -102,6 +102,19 @@ def create_empty(path: Path, page_size: int, reserved: int) -> None:
     path.write_bytes(content)
 
 
+def build_table(folder: Path, rows: int = 60) -> Change:
+    """Create just a table whose root, page 2, has leaves below it, or for more rows more levels."""
+    change = Change(folder / "old.db", folder / "new.db", 512)
+    create_empty(change.old, change.page_size, reserved=0)
+    with closing(sqlite3.connect(change.old, isolation_level=None)) as connection:
+        connection.execute("CREATE TABLE t (id INTEGER PRIMARY KEY, v)")
+        connection.execute("BEGIN")
+        values = [(2 * id_, "v" * 40) for id_ in range(1, rows + 1)]
+        connection.executemany("INSERT INTO t VALUES (?, ?)", values)
+        connection.execute("COMMIT")
+    return change
+
+
 def transact(change: Change, rng: random.Random, steps: list[Step]) -> None:
     """Change the new state in one to three transactions."""
     with closing(sqlite3.connect(change.new, isolation_level=None)) as connection:
