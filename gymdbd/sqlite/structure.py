@@ -175,11 +175,10 @@ class _Proof:
         while places and missing:
             number, place = places.pop()
             if number in self.changed:
-                if number in state.found:
-                    raise DoubtError(f"page {number} has two parents")
                 state.found[number] = place
                 missing.discard(number)
             if place.height:
+                # Each is walked through once, however often it is referred to.
                 if number in met:
                     raise DoubtError(f"page {number} has two parents")
                 met.add(number)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import random
 import sqlite3
 import struct
+from collections import Counter
 from contextlib import closing
 from typing import TYPE_CHECKING
 
 import pytest
 
+from gymdbd.sqlite import structure
 from gymdbd.sqlite.btree import Page
 from tests import changing, mutants
 
@@ -164,3 +167,28 @@ def test_a_freelist_page_that_lists_more_than_fits_is_a_doubt(tmp_path: Path) ->
         mutant.put(first + 4, count - 1)
     assert mutant.number(full + 4) > (_PAGE - 32) // 4 - 2
     assert_doubted(change, mutant)
+
+
+def test_no_page_is_read_again_and_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pages that all refer to one page, on every level, do not multiply the work."""
+    change = changing.build_table(tmp_path, 2000)
+    mutant = damaged(change)
+    root = Page(mutant.page(2), 2, mutant.form)
+    last = Page(mutant.page(root.children[-1]), root.children[-1], mutant.form)
+    for page in (root, last):
+        for slot in mutant.child_slots(page):
+            mutant.put(slot, page.children[-1])
+    # One that is met nowhere, so that the search goes on to the end.
+    mutant.put(mutant.at(last.children[0] + 1) - 1, ord("w"), 1)
+    change.new.write_bytes(mutant.data)
+    changed = change.changed()
+    reads: Counter[int] = Counter()
+    pread = os.pread
+
+    def counted(file: int, size: int, offset: int) -> bytes:
+        reads[offset] += 1
+        return pread(file, size, offset)
+
+    monkeypatch.setattr(os, "pread", counted)
+    assert structure.doubt(change.old, change.new, changed) != ""
+    assert reads[mutant.at(last.number)] <= 2  # once in each file
