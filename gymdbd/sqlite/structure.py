@@ -241,10 +241,12 @@ class _Proof:
     def _look_at(self, number: int) -> None:
         known: set[bytes] = set()
         before, after = self.old.place(number), self.new.place(number)
+        moved = before is not None and after is not None and before[:2] != after[:2]
+        if moved and number not in self.changed:
+            raise DoubtError(f"page {number} went to another tree or level as it was")
         if before is not None and number not in self.old.looked:
             page = self.old.look_at(number, before)
-            if after is not None and before[:2] == after[:2]:
-                known = page.cells()
+            known = set() if moved else page.cells()
         if after is not None and number not in self.new.looked:
             page = self.new.look_at(number, after)
             page.check(after, table=after.tree in self.tables)
