@@ -33,6 +33,7 @@ ZONE_OFFSET = "+09:00"
 
 _DROP_INS = "/etc/systemd/system/gymdbd.service.d"
 _CLOCK = "/etc/gymdbd/clock"
+_KEYS = "/home/pi/.ssh/authorized_keys"
 _SITE = "/usr/local/lib/true-sleep"
 _GYM = "http://127.0.0.1:8000"
 # The monotonic clock stays true, as it does on a machine whose wall clock is set.
@@ -93,7 +94,7 @@ class Pi:
         script = f"""
         systemctl stop gymdbd gym
         rm -rf {HOME}/instance/* {ARCHIVE}/* {ARCHIVE}/.[!.]* {STATE}/* {STATE}/.[!.]*
-        rm -f {_DROP_INS}/story.conf {_CLOCK} /home/pi/.ssh/authorized_keys
+        rm -f {_DROP_INS}/story.conf {_CLOCK} {_KEYS}
         systemctl daemon-reload
         systemctl reset-failed
         """
@@ -154,6 +155,15 @@ class Pi:
     def start(self) -> None:
         """Start the service, and wait until it says that it is ready."""
         self.machine.run("systemctl", "start", "gymdbd")
+
+    def restricted(self, public_key: str) -> str:
+        """Return the line by which that key serves nothing but pulls of the database."""
+        words = ("gymdbd", "authorize", "--database", DATABASE)
+        return self.machine.run(*words, user="pi", text=public_key).stdout
+
+    def let_in(self, line: str) -> None:
+        """Let a key in as the user pi, and no other: a line of `authorized_keys`."""
+        self.machine.write(_KEYS, line, owner="pi", mode=0o600)
 
     def show(self, name: str) -> str:
         """Return one property of the service."""

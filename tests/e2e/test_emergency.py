@@ -17,11 +17,6 @@ if TYPE_CHECKING:
     from tests.e2e.pi import Pi
 
 _STEPS = ["backup there", "pull", "backup here"]
-_KEYS = "/home/pi/.ssh/authorized_keys"
-
-
-def _let_in(pi: Pi, line: str) -> None:
-    pi.machine.write(_KEYS, line, owner="pi", mode=0o600)
 
 
 def _start(mac: Mac, *words: str) -> subprocess.Popen[str]:
@@ -51,7 +46,7 @@ def test_three_copies_are_safe_while_the_gym_goes_on_writing(
     The copy over there is made by the Pi's own gymdbd as its own job, so that its people find it
     in their list.
     """
-    _let_in(pi, mac.public_key)
+    pi.let_in(mac.public_key)
     mac.configure()
     pi.start_writer()
     answer = mac.answer(_start(mac, "--json"))
@@ -70,8 +65,7 @@ def test_three_copies_are_safe_while_the_gym_goes_on_writing(
 
 def test_a_key_that_may_only_pull_gets_two_copies_and_the_reason(pi: Pi, mac: Mac) -> None:
     """Nothing on the Pi is changed by it; a person reads where the copies are, last."""
-    words = ("gymdbd", "authorize", "--database", DATABASE)
-    _let_in(pi, pi.machine.run(*words, user="pi", text=mac.public_key).stdout)
+    pi.let_in(pi.restricted(mac.public_key))
     mac.configure()
     with _start(mac) as emergency:
         out, err = emergency.communicate(timeout=60)
@@ -89,7 +83,7 @@ def test_a_cut_in_the_middle_tells_what_is_safe_and_the_next_one_completes_it(
     """The line dies without a word while the database is on its way."""
     fill = "CREATE TABLE photos AS SELECT randomblob(3000000) AS photo"
     pi.machine.run("sqlite3", DATABASE, fill, user="pi")
-    _let_in(pi, mac.public_key)
+    pi.let_in(mac.public_key)
     mac.configure(host="raspberry-pi-far", ssh={"stall_timeout": "3s"})
     with wire(pi.office) as line:
         line.change(rate_kbit=4000)

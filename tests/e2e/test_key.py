@@ -43,10 +43,7 @@ _WISHES: tuple[tuple[str, ...], ...] = (
 @pytest.fixture
 def known(pi: Pi, mac: Mac) -> Pi:
     """Give the Pi once it knows the Mac's key, and holds a second database."""
-    line = pi.machine.run(
-        *("gymdbd", "authorize", "--database", DATABASE), user="pi", text=mac.public_key
-    ).stdout
-    pi.machine.write("/home/pi/.ssh/authorized_keys", line, owner="pi", mode=0o600)
+    pi.let_in(pi.restricted(mac.public_key))
     pi.machine.run("sqlite3", _OTHER, "CREATE TABLE IF NOT EXISTS secret (word)", user="pi")
     pi.machine.run("rm", "-f", _TRACE)
     return pi

@@ -41,9 +41,7 @@ def line(pi: Pi) -> Iterator[Wire]:
 @pytest.fixture
 def ready(pi: Pi, mac: Mac) -> Pi:
     """Give the Pi once it knows the Mac's key, and has a photo."""
-    authorized = ["gymdbd", "authorize", "--database", DATABASE]
-    key = pi.machine.run(*authorized, user="pi", text=mac.public_key).stdout
-    pi.machine.write("/home/pi/.ssh/authorized_keys", key, owner="pi", mode=0o600)
+    pi.let_in(pi.restricted(mac.public_key))
     _sql(pi, "CREATE TABLE photos (photo)")
     _take_photo(pi)
     return pi
@@ -192,8 +190,8 @@ def test_the_pi_gives_up_a_mac_that_vanishes_though_it_never_hears_of_it(
     ready: Pi, mac: Mac, line: Wire
 ) -> None:
     """The connection stays half open; what serves it ends all the same, and frees the WAL."""
-    hasty = "sed -i 's/gymdbd serve/& --stall-timeout 3s/' /home/pi/.ssh/authorized_keys"
-    ready.machine.sh(hasty)
+    line_of_key = ready.restricted(mac.public_key)
+    ready.let_in(line_of_key.replace("gymdbd serve", "gymdbd serve --stall-timeout 3s"))
     _far(mac)
     line.change(**_SLOW)
     pull = mac.start_pull()
