@@ -66,7 +66,9 @@ def main(argv: list[str] | None = None) -> int:
 
         completion.offer(parser)
     try:
-        arguments = parser.parse_args(words)
+        arguments, unknown = parser.parse_known_args(words)
+        if unknown:
+            arguments.parser.error(f"unrecognized arguments: {' '.join(unknown)}")
         return int(arguments.run(arguments, output))
     except GymdbdError as error:
         return _report(error, output)
@@ -123,7 +125,7 @@ def _parser() -> argparse.ArgumentParser:
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
         verb.add_arguments(below)
-        below.set_defaults(run=verb.run)
+        below.set_defaults(run=verb.run, parser=below)
     return parser
 
 

@@ -41,6 +41,20 @@ def _python(script: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.parametrize("verb", _VERBS)
+def test_a_flag_that_a_verb_does_not_have_is_refused_with_the_help_of_that_verb(
+    verb: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whoever misspells a flag is sent to the page that lists those there are."""
+    needed = {"accept": ["x"], "keep": ["x"], "unkeep": ["x"], "diff": ["x"]}
+    needed |= {"rescue": ["x", "--table", "t"]}
+    needed |= {"serve": ["--database", "x"], "completion": ["bash"]}
+    assert cli.main([verb, *needed.get(verb, []), "--no-such-flag"]) == 2
+    told = capsys.readouterr().err
+    assert "--no-such-flag" in told
+    assert f"see gymdbd {verb} --help" in told
+
+
 @pytest.mark.parametrize("kind", _CLASSES, ids=lambda kind: kind.__name__)
 def test_every_failure_exits_by_its_class(
     kind: type[errors.GymdbdError], capsys: pytest.CaptureFixture[str]
