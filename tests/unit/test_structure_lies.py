@@ -168,6 +168,61 @@ def test_a_page_used_twice_is_a_doubt(tmp_path: Path, freed: bool) -> None:
     assert_doubted(change, mutant)
 
 
+def big_rows(change: changing.Change) -> None:
+    """Create three rows that overflow, of four pages each."""
+    changing.create_empty(change.old, _PAGE, reserved=0)
+    with closing(sqlite3.connect(change.old, isolation_level=None)) as connection:
+        connection.execute("PRAGMA secure_delete=OFF")
+        connection.execute("CREATE TABLE t (id INTEGER PRIMARY KEY, v)")
+        connection.executemany("INSERT INTO t VALUES (?, ?)", [(n, b"v" * 2000) for n in range(3)])
+
+
+def test_a_chain_that_changed_behind_its_leaf_is_a_doubt(tmp_path: Path) -> None:
+    """An overflow page of a row that did not change may hold other bytes, and lead nowhere else."""
+    change = changing.Change(tmp_path / "old.db", tmp_path / "new.db", _PAGE)
+    big_rows(change)
+    mutant = damaged(change)
+    first = Page(mutant.page(2), 2, mutant.form).chains[1].first
+    mutant.put(mutant.at(first) + 100, 0)
+    change.new.write_bytes(mutant.data)
+    assert change.changed() == {first}
+    assert change.doubt() == ""
+    mutant.put(mutant.at(first), 0)
+    assert_doubted(change, mutant)
+
+
+def test_chains_that_begin_alike_are_told_apart(tmp_path: Path) -> None:
+    """A row in the place of another may have its first overflow page, and then other ones."""
+    change = changing.Change(tmp_path / "old.db", tmp_path / "new.db", _PAGE)
+    big_rows(change)
+    mutant = damaged(change)
+    slots = [mutant.at(one.first) for one in Page(mutant.page(2), 2, mutant.form).chains]
+    one, two = (mutant.number(slot) for slot in slots[:2])
+    mutant.put(slots[0], two)
+    mutant.put(slots[1], one)
+    # In the row's own page, before the number of its first overflow page.
+    mutant.put(mutant.at(3) - 5, ord("w"), 1)
+    change.new.write_bytes(mutant.data)
+    assert changing.structural_problems(change.new) == []
+    assert change.doubt() == ""
+
+
+def test_an_index_with_another_number_of_entries_is_a_doubt(tmp_path: Path) -> None:
+    """A row that is gone, though not from the index; not every SQLite's quick_check counts them."""
+    change = changing.Change(tmp_path / "old.db", tmp_path / "new.db", _PAGE)
+    changing.create_empty(change.old, _PAGE, reserved=0)
+    with closing(sqlite3.connect(change.old, isolation_level=None)) as connection:
+        connection.execute("CREATE TABLE t (id INTEGER PRIMARY KEY, v)")
+        connection.execute("CREATE INDEX i ON t (v)")
+        connection.executemany("INSERT INTO t (v) VALUES (?)", [(n,) for n in range(9)])
+    mutant = damaged(change)
+    leaf = Page(mutant.page(2), 2, mutant.form)
+    cells = [leaf.data[start:end] for start, end in leaf.spans()]
+    mutant.data[mutant.at(2) : mutant.at(3)] = assembled(_TABLE_LEAF, cells[:-1])
+    change.new.write_bytes(mutant.data)
+    assert "not as many entries" in change.doubt()
+
+
 def test_a_freelist_page_that_lists_more_than_fits_is_a_doubt(tmp_path: Path) -> None:
     """What lies in the bytes that are reserved is no list, even where it would make sense."""
     change = changing.Change(tmp_path / "old.db", tmp_path / "new.db", _PAGE)
