@@ -2,7 +2,8 @@
 
 `python hostile.py MARK MODE NUMBER PYTHON ARGUMENTS...` is started over SSH in its place.
 Modes of bytes change the NUMBERth byte of its output, modes of frames every frame from the NUMBERth
-on that has what they change. The file MARK is made as soon as something was changed.
+on that has what they change; `sftp` is for an SFTP server. The file MARK is made as soon as
+something was changed.
 """
 
 from __future__ import annotations
@@ -22,6 +23,9 @@ from gymdbd.remote import compress, protocol
 
 _FRAME = struct.Struct(">BBI")
 _VERSION_BYTES = 2
+# https://datatracker.ietf.org/doc/html/draft-ietf-secsh-filexfer-02#section-3: a data packet has
+# its length, its type, the request's number, and the length of the data before these.
+_SFTP_DATA, _SFTP_DATA_HEAD = 103, 13
 _RAW = compress.RAW
 _ZEROS = bytes(1_000_000)
 
@@ -134,6 +138,21 @@ def _lie(mode: str, kind: int, codec: int, payload: bytes) -> tuple[int, int, in
     return kind, codec, length, payload
 
 
+def _sftp(source: IO[bytes], target: IO[bytes], mode: str, number: int, mark: Path) -> None:
+    """Flip the NUMBERth byte of an SFTP server's answers, the content of files left out."""
+    del mode
+    done = 0
+    while head := source.read(4):
+        packet = bytearray(head + source.read(int.from_bytes(head, "big")))
+        says = _SFTP_DATA_HEAD if packet[4] == _SFTP_DATA else len(packet)
+        if done <= number < done + says:
+            mark.touch()
+            packet[number - done] ^= 0xFF
+        done += says
+        target.write(packet)
+        target.flush()
+
+
 FRAME_MODES = (
     *("absurd-length", "other-kind", "other-codec", "endless", "evil-error", "wrong-digest"),
     *("page-zero", "page-beyond", "page-twice", "page-other"),
@@ -146,7 +165,7 @@ def main() -> None:
     mark, mode, number, *command = sys.argv[1:]
     with subprocess.Popen(command, stdout=subprocess.PIPE) as real:
         assert real.stdout is not None
-        change = _frames if mode in FRAME_MODES else _bytes
+        change = _frames if mode in FRAME_MODES else _sftp if mode == "sftp" else _bytes
         try:
             change(real.stdout, sys.stdout.buffer, mode, int(number), Path(mark))
         except BrokenPipeError:

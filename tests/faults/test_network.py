@@ -20,7 +20,7 @@ from tests.faults import hostile, scenes, sweeps, table
 from tests.faults.promises import content
 from tests.faults.scenes import Operation, Scene
 from tests.relay import Relay
-from tests.sshd import SshServer, free_port, make_key
+from tests.sshd import SFTP_SERVER, SshServer, free_port, make_key
 from tests.support import ROOT, make_database, sqlite_elsewhere
 
 if TYPE_CHECKING:
@@ -65,6 +65,12 @@ _PULLS = (
     dataclasses.replace(_PULL, name="pull-by-digest", prepare=_checkpointed),
     dataclasses.replace(_PULL, name="pull-of-all", prepare=lambda scene: None),  # noqa: ARG005
 )
+_COPY = next(one for one in scenes.REMOTE if one.name == "pull-copy")
+_LYING_SFTP = table.row(
+    "a hostile SFTP server",
+    "a program between sshd and sftp-server that flips any byte but those of the files",
+    "a named error or none that matters; the old replica or a whole new one",
+)
 _CUT = table.row(
     "the link cut after every k-th KB",
     "a relay on loopback",
@@ -106,13 +112,15 @@ _LYING = table.row(
 
 
 @contextlib.contextmanager
-def _configured(scene: Scene, remote_database: str = "", **ssh: Any) -> Iterator[None]:
+def _configured(
+    scene: Scene, job: str = "pull", remote_database: str = "", **ssh: Any
+) -> Iterator[None]:
     """Let the pull reach the host in another way, or another database there."""
     before = scene.config.read_text()
     settings = json.loads(before)
-    settings["jobs"]["pull"]["ssh"].update(ssh)
+    settings["jobs"][job]["ssh"].update(ssh)
     if remote_database:
-        settings["jobs"]["pull"]["remote_database"] = remote_database
+        settings["jobs"][job]["remote_database"] = remote_database
     scene.config.write_text(json.dumps(settings))
     try:
         yield
@@ -120,16 +128,16 @@ def _configured(scene: Scene, remote_database: str = "", **ssh: Any) -> Iterator
         scene.config.write_text(before)
 
 
-def _pull(scene: Scene, **ways: Any) -> tuple[str, list[str]]:
+def _pull(scene: Scene, operation: Operation = _PULL, **ways: Any) -> tuple[str, list[str]]:
     """Pull over a link of that kind and then over a good one."""
-    with _configured(scene, **ways):
+    with _configured(scene, operation.job, **ways):
         seen = len(scene.events())
-        done = scene.run(*_PULL.arguments(scene))
-    found = sweeps.expect_whole(_PULL, scene, done, seen=seen)
+        done = scene.run(*operation.arguments(scene))
+    found = sweeps.expect_whole(operation, scene, done, seen=seen)
     if done.max_rss_kib > _MOST_RSS_KIB:
         found.append(f"it took {done.max_rss_kib} KiB of memory")
     outcome = str(done.answer.get("code")) if done.exit_code else "ok all the same"
-    return outcome, found + sweeps.expect_next_run(_PULL, scene)
+    return outcome, found + sweeps.expect_next_run(operation, scene)
 
 
 def _through(scene: Scene, server: SshServer, **faults: int) -> tuple[str, list[str]]:
@@ -218,6 +226,46 @@ def test_a_serving_side_that_lies_is_refused(
             outcome = "had nothing to lie about"
         if found := _LYING.tried(outcome, found):
             problems[f"{mode} in frame {number} of {operation}"] = found
+    table.expect_none(problems)
+
+
+@pytest.fixture(scope="module")
+def lying_sftp(
+    tmp_path_factory: pytest.TempPathFactory, sshd: SshServer
+) -> Iterator[tuple[SshServer, Path]]:
+    """Run an SSH server whose SFTP server is the file that is given with it."""
+    folder = tmp_path_factory.mktemp("sftp")
+    script = folder / "sftp"
+    force = f"""case "$SSH_ORIGINAL_COMMAND" in
+    *sftp*) exec {script};;
+    *) exec sh -c "$SSH_ORIGINAL_COMMAND";;
+    esac"""
+    line = "ForceCommand " + " ".join(one.strip() for one in force.splitlines())
+    with SshServer(folder / "sshd", config=(line, "MaxStartups 100")) as server:
+        server.authorize(sshd.user_key)
+        yield server, script
+
+
+@pytest.mark.parametrize("part", range(6))
+def test_an_sftp_server_that_says_something_else_at_any_byte_breaks_no_promise(
+    part: int,
+    stage: Callable[[Operation], Scene],
+    lying_sftp: tuple[SshServer, Path],
+    tmp_path: Path,
+) -> None:
+    """It is refused by name; what it says a file holds nobody could doubt."""
+    server, script = lying_sftp
+    problems = {}
+    for offset in table.sample(range(part, 700, 6), f"sftp {part}"):
+        script.write_text(
+            f"#!/bin/sh\nexec {sys.executable} {ROOT}/tests/faults/hostile.py "
+            f"{tmp_path / 'lied'} sftp {offset} {SFTP_SERVER}\n"
+        )
+        script.chmod(0o700)
+        scene = stage(_COPY)
+        ways = {"port": server.port, "known_hosts": str(server.known_hosts), "stall_timeout": "2s"}
+        if found := _LYING_SFTP.tried(*_pull(scene, _COPY, **ways)):
+            problems[f"byte {offset}"] = found
     table.expect_none(problems)
 
 
