@@ -110,8 +110,9 @@ def incompatible(target: Target, reason: str) -> SshProtocolError:
     """Build the error for a host that speaks SSH, but not in a way that we can follow."""
     return SshProtocolError(
         f"no SSH session with {target.place}: {reason}",
-        hint="bring the SSH server there, or paramiko here, up to date; if Ciphers is set for "
-        "the host, leave it out",
+        hint="once in a while bytes are damaged on the way, and the next run succeeds; otherwise "
+        "bring the SSH server there, or paramiko here, up to date, and leave Ciphers out if it is "
+        "set for the host",
     )
 
 

@@ -11,6 +11,7 @@ import io
 import logging
 import shlex
 import socket
+import struct
 import subprocess
 import tempfile
 import threading
@@ -62,6 +63,8 @@ _CIPHERS = (
 )
 _RSA_SIGNATURES = ("rsa-sha2-512", "rsa-sha2-256")
 _OPEN_PROHIBITED = 1
+# What paramiko may raise at bytes that no SFTP server should send: it does not check them.
+_STUMBLES = (ValueError, LookupError, TypeError, ArithmeticError, struct.error, MemoryError)
 
 # paramiko's thread logs, with a traceback, what the caller gets as an exception anyway.
 logging.getLogger("paramiko").setLevel(logging.CRITICAL)
@@ -97,8 +100,13 @@ class _Transport(paramiko.Transport):
         error = super().get_exception()
         if error is None or isinstance(error, (paramiko.SSHException, EOFError, OSError)):
             return error
-        said = f"{type(error).__name__} {error}".strip()
-        return paramiko.SSHException(f"what came is not what SSH sends: {said}")
+        return _garbled(error)
+
+
+def _garbled(error: Exception) -> paramiko.SSHException:
+    """Name what paramiko has stumbled over in the peer's bytes."""
+    said = f"{type(error).__name__} {error}".strip()
+    return paramiko.SSHException(f"what came is not what SSH sends: {said}")
 
 
 def _do_nothing() -> None:
@@ -384,6 +392,8 @@ class Connection:
             raise stalled(self.target.place, self.target.settings.stall_timeout_s) from error
         except tuple(TRANSLATIONS) as error:
             raise self.lost() or translate(error, self.target) from error
+        except _STUMBLES as error:
+            raise self.lost() or translate(_garbled(error), self.target) from error
 
     def lost(self) -> GymdbdError | None:
         """Say how the connection ended, or None while it stands."""
