@@ -153,7 +153,8 @@ def build(place: Path, zygote: Zygote, server: SshServer) -> Scene:
         "retry": {"attempts": 1},
     }
     peer = Peer(server, scene.remote, scene.replica)
-    ssh = {"stall_timeout": "5s", "connect_timeout": "5s"}
+    # Long, so that a busy machine does not decide a test.
+    ssh = {"stall_timeout": "60s", "connect_timeout": "60s"}
     pulls = {
         "pull": peer.entry(ssh=ssh, replica_wait="1s", keep={"count": 2}),
         "copy": peer.entry(ssh=ssh, replica_wait="1s", keep={"count": 2}, method="scp"),

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 _BLOB_BYTES = 200_000
 _MOST_RSS_KIB = 300 * 1024
+# For a peer that may say nothing more.
+_IMPATIENT: dict[str, Any] = {"stall_timeout": "5s"}
 
 
 def _with_a_blob(scene: Scene) -> None:
@@ -206,7 +208,7 @@ def test_a_serving_side_that_says_something_else_at_any_byte_breaks_no_promise(
     problems = {}
     for offset in table.sample(every, f"{mode} {part}"):
         python = _lying_python(tmp_path, mode, offset)
-        if found := row.tried(*_pull(stage(_PULL), python=python)):
+        if found := row.tried(*_pull(stage(_PULL), python=python, **_IMPATIENT)):
             problems[f"{mode} at {offset}"] = found
     table.expect_none(problems)
 
@@ -221,7 +223,7 @@ def test_a_serving_side_that_lies_is_refused(
     problems = {}
     for operation, number in table.sample(every[part::2], f"lie {mode} {part}"):
         python = _lying_python(tmp_path, mode, number)
-        outcome, found = _pull(stage(operation), python=python)
+        outcome, found = _pull(stage(operation), python=python, **_IMPATIENT)
         if not (tmp_path / "lied").exists():
             outcome = "had nothing to lie about"
         if found := _LYING.tried(outcome, found):
@@ -346,7 +348,12 @@ def _speaking(answer: bytes, *, hangs: bool) -> Any:
         del folder
         with _server_that_says(answer, hangs=hangs) as port:
             alias = f"[127.0.0.1]:{server.port}"
-            yield {"port": port, "host_key_alias": alias, "connect_timeout": "1s"}
+            yield {
+                "port": port,
+                "host_key_alias": alias,
+                "connect_timeout": "1s",
+                "stall_timeout": "1s",
+            }
 
     return ways
 
