@@ -124,6 +124,8 @@ def pi(shared: Pi) -> Iterator[Pi]:
 
 
 @pytest.fixture
-def mac(pi: Pi, tmp_path: Path) -> Mac:
+def mac(pi: Pi, tmp_path: Path) -> Iterator[Mac]:
     """Give the Mac beside that Pi, which does not know its key yet."""
-    return Mac(pi.office.mac, tmp_path, pi.host_key)
+    mac = Mac(pi.office.mac, tmp_path, pi.host_key)
+    yield mac
+    mac.end()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from tests.e2e.network import PI_FAR, PI_NEAR
@@ -23,6 +23,7 @@ class Mac:
     place: Place
     home: Path
     host_key: str
+    started: list[subprocess.Popen[str]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         """Make the key that serves nothing but pulls, and the way to the Pi."""
@@ -51,7 +52,7 @@ class Mac:
 
     def start(self, *command: object) -> subprocess.Popen[str]:
         """Start a command there."""
-        return subprocess.Popen(
+        process = subprocess.Popen(
             [*self.place.prefix, *map(str, command)],
             env=environment(HOME=str(self.home)),
             cwd=self.home,
@@ -61,15 +62,20 @@ class Mac:
             text=True,
             errors="replace",
         )
+        self.started.append(process)
+        return process
+
+    def end(self) -> None:
+        """End what a story that failed has left at work."""
+        for process in self.started:
+            if process.poll() is None:
+                process.kill()
+                process.communicate()
 
     def run(self, *command: object, timeout_s: float = 60) -> subprocess.CompletedProcess[str]:
         """Run a command there to its end; standard input is empty."""
-        with self.start(*command) as process:
-            try:
-                out, err = process.communicate(timeout=timeout_s)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                raise
+        process = self.start(*command)
+        out, err = process.communicate(timeout=timeout_s)
         return subprocess.CompletedProcess(process.args, process.returncode, out, err)
 
     def ssh(self, *arguments: object) -> subprocess.CompletedProcess[str]:
@@ -101,8 +107,7 @@ class Mac:
 
     def answer(self, pull: subprocess.Popen[str], *, timeout_s: float = 120) -> dict[str, Any]:
         """Wait for a pull's end and return its answer."""
-        with pull:
-            out, err = pull.communicate(timeout=timeout_s)
+        out, err = pull.communicate(timeout=timeout_s)
         try:
             return dict(json.loads(out))
         except ValueError:
