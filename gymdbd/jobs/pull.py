@@ -307,7 +307,10 @@ class _Pull:
             raise _damaged_there(error.problems) from error
         rows = arrived.expected.get("rows")
         if rows is None:
-            with contextlib.closing(database.open_immutable(partial)) as copy:
+            with (
+                database.translated(partial),
+                contextlib.closing(database.open_immutable(partial)) as copy,
+            ):
                 rows = database.count_rows(copy, database.read_facts(copy))
         return sums, rows
 

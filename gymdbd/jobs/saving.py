@@ -189,7 +189,10 @@ def _drop_twins(catalog: Catalog, replica: Replica, context: Context) -> None:
 
 def _describe(job: PullConfig, replica: Replica, state: State) -> Manifest:
     """Describe the unchanged replica from what its own pull proved."""
-    with contextlib.closing(database.open_immutable(replica.path)) as connection:
+    with (
+        database.translated(replica.path),
+        contextlib.closing(database.open_immutable(replica.path)) as connection,
+    ):
         facts = database.read_facts(connection)
         version = connection.execute("SELECT sqlite_version()").fetchone()[0]
     return Manifest(
