@@ -91,7 +91,13 @@ def injecting(
     ends without that call having been made.
     """
     inject = f"inject={point.call}:{fault}:when={point.number}"
-    return tracing("-e", f"trace={point.call}", "-e", inject, "-o", str(log))
+    return tracing("-y", "-e", f"trace={point.call}", "-e", inject, "-o", str(log))
+
+
+def refused(log: Path) -> str:
+    """Return the lines of the calls that were refused: each thread has its own k-th."""
+    lines = log.read_text(errors="replace").splitlines()
+    return "\n".join(line for line in lines if line.endswith("(INJECTED)"))
 
 
 def points(log: Path, place: Path) -> list[Point]:
