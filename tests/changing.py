@@ -59,7 +59,7 @@ class Change:
 
     def doubt(self) -> str:
         """Ask whether the new state can be told sound."""
-        return structure.doubt(self.old, self.new, self.changed())
+        return structure.compare(self.old, self.new, self.changed()).doubt
 
 
 def structural_problems(path: Path) -> list[str]:

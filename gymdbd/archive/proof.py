@@ -54,9 +54,9 @@ def prove(
     the snapshot's transaction, and any of the `hashes`. These are computed meanwhile, on other
     cores: both for a manifest, fewer for a copy that none will describe. `integrity` says how
     much SQLite is to check: FULL; QUICK, which leaves out the comparison of every index with its
-    table; nothing for CHANGES, where the copy is proven by what changed in a sound one. `advance`
-    is told how many more bytes have been hashed. Raises VerificationError, and CopyDamagedError
-    for a copy of just those bytes.
+    table; nothing for CHANGES, where the copy and its rows are proven by what changed in a sound
+    one. `advance` is told how many more bytes have been hashed. Raises VerificationError, and
+    CopyDamagedError for a copy of just those bytes.
     """
     with ThreadPoolExecutor(1) as pool:
         hashing = pool.submit(checksums, path, check, advance, hashes)
@@ -92,18 +92,23 @@ def _compare(
     copy: sqlite3.Connection, path: Path, expected: Mapping[str, Any], integrity: str
 ) -> None:
     with database.translated(path):
-        problems: tuple[str, ...] = ()
         if integrity != CHANGES:
-            problems = database.find_problems(copy, quick=integrity == QUICK)
-        if problems:
-            raise CopyDamagedError(
-                f"the copy {path} is damaged: {'; '.join(problems[:3])}",
-                hint=_HINT,
-                problems=problems,
-            )
+            _require_sound(copy, path, quick=integrity == QUICK)
         facts = database.read_facts(copy)
-        found = {**vars(facts), "rows": database.count_rows(copy, facts)}
+        found = dict(vars(facts))
+        if integrity != CHANGES:
+            found["rows"] = database.count_rows(copy, facts)
     _require_same(found, expected, path, found)
+
+
+def _require_sound(copy: sqlite3.Connection, path: Path, *, quick: bool) -> None:
+    problems = database.find_problems(copy, quick=quick)
+    if problems:
+        raise CopyDamagedError(
+            f"the copy {path} is damaged: {'; '.join(problems[:3])}",
+            hint=_HINT,
+            problems=problems,
+        )
 
 
 def _require_same(

@@ -278,15 +278,18 @@ class _Pull:
         }
 
     def _choose_integrity(self, arrived: _Arrived) -> str:
-        """Choose how much SQLite has to check: nothing where the changes prove the structure."""
+        """Choose how much SQLite has to check: nothing where the changes prove the rest."""
         if self.in_full or self.job.verify == proof.FULL:
             return proof.FULL
-        if arrived.changed is None or self.replica.change(self.state):
+        if self.state is None or arrived.changed is None or self.replica.change(self.state):
             return proof.QUICK
-        doubt = structure.doubt(self.replica.path, self.replica.partial, arrived.changed)
-        if not doubt:
+        verdict = structure.compare(self.replica.path, self.replica.partial, arrived.changed)
+        before = self.state.tables
+        rows = {name: number + verdict.gained.get(name, 0) for name, number in before.items()}
+        if not verdict.doubt and rows == arrived.expected["rows"]:
             return proof.CHANGES
-        self.context.log.info("structure checked as a whole", reason=doubt)
+        reason = verdict.doubt or "the rows are not as many as over there"
+        self.context.log.info("everything is checked", reason=reason)
         return proof.QUICK
 
     def _prove(self, arrived: _Arrived, integrity: str) -> tuple[Checksums, dict[str, int]]:

@@ -24,7 +24,7 @@ from __future__ import annotations
 
 import struct
 from contextlib import closing
-from typing import TYPE_CHECKING, Collection, Iterator, List, Optional, Tuple
+from typing import TYPE_CHECKING, Collection, Iterator, List, Mapping, NamedTuple, Optional, Tuple
 
 from gymdbd.errors import GymdbdError
 from gymdbd.sqlite import btree, database
@@ -59,8 +59,18 @@ _PARTIAL = (
 _Below = List[Tuple[int, Optional[int], Optional[int]]]
 
 
-def doubt(old: Path, new: Path, changed: Collection[int]) -> str:
-    """Say why `new` cannot be told sound from what changed alone, or "" where it is proven.
+class Verdict(NamedTuple):
+    """Why the new state cannot be told sound, "" where it is proven.
+
+    Where it is, `gained` are the rows that each table has more, fewer for a negative number.
+    """
+
+    doubt: str
+    gained: Mapping[str, int] = {}
+
+
+def compare(old: Path, new: Path, changed: Collection[int]) -> Verdict:
+    """Tell by what changed alone whether `new` is sound, and how many rows came and went.
 
     `old` passes quick_check, nobody writes either file, and their pages are equal but for those
     `changed` and those that only one of them has. A doubt is no error: quick_check decides. No
@@ -71,14 +81,17 @@ def doubt(old: Path, new: Path, changed: Collection[int]) -> str:
         with old.open("rb") as old_file, new.open("rb") as new_file:
             before, after = References(old_file), References(new_file)
             _check_headers(before, after)
-            _Proof(before, after, set(changed), _counted_trees(old, new)).run()
+            trees, tables = _read_trees(old, new)
+            _Proof(before, after, set(changed), trees).run()
     except DoubtError as error:
-        return str(error)
+        return Verdict(str(error))
     except (struct.error, IndexError):
-        return "a page refers to bytes that it has not got"
+        return Verdict("a page refers to bytes that it has not got")
     except (OSError, GymdbdError, *database.FAULTS) as error:
-        return f"what is needed cannot be read ({error})"
-    return ""
+        return Verdict(f"what is needed cannot be read ({error})")
+    return Verdict(
+        "", {name: after.rows[root] - before.rows[root] for name, root in tables.items()}
+    )
 
 
 def _check_headers(old: References, new: References) -> None:
@@ -95,8 +108,11 @@ def _check_headers(old: References, new: References) -> None:
         raise DoubtError("the schema changed")
 
 
-def _counted_trees(old: Path, new: Path) -> dict[int, int]:
-    """Return the root of every tree, with that of the tree that must have as many entries."""
+def _read_trees(old: Path, new: Path) -> tuple[dict[int, int], dict[str, int]]:
+    """Return the root of every tree, with that of the tree that must have as many entries.
+
+    And the root of every table, by its name.
+    """
     schemas = []
     partial: set[str] = set()
     for path in (old, new):
@@ -116,11 +132,11 @@ def _counted_trees(old: Path, new: Path) -> dict[int, int]:
             trees[root] = (
                 tables.get(table, root) if kind == "index" and name not in partial else root
             )
-    return trees
+    return trees, tables
 
 
 class _Proof:
-    """The comparison of an old state with a new one; `trees` are those of _counted_trees."""
+    """The comparison of an old state with a new one; `trees` are those of _read_trees."""
 
     def __init__(
         self, old: References, new: References, changed: set[int], trees: dict[int, int]

@@ -264,6 +264,6 @@ def test_no_page_is_read_again_and_again(tmp_path: Path, monkeypatch: pytest.Mon
         return pread(file, size, offset)
 
     monkeypatch.setattr(os, "pread", counted)
-    assert structure.doubt(change.old, change.new, changed) != ""
+    assert structure.compare(change.old, change.new, changed).doubt != ""
     # Once in each file, and once to learn how high the tree is.
     assert reads[mutant.at(last.number)] <= 3
