@@ -126,6 +126,9 @@ class Supervisor:
             assert process.stdin is not None  # noqa: S101 - it was asked for
             with contextlib.suppress(BrokenPipeError):
                 process.stdin.close()
+        if asked and process.returncode == -signal.SIGTERM:
+            # It was asked before it could listen.
+            return killed_for or runner.stopped(run.job)
         return killed_for
 
 

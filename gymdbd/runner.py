@@ -89,10 +89,7 @@ class Run:
     def check(self) -> None:
         """Raise StoppedError or DeadlineError if the run has to end now."""
         if self.stopping():
-            raise StoppedError(
-                f"{self.job.name} was stopped before it was done",
-                hint="nothing half-done is left; it is made up for after the next start",
-            )
+            raise stopped(self.job)
         if self.clock.monotonic() > self._deadline:
             raise DeadlineError(
                 f"{self.job.name} took longer than its timeout of {self.job.timeout}",
@@ -144,6 +141,14 @@ class Run:
 
     def _now(self) -> str:
         return clock.to_text(self.clock.now(), self.clock.zone)
+
+
+def stopped(job: JobConfig) -> StoppedError:
+    """Build the error for a run that was asked to end."""
+    return StoppedError(
+        f"{job.name} was stopped before it was done",
+        hint="nothing half-done is left; it is made up for after the next start",
+    )
 
 
 def failure(error: GymdbdError) -> dict[str, Any]:

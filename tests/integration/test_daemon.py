@@ -187,6 +187,32 @@ def test_sigterm_during_a_run_ends_it_at_a_safe_point(tmp_path: Path, large: Pat
     assert [path.name for path in archive.iterdir()] == [".gymdbd.lock"]
 
 
+def test_a_run_that_is_stopped_before_it_listens_is_told_as_stopped(tmp_path: Path) -> None:
+    """Its process is still starting when the daemon ends: no crash, and it is made up for."""
+    config = _nightly(tmp_path)
+    _remember_success(tmp_path, "nightly", age=timedelta(days=2))
+    with running_daemon(config) as daemon:
+        child = int(until(lambda: _children(daemon.pid), "the process of the run")[0])
+        os.kill(child, signal.SIGSTOP)
+        daemon.process.send_signal(signal.SIGTERM)
+        until(lambda: _is_asked_to_end(child), "SIGTERM waiting for the run")
+        os.kill(child, signal.SIGCONT)
+        assert daemon.process.wait(20) == 0
+        entry = daemon.entry("nightly")
+    assert (entry["state"], entry["code"]) == ("failed", "stopped")
+
+
+def _is_asked_to_end(pid: int) -> bool:
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    pending = next(line.split()[1] for line in lines if line.startswith("ShdPnd:"))
+    return bool(int(pending, 16) & 1 << signal.SIGTERM - 1)
+
+
+def _children(pid: int) -> list[str]:
+    tasks = Path(f"/proc/{pid}/task").iterdir()
+    return [number for task in tasks for number in (task / "children").read_text().split()]
+
+
 def test_a_second_daemon_on_the_same_status_file_is_refused(tmp_path: Path) -> None:
     """Exit code 3, and the first one goes on."""
     config = _nightly(tmp_path)
