@@ -137,6 +137,7 @@ install_program() {
     if ! python3 -c 'import ensurepip, venv' 2>/dev/null; then
         run apt-get install -y python3-venv
     fi
+    pause_service
     # The system's Python takes no packages from pip (PEP 668): gymdbd gets one of its own.
     run python3 -m venv "$venv"
     if [ -n "$wheels" ]; then
@@ -147,6 +148,14 @@ install_program() {
         install_checkout
     fi
     run ln -sfn "$venv/bin/gymdbd" "$link"
+}
+
+# No run may begin while pip replaces the modules under it; one that comes due is made up for.
+pause_service() {
+    systemctl is-active --quiet gymdbd 2>/dev/null || return 0
+    # Where pip fails, it leaves what was there, and the service goes on with that.
+    $dry_run || trap 'systemctl start gymdbd' EXIT
+    run systemctl stop gymdbd
 }
 
 # From a copy, because a build leaves its own files, which would be root's, beside the sources.
@@ -208,6 +217,7 @@ make_archive() {
 }
 
 start_service() {
+    trap - EXIT
     run systemctl daemon-reload
     run systemctl enable --quiet gymdbd
     # A service that gave up must not stay down for what has just been put right.
