@@ -54,6 +54,8 @@ def _meet(
 ) -> tuple[str, list[str]]:
     """Run the second in the middle of the first; return the outcome and what is broken."""
     words = second.arguments(scene)
+    # Which backup the words name is told before the first one prunes.
+    second.allow(scene)
     found: list[str] = []
     outcome: list[str] = []
 
