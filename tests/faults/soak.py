@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 _REPORTS = 20
 # What an interpreter's allocator may take more after its first runs.
 _MOST_GROWTH_KIB = 8 * 1024
+# paramiko does not wait for its thread, which notices a little later that the connection is closed.
+_THREAD_END_S = 5.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,8 +46,11 @@ class Use:
 
     @classmethod
     def now(cls, folder: Path) -> Use:
-        """Measure."""
+        """Measure, once the threads that are ending have ended."""
         gc.collect()
+        for thread in threading.enumerate():
+            if thread is not threading.current_thread():
+                thread.join(_THREAD_END_S)
         status = Path("/proc/self/status").read_text()
         rss = next(line for line in status.splitlines() if line.startswith("VmRSS"))
         return cls(
