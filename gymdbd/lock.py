@@ -72,6 +72,8 @@ def _hold_one(path: Path, deadline: float, check: Callable[[], None]) -> Iterato
     try:
         with writing(path):
             hand_over(path, path.parent)
+        # Somebody who only looks, by `is_held`, is gone at the second try.
+        deadline = max(deadline, time.monotonic() + _POLL_S)
         while not _try_lock(descriptor):
             check()
             if time.monotonic() >= deadline:

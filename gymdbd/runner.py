@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import secrets
 import time
@@ -60,20 +61,12 @@ class Run:
         error.
         """
         started_at = self._now()
-        outcome: dict[str, Any] = {"state": "ok", "result": None, "exit_code": 0}
-        outcome.update(error=None, hint=None, code=None)
-        with structlog.contextvars.bound_contextvars(job=self.job.name, run_id=self.run_id):
-            try:
-                outcome["result"] = self._hold_and_work(started_at)
-                outcome["state"] = outcome["result"].pop("state", "ok")
-            except GymdbdError as error:
-                outcome.update(failure(error))
-            except OSError as error:
-                logger().debug("refused by the operating system", exc_info=True)
-                outcome.update(failure(files.system_error(error)))
-            except Exception as error:  # noqa: BLE001 - a job must never take the daemon down
-                logger().debug("unexpected error", exc_info=True)
-                outcome.update(unexpected(error))
+        with (
+            structlog.contextvars.bound_contextvars(job=self.job.name, run_id=self.run_id),
+            # Held until the outcome is recorded: a run that is noted and holds no lock was killed.
+            contextlib.ExitStack() as held,
+        ):
+            outcome = self._outcome(started_at, held)
             entry = {
                 "run_id": self.run_id,
                 "reason": self.reason,
@@ -96,14 +89,26 @@ class Run:
                 hint="raise timeout: in the configuration, or look what slows the disk down",
             )
 
-    def _hold_and_work(self, started_at: str) -> dict[str, Any]:
-        with lock.hold(self.job.locks(), wait_s=self.lock_wait_s, check=self.check):
+    def _outcome(self, started_at: str, held: contextlib.ExitStack) -> dict[str, Any]:
+        """Take the locks and work; return the part of the run's entry that tells how it went."""
+        try:
+            locks = lock.hold(self.job.locks(), wait_s=self.lock_wait_s, check=self.check)
+            held.enter_context(locks)
             if self.status is not None:
                 running = {"run_id": self.run_id, "started_at": started_at}
                 with trouble_logged():
                     self.status.run_started(self.job, running, self._due_text())
             logger().info("run started", reason=self.reason)
-            return self._try_until_good()
+            result = self._try_until_good()
+        except GymdbdError as error:
+            return failure(error)
+        except OSError as error:
+            logger().debug("refused by the operating system", exc_info=True)
+            return failure(files.system_error(error))
+        except Exception as error:  # noqa: BLE001 - a job must never take the daemon down
+            logger().debug("unexpected error", exc_info=True)
+            return unexpected(error)
+        return success(result)
 
     def _try_until_good(self) -> dict[str, Any]:
         """Work, and again after a while where the error says that this can help."""
@@ -149,6 +154,18 @@ def stopped(job: JobConfig) -> StoppedError:
         f"{job.name} was stopped before it was done",
         hint="nothing half-done is left; it is made up for after the next start",
     )
+
+
+def success(result: dict[str, Any]) -> dict[str, Any]:
+    """Return the part of a run's entry that tells what came of it."""
+    return {
+        "state": result.pop("state", "ok"),
+        "error": None,
+        "hint": None,
+        "code": None,
+        "exit_code": 0,
+        "result": result,
+    }
 
 
 def failure(error: GymdbdError) -> dict[str, Any]:

@@ -187,6 +187,14 @@ def instant(entry: dict[str, Any], key: str) -> datetime | None:
     return None
 
 
+def is_interrupted(job: JobConfig, entry: dict[str, Any]) -> bool:
+    """Say whether the run that the entry has at work was killed: it would hold its locks."""
+    locks = job.locks()
+    with contextlib.suppress(OSError):
+        return "running" in entry and bool(locks) and not all(map(lock.is_held, locks))
+    return False
+
+
 def newest_run(content: dict[str, Any]) -> str:
     """Tell the newest run of all jobs in a few words; empty where there was none."""
     runs = [

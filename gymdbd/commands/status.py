@@ -65,6 +65,8 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
         health, reason = status.health(job, entry, now.now(), now.zone)
         healths[name] = health
         entry.update(health=health.name.lower(), reason=reason)
+        if status.is_interrupted(job, entry):
+            entry["interrupted"] = entry.pop("running")
     overall = status.worst(list(healths.values()))
     payload = {**content, "state": overall.name.lower()}
     output.result(payload, lambda: _tell(content, settings, healths, now.now(), output))
@@ -111,8 +113,10 @@ def _age(entry: dict[str, Any], key: str, now: datetime) -> str:
 
 
 def _running(entry: dict[str, Any]) -> str:
-    running = entry.get("running")
-    return f"at work since {running['started_at']}" if running else ""
+    if "interrupted" in entry:
+        begun = entry["interrupted"]["started_at"]
+        return f"the run begun at {begun} was killed; run it again"
+    return f"at work since {entry['running']['started_at']}" if "running" in entry else ""
 
 
 def _last(entry: dict[str, Any]) -> str:

@@ -307,7 +307,7 @@ class _Pull:
         except (CopyDamagedError, SourceCorruptError) as error:
             # Every page is the other side's: what is wrong with them is wrong over there.
             files.remove(partial)
-            raise _damaged_there(error.problems) from error
+            raise _damaged_there(self.job, error.problems) from error
         rows = arrived.expected.get("rows")
         if rows is None:
             with (
@@ -324,10 +324,10 @@ class _Pull:
         return [name for name in proof.HASHES if name in arrived.expected]
 
 
-def _damaged_there(problems: tuple[str, ...]) -> SourceCorruptError:
+def _damaged_there(job: PullConfig, problems: tuple[str, ...]) -> SourceCorruptError:
     return SourceCorruptError(
-        f"the remote database is damaged: {'; '.join(problems[:3])}",
-        hint="the replica has not changed; on the other machine stop the application and "
+        f"{job.remote_database} on {job.host} is damaged: {'; '.join(problems[:3])}",
+        hint=f"the replica has not changed; on {job.host} stop the application and "
         "restore the newest good backup (gymdbd list)",
         problems=problems,
     )

@@ -5,19 +5,23 @@ from __future__ import annotations
 import fcntl
 import json
 import stat
+import subprocess
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from tests.support import (
+    GYMDBD,
     ORDINARY_USER,
     backups,
+    environment,
     gymdbd,
     gymdbd_json,
     make_database,
     query,
     tree,
+    until,
     write_config,
 )
 
@@ -162,6 +166,28 @@ def test_status_gives_the_status_file(config: Path) -> None:
     assert {"kind", "state", "last_run", "last_success", "duration_s", "result"} <= set(
         answer["jobs"]["nightly"]
     )
+
+
+def test_a_killed_run_is_told_from_one_at_work(tmp_path: Path) -> None:
+    """Whatever becomes of the process, the status never says that it is still at work."""
+    (tmp_path / "known_hosts").touch(mode=0o600)
+    # The other side takes what it is sent, and never says a word.
+    silent = "sh -c 'exec cat >/dev/null'"
+    ssh = {"proxy_command": silent, "known_hosts": str(tmp_path / "known_hosts")}
+    job = {"kind": "pull", "every": "1d", "host": "pi", "remote_database": "/gym.db", "ssh": ssh}
+    path = write_config(tmp_path, {"pull": {**job, "replica": str(tmp_path / "gym.db")}})
+
+    def entry() -> dict[str, Any]:
+        return dict(gymdbd_json("-c", path, "status")[1]["jobs"]["pull"])
+
+    command = [*GYMDBD, "-c", str(path), "pull"]
+    with subprocess.Popen(command, env=environment(), stderr=subprocess.DEVNULL) as process:
+        begun = until(lambda: entry().get("running"), "the pull is at work")
+        process.kill()
+    after = entry()
+    assert (after.get("running"), after["interrupted"]) == (None, begun)
+    told = gymdbd("-c", path, "status").stdout
+    assert f"the run begun at {begun['started_at']} was killed; run it again" in told
 
 
 def test_a_second_run_on_the_same_archive_is_busy(config: Path) -> None:

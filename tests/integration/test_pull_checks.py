@@ -60,8 +60,9 @@ def test_damage_in_what_changed_is_found(peer: Peer) -> None:
     # As many bytes as that lie scattered between the cells, says the header.
     page[7] ^= 0x55
     _append_commit(peer.database, number, bytes(page), len(data) // _PAGE)
-    with pytest.raises(SourceCorruptError, match="the remote database is damaged"):
+    with pytest.raises(SourceCorruptError, match="is damaged: ") as caught:
         peer.pull()
+    assert caught.value.message.startswith(f"{peer.database} on 127.0.0.1 is damaged: ")
     assert identity(peer.replica) == before
     assert not peer.partial.exists()
 
