@@ -18,6 +18,7 @@ from gymdbd.jobs.context import Context
 from gymdbd.log import logger
 from gymdbd.replica import Replica
 from gymdbd.sqlite import database, freshness, processes
+from gymdbd.wording import counted
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -43,7 +44,7 @@ class Check:
 def examine(settings: Config, now: Clock) -> list[Check]:
     """Look at the whole configuration; never raises for what it finds."""
     checks = [
-        Check("config", OK, f"{settings.source}, {len(settings.jobs)} jobs"),
+        Check("config", OK, f"{settings.source}, {counted(len(settings.jobs), 'job')}"),
         _clock(now),
         _sqlite(),
         _status(settings),
@@ -155,9 +156,9 @@ def _look_into(path: Path) -> tuple[str, int]:
     with database.translated(path), closing(_open(path)) as connection:
         connection.execute("BEGIN")
         facts = database.read_facts(connection)
-    tables = len(database.table_names(facts))
+    tables = counted(len(database.table_names(facts)), "table")
     mode = f"journal mode {facts.journal_mode}" if in_use else "not open in WAL mode by anybody"
-    return f"{path}: {files.to_size(facts.size_bytes)}, {tables} tables, {mode}", facts.size_bytes
+    return f"{path}: {files.to_size(facts.size_bytes)}, {tables}, {mode}", facts.size_bytes
 
 
 def _newest(job: BackupConfig, path: Path) -> Check:
@@ -203,7 +204,7 @@ def _archive(job: BackupConfig, now: Clock, needed: int) -> Check:
     if backups and backups[0].created > now.now():
         message = f"{backups[0].path.name} is from the future: nothing is pruned"
         return Check(name, WARNING, message, "check the clock")
-    return Check(name, OK, f"{job.archive}: {len(backups)} backups, {free} free")
+    return Check(name, OK, f"{job.archive}: {counted(len(backups), 'backup')}, {free} free")
 
 
 def _thaw_hint(backups: list[Backup]) -> str:
@@ -254,7 +255,7 @@ def _reached(job: PullConfig) -> Check:
 
 def _remote_database(job: PullConfig, facts: dict[str, Any], size: int) -> list[Check]:
     text = (
-        f"{facts['database']}: {files.to_size(size)}, {len(facts['tables'])} tables, "
+        f"{facts['database']}: {files.to_size(size)}, {counted(len(facts['tables']), 'table')}, "
         f"journal mode {facts['journal_mode']}"
     )
     versions = f"SQLite {facts['sqlite']}, Python {facts['python']} over there"
@@ -313,7 +314,9 @@ def _verified_archive(job: VerifyConfig, now: Clock) -> Check:
         told = _not_writable(name, job.archive)
         return Check(name, WARNING, f"{told.message}, so that no verdict is stored", told.hint)
     share = f", {job.sample}% of them at a time" if job.sample else ""
-    return Check(name, OK, f"{job.archive}: {len(backups)} backups{share}, none known damaged")
+    return Check(
+        name, OK, f"{job.archive}: {counted(len(backups), 'backup')}{share}, none known damaged"
+    )
 
 
 def _copies(name: str, place: RepairConfig, now: Clock) -> Check:
@@ -327,7 +330,7 @@ def _copies(name: str, place: RepairConfig, now: Clock) -> Check:
     if count == 0:
         message = f"{there.name} holds no backup with a manifest"
         return Check(name, WARNING, message, "check the path: nothing could be repaired from there")
-    return Check(name, OK, f"{there.name} answers and holds {count} backups")
+    return Check(name, OK, f"{there.name} answers and holds {counted(count, 'backup')}")
 
 
 def _not_writable(name: str, folder: Path) -> Check:

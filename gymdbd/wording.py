@@ -6,10 +6,20 @@ import difflib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """Name the nearest of the `known` words, as the end of a message."""
     nearest = difflib.get_close_matches(name, list(known), n=1)
     return f'; did you mean "{nearest[0]}"?' if nearest else ""
+
+
+def counted(number: int, thing: str) -> str:
+    """Say how many: "1 table", "1,200 tables"."""
+    return f"{number:,} {thing}" if number == 1 else f"{number:,} {thing}s"
+
+
+def rows_in(tables: Mapping[str, int]) -> str:
+    """Sum up the rows of each table: "1,200 rows in 3 tables"."""
+    return f"{counted(sum(tables.values()), 'row')} in {counted(len(tables), 'table')}"

@@ -182,13 +182,13 @@ def _with_flags(job: BackupConfig, arguments: argparse.Namespace) -> BackupConfi
 def tell(result: dict[str, Any], output: Output) -> None:
     """Print what a backup came to."""
     from gymdbd.files import to_size
+    from gymdbd.wording import rows_in
 
-    rows = sum(result["tables"].values())
     timings = ", ".join(f"{name} {seconds:.3f}" for name, seconds in result["timings"].items())
     output.facts(
         [
             ("backup", result["path"]),
-            ("size", f"{to_size(result['size'])}; {len(result['tables'])} tables, {rows:,} rows"),
+            ("size", f"{to_size(result['size'])}; {rows_in(result['tables'])}"),
             ("proof", "integrity ok, schema and row counts equal to the snapshot's"),
             ("sha256", result["sha256"]),
             ("md5", result["md5"]),

@@ -67,11 +67,12 @@ def _job(arguments: argparse.Namespace) -> tuple[DrillConfig, Config | None]:
 
 
 def _tell(result: dict[str, Any], output: Output) -> None:
-    rows = sum(result["tables"].values())
+    from gymdbd.wording import rows_in
+
     output.facts(
         [
             ("backup", f"{result['backup']}, made {common.age(result['age_s'])} ago"),
-            ("restored", f"{rows:,} rows in {len(result['tables'])} tables, integrity ok"),
+            ("restored", f"{rows_in(result['tables'])}, integrity ok"),
             *[("probe", f"{one['sql']}: {one['value']}") for one in result["probes"]],
             *([("command", "passed")] if result["command"] else []),
             ("recovers", f"in {result['recover_s']:.3f} s"),

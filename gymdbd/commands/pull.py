@@ -135,6 +135,7 @@ def _inspect(job: PullConfig, output: Output) -> int:
 
 def _tell(result: dict[str, Any], output: Output) -> None:
     from gymdbd.files import to_size
+    from gymdbd.wording import rows_in
 
     timings = ", ".join(
         f"{name} {took:.3f}" for name, took in result["timings"].items() if "." not in name
@@ -151,7 +152,7 @@ def _tell(result: dict[str, Any], output: Output) -> None:
                 f"{to_size(result['bytes_sent'])} sent{pages}"
             ),
         ),
-        ("rows", f"{sum(result['tables'].values()):,} in {len(result['tables'])} tables"),
+        ("content", rows_in(result["tables"])),
     ]
     if "checked" in result:
         facts.append(("checked", _CHECKED[result["checked"]]))

@@ -89,6 +89,7 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
     """Write the rows."""
     from gymdbd.errors import UsageError
     from gymdbd.sqlite.rescue import Rescue
+    from gymdbd.wording import counted
 
     _refuse(arguments)
     target = None
@@ -113,7 +114,7 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
         "form": arguments.form,
         "tables": counts,
     }
-    told = ", ".join(f"{name}: {count:,} rows" for name, count in counts.items())
+    told = ", ".join(f"{name}: {counted(count, 'row')}" for name, count in counts.items())
     output.result(payload, lambda: output.facts([("rescued", told), ("to", str(target))]))
     return 0
 

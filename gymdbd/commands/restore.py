@@ -134,19 +134,20 @@ def _backup(arguments: argparse.Namespace) -> Backup:
 
 
 def _tell(result: dict[str, Any], output: Output) -> None:
-    rows = sum(result["tables"].values())
+    from gymdbd.wording import rows_in
+
     timings = ", ".join(f"{name} {seconds:.3f}" for name, seconds in result["timings"].items())
+    proof = "integrity ok, counts equal"
+    if result["written_since"]:
+        proof = f"the application has written to {', '.join(result['written_since'])} since"
     facts = [
         ("restored", result["target"]),
         ("from", result["backup"]),
         ("how", result["how"]),
-        ("rows", f"{rows:,} in {len(result['tables'])} tables; integrity ok, counts equal"),
+        ("content", f"{rows_in(result['tables'])}; {proof}"),
         ("saved", f"what was there before, as {result['undo']}" if result["undo"] else "nothing"),
         ("took", f"{result['duration_s']:.3f} s ({timings})"),
     ]
-    if result["written_since"]:
-        tables = ", ".join(result["written_since"])
-        facts[3] = ("rows", f"{rows:,}; the application has written to {tables} since")
     output.facts(facts)
     command = result["undo_command"]
     if command:

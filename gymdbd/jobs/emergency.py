@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from gymdbd import wording
 from gymdbd.archive import proof
 from gymdbd.errors import (
     ChannelRefusedError,
@@ -126,7 +127,7 @@ class _Emergency:
         if state == pull.UNCHANGED:
             self._require_unspoilt()
         self.copies.append({"host": None, "path": str(self.pull.replica)})
-        rows = f"{sum(pulled['tables'].values()):,} rows in {len(pulled['tables'])} tables"
+        rows = wording.rows_in(pulled["tables"])
         traffic = f"{to_size(pulled['bytes_received'])} received"
         text = f"{self.pull.replica}, {rows}, {traffic} ({pulled['strategy']})"
         return {"state": state, "text": text, "pull": pulled}
