@@ -28,6 +28,7 @@ from gymdbd.errors import (
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+CLONE = "clone"
 FILE_MODE = 0o600
 FOLDER_MODE = 0o700
 SPACE_FACTOR = 1.1
@@ -142,7 +143,7 @@ def clone(source: Path, target: Path) -> str:
     """
     target.unlink(missing_ok=True)
     if sys.platform == "darwin" and _clone_apfs(source, target):
-        return "clone"
+        return CLONE
     read = os.open(source, os.O_RDONLY | os.O_CLOEXEC)
     try:
         write = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, FILE_MODE)
@@ -157,7 +158,7 @@ def clone(source: Path, target: Path) -> str:
 def _copy_into(read: int, write: int) -> str:
     with contextlib.suppress(OSError):
         fcntl.ioctl(write, _FICLONE, read)
-        return "clone"
+        return CLONE
     size = os.fstat(read).st_size
     done = 0
     if hasattr(os, "copy_file_range"):
@@ -173,6 +174,20 @@ def _copy_into(read: int, write: int) -> str:
         while view:
             view = view[os.write(write, view) :]
     return how
+
+
+def write_at(descriptor: int, data: bytes | memoryview, offset: int) -> None:
+    """Write all of `data` at an offset of an open file."""
+    view = memoryview(data)
+    while view:
+        done = os.pwrite(descriptor, view, offset)
+        view, offset = view[done:], offset + done
+
+
+def identity(path: Path) -> list[int]:
+    """Return inode, size and time of a file: another content comes with another of these."""
+    facts = path.stat()
+    return [facts.st_ino, facts.st_size, facts.st_mtime_ns]
 
 
 def _clone_apfs(source: Path, target: Path) -> bool:

@@ -1,7 +1,8 @@
 """The local copy that a pull maintains: what it holds, who uses it, how it is replaced.
 
 Beside the replica `NAME` lies `.NAME.pull.json`, what the last pull knew of it. A replica whose
-inode, size or time differs from that was changed by somebody here.
+inode, size or time differs from that was changed by somebody here. There may be `.NAME.spare`
+(gymdbd.spare).
 """
 
 from __future__ import annotations
@@ -13,17 +14,22 @@ import time
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from gymdbd import files
+from gymdbd import files, spare
 from gymdbd.errors import ReplicaInUseError
+from gymdbd.spare import Spare
 from gymdbd.sqlite import database, processes
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
     from datetime import timedelta
     from pathlib import Path
 
 SCHEMA = 1
+SPARE = "spare"
+
 _POLL_S = 0.5
+# What st_blocks counts in, whatever the file system's own blocks are.
+_BLOCK_BYTES = 512
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +38,8 @@ class State:
 
     `fingerprint` is the serving side's (gymdbd.sqlite.fingerprint); `compared_at` is when every
     page was last compared with the other side and every page was checked here, RFC 3339. The
-    hashes are "" where neither an archive nor the proof itself needed them.
+    hashes are "" where neither an archive nor the proof itself needed them. `identity` and `spare`
+    are of the files beside it (gymdbd.spare), and are filled in by `publish`.
     """
 
     host: str
@@ -44,6 +51,7 @@ class State:
     sha256: str
     tables: dict[str, int]
     identity: list[int] = field(default_factory=list)
+    spare: dict[str, Any] | None = None
     schema: int = SCHEMA
 
 
@@ -75,7 +83,7 @@ class Replica:
             return ""
         if state is None:
             return "no pull of ours made it"
-        if self._identity() != state.identity:
+        if files.identity(self.path) != state.identity:
             return "its size or time is not that of the last pull"
         if self.side("-wal").exists() and self.side("-wal").stat().st_size:
             return "a -wal with changes lies beside it"
@@ -122,23 +130,47 @@ class Replica:
             files.sync_file(target)
             files.sync_folder(target.parent)
 
-    def publish(self, state: State) -> None:
+    def begin_partial(self, state: State | None) -> str:
+        """Let the partial begin as a copy of the replica; return how: spare, or as files.clone."""
+        with files.writing(self.partial):
+            left = self._spare(state)
+            if left and spare.bring_forward(left, self.path, self.partial):
+                return SPARE
+            spare.drop(self.path)
+            return files.clone(self.path, self.partial)
+
+    def reusable_bytes(self, state: State | None) -> int:
+        """Return how much room the next partial takes that it has already."""
+        left = self.partial if self.partial.exists() else spare.spare_path(self.path)
+        if left == self.partial or self._spare(state):
+            return left.stat().st_blocks * _BLOCK_BYTES
+        spare.drop(self.path)
+        return 0
+
+    def publish(self, state: State, changed: Collection[int] | None = None) -> None:
         """Replace the replica with its proven partial.
 
+        The old one is kept as the spare where `changed` says in which pages the new one differs.
         The side files of the old one are gone before the new one has its name; the state is
         written last, so that a crash in between costs a comparison and nothing else.
         """
         with files.writing(self.path):
             for side in database.side_files(self.path):
                 side.unlink(missing_ok=True)
+            spare.drop(self.path)
+            left = None
+            if changed is not None and state.fingerprint:
+                left = spare.keep(self.path, changed, state.fingerprint["page_size"])
             files.publish(self.partial, self.path)
-        identity = self._identity()
-        content = json.dumps({**asdict(state), "identity": identity}, ensure_ascii=False)
+            identity = files.identity(self.path)
+        facts = {"identity": identity, "spare": left.note() if left else None}
+        content = json.dumps({**asdict(state), **facts}, ensure_ascii=False)
         files.write_atomically(self._state_path, content.encode("utf-8", "surrogatepass"))
 
-    def _identity(self) -> list[int]:
-        facts = self.path.stat()
-        return [facts.st_ino, facts.st_size, facts.st_mtime_ns]
+    def _spare(self, state: State | None) -> Spare | None:
+        """Return the spare that the last pull left, if it can be used."""
+        left = Spare.parse(state.spare) if state and self.exists else None
+        return left if spare.is_there(left, self.path) else None
 
     def side(self, suffix: str) -> Path:
         """Return where a side file of the replica would be: "-wal", "-shm" or "-journal"."""

@@ -37,8 +37,6 @@ if TYPE_CHECKING:
 UNCHANGED = "unchanged"
 
 _REPORT_S = 30.0
-# What st_blocks counts in, whatever the file system's own blocks are.
-_BLOCK_BYTES = 512
 
 
 @dataclass
@@ -46,7 +44,8 @@ class _Arrived:
     """A snapshot that lies beside the replica as its partial, not yet proven.
 
     `expected` is what must be found in it, `changed` the pages in which it differs from the
-    replica, None where that is not known, `taken` the monotonic time when the snapshot began.
+    replica, None where that is not known, `copied` how the partial became a copy of it at first,
+    `taken` the monotonic time when the snapshot began.
     """
 
     strategy: str
@@ -55,6 +54,7 @@ class _Arrived:
     expected: dict[str, Any] = field(default_factory=dict)
     fingerprint: dict[str, Any] | None = None
     changed: Collection[int] | None = None
+    copied: str = ""
 
 
 def run(job: PullConfig, context: Context) -> dict[str, Any]:
@@ -153,24 +153,24 @@ class _Pull:
 
     def _transfer(self, session: Session, plan: delta.Plan, arrived: _Arrived) -> None:
         remote, partial = session.fingerprint, self.replica.partial
-        self._require_space(remote)
+        self._require_space(remote, plan)
         try:
             with ThreadPoolExecutor(1) as pool:
                 # Neither machine waits for the other: one copies while the other one counts.
                 cloning = pool.submit(self._prepare_partial, plan)
                 with self.timings.step("rows"):
                     rows = session.count_rows()
-                cloning.result()
+                arrived.copied = cloning.result()
             with self.timings.step("fetch"):
                 fetched = session.fetch(partial, plan)
         except DiskFullError:
             # Somebody else took the space meanwhile: say how much is missing.
-            self._require_space(remote)
+            self._require_space(remote, plan)
             raise
         self.timings.seconds |= {f"fetch.{name}": took for name, took in fetched.timings.items()}
         arrived.strategy = fetched.strategy
-        # By digests it is compared with what it was before, which need not be the replica.
-        arrived.changed = fetched.changed if fetched.strategy == delta.TAIL else None
+        # What an interrupted pull left is no copy of the replica.
+        arrived.changed = fetched.changed if arrived.copied else None
         arrived.fingerprint = fetched.fingerprint.to_json()
         arrived.expected = {
             "page_count": remote.page_count,
@@ -182,24 +182,27 @@ class _Pull:
             "reason": fetched.reason,
             "pages_changed": fetched.pages_changed,
             "read": fetched.method,
+            "copied": arrived.copied or None,
         }
 
-    def _require_space(self, remote: Fingerprint) -> None:
+    def _require_space(self, remote: Fingerprint, plan: delta.Plan) -> None:
         """Raise DiskFullError unless there is room for what the partial has not got yet."""
-        partial = self.replica.partial
-        present = partial.stat().st_blocks * _BLOCK_BYTES if partial.exists() else 0
-        files.require_space(partial.parent, max(0, remote.size_bytes - present))
+        state = None if plan.strategy == delta.FULL else self.state
+        present = self.replica.reusable_bytes(state)
+        files.require_space(self.replica.path.parent, max(0, remote.size_bytes - present))
 
-    def _prepare_partial(self, plan: delta.Plan) -> None:
-        """Let the partial begin as a copy of the replica, unless an interrupted pull left one."""
+    def _prepare_partial(self, plan: delta.Plan) -> str:
+        """Let the partial begin as a copy of the replica, unless an interrupted pull left one.
+
+        Returns how it was copied, "" where it was not.
+        """
         if plan.strategy == delta.FULL or self.replica.partial.exists():
-            return
+            return ""
         with self.timings.step("clone"):
             # One that is damaged is compared as it is; it is kept before it is replaced.
             with contextlib.suppress(SourceError):
                 self.replica.roll_back()
-            with files.writing(self.replica.partial):
-                files.clone(self.replica.path, self.replica.partial)
+            return self.replica.begin_partial(self.state)
 
     def _known(self) -> tuple[Fingerprint | None, int | None]:
         """Return the fingerprint of what is here, if it can be trusted, and its size.
@@ -267,7 +270,7 @@ class _Pull:
         with self.timings.step("publish"):
             self.context.check()
             self.replica.await_free(self.job.replica_wait, self.context.check)
-            self.replica.publish(new)
+            self.replica.publish(new, self._spare_pages(arrived))
         self.context.log.info("replica published", replica=str(self.job.replica), size=sums.size)
         return {
             "tables": tables,
@@ -276,6 +279,15 @@ class _Pull:
             "saved": str(saved) if saved else None,
             "lag_s": round(time.monotonic() - arrived.taken, 4),
         }
+
+    def _spare_pages(self, arrived: _Arrived) -> Collection[int] | None:
+        """Return the pages in which the old replica differs, if it may be kept as the spare.
+
+        Not where a copy costs nothing, nor where the archive gets the old one.
+        """
+        needed = arrived.copied not in ("", files.CLONE)
+        known = self.state is not None and not self.job.backup_before
+        return arrived.changed if needed and known else None
 
     def _choose_integrity(self, arrived: _Arrived) -> str:
         """Choose how much SQLite has to check: nothing where the changes prove the rest."""

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from gymdbd.errors import ConnectionLostError, ProtocolError
-from gymdbd.files import FILE_MODE, writing
+from gymdbd.files import FILE_MODE, write_at, writing
 from gymdbd.remote import compress, delta, protocol
 from gymdbd.remote.protocol import Channel
 from gymdbd.sqlite import digests
@@ -383,14 +383,10 @@ class _Target:
         with writing(self._path):
             for at in range(1, len(numbers) + 1):
                 if at == len(numbers) or numbers[at] != numbers[at - 1] + 1:
-                    self._write_at(data[begin * size : at * size], (numbers[begin] - 1) * size)
+                    pages, offset = data[begin * size : at * size], (numbers[begin] - 1) * size
+                    write_at(self.descriptor, pages, offset)
                     begin = at
         self.written.extend(numbers)
-
-    def _write_at(self, data: memoryview, offset: int) -> None:
-        while data:
-            done = os.pwrite(self.descriptor, data, offset)
-            data, offset = data[done:], offset + done
 
 
 def _parse_hello(value: dict[str, Any]) -> Hello:

@@ -1,0 +1,129 @@
+"""The replica of the pull before the last, kept where a copy of a file costs as much as the file.
+
+Where the file system cannot share blocks, a pull that writes a hundred pages would first copy the
+whole replica. The file that the last pull replaced is a copy already, but for the pages that this
+pull changed: brought forward by these, it is what the next one begins with. It takes the room of
+one replica, which every pull needs for a moment anyway.
+
+Whoever reads the old replica may have it open still, and goes on reading it. So it is written to
+only where the kernel vouches that nobody else has it open: by a write lease (fcntl(2), "Leases"),
+which Linux alone has.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from gymdbd import files
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+# Beyond, the list of them is long and copying everything not much slower.
+MOST_PAGES = 50_000
+
+
+@dataclass(frozen=True)
+class Spare:
+    """A spare: which file it is, and the pages in which it differs from the replica."""
+
+    identity: list[int]
+    page_size: int
+    changed: list[int]
+
+    @classmethod
+    def parse(cls, content: Any) -> Spare | None:
+        """Read what `note` gave; None for anything else."""
+        try:
+            found = cls(**content)
+            numbers = [*found.identity, found.page_size, *found.changed]
+        except TypeError:
+            return None
+        return found if all(type(one) is int and one > 0 for one in numbers) else None
+
+    def note(self) -> dict[str, Any]:
+        """Return it for the state of the replica."""
+        return asdict(self)
+
+
+def spare_path(replica: Path) -> Path:
+    """Return where the spare of a replica lies."""
+    return replica.with_name(f".{replica.name}.spare")
+
+
+def keep(replica: Path, changed: Iterable[int], page_size: int) -> Spare | None:
+    """Give the replica, which is about to be replaced, a second name as the spare.
+
+    `changed` are the pages in which what replaces it differs. None where it cannot be kept.
+    """
+    numbers = list(changed)
+    if len(numbers) > MOST_PAGES:
+        return None
+    try:
+        os.link(replica, spare_path(replica))
+    except OSError:
+        return None
+    return Spare(files.identity(replica), page_size, numbers)
+
+
+def drop(replica: Path) -> None:
+    """Remove the spare of a replica if there is one."""
+    files.remove(spare_path(replica))
+
+
+def is_there(spare: Spare | None, replica: Path) -> bool:
+    """Say whether the spare lies there as it was left, under no other name, and unwritten."""
+    path = spare_path(replica)
+    with contextlib.suppress(OSError):
+        return (
+            spare is not None
+            and path.lstat().st_nlink == 1
+            and files.identity(path) == spare.identity
+        )
+    return False
+
+
+def bring_forward(spare: Spare, replica: Path, partial: Path) -> bool:
+    """Make of the spare the `partial`, equal to the replica; False where somebody has it open.
+
+    OSError where it cannot be written; what is in the partial then is of no consequence.
+    """
+    path = spare_path(replica)
+    descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+    try:
+        if not _is_open_here_only(descriptor):
+            return False
+        path.replace(partial)
+        # From here on it is written to: no crash may bring back a spare that is not what it was.
+        files.sync_folder(partial.parent)
+        os.fchmod(descriptor, files.FILE_MODE)
+        _copy_pages(spare, replica, descriptor)
+    finally:
+        os.close(descriptor)
+    return True
+
+
+def _is_open_here_only(descriptor: int) -> bool:
+    """Ask the kernel for a write lease, which it gives to the only one who has a file open."""
+    try:
+        fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_WRLCK)
+        fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_UNLCK)
+    except (OSError, AttributeError):
+        return False
+    return True
+
+
+def _copy_pages(spare: Spare, replica: Path, descriptor: int) -> None:
+    size = spare.page_size
+    with replica.open("rb", buffering=0) as file:
+        length = os.fstat(file.fileno()).st_size
+        os.ftruncate(descriptor, length)
+        for number in spare.changed:
+            start = (number - 1) * size
+            if start < length:
+                files.write_at(descriptor, os.pread(file.fileno(), size, start), start)
