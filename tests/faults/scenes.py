@@ -53,6 +53,16 @@ class Scene:
         return self.place / "here" / "replica.db"
 
     @property
+    def spare(self) -> Path:
+        """Return where a pull keeps the replica before."""
+        return self.replica.with_name(f".{self.replica.name}.spare")
+
+    @property
+    def state(self) -> Path:
+        """Return where a pull notes what it knows of the replica."""
+        return self.replica.with_name(f".{self.replica.name}.pull.json")
+
+    @property
     def remote(self) -> Path:
         """Return the database that is pulled; no reset touches it, so that it is the same file."""
         return self.place.with_name("there.db")
@@ -103,12 +113,26 @@ class Scene:
         """Begin again."""
         shutil.rmtree(self.place)
         shutil.copytree(self.saved, self.place, symlinks=True)
-        state = self.replica.with_name(f".{self.replica.name}.pull.json")
-        if state.exists():
-            # The copy is another file: it is made the one that the last pull knew.
-            known, facts = json.loads(state.read_bytes()), self.replica.stat()
-            known["identity"] = [facts.st_ino, facts.st_size, facts.st_mtime_ns]
-            state.write_text(json.dumps(known))
+        self.recognise(lambda _: True)
+
+    def recognise(self, is_known: Callable[[dict[str, Any]], bool]) -> None:
+        """Make replica and spare the files that the last pull knew: copies are other files.
+
+        The replica only where `is_known` says of the state, which it is given, that it is.
+        """
+        if not self.state.exists() or not self.replica.exists():
+            return
+        known = json.loads(self.state.read_bytes())
+        if is_known(known):
+            known["identity"] = _identity(self.replica)
+        if known["spare"] and self.spare.exists():
+            known["spare"]["identity"] = _identity(self.spare)
+        self.state.write_text(json.dumps(known))
+
+
+def _identity(path: Path) -> list[int]:
+    facts = path.stat()
+    return [facts.st_ino, facts.st_size, facts.st_mtime_ns]
 
 
 def write_rows(path: Path, rows: int) -> None:
@@ -157,6 +181,7 @@ def build(place: Path, zygote: Zygote, server: SshServer) -> Scene:
     ssh = {"stall_timeout": "60s", "connect_timeout": "60s"}
     pulls = {
         "pull": peer.entry(ssh=ssh, replica_wait="1s", keep={"count": 2}),
+        "bare": peer.entry(ssh=ssh, replica_wait="1s", backup_before=False),
         "copy": peer.entry(ssh=ssh, replica_wait="1s", keep={"count": 2}, method="scp"),
     }
     log = {"format": "json", "file": str(place / "log" / "gymdbd.jsonl")}
@@ -275,6 +300,14 @@ REMOTE = (
         prepare=prepare_pull("pull"),
         allow=may_pull,
         job="pull",
+    ),
+    # Where blocks cannot be shared, it begins with the file that the pull before it replaced.
+    Operation(
+        "pull-bare",
+        lambda scene: ["pull", "bare"],  # noqa: ARG005
+        prepare=prepare_pull("bare"),
+        allow=may_pull,
+        job="bare",
     ),
     Operation(
         "pull-copy",

@@ -59,3 +59,12 @@ def test_a_status_killed_in_mid_writing_is_whole(
         for point in ([] if table.ALL else table.sample(writing[part::3], f"{name} {part}"))
     }
     table.expect_none(problems)
+
+
+def test_a_bare_pull_begins_with_the_old_replica(stage: Callable[[Operation], Scene]) -> None:
+    """Or with shared blocks: its sweeps would otherwise be those of a copy."""
+    operation = next(one for one in REMOTE if one.name == "pull-bare")
+    assert stage(operation).good(*operation.arguments(stage(operation)))["copied"] in (
+        "spare",
+        "clone",
+    )
