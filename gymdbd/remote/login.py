@@ -11,12 +11,11 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-import paramiko
 from cryptography.exceptions import UnsupportedAlgorithm
-from paramiko.pkey import UnknownKeyType
 
 from gymdbd.remote import faults
 from gymdbd.remote.known_hosts import fingerprint
+from gymdbd.remote.light import paramiko
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -24,7 +23,12 @@ if TYPE_CHECKING:
 
     from gymdbd.remote.target import Target
 
-_BROKEN_KEY = (paramiko.SSHException, UnknownKeyType, UnsupportedAlgorithm, ValueError)
+_BROKEN_KEY = (
+    paramiko.SSHException,
+    paramiko.pkey.UnknownKeyType,
+    UnsupportedAlgorithm,
+    ValueError,
+)
 
 
 @dataclass

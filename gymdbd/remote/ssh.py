@@ -1,6 +1,6 @@
 """One SSH connection: found in `~/.ssh/config`, its host key checked, bounded in every wait.
 
-With `gymdbd.remote.login` the only importer of paramiko. Everything that paramiko and its sockets
+With `gymdbd.remote.login` the only user of paramiko. Everything that paramiko and its sockets
 raise leaves as one of our errors; `TRANSLATIONS` names each class.
 """
 
@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
+import re
 import shlex
 import socket
 import struct
@@ -19,23 +20,10 @@ import time
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, cast
 
-import paramiko
-from paramiko.auth_strategy import AuthFailure
-from paramiko.hostkeys import InvalidHostKey
-from paramiko.pkey import UnknownKeyType
-from paramiko.ssh_exception import (
-    ConfigParseError,
-    CouldNotCanonicalize,
-    IncompatiblePeer,
-    MessageOrderError,
-    NoValidConnectionsError,
-    PartialAuthentication,
-    UnableToAuthenticate,
-)
-
 from gymdbd.errors import GymdbdError, HostNotFoundError
 from gymdbd.remote import faults, target
 from gymdbd.remote.known_hosts import find_keys
+from gymdbd.remote.light import allow_match_exec, paramiko
 from gymdbd.remote.login import Login
 from gymdbd.remote.sftp import Client, RemoteFiles
 from gymdbd.remote.stream import Channel, Session, Socket, Wire, lost, stalled
@@ -66,6 +54,8 @@ _OPEN_PROHIBITED = 1
 # What paramiko may raise at bytes that no SFTP server should send: it does not check them.
 _STUMBLES = (ValueError, LookupError, TypeError, ArithmeticError, struct.error, MemoryError)
 
+_MATCH_EXEC = re.compile(r"^\s*match\b.*\bexec\b", re.IGNORECASE | re.MULTILINE)
+
 # paramiko's thread logs, with a traceback, what the caller gets as an exception anyway.
 logging.getLogger("paramiko").setLevel(logging.CRITICAL)
 
@@ -74,15 +64,17 @@ def resolve(settings: HostSettings, config_file: Path | None = None) -> Target:
     """Look a host up in `~/.ssh/config` and lay the settings over it; raises SshConfigError."""
     try:
         text = target.read_config(config_file or Path.home() / ".ssh" / "config")
+        if _MATCH_EXEC.search(text):
+            allow_match_exec()
         config = paramiko.SSHConfig.from_file(io.StringIO(text))
         return target.resolve(settings, config.lookup)
-    except CouldNotCanonicalize as error:
+    except paramiko.ssh_exception.CouldNotCanonicalize as error:
         raise HostNotFoundError(
             f"{settings.host} cannot be completed to a full name ({error})",
             hint="check CanonicalDomains in ~/.ssh/config, and the network",
         ) from error
     except (paramiko.SSHException, ImportError, KeyError, ValueError) as error:
-        # ImportError: `Match exec` needs a package that is not installed. KeyError and
+        # ImportError: `Match exec` needs a package that can be taken away. KeyError and
         # ValueError: CanonicalizeHostname without, or with odd, companions.
         raise faults.bad_config(str(error)) from error
 
@@ -442,23 +434,23 @@ def _host_key(error: Exception, goal: Target) -> GymdbdError:
 
 TRANSLATIONS: dict[type[Exception], Translation] = {
     paramiko.SSHException: _protocol,
-    IncompatiblePeer: _protocol,
-    MessageOrderError: _protocol,
+    paramiko.ssh_exception.IncompatiblePeer: _protocol,
+    paramiko.ssh_exception.MessageOrderError: _protocol,
     paramiko.SFTPError: _protocol,
-    UnknownKeyType: _protocol,
-    InvalidHostKey: _protocol,
+    paramiko.pkey.UnknownKeyType: _protocol,
+    paramiko.hostkeys.InvalidHostKey: _protocol,
     paramiko.AuthenticationException: _login,
     paramiko.PasswordRequiredException: _login,
     paramiko.BadAuthenticationType: _login,
-    PartialAuthentication: _login,
-    UnableToAuthenticate: _login,
-    AuthFailure: _login,
+    paramiko.ssh_exception.PartialAuthentication: _login,
+    paramiko.ssh_exception.UnableToAuthenticate: _login,
+    paramiko.auth_strategy.AuthFailure: _login,
     paramiko.BadHostKeyException: _host_key,
     paramiko.ChannelException: _refused,
     paramiko.ProxyCommandFailure: _proxy,
-    ConfigParseError: _config,
-    CouldNotCanonicalize: _config,
-    NoValidConnectionsError: _broken,
+    paramiko.ssh_exception.ConfigParseError: _config,
+    paramiko.ssh_exception.CouldNotCanonicalize: _config,
+    paramiko.ssh_exception.NoValidConnectionsError: _broken,
     EOFError: _broken,
     OSError: _broken,
 }

@@ -137,6 +137,22 @@ def test_the_version_is_told_without_loading_what_it_does_not_need() -> None:
     assert heavy & set(json.loads(modules)) == set()
 
 
+def test_the_part_of_ssh_that_costs_most_is_loaded_where_it_is_used(tmp_path: Path) -> None:
+    """It runs the command of a `Match exec` line, which few have."""
+    script = (
+        "import sys, pathlib\nfrom gymdbd.remote import ssh\n"
+        "from gymdbd.remote.target import HostSettings\n"
+        "for name in sys.argv[1:]:\n"
+        "    goal = ssh.resolve(HostSettings(host='pi'), pathlib.Path(name))\n"
+        "    print(goal.port, 'invoke' in sys.modules, 'asyncio' in sys.modules)\n"
+    )
+    plain, asking = tmp_path / "plain", tmp_path / "asking"
+    plain.write_text("Host pi\n  Port 2022\n")
+    asking.write_text("  match exec false\n  Port 2021\nMatch host pi exec true\n  Port 2023\n")
+    done = _python(script, str(plain), str(asking))
+    assert done.stdout == "2022 False False\n2023 True True\n", done.stderr
+
+
 def test_the_help_of_every_verb_needs_nothing_of_the_tests() -> None:
     """`VERB --help` works, names --help and the exit codes, and imports no test extra."""
     script = (

@@ -29,7 +29,7 @@ _PLACES = {
     "cronsim": {"gymdbd.schedule"},
     "logging_journald": {"gymdbd.log"},
     "cryptography": {"gymdbd.remote.login", "gymdbd.remote.authorized"},
-    "paramiko": {"gymdbd.remote.ssh", "gymdbd.remote.login"},
+    "paramiko": {"gymdbd.remote.light"},
     "rich": {"gymdbd.output"},
     "sdnotify": {"gymdbd.systemd"},
     "structlog": {"gymdbd.log", "gymdbd.runner", "gymdbd.child"},
