@@ -10,8 +10,10 @@ measures once more with the replica on a file system that shares blocks (XFS on 
 and with `--link` over a loopback of its own with so many megabits a second, both ways together.
 Bytes are those on the wire, SSH's own included; for `scp` they are those of the files.
 
-litestream is left out: it pulls nothing, but runs beside the application all day, keeps the
-checkpoints to itself and writes a table of its own into the database.
+litestream, where it is installed (the extra `benchmark`), pulls nothing: it sends what changed to
+a folder, here through the same sshd, and restores all of it from there. It writes into the database
+and wants to be the only one who checkpoints, so that it has one of its own that changes likewise,
+and sits out a checkpoint by the application.
 """
 
 from __future__ import annotations
@@ -34,7 +36,15 @@ from gymdbd import log
 from gymdbd.config import LogConfig
 from tests.benchmarks import application, machine, tables, transfers
 from tests.benchmarks.tables import RSYNC, SCP
-from tests.benchmarks.transfers import Command, Contestant, Gymdbd, Program, Sqlite3Rsync, Taken
+from tests.benchmarks.transfers import (
+    Command,
+    Contestant,
+    Gymdbd,
+    Litestream,
+    Program,
+    Sqlite3Rsync,
+    Taken,
+)
 from tests.sshd import SshServer
 
 if TYPE_CHECKING:
@@ -64,6 +74,7 @@ class Scenario:
     name: str
     change: Callable[[sqlite3.Connection], None]
     from_nothing: bool = False
+    checkpoints: bool = False
 
 
 def leave(connection: sqlite3.Connection) -> None:
@@ -103,7 +114,7 @@ SCENARIOS = (
     Scenario("first", leave, from_nothing=True),
     Scenario("unchanged", leave),
     Scenario("100 rows", update_rows),
-    Scenario("100 rows, checkpointed", update_and_checkpoint),
+    Scenario("100 rows, checkpointed", update_and_checkpoint, checkpoints=True),
     Scenario("10 % changed", update_tenth),
 )
 _LARGE_ONES = ("unchanged", "100 rows")
@@ -117,7 +128,8 @@ def measure(
     with contextlib.closing(sqlite3.connect(database, isolation_level=None)) as connection:
         connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
         for number in range(runs):
-            scenario.change(connection)
+            for changing in (connection, *_own_databases(contestants)):
+                scenario.change(changing)
             turn = number % len(contestants)
             times: Round = {}
             for one in contestants[turn:] + contestants[:turn]:
@@ -133,9 +145,14 @@ def settle(contestants: list[Contestant], database: Path) -> None:
     """Begin a new WAL and let every contestant see it, so that no scenario feels the last one."""
     with contextlib.closing(sqlite3.connect(database, isolation_level=None)) as connection:
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
-        update_rows(connection)
+        for changing in (connection, *_own_databases(contestants)):
+            update_rows(changing)
         for one in contestants:
             one.run()
+
+
+def _own_databases(contestants: list[Contestant]) -> list[sqlite3.Connection]:
+    return [one.connection for one in contestants if isinstance(one, Litestream)]
 
 
 def _seed(contestants: list[Contestant], database: Path) -> None:
@@ -156,6 +173,8 @@ def gather(server: SshServer, database: Path, folder: Path, *, large: bool) -> l
         found.append(Command(COMMAND, server, database, folder / "command"))
         words = ["scp", "-q", "-F", str(config)]
         found.append(Program(SCP, words, database, folder / "scp"))
+        if shutil.which("litestream"):
+            found.append(Litestream(server, database, folder / "litestream"))
     if shutil.which("rsync"):
         words = ["rsync", "--times", "--stats", "-e", f"ssh -F {config}"]
         found.append(Program(RSYNC, words, database, folder / "rsync"))
@@ -202,7 +221,12 @@ def measure_size(size_mb: int, runs: int, folder: Path, server: SshServer) -> fl
         for scenario in scenarios:
             if not scenario.from_nothing:
                 settle(contestants, database)
-            results[scenario.name] = measure(contestants, scenario, database, runs)
+            taking_part = [
+                one
+                for one in contestants
+                if not (scenario.checkpoints and isinstance(one, Litestream))
+            ]
+            results[scenario.name] = measure(taking_part, scenario, database, runs)
         _say(tables.times(size_mb, results))
         _say(tables.steps(size_mb, results))
         if size_mb == _BOUNDS_MB and shutil.which("sqlite3_rsync"):

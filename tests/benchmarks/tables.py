@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 SCP = "`scp`"
 RSYNC = "`rsync`"
 SQLITE3_RSYNC = "`sqlite3_rsync`"
-_OTHERS = (SQLITE3_RSYNC, RSYNC, SCP)
+LITESTREAM = "`litestream`"
+_OTHERS = (SQLITE3_RSYNC, RSYNC, SCP, LITESTREAM)
 
 _STEPS = ("connect", "rows", "clone", "fetch", "verify", "save", "publish")
 # At 500 MB, of the seconds and of the bytes of sqlite3_rsync.
@@ -28,7 +29,7 @@ def times(size_mb: int, results: Results) -> str:
     """Tell everybody's seconds and bytes, and how they compare with the others' of each round."""
     others = " | ".join(f"x {name}" for name in _OTHERS)
     lines = [f"| {size_mb} MB | | s | {others} | bytes | x {SQLITE3_RSYNC} |"]
-    lines.append("|---|---|--:|--:|--:|--:|--:|--:|")
+    lines.append("|---|---|--:|--:|--:|--:|--:|--:|--:|")
     for scenario, rounds in results.items():
         for name, some in rounds[0].items():
             who = f"{name} ({some.strategy})" if some.strategy else name

@@ -6,10 +6,12 @@ looks at what it has copied, or waits until it is on the disk.
 
 from __future__ import annotations
 
+import getpass
 import json
 import os
 import re
 import shutil
+import sqlite3
 import subprocess
 import threading
 import time
@@ -21,6 +23,7 @@ from gymdbd import files, log
 from gymdbd.job_config import PullConfig, SshConfig
 from gymdbd.jobs import pull
 from gymdbd.jobs.context import Context
+from tests.benchmarks.tables import LITESTREAM
 from tests.support import GYMDBD, write_config
 
 if TYPE_CHECKING:
@@ -171,6 +174,55 @@ class Program:
         return Taken(seconds, wire or sum(p.stat().st_size for p in self._files if p.exists()))
 
 
+class Litestream:
+    """litestream, which sends what changed to a folder over SFTP, and a restore from there.
+
+    It leaves tables of its own in the database and wants the checkpoints to itself, so that it
+    gets a database of its own, which must be changed like the other one: `connection` is open on it
+    as an application's would be.
+    """
+
+    def __init__(self, server: SshServer, database: Path, folder: Path) -> None:
+        self.name = LITESTREAM
+        folder.mkdir()
+        live = folder / "live.db"
+        files.clone(database, live)
+        self.connection = sqlite3.connect(live, isolation_level=None)
+        self.connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+        self._sent, self._copy = folder / "sent", folder / "copy.db"
+        self._known = folder / ".live.db-litestream"
+        replica = {
+            "type": "sftp",
+            "host": f"127.0.0.1:{server.port}",
+            "user": getpass.getuser(),
+            "key-path": str(server.user_key),
+            "path": str(self._sent),
+        }
+        self._config = folder / "litestream.yml"
+        self._config.write_text(json.dumps({"dbs": [{"path": str(live), "replica": replica}]}))
+
+    def forget(self) -> None:
+        """Remove what it has sent, what it knows of that, and the copy."""
+        for each in (self._sent, self._known):
+            shutil.rmtree(each, ignore_errors=True)
+        self._copy.unlink(missing_ok=True)
+
+    def run(self) -> Taken:
+        """Send what is new, and restore; the bytes are those of the files that it has sent."""
+        before = self._sent_bytes()
+        self._copy.unlink(missing_ok=True)
+        started = time.monotonic()
+        for words in (
+            ("replicate", "-config", str(self._config), "-once"),
+            ("restore", "-o", str(self._copy), f"file://{self._sent}"),
+        ):
+            subprocess.run(["litestream", *words], check=True, capture_output=True)
+        return Taken(time.monotonic() - started, self._sent_bytes() - before)
+
+    def _sent_bytes(self) -> int:
+        return sum(path.stat().st_size for path in self._sent.rglob("*") if path.is_file())
+
+
 class Sqlite3Rsync:
     """`sqlite3_rsync`, where somebody has built it: a consistent state, not looked at again."""
 
@@ -205,7 +257,7 @@ class Sqlite3Rsync:
         return Taken(seconds, sum(int(number) for pair in said for number in pair))
 
 
-Contestant = Gymdbd | Program | Sqlite3Rsync
+Contestant = Gymdbd | Program | Litestream | Sqlite3Rsync
 
 
 def client_files(server: SshServer, folder: Path) -> tuple[Path, Path]:
