@@ -15,6 +15,8 @@
     |  +- SourceNotADatabaseError
     |  +- SourceCorruptError
     |  +- SourceLockedError               transient: somebody holds an exclusive lock
+    +- NotAllowedError                    this user may not: permissions, a read-only disk
+    +- ReadFailedError                    the operating system fails where nothing is written
     +- DestinationError                   trouble with where we write
     |  +- FolderMissingError
     |  +- NotWritableError
@@ -178,6 +180,18 @@ class SourceLockedError(SourceError):
 
     code = "source-locked"
     transient = True
+
+
+class NotAllowedError(GymdbdError):
+    """The user that runs may not do with a file or folder what the work needs."""
+
+    code = "not-allowed"
+
+
+class ReadFailedError(GymdbdError):
+    """The operating system failed to read, or to do, what it was asked for."""
+
+    code = "read-failed"
 
 
 class DestinationError(GymdbdError):

@@ -14,19 +14,21 @@ import re
 import shutil
 import stat
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gymdbd.errors import (
     DiskFullError,
     FolderMissingError,
     GymdbdError,
+    NotAllowedError,
     NotWritableError,
+    ReadFailedError,
     WriteFailedError,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 CLONE = "clone"
 FILE_MODE = 0o600
@@ -35,6 +37,7 @@ SPACE_FACTOR = 1.1
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _DENIED = (errno.EACCES, errno.EPERM, errno.EROFS)
+_LOOK = "check the disk and the kernel's log (dmesg), and ulimit -n; earlier backups are untouched"
 _PARTIAL = ".partial"
 _PARTIALS = re.compile(r"\..+\.partial(-wal|-shm|-journal)?", re.DOTALL)
 _CHUNK = 1024 * 1024
@@ -76,15 +79,31 @@ def write_error(error: OSError, path: Path) -> GymdbdError:
     )
 
 
+def read_error(error: OSError, what: str, *, denied: str) -> GymdbdError:
+    """Say what an OSError means for somebody who wanted `what` read.
+
+    `denied` is what to do where this user may not.
+    """
+    message = f"{what} cannot be read ({error.strerror or error})"
+    if error.errno in _DENIED:
+        return NotAllowedError(message, hint=denied)
+    wrong = error.errno in (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP)
+    return ReadFailedError(message, hint="check the path" if wrong else _LOOK)
+
+
 def system_error(error: OSError) -> GymdbdError:
-    """Say what an OSError means that nobody has told apart: it came from a path of ours or not."""
-    if error.errno in (*_FULL, *_DENIED):
-        return write_error(error, Path(os.fsdecode(error.filename or "a file")))
-    return GymdbdError(
-        f"the operating system refused what was asked of it: {error}",
-        hint="check the disk and the kernel's log (dmesg), and ulimit -n; "
-        "earlier backups are not affected",
-    )
+    """Say what an OSError means of which nobody has told what it met."""
+    name = f"{os.fsdecode(error.filename)}: " if error.filename else ""
+    message = f"the operating system refused {name}{error.strerror or error}"
+    if error.errno in _FULL:
+        return DiskFullError(message, hint="free some space (df -h); earlier backups are untouched")
+    if error.errno in _DENIED:
+        return NotAllowedError(
+            message,
+            hint=f"let this user (uid {os.geteuid()}) use it; "
+            "under systemd the folder may have to be named in ReadWritePaths= of the unit",
+        )
+    return ReadFailedError(message, hint=_LOOK)
 
 
 def partial_path(final: Path) -> Path:

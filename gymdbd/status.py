@@ -66,9 +66,10 @@ class StatusFile:
         except FileNotFoundError:
             return _empty()
         except OSError as error:
-            raise GymdbdError(
-                f"cannot read the status file {self.path} ({error.strerror})",
-                hint="run as the user that the daemon runs as",
+            raise files.read_error(
+                error,
+                f"the status file {self.path}",
+                denied="run as the user that the daemon runs as",
             ) from error
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise FormatError(

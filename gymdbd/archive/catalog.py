@@ -13,7 +13,7 @@ from gymdbd import files
 from gymdbd.archive import manifest as manifests
 from gymdbd.archive import marks as all_marks
 from gymdbd.archive.marks import Marks
-from gymdbd.errors import BackupMissingError, FolderMissingError, FormatError, GymdbdError
+from gymdbd.errors import BackupMissingError, FolderMissingError, FormatError
 from gymdbd.wording import did_you_mean
 
 if TYPE_CHECKING:
@@ -237,9 +237,10 @@ class Catalog:
                 hint="check the path, or mount the disk that holds it",
             ) from error
         except OSError as error:
-            raise GymdbdError(
-                f"the archive {self.archive} cannot be read ({error.strerror})",
-                hint="run as the user that made the backups: the folder is theirs alone",
+            raise files.read_error(
+                error,
+                f"the archive {self.archive}",
+                denied="run as the user that made the backups: the folder is theirs alone",
             ) from error
 
     def _backup(self, path: Path, match: re.Match[str]) -> Backup:

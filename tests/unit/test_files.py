@@ -37,6 +37,35 @@ def _mode(path: Path) -> int:
 
 
 @pytest.mark.parametrize(
+    ("number", "code", "hint"),
+    [
+        (errno.EACCES, "not-allowed", "run as the user of the daemon"),
+        (errno.ENOTDIR, "read-failed", "check the path"),
+        (errno.EIO, "read-failed", "check the disk"),
+    ],
+)
+def test_a_failure_to_read_is_told_apart(number: int, code: str, hint: str) -> None:
+    """A disk that fails is no matter of users, and the other way round."""
+    error = OSError(number, os.strerror(number), "/srv/gym")
+    told = files.read_error(error, "the archive /srv/gym", denied="run as the user of the daemon")
+    assert told.code == code
+    assert told.message == f"the archive /srv/gym cannot be read ({os.strerror(number)})"
+    assert told.hint.startswith(hint)
+
+
+@pytest.mark.parametrize(
+    ("number", "code"),
+    [(errno.ENOSPC, "disk-full"), (errno.EACCES, "not-allowed"), (errno.EMFILE, "read-failed")],
+)
+def test_a_refusal_that_nobody_has_told_apart_names_what_it_met(number: int, code: str) -> None:
+    """Not knowing whether it was read or written, it says neither."""
+    told = files.system_error(OSError(number, os.strerror(number), "/opt/gymdbd/x.py"))
+    assert told.code == code
+    assert told.message == (f"the operating system refused /opt/gymdbd/x.py: {os.strerror(number)}")
+    assert told.hint
+
+
+@pytest.mark.parametrize(
     ("number", "kind"),
     [
         (errno.ENOSPC, DiskFullError),

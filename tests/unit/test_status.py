@@ -167,9 +167,9 @@ def test_a_status_file_that_cannot_be_read_is_reported(file: StatusFile) -> None
     file.path.mkdir()
     (file.path / "kept").touch()
     for use in (file.read, lambda: file.run_ended(_job(), _run(1))):
-        with pytest.raises(GymdbdError, match="cannot read the status file") as caught:
+        with pytest.raises(GymdbdError, match=r"status file .* cannot be read") as caught:
             use()
-        assert "user" in caught.value.hint
+        assert caught.value.hint == "check the path"
     assert (file.path / "kept").exists()
 
 
