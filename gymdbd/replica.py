@@ -160,7 +160,8 @@ class Replica:
             spare.drop(self.path)
             left = None
             if changed is not None and state.fingerprint:
-                left = spare.keep(self.path, changed, state.fingerprint["page_size"])
+                size = state.fingerprint["page_size"]
+                left = spare.keep(self.path, self.partial, changed, size)
             files.publish(self.partial, self.path)
             identity = files.identity(self.path)
         facts = {"identity": identity, "spare": left.note() if left else None}

@@ -56,13 +56,14 @@ def spare_path(replica: Path) -> Path:
     return replica.with_name(f".{replica.name}.spare")
 
 
-def keep(replica: Path, changed: Iterable[int], page_size: int) -> Spare | None:
-    """Give the replica, which is about to be replaced, a second name as the spare.
+def keep(replica: Path, partial: Path, changed: Iterable[int], page_size: int) -> Spare | None:
+    """Give the replica, which `partial` is about to replace, a second name as the spare.
 
-    `changed` are the pages in which what replaces it differs. None where it cannot be kept.
+    `changed` are the pages in which they differ. None where it cannot be kept, or would be of no
+    use: a network file system may not know who has a file open.
     """
     numbers = list(changed)
-    if len(numbers) > MOST_PAGES:
+    if len(numbers) > MOST_PAGES or not _is_open_nowhere_else(partial):
         return None
     try:
         os.link(replica, spare_path(replica))
@@ -96,7 +97,7 @@ def bring_forward(spare: Spare, replica: Path, partial: Path) -> bool:
     path = spare_path(replica)
     descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
     try:
-        if not _is_open_here_only(descriptor):
+        if not _is_only_one(descriptor):
             return False
         path.replace(partial)
         # From here on it is written to: no crash may bring back a spare that is not what it was.
@@ -108,7 +109,15 @@ def bring_forward(spare: Spare, replica: Path, partial: Path) -> bool:
     return True
 
 
-def _is_open_here_only(descriptor: int) -> bool:
+def _is_open_nowhere_else(path: Path) -> bool:
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        return _is_only_one(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _is_only_one(descriptor: int) -> bool:
     """Ask the kernel for a write lease, which it gives to the only one who has a file open."""
     try:
         fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_WRLCK)

@@ -204,12 +204,13 @@ def test_there_is_none_where_the_archive_gets_the_old_replica(
 def test_there_is_none_where_the_kernel_cannot_tell_who_reads(
     peer: Peer, application: sqlite3.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Linux alone has leases; elsewhere the replica is copied each time."""
+    """Linux alone has leases; elsewhere the replica is copied each time, and none takes room."""
     _leave_a_spare(peer, application)
     monkeypatch.delattr(fcntl, "F_SETLEASE")
     for _ in range(2):
         ledger.pay(application)
         assert _pull(peer) == "kernel"
+        assert not _spare(peer).exists()
 
 
 def test_a_replica_that_was_changed_here_is_copied(

@@ -26,10 +26,10 @@ def _replace(replica: Path, pages: list[bytes]) -> Spare:
         for at in range(0, len(new), _PAGE)
         if old[at : at + _PAGE] != new[at : at + _PAGE]
     ]
-    kept = spare.keep(replica, changed, _PAGE)
-    assert kept is not None
     fresh = replica.with_name("fresh")
     fresh.write_bytes(new)
+    kept = spare.keep(replica, fresh, changed, _PAGE)
+    assert kept is not None
     fresh.replace(replica)
     return kept
 
@@ -76,7 +76,8 @@ def test_one_that_differs_in_too_much_is_not_kept(tmp_path: Path) -> None:
     """The list of its pages is part of a small file."""
     replica = tmp_path / "gym.db"
     replica.write_bytes(b"x" * _PAGE)
-    assert spare.keep(replica, range(1, spare.MOST_PAGES + 2), _PAGE) is None
+    changed = range(1, spare.MOST_PAGES + 2)
+    assert spare.keep(replica, replica, changed, _PAGE) is None
     assert replica.stat().st_nlink == 1
 
 
@@ -91,5 +92,5 @@ def test_where_a_file_can_have_one_name_only_there_is_none(
     replica = tmp_path / "gym.db"
     replica.write_bytes(b"x" * _PAGE)
     monkeypatch.setattr(os, "link", refuse)
-    assert spare.keep(replica, [1], _PAGE) is None
+    assert spare.keep(replica, replica, [1], _PAGE) is None
     assert files.identity(replica)[1] == _PAGE
