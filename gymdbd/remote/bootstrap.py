@@ -40,6 +40,7 @@ _MODULES = (
     "gymdbd.sqlite.wal",
     "gymdbd.remote",
     "gymdbd.remote.compress",
+    "gymdbd.remote.memory",
     "gymdbd.remote.patience",
     "gymdbd.remote.protocol",
     "gymdbd.remote.server",

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from gymdbd.errors import ConnectionLostError, ProtocolError
 from gymdbd.files import FILE_MODE, write_at, writing
-from gymdbd.remote import compress, delta, protocol
+from gymdbd.remote import compress, delta, memory, protocol
 from gymdbd.remote.protocol import Channel
 from gymdbd.sqlite import digests
 from gymdbd.sqlite.fingerprint import Fingerprint
@@ -217,6 +217,7 @@ class Session:
         return ""
 
     def _fetch_full(self, file: _Target) -> str:
+        memory.keep_freed()
         everything = range(1, self.fingerprint.page_count + 1)
         self._request("full")
         end = self._receive_pages(file, everything)
@@ -227,6 +228,7 @@ class Session:
         return _sha256_of(end)
 
     def _fetch_differing(self, file: _Target) -> str:
+        memory.keep_freed()
         with self._timed("digests"):
             file.cut()
             groups, digest = self._compare(file)

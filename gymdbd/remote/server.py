@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from gymdbd import __version__
 from gymdbd.errors import GymdbdError, ProtocolError, RemoteError, StalledError
-from gymdbd.remote import compress, protocol
+from gymdbd.remote import compress, memory, protocol
 from gymdbd.remote.patience import STALL_TIMEOUT_S, Patience, PatientStream
 from gymdbd.remote.protocol import Channel
 from gymdbd.sqlite import digests, processes
@@ -133,6 +133,7 @@ class _Server:
         self._channel.send_json(protocol.END, {})
 
     def _full(self, request: dict[str, Any]) -> None:
+        memory.keep_freed()
         self._pages.load()
         pages, codec = self._pages, _codec(request)
         step = max(1, _BATCH_BYTES // pages.page_size)
@@ -151,6 +152,7 @@ class _Server:
 
     def _digests(self, request: dict[str, Any]) -> None:
         del request
+        memory.keep_freed()
         self._pages.load()
         whole = hashlib.sha256()
         waiting: list[bytes] = []
