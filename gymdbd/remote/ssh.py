@@ -1,7 +1,7 @@
 """One SSH connection: found in `~/.ssh/config`, its host key checked, bounded in every wait.
 
 With `gymdbd.remote.login` the only user of paramiko. Everything that paramiko and its sockets
-raise leaves as one of our errors; `TRANSLATIONS` names each class.
+raise leaves as one of our errors (gymdbd.remote.translation).
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ import logging
 import re
 import shlex
 import socket
-import struct
 import subprocess
 import tempfile
 import threading
@@ -27,13 +26,12 @@ from gymdbd.remote.light import allow_match_exec, paramiko
 from gymdbd.remote.login import Login
 from gymdbd.remote.sftp import Client, RemoteFiles
 from gymdbd.remote.stream import Channel, Session, Socket, Wire, lost, stalled
+from gymdbd.remote.translation import STUMBLES, TRANSLATIONS, garbled, translate
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from gymdbd.remote.target import HostSettings, Target
-
-    Translation = Callable[[Exception, Target], GymdbdError]
 
 # The most that one channel may hold unread. Medians on loopback, 150 MB over an exec channel, MB/s:
 # 1 MiB 383, 2 MiB 384, 4 MiB 360, 16 MiB 144, 64 MiB 134 (paramiko copies what has piled up).
@@ -51,8 +49,6 @@ _CIPHERS = (
 )
 _RSA_SIGNATURES = ("rsa-sha2-512", "rsa-sha2-256")
 _OPEN_PROHIBITED = 1
-# What paramiko may raise at bytes that no SFTP server should send: it does not check them.
-_STUMBLES = (ValueError, LookupError, TypeError, ArithmeticError, struct.error, MemoryError)
 
 _MATCH_EXEC = re.compile(r"^\s*match\b.*\bexec\b", re.IGNORECASE | re.MULTILINE)
 
@@ -92,13 +88,7 @@ class _Transport(paramiko.Transport):
         error = super().get_exception()
         if error is None or isinstance(error, (paramiko.SSHException, EOFError, OSError)):
             return error
-        return _garbled(error)
-
-
-def _garbled(error: Exception) -> paramiko.SSHException:
-    """Name what paramiko has stumbled over in the peer's bytes."""
-    said = f"{type(error).__name__} {error}".strip()
-    return paramiko.SSHException(f"what came is not what SSH sends: {said}")
+        return garbled(error)
 
 
 def _do_nothing() -> None:
@@ -384,8 +374,8 @@ class Connection:
             raise stalled(self.target.place, self.target.settings.stall_timeout_s) from error
         except tuple(TRANSLATIONS) as error:
             raise self.lost() or translate(error, self.target) from error
-        except _STUMBLES as error:
-            raise self.lost() or translate(_garbled(error), self.target) from error
+        except STUMBLES as error:
+            raise self.lost() or translate(garbled(error), self.target) from error
 
     def lost(self) -> GymdbdError | None:
         """Say how the connection ended, or None while it stands."""
@@ -394,63 +384,3 @@ class Connection:
         if self._wire.broken or not self._transport.is_active():
             return lost(self.target.place, str(self._transport.saved_exception or ""))
         return None
-
-
-def translate(error: Exception, goal: Target) -> GymdbdError:
-    """Say what an exception of paramiko or of a socket means for a host."""
-    known = next(kind for kind in type(error).__mro__ if kind in TRANSLATIONS)
-    return TRANSLATIONS[known](error, goal)
-
-
-def _protocol(error: Exception, goal: Target) -> GymdbdError:
-    return faults.incompatible(goal, str(error)[:200] or type(error).__name__)
-
-
-def _login(error: Exception, goal: Target) -> GymdbdError:
-    return faults.login_refused(goal, (), (), type(error).__name__)
-
-
-def _broken(error: Exception, goal: Target) -> GymdbdError:
-    return lost(goal.place, str(error))
-
-
-def _refused(error: Exception, goal: Target) -> GymdbdError:
-    return faults.channel_refused(goal, "the channel", str(error))
-
-
-def _config(error: Exception, goal: Target) -> GymdbdError:
-    del goal
-    return faults.bad_config(str(error))
-
-
-def _proxy(error: Exception, goal: Target) -> GymdbdError:
-    return faults.proxy_failed(goal, str(error))
-
-
-def _host_key(error: Exception, goal: Target) -> GymdbdError:
-    key = cast("paramiko.BadHostKeyException", error).key
-    return faults.host_key_refused(goal, key.get_name(), key.asbytes(), ())
-
-
-TRANSLATIONS: dict[type[Exception], Translation] = {
-    paramiko.SSHException: _protocol,
-    paramiko.ssh_exception.IncompatiblePeer: _protocol,
-    paramiko.ssh_exception.MessageOrderError: _protocol,
-    paramiko.SFTPError: _protocol,
-    paramiko.pkey.UnknownKeyType: _protocol,
-    paramiko.hostkeys.InvalidHostKey: _protocol,
-    paramiko.AuthenticationException: _login,
-    paramiko.PasswordRequiredException: _login,
-    paramiko.BadAuthenticationType: _login,
-    paramiko.ssh_exception.PartialAuthentication: _login,
-    paramiko.ssh_exception.UnableToAuthenticate: _login,
-    paramiko.auth_strategy.AuthFailure: _login,
-    paramiko.BadHostKeyException: _host_key,
-    paramiko.ChannelException: _refused,
-    paramiko.ProxyCommandFailure: _proxy,
-    paramiko.ssh_exception.ConfigParseError: _config,
-    paramiko.ssh_exception.CouldNotCanonicalize: _config,
-    paramiko.ssh_exception.NoValidConnectionsError: _broken,
-    EOFError: _broken,
-    OSError: _broken,
-}

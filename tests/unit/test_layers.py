@@ -45,6 +45,7 @@ _FORBIDDEN = {
     "gymdbd.remote": (*_ABOVE_JOBS, "output", "jobs", "config", "archive"),
     "gymdbd.sqlite": (*_ABOVE_JOBS, "output", "jobs", "config", "archive", "remote"),
     "gymdbd.replica": (*_ABOVE_JOBS, "output", "jobs", "config", "archive", "remote"),
+    "gymdbd.spare": (*_ABOVE_JOBS, "output", "jobs", "config", "archive", "remote", "sqlite"),
     "gymdbd.files": (*_ABOVE_JOBS, "output", "jobs", "config", "archive", "remote", "lock", "log"),
     "gymdbd.config": (*_ABOVE_JOBS, "output", "jobs", "archive", "remote"),
     "gymdbd.job_config": (*_ABOVE_JOBS, "config", "output", "jobs", "archive", "remote"),

@@ -15,7 +15,7 @@ import paramiko
 import pytest
 
 from gymdbd.errors import GymdbdError, NoRouteError, SshConfigError
-from gymdbd.remote import faults, ssh
+from gymdbd.remote import faults, ssh, translation
 from gymdbd.remote.known_hosts import find_keys
 from gymdbd.remote.stream import Socket, Wire
 from gymdbd.remote.target import HostSettings, Target
@@ -66,7 +66,7 @@ def test_every_exception_of_paramiko_has_a_translation() -> None:
     missing = {
         name
         for name, kind in paramiko_exceptions().items()
-        if kind not in ssh.TRANSLATIONS and name not in INTERNAL
+        if kind not in translation.TRANSLATIONS and name not in INTERNAL
     }
 
     assert missing == set()
@@ -88,7 +88,7 @@ def test_every_exception_of_paramiko_has_a_translation() -> None:
 )
 def test_every_translation_is_ours_and_has_a_hint(home: Path, error: Exception) -> None:
     """Whatever is raised becomes a GymdbdError that says what to do."""
-    ours = ssh.translate(error, resolve(home, ""))
+    ours = translation.translate(error, resolve(home, ""))
 
     assert isinstance(ours, GymdbdError)
     assert ours.message

@@ -1,0 +1,87 @@
+"""What an exception of paramiko or of a socket means for a host; `TRANSLATIONS` names them all."""
+
+from __future__ import annotations
+
+import struct
+from typing import TYPE_CHECKING, cast
+
+from gymdbd.remote import faults
+from gymdbd.remote.light import paramiko
+from gymdbd.remote.stream import lost
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from gymdbd.errors import GymdbdError
+    from gymdbd.remote.target import Target
+
+    Translation = Callable[[Exception, Target], GymdbdError]
+
+# What paramiko may raise at bytes that no SFTP server should send: it does not check them.
+STUMBLES = (ValueError, LookupError, TypeError, ArithmeticError, struct.error, MemoryError)
+
+
+def garbled(error: Exception) -> paramiko.SSHException:
+    """Name what paramiko has stumbled over in the peer's bytes."""
+    said = f"{type(error).__name__} {error}".strip()
+    return paramiko.SSHException(f"what came is not what SSH sends: {said}")
+
+
+def translate(error: Exception, goal: Target) -> GymdbdError:
+    """Say what an exception of paramiko or of a socket means for a host."""
+    known = next(kind for kind in type(error).__mro__ if kind in TRANSLATIONS)
+    return TRANSLATIONS[known](error, goal)
+
+
+def _protocol(error: Exception, goal: Target) -> GymdbdError:
+    return faults.incompatible(goal, str(error)[:200] or type(error).__name__)
+
+
+def _login(error: Exception, goal: Target) -> GymdbdError:
+    return faults.login_refused(goal, (), (), type(error).__name__)
+
+
+def _broken(error: Exception, goal: Target) -> GymdbdError:
+    return lost(goal.place, str(error))
+
+
+def _refused(error: Exception, goal: Target) -> GymdbdError:
+    return faults.channel_refused(goal, "the channel", str(error))
+
+
+def _config(error: Exception, goal: Target) -> GymdbdError:
+    del goal
+    return faults.bad_config(str(error))
+
+
+def _proxy(error: Exception, goal: Target) -> GymdbdError:
+    return faults.proxy_failed(goal, str(error))
+
+
+def _host_key(error: Exception, goal: Target) -> GymdbdError:
+    key = cast("paramiko.BadHostKeyException", error).key
+    return faults.host_key_refused(goal, key.get_name(), key.asbytes(), ())
+
+
+TRANSLATIONS: dict[type[Exception], Translation] = {
+    paramiko.SSHException: _protocol,
+    paramiko.ssh_exception.IncompatiblePeer: _protocol,
+    paramiko.ssh_exception.MessageOrderError: _protocol,
+    paramiko.SFTPError: _protocol,
+    paramiko.pkey.UnknownKeyType: _protocol,
+    paramiko.hostkeys.InvalidHostKey: _protocol,
+    paramiko.AuthenticationException: _login,
+    paramiko.PasswordRequiredException: _login,
+    paramiko.BadAuthenticationType: _login,
+    paramiko.ssh_exception.PartialAuthentication: _login,
+    paramiko.ssh_exception.UnableToAuthenticate: _login,
+    paramiko.auth_strategy.AuthFailure: _login,
+    paramiko.BadHostKeyException: _host_key,
+    paramiko.ChannelException: _refused,
+    paramiko.ProxyCommandFailure: _proxy,
+    paramiko.ssh_exception.ConfigParseError: _config,
+    paramiko.ssh_exception.CouldNotCanonicalize: _config,
+    paramiko.ssh_exception.NoValidConnectionsError: _broken,
+    EOFError: _broken,
+    OSError: _broken,
+}
