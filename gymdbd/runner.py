@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import os
 import secrets
 import time
 from dataclasses import dataclass, field
@@ -95,7 +96,11 @@ class Run:
             locks = lock.hold(self.job.locks(), wait_s=self.lock_wait_s, check=self.check)
             held.enter_context(locks)
             if self.status is not None:
-                running = {"run_id": self.run_id, "started_at": started_at}
+                running = {
+                    "run_id": self.run_id,
+                    "started_at": started_at,
+                    "pid": os.getpid(),
+                }
                 with trouble_logged():
                     self.status.run_started(self.job, running, self._due_text())
             logger().info("run started", reason=self.reason)

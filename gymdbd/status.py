@@ -189,10 +189,21 @@ def instant(entry: dict[str, Any], key: str) -> datetime | None:
 
 
 def is_interrupted(job: JobConfig, entry: dict[str, Any]) -> bool:
-    """Say whether the run that the entry has at work was killed: it would hold its locks."""
-    locks = job.locks()
-    with contextlib.suppress(OSError):
-        return "running" in entry and bool(locks) and not all(map(lock.is_held, locks))
+    """Say whether the run that the entry has at work was killed.
+
+    It would hold its locks; where it needs none, its process would be there.
+    """
+    if "running" not in entry:
+        return False
+    try:
+        if locks := job.locks():
+            return not all(map(lock.is_held, locks))
+        os.kill(entry["running"]["pid"], 0)
+    except ProcessLookupError:
+        return True
+    except (OSError, KeyError, TypeError, OverflowError):
+        # Whoever may not look, or finds no number, cannot tell.
+        return False
     return False
 
 

@@ -13,9 +13,18 @@ import pytest
 
 from gymdbd import lock
 from gymdbd.errors import BusyError, FormatError, GymdbdError
-from gymdbd.job_config import BackupConfig
+from gymdbd.job_config import BackupConfig, VerifyConfig
 from gymdbd.schedule import Cron, Interval
-from gymdbd.status import Health, StatusFile, health, instant, max_age, trouble_logged, worst
+from gymdbd.status import (
+    Health,
+    StatusFile,
+    health,
+    instant,
+    is_interrupted,
+    max_age,
+    trouble_logged,
+    worst,
+)
 from tests.support import environment
 
 _NOW = datetime(2026, 11, 23, 9, 0, tzinfo=UTC)
@@ -73,6 +82,17 @@ def test_what_is_written_is_read_again_with_any_text(file: StatusFile) -> None:
     assert _entry(file) == {"error": "회원 \udcff"}
     assert "회원".encode() in file.path.read_bytes()
     assert file.path.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_run_without_locks_is_at_work_as_long_as_its_process_is(tmp_path: Path) -> None:
+    """A verification takes none; one that another user runs, or an older release, is left alone."""
+    job = VerifyConfig(name="verify", kind="verify", archive=tmp_path)
+    with subprocess.Popen(["cat"], stdin=subprocess.PIPE) as process:
+        entry: dict[str, Any] = {"running": {"run_id": "1", "pid": process.pid}}
+        assert not is_interrupted(job, entry)
+    assert is_interrupted(job, entry)
+    for other in ({}, {"running": {"run_id": "1"}}, {"running": {"pid": "7"}}):
+        assert not is_interrupted(job, other)
 
 
 def test_two_processes_that_update_at_once_lose_nothing(file: StatusFile) -> None:
