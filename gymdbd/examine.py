@@ -274,7 +274,7 @@ def _replica(job: PullConfig, needed: int) -> Check:
     if not os.access(folder, os.W_OK | os.X_OK):
         return _not_writable(name, folder)
     try:
-        files.require_space(folder, needed)
+        files.require_space(folder, max(0, needed - replica.reusable_bytes(replica.state())))
     except GymdbdError as error:
         return Check(name, ERROR, error.message, error.hint)
     writers = processes.writers(replica.path)

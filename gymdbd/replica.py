@@ -141,11 +141,16 @@ class Replica:
 
     def reusable_bytes(self, state: State | None) -> int:
         """Return how much room the next partial takes that it has already."""
-        left = self.partial if self.partial.exists() else spare.spare_path(self.path)
-        if left == self.partial or self._spare(state):
-            return left.stat().st_blocks * _BLOCK_BYTES
-        spare.drop(self.path)
+        if self.partial.exists():
+            return self.partial.stat().st_blocks * _BLOCK_BYTES
+        if self._spare(state):
+            return spare.spare_path(self.path).stat().st_blocks * _BLOCK_BYTES
         return 0
+
+    def drop_useless_spare(self, state: State | None) -> None:
+        """Free the room of a spare that the next pull cannot begin with."""
+        if not self._spare(state):
+            spare.drop(self.path)
 
     def publish(self, state: State, changed: Collection[int] | None = None) -> None:
         """Replace the replica with its proven partial.

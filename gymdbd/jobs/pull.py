@@ -188,6 +188,7 @@ class _Pull:
     def _require_space(self, remote: Fingerprint, plan: delta.Plan) -> None:
         """Raise DiskFullError unless there is room for what the partial has not got yet."""
         state = None if plan.strategy == delta.FULL else self.state
+        self.replica.drop_useless_spare(state)
         present = self.replica.reusable_bytes(state)
         files.require_space(self.replica.path.parent, max(0, remote.size_bytes - present))
 
