@@ -20,8 +20,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-import structlog
-
 from gymdbd import clock, config, files, lock, log, runner
 from gymdbd.errors import ConfigError, CrashError, DeadlineError, GymdbdError, StoppedError
 from gymdbd.runner import Run
@@ -69,7 +67,7 @@ class Supervisor:
                 "duration_s": round(run.clock.monotonic() - begun, 3),
                 **problem,
             }
-            with structlog.contextvars.bound_contextvars(job=run.job.name, run_id=run.run_id):
+            with log.bound(job=run.job.name, run_id=run.run_id):
                 runner.record(run.job, entry, run.status)
             _clean_up(run)
         return entry

@@ -16,7 +16,11 @@ import sys
 import time
 from typing import TYPE_CHECKING, Any, TextIO
 
-import structlog
+from gymdbd.light import without
+
+# It would draw tracebacks by rich, which here are plain text.
+with without("rich", "structlog"):
+    import structlog
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -69,6 +73,11 @@ def configure(config: LogConfig, *, by_hand: bool = False) -> None:
 def logger() -> Any:
     """Return the logger; the facts of a run are bound to it by the runner."""
     return structlog.get_logger()
+
+
+def bound(**facts: Any) -> contextlib.AbstractContextManager[None]:
+    """Bind facts to whatever this thread logs in the block."""
+    return structlog.contextvars.bound_contextvars(**facts)
 
 
 def sentence(event: EventDict) -> str:

@@ -10,13 +10,11 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-import structlog
-
 from gymdbd import clock, files, lock
 from gymdbd.clock import Clock
 from gymdbd.errors import DeadlineError, GymdbdError, StoppedError
 from gymdbd.jobs.context import Context
-from gymdbd.log import logger
+from gymdbd.log import bound, logger
 from gymdbd.status import StatusFile, trouble_logged
 
 if TYPE_CHECKING:
@@ -63,7 +61,7 @@ class Run:
         """
         started_at = self._now()
         with (
-            structlog.contextvars.bound_contextvars(job=self.job.name, run_id=self.run_id),
+            bound(job=self.job.name, run_id=self.run_id),
             # Held until the outcome is recorded: a run that is noted and holds no lock was killed.
             contextlib.ExitStack() as held,
         ):

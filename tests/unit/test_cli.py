@@ -153,6 +153,22 @@ def test_the_part_of_ssh_that_costs_most_is_loaded_where_it_is_used(tmp_path: Pa
     assert done.stdout == "2022 False False\n2023 True True\n", done.stderr
 
 
+def test_the_log_does_not_bring_what_draws_tables() -> None:
+    """A daemon, and a run of it, hold neither rich nor its lexers in memory."""
+    script = (
+        "import sys, gymdbd.daemon, gymdbd.child\n"
+        "from gymdbd import log\nfrom gymdbd.config import LogConfig\n"
+        "log.configure(LogConfig())\n"
+        "try:\n    1 / 0\n"
+        "except ZeroDivisionError:\n    log.logger().error('it broke', exc_info=True)\n"
+        "print('rich' in sys.modules, 'pygments' in sys.modules)\n"
+        "import rich\n"
+    )
+    done = _python(script)
+    assert done.stdout.splitlines()[-1] == "False False", done.stderr
+    assert "ZeroDivisionError: division by zero" in done.stdout + done.stderr
+
+
 def test_the_help_of_every_verb_needs_nothing_of_the_tests() -> None:
     """`VERB --help` works, names --help and the exit codes, and imports no test extra."""
     script = (

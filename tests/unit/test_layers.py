@@ -20,8 +20,7 @@ _SHIPPED = bootstrap._MODULES  # noqa: SLF001 - the list itself is what is teste
 
 # The one place of each third-party package. paramiko's is the package `remote`, where logging in
 # needs the errors of its keys, which are those of the cryptography below it; that also reads the
-# key that is to be let in. structlog is imported by log.py; runner.py and child.py bind a run's
-# facts to whatever is logged during it, and no other module does.
+# key that is to be let in.
 _PLACES = {
     "argcomplete": {"gymdbd.completion"},
     "apscheduler": {"gymdbd.scheduler"},
@@ -32,7 +31,7 @@ _PLACES = {
     "paramiko": {"gymdbd.remote.light"},
     "rich": {"gymdbd.output"},
     "sdnotify": {"gymdbd.systemd"},
-    "structlog": {"gymdbd.log", "gymdbd.runner", "gymdbd.child"},
+    "structlog": {"gymdbd.log"},
     "tzlocal": {"gymdbd.clock"},
     "yaml": {"gymdbd.document"},
 }
