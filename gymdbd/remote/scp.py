@@ -101,7 +101,7 @@ def copy_database(
             files.require_space(partial.parent, 2 * before.size_bytes)
             reason = _copy_once(remote, source, partial, before, progress)
             copied += before.size_bytes
-            reason = reason or _fold(partial, quick=quick)
+            reason = reason or _fold(partial, _frames_of(before.index_head), quick=quick)
             if not reason:
                 return Copied(partial.stat().st_size, copied, attempt)
     except BaseException:
@@ -189,10 +189,24 @@ def _describe_change(before: SourceFacts, after: SourceFacts) -> str:
     return "" if before.journal_head == after.journal_head else "a transaction was open in it"
 
 
-def _fold(partial: Path, *, quick: bool) -> str:
-    """Put the WAL's pages into the copy and check it; return what is wrong, or ""."""
+def _frames_of(index_head: bytes) -> int:
+    """Return how many frames the WAL's index counts (its mxFrame), 0 where there is none."""
+    for order in ("little", "big"):
+        if index_head[:4] == wal.VERSION.to_bytes(4, order):
+            return int.from_bytes(index_head[16:20], order)
+    return 0
+
+
+def _fold(partial: Path, frames: int, *, quick: bool) -> str:
+    """Put the WAL's pages into the copy and check it; return what is wrong, or "".
+
+    SQLite sums up every frame, and takes those from the first wrong one on for what a crash left.
+    """
     try:
         with closing(sqlite3.connect(partial, isolation_level=None)) as connection:
+            _, found, _ = connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+            if 0 <= found < frames:
+                return f"of the {frames} frames of its WAL {found} arrived as they were"
             busy, _, _ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
             mode = str(connection.execute("PRAGMA journal_mode=DELETE").fetchone()[0])
             problems = find_problems(connection, quick=quick)

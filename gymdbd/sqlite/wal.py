@@ -25,7 +25,7 @@ HEADER_SIZE = 32
 FRAME_HEADER_SIZE = 24
 
 _MAGIC = (0x377F0682, 0x377F0683)
-_VERSION = 3007000
+VERSION = 3007000
 _INDEX_COPY_SIZE = 48
 _INDEX_SIZE = 136
 _SETTLE_S = 1.0
@@ -110,7 +110,7 @@ def _parse_index(data: bytes) -> Mark | None:
     version, _, _, initialised, big_endian, page_size, frames, pages = struct.unpack(
         "=IIIBBHII", first[:24]
     )
-    if version != _VERSION or not initialised:
+    if version != VERSION or not initialised:
         return None
     if checksum(first[:40], (0, 0), byteorder=sys.byteorder) != struct.unpack("=II", first[40:48]):
         return None

@@ -26,6 +26,7 @@ from gymdbd.errors import (
     StoppedError,
 )
 from gymdbd.remote import scp, ssh
+from gymdbd.remote.sftp import RemoteFiles
 from tests.relay import Relay
 from tests.sshd import SshServer, wait_until
 
@@ -195,6 +196,28 @@ def test_a_change_during_the_copy_is_noticed_and_copied_anew(
 
         assert copied.attempts == 2
         assert fold_up(source) == fold_up(partial)
+
+
+def test_a_wal_that_does_not_arrive_as_it_was_is_refused(
+    ssh_server: SshServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is left of it would be an older state, whole and believed.
+
+    The SFTP server is real, but made to say something else of what is in one file.
+    """
+    source, partial = tmp_path / "source.db", tmp_path / ".replica.db.partial"
+    pieces = RemoteFiles._pieces  # noqa: SLF001 - what comes from the network
+
+    def lying(files: RemoteFiles, path: str, size: int) -> Iterator[bytes]:
+        for number, piece in enumerate(pieces(files, path, size)):
+            wrong = path.endswith("-wal") and number == 3
+            yield bytes(piece[:100] + b"x" + piece[101:]) if wrong else piece
+
+    monkeypatch.setattr(RemoteFiles, "_pieces", lying)
+    with live_database(source), pytest.raises(CopyTornError) as caught:
+        copy(ssh_server.settings(), source, partial, attempts=2)
+    assert "frames of its WAL" in caught.value.message
+    assert list(partial.parent.glob(".replica*")) == []
 
 
 def test_an_open_transaction_of_a_crashed_writer_is_refused(
