@@ -11,7 +11,7 @@ import contextlib
 import json
 import os
 import time
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from gymdbd import files, spare
@@ -169,8 +169,11 @@ class Replica:
                 left = spare.keep(self.path, self.partial, changed, size)
             files.publish(self.partial, self.path)
             identity = files.identity(self.path)
-        facts = {"identity": identity, "spare": left.note() if left else None}
-        content = json.dumps({**asdict(state), **facts}, ensure_ascii=False)
+        self.note(replace(state, identity=identity, spare=left.note() if left else None))
+
+    def note(self, state: State) -> None:
+        """Write down what is known of the replica as it is."""
+        content = json.dumps(asdict(state), ensure_ascii=False)
         files.write_atomically(self._state_path, content.encode("utf-8", "surrogatepass"))
 
     def _spare(self, state: State | None) -> Spare | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from gymdbd import clock, files
@@ -93,7 +93,8 @@ class _Pull:
             "replica": str(self.job.replica),
             **arrived.facts,
         }
-        if arrived.strategy == UNCHANGED and self.state is not None:
+        if self.state is not None and self._is_no_news(arrived, self.state):
+            self._leave(arrived, self.state)
             tables = self.state.tables
             result |= {"state": "unchanged", "tables": tables, "lag_s": 0.0, "saved": None}
         else:
@@ -246,6 +247,24 @@ class _Pull:
                 **_traffic(connection),
             }
             return _Arrived("copy", taken, facts)
+
+    def _is_no_news(self, arrived: _Arrived, state: State) -> bool:
+        """Say whether the replica is the remote snapshot already, compared or not.
+
+        Once in `full_verify_every` a copy that was compared is checked and published all the same.
+        """
+        if arrived.strategy == UNCHANGED:
+            return True
+        if self.in_full or arrived.changed is None or len(arrived.changed):
+            return False
+        size = arrived.expected["page_count"] * arrived.expected["page_size"]
+        return bool(size == state.identity[1] and arrived.expected["rows"] == state.tables)
+
+    def _leave(self, arrived: _Arrived, state: State) -> None:
+        """Leave the replica as it is, and note by what the next pull can tell that it is new."""
+        if arrived.strategy != UNCHANGED:
+            files.remove(self.replica.partial)
+            self.replica.note(replace(state, fingerprint=arrived.fingerprint, spare=None))
 
     def _adopt(self, arrived: _Arrived) -> dict[str, Any]:
         """Prove what arrived, save the old replica, and put the new one in its place."""

@@ -14,7 +14,7 @@ from gymdbd.errors import SourceCorruptError
 from gymdbd.sqlite import wal
 from tests import ledger
 from tests.pulling import Peer, crash_after, identity
-from tests.support import EventLog
+from tests.support import EventLog, until
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -46,6 +46,26 @@ def test_what_changed_is_checked_and_everything_only_when_it_has_to_be(peer: Pee
     assert paid["tables"] == {"accounts": 50, "payments": 401, "totals": 1}
     assert len(log.named("everything is checked")) == 1
     assert ledger.check_copy(peer.replica).problems == ()
+
+
+def test_a_comparison_that_finds_nothing_leaves_the_replica_and_the_archive(peer: Peer) -> None:
+    """The next pull can tell again without comparing; once in a while it is checked in full."""
+    with closing(ledger.connect(peer.database, autocheckpoint=0)) as application:
+        ledger.pay(application)
+        first = peer.pull()
+        before = identity(peer.replica)
+        # The WAL's pages go to the main file: nothing new, but nothing that the WAL could tell.
+        application.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        compared = peer.pull()
+        assert (compared["state"], compared["strategy"]) == ("unchanged", "digest")
+        assert (compared["pages_changed"], compared["tables"]) == (0, first["tables"])
+        assert (identity(peer.replica), peer.partial.exists()) == (before, False)
+        assert not peer.archive.exists()
+        until(lambda: peer.pull()["strategy"] == "unchanged", "the main file to be old enough")
+        assert identity(peer.replica) == before
+        full = peer.pull(full_verify_every=timedelta(0))
+    assert (full["strategy"], full["checked"], full["pages_changed"]) == ("digest", "full", 0)
+    assert full["saved"] is not None
 
 
 def test_a_replica_that_has_rotted_proves_nothing(peer: Peer) -> None:
