@@ -145,6 +145,9 @@ def test_a_reload_in_mid_run_does_not_touch_the_run(tmp_path: Path, *, faulty: b
             daemon.wait_for_state("READY=1", times=2)
         (run,) = until(lambda: _runs(daemon, "gym"), "the run to end", within_s=60)
         found = [] if run["state"] == "ok" else [f"it ended with {run}"]
+        if not faulty:
+            # The daemon says that it is ready before it writes down what is planned.
+            until(lambda: daemon.entry("other").get("next_run"), "the new job to be planned")
         refused = daemon.events("configuration refused, the old one stays")
         if len(refused) != faulty or bool(daemon.entry("other").get("next_run")) == faulty:
             found.append(f"refused: {refused}, planned: {daemon.entry('other')}")
