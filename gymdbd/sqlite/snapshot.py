@@ -36,6 +36,7 @@ Progress = Callable[[int, int], None]
 _STEP_BYTES = 16 * 1024 * 1024
 _COPY_BYTES = 1024 * 1024
 _RAW_ATTEMPTS = 5
+_OPEN_ATTEMPTS = 5
 _SETTLE_S = 5.0
 # Offsets 18 and 19 of the header: 2 means that readers need a WAL, 1 that they do not.
 # https://www.sqlite.org/fileformat2.html section 1.3.3.
@@ -54,12 +55,23 @@ class Snapshot:
         """Begin the transaction; raises a SourceError naming what is wrong with `path`."""
         self.path = locate(path)
         self._descriptors = contextlib.ExitStack()
-        self._connection = open_reader(self.path, busy_timeout_s=busy_timeout_s)
-        try:
-            self.facts = self._begin()
-        except BaseException:
-            self.close()
-            raise
+        for _ in range(_OPEN_ATTEMPTS):
+            # SQLite opens the main file first and its WAL, by its name, at the first read. One that
+            # is replaced in between would be read without the commits of its WAL.
+            before = _file_at(self.path)
+            self._connection = open_reader(self.path, busy_timeout_s=busy_timeout_s)
+            try:
+                self.facts = self._begin()
+            except BaseException:
+                self.close()
+                raise
+            if _file_at(self.path) == before:
+                return
+            self._connection.close()
+        raise SourceLockedError(
+            f"{self.path} was replaced by another file whenever it was opened",
+            hint="wait until whoever replaces it is done, and run this again",
+        )
 
     def _begin(self) -> Facts:
         with translated(self.path):
@@ -271,6 +283,15 @@ def copy_raw(path: Path, target: Path, progress: Progress, *, busy_timeout_s: fl
         f"the WAL of {path} began anew during each of {_RAW_ATTEMPTS} copies",
         hint="leave out --raw: the default backup does not depend on the WAL standing still",
     )
+
+
+def _file_at(path: Path) -> tuple[int, int] | None:
+    """Return which file has this name now, None where there is none."""
+    try:
+        facts = os.stat(path)  # noqa: PTH116 - one call, no Path made
+    except OSError:
+        return None
+    return facts.st_dev, facts.st_ino
 
 
 def create(path: Path) -> None:
