@@ -324,6 +324,6 @@ def test_check_reaches_for_the_other_archive(peer: Peer) -> None:
         (one,) = [one for one in checks if one["name"] == "proof repair_from"]
         return one["state"], one["message"]
 
-    assert found() == ("ok", f"127.0.0.1:{peer.database} answers and holds 1 backups")
+    assert found() == ("ok", f"127.0.0.1:{peer.database} answers and holds 1 backup")
     shutil.rmtree(peer.database)
     assert found()[0] == "error"
