@@ -15,6 +15,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import signal
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -118,8 +119,13 @@ def _is_open_nowhere_else(path: Path) -> bool:
 
 
 def _is_only_one(descriptor: int) -> bool:
-    """Ask the kernel for a write lease, which it gives to the only one who has a file open."""
+    """Ask the kernel for a write lease, which it gives to the only one who has a file open.
+
+    Whoever opens the file in that instant makes the kernel send a signal, by default SIGIO, which
+    ends a process that does not expect it; SIGURG does not.
+    """
     try:
+        fcntl.fcntl(descriptor, fcntl.F_SETSIG, signal.SIGURG)
         fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_WRLCK)
         fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_UNLCK)
     except (OSError, AttributeError):

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 import random
+import subprocess
+import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from gymdbd import files, spare
 from gymdbd.spare import Spare
+from tests.support import ROOT, environment
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -94,3 +97,34 @@ def test_where_a_file_can_have_one_name_only_there_is_none(
     monkeypatch.setattr(os, "link", refuse)
     assert spare.keep(replica, replica, [1], _PAGE) is None
     assert files.identity(replica)[1] == _PAGE
+
+
+def test_who_opens_the_file_while_it_is_looked_at_does_not_end_us(tmp_path: Path) -> None:
+    """The kernel tells the holder of a lease by a signal; the other one waits for an instant."""
+    script = (
+        "import fcntl, subprocess, sys\n"
+        "from pathlib import Path\n"
+        "from gymdbd import spare\n"
+        "ask, opened = fcntl.fcntl, []\n"
+        "def slowly(descriptor, command, value):\n"
+        "    answer = ask(descriptor, command, value)\n"
+        "    if (command, value) == (fcntl.F_SETLEASE, fcntl.F_WRLCK):\n"
+        "        opened.append(subprocess.Popen(['cat', sys.argv[1]], stdout=subprocess.PIPE))\n"
+        "        while 'lease' not in open(f'/proc/{opened[0].pid}/wchan').read():\n"
+        "            pass\n"
+        "    return answer\n"
+        "fcntl.fcntl = slowly\n"
+        "print(spare._is_open_nowhere_else(Path(sys.argv[1])), opened[0].communicate()[0])\n"
+    )
+    path = tmp_path / "spare"
+    path.write_bytes(b"what it holds")
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(path)],
+        env=environment(),
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (0, "True b'what it holds'\n"), done.stderr
