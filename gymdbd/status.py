@@ -77,6 +77,16 @@ class StatusFile:
                 hint="remove it: the next run writes a new one, and no backup depends on it",
             ) from error
 
+    def was_killed(self, job: JobConfig, entry: dict[str, Any]) -> bool:
+        """Say whether the run that an entry of this file has at work was killed.
+
+        One that has ended since the entry was read wrote that down before it let go of its locks.
+        """
+        running = entry.get("running")
+        if running is None or _is_at_work(job, running):
+            return False
+        return bool(self.read()["jobs"].get(job.name, {}).get("running") == running)
+
     def update(self, change: Callable[[dict[str, Any]], None]) -> None:
         """Change the status under its lock; a damaged file is replaced, an unreadable one left."""
         with lock.hold([lock.file_lock(self.path)], wait_s=_LOCK_WAIT_S):
@@ -188,23 +198,20 @@ def instant(entry: dict[str, Any], key: str) -> datetime | None:
     return None
 
 
-def is_interrupted(job: JobConfig, entry: dict[str, Any]) -> bool:
-    """Say whether the run that the entry has at work was killed.
+def _is_at_work(job: JobConfig, running: dict[str, Any]) -> bool:
+    """Say whether a run holds its locks; where it needs none, whether its process is there.
 
-    It would hold its locks; where it needs none, its process would be there.
+    Whoever may not look, or finds no number, takes it for at work.
     """
-    if "running" not in entry:
-        return False
     try:
         if locks := job.locks():
-            return not all(map(lock.is_held, locks))
-        os.kill(entry["running"]["pid"], 0)
+            return all(map(lock.is_held, locks))
+        os.kill(running["pid"], 0)
     except ProcessLookupError:
-        return True
-    except (OSError, KeyError, TypeError, OverflowError):
-        # Whoever may not look, or finds no number, cannot tell.
         return False
-    return False
+    except (OSError, KeyError, TypeError, OverflowError):
+        return True
+    return True
 
 
 def newest_run(content: dict[str, Any]) -> str:

@@ -65,7 +65,7 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
         health, reason = status.health(job, entry, now.now(), now.zone)
         healths[name] = health
         entry.update(health=health.name.lower(), reason=reason)
-        if status.is_interrupted(job, entry):
+        if file.was_killed(job, entry):
             entry["interrupted"] = entry.pop("running")
     overall = status.worst(list(healths.values()))
     payload = {**content, "state": overall.name.lower()}

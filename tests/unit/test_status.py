@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -20,12 +21,14 @@ from gymdbd.status import (
     StatusFile,
     health,
     instant,
-    is_interrupted,
     max_age,
     trouble_logged,
     worst,
 )
 from tests.support import environment
+
+if TYPE_CHECKING:
+    from gymdbd.job_config import JobConfig
 
 _NOW = datetime(2026, 11, 23, 9, 0, tzinfo=UTC)
 _EMPTY: dict[str, Any] = {"schema": 1, "daemon": None, "jobs": {}}
@@ -84,15 +87,34 @@ def test_what_is_written_is_read_again_with_any_text(file: StatusFile) -> None:
     assert file.path.stat().st_mode & 0o777 == 0o600
 
 
-def test_a_run_without_locks_is_at_work_as_long_as_its_process_is(tmp_path: Path) -> None:
-    """A verification takes none; one that another user runs, or an older release, is left alone."""
-    job = VerifyConfig(name="verify", kind="verify", archive=tmp_path)
+def _at_work(file: StatusFile, job: JobConfig, pid: int) -> dict[str, Any]:
+    """Note a run, and return its entry as somebody reads it now."""
+    file.run_started(job, {"run_id": "1", "started_at": "then", "pid": pid}, None)
+    return dict(file.read()["jobs"][job.name])
+
+
+def test_a_run_without_locks_is_at_work_as_long_as_its_process_is(file: StatusFile) -> None:
+    """A verification takes none; one that an older release noted is left alone."""
+    job = VerifyConfig(name="verify", kind="verify", archive=file.path.parent)
     with subprocess.Popen(["cat"], stdin=subprocess.PIPE) as process:
-        entry: dict[str, Any] = {"running": {"run_id": "1", "pid": process.pid}}
-        assert not is_interrupted(job, entry)
-    assert is_interrupted(job, entry)
+        entry = _at_work(file, job, process.pid)
+        assert not file.was_killed(job, entry)
+    assert file.was_killed(job, entry)
     for other in ({}, {"running": {"run_id": "1"}}, {"running": {"pid": "7"}}):
-        assert not is_interrupted(job, other)
+        assert not file.was_killed(job, other)
+
+
+def test_a_run_that_ends_while_somebody_looks_was_not_killed(
+    file: StatusFile, tmp_path: Path
+) -> None:
+    """Its entry was read before, its lock is looked at afterwards."""
+    job = dataclasses.replace(_job(), archive=tmp_path)
+    with lock.hold(job.locks()):
+        entry = _at_work(file, job, 1)
+        assert not file.was_killed(job, entry)
+    assert file.was_killed(job, entry)
+    file.run_ended(job, {**_run(1), "run_id": "1"})
+    assert not file.was_killed(job, entry)
 
 
 def test_two_processes_that_update_at_once_lose_nothing(file: StatusFile) -> None:
