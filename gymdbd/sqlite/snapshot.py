@@ -58,20 +58,17 @@ class Snapshot:
         for _ in range(_OPEN_ATTEMPTS):
             # SQLite opens the main file first and its WAL, by its name, at the first read. One that
             # is replaced in between would be read without the commits of its WAL.
-            before = _file_at(self.path)
+            self._file = _file_at(self.path)
             self._connection = open_reader(self.path, busy_timeout_s=busy_timeout_s)
             try:
                 self.facts = self._begin()
             except BaseException:
                 self.close()
                 raise
-            if _file_at(self.path) == before:
+            if _file_at(self.path) == self._file:
                 return
             self._connection.close()
-        raise SourceLockedError(
-            f"{self.path} was replaced by another file whenever it was opened",
-            hint="wait until whoever replaces it is done, and run this again",
-        )
+        raise _replaced(self.path)
 
     def _begin(self) -> Facts:
         with translated(self.path):
@@ -227,7 +224,8 @@ class Snapshot:
         """Open the database or a side file; it stays open until the connection is closed."""
         path = self.path.with_name(self.path.name + suffix)
         try:
-            return self._descriptors.enter_context(path.open("rb", buffering=0))
+            file = self._descriptors.enter_context(path.open("rb", buffering=0))
+            facts = os.fstat(file.fileno())
         except OSError as error:
             if suffix == "-shm":
                 raise wal.UnreadableIndexError(
@@ -238,6 +236,9 @@ class Snapshot:
                 f"{path} cannot be read while the database is open ({error.strerror})",
                 hint="somebody moved or removed it under the application: restart the application",
             ) from error
+        if not suffix and (facts.st_dev, facts.st_ino) != self._file:
+            raise _replaced(self.path)
+        return file
 
 
 class _Flusher:
@@ -292,6 +293,13 @@ def _file_at(path: Path) -> tuple[int, int] | None:
     except OSError:
         return None
     return facts.st_dev, facts.st_ino
+
+
+def _replaced(path: Path) -> SourceLockedError:
+    return SourceLockedError(
+        f"{path} was replaced by another file while it was being opened",
+        hint="wait until whoever replaces it is done, and run this again",
+    )
 
 
 def create(path: Path) -> None:

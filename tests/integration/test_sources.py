@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from gymdbd.errors import SourceLockedError
+from gymdbd.sqlite import database, snapshot
 from tests.pulling import crash_after
 from tests.support import (
     ORDINARY_USER,
@@ -281,3 +283,41 @@ def _crash_in_mid_transaction(path: Path) -> None:
     done = subprocess.run([sys.executable, "-c", script, path], check=False)
     assert done.returncode == -signal.SIGKILL
     assert path.with_name(path.name + "-journal").stat().st_size > 0
+
+
+def test_a_database_that_is_replaced_while_it_is_opened_is_opened_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its main file would be read without its WAL, which is found by its name; the new one is read.
+
+    One that is replaced each time is refused.
+    """
+    live = tmp_path / "gym.db"
+    opened = database.open_reader
+    replacements: list[int] = []
+
+    def replace(path: Path, **options: Any) -> sqlite3.Connection:
+        connection = opened(path, **options)
+        if replacements:
+            new = make_database(tmp_path / "new.db", rows=replacements.pop(), mode="delete")
+            new.replace(path)
+        return connection
+
+    monkeypatch.setattr(snapshot, "open_reader", replace)
+    make_database(live, rows=10)
+    replacements[:] = [25]
+    with snapshot.Snapshot(live) as held:
+        assert held.count_rows() == {"t": 25}
+    replacements[:] = [30] * 9
+    with pytest.raises(SourceLockedError, match=r"gym\.db was replaced by another file"):
+        snapshot.Snapshot(live)
+
+
+def test_the_pages_of_a_database_that_replaced_it_are_not_read(tmp_path: Path) -> None:
+    """The snapshot is of the file that it began with."""
+    live = make_database(tmp_path / "gym.db", rows=10)
+    with snapshot.Snapshot(live) as held:
+        make_database(tmp_path / "new.db", rows=25).replace(live)
+        with pytest.raises(SourceLockedError, match="was replaced by another file"):
+            held.open_file("")
+        assert held.count_rows() == {"t": 10}
