@@ -292,28 +292,22 @@ LOCAL = (
     Operation("verify", lambda scene: ["verify", "--all", "--archive", scene.archive]),
     Operation("keep", lambda scene: ["keep", _third(scene), "--archive", scene.archive]),
 )
+
+
+def _pull(name: str, job: str, prepare: Callable[[Scene], None] | None = None) -> Operation:
+    return Operation(
+        name,
+        lambda scene: ["pull", job],  # noqa: ARG005
+        prepare=prepare or prepare_pull(job),
+        allow=may_pull,
+        job=job,
+    )
+
+
 REMOTE = (
-    Operation("pull-first", lambda scene: ["pull", "pull"], allow=may_pull, job="pull"),  # noqa: ARG005
-    Operation(
-        "pull",
-        lambda scene: ["pull", "pull"],  # noqa: ARG005
-        prepare=prepare_pull("pull"),
-        allow=may_pull,
-        job="pull",
-    ),
+    _pull("pull-first", "pull", lambda scene: None),  # noqa: ARG005
+    _pull("pull", "pull"),
     # Where blocks cannot be shared, it begins with the file that the pull before it replaced.
-    Operation(
-        "pull-bare",
-        lambda scene: ["pull", "bare"],  # noqa: ARG005
-        prepare=prepare_pull("bare"),
-        allow=may_pull,
-        job="bare",
-    ),
-    Operation(
-        "pull-copy",
-        lambda scene: ["pull", "copy"],  # noqa: ARG005
-        prepare=prepare_pull("copy"),
-        allow=may_pull,
-        job="copy",
-    ),
+    _pull("pull-bare", "bare"),
+    _pull("pull-copy", "copy"),
 )
