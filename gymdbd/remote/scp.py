@@ -101,7 +101,7 @@ def copy_database(
             files.require_space(partial.parent, 2 * before.size_bytes)
             reason = _copy_once(remote, source, partial, before, progress)
             copied += before.size_bytes
-            reason = reason or _fold(partial, _frames_of(before.index_head), quick=quick)
+            reason = reason or _fold(partial, wal.count_frames(before.index_head), quick=quick)
             if not reason:
                 return Copied(partial.stat().st_size, copied, attempt)
     except BaseException:
@@ -187,14 +187,6 @@ def _describe_change(before: SourceFacts, after: SourceFacts) -> str:
     if before.header != after.header:
         return "the database's header changed"
     return "" if before.journal_head == after.journal_head else "a transaction was open in it"
-
-
-def _frames_of(index_head: bytes) -> int:
-    """Return how many frames the WAL's index counts (its mxFrame), 0 where there is none."""
-    for order in ("little", "big"):
-        if index_head[:4] == wal.VERSION.to_bytes(4, order):
-            return int.from_bytes(index_head[16:20], order)
-    return 0
 
 
 def _fold(partial: Path, frames: int, *, quick: bool) -> str:

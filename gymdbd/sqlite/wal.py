@@ -25,7 +25,7 @@ HEADER_SIZE = 32
 FRAME_HEADER_SIZE = 24
 
 _MAGIC = (0x377F0682, 0x377F0683)
-VERSION = 3007000
+_VERSION = 3007000
 _INDEX_COPY_SIZE = 48
 _INDEX_SIZE = 136
 _SETTLE_S = 1.0
@@ -110,7 +110,7 @@ def _parse_index(data: bytes) -> Mark | None:
     version, _, _, initialised, big_endian, page_size, frames, pages = struct.unpack(
         "=IIIBBHII", first[:24]
     )
-    if version != VERSION or not initialised:
+    if version != _VERSION or not initialised:
         return None
     if checksum(first[:40], (0, 0), byteorder=sys.byteorder) != struct.unpack("=II", first[40:48]):
         return None
@@ -124,6 +124,17 @@ def _parse_index(data: bytes) -> Mark | None:
         salts=first[32:40],
         backfilled=struct.unpack("=I", data[96:100])[0],
     )
+
+
+def count_frames(index: bytes) -> int:
+    """Return how many frames the beginning of a `-shm` file counts (mxFrame), 0 if it is none.
+
+    It may be another machine's, and of its byte order.
+    """
+    for byteorder in ("little", "big"):
+        if index[:4] == _VERSION.to_bytes(4, byteorder):
+            return int.from_bytes(index[16:20], byteorder)
+    return 0
 
 
 def checksum(data: bytes, seed: tuple[int, int], *, byteorder: str) -> tuple[int, int]:

@@ -132,3 +132,13 @@ def test_an_index_that_does_not_settle_is_named(
     damage(written[0].with_name("copy-shm"), 50, b"\x77")
     with pytest.raises(wal.UnreadableIndexError):
         mark_and_log(written[0])
+
+
+@pytest.mark.parametrize("byteorder", ["little", "big"])
+def test_the_frames_of_an_index_are_counted_whatever_machine_wrote_it(byteorder: str) -> None:
+    """And nothing is counted where there is no index, or one of another kind."""
+    words = [3007000, 0, 9, 0, 77, 5]
+    head = b"".join(word.to_bytes(4, byteorder) for word in words)  # type: ignore[arg-type]
+    assert wal.count_frames(head) == 77
+    assert wal.count_frames(b"") == 0
+    assert wal.count_frames(bytes(100)) == 0
