@@ -93,10 +93,8 @@ class _Pull:
             "replica": str(self.job.replica),
             **arrived.facts,
         }
-        if self.state is not None and self._is_no_news(arrived, self.state):
-            self._leave(arrived, self.state)
-            tables = self.state.tables
-            result |= {"state": "unchanged", "tables": tables, "lag_s": 0.0, "saved": None}
+        if arrived.strategy == UNCHANGED and self.state is not None:
+            result |= _unchanged(self.state)
         else:
             result |= self._adopt(arrived)
         return {
@@ -248,31 +246,22 @@ class _Pull:
             }
             return _Arrived("copy", taken, facts)
 
-    def _is_no_news(self, arrived: _Arrived, state: State) -> bool:
-        """Say whether the replica is the remote snapshot already, compared or not.
-
-        Once in `full_verify_every` a copy that was compared is checked and published all the same.
-        """
-        if arrived.strategy == UNCHANGED:
-            return True
-        if self.in_full or arrived.changed is None or len(arrived.changed):
-            return False
-        size = arrived.expected["page_count"] * arrived.expected["page_size"]
-        return bool(size == state.identity[1] and arrived.expected["rows"] == state.tables)
-
-    def _leave(self, arrived: _Arrived, state: State) -> None:
-        """Leave the replica as it is, and note by what the next pull can tell that it is new."""
-        if arrived.strategy != UNCHANGED:
-            files.remove(self.replica.partial)
-            self.replica.note(replace(state, fingerprint=arrived.fingerprint, spare=None))
-
     def _adopt(self, arrived: _Arrived) -> dict[str, Any]:
-        """Prove what arrived, save the old replica, and put the new one in its place."""
+        """Prove what arrived, save the old replica, and put the new one in its place.
+
+        Where they are the same the old one stays, unless all was due to be checked.
+        """
         with self.timings.step("verify"), files.syncing(self.replica.partial):
             integrity = self._choose_integrity(arrived)
             sums, tables = self._prove(arrived, integrity)
-        now = clock.to_text(self.context.clock.now(), self.context.clock.zone)
         before = self.state
+        same = arrived.changed is not None and not len(arrived.changed)
+        if before is not None and same and sums.size == before.identity[1] and not self.in_full:
+            files.remove(self.replica.partial)
+            # From here on the next pull can tell without comparing.
+            self.replica.note(replace(before, fingerprint=arrived.fingerprint, spare=None))
+            return {**_unchanged(before), "checked": integrity}
+        now = clock.to_text(self.context.clock.now(), self.context.clock.zone)
         new = State(
             host=self.job.host,
             remote_database=self.job.remote_database,
@@ -354,6 +343,11 @@ class _Pull:
         if self.job.backup_before:
             return proof.HASHES
         return [name for name in proof.HASHES if name in arrived.expected]
+
+
+def _unchanged(state: State) -> dict[str, Any]:
+    """Return the part of the result that tells of a replica which stays as it is."""
+    return {"state": UNCHANGED, "tables": state.tables, "lag_s": 0.0, "saved": None}
 
 
 def _damaged_there(job: PullConfig, problems: tuple[str, ...]) -> SourceCorruptError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import struct
 from contextlib import closing
@@ -10,7 +11,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gymdbd.errors import SourceCorruptError
+from gymdbd.errors import SourceCorruptError, VerificationError
+from gymdbd.remote.client import Fetched, Session
 from gymdbd.sqlite import wal
 from tests import ledger
 from tests.pulling import Peer, crash_after, identity
@@ -18,6 +20,8 @@ from tests.support import EventLog, until
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from gymdbd.remote import delta
 
 
 _PAGE = 1024
@@ -66,6 +70,26 @@ def test_a_comparison_that_finds_nothing_leaves_the_replica_and_the_archive(peer
         full = peer.pull(full_verify_every=timedelta(0))
     assert (full["strategy"], full["checked"], full["pages_changed"]) == ("digest", "full", 0)
     assert full["saved"] is not None
+
+
+def test_a_comparison_that_finds_nothing_has_to_be_true(
+    peer: Peer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The whole must sum up to what it sums up to over there, whatever its pages' digests say."""
+    fetch = Session.fetch
+
+    def lying(session: Session, target: Path, plan: delta.Plan) -> Fetched:
+        return dataclasses.replace(fetch(session, target, plan), sha256="0" * 64)
+
+    with closing(ledger.connect(peer.database, autocheckpoint=0)) as application:
+        ledger.pay(application)
+        peer.pull()
+        before = identity(peer.replica)
+        application.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        monkeypatch.setattr(Session, "fetch", lying)
+        with pytest.raises(VerificationError, match="sha256"):
+            peer.pull()
+    assert identity(peer.replica) == before
 
 
 def test_a_replica_that_has_rotted_proves_nothing(peer: Peer) -> None:
