@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 # https://www.sqlite.org/wal.html#walresetbug
 _FIXED = (3, 51, 3)
 _BACKPORTS = {(3, 44): 6, (3, 50): 7}
+_MOST_PROBLEMS = 20
 
 # SQLite takes a file of one byte for an empty one too, and removes the -wal beside either, even
 # through a connection that may only read (unixFileSize, pagerOpenWalIfPresent).
@@ -299,18 +300,20 @@ def count_rows(connection: sqlite3.Connection, facts: Facts) -> dict[str, int]:
 def find_problems(connection: sqlite3.Connection, *, quick: bool = False) -> tuple[str, ...]:
     """Run SQLite's integrity check and return what it reports: nothing for a sound database.
 
+    A line each: SQLite puts all that is wrong with its pages into one row, below a heading.
     Foreign keys are not part of it: an application may leave them unenforced on purpose. Where a
     table sorts by a collation that only the application knows, no index can be compared with its
     table, and the check is the quick one.
     """
     check = "quick_check" if quick or _has_own_collations(connection) else "integrity_check"
     try:
-        rows = ask(connection, f"PRAGMA {check}(20)").fetchall()
+        rows = ask(connection, f"PRAGMA {check}({_MOST_PROBLEMS})").fetchall()
     except sqlite3.DatabaseError as error:
         if str(error) == "interrupted":
             raise
         return (str(error),)
-    return tuple(str(row[0]) for row in rows if row[0] != "ok")
+    lines = [line for row in rows if row[0] != "ok" for line in str(row[0]).splitlines()]
+    return tuple([one for one in lines if not one.startswith("*** in database ")][:_MOST_PROBLEMS])
 
 
 def ask(connection: sqlite3.Connection, sql: str) -> sqlite3.Cursor:

@@ -128,6 +128,7 @@ def test_damage_in_what_changed_is_found(peer: Peer) -> None:
     with pytest.raises(SourceCorruptError, match="is damaged: ") as caught:
         peer.pull()
     assert caught.value.message.startswith(f"{peer.database} on 127.0.0.1 is damaged: ")
+    assert not any("\n" in one or one.startswith("***") for one in caught.value.problems)
     assert identity(peer.replica) == before
     assert not peer.partial.exists()
 
