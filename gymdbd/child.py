@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-from gymdbd import clock, config, files, lock, log, runner
+from gymdbd import clock, config, files, light, lock, log, runner
 from gymdbd.errors import ConfigError, CrashError, DeadlineError, GymdbdError, StoppedError
 from gymdbd.runner import Run
 from gymdbd.status import StatusFile
@@ -167,6 +167,7 @@ class _Stop:
 
 def main() -> int:
     """Be the child: take the order, do the run, give its entry back."""
+    light.end_at_once()
     stop = _Stop()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, stop.request)
