@@ -18,7 +18,7 @@ from gymdbd.files import to_size
 from gymdbd.jobs import peer, pull
 from gymdbd.jobs.context import Timings
 from gymdbd.jobs.saving import keep_copy
-from gymdbd.remote import installed
+from gymdbd.remote import delta, installed
 from gymdbd.replica import Replica
 
 if TYPE_CHECKING:
@@ -124,7 +124,7 @@ class _Emergency:
     def _pull(self) -> dict[str, Any]:
         pulled = pull.run(self.pull, self.context)
         state = pulled.pop("state", "ok")
-        if state == pull.UNCHANGED:
+        if state == delta.UNCHANGED:
             self._require_unspoilt()
         self.copies.append({"host": None, "path": str(self.pull.replica)})
         rows = wording.rows_in(pulled["tables"])

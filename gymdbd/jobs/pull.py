@@ -1,46 +1,34 @@
-"""One pull: bring the remote snapshot here, prove it equal, save the old replica, swap it in."""
+"""One pull: bring the remote snapshot here; what it brings is proven and swapped in by `adopt`."""
 
 from __future__ import annotations
 
 import contextlib
 import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from gymdbd import clock, files
-from gymdbd.archive import proof
-from gymdbd.errors import (
-    CopyDamagedError,
-    DiskFullError,
-    ReplicaChangedError,
-    SourceCorruptError,
-    SourceError,
-)
+from gymdbd.errors import DiskFullError, ReplicaChangedError, SourceError
 from gymdbd.jobs.context import Timings
 from gymdbd.jobs.peer import connect, serving
-from gymdbd.jobs.saving import save
-from gymdbd.remote import delta, scp
+from gymdbd.remote import delta
 from gymdbd.replica import Replica, State
-from gymdbd.sqlite import database, structure
 from gymdbd.sqlite.fingerprint import Fingerprint
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Collection
 
-    from gymdbd.archive.proof import Checksums
     from gymdbd.job_config import PullConfig
     from gymdbd.jobs.context import Context
     from gymdbd.remote.client import Session
     from gymdbd.remote.ssh import Connection
 
-UNCHANGED = "unchanged"
-
 _REPORT_S = 30.0
 
 
 @dataclass
-class _Arrived:
+class Arrived:
     """A snapshot that lies beside the replica as its partial, not yet proven.
 
     `expected` is what must be found in it, `changed` the pages in which it differs from the
@@ -93,10 +81,15 @@ class _Pull:
             "replica": str(self.job.replica),
             **arrived.facts,
         }
-        if arrived.strategy == UNCHANGED and self.state is not None:
-            result |= _unchanged(self.state)
-        else:
+        if arrived.strategy != delta.UNCHANGED:
             result |= self._adopt(arrived)
+        if delta.UNCHANGED in (arrived.strategy, result.get("state")) and self.state is not None:
+            result |= {
+                "state": delta.UNCHANGED,
+                "tables": self.state.tables,
+                "lag_s": 0.0,
+                "saved": None,
+            }
         return {
             **result,
             "duration_s": self.timings.total_s(),
@@ -131,7 +124,7 @@ class _Pull:
     def _origin(self) -> tuple[str, str]:
         return self.job.host, self.job.remote_database
 
-    def _query(self) -> _Arrived:
+    def _query(self) -> Arrived:
         """Bring the partial to the remote snapshot by whatever way is shortest."""
         known = self._known()
         with serving(self.job, self.context, self.progress, known) as (session, connection):
@@ -140,7 +133,7 @@ class _Pull:
             remote = session.fingerprint
             plan = session.plan(*known)
             self.context.log.info("pull planned", strategy=plan.strategy, reason=plan.reason)
-            arrived = _Arrived(
+            arrived = Arrived(
                 plan.strategy, taken, {"reason": plan.reason, "pages_total": remote.page_count}
             )
             if plan.strategy == delta.UNCHANGED:
@@ -150,7 +143,7 @@ class _Pull:
             arrived.facts |= _traffic(connection)
         return arrived
 
-    def _transfer(self, session: Session, plan: delta.Plan, arrived: _Arrived) -> None:
+    def _transfer(self, session: Session, plan: delta.Plan, arrived: Arrived) -> None:
         remote, partial = session.fingerprint, self.replica.partial
         self._require_space(remote, plan)
         try:
@@ -224,8 +217,17 @@ class _Pull:
             # Another release wrote it.
             return None, size
 
-    def _copy(self) -> _Arrived:
+    def _adopt(self, arrived: Arrived) -> dict[str, Any]:
+        # Most pulls find nothing new, and all that this imports takes a tenth of their time.
+        from gymdbd.jobs.adopt import Adoption  # noqa: PLC0415
+
+        adoption = Adoption(self.job, self.context, self.replica, self.state, in_full=self.in_full)
+        return adoption.run(arrived, self.timings)
+
+    def _copy(self) -> Arrived:
         """Copy the files as they are, and refuse what moved meanwhile."""
+        from gymdbd.remote import scp  # noqa: PLC0415 - few use it
+
         with connect(self.job, self.context) as connection:
             taken = time.monotonic()
             self.timings.seconds["connect"] = self.timings.total_s()
@@ -244,119 +246,7 @@ class _Pull:
                 "pages_changed": None,
                 **_traffic(connection),
             }
-            return _Arrived("copy", taken, facts)
-
-    def _adopt(self, arrived: _Arrived) -> dict[str, Any]:
-        """Prove what arrived, save the old replica, and put the new one in its place.
-
-        Where they are the same the old one stays, unless all was due to be checked.
-        """
-        with self.timings.step("verify"), files.syncing(self.replica.partial):
-            integrity = self._choose_integrity(arrived)
-            sums, tables = self._prove(arrived, integrity)
-        before = self.state
-        same = arrived.changed is not None and not len(arrived.changed)
-        if before is not None and same and sums.size == before.identity[1] and not self.in_full:
-            files.remove(self.replica.partial)
-            # From here on the next pull can tell without comparing.
-            self.replica.note(replace(before, fingerprint=arrived.fingerprint, spare=None))
-            return {**_unchanged(before), "checked": integrity}
-        now = clock.to_text(self.context.clock.now(), self.context.clock.zone)
-        new = State(
-            host=self.job.host,
-            remote_database=self.job.remote_database,
-            fingerprint=arrived.fingerprint,
-            pulled_at=now,
-            compared_at=now if self.in_full or before is None else before.compared_at,
-            md5=sums.md5,
-            sha256=sums.sha256,
-            tables=tables,
-        )
-        saved = None
-        with self.timings.step("save"):
-            if self.replica.exists and self.job.backup_before:
-                saved = save(self.job, self.replica, before, self.context)
-        with self.timings.step("publish"):
-            self.context.check()
-            self.replica.await_free(self.job.replica_wait, self.context.check)
-            self.replica.publish(new, self._spare_pages(arrived))
-        self.context.log.info("replica published", replica=str(self.job.replica), size=sums.size)
-        return {
-            "tables": tables,
-            "checked": integrity,
-            "sha256": sums.sha256 or None,
-            "saved": str(saved) if saved else None,
-            "lag_s": round(time.monotonic() - arrived.taken, 4),
-        }
-
-    def _spare_pages(self, arrived: _Arrived) -> Collection[int] | None:
-        """Return the pages in which the old replica differs, if it may be kept as the spare.
-
-        Not where a copy costs nothing, nor where the archive gets the old one.
-        """
-        needed = arrived.copied not in ("", files.CLONE)
-        known = self.state is not None and not self.job.backup_before
-        return arrived.changed if needed and known else None
-
-    def _choose_integrity(self, arrived: _Arrived) -> str:
-        """Choose how much SQLite has to check: nothing where the changes prove the rest."""
-        if self.in_full or self.job.verify == proof.FULL:
-            return proof.FULL
-        if self.state is None or arrived.changed is None or self.replica.change(self.state):
-            return proof.QUICK
-        verdict = structure.compare(self.replica.path, self.replica.partial, arrived.changed)
-        before = self.state.tables
-        rows = {name: number + verdict.gained.get(name, 0) for name, number in before.items()}
-        if not verdict.doubt and rows == arrived.expected["rows"]:
-            return proof.CHANGES
-        reason = verdict.doubt or "the rows are not as many as over there"
-        self.context.log.info("everything is checked", reason=reason)
-        return proof.QUICK
-
-    def _prove(self, arrived: _Arrived, integrity: str) -> tuple[Checksums, dict[str, int]]:
-        """Return the checksums and the rows of the partial once it is proven good."""
-        partial = self.replica.partial
-        try:
-            sums = proof.prove(
-                lambda: database.open_immutable(partial),
-                partial,
-                arrived.expected,
-                self.context.check,
-                integrity=integrity,
-                hashes=self._hashes(arrived),
-            )
-        except (CopyDamagedError, SourceCorruptError) as error:
-            # Every page is the other side's: what is wrong with them is wrong over there.
-            files.remove(partial)
-            raise _damaged_there(self.job, error.problems) from error
-        rows = arrived.expected.get("rows")
-        if rows is None:
-            with (
-                database.translated(partial),
-                contextlib.closing(database.open_immutable(partial)) as copy,
-            ):
-                rows = database.count_rows(copy, database.read_facts(copy))
-        return sums, rows
-
-    def _hashes(self, arrived: _Arrived) -> Sequence[str]:
-        """Name what to compute: what a manifest needs, or else what there is to compare."""
-        if self.job.backup_before:
-            return proof.HASHES
-        return [name for name in proof.HASHES if name in arrived.expected]
-
-
-def _unchanged(state: State) -> dict[str, Any]:
-    """Return the part of the result that tells of a replica which stays as it is."""
-    return {"state": UNCHANGED, "tables": state.tables, "lag_s": 0.0, "saved": None}
-
-
-def _damaged_there(job: PullConfig, problems: tuple[str, ...]) -> SourceCorruptError:
-    return SourceCorruptError(
-        f"{job.remote_database} on {job.host} is damaged: {'; '.join(problems[:3])}",
-        hint=f"the replica has not changed; on {job.host} stop the application and "
-        "restore the newest good backup (gymdbd list)",
-        problems=problems,
-    )
+            return Arrived("copy", taken, facts)
 
 
 def _traffic(connection: Connection) -> dict[str, int]:

@@ -1,0 +1,156 @@
+"""The second half of a pull: prove what arrived, save the old replica, swap the new one in."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from gymdbd import clock, files
+from gymdbd.archive import proof
+from gymdbd.errors import CopyDamagedError, SourceCorruptError
+from gymdbd.jobs.saving import save
+from gymdbd.remote import delta
+from gymdbd.replica import State
+from gymdbd.sqlite import database, structure
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+
+    from gymdbd.archive.proof import Checksums
+    from gymdbd.job_config import PullConfig
+    from gymdbd.jobs.context import Context, Timings
+    from gymdbd.jobs.pull import Arrived
+    from gymdbd.replica import Replica
+
+
+class Adoption:
+    """What arrived becomes the replica.
+
+    `state` is what the last pull left and still holds: None where the replica is another's work.
+    `in_full` says that no shortcut is taken: every page is checked.
+    """
+
+    def __init__(
+        self,
+        job: PullConfig,
+        context: Context,
+        replica: Replica,
+        state: State | None,
+        *,
+        in_full: bool,
+    ) -> None:
+        self.job = job
+        self.context = context
+        self.replica = replica
+        self.state = state
+        self.in_full = in_full
+
+    def run(self, arrived: Arrived, timings: Timings) -> dict[str, Any]:
+        """Prove what arrived, save the old replica, and put the new one in its place.
+
+        Where they are the same the old one stays, unless all was due to be checked; the state in
+        the result is `delta.UNCHANGED` then.
+        """
+        with timings.step("verify"), files.syncing(self.replica.partial):
+            integrity = self._choose_integrity(arrived)
+            sums, tables = self._prove(arrived, integrity)
+        before = self.state
+        same = arrived.changed is not None and not len(arrived.changed)
+        if before is not None and same and sums.size == before.identity[1] and not self.in_full:
+            files.remove(self.replica.partial)
+            # From here on the next pull can tell without comparing.
+            self.replica.note(replace(before, fingerprint=arrived.fingerprint, spare=None))
+            return {"state": delta.UNCHANGED, "checked": integrity}
+        now = clock.to_text(self.context.clock.now(), self.context.clock.zone)
+        new = State(
+            host=self.job.host,
+            remote_database=self.job.remote_database,
+            fingerprint=arrived.fingerprint,
+            pulled_at=now,
+            compared_at=now if self.in_full or before is None else before.compared_at,
+            md5=sums.md5,
+            sha256=sums.sha256,
+            tables=tables,
+        )
+        saved = None
+        with timings.step("save"):
+            if self.replica.exists and self.job.backup_before:
+                saved = save(self.job, self.replica, before, self.context)
+        with timings.step("publish"):
+            self.context.check()
+            self.replica.await_free(self.job.replica_wait, self.context.check)
+            self.replica.publish(new, self._spare_pages(arrived))
+        self.context.log.info("replica published", replica=str(self.job.replica), size=sums.size)
+        return {
+            "tables": tables,
+            "checked": integrity,
+            "sha256": sums.sha256 or None,
+            "saved": str(saved) if saved else None,
+            "lag_s": round(time.monotonic() - arrived.taken, 4),
+        }
+
+    def _spare_pages(self, arrived: Arrived) -> Collection[int] | None:
+        """Return the pages in which the old replica differs, if it may be kept as the spare.
+
+        Not where a copy costs nothing, nor where the archive gets the old one.
+        """
+        needed = arrived.copied not in ("", files.CLONE)
+        known = self.state is not None and not self.job.backup_before
+        return arrived.changed if needed and known else None
+
+    def _choose_integrity(self, arrived: Arrived) -> str:
+        """Choose how much SQLite has to check: nothing where the changes prove the rest."""
+        if self.in_full or self.job.verify == proof.FULL:
+            return proof.FULL
+        if self.state is None or arrived.changed is None or self.replica.change(self.state):
+            return proof.QUICK
+        verdict = structure.compare(self.replica.path, self.replica.partial, arrived.changed)
+        before = self.state.tables
+        rows = {name: number + verdict.gained.get(name, 0) for name, number in before.items()}
+        if not verdict.doubt and rows == arrived.expected["rows"]:
+            return proof.CHANGES
+        reason = verdict.doubt or "the rows are not as many as over there"
+        self.context.log.info("everything is checked", reason=reason)
+        return proof.QUICK
+
+    def _prove(self, arrived: Arrived, integrity: str) -> tuple[Checksums, dict[str, int]]:
+        """Return the checksums and the rows of the partial once it is proven good."""
+        partial = self.replica.partial
+        try:
+            sums = proof.prove(
+                lambda: database.open_immutable(partial),
+                partial,
+                arrived.expected,
+                self.context.check,
+                integrity=integrity,
+                hashes=self._hashes(arrived),
+            )
+        except (CopyDamagedError, SourceCorruptError) as error:
+            # Every page is the other side's: what is wrong with them is wrong over there.
+            files.remove(partial)
+            raise _damaged_there(self.job, error.problems) from error
+        rows = arrived.expected.get("rows")
+        if rows is None:
+            with (
+                database.translated(partial),
+                contextlib.closing(database.open_immutable(partial)) as copy,
+            ):
+                rows = database.count_rows(copy, database.read_facts(copy))
+        return sums, rows
+
+    def _hashes(self, arrived: Arrived) -> Sequence[str]:
+        """Name what to compute: what a manifest needs, or else what there is to compare."""
+        if self.job.backup_before:
+            return proof.HASHES
+        return [name for name in proof.HASHES if name in arrived.expected]
+
+
+def _damaged_there(job: PullConfig, problems: tuple[str, ...]) -> SourceCorruptError:
+    return SourceCorruptError(
+        f"{job.remote_database} on {job.host} is damaged: {'; '.join(problems[:3])}",
+        hint=f"the replica has not changed; on {job.host} stop the application and "
+        "restore the newest good backup (gymdbd list)",
+        problems=problems,
+    )
