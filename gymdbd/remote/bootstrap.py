@@ -9,7 +9,6 @@ modules that it carries importable from memory, and hands the rest of the stream
 
 from __future__ import annotations
 
-import ast
 import os
 import pkgutil
 import shlex
@@ -20,11 +19,7 @@ from gymdbd.remote import protocol
 from gymdbd.sqlite.pages import PAGE_RULE
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from gymdbd.sqlite.fingerprint import Fingerprint
-
-    _Block = ast.Module | ast.ClassDef | ast.FunctionDef
 
 _PROBE = "gymdbd.remote.probe"
 _MODULES = (
@@ -46,6 +41,7 @@ _MODULES = (
     "gymdbd.remote.server",
 )
 _PACKAGES = ("gymdbd", "gymdbd.remote", "gymdbd.sqlite")
+_QUOTES = '"""'
 
 # Written for any Python from 2.7 on, up to the line that tells the version.
 _LOADER = f"""
@@ -145,25 +141,27 @@ def _source(name: str) -> str:
 
 
 def strip(source: str) -> str:
-    """Leave out of a module what only readers and type checkers need.
+    """Leave out of a module of ours what only readers and type checkers need.
 
-    Docstrings, comments, empty lines and blocks for type checking; what it does stays the same.
+    Docstrings, comments, empty lines and the block for type checking; what it does stays the same.
+    It goes by how our modules are formatted: to parse them all would take a seventh of a pull.
     """
-    lines = source.splitlines()
-    for body, count in _useless(ast.parse(source)):
-        first, last = body[0].lineno - 1, body[count - 1].end_lineno or 0
-        # A block may not be empty.
-        filler = "" if len(body) > count else " " * body[0].col_offset + "pass"
-        lines[first:last] = [filler, *[""] * (last - first - 1)]
-    return "\n".join(one for one in lines if one.strip() and one.lstrip()[0] != "#")
-
-
-def _useless(block: _Block) -> Iterator[tuple[list[ast.stmt], int]]:
-    """Yield bodies, and how many of the statements at their beginning do nothing."""
-    if ast.get_docstring(block, clean=False) is not None:
-        yield block.body, 1
-    for node in block.body:
-        if isinstance(node, (ast.ClassDef, ast.FunctionDef)):
-            yield from _useless(node)
-        elif isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
-            yield node.body, len(node.body)
+    kept = []
+    typing = False
+    lines = iter(source.splitlines())
+    for line in lines:
+        text = line.strip()
+        if text.startswith(_QUOTES):
+            # An empty string keeps a body that has nothing else.
+            kept.append(line.replace(text, '""'))
+            if not text.endswith(_QUOTES, len(_QUOTES)):
+                while not next(lines).endswith(_QUOTES):
+                    pass
+        elif text and text[0] != "#":
+            typing = typing and line[0] == " "
+            if not typing:
+                kept.append(line)
+            if line == "if TYPE_CHECKING:":
+                kept.append("    pass")
+                typing = True
+    return "\n".join(kept)

@@ -149,7 +149,10 @@ def test_a_probe_never_opens_a_pipe(tmp_path: Path) -> None:
         assert process.stdout.read() == b"gymdbd-loader: ready\n" * 2
 
 
-@pytest.mark.parametrize("name", bootstrap._MODULES)  # noqa: SLF001 - the list itself is tested
+@pytest.mark.parametrize(
+    "name",
+    [*bootstrap._MODULES, bootstrap._PROBE],  # noqa: SLF001 - the list itself is tested
+)
 def test_what_is_shipped_does_what_its_source_does(name: str) -> None:
     """Only docstrings and what is for type checkers are left out."""
     source = bootstrap._source(name)  # noqa: SLF001 - there is no other way to it
