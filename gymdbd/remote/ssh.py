@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
-import re
 import shlex
 import socket
 import subprocess
@@ -20,9 +19,9 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, cast
 
 from gymdbd.errors import GymdbdError, HostNotFoundError
-from gymdbd.remote import faults, target
+from gymdbd.remote import faults, ssh_config, target
 from gymdbd.remote.known_hosts import find_keys
-from gymdbd.remote.light import allow_match_exec, paramiko
+from gymdbd.remote.light import answering_match_exec, paramiko
 from gymdbd.remote.login import Login
 from gymdbd.remote.sftp import Client, RemoteFiles
 from gymdbd.remote.stream import Channel, Session, Socket, Wire, lost, stalled
@@ -50,8 +49,6 @@ _CIPHERS = (
 _RSA_SIGNATURES = ("rsa-sha2-512", "rsa-sha2-256")
 _OPEN_PROHIBITED = 1
 
-_MATCH_EXEC = re.compile(r"^\s*match\b.*\bexec\b", re.IGNORECASE | re.MULTILINE)
-
 # paramiko's thread logs, with a traceback, what the caller gets as an exception anyway.
 logging.getLogger("paramiko").setLevel(logging.CRITICAL)
 
@@ -59,19 +56,17 @@ logging.getLogger("paramiko").setLevel(logging.CRITICAL)
 def resolve(settings: HostSettings, config_file: Path | None = None) -> Target:
     """Look a host up in `~/.ssh/config` and lay the settings over it; raises SshConfigError."""
     try:
-        text = target.read_config(config_file or Path.home() / ".ssh" / "config")
-        if _MATCH_EXEC.search(text):
-            allow_match_exec()
-        config = paramiko.SSHConfig.from_file(io.StringIO(text))
-        return target.resolve(settings, config.lookup)
+        written = ssh_config.Config(config_file or Path.home() / ".ssh" / "config")
+        config = paramiko.SSHConfig.from_file(io.StringIO(written.text))
+        with answering_match_exec(written.is_met):
+            return target.resolve(settings, config.lookup)
     except paramiko.ssh_exception.CouldNotCanonicalize as error:
         raise HostNotFoundError(
             f"{settings.host} cannot be completed to a full name ({error})",
             hint="check CanonicalDomains in ~/.ssh/config, and the network",
         ) from error
-    except (paramiko.SSHException, ImportError, KeyError, ValueError) as error:
-        # ImportError: `Match exec` needs a package that can be taken away. KeyError and
-        # ValueError: CanonicalizeHostname without, or with odd, companions.
+    except (paramiko.SSHException, KeyError, ValueError) as error:
+        # KeyError and ValueError: CanonicalizeHostname without, or with odd, companions.
         raise faults.bad_config(str(error)) from error
 
 

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import fnmatch
 import getpass
-import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gymdbd.errors import SshConfigError
+from gymdbd.remote.ssh_config import split, to_path
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 SSH_PORT = 22
 _HIGHEST_PORT = 65535
 _MOST_HOPS = 8
-_MOST_INCLUDES = 16
 _GLOBAL_KNOWN_HOSTS = (Path("/etc/ssh/ssh_known_hosts"), Path("/etc/ssh/ssh_known_hosts2"))
 _DEFAULT_KEYS = ("id_ed25519", "id_ecdsa", "id_rsa")
 
@@ -117,7 +116,7 @@ def _resolve(settings: HostSettings, lookup: Lookup, *, depth: int) -> Target:
         identities_only=_says_yes(said, "identitiesonly") if only is None else only,
         known_hosts=_find_known_hosts(settings, said),
         host_key_alias=settings.host_key_alias or said.get("hostkeyalias"),
-        proxy_command=tuple(_expand(word, words) for word in _split(command, settings.host)),
+        proxy_command=tuple(_expand(word, words) for word in split(command, settings.host)),
         jumps=_resolve_jumps(jumps, settings, lookup, depth),
         ciphers=settings.ciphers or str(said.get("ciphers", "")),
     )
@@ -187,19 +186,19 @@ def _parse_port(value: object, host: str) -> int:
 
 def _find_identities(chosen: list[str] | None) -> tuple[Path, ...]:
     if chosen:
-        return tuple(_to_path(name) for name in chosen if name.lower() != "none")
+        return tuple(to_path(name) for name in chosen if name.lower() != "none")
     return tuple(Path.home() / ".ssh" / name for name in _DEFAULT_KEYS)
 
 
 def _find_known_hosts(settings: HostSettings, said: Mapping[str, Any]) -> tuple[Path, ...]:
     if settings.known_hosts:
-        return (_to_path(settings.known_hosts),)
+        return (to_path(settings.known_hosts),)
     text = said.get("userknownhostsfile")
     if text is None:
         folder = Path.home() / ".ssh"
         return (folder / "known_hosts", folder / "known_hosts2", *_GLOBAL_KNOWN_HOSTS)
-    files = [name for name in _split(str(text), settings.host) if name.lower() != "none"]
-    return (*(_to_path(name) for name in files), *_GLOBAL_KNOWN_HOSTS)
+    files = [name for name in split(str(text), settings.host) if name.lower() != "none"]
+    return (*(to_path(name) for name in files), *_GLOBAL_KNOWN_HOSTS)
 
 
 def choose_ciphers(
@@ -232,64 +231,8 @@ def _says_yes(said: Mapping[str, Any], key: str) -> bool:
     return str(said.get(key, "no")).lower() in ("yes", "true")
 
 
-def _split(text: str, host: str) -> list[str]:
-    """Split a line into words as a shell would; there is no shell, so no pipes or redirections."""
-    try:
-        return shlex.split(text)
-    except ValueError as error:
-        raise SshConfigError(
-            f"a setting of {host} cannot be split into words: {text!r} ({error})",
-            hint="balance its quotes in ~/.ssh/config",
-        ) from error
-
-
 def _expand(word: str, words: dict[str, str]) -> str:
     """Put host, port and user into a word of a proxy command that the YAML gave."""
     for token, value in words.items():
         word = word.replace(token, value)
     return word.replace("%%", "%")
-
-
-def _to_path(name: str) -> Path:
-    return Path(name.replace("%d", str(Path.home()))).expanduser()
-
-
-def read_config(path: Path, *, depth: int = 0) -> str:
-    """Read `~/.ssh/config` with the files that it includes; "" when there is none.
-
-    paramiko knows no Include. After an included file the block that the Include stood in goes on;
-    unlike OpenSSH, blocks inside the included file are not bound to that outer block.
-    """
-    if depth > _MOST_INCLUDES:
-        raise SshConfigError(f"{path} includes itself", hint="mend the Include lines in it")
-    try:
-        text = path.read_text(encoding="utf-8", errors="surrogateescape")
-    except FileNotFoundError:
-        return ""
-    except OSError as error:
-        raise SshConfigError(
-            f"{path} cannot be read ({error.strerror})", hint="let this user read it"
-        ) from error
-    lines: list[str] = []
-    block = "Host *"
-    for line in text.splitlines():
-        words = line.replace("=", " ", 1).split()
-        keyword = words[0].lower() if words else ""
-        if keyword == "include":
-            included = _find_included(line.replace("=", " ", 1), path.parent)
-            lines.extend(read_config(file, depth=depth + 1) for file in included)
-            lines.append(block)
-            continue
-        if keyword in ("host", "match"):
-            block = line
-        lines.append(line)
-    return "\n".join(lines) + "\n"
-
-
-def _find_included(line: str, folder: Path) -> list[Path]:
-    """List the files that one Include line names; relative names start where the file is."""
-    found: list[Path] = []
-    for pattern in _split(line, "Include")[1:]:
-        path = folder / _to_path(pattern)
-        found.extend(sorted(path.parent.glob(path.name)) if "*" in path.name else [path])
-    return found
