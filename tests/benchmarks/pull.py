@@ -8,7 +8,9 @@ every contestant brings its own copy up to date, in an order that rotates; a rat
 of the ratios within the rounds. `--large` adds 5000 MB, unchanged and 100 rows only. As root it
 measures once more with the replica on a file system that shares blocks (XFS on a loop device),
 and with `--link` over a loopback of its own with so many megabits a second, both ways together.
-Bytes are those on the wire, SSH's own included; for `scp` they are those of the files.
+Bytes are those on the wire, SSH's own included; for `scp` they are those of the files. A first pull
+of ours checks every page and index, so that `sqlite3_rsync` takes part in it a second time, with
+SQLite's own check after it.
 
 litestream, where it is installed (the extra `benchmark`), pulls nothing: it sends what changed to
 a folder, here through the same sshd, and restores all of it from there. It writes into the database
@@ -37,6 +39,7 @@ from gymdbd.config import LogConfig
 from tests.benchmarks import application, machine, tables, transfers
 from tests.benchmarks.tables import RSYNC, SCP
 from tests.benchmarks.transfers import (
+    CheckedSqlite3Rsync,
     Command,
     Contestant,
     Gymdbd,
@@ -75,6 +78,15 @@ class Scenario:
     change: Callable[[sqlite3.Connection], None]
     from_nothing: bool = False
     checkpoints: bool = False
+
+    def takes(self, one: Contestant) -> bool:
+        """Say whether this is for `one`: not a checkpoint for who wants them all to itself.
+
+        Nor a check of everything but for who makes one, too: at the beginning.
+        """
+        if isinstance(one, Litestream):
+            return not self.checkpoints
+        return self.from_nothing or not isinstance(one, CheckedSqlite3Rsync)
 
 
 def leave(connection: sqlite3.Connection) -> None:
@@ -180,6 +192,8 @@ def gather(server: SshServer, database: Path, folder: Path, *, large: bool) -> l
         found.append(Program(RSYNC, words, database, folder / "rsync"))
     if shutil.which("sqlite3_rsync"):
         found.append(Sqlite3Rsync(wrapper, database, folder / "sqlite3_rsync"))
+        if not large:
+            found.append(CheckedSqlite3Rsync(wrapper, database, folder / "checked"))
     return found
 
 
@@ -219,18 +233,14 @@ def measure_size(size_mb: int, runs: int, folder: Path, server: SshServer) -> fl
             _seed(contestants, database)
         results: dict[str, list[Round]] = {}
         for scenario in scenarios:
+            taking_part = [one for one in contestants if scenario.takes(one)]
             if not scenario.from_nothing:
-                settle(contestants, database)
-            taking_part = [
-                one
-                for one in contestants
-                if not (scenario.checkpoints and isinstance(one, Litestream))
-            ]
+                settle(taking_part, database)
             results[scenario.name] = measure(taking_part, scenario, database, runs)
         _say(tables.times(size_mb, results))
         _say(tables.steps(size_mb, results))
         if size_mb == _BOUNDS_MB and shutil.which("sqlite3_rsync"):
-            _say(tables.bounds(results, [OURS, SHARING, COMMAND]))
+            _say(tables.bounds(results, [OURS, SHARING, SAVING, COMMAND]))
         peaks = _memory(server, database, folder, large=large)
         _say(f"Peak memory of the serving side at {size_mb} MB:{peaks}\n")
     return tables.median_seconds(results["unchanged"], OURS)

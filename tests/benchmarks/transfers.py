@@ -6,6 +6,7 @@ looks at what it has copied, or waits until it is on the disk.
 
 from __future__ import annotations
 
+import contextlib
 import getpass
 import json
 import os
@@ -231,7 +232,7 @@ class Sqlite3Rsync:
     def __init__(self, wrapper: Path, database: Path, folder: Path) -> None:
         folder.mkdir()
         self._folder = folder
-        self._log = folder.with_name("sqlite3_rsync.log")
+        self._log = folder.with_name(f"{folder.name}.log")
         replica = str(folder / "replica.db")
         self._words = [f"{HOST}:{database}", replica, "--ssh", str(wrapper)]
         # Over there the program need not be in the PATH of a session without a terminal.
@@ -255,6 +256,22 @@ class Sqlite3Rsync:
         seconds = time.monotonic() - started
         said = re.findall(r"Transferred: sent (\d+), received (\d+)", self._log.read_text())
         return Taken(seconds, sum(int(number) for pair in said for number in pair))
+
+
+class CheckedSqlite3Rsync(Sqlite3Rsync):
+    """The same, and then SQLite's check of what it made: what a first pull of ours includes."""
+
+    name = "`sqlite3_rsync`, then `PRAGMA integrity_check`"
+
+    def run(self) -> Taken:
+        """Bring the replica up to date and check all of it."""
+        copied = super().run()
+        started = time.monotonic()
+        with contextlib.closing(sqlite3.connect(self._folder / "replica.db")) as connection:
+            found = connection.execute("PRAGMA integrity_check").fetchall()
+        if found != [("ok",)]:
+            raise AssertionError(found)
+        return Taken(copied.seconds + time.monotonic() - started, copied.wire_bytes)
 
 
 Contestant = Gymdbd | Program | Litestream | Sqlite3Rsync
