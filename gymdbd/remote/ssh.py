@@ -7,7 +7,6 @@ raise leaves as one of our errors (gymdbd.remote.translation).
 from __future__ import annotations
 
 import contextlib
-import io
 import logging
 import shlex
 import socket
@@ -21,7 +20,7 @@ from typing import IO, TYPE_CHECKING, cast
 from gymdbd.errors import GymdbdError, HostNotFoundError
 from gymdbd.remote import faults, ssh_config, target
 from gymdbd.remote.known_hosts import find_keys
-from gymdbd.remote.light import answering_match_exec, paramiko
+from gymdbd.remote.light import paramiko
 from gymdbd.remote.login import Login
 from gymdbd.remote.sftp import Client, RemoteFiles
 from gymdbd.remote.stream import Channel, Session, Socket, Wire, lost, stalled
@@ -56,10 +55,8 @@ logging.getLogger("paramiko").setLevel(logging.CRITICAL)
 def resolve(settings: HostSettings, config_file: Path | None = None) -> Target:
     """Look a host up in `~/.ssh/config` and lay the settings over it; raises SshConfigError."""
     try:
-        written = ssh_config.Config(config_file or Path.home() / ".ssh" / "config")
-        config = paramiko.SSHConfig.from_file(io.StringIO(written.text))
-        with answering_match_exec(written.is_met):
-            return target.resolve(settings, config.lookup)
+        path = config_file or Path.home() / ".ssh" / "config"
+        return target.resolve(settings, lambda host: ssh_config.lookup(path, host, _parse_config))
     except paramiko.ssh_exception.CouldNotCanonicalize as error:
         raise HostNotFoundError(
             f"{settings.host} cannot be completed to a full name ({error})",
@@ -68,6 +65,10 @@ def resolve(settings: HostSettings, config_file: Path | None = None) -> Target:
     except (paramiko.SSHException, KeyError, ValueError) as error:
         # KeyError and ValueError: CanonicalizeHostname without, or with odd, companions.
         raise faults.bad_config(str(error)) from error
+
+
+def _parse_config(lines: str, host: str) -> paramiko.SSHConfigDict:
+    return paramiko.SSHConfig.from_text(lines).lookup(host)
 
 
 class _Transport(paramiko.Transport):

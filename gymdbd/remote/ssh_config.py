@@ -1,129 +1,157 @@
-"""`~/.ssh/config` for paramiko's parser, which knows less of it than OpenSSH: ssh_config(5).
+"""Which lines of `~/.ssh/config` count for a host: ssh_config(5).
 
-It knows no Include, takes a criterion of Match that it does not know for met, wants criteria in
-small letters, and goes through everything a second time, which OpenSSH does only if asked to. So
-the files are read here, and what paramiko is given says the same in what it knows: each block has
-one more criterion, an `exec` that tells us that the others are met. So it is known whether an
-included file counts, and whether the block that it stands in goes on after it.
+paramiko, which is then given those lines alone, has a parser of its own, but that knows no Include,
+takes a criterion of Match that it does not know for met, and goes through everything a second time,
+which OpenSSH does only if asked to.
 """
 
 from __future__ import annotations
 
+import fnmatch
+import getpass
 import os
 import re
 import shlex
+import socket
 import subprocess
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from gymdbd.errors import SshConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Mapping
+
+    Parse = Callable[[str, str], Mapping[str, Any]]
 
 _MOST_INCLUDES = 16
 _LINE = re.compile(r"\s*([^\s=]+)(?:\s*=\s*|\s+)(.*)")
-_ALONE = ("all", "canonical", "final")
-_WITH_VALUE = ("host", "originalhost", "user", "localuser", "exec")
-# Commands that nobody runs: what they ask is answered here.
-_BEGIN, _ENTER, _WITHIN = "gymdbd: begin", "gymdbd: enter block ", "gymdbd: within block "
-_UNKNOWN = "gymdbd: unknown criterion "
+_TOKEN = re.compile("%(.)")
 _EXEC_TIMEOUT_S = 30.0
-# The block of what stands before any other.
-_TOP = 0
 
 
-class Config:
-    """One file with those that it includes: `text` for paramiko, which asks `is_met` in turn.
+def lookup(path: Path, host: str, parse: Parse) -> Mapping[str, Any]:
+    """Return what the file says of a host; nothing where there is no file.
 
-    There is no text where there is no file. Raises SshConfigError for a file that cannot be read,
-    or that includes itself.
+    `parse(lines, host)` gives the settings, the first of each counts, that stand in lines for this
+    host. Raises SshConfigError for a file that cannot be read, or that includes itself, for a
+    criterion that decides something and that nobody here can judge, and for a command that does
+    not end.
+    """
+    first = _Pass(path, host, host)
+    said = parse(first.text, host)
+    if not first.asks_again:
+        return said
+    # Now the name is known, whatever is said of it from here on.
+    name = str(said.get("hostname", host))
+    second = _Pass(path, host, name, before=first)
+    return parse(f"{first.text}HostName {name}\n{second.text}", host)
+
+
+class _Pass:
+    """One reading of the files.
+
+    `original` is the name that was asked for, `name` the one that is known when it begins; the
+    second one goes on from what the one `before` has found. `text` are the lines that count,
+    `found` what a later Match may ask for.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(
+        self, path: Path, original: str, name: str, *, before: _Pass | None = None
+    ) -> None:
         self._folder = path.parent
-        self._blocks = _TOP
-        self._entered: set[int] = set()
-        self._passes = 0
-        self._twice = False
-        lines = [f"Match exec {shlex.quote(_BEGIN)}", _again(_TOP), *self._lines(path, _TOP, 0)]
-        self.text = "".join(f"{line}\n" for line in lines)
+        self._original = original
+        self._name = name
+        self._final = before is not None
+        self.found: dict[str, str] = {**before.found, "hostname": name} if before else {}
+        self.asks_again = False
+        self.text = ""
+        self._read(path, active=True, depth=0)
 
-    def _lines(self, path: Path, within: int, depth: int) -> Iterator[str]:
-        """Yield the lines of a file that a block includes; those of its own count within it."""
+    def _read(self, path: Path, *, active: bool, depth: int) -> None:
+        """Read a file; where the block that includes it is not `active`, no line of it counts."""
         if depth > _MOST_INCLUDES:
             raise SshConfigError(f"{path} includes itself", hint="mend the Include lines in it")
-        block = within
-        for line in _read(path).splitlines():
+        outer = active
+        for line in _text(path).splitlines():
             found = _LINE.fullmatch(line)
             keyword, rest = (found[1].lower(), found[2]) if found else ("", "")
-            self._twice = self._twice or keyword == "canonicalizehostname"
-            if keyword not in ("include", "host", "match"):
-                yield line
-                continue
-            words = split(rest, str(path), comments=True)
             if keyword == "include":
-                for file in _find_included(words, self._folder):
-                    yield from self._lines(file, block, depth + 1)
-                yield _again(block)
-            else:
-                is_host = keyword == "host"
-                own = ["originalhost", ",".join(words)] if is_host else self._criteria(words)
-                outer = ["exec", f"{_WITHIN}{within}"] if within != _TOP else []
-                self._blocks = block = self._blocks + 1
-                yield f"Match {shlex.join([*outer, *own, 'exec', f'{_ENTER}{block}'])}"
+                for file in _find_included(_words(rest, path), self._folder):
+                    self._read(file, active=active, depth=depth + 1)
+            elif keyword == "host":
+                active = outer and _is_among(self._name, _words(rest, path))
+            elif keyword == "match":
+                active = self._is_met(_words(rest, path), outer=outer)
+            elif active:
+                self._take(keyword, rest)
+                self.text += f"{line}\n"
 
-    def _criteria(self, words: list[str]) -> list[str]:
-        """Write what follows `Match` in words that paramiko knows.
+    def _take(self, keyword: str, value: str) -> None:
+        """Remember what a later Match may ask for."""
+        if keyword in ("hostname", "user", "port"):
+            self.found.setdefault(keyword, value.strip().strip('"'))
+        self.asks_again = self.asks_again or (
+            keyword == "canonicalizehostname" and value.lower() in ("yes", "always")
+        )
 
-        Without an `all` that says nothing: it refuses that beside others, and one is added.
-        """
-        found: list[str] = []
+    def _is_met(self, words: list[str], *, outer: bool) -> bool:
+        """Say whether all criteria of a Match are met; one that is not spares the others."""
+        met = outer
         waiting = list(words)
         while waiting:
             name, equals, value = waiting.pop(0).partition("=")
-            sign, name = "!" * name.startswith("!"), name.removeprefix("!").lower()
-            if name in _ALONE:
-                # Both are met in the second pass, but only `final` asks for one.
-                self._twice = self._twice or name == "final"
-                found.append(sign + name.replace("canonical", "final"))
-                continue
-            values = [value] if equals else waiting[:1]
-            waiting = waiting if equals else waiting[1:]
-            if name in _WITH_VALUE:
-                found += [sign + name, *values]
-            else:
-                found += ["exec", _UNKNOWN + name.replace("%", "%%")]
-        return [name for name in found if name != "all"] if set(found) <= set(_ALONE) else found
+            negated, name = name.startswith("!"), name.removeprefix("!").lower()
+            # `canonical` is met likewise, but does not ask for a second pass.
+            self.asks_again = self.asks_again or (name == "final" and not self._final)
+            if name not in ("all", "canonical", "final") and not equals:
+                if not waiting:
+                    raise SshConfigError(
+                        f"~/.ssh/config has a line Match ... {name} without a value",
+                        hint="ssh -G HOST shows how OpenSSH reads it",
+                    )
+                value = waiting.pop(0)
+            met = met and self._holds(name, value) != negated
+        return met
 
-    def is_met(self, command: str) -> bool:
-        """Say whether the command of a `Match exec` succeeds, run as OpenSSH does it.
+    def _holds(self, name: str, value: str) -> bool:
+        hostname = self.found.get("hostname", self._name).replace("%h", self._name)
+        subjects = {
+            "host": hostname,
+            "originalhost": self._original,
+            "user": self.found.get("user") or getpass.getuser(),
+            "localuser": getpass.getuser(),
+        }
+        if name in ("all", "canonical", "final"):
+            return name == "all" or self._final
+        if name in subjects:
+            return _is_among(subjects[name], value.split(","))
+        if name == "exec":
+            return _succeeds(_TOKEN.sub(lambda token: self._expand(token[1], hostname), value))
+        raise SshConfigError(
+            f"~/.ssh/config has a line Match ... {name} ..., which gymdbd cannot judge",
+            hint="where it is meant for other hosts, let it name them first, as in "
+            f"Match originalhost laptop {name} ...",
+        )
 
-        Raises SshConfigError for one that does not end, and for another criterion, which nobody
-        here can judge.
-        """
-        if command == _BEGIN:
-            self._entered.clear()
-            self._passes += 1
-            return False
-        if self._passes % 2 == 0 and not self._twice:
-            return False
-        if command.startswith(_ENTER):
-            self._entered.add(int(command.removeprefix(_ENTER)))
-            return True
-        if command.startswith(_WITHIN):
-            return int(command.removeprefix(_WITHIN)) in self._entered
-        if command.startswith(_UNKNOWN):
-            name = command.removeprefix(_UNKNOWN)
-            raise SshConfigError(
-                f"~/.ssh/config has a line Match ... {name} ..., which gymdbd cannot judge",
-                hint="where it is meant for other hosts, let it name them first, as in "
-                f"Match originalhost laptop {name} ...",
-            )
-        return _succeeds(command)
+    def _expand(self, letter: str, hostname: str) -> str:
+        """Return what a token of a command stands for; only who asks pays for the full name."""
+        tokens: dict[str, Callable[[], str]] = {
+            "%": lambda: "%",
+            "h": lambda: hostname,
+            "n": lambda: self._original,
+            "p": lambda: self.found.get("port", "22"),
+            "r": lambda: self.found.get("user") or getpass.getuser(),
+            "u": getpass.getuser,
+            "i": lambda: str(os.getuid()),
+            "d": lambda: str(Path.home()),
+            "L": lambda: socket.gethostname().partition(".")[0],
+            "l": socket.getfqdn,
+        }
+        return tokens[letter]() if letter in tokens else f"%{letter}"
 
 
-def _read(path: Path) -> str:
+def _text(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8", errors="surrogateescape")
     except FileNotFoundError:
@@ -134,9 +162,12 @@ def _read(path: Path) -> str:
         ) from error
 
 
-def _again(block: int) -> str:
-    """Return the line after which a block goes on, or begins for what stands before any other."""
-    return "Host *" if block == _TOP else f"Match exec {shlex.quote(f'{_WITHIN}{block}')}"
+def _is_among(name: str, patterns: list[str]) -> bool:
+    """Say whether a name matches one of the patterns, and none of those with a `!`."""
+    without = [one[1:] for one in patterns if one.startswith("!")]
+    if any(fnmatch.fnmatchcase(name, one) for one in without):
+        return False
+    return any(fnmatch.fnmatchcase(name, one) for one in patterns)
 
 
 def _succeeds(command: str) -> bool:
@@ -162,6 +193,11 @@ def _succeeds(command: str) -> bool:
             hint="check $SHELL",
         ) from error
     return done.returncode == 0
+
+
+def _words(text: str, path: Path) -> list[str]:
+    """Split what follows Host, Match or Include, where a comment may stand at the end."""
+    return split(text, str(path), comments=True)
 
 
 def split(text: str, where: str, *, comments: bool = False) -> list[str]:

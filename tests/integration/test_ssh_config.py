@@ -19,7 +19,13 @@ if TYPE_CHECKING:
 _PATTERNS = st.sampled_from(["pi", "p*", "*", "laptop", "?i", "192.*", "root", "!pi", "!laptop"])
 _LISTS = st.lists(_PATTERNS, min_size=1, max_size=3)
 _KEYWORDS = st.sampled_from(["host", "originalhost", "user", "localuser", "!host", "!user", "Host"])
-_COMMANDS = st.sampled_from(["true", "false", '"test %h = pi"', '"test %n = pi"', '"exit 3"'])
+_COMMANDS = st.sampled_from(
+    [
+        *("true", "false", '"exit 3"', '"test %h = pi"', '"test %n = pi"', '"test %p -gt 4"'),
+        *('"test %r = guest"', '"test %u%% = root%%"', '"test -d %d && test %i -eq 0"'),
+        *('"test %L = $(hostname -s)"', '"test -n %l"'),
+    ]
+)
 _CRITERIA = st.one_of(
     st.tuples(_KEYWORDS, _LISTS.map(",".join)).map(" ".join),
     st.tuples(st.sampled_from(["exec", "!exec", "EXEC"]), _COMMANDS).map(" ".join),
@@ -84,6 +90,21 @@ def _ours(file: Path) -> dict[str, str]:
 def test_every_block_binds_what_openssh_binds(tmp_path: Path, files: list[list[str]]) -> None:
     """Host and Match, within each other by Include, with every criterion that paramiko has."""
     file = _write(tmp_path / "config", files)
+    assert _ours(file) == _openssh(file)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Match final\n User late\nHost pi\n User early\n",
+        "Match final all\n Port 5\nHost pi\n User early\n",
+        "Host 192.*\n User late\nHost p*\n HostName 192.168.1.7\nMatch final\n Port 5\n",
+    ],
+)
+def test_what_is_asked_for_at_last_is_read_then(tmp_path: Path, text: str) -> None:
+    """`Match final` asks for a second pass, which nobody has who does not ask."""
+    file = tmp_path / "config"
+    file.write_text(text)
     assert _ours(file) == _openssh(file)
 
 
