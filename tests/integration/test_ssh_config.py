@@ -96,13 +96,14 @@ def test_every_block_binds_what_openssh_binds(tmp_path: Path, files: list[list[s
 @pytest.mark.parametrize(
     "text",
     [
+        'User guest\nPort 7\nMatch user guest exec "test %r%p = guest7"\n HostName laptop\n',
         "Match final\n User late\nHost pi\n User early\n",
         "Match final all\n Port 5\nHost pi\n User early\n",
         "Host 192.*\n User late\nHost p*\n HostName 192.168.1.7\nMatch final\n Port 5\n",
     ],
 )
-def test_what_is_asked_for_at_last_is_read_then(tmp_path: Path, text: str) -> None:
-    """`Match final` asks for a second pass, which nobody has who does not ask."""
+def test_what_was_said_before_counts(tmp_path: Path, text: str) -> None:
+    """In the tokens and criteria of a Match, and in the second pass that `final` asks for."""
     file = tmp_path / "config"
     file.write_text(text)
     assert _ours(file) == _openssh(file)
