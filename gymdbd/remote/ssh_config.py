@@ -130,8 +130,9 @@ class _Pass:
             return _succeeds(_TOKEN.sub(lambda token: self._expand(token[1], hostname), value))
         raise SshConfigError(
             f"~/.ssh/config has a line Match ... {name} ..., which gymdbd cannot judge",
-            hint="where it is meant for other hosts, let it name them first, as in "
-            f"Match originalhost laptop {name} ...",
+            hint="let it name the hosts that it is for first, as in Match originalhost laptop "
+            f"{name} ...; if {self._original} is one, let gymdbd use another alias for it, with a "
+            "Host block of its own",
         )
 
     def _expand(self, letter: str, hostname: str) -> str:
