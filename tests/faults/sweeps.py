@@ -110,7 +110,11 @@ def interrupt(
 
     def act(pid: int) -> None:
         try:
-            until(lambda: _has_stopped_or_ended(log, pid), f"process {pid} to stop or end")
+            until(
+                lambda: _has_stopped_or_ended(log, pid),
+                f"process {pid} to stop or end",
+                within_s=120,
+            )
             action()
         except BaseException as error:  # noqa: BLE001 - the test raises it where it can be seen
             told.append(error)
