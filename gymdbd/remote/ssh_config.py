@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 _MOST_INCLUDES = 16
 _LINE = re.compile(r"\s*([^\s=]+)(?:\s*=\s*|\s+)(.*)")
+# Of these all that follows is a command, and what looks like a comment is one of the shell's.
+_WHOLE_LINES = ("proxycommand", "localcommand", "remotecommand", "knownhostscommand")
 _TOKEN = re.compile("%(.)")
 _EXEC_TIMEOUT_S = 30.0
 
@@ -75,17 +77,22 @@ class _Pass:
         outer = active
         for line in _text(path).splitlines():
             found = _LINE.fullmatch(line)
-            keyword, rest = (found[1].lower(), found[2]) if found else ("", "")
+            if found is None:
+                # An empty line or a comment, or one that the parser refuses.
+                self.text += f"{line}\n" * active
+                continue
+            keyword = found[1].lower()
+            value = found[2] if keyword in _WHOLE_LINES else _without_comment(found[2])
             if keyword == "include":
-                for file in _find_included(_words(rest, path), self._folder):
+                for file in _find_included(split(value, str(path)), self._folder):
                     self._read(file, active=active, depth=depth + 1)
             elif keyword == "host":
-                active = outer and _is_among(self._name, _words(rest, path))
+                active = outer and _is_among(self._name, split(value, str(path)))
             elif keyword == "match":
-                active = self._is_met(_words(rest, path), outer=outer)
-            elif active:
-                self._take(keyword, rest)
-                self.text += f"{line}\n"
+                active = self._is_met(split(value, str(path)), outer=outer)
+            elif active and not keyword.startswith("#"):
+                self._take(keyword, value)
+                self.text += f"{keyword} {value}\n"
 
     def _take(self, keyword: str, value: str) -> None:
         """Remember what a later Match may ask for."""
@@ -124,6 +131,9 @@ class _Pass:
         }
         if name in ("all", "canonical", "final"):
             return name == "all" or self._final
+        if name in ("host", "originalhost"):
+            # Unlike after Host, and unlike names of users, large letters are small ones.
+            return _is_among(subjects[name].lower(), value.lower().split(","))
         if name in subjects:
             return _is_among(subjects[name], value.split(","))
         if name == "exec":
@@ -165,10 +175,11 @@ def _text(path: Path) -> str:
 
 def _is_among(name: str, patterns: list[str]) -> bool:
     """Say whether a name matches one of the patterns, and none of those with a `!`."""
-    without = [one[1:] for one in patterns if one.startswith("!")]
-    if any(fnmatch.fnmatchcase(name, one) for one in without):
+    # Only `*` and `?` are special: brackets stand around an address.
+    plain = [one.replace("[", "[[]") for one in patterns]
+    if any(fnmatch.fnmatchcase(name, one[1:]) for one in plain if one.startswith("!")):
         return False
-    return any(fnmatch.fnmatchcase(name, one) for one in patterns)
+    return any(fnmatch.fnmatchcase(name, one) for one in plain)
 
 
 def _succeeds(command: str) -> bool:
@@ -196,15 +207,20 @@ def _succeeds(command: str) -> bool:
     return done.returncode == 0
 
 
-def _words(text: str, path: Path) -> list[str]:
-    """Split what follows Host, Match or Include, where a comment may stand at the end."""
-    return split(text, str(path), comments=True)
+def _without_comment(value: str) -> str:
+    """Leave out what follows a `#` at the beginning of a word, outside of quotes."""
+    quoted = False
+    for at, letter in enumerate(value):
+        quoted ^= letter == '"'
+        if letter == "#" and not quoted and value[at - 1 : at].strip() == "":
+            return value[:at].rstrip()
+    return value
 
 
-def split(text: str, where: str, *, comments: bool = False) -> list[str]:
+def split(text: str, where: str) -> list[str]:
     """Split a line into words as a shell would; there is no shell, so no pipes or redirections."""
     try:
-        return shlex.split(text, comments=comments)
+        return shlex.split(text)
     except ValueError as error:
         raise SshConfigError(
             f"a setting of {where} cannot be split into words: {text!r} ({error})",

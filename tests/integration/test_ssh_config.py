@@ -16,7 +16,7 @@ from gymdbd.remote.target import HostSettings
 if TYPE_CHECKING:
     from pathlib import Path
 
-_PATTERNS = st.sampled_from(["pi", "p*", "*", "laptop", "?i", "192.*", "root", "!pi", "!laptop"])
+_PATTERNS = st.sampled_from(["pi", "p*", "*", "laptop", "?i", "192.*", "root", "!pi", "PI", "[p]i"])
 _LISTS = st.lists(_PATTERNS, min_size=1, max_size=3)
 _KEYWORDS = st.sampled_from(["host", "originalhost", "user", "localuser", "!host", "!user", "Host"])
 _COMMANDS = st.sampled_from(
@@ -32,8 +32,8 @@ _CRITERIA = st.one_of(
 )
 _SETTINGS = st.one_of(
     st.sampled_from(["pi", "laptop", "192.168.1.7"]).map("HostName {}".format),
-    st.sampled_from(["root", "pi", "guest"]).map("User={}".format),
-    st.integers(1, 9).map("  port {}".format),
+    st.sampled_from(["root", "pi", "guest", '"guest"', "pi # mine"]).map("User={}".format),
+    st.integers(1, 9).map("  port {} # Tom's".format),
     st.just("# Include nothing"),
     st.just(""),
 )
@@ -47,7 +47,7 @@ _HEADS = st.one_of(
             "match final all",
             "match final host pi",
             "Host = pi",
-            "Match host pi # Tom and others",
+            "Match host pi # Tom's",
             "Host pi # mine",
         ]
     ),

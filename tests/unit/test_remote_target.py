@@ -192,7 +192,11 @@ def test_whichever_proxy_is_said_first_counts(home: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "config", ["Host pi\n Port none\n", "Host pi\n Port 70000\n", "Match nonsense\n User x\n"]
+    "config",
+    [
+        *("Host pi\n Port none\n", "Host pi\n Port 70000\n", "Host pi\n Port\n"),
+        "Match nonsense\n User x\n",
+    ],
 )
 def test_a_broken_ssh_config_is_an_error_of_ours(home: Path, config: str) -> None:
     """What cannot be understood is refused, never guessed."""
