@@ -109,6 +109,17 @@ def test_what_was_said_before_counts(tmp_path: Path, text: str) -> None:
     assert _ours(file) == _openssh(file)
 
 
+@pytest.mark.parametrize(
+    "text",
+    ["Match host PI\n Port 5\n", "Host PI\n Port 5\n", 'Match exec "test pi # x"\n Port 5\n'],
+)
+def test_letters_and_quotes_count_as_there(tmp_path: Path, text: str) -> None:
+    """Match takes large letters for small ones, Host does not; a quoted comment is none."""
+    file = tmp_path / "config"
+    file.write_text(text)
+    assert _ours(file) == _openssh(file)
+
+
 @pytest.mark.parametrize("criterion", ["localnetwork 192.168.1.0/24", "!tagged away", "Tagged=x"])
 def test_a_criterion_that_nobody_here_can_judge_is_an_error(tmp_path: Path, criterion: str) -> None:
     """Where it decides something: a block for other hosts that has one is in nobody's way."""
