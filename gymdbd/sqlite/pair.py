@@ -82,6 +82,11 @@ class Pair:
             self.before = tables.read_schema(self._connection, EARLIER)
         with database.translated(self.later.path):
             self.after = tables.read_schema(self._connection, LATER)
+        # Once for all tables: there may be ten thousand of them.
+        self._held = {
+            EARLIER: frozenset(tables.names(self.before)),
+            LATER: frozenset(tables.names(self.after)),
+        }
 
     def __enter__(self) -> Pair:
         """Return the pair; leaving the block ends the transactions."""
@@ -102,7 +107,7 @@ class Pair:
 
     def table_names(self) -> list[str]:
         """List the tables of either side, sorted."""
-        return sorted({*tables.names(self.before), *tables.names(self.after)})
+        return sorted(self._held[EARLIER] | self._held[LATER])
 
     def tables(self) -> Iterator[TableDifference]:
         """Compare one table after the other."""
@@ -163,11 +168,11 @@ class Pair:
         return database.source_error(error, self.later.path)
 
     def _describe(self, name: str) -> tuple[Table | None, Table | None]:
-        sides = []
-        for schema, defined in ((EARLIER, self.before), (LATER, self.after)):
-            there = name in tables.names(defined)
-            sides.append(tables.describe(self._connection, name, schema) if there else None)
-        return sides[0], sides[1]
+        before, after = (
+            tables.describe(self._connection, name, schema) if name in self._held[schema] else None
+            for schema in (EARLIER, LATER)
+        )
+        return before, after
 
     def _definition(self, kind: str, name: str) -> str:
         before, after = self.before.get((kind, name)), self.after.get((kind, name))

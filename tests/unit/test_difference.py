@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import sys
 import tempfile
 from collections import Counter
 from contextlib import closing
@@ -144,6 +145,36 @@ def test_new_dropped_and_altered_tables_are_told_apart(tmp_path: Path) -> None:
     )
     told = "gone dropped +0 ~0 -2, fresh new +1, t altered +0 ~1 -0"
     assert digest(found.values()) == told
+
+
+def _calls_to_compare(path: Path) -> int:
+    """Count the functions that are called, Python's and C's, while a database is compared."""
+    calls = 0
+
+    def count(_: object, event: str, __: object) -> None:
+        nonlocal calls
+        calls += event in ("call", "c_call")
+
+    sys.setprofile(count)
+    try:
+        with Pair(Side(path), Side(path)) as pair:
+            list(pair.tables())
+            pair.definitions()
+    finally:
+        sys.setprofile(None)
+    return calls
+
+
+def test_a_comparison_takes_as_many_steps_a_table_with_many_tables_as_with_few(
+    tmp_path: Path,
+) -> None:
+    """An application with a table for each tenant has thousands of them."""
+    steps = {}
+    for count in (100, 200, 800):
+        create = [f"CREATE TABLE t{at} (id INTEGER PRIMARY KEY, v)" for at in range(count)]
+        steps[count] = _calls_to_compare(make(tmp_path / f"{count}.db", *create))
+    a_table = (steps[200] - steps[100]) / 100
+    assert steps[800] < steps[100] + 700 * a_table * 1.1
 
 
 def test_other_definitions_are_told_too(tmp_path: Path) -> None:
