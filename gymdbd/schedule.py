@@ -6,6 +6,7 @@ answers into APScheduler triggers.
 
 from __future__ import annotations
 
+import bisect
 import itertools
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
@@ -87,27 +88,38 @@ class Cron:
 
 @dataclass(frozen=True)
 class Interval:
-    """Every so often on the local wall clock: `15m` is at :00, :15, :30 and :45."""
+    """Every so often on the local wall clock: `15m` is at :00, :15, :30 and :45.
+
+    If the clocks go forward, what was due in the time that they leave out is due right after it.
+    If they go back, what is due in the time that they repeat is due once, unless the interval is
+    so short that it fits into that time. So two runs are never further apart than the interval
+    plus the change of the clocks, and never nearer than the interval minus that change.
+    """
 
     every: timedelta
     fixed_time: bool = False
 
     def next_after(self, moment: datetime, zone: tzinfo) -> datetime:
         """Return the first due moment later than `moment`, in UTC."""
+        due = self._first(moment, zone)
+        while timedelta() < _repeated_after(due, zone) < self.every:
+            due = self._first(due, zone)
+        return due
+
+    def _first(self, moment: datetime, zone: tzinfo) -> datetime:
+        """Return the first moment later than `moment` on the grid, or right after a gap in it."""
         due = self._next(moment, _offset(moment, zone))
-        if self._on_grid(due, zone):
+        change = _offset(due, zone) - _offset(moment, zone)
+        if not change:
             return due
-        # The clocks change before it is due, and what comes up the old way is off by the change.
-        changed = self._next(moment, _offset(due, zone))
-        candidates = (changed, changed + self.every, due)
-        return next(one for one in candidates if self._on_grid(one, zone) or one == due)
+        changed = _moment_of_change(max(moment, due - abs(change)), due, zone)
+        if due - change < changed:
+            return changed
+        return self._next(changed - timedelta.resolution, _offset(due, zone))
 
     def _next(self, moment: datetime, offset: timedelta) -> datetime:
         local = moment - _EPOCH + offset
         return _EPOCH - offset + (local // self.every + 1) * self.every
-
-    def _on_grid(self, moment: datetime, zone: tzinfo) -> bool:
-        return not (moment - _EPOCH + _offset(moment, zone)) % self.every
 
     def __str__(self) -> str:
         """Write it as in the configuration: `every 15m`."""
@@ -120,6 +132,24 @@ class Interval:
 
 def _offset(moment: datetime, zone: tzinfo) -> timedelta:
     return moment.astimezone(zone).utcoffset() or timedelta()
+
+
+def _repeated_after(moment: datetime, zone: tzinfo) -> timedelta:
+    """Return how long before `moment` the clock showed the same time; zero if it never did."""
+    first = moment.astimezone(zone).replace(fold=0)
+    return _offset(first, zone) - _offset(moment, zone)
+
+
+def _moment_of_change(start: datetime, end: datetime, zone: tzinfo) -> datetime:
+    """Return the first moment from `start` on at which the offset is that of `end`."""
+    seconds = range(int(start.timestamp()), int(end.timestamp()) + 1)
+    offset = _offset(end, zone)
+
+    def has_changed(second: int) -> bool:
+        return _offset(_EPOCH + timedelta(seconds=second), zone) == offset
+
+    index = bisect.bisect_left(seconds, True, key=has_changed)
+    return _EPOCH + timedelta(seconds=seconds[index])
 
 
 def next_run(

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 from datetime import UTC, datetime, timedelta, tzinfo
 from typing import TYPE_CHECKING
-from zoneinfo import ZoneInfo
+from zoneinfo import ZoneInfo, available_timezones
 
 import pytest
 from hypothesis import assume, given, settings
@@ -361,13 +362,92 @@ def test_the_next_run_by_cron_is_later_and_never_runs_backwards(
 def test_an_interval_is_the_first_moment_on_the_wall_clocks_grid(
     seconds: int, moment: datetime, zone: tzinfo, later: int
 ) -> None:
-    """It is later than now, on the grid of local time, with no moment of the grid between."""
+    """It is later than now, on the grid of local time or right after a gap in it."""
     every = timedelta(seconds=seconds)
     due = Interval(every).next_after(moment, zone)
     midnight = datetime(1970, 1, 1)  # noqa: DTZ001 - local time, to count on
+    changed = offset(due, zone) != offset(due - timedelta(seconds=1), zone)
 
     assert due > moment
-    assert (due.astimezone(zone).replace(tzinfo=None) - midnight) % every == timedelta()
-    if due.astimezone(zone).utcoffset() == moment.astimezone(zone).utcoffset():
+    assert changed or (due.astimezone(zone).replace(tzinfo=None) - midnight) % every == timedelta()
+    if offset(due, zone) == offset(moment, zone):
         assert due - moment <= every
     assert Interval(every).next_after(moment + timedelta(seconds=later), zone) >= due
+
+
+def offset(moment: datetime, zone: tzinfo) -> timedelta:
+    """Return how far local time is ahead of UTC."""
+    return moment.astimezone(zone).utcoffset() or timedelta()
+
+
+@pytest.mark.parametrize(
+    ("zone", "day", "expected"),
+    [
+        (
+            "America/Santiago",
+            datetime(2026, 9, 5, tzinfo=UTC),
+            ["Sat 05 Sep 00:00", "Sun 06 Sep 01:00", "Mon 07 Sep 00:00"],
+        ),
+        (
+            "Africa/Cairo",
+            datetime(2026, 4, 22, 23, tzinfo=UTC),
+            ["Fri 24 Apr 01:00", "Sat 25 Apr 00:00", "Sun 26 Apr 00:00"],
+        ),
+        (
+            "Asia/Beirut",
+            datetime(2026, 3, 28, tzinfo=UTC),
+            ["Sun 29 Mar 01:00", "Mon 30 Mar 00:00", "Tue 31 Mar 00:00"],
+        ),
+        (
+            "America/Havana",
+            datetime(2026, 3, 7, 6, tzinfo=UTC),
+            ["Sun 08 Mar 01:00", "Mon 09 Mar 00:00", "Tue 10 Mar 00:00"],
+        ),
+        (  # The midnight that comes twice.
+            "America/Havana",
+            datetime(2026, 10, 31, 12, tzinfo=UTC),
+            ["Sun 01 Nov 00:00", "Mon 02 Nov 00:00", "Tue 03 Nov 00:00"],
+        ),
+        (  # Samoa had no 30 December in 2011.
+            "Pacific/Apia",
+            datetime(2011, 12, 28, 12, tzinfo=UTC),
+            ["Thu 29 Dec 00:00", "Sat 31 Dec 00:00", "Sun 01 Jan 00:00"],
+        ),
+    ],
+)
+def test_a_days_interval_keeps_its_pace_over_a_midnight_that_is_missing_or_repeated(
+    zone: str, day: datetime, expected: list[str]
+) -> None:
+    """If the clocks leave midnight out, the run is right after the change, and no day is lost."""
+    told = runs(Interval(timedelta(hours=24)), day.astimezone(ZoneInfo(zone)), 3)
+    assert expected == [text.rpartition(" ")[0] for text in told]
+
+
+def changes(zone: tzinfo, year: int) -> list[tuple[datetime, timedelta]]:
+    """Return half a day before each change of the clocks in a year, and by how much they change."""
+    half = timedelta(hours=12)
+    moments = [datetime(year, 1, 1, tzinfo=UTC) + n * half for n in range(2 * 366)]
+    by = [(moment, abs(offset(moment + half, zone) - offset(moment, zone))) for moment in moments]
+    return [(moment, change) for moment, change in by if change]
+
+
+@pytest.mark.parametrize("year", [2011, 2026])
+def test_runs_are_never_further_apart_than_the_interval_and_the_change_of_the_clocks(
+    year: int,
+) -> None:
+    """In every zone, around every change: nor are they nearer than the interval without it."""
+    odd = itertools.cycle([40, 45, 60, 61, 90, 120, 150, 720, 1441, 2 * 1440, 7 * 1440])
+    found = []
+    for name in sorted(available_timezones()):
+        zone = ZoneInfo(name)
+        for moment, change in changes(zone, year):
+            for every in (
+                timedelta(minutes=minutes) for minutes in (15, 6 * 60, 24 * 60, next(odd))
+            ):
+                before = Interval(every).next_after(moment - every, zone)
+                while before < moment + timedelta(days=1):
+                    due = Interval(every).next_after(before, zone)
+                    if not every - change <= due - before <= every + change or due <= before:
+                        found.append(f"{name}: every {every}: {before} and then {due}")
+                    before = due
+    assert found == []
