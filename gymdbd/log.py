@@ -2,7 +2,8 @@
 
 Under systemd an event goes to journald with a sentence as its message and each fact as a field,
 so that `journalctl GYMDBD_JOB=nightly-backup PRIORITY=3` works; on a terminal it is coloured
-text; otherwise a JSON line. A file, where one is configured, takes JSON lines besides.
+text; otherwise a JSON line. A file, where one is configured, takes JSON lines besides. What
+somebody types goes to journald as well, if there is one, whoever listens on the terminal.
 """
 
 from __future__ import annotations
@@ -35,21 +36,26 @@ _opened = contextlib.ExitStack()  # What the sinks of the configuration in force
 # Writing an event takes less than a millisecond, renaming the files of a rotation a few.
 _LOCK_WAIT_S = 2.0
 _LOCK_POLL_S = 0.01
+# A journald that is stopped or hangs must not hold up a run.
+_JOURNAL_WAIT_S = 1.0
+_JOURNAL = "/run/systemd/journal/socket"
 _OWN = ("event", "level", "timestamp", "job", "run_id", "hint", "error")
 
 
-def configure(config: LogConfig, *, by_hand: bool = False) -> None:
+def configure(config: LogConfig, *, by_hand: bool = False, in_journal: bool = True) -> None:
     """Send every event where `config` says.
 
-    For a command that somebody typed, only warnings go to the terminal besides its own words:
-    a failure it tells itself.
+    For a command that somebody typed, everything goes to the journal of the machine, if it has
+    one and `in_journal`, and only warnings to the terminal: a failure it tells itself.
     """
     before = _opened.pop_all()
-    console = _console_sink(config)
-    if by_hand:
-        sinks = [(_LEVELS["warning"], _but_errors(console))]
+    chosen = _console_format(config)
+    if not by_hand or chosen == "journald":
+        sinks = [(_LEVELS[config.level], _console_sink(chosen))]
     else:
-        sinks = [(_LEVELS[config.level], console)]
+        sinks = [(_LEVELS["warning"], _but_errors(_console_sink(chosen)))]
+        if in_journal and os.path.exists(_JOURNAL):  # noqa: PTH110 - every pull by hand pays for what is imported
+            sinks.append((_LEVELS[config.level], _quietly(_journald_sink())))
     if config.file is not None:
         sinks.append((_LEVELS[config.level], _file_sink(config)))
     least = min(level for level, _ in sinks)
@@ -110,16 +116,21 @@ class _Fan:
 
     def __init__(self, sinks: list[tuple[int, Callable[[EventDict], None]]]) -> None:
         self.sinks = sinks
+        self.broken: set[int] = set()
 
     def __call__(self, logger: Any, name: str, event: EventDict) -> EventDict:
-        """Deliver the event; a sink that fails must not fail the run."""
+        """Deliver the event; a sink that fails must not fail the run, and is told of once."""
         del logger, name
-        for least, sink in self.sinks:
+        for number, (least, sink) in enumerate(self.sinks):
             if _LEVELS.get(event["level"], 0) >= least:
                 try:
                     sink(_ordered(event))
                 except OSError as error:
-                    _complain(error)
+                    if number not in self.broken:
+                        _complain(error)
+                    self.broken.add(number)
+                else:
+                    self.broken.discard(number)
         raise structlog.DropEvent
 
 
@@ -141,13 +152,30 @@ def _but_errors(sink: Callable[[EventDict], None]) -> Callable[[EventDict], None
     return lambda event: None if event["level"] == "error" else sink(event)
 
 
-def _console_sink(config: LogConfig) -> Callable[[EventDict], None]:
-    chosen = config.format
-    if chosen == "auto":
-        if os.environ.get("JOURNAL_STREAM") and _journald_listens():
-            chosen = "journald"
-        else:
-            chosen = "console" if sys.stderr.isatty() else "json"
+def _quietly(sink: Callable[[EventDict], None]) -> Callable[[EventDict], None]:
+    """Leave a sink alone after its first failure, and say nothing: it is an extra."""
+    failed = False
+
+    def send(event: EventDict) -> None:
+        nonlocal failed
+        if not failed:
+            try:
+                sink(event)
+            except OSError:
+                failed = True
+
+    return send
+
+
+def _console_format(config: LogConfig) -> str:
+    if config.format != "auto":
+        return config.format
+    if os.environ.get("JOURNAL_STREAM") and _journald_listens():
+        return "journald"
+    return "console" if sys.stderr.isatty() else "json"
+
+
+def _console_sink(chosen: str) -> Callable[[EventDict], None]:
     if chosen == "journald":
         return _journald_sink()
     if chosen == "console":
@@ -167,6 +195,7 @@ def _journald_sink() -> Callable[[EventDict], None]:
 
     # Addressed at each event, as libsystemd does: journald may be restarted under us.
     transport = JournaldTransport(connected=False)
+    transport.socket.settimeout(_JOURNAL_WAIT_S)
     _opened.callback(transport.socket.close)
 
     def sink(event: EventDict) -> None:

@@ -26,6 +26,11 @@ if TYPE_CHECKING:
 _POLL_S = 0.2
 
 
+def new_id() -> str:
+    """Return an id by which the log, the status file and a person tell a run from others."""
+    return secrets.token_hex(4)
+
+
 @dataclass(kw_only=True)
 class Run:
     """One run: what it works on, why it happens, and how it is told to stop.
@@ -45,7 +50,7 @@ class Run:
     progress: Callable[[str, int, int], None] = lambda step, done, total: None  # noqa: ARG005
     tell: Callable[[str], None] = lambda line: None  # noqa: ARG005
     stopping: Callable[[], bool] = lambda: False
-    run_id: str = field(default_factory=lambda: secrets.token_hex(4))
+    run_id: str = field(default_factory=new_id)
 
     def __post_init__(self) -> None:
         """Start the clock of the deadline."""
@@ -91,6 +96,8 @@ class Run:
     def _outcome(self, started_at: str, held: contextlib.ExitStack) -> dict[str, Any]:
         """Take the locks and work; return the part of the run's entry that tells how it went."""
         try:
+            for folder in self.job.folders():
+                files.require_folder(folder)
             locks = lock.hold(self.job.locks(), wait_s=self.lock_wait_s, check=self.check)
             held.enter_context(locks)
             if self.status is not None:
@@ -201,6 +208,11 @@ def record(job: JobConfig, entry: dict[str, Any], status: StatusFile | None) -> 
     if status is not None:
         with trouble_logged():
             status.run_ended(job, entry)
+    log_end(entry)
+
+
+def log_end(entry: dict[str, Any]) -> None:
+    """Log the end of a run from its entry; the log's context is the run's."""
     facts = {"state": entry["state"], "duration_s": entry["duration_s"]}
     if entry["error"] is None:
         logger().info("run finished", **facts)

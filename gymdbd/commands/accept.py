@@ -31,6 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     common.add_json(parser)
 
 
+@common.logged
 def run(arguments: argparse.Namespace, output: Output) -> int:
     """Accept it and those before it."""
     from gymdbd import clock, lock

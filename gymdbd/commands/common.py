@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import os
 import signal
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -14,6 +16,7 @@ if TYPE_CHECKING:
 
     from gymdbd.archive.catalog import Backup
     from gymdbd.config import Config
+    from gymdbd.errors import GymdbdError
     from gymdbd.job_config import BackupConfig, JobConfig
     from gymdbd.output import Output
 
@@ -106,7 +109,7 @@ def choose_job(settings: Config, name: str | None, kind: type[Job]) -> Job:
 
 
 def run_by_hand(
-    job: JobConfig, settings: Config | None, output: Output
+    job: JobConfig, settings: Config | None, output: Output, *, in_journal: bool = True
 ) -> tuple[dict[str, Any], int]:
     """Run a job here and now; return its entry for the status file and the exit code.
 
@@ -121,7 +124,7 @@ def run_by_hand(
     for number_ in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number_, lambda caught, _: stops.append(caught))
     # A failure is told by the verb itself, so that only warnings go to the terminal besides.
-    log.configure(settings.log if settings else LogConfig(), by_hand=True)
+    log.configure(settings.log if settings else LogConfig(), by_hand=True, in_journal=in_journal)
     with output.progress() as progress:
         entry = Run(
             job=job,
@@ -135,6 +138,44 @@ def run_by_hand(
             stopping=lambda: bool(stops),
         ).execute()
     return entry, int(entry["exit_code"])
+
+
+def logged(work: Callable[[argparse.Namespace, Output], int]) -> Callable[..., int]:
+    """Let a verb that changes or takes something, and is no run of a job, be logged as one."""
+
+    @functools.wraps(work)
+    def run(arguments: argparse.Namespace, output: Output) -> int:
+        from gymdbd import files, log, runner
+        from gymdbd.config import LogConfig
+        from gymdbd.errors import GymdbdError
+
+        log.configure(LogConfig(), by_hand=True)
+        backup = getattr(arguments, "backup", None)
+        begun = time.monotonic()
+        with log.bound(job=work.__module__.rpartition(".")[2], run_id=runner.new_id()):
+            log.logger().info("run started", reason="by hand", backup=backup)
+            outcome = runner.success({})
+            try:
+                return work(arguments, output)
+            except GymdbdError as error:
+                outcome = runner.failure(error)
+                raise
+            except OSError as error:
+                outcome = runner.failure(files.system_error(error))
+                raise
+            finally:
+                took = round(time.monotonic() - begun, 3)
+                runner.log_end({**outcome, "duration_s": took})
+
+    return run
+
+
+def tell_unread(errors: list[GymdbdError]) -> None:
+    """Tell which archives could not be read, although the others are answer enough."""
+    from gymdbd.output import Output
+
+    for error in errors:
+        Output().remark(f"gymdbd: left out: {error.message}. What to do: {error.hint}")
 
 
 def tell_failure(entry: dict[str, Any], output: Output) -> None:

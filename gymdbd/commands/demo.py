@@ -73,7 +73,9 @@ def _demonstrate(folder: Path, output: Output, *, keep: bool) -> int:
         before = gym.newest_event(database)
         tell("an application is writing to it; now: gymdbd backup nightly-backup")
         tell()
-        entry, exit_code = common.run_by_hand(settings.jobs["nightly-backup"], settings, output)
+        entry, exit_code = common.run_by_hand(
+            settings.jobs["nightly-backup"], settings, output, in_journal=False
+        )
         after = gym.newest_event(database)
     if exit_code:
         common.tell_failure(entry, output)

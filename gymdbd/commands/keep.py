@@ -29,6 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     common.add_json(parser)
 
 
+@common.logged
 def run(arguments: argparse.Namespace, output: Output) -> int:
     """Pin it."""
     from gymdbd import clock, lock

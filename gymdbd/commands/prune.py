@@ -42,16 +42,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     common.add_json(parser)
 
 
+@common.logged
 def run(arguments: argparse.Namespace, output: Output) -> int:
     """Prune, or say what would be."""
     from gymdbd import lock, log
     from gymdbd.archive.catalog import Catalog
-    from gymdbd.config import LogConfig
     from gymdbd.jobs import prune
     from gymdbd.jobs.context import Context
 
     archive, stems, keep = _what(arguments)
-    log.configure(LogConfig(), by_hand=True)
     context = Context(log=log.logger())
     catalog = Catalog(archive, context.clock.zone)
     stems = stems or sorted({backup.stem for backup in catalog.backups()})

@@ -85,6 +85,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     common.add_json(parser)
 
 
+@common.logged
 def run(arguments: argparse.Namespace, output: Output) -> int:
     """Write the rows."""
     from gymdbd.errors import UsageError

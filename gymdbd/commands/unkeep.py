@@ -25,6 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     common.add_json(parser)
 
 
+@common.logged
 def run(arguments: argparse.Namespace, output: Output) -> int:
     """Take the pin off."""
     from gymdbd import lock
