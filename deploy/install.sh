@@ -198,9 +198,10 @@ User=$user
 Group=$group
 
 # All that the service may write besides /var/lib/gymdbd: the folder of the database, because
-# SQLite keeps -wal and -shm beside it, and every archive. The folders must exist.
-ReadWritePaths=$(systemd_path "$(dirname "$database")")
-ReadWritePaths=$(systemd_path "$archive")
+# SQLite keeps -wal and -shm beside it, and every archive. With the minus sign the service starts
+# although a folder is missing: only the job that needs it fails.
+ReadWritePaths=$(systemd_path "-$(dirname "$database")")
+ReadWritePaths=$(systemd_path "-$archive")
 END
 }
 

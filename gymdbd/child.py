@@ -177,7 +177,7 @@ def main() -> int:
         settings = config.parse(order["text"], Path(order["source"]))
         job = settings.job(order["job"])
     except ConfigError as error:
-        # What was right when the daemon started no longer is: a disk that is not mounted, say.
+        # What was right when the daemon started no longer is: a home folder that is gone, say.
         problem = "; ".join((error.message, *error.faults))
         entry = runner.failure(ConfigError(problem, hint=error.hint))
     else:

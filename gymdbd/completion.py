@@ -19,6 +19,7 @@ from gymdbd.errors import GymdbdError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from pathlib import Path
 
 # A verb that takes jobs of another kind than its name.
 _KIND_OF_VERB = {"prune": "backup", "emergency": "pull"}
@@ -75,7 +76,10 @@ def _backups(arguments: argparse.Namespace) -> list[str]:
 
     names = [LATEST]
     given = argparse.Namespace(**{"archive": None, **vars(arguments)})
+    archives: list[Path] = []
     with contextlib.suppress(GymdbdError):
-        for archive in common.archives(given):
+        archives = common.archives(given)
+    for archive in archives:
+        with contextlib.suppress(GymdbdError):
             names += [one.path.name for one in Catalog(archive, Clock().zone).backups()]
     return names

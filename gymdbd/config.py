@@ -34,7 +34,7 @@ class LogConfig:
 
     level: str = key(scalar(values.one_of("debug", "info", "warning", "error"), "str"), "info")
     format: str = key(scalar(values.one_of("auto", "journald", "console", "json"), "str"), "auto")
-    file: Path | None = key(path(values.in_folder), None)
+    file: Path | None = key(path, None)
     max_size: int = key(_SIZE, 10 * 1024**2)
     keep_files: int = key(_NUMBER, 5)
 
@@ -91,7 +91,7 @@ class Config:
 
     source: Path
     text: str
-    status_file: Path = key(path(values.in_folder))
+    status_file: Path = key(path)
     stop_timeout: timedelta = key(_DURATION, timedelta(seconds=60))
     log: LogConfig = key(section(LogConfig), LogConfig())
     jobs: dict[str, JobConfig] = key(_read_jobs)

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from gymdbd.config import Config
     from gymdbd.job_config import JobConfig
 
-_TURN_S = 30.0
+# A run by hand shows in the status line as soon as this.
+_TURN_S = 5.0
 _STOPPING_TURN_S = 0.2
 # The heartbeat comes every 20 s; a scheduler that has been silent for longer than this hangs.
 _SILENT_S = 75.0
@@ -45,24 +46,22 @@ class Daemon:
         self.urgency = 0
         self._deadline = 0.0
         self._last_result = ""
-        self._told = ""
+        self._said = self._told = ""
         self._at_work: dict[str, threading.Thread] = {}
         self._wake_read, self._wake_write = os.pipe()
         self._seen = (now.now(), now.monotonic())
+        self._began_at = clock.to_text(now.now(), now.zone)
+        self._is_claimed = False
+        self._is_in_trouble = False
 
     def run(self) -> int:
         """Run until SIGTERM or SIGINT and return the exit code."""
-        try:
-            with lock.hold([self.status.daemon_lock]):
-                self._start()
-                while not self._done():
-                    self.turn()
-                logger().info("daemon stopped")
-        except BusyError as error:
-            raise BusyError(
-                f"another daemon already uses {self.status.path}: {error.message}",
-                hint="stop it first, or give this one a status_file of its own",
-            ) from error
+        with contextlib.ExitStack() as self._claim:
+            self._be_the_only_one()
+            self._start()
+            while not self._done():
+                self.turn()
+            logger().info("daemon stopped")
         return 0
 
     def turn(self) -> None:
@@ -72,12 +71,37 @@ class Daemon:
                 self._reload()
             elif number in (signal.SIGTERM, signal.SIGINT):
                 self._stop()
+        self._be_the_only_one()
         self._look_at_clock()
         if self.urgency and self.clock.monotonic() > self._deadline:
             self.urgency = child.KILL
         if self.scheduler.beat_age_s() < _SILENT_S or self.urgency:
             self.notifier.watchdog()
         self._tell()
+
+    def _be_the_only_one(self) -> None:
+        """Take the lock that says that a daemon uses the status file; BusyError if one does.
+
+        The runs matter more: a folder that is not there, or cannot be written, is tried again at
+        each turn, and so is one that was taken away, with the lock in it, and came back.
+        """
+        if self._is_claimed and self.status.is_daemon_alive() is not False:
+            return
+        try:
+            self._claim.enter_context(lock.hold([self.status.daemon_lock]))
+        except BusyError as error:
+            raise BusyError(
+                f"another daemon already uses {self.status.path}: {error.message}",
+                hint="stop it first, or give this one a status_file of its own",
+            ) from error
+        except GymdbdError as error:
+            self._tell_trouble(error)
+            self._is_claimed = False
+        else:
+            self._is_claimed = True
+            self._told = ""
+            with status.trouble_logged():
+                self.status.daemon_started(self._began_at)
 
     def _start(self) -> None:
         os.set_blocking(self._wake_read, False)
@@ -94,8 +118,6 @@ class Daemon:
             config=str(self.config.source),
             jobs=len(self.config.jobs),
         )
-        with status.trouble_logged():
-            self.status.daemon_started(clock.to_text(self.clock.now(), self.clock.zone))
         if not clock.is_plausible(self.clock.now()):
             logger().warning("clock not to be trusted", now=str(self.clock.now()))
         self.scheduler.start()
@@ -198,12 +220,24 @@ class Daemon:
         """Write the next runs where systemctl and `gymdbd status` show them, if they changed."""
         if self.urgency or (summary := self._summary()) == self._told:
             return
-        self._told = summary
-        self.notifier.status(summary)
+        if summary != self._said:
+            self._said = summary
+            self.notifier.status(summary)
         zone = self.clock.zone
         runs = self.scheduler.next_runs()
-        with status.trouble_logged():
+        try:
             self.status.planned({name: clock.to_text(when, zone) for name, when in runs.items()})
+        except GymdbdError as error:
+            self._tell_trouble(error)
+        else:
+            # What could not be written is tried again at the next turn.
+            self._told, self._is_in_trouble = summary, False
+
+    def _tell_trouble(self, error: GymdbdError) -> None:
+        """Log once, and not at every turn, that the status file cannot be written."""
+        if not self._is_in_trouble:
+            logger().warning("status not written", reason=error.message, remedy=error.hint)
+        self._is_in_trouble = True
 
     def _summary(self) -> str:
         runs = sorted(self.scheduler.next_runs().items(), key=lambda one: one[1])

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC
 from typing import TYPE_CHECKING, Any
 
-from gymdbd import clock, files, lock, status
+from gymdbd import clock, files, status
 from gymdbd.archive.catalog import DAMAGED, LATEST, SUSPICIOUS, Catalog
 from gymdbd.errors import GymdbdError, RemoteError
 from gymdbd.job_config import BackupConfig, DrillConfig, PullConfig, VerifyConfig
@@ -48,6 +48,7 @@ def examine(settings: Config, now: Clock) -> list[Check]:
         _clock(now),
         _sqlite(),
         _status(settings),
+        *_log(settings),
     ]
     for job in settings.jobs.values():
         checks.append(_next_run(job, now))
@@ -91,7 +92,7 @@ def _status(settings: Config) -> Check:
         return Check("status", ERROR, error.message, error.hint)
     if not os.access(settings.status_file.parent, os.W_OK):
         return _not_writable("status", settings.status_file.parent)
-    if lock.is_held(file.daemon_lock):
+    if file.is_daemon_alive():
         return Check("status", OK, f"{settings.status_file}; the daemon is running")
     return Check(
         "status",
@@ -99,6 +100,16 @@ def _status(settings: Config) -> Check:
         f"{settings.status_file}; the daemon is not running",
         "systemctl start gymdbd, or gymdbd run",
     )
+
+
+def _log(settings: Config) -> list[Check]:
+    """Look whether the log file can be written, where there is to be one."""
+    if settings.log.file is None:
+        return []
+    folder = settings.log.file.parent
+    if not os.access(folder, os.W_OK | os.X_OK):
+        return [_not_writable("log", folder)]
+    return [Check("log", OK, str(settings.log.file))]
 
 
 def _next_run(job: JobConfig, now: Clock) -> Check:
@@ -234,6 +245,14 @@ def _drill(job: DrillConfig, now: Clock) -> list[Check]:
 
 
 def _pull(job: PullConfig, now: Clock) -> list[Check]:
+    """Look at the other side, at where the replica goes, and at a named archive."""
+    found = _other_side(job, now)
+    if job.archive and not os.access(job.archive, os.W_OK | os.X_OK):
+        found.append(_not_writable(f"{job.name} archive", job.archive))
+    return found
+
+
+def _other_side(job: PullConfig, now: Clock) -> list[Check]:
     """Connect and ask, transferring nothing; then look at where the replica goes."""
     from gymdbd.jobs import peer  # noqa: PLC0415 - brings paramiko, which nothing else here needs
 
@@ -334,6 +353,11 @@ def _copies(name: str, place: RepairConfig, now: Clock) -> Check:
 
 
 def _not_writable(name: str, folder: Path) -> Check:
+    """Say why a folder cannot be written: it is not there, or not for this user."""
+    try:
+        files.require_folder(folder)
+    except GymdbdError as error:
+        return Check(name, ERROR, error.message, error.hint)
     return Check(
         name,
         ERROR,

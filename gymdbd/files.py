@@ -270,6 +270,26 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
+def require_folder(folder: Path) -> None:
+    """Raise FolderMissingError unless there is such a folder.
+
+    One that this user may not look at is taken to be there: what is done in it says the rest.
+    """
+    try:
+        is_there = stat.S_ISDIR(folder.stat().st_mode)
+    except PermissionError:
+        return
+    except (FileNotFoundError, NotADirectoryError):
+        is_there = False
+    except OSError as error:
+        raise read_error(error, f"the folder {folder}", denied="") from error
+    if not is_there:
+        raise FolderMissingError(
+            f"there is no folder {folder}",
+            hint=f"mount the disk that holds it, or create it (mkdir -p -m 700 {folder})",
+        )
+
+
 def make_folder(folder: Path) -> None:
     """Create a folder that only this user can enter, and its missing parents, durably."""
     with writing(folder / "."):

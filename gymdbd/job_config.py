@@ -75,6 +75,14 @@ class JobConfig:
         """Return the locks of everything that a run of this job writes."""
         return []
 
+    def folders(self) -> list[Path]:
+        """Return the folders that must be there before a run: none of them is ever created.
+
+        In the empty mount point of a disk that is not mounted a backup would lie on the wrong
+        disk, and nobody would know.
+        """
+        return []
+
     def scratch(self) -> list[Path]:
         """Return the locks of the folders in which a killed run leaves nothing worth keeping."""
         return []
@@ -114,8 +122,8 @@ class BackupConfig(JobConfig):
     key of the configuration.
     """
 
-    database: Path = key(path(values.in_folder))
-    archive: Path = key(path(values.folder))
+    database: Path = key(path)
+    archive: Path = key(path)
     checkpoint: str = key(scalar(values.one_of(*MODES), "str"), "truncate")
     raw: bool = key(_FLAG, default=False)
     busy_timeout: timedelta = key(_DURATION, timedelta(seconds=5))
@@ -132,6 +140,10 @@ class BackupConfig(JobConfig):
     def scratch(self) -> list[Path]:
         """Return the archive's lock: a partial backup is of no use to anybody."""
         return self.locks()
+
+    def folders(self) -> list[Path]:
+        """Return the archive."""
+        return [self.archive]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -161,12 +173,12 @@ class PullConfig(JobConfig):
 
     host: str = key(_TEXT)
     remote_database: str = key(_TEXT)
-    replica: Path = key(path(values.in_folder))
+    replica: Path = key(path)
     method: str = key(scalar(values.one_of("query", "scp"), "str"), "query")
     verify: str = key(scalar(values.one_of("quick", "full"), "str"), "quick")
     full_verify_every: timedelta = key(_DURATION, timedelta(days=7))
     backup_before: bool = key(_FLAG, default=True)
-    archive: Path | None = key(path(values.folder), None)
+    archive: Path | None = key(path, None)
     keep: Keep = key(section(Keep), Keep(count=5))
     on_local_change: str = key(scalar(values.one_of("backup", "refuse"), "str"), "backup")
     replica_wait: timedelta = key(_DURATION, timedelta(seconds=30))
@@ -180,6 +192,10 @@ class PullConfig(JobConfig):
     def locks(self) -> list[Path]:
         """Return the replica's lock; that of the archive is taken only while it is written."""
         return [lock.file_lock(self.replica)]
+
+    def folders(self) -> list[Path]:
+        """Return the replica's folder, and the archive if it is not the one that a pull makes."""
+        return [self.replica.parent, *([self.archive] if self.archive else [])]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -206,9 +222,9 @@ class DrillConfig(JobConfig):
     `database` says whose backups are meant where an archive holds those of several.
     """
 
-    archive: Path = key(path(values.folder))
-    database: Path | None = key(path(values.anywhere), None)
-    scratch_folder: Path | None = key(path(values.folder), None)
+    archive: Path = key(path)
+    database: Path | None = key(path, None)
+    scratch_folder: Path | None = key(path, None)
     probes: tuple[Probe, ...] = key(sections(Probe), ())
     command: tuple[str, ...] = key(items(scalar(values.text, "str", "int", "float")), ())
     command_timeout: timedelta = key(_DURATION, timedelta(minutes=1))
@@ -221,6 +237,10 @@ class DrillConfig(JobConfig):
     def locks(self) -> list[Path]:
         """Return the lock of its folder; the archive's is taken only while a backup is read."""
         return [lock.file_lock(self.folder)]
+
+    def folders(self) -> list[Path]:
+        """Return the archive and the folder in which the scratch folder is made."""
+        return [self.archive, self.folder.parent]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -240,10 +260,14 @@ class VerifyConfig(JobConfig):
     taken only while something is written there: a backup must not wait for gigabytes to be read.
     """
 
-    archive: Path = key(path(values.folder))
+    archive: Path = key(path)
     sample: int | None = key(_PERCENT, None)
     repair_from: RepairConfig | None = key(section(RepairConfig), None)
     only: tuple[str, ...] = ()
+
+    def folders(self) -> list[Path]:
+        """Return the archive."""
+        return [self.archive]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -255,6 +279,10 @@ class EmergencyConfig(JobConfig):
     def locks(self) -> list[Path]:
         """Return those of the pull; the archive's lock is taken only while it is written."""
         return self.pull.locks()
+
+    def folders(self) -> list[Path]:
+        """Return the replica's folder: without an archive the first steps are worth as much."""
+        return [self.pull.replica.parent]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -77,6 +77,15 @@ class StatusFile:
                 hint="remove it: the next run writes a new one, and no backup depends on it",
             ) from error
 
+    def is_daemon_alive(self) -> bool | None:
+        """Say whether a daemon uses this file; None if this user may not look."""
+        try:
+            return lock.is_held(self.daemon_lock)
+        except NotADirectoryError:
+            return False
+        except OSError:
+            return None
+
     def was_killed(self, job: JobConfig, entry: dict[str, Any]) -> bool:
         """Say whether the run that an entry of this file has at work was killed.
 

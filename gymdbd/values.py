@@ -13,7 +13,6 @@ from gymdbd.schedule import Cron, Interval
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
     from typing import Any
 
 _TIMES = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
@@ -106,24 +105,6 @@ def one_of(*words: str) -> Callable[[str], str]:
     return read
 
 
-def folder(path: Path) -> None:
-    """Refuse a folder that is not there: a disk that is not mounted must not go unnoticed."""
-    if not _is_folder(path):
-        raise ValueError(
-            f"there is no folder {path}; create it with mkdir -p -m 700, or mount its disk"
-        )
-
-
-def in_folder(path: Path) -> None:
-    """Refuse a file whose folder is not there."""
-    folder(path.parent)
-
-
-def anywhere(path: Path) -> None:
-    """Take any path: whether there is something is not known here."""
-    del path
-
-
 def describe(read: Callable[[str], Any]) -> str:
     """Say what a reader of plain values expects."""
     words = {
@@ -138,12 +119,3 @@ def describe(read: Callable[[str], Any]) -> str:
         Cron: 'cron text in quotes, such as "0 3 * * *"',
     }
     return words.get(read, "one word")
-
-
-def _is_folder(path: Path) -> bool:
-    try:
-        return path.is_dir()
-    except PermissionError:
-        return True  # It cannot be told from here; the run will say what it may not do.
-    except OSError as error:
-        raise ValueError(f"{path} cannot be looked at ({error.strerror})") from error

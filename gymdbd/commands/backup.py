@@ -60,7 +60,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--archive",
         type=Path,
         metavar="DIR",
-        help=f"the folder for the backup (default: {common.DEFAULT_ARCHIVE}/)",
+        help=f"the folder for the backup (default: {common.DEFAULT_ARCHIVE}/); with --database "
+        "it is created if the folder above it is there",
     )
     parser.add_argument(
         "--skip-checkpoint",
@@ -138,6 +139,9 @@ def _job(arguments: argparse.Namespace) -> tuple[BackupConfig, Config | None]:
             job = dataclasses.replace(job, archive=Path(os.path.abspath(arguments.archive)))  # noqa: PTH100 - links stay
     if arguments.database and not arguments.stats_only:
         database.locate(job.database)  # A mistyped path leaves no archive behind.
+        if arguments.archive and arguments.archive.is_absolute():
+            # The folder of a disk that is not mounted must not come to be on another one.
+            files.require_folder(job.archive.parent)
         files.make_folder(job.archive)
     return _with_flags(job, arguments), settings
 

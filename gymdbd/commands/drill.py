@@ -49,8 +49,7 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
 
 
 def _job(arguments: argparse.Namespace) -> tuple[DrillConfig, Config | None]:
-    from gymdbd import values
-    from gymdbd.errors import FolderMissingError, UsageError
+    from gymdbd.errors import UsageError
     from gymdbd.job_config import DrillConfig
 
     if arguments.archive is None:
@@ -59,10 +58,6 @@ def _job(arguments: argparse.Namespace) -> tuple[DrillConfig, Config | None]:
     if arguments.job:
         raise UsageError("name either a JOB or an --archive, not both")
     archive = Path(os.path.abspath(arguments.archive))  # noqa: PTH100 - links stay
-    try:
-        values.folder(archive)
-    except ValueError as error:
-        raise FolderMissingError(str(error), hint="check the path given with --archive") from error
     return DrillConfig(name="drill", kind="drill", archive=archive), None
 
 

@@ -40,14 +40,24 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
     """List them."""
     from gymdbd.archive.catalog import Catalog
     from gymdbd.clock import Clock
+    from gymdbd.errors import GymdbdError
 
     now = Clock()
-    backups = [
-        backup
-        for archive in common.archives(arguments)
-        for backup in Catalog(archive, now.zone).backups()
-    ]
-    payload = {"backups": [_describe(backup, now.zone) for backup in backups]}
+    backups: list[Backup] = []
+    unread: list[GymdbdError] = []
+    archives = common.archives(arguments)
+    for archive in archives:
+        try:
+            backups += Catalog(archive, now.zone).backups()
+        except GymdbdError as error:
+            unread.append(error)
+    if unread and len(unread) == len(archives):
+        raise unread[0]
+    common.tell_unread(unread)
+    payload = {
+        "backups": [_describe(backup, now.zone) for backup in backups],
+        "unread": [{"error": error.message, "hint": error.hint} for error in unread],
+    }
 
     def tell() -> None:
         if not backups:

@@ -105,17 +105,21 @@ def _find_in_archives(
     """Let `choose` take a backup of each archive; all must be the same, or of one database."""
     from gymdbd.archive.catalog import Catalog
     from gymdbd.clock import Clock
-    from gymdbd.errors import BackupMissingError, UsageError
+    from gymdbd.errors import BackupMissingError, GymdbdError, UsageError
 
     found = []
+    unread: list[GymdbdError] = []
     missing = BackupMissingError(f"there is no archive to look for {word} in")
     for archive in common.archives(arguments):
         try:
             found.append(choose(Catalog(archive.absolute(), Clock().zone)))
         except BackupMissingError as error:
             missing = error
+        except GymdbdError as error:
+            unread.append(error)
     if not found:
-        raise missing
+        raise unread[0] if unread else missing
+    common.tell_unread(unread)
     if len({one.path if one.path.name == word else one.stem for one in found}) > 1:
         raise UsageError(
             f"{word} could be {' or '.join(str(one.path) for one in found)}",

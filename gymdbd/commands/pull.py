@@ -87,8 +87,8 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
 
 def find_job(arguments: argparse.Namespace) -> tuple[PullConfig, Config | None]:
     """Return the job that the command line means, and the configuration that it is of, if any."""
-    from gymdbd import values
-    from gymdbd.errors import UsageError
+    from gymdbd import files
+    from gymdbd.errors import FolderMissingError, UsageError
     from gymdbd.job_config import PullConfig
 
     given = {name: getattr(arguments, name) for name in ("host", "remote_database", "replica")}
@@ -107,9 +107,9 @@ def find_job(arguments: argparse.Namespace) -> tuple[PullConfig, Config | None]:
         raise UsageError("--replica is missing: the path of the copy here")
     replica = Path(os.path.abspath(arguments.replica or "replica.db"))  # noqa: PTH100 - links stay
     try:
-        values.in_folder(replica)
-    except ValueError as error:
-        raise UsageError(f"--replica: {error}") from error
+        files.require_folder(replica.parent)
+    except FolderMissingError as error:
+        raise UsageError(f"--replica: {error.message}", hint=error.hint) from error
     job = PullConfig(
         name="pull",
         kind="pull",

@@ -120,11 +120,18 @@ def _wanted(arguments: argparse.Namespace, settings: Config | None) -> dict[Path
 
 
 def _usual(archive: Path) -> list[str]:
-    """Name the newest backup of each database, and whatever is marked damaged."""
+    """Name the newest backup of each database, and whatever is marked damaged.
+
+    An archive that cannot be read fails in a run of its own, and the others are read.
+    """
     from gymdbd.archive.catalog import DAMAGED, Catalog
     from gymdbd.clock import Clock
+    from gymdbd.errors import GymdbdError
 
-    backups = Catalog(archive, Clock().zone).backups()
+    try:
+        backups = Catalog(archive, Clock().zone).backups()
+    except GymdbdError:
+        return []
     newest = {one.stem: one for one in reversed(backups)}
     chosen = [one for one in backups if one in newest.values() or one.verdict == DAMAGED]
     return [one.path.name for one in chosen]

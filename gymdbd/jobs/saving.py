@@ -44,8 +44,7 @@ def save(job: PullConfig, replica: Replica, state: State | None, context: Contex
     `state` is what the last pull left, None if the replica is not what that pull made. An
     untouched one only gets a second name: its pull has proven it, and nobody will write to it.
     """
-    folder = job.archive_folder
-    files.make_folder(folder)
+    folder = _archive(job)
     with lock.hold([lock.archive_lock(folder)], wait_s=_ARCHIVE_WAIT_S, check=context.check):
         catalog = Catalog(folder, context.clock.zone)
         catalog.sweep()
@@ -68,8 +67,7 @@ def keep_copy(job: PullConfig, replica: Replica, context: Context) -> tuple[Path
     bytes that is there already is read again, and will do. Returns the backup, and whether it
     was made now.
     """
-    state, folder = replica.state(), job.archive_folder
-    files.make_folder(folder)
+    state, folder = replica.state(), _archive(job)
     with lock.hold([lock.archive_lock(folder)], wait_s=_ARCHIVE_WAIT_S, check=context.check):
         catalog = Catalog(folder, context.clock.zone)
         catalog.sweep()
@@ -91,6 +89,15 @@ def keep_copy(job: PullConfig, replica: Replica, context: Context) -> tuple[Path
         _copy(replica, final, manifest, context)
         _pin(final, Marks(), context)
         return final, True
+
+
+def _archive(job: PullConfig) -> Path:
+    """Return the archive of a pull, which is made only if the configuration does not name it."""
+    if job.archive is None:
+        files.make_folder(job.archive_folder)
+    else:
+        files.require_folder(job.archive)
+    return job.archive_folder
 
 
 def _pin(path: Path, known: Marks, context: Context) -> None:

@@ -312,7 +312,7 @@ def test_the_idle_daemon_is_small_and_sleeps(tmp_path: Path) -> None:
 
 
 def test_a_faulty_configuration_at_start_ends_with_every_fault(tmp_path: Path) -> None:
-    """Exit code 2; the missing folder and the impossible schedule are both named."""
+    """Exit code 2; the impossible schedule and the unknown key are both named."""
     config = write_config(
         tmp_path,
         {
@@ -320,12 +320,13 @@ def test_a_faulty_configuration_at_start_ends_with_every_fault(tmp_path: Path) -
                 "schedule": "0 3 31 2 *",
                 "database": str(tmp_path / "gym.db"),
                 "archive": str(tmp_path / "nowhere"),
+                "compress": "yes",
             }
         },
     )
     done = gymdbd("-c", config, "run")
     assert (done.returncode, done.stdout) == (2, "")
-    assert f"there is no folder {tmp_path / 'nowhere'}" in done.stderr
+    assert "jobs.nightly.compress: unknown key" in done.stderr
     assert "jobs.nightly.schedule" in done.stderr
     assert not (tmp_path / "nowhere").exists()
 

@@ -119,7 +119,7 @@ def test_the_configuration_that_the_installer_writes_is_a_good_one(tmp_path: Pat
     (job,) = config.parse(text, tmp_path / "config.yaml").jobs.values()
     assert isinstance(job, BackupConfig)
     assert (job.database, job.archive) == (database, archive)
-    assert f'ReadWritePaths="{tmp_path}"' in done.stdout
+    assert f'ReadWritePaths="-{tmp_path}"' in done.stdout
 
 
 def test_an_unknown_argument_installs_nothing() -> None:

@@ -185,7 +185,6 @@ def test_a_fault_is_named_by_line_key_and_what_was_expected(
         ("status_file: ''", "1: status_file: expected a text"),
         ('status_file: "a\\0b"', "1: status_file: expected a text"),
         ("status_file: ~nobody-here/x", "1: status_file: "),
-        ("status_file: /not/there/x.json", "1: status_file: there is no folder /not/there;"),
     ],
 )
 def test_a_fault_outside_a_job_is_named_as_well(text: str, expected: str) -> None:
@@ -205,11 +204,14 @@ def test_all_faults_are_told_at_once_in_the_order_of_lines(tmp_path: Path) -> No
     assert caught.value.exit_code == 2
 
 
-def test_a_missing_folder_is_refused_and_not_created(tmp_path: Path) -> None:
-    """A disk that is not mounted is a fault with its remedy, and nothing is made in its place."""
-    text = a_config(tmp_path, "every: 1h\n").replace(f"archive: {tmp_path}", "archive: /no/disk")
-    (fault,) = faults(text)
-    assert fault.startswith("6: jobs.nightly.archive: there is no folder /no/disk; create it")
+def test_a_missing_folder_is_no_fault_and_is_not_created(tmp_path: Path) -> None:
+    """A disk that is not mounted stops the runs that need it, and not the reading of the file."""
+    text = a_config(tmp_path, "every: 1h\n", "log: {file: /no/log/x}\n")
+    text = text.replace(str(tmp_path), "/no/disk")
+    read = config.parse(text, SOURCE)
+    (job,) = read.jobs.values()
+    assert (read.status_file, read.log.file) == (Path("/no/disk/status.json"), Path("/no/log/x"))
+    assert job.folders() == [Path("/no/disk")]
     assert not Path("/no").exists()
 
 
