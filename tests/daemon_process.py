@@ -68,8 +68,12 @@ class DaemonProcess:
 
     def children(self) -> list[int]:
         """Return the processes of its runs."""
-        tasks = Path(f"/proc/{self.pid}/task").iterdir()
-        return [int(pid) for task in tasks for pid in (task / "children").read_text().split()]
+        found: list[str] = []
+        for task in Path(f"/proc/{self.pid}/task").iterdir():
+            # A thread may have ended since it was listed.
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+                found += (task / "children").read_text().split()
+        return [int(pid) for pid in found]
 
     def stop(self, number: signal.Signals = signal.SIGTERM, *, within_s: float = 30.0) -> int:
         """Send a signal and return the exit code."""
@@ -78,8 +82,13 @@ class DaemonProcess:
 
 
 @contextlib.contextmanager
-def running_daemon(config: Path, *, watchdog_s: float = 30.0) -> Iterator[DaemonProcess]:
-    """Start the daemon, wait until it says READY=1, and see to it that it ends."""
+def running_daemon(
+    config: Path, *, watchdog_s: float = 30.0, **extra: str
+) -> Iterator[DaemonProcess]:
+    """Start the daemon, wait until it says READY=1, and see to it that it ends.
+
+    `extra` goes into its environment.
+    """
     name = f"gymdbd-test-{os.getpid()}-{secrets.token_hex(4)}"
     path = config.with_name("daemon.log")
     with (
@@ -90,7 +99,9 @@ def running_daemon(config: Path, *, watchdog_s: float = 30.0) -> Iterator[Daemon
         notify.setblocking(False)
         process = subprocess.Popen(
             [*GYMDBD, "-c", str(config), "run"],
-            env=environment(NOTIFY_SOCKET=f"@{name}", WATCHDOG_USEC=str(int(watchdog_s * 1e6))),
+            env=environment(
+                NOTIFY_SOCKET=f"@{name}", WATCHDOG_USEC=str(int(watchdog_s * 1e6)), **extra
+            ),
             stdin=subprocess.DEVNULL,
             stdout=stderr,
             stderr=stderr,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import sqlite3
 import struct
 import subprocess
@@ -10,7 +9,6 @@ import sys
 import threading
 from contextlib import closing
 from datetime import timedelta
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -25,11 +23,13 @@ from tests.support import (
     make_database,
     query,
     sqlite_elsewhere,
+    times_open,
     until,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 _BUSY_S = 0.5
 _BACKFILL_OFFSET = 96
@@ -147,20 +147,11 @@ def test_a_write_lock_that_is_given_up_in_time_lets_the_guarded_checkpoint_throu
         )
         waiting.start()
         # The application's connection, the checkpoint's, and the one that takes the lock.
-        until(lambda: _connections_here(live) >= 3, "the checkpoint asks for the write lock")
+        until(lambda: times_open(live) >= 3, "the checkpoint asks for the write lock")
         assert results == []
         holder.communicate(timeout=10)
         waiting.join(20)
     assert [(done.busy, done.complete) for done in results] == [(0, True)]
-
-
-def _connections_here(path: Path) -> int:
-    """Count how often this process has the database open."""
-    links = []
-    for entry in Path("/proc/self/fd").iterdir():
-        with contextlib.suppress(FileNotFoundError):
-            links.append(entry.readlink())
-    return links.count(path)
 
 
 @pytest.mark.parametrize("guard", [True, False])
@@ -189,7 +180,8 @@ def test_a_reader_that_pins_the_wal_does_not_keep_the_backup_from_any_row(
         result = backup.run(job, context(log=log))
     assert query(result["path"], "SELECT count(*) FROM t") == [(111,)]
     assert f"(pid {reader.pid})" in result["checkpoint"]["blocked_by"][0]
-    assert [f"(pid {reader.pid})" in one["blocked_by"] for one in log.named("checkpoint blocked")]
+    (blocked,) = log.named("checkpoint blocked")
+    assert f"(pid {reader.pid})" in blocked["blocked_by"]
 
 
 def _write_elsewhere(path: Path) -> None:

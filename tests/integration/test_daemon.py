@@ -16,6 +16,7 @@ from typing import Any
 
 from tests.daemon_process import DaemonProcess, running_daemon
 from tests.support import (
+    ROOT,
     backups,
     broken_promises,
     gymdbd,
@@ -187,13 +188,22 @@ def test_sigterm_during_a_run_ends_it_at_a_safe_point(tmp_path: Path, large: Pat
     assert [path.name for path in archive.iterdir()] == [".gymdbd.lock"]
 
 
+# Python imports this before the first line of the child; no other process of the daemon's stops.
+_STOPS_AT_ITS_START = """
+import os, signal, sys
+if "gymdbd.child" in sys.orig_argv:
+    os.kill(os.getpid(), signal.SIGSTOP)
+"""
+
+
 def test_a_run_that_is_stopped_before_it_listens_is_told_as_stopped(tmp_path: Path) -> None:
     """Its process is still starting when the daemon ends: no crash, and it is made up for."""
     config = _nightly(tmp_path)
     _remember_success(tmp_path, "nightly", age=timedelta(days=2))
-    with running_daemon(config) as daemon:
-        child = int(until(lambda: _children(daemon.pid), "the process of the run")[0])
-        os.kill(child, signal.SIGSTOP)
+    (tmp_path / "start").mkdir()
+    (tmp_path / "start" / "sitecustomize.py").write_text(_STOPS_AT_ITS_START)
+    with running_daemon(config, PYTHONPATH=f"{tmp_path / 'start'}:{ROOT}") as daemon:
+        (child,) = until(lambda: _stopped(daemon.children()), "the process of the run")
         daemon.process.send_signal(signal.SIGTERM)
         until(lambda: _is_asked_to_end(child), "SIGTERM waiting for the run")
         os.kill(child, signal.SIGCONT)
@@ -202,15 +212,21 @@ def test_a_run_that_is_stopped_before_it_listens_is_told_as_stopped(tmp_path: Pa
     assert (entry["state"], entry["code"]) == ("failed", "stopped")
 
 
+def _stopped(pids: list[int]) -> list[int]:
+    return [pid for pid in pids if "(stopped)" in _process_status(pid).get("State", "")]
+
+
 def _is_asked_to_end(pid: int) -> bool:
-    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    pending = next(line.split()[1] for line in lines if line.startswith("ShdPnd:"))
+    pending = _process_status(pid).get("ShdPnd", "0")
     return bool(int(pending, 16) & 1 << signal.SIGTERM - 1)
 
 
-def _children(pid: int) -> list[str]:
-    tasks = Path(f"/proc/{pid}/task").iterdir()
-    return [number for task in tasks for number in (task / "children").read_text().split()]
+def _process_status(pid: int) -> dict[str, str]:
+    """Return what Linux says of a process, nothing if it has ended."""
+    lines: list[str] = []
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return {key: value for key, _, value in (line.partition(":\t") for line in lines)}
 
 
 def test_a_second_daemon_on_the_same_status_file_is_refused(tmp_path: Path) -> None:

@@ -11,11 +11,22 @@ from pathlib import Path
 import pytest
 
 from gymdbd.archive import manifest as manifests
+from gymdbd.errors import CopyTornError
 from gymdbd.job_config import Keep
+from gymdbd.jobs import pull
 from gymdbd.sqlite import processes
 from tests import ledger
 from tests.pulling import Peer, crash_after, identity
-from tests.support import EventLog, backups, gymdbd, gymdbd_json, query, sqlite_elsewhere, until
+from tests.support import (
+    EventLog,
+    backups,
+    context,
+    gymdbd,
+    gymdbd_json,
+    query,
+    sqlite_elsewhere,
+    until,
+)
 
 _PULLS = 200
 _PROMISED = {
@@ -244,13 +255,20 @@ def test_both_methods_bring_the_same_from_a_quiet_database(peer: Peer, method: s
 
 
 def test_a_plain_copy_of_a_busy_database_is_refused(peer: Peer) -> None:
-    """Method scp under a writer at full rate fails and points to method query."""
-    with closing(ledger.connect(peer.database, autocheckpoint=1000)) as connection:
-        connection.execute("CREATE TABLE filler AS SELECT randomblob(3000000) AS data")
-    with ledger.writing(peer.database, autocheckpoint=100):
-        exit_code, result = peer.pull_by_command("--method", "scp")
-    assert (exit_code, result["code"]) == (1, "copy-torn")
-    assert "--method query" in result["hint"]
+    """Method scp with a commit during every copy fails and points to method query."""
+    copied = set()
+    with closing(ledger.connect(peer.database, autocheckpoint=1000)) as application:
+
+        def commit(step: str, done: int, total: int) -> None:
+            del done, total
+            copied.add(step)
+            ledger.pay(application)
+
+        with pytest.raises(CopyTornError) as caught:
+            pull.run(peer.job(method="scp"), context(progress=commit))
+    assert copied == {"copy"}
+    assert caught.value.code == "copy-torn"
+    assert "--method query" in caught.value.hint
     assert not peer.replica.exists()
     assert not peer.partial.exists()
 

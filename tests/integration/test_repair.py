@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -24,6 +25,7 @@ from gymdbd.jobs import backup, verify
 from tests.pulling import Peer
 from tests.support import (
     ROOT,
+    Contended,
     EventLog,
     backup_job,
     backups,
@@ -126,12 +128,9 @@ def test_a_copy_under_another_name_repairs_and_the_own_manifest_stays(peer: Peer
     assert found == good
 
 
-def test_a_raw_backup_is_repaired_with_its_wal(
-    tmp_path: Path,
-    ssh_home: Path,
-    ssh_server: SshServer,
-) -> None:
-    """Only the file that is damaged is replaced."""
+@pytest.fixture
+def raw_peer(tmp_path: Path, ssh_home: Path, ssh_server: SshServer) -> Peer:
+    """Give two archives as `peer` does, with a raw backup, whose newest row is in its WAL."""
     del ssh_home
     source = make_database(tmp_path / "gym.db")
     with closing(sqlite3.connect(source)) as application:
@@ -141,7 +140,12 @@ def test_a_raw_backup_is_repaired_with_its_wal(
         job = backup_job(source, tmp_path / "here", raw=True, checkpoint="none")
         backup.run(job, context())
     shutil.copytree(tmp_path / "here", tmp_path / "there")
-    peer = Peer(ssh_server, tmp_path / "there", tmp_path / "here")
+    return Peer(ssh_server, tmp_path / "there", tmp_path / "here")
+
+
+def test_a_raw_backup_is_repaired_with_its_wal(raw_peer: Peer) -> None:
+    """Only the file that is damaged is replaced."""
+    peer = raw_peer
     path = _only(peer.replica)
     good = tree(peer.replica)
     _rot(path.with_name(path.name + "-wal"), 100)
@@ -259,6 +263,26 @@ def test_a_backup_can_be_made_while_a_copy_is_fetched(peer: Peer) -> None:
     assert [one.verdict for one in Catalog(peer.replica, UTC).backups()] == ["verified"] * 2
 
 
+def test_a_repair_waits_for_whoever_holds_the_archive(peer: Peer) -> None:
+    """Nothing in it is replaced before it is free."""
+    path = _only(peer.replica)
+    good = path.read_bytes()
+    _rot(path)
+    steps: set[str] = set()
+    archive_lock = lock.archive_lock(peer.replica)
+    with Contended(archive_lock, lambda: path.read_bytes() == good, at_once=False) as held:
+
+        def progress(step: str, done: int, total: int) -> None:
+            del done, total
+            if step.startswith("fetch") and not steps:
+                steps.add(step)
+                held.take()
+
+        verify.run(_job(peer), context(check=held.check, progress=progress))
+    assert held.seen == [False] * 5
+    assert path.read_bytes() == good
+
+
 def test_a_backup_that_is_pruned_while_a_copy_is_fetched_does_not_come_back(peer: Peer) -> None:
     """Retention has had the last word."""
     path = _only(peer.replica)
@@ -276,28 +300,54 @@ def test_a_backup_that_is_pruned_while_a_copy_is_fetched_does_not_come_back(peer
     assert not (peer.replica / ".repair").exists()
 
 
-@pytest.mark.parametrize("call", ["rename", "fsync"])
-@pytest.mark.parametrize("nth", [1, 2, 3, 4])
+# Runs gymdbd, and kills it where it gives a file in the folder `argv[1]` its name for the
+# `argv[2]`th time.
+_KILLED = """
+import os, pathlib, signal, sys
+folder, left = pathlib.Path(sys.argv[1]), int(sys.argv[2])
+def look(event, arguments):
+    global left
+    if event == "os.rename" and pathlib.Path(arguments[1]).parent == folder:
+        left -= 1
+        if left == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+sys.addaudithook(look)
+from gymdbd import cli
+sys.exit(cli.main(sys.argv[3:]))
+"""
+
+
+# Its verdict, its log, its manifest, itself and its marks: the sixth time never comes.
+@pytest.mark.parametrize("nth", [1, 2, 3, 4, 5, 6])
 def test_a_repair_that_is_killed_leaves_a_backup_that_the_next_one_repairs(
-    peer: Peer, call: str, nth: int
+    raw_peer: Peer, nth: int
 ) -> None:
     """At whatever step: it counts as damaged until all of it is there."""
+    peer = raw_peer
     path = _only(peer.replica)
-    good = path.read_bytes()
+    good = _without_marks(peer.replica)
     _rot(path)
+    _rot(path.with_name(path.name + "-wal"), 100)
     all_marks.change(path, problems=["rotten"])
-    trace = ["strace", "-f", "-qq", "-o", "/dev/null", "-e", f"trace={call}"]
-    inject = ["-e", f"inject={call}:signal=KILL:when={nth}"]
-    words = [sys.executable, "-m", "gymdbd", "-c", str(_config(peer)), "verify", "--repair"]
+    words = [sys.executable, "-c", _KILLED, str(peer.replica), str(nth)]
     done = subprocess.run(
-        [*trace, *inject, *words], cwd=ROOT, env=environment(), capture_output=True, check=False
+        [*words, "-c", str(_config(peer)), "verify", "--repair"],
+        cwd=ROOT,
+        env=environment(),
+        capture_output=True,
+        check=False,
     )
-    assert done.returncode != 0
+    assert done.returncode == (-signal.SIGKILL if nth < 6 else 0), done.stderr
     (before,) = Catalog(peer.replica, UTC).backups()
-    assert before.verdict == "damaged" or path.read_bytes() == good
+    assert before.verdict == ("damaged" if nth < 6 else "verified")
     assert gymdbd("-c", _config(peer), "verify", "--repair").returncode == 0
-    assert path.read_bytes() == good
-    assert not (peer.replica / ".repair").exists()
+    # Where nothing was left to repair, the folder that it worked in stays, and is empty.
+    workshop = peer.replica / ".repair"
+    if workshop.exists():
+        workshop.rmdir()
+    found = _without_marks(peer.replica)
+    found.pop(".repair.lock")
+    assert found == good
 
 
 def test_repair_by_the_command_line_tells_from_where_and_exits_with_0(peer: Peer) -> None:

@@ -89,7 +89,8 @@ def live_database(
 
 def fold_up(path: Path) -> str:
     """Return everything a database holds, as SQL."""
-    with contextlib.closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as connection:
+    uri = f"{path.as_uri()}?mode=ro"
+    with contextlib.closing(sqlite3.connect(uri, uri=True)) as connection:
         return "\n".join(connection.iterdump())
 
 
@@ -116,8 +117,10 @@ def test_a_quiet_source_is_copied_whole(ssh_server: SshServer, tmp_path: Path, m
 )
 def test_odd_names_are_copied(ssh_server: SshServer, tmp_path: Path, name: str) -> None:
     """Spaces, quotes, Hangul, newlines and bytes that are not UTF-8 are only names."""
-    with live_database(tmp_path / name, rows=5):
-        copied = copy(ssh_server.settings(), tmp_path / name, tmp_path / ".x.partial")
+    source, partial = tmp_path / name, tmp_path / ".x.partial"
+    with live_database(source, rows=5):
+        copied = copy(ssh_server.settings(), source, partial)
+        assert fold_up(partial) == fold_up(source)
 
     assert copied.attempts == 1
 

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import shutil
 import sqlite3
-import threading
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -28,6 +26,7 @@ from gymdbd.jobs import backup, verify
 from gymdbd.jobs.prune import prune
 from tests.support import (
     ORDINARY_USER,
+    Contended,
     EventLog,
     backup_job,
     backups,
@@ -416,21 +415,16 @@ def test_the_archive_is_free_while_backups_are_read(archive: Path) -> None:
 
 
 def test_marks_wait_for_whoever_holds_the_archive(archive: Path) -> None:
-    """They are written when it is free again."""
-    with (archive / ".gymdbd.lock").open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        waiting = threading.Event()
-        result: dict[str, Any] = {}
-        worker = threading.Thread(
-            target=lambda: result.update(verify.run(_job(archive), context(check=waiting.set)))
-        )
-        worker.start()
-        waiting.wait(10)
-        assert all(all_marks.read(path).verified_at is None for path in backups(archive))
-        fcntl.flock(file, fcntl.LOCK_UN)
-        worker.join(20)
+    """They are written when it is free again, not before."""
+
+    def marked() -> list[bool]:
+        return [all_marks.read(path).verified_at is not None for path in backups(archive)]
+
+    with Contended(lock.archive_lock(archive), marked) as held:
+        result = verify.run(_job(archive), context(check=held.check))
+    assert held.seen == [[False] * 3] * 5
     assert _verdicts(result) == ["verified"] * 3
-    assert all(all_marks.read(path).verified_at for path in backups(archive))
+    assert marked() == [True] * 3
 
 
 def test_an_archive_without_a_backup_is_an_error(tmp_path: Path) -> None:

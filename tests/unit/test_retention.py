@@ -73,10 +73,30 @@ def _newest_first(backups: list[Backup]) -> list[Backup]:
 def test_every_backup_is_decided_once_with_a_reason(
     backups: list[Backup], days: int, count: int
 ) -> None:
-    """The list is newest first, whatever order the backups came in."""
+    """The list is newest first, whatever order they came in, and what each reason says is so."""
     decisions = _plan(backups, days, count)
     assert [one.backup for one in decisions] == _newest_first(backups)
-    assert all(one.reason for one in decisions if days or count)
+    assert [
+        one.reason for one in decisions if one.reason not in _true_of(one, backups, days, count)
+    ] == []
+
+
+def _true_of(decision: Decision, backups: list[Backup], days: int, count: int) -> list[str]:
+    """Return what may be said of a decision, the reasons to stay or the one to go."""
+    backup = decision.backup
+    rivals = _verified(backups) if backup in _verified(backups) else backups
+    young = CREATED - backup.created < timedelta(days=days)
+    among = backup in _newest_first(rivals)[:count]
+    if decision.stays:
+        newest = backup in _newest_first(_verified(backups))[:1]
+        return [
+            *(["the newest verified backup always stays"] if newest else []),
+            *([f"younger than {days} days"] if young else []),
+            *([f"among the newest {count}"] if among else []),
+        ]
+    old = [f"older than {days} days"] if days and not young else []
+    many = [f"not among the newest {count}"] if count and not among else []
+    return [" and ".join(old + many)]
 
 
 @given(backups=_BACKUPS, days=_DAYS, count=_COUNT)

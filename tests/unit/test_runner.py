@@ -16,7 +16,7 @@ from gymdbd.errors import ConfigError
 from gymdbd.job_config import Retry
 from gymdbd.runner import Run
 from gymdbd.status import StatusFile
-from tests.support import backup_job, backups, make_database, write_config
+from tests.support import Contended, backup_job, backups, make_database, write_config
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, MutableMapping
@@ -246,7 +246,21 @@ def test_a_busy_run_has_exit_code_3_and_leaves_the_outcome_alone(
 
 
 def test_a_run_may_wait_for_the_run_before_it(tmp_path: Path) -> None:
-    """As long as `lock_wait_s` says, and it can be stopped meanwhile."""
+    """As long as `lock_wait_s` says."""
+    job = _job(tmp_path)
+    with Contended(lock.archive_lock(job.archive), lambda: backups(job.archive)) as held:
+
+        def stopping() -> bool:
+            held.check()
+            return False
+
+        entry = Run(job=job, reason="scheduled", lock_wait_s=60, stopping=stopping).execute()
+    assert held.seen == [[]] * 5
+    assert entry["state"] == "ok"
+
+
+def test_a_run_that_waits_for_the_run_before_it_can_be_stopped(tmp_path: Path) -> None:
+    """It does not wait to its end first."""
     job = _job(tmp_path)
     with lock.hold(job.locks()):
         run = Run(job=job, reason="scheduled", lock_wait_s=60, stopping=lambda: True)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from gymdbd import lock
 from gymdbd.errors import BusyError, FormatError, GymdbdError
@@ -216,12 +217,21 @@ def test_a_status_file_that_cannot_be_read_is_reported(file: StatusFile) -> None
 
 
 def test_trouble_with_the_status_does_not_stop_the_work(tmp_path: Path) -> None:
-    """A folder that is gone costs the entry, not the run."""
-    done = []
-    with trouble_logged():
-        StatusFile(tmp_path / "gone" / "status.json").run_ended(_job(), _run(1))
-    done.append("the work went on")
-    assert done == ["the work went on"]
+    """A folder that cannot be there costs the entry and a warning, not the run."""
+    (tmp_path / "gone").touch()
+    file = StatusFile(tmp_path / "gone" / "status.json")
+    with pytest.raises(GymdbdError) as caught:
+        file.run_ended(_job(), _run(1))
+    with capture_logs() as events, trouble_logged():
+        file.run_ended(_job(), _run(1))
+    assert events == [
+        {
+            "event": "status not written",
+            "log_level": "warning",
+            "reason": caught.value.message,
+            "remedy": caught.value.hint,
+        }
+    ]
 
 
 def test_a_good_run_is_noted_with_its_result(file: StatusFile) -> None:
