@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
 import select
 import signal
 import threading
+import time
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import gymdbd
 from gymdbd import child, clock, config, lock, log, status
-from gymdbd.errors import BusyError, ConfigError, GymdbdError
+from gymdbd.errors import BusyError, ConfigError, GymdbdError, TimeZoneError
 from gymdbd.log import logger
 from gymdbd.runner import Run
 from gymdbd.scheduler import Past, Scheduler
@@ -73,6 +75,7 @@ class Daemon:
                 self._stop()
         self._be_the_only_one()
         self._look_at_clock()
+        self._look_at_zone()
         if self.urgency and self.clock.monotonic() > self._deadline:
             self.urgency = child.KILL
         if self.scheduler.beat_age_s() < _SILENT_S or self.urgency:
@@ -120,6 +123,8 @@ class Daemon:
         )
         if not clock.is_plausible(self.clock.now()):
             logger().warning("clock not to be trusted", now=str(self.clock.now()))
+        if fault := clock.fault_of_machine():
+            logger().warning("time zone not known, UTC is taken", reason=fault)
         self.scheduler.start()
         self.scheduler.set_jobs(self.config.jobs)
         self.notifier.ready(self._summary())
@@ -186,6 +191,22 @@ class Daemon:
             )
             self.scheduler.replan()
 
+    def _look_at_zone(self) -> None:
+        """Compute the next runs anew when the time zone of the machine was set."""
+        try:
+            zone = clock.local_zone()
+        except TimeZoneError:
+            # The file that TZ names is gone for now: the zone as it was is the best there is.
+            return
+        if zone is self.clock.zone or self.urgency:
+            return
+        logger().warning(
+            "time zone set, next runs computed anew", before=str(self.clock.zone), now=str(zone)
+        )
+        time.tzset()
+        self.clock = dataclasses.replace(self.clock, zone=zone)
+        self.scheduler.follow(self.clock)
+
     def _past(self) -> dict[str, Past]:
         jobs: dict[str, Any] = {}
         with status.trouble_logged():
@@ -210,7 +231,8 @@ class Daemon:
                     clock=self.clock,
                 )
             )
-            self._last_result = f"{job.name} {entry['state']} at {entry['ended_at'][:16]}"
+            ended_at = clock.to_minute(clock.from_text(entry["ended_at"]), self.clock.zone)
+            self._last_result = f"{job.name} {entry['state']} at {ended_at}"
         finally:
             del self._at_work[job.name]
             with contextlib.suppress(BlockingIOError):  # Full: the main loop is awake already.
@@ -244,8 +266,7 @@ class Daemon:
         text = "nothing is scheduled"
         if runs:
             name, moment = runs[0]
-            when = moment.astimezone(self.clock.zone).isoformat(" ", "minutes")
-            text = f"next: {name} at {when}"
+            text = f"next: {name} at {clock.to_minute(moment, self.clock.zone)}"
         return f"{text}; last: {self._newest_run() or 'no run yet'}"
 
     def _newest_run(self) -> str:

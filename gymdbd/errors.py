@@ -3,6 +3,7 @@
     GymdbdError                  exit 1
     +- UsageError                exit 2   the command line asks for something that cannot be
     |  +- ConfigError            exit 2   the configuration, with every fault found in it
+    |  +- TimeZoneError          exit 2   $TZ names no time zone
     +- BusyError                 exit 3   another run holds the lock
     +- StoppedError                       the run was asked to stop before it was done
     +- DeadlineError                      the run outlived its timeout
@@ -100,6 +101,12 @@ class ConfigError(UsageError):
     def __init__(self, message: str, *, hint: str = "", faults: tuple[str, ...] = ()) -> None:
         super().__init__(message, hint=hint)
         self.faults = faults
+
+
+class TimeZoneError(UsageError):
+    """$TZ names no time zone, so nobody can say when a job is due."""
+
+    code = "time-zone"
 
 
 class BusyError(GymdbdError):

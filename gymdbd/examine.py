@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from gymdbd import clock, files, status
 from gymdbd.archive.catalog import DAMAGED, LATEST, SUSPICIOUS, Catalog
-from gymdbd.errors import GymdbdError, RemoteError
+from gymdbd.errors import GymdbdError, RemoteError, TimeZoneError
 from gymdbd.job_config import BackupConfig, DrillConfig, PullConfig, VerifyConfig
 from gymdbd.jobs.context import Context
 from gymdbd.log import logger
@@ -46,6 +46,7 @@ def examine(settings: Config, now: Clock) -> list[Check]:
     checks = [
         Check("config", OK, f"{settings.source}, {counted(len(settings.jobs), 'job')}"),
         _clock(now),
+        *_zone(),
         _sqlite(),
         _status(settings),
         *_log(settings),
@@ -69,6 +70,17 @@ def _clock(now: Clock) -> Check:
         return Check("clock", OK, text)
     hint = "set the clock, and let it wait for the network's time (systemd-timesyncd)"
     return Check("clock", ERROR, f"{text} cannot be right", hint)
+
+
+def _zone() -> list[Check]:
+    """Look whether the time zone is known; where it is, the clock shows it."""
+    try:
+        clock.local_zone()
+    except TimeZoneError as error:
+        return [Check("time zone", ERROR, f"{error.message}; until then UTC is shown", error.hint)]
+    fault = clock.fault_of_machine()
+    hint = "timedatectl set-timezone Europe/Berlin, say, and install the package tzdata"
+    return [Check("time zone", WARNING, f"{fault}: UTC is taken", hint)] if fault else []
 
 
 def _sqlite() -> Check:

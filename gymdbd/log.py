@@ -17,6 +17,7 @@ import sys
 import time
 from typing import TYPE_CHECKING, Any, TextIO
 
+from gymdbd import clock
 from gymdbd.light import without
 
 # It would draw tracebacks by rich, which here are plain text.
@@ -64,7 +65,7 @@ def configure(config: LogConfig, *, by_hand: bool = False, in_journal: bool = Tr
         processors=[
             structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=False),
+            _stamp,
             structlog.processors.format_exc_info,
             _Fan(sinks),
         ],
@@ -132,6 +133,12 @@ class _Fan:
                 else:
                     self.broken.discard(number)
         raise structlog.DropEvent
+
+
+def _stamp(logger: Any, name: str, event: EventDict) -> EventDict:
+    """Write down when it was, with the offset: in autumn an hour comes twice."""
+    del logger, name
+    return {**event, "timestamp": clock.timestamp()}
 
 
 def _ordered(event: EventDict) -> EventDict:

@@ -8,7 +8,7 @@ run an hour twice in autumn: every job is given its grace, and every moment come
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta, tzinfo
+from datetime import UTC, datetime, timedelta, tzinfo
 from typing import TYPE_CHECKING, Any
 
 from apscheduler.events import (
@@ -21,6 +21,7 @@ from apscheduler.executors.pool import ThreadPoolExecutor
 from apscheduler.schedulers.background import BackgroundScheduler
 from apscheduler.triggers.base import BaseTrigger
 
+from gymdbd import clock as clocks
 from gymdbd import schedule
 from gymdbd.log import logger
 
@@ -83,7 +84,7 @@ class Scheduler:
         self._scheduler = BackgroundScheduler(
             executors={"default": ThreadPoolExecutor(_MANY), _BEAT: ThreadPoolExecutor(1)},
             job_defaults={"misfire_grace_time": None, "coalesce": True, "max_instances": 1},
-            timezone=clock.zone,
+            timezone=UTC,
         )
         self._scheduler.add_listener(_report, EVENT_JOB_ERROR | EVENT_JOB_MAX_INSTANCES)
 
@@ -117,6 +118,13 @@ class Scheduler:
                 replace_existing=True,
                 next_run_time=self._first_run(job, past.get(name, Past()), new=name not in known),
             )
+
+    def follow(self, clock: Clock) -> None:
+        """Compute every next run anew by this clock: the time zone was set."""
+        self._clock = clock
+        for name in self._jobs:
+            self._scheduler.get_job(name).trigger.zone = clock.zone
+        self.replan()
 
     def replan(self) -> None:
         """Compute every next run anew after the clock jumped, either way.
@@ -161,7 +169,7 @@ class Scheduler:
             missed = max(due, self._missed(job, self._past().get(name, Past())) or due)
         if missed is not None:
             due = missed
-            moment = due.astimezone(self._clock.zone).isoformat(" ", "minutes")
+            moment = clocks.to_minute(due, self._clock.zone)
             reason = f"made up: the run due at {moment} was missed (off, asleep or clock set)"
         self._run(job, due, reason)
 

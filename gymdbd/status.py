@@ -234,8 +234,8 @@ def newest_run(content: dict[str, Any]) -> str:
     if not runs:
         return ""
     _, name, state = max(runs)
-    ended_at = str(content["jobs"][name]["runs"][0]["ended_at"])
-    return f"{name} {state} at {ended_at[:16].replace('T', ' ')}"
+    ended_at = datetime.fromisoformat(content["jobs"][name]["runs"][0]["ended_at"])
+    return f"{name} {state} at {ended_at.isoformat(' ', 'minutes')}"
 
 
 def max_age(job: JobConfig, now: datetime, zone: tzinfo) -> timedelta:

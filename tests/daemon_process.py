@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from tests.support import GYMDBD, environment, until
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
 
 @dataclass
@@ -83,11 +83,12 @@ class DaemonProcess:
 
 @contextlib.contextmanager
 def running_daemon(
-    config: Path, *, watchdog_s: float = 30.0, **extra: str
+    config: Path, *, watchdog_s: float = 30.0, prefix: Sequence[str] = (), **extra: str
 ) -> Iterator[DaemonProcess]:
     """Start the daemon, wait until it says READY=1, and see to it that it ends.
 
-    `extra` goes into its environment.
+    `prefix` is a command that becomes the daemon, and `extra` goes into its environment. A turn
+    takes a third of `watchdog_s`.
     """
     name = f"gymdbd-test-{os.getpid()}-{secrets.token_hex(4)}"
     path = config.with_name("daemon.log")
@@ -98,7 +99,7 @@ def running_daemon(
         notify.bind(f"\0{name}")
         notify.setblocking(False)
         process = subprocess.Popen(
-            [*GYMDBD, "-c", str(config), "run"],
+            [*prefix, *GYMDBD, "-c", str(config), "run"],
             env=environment(
                 NOTIFY_SOCKET=f"@{name}", WATCHDOG_USEC=str(int(watchdog_s * 1e6)), **extra
             ),

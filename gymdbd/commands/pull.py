@@ -163,9 +163,10 @@ def _tell(result: dict[str, Any], output: Output) -> None:
 
 
 def _tell_facts(facts: dict[str, Any], output: Output) -> None:
+    from gymdbd import clock
     from gymdbd.files import to_size
 
-    changed = datetime.fromtimestamp(facts["newest_change"], UTC).astimezone()
+    changed = clock.to_text(datetime.fromtimestamp(facts["newest_change"], UTC), clock.Clock().zone)
     bug = " (has the WAL-reset bug: update it)" if facts["wal_reset_bug"] else ""
     held_by = ", ".join(facts["held_by"])
     output.facts(
@@ -187,7 +188,7 @@ def _tell_facts(facts: dict[str, Any], output: Output) -> None:
                 ),
             ),
             ("journal mode", facts["journal_mode"]),
-            ("newest change", changed.isoformat(" ", "seconds")),
+            ("newest change", changed.replace("T", " ")),
             ("free disk", to_size(facts["disk_free_bytes"])),
             ("in use by", held_by or "no process that the account may see"),
             ("sqlite", f"{facts['sqlite']}{bug}"),

@@ -20,7 +20,8 @@ files:
 exit status:
   0  it was told to stop and did
   1  it failed
-  2  the configuration is faulty: every fault is logged with its line
+  2  the configuration is faulty: every fault is logged with its line; or TZ
+     names no time zone
   3  busy: another daemon runs with the same status_file
 """
 
@@ -46,10 +47,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace, output: Output) -> int:
     """Run the daemon until it is told to stop."""
     from gymdbd import log
-    from gymdbd.clock import Clock
+    from gymdbd.clock import Clock, local_zone
     from gymdbd.daemon import Daemon
 
     del output
     settings = common.load_config(arguments)
     log.configure(settings.log)
-    return Daemon(settings, Clock()).run()
+    return Daemon(settings, Clock(zone=local_zone())).run()

@@ -35,7 +35,7 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
     from gymdbd import clock
 
     settings = common.load_config(arguments)
-    now = clock.Clock()
+    now = clock.Clock(zone=clock.local_zone())
     runs = {}
     for name, job in settings.jobs.items():
         moments = []

@@ -28,8 +28,9 @@ from gymdbd.commands import common
 
 if TYPE_CHECKING:
     import argparse
-    from datetime import datetime
+    from datetime import datetime, tzinfo
 
+    from gymdbd.clock import Clock
     from gymdbd.config import Config
     from gymdbd.output import Output
     from gymdbd.status import Health
@@ -69,7 +70,7 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
             entry["interrupted"] = entry.pop("running")
     overall = status.worst(list(healths.values()))
     payload = {**content, "state": overall.name.lower()}
-    output.result(payload, lambda: _tell(content, settings, healths, now.now(), output))
+    output.result(payload, lambda: _tell(content, settings, healths, now, output))
     return int(overall)
 
 
@@ -77,7 +78,7 @@ def _tell(
     content: dict[str, Any],
     settings: Config,
     healths: dict[str, Health],
-    now: datetime,
+    now: Clock,
     output: Output,
 ) -> None:
     daemon = content["daemon"] or {}
@@ -92,8 +93,8 @@ def _tell(
             [
                 name,
                 healths[name].name.lower(),
-                _age(entry, "last_success", now),
-                (entry.get("next_run") or "-").replace("T", " ")[:16],
+                _age(entry, "last_success", now.now()),
+                _next_run(entry, now.zone),
                 _running(entry) or entry["reason"] or _last(entry),
             ]
         )
@@ -110,6 +111,14 @@ def _age(entry: dict[str, Any], key: str, now: datetime) -> str:
 
     moment = instant(entry, key)
     return f"{common.age((now - moment).total_seconds())} ago" if moment else "never"
+
+
+def _next_run(entry: dict[str, Any], zone: tzinfo) -> str:
+    from gymdbd import clock
+    from gymdbd.status import instant
+
+    moment = instant(entry, "next_run")
+    return clock.to_minute(moment, zone) if moment else "-"
 
 
 def _running(entry: dict[str, Any]) -> str:

@@ -32,7 +32,6 @@ _PLACES = {
     "rich": {"gymdbd.output"},
     "sdnotify": {"gymdbd.systemd"},
     "structlog": {"gymdbd.log"},
-    "tzlocal": {"gymdbd.clock"},
     "yaml": {"gymdbd.document"},
 }
 

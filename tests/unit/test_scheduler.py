@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import threading
 import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
+from zoneinfo import ZoneInfo
 
 import pytest
 import structlog
@@ -119,6 +121,20 @@ def test_a_job_is_planned_for_its_next_moment(clock: HandClock, tmp_path: Path) 
         scheduler.set_jobs({"nightly": a_job(tmp_path)})
         assert scheduler.next_runs() == {"nightly": datetime(2090, 1, 11, 3, tzinfo=UTC)}
         assert runs.started == []
+
+
+def test_a_zone_that_is_set_plans_every_run_by_the_new_one(
+    clock: HandClock, tmp_path: Path
+) -> None:
+    """At once, and at every run from then on."""
+    with started(clock) as (scheduler, _):
+        scheduler.set_jobs({"nightly": a_job(tmp_path)})
+        seoul = dataclasses.replace(clock, zone=ZoneInfo("Asia/Seoul"))
+        scheduler.follow(seoul)
+        first = datetime(2090, 1, 10, 18, tzinfo=UTC)
+        assert scheduler.next_runs() == {"nightly": first}
+        trigger = scheduler._scheduler.get_job("nightly").trigger  # noqa: SLF001 - no run until 2090
+        assert trigger.get_next_fire_time(first, first) == first + DAY
 
 
 def test_what_was_had_is_not_planned_again(clock: HandClock, tmp_path: Path) -> None:
