@@ -32,6 +32,7 @@ _MODULES = (
     "gymdbd.sqlite.pages",
     "gymdbd.sqlite.processes",
     "gymdbd.sqlite.snapshot",
+    "gymdbd.sqlite.statements",
     "gymdbd.sqlite.wal",
     "gymdbd.remote",
     "gymdbd.remote.compress",

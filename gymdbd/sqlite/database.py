@@ -27,7 +27,7 @@ from gymdbd.errors import (
     SourceUnreadableError,
     TargetInUseError,
 )
-from gymdbd.sqlite import processes
+from gymdbd.sqlite import processes, statements
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -44,8 +44,8 @@ _MOST_PROBLEMS = 20
 _EMPTY_SIZE = 1
 _SIDE_SUFFIXES = ("-wal", "-shm", "-journal")
 
-# What a statement raises. SQLite quotes what it finds in a damaged schema, and where that is not
-# UTF-8 Python fails to decode SQLite's own words.
+# What a statement raises. SQLite quotes what it finds in a schema, and if that is not UTF-8 Python
+# fails to decode SQLite's own words.
 FAULTS = (sqlite3.Error, UnicodeDecodeError)
 
 # Virtual machine steps between two looks at whether to go on: some milliseconds.
@@ -188,9 +188,10 @@ def translated(path: Path) -> Iterator[None]:
 
 def source_error(error: Exception, path: Path) -> GymdbdError:
     """Say what one of FAULTS means for the database at `path`."""
-    if isinstance(error, UnicodeDecodeError):
-        return corrupt(path, (f"its schema is not text ({error.reason})",))
     text = str(error)
+    if isinstance(error, UnicodeDecodeError):
+        # SQLite's own words, which quote a name that is no UTF-8.
+        text = error.object.decode("utf-8", "backslashreplace")
     if "not a database" in text or "unsupported file format" in text:
         return SourceNotADatabaseError(
             f"{path} is not an SQLite database ({text})",
@@ -270,7 +271,9 @@ def read_facts(connection: sqlite3.Connection) -> Facts:
         application_id=pragma("application_id"),
         schema=tuple(
             connection.execute(
-                "SELECT type, name, coalesce(sql, '') FROM sqlite_master ORDER BY type, name"
+                # SQLite takes a blob for a name as well.
+                "SELECT CAST(type AS TEXT), CAST(name AS TEXT), CAST(coalesce(sql, '') AS TEXT) "
+                "FROM sqlite_master ORDER BY 1, 2"
             )
         ),
     )
@@ -324,7 +327,7 @@ def ask(connection: sqlite3.Connection, sql: str) -> sqlite3.Cursor:
     """
     while True:
         try:
-            return connection.execute(sql)
+            return statements.execute(connection, sql)
         except sqlite3.OperationalError as error:
             unknown = _UNKNOWN_COLLATION.fullmatch(str(error))
             if unknown is None:

@@ -7,6 +7,8 @@ import math
 import sqlite3
 from typing import Any
 
+from gymdbd.sqlite import statements
+
 # An expression may not be nested deeper than 1000, nor a function have more than 100 arguments.
 _MOST_PIECES = 200
 _MOST_ARGUMENTS = 100
@@ -20,7 +22,7 @@ class Literals:
 
     def __init__(self, encoding: str = "UTF-8") -> None:
         """Open an SQLite of our own, to read back what is written."""
-        self._codec = encoding.lower()
+        self._encoding = encoding
         self._reader = sqlite3.connect(":memory:", isolation_level=None)
 
     def close(self) -> None:
@@ -64,15 +66,9 @@ class Literals:
             run = "".join(letters)
             pieces += [f"'{run.replace(chr(39), chr(39) * 2)}'"] if printable else _codes(run)
         if len(pieces) > _MOST_PIECES or any("\udc80" <= letter <= "\udcff" for letter in text):
-            return f"CAST(X'{self._bytes(text).hex().upper()}' AS TEXT)"
+            data = statements.encode(text, self._encoding)
+            return f"CAST(X'{data.hex().upper()}' AS TEXT)"
         return "||".join(pieces) or "''"
-
-    def _bytes(self, text: str) -> bytes:
-        """Return the bytes of a text in the database's own encoding, valid or not."""
-        data = text.encode("utf-8", "surrogateescape")
-        if self._codec == "utf-8":
-            return data
-        return data.decode("utf-8", "surrogatepass").encode(self._codec, "surrogatepass")
 
 
 def _codes(text: str) -> list[str]:

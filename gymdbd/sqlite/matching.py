@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from gymdbd.sqlite import statements
 from gymdbd.sqlite.database import quote
 
 if TYPE_CHECKING:
@@ -110,8 +111,9 @@ def _has_nulls(connection: sqlite3.Connection, table: Table, schema: str) -> boo
     if table.key is None or not table.key.nullable:
         return False
     nulls = " OR ".join(f"{quote(name)} IS NULL" for name in table.key.columns)
-    found = connection.execute(
-        f"SELECT 1 FROM {schema}.{quote(table.name)} WHERE {nulls} LIMIT 1"  # noqa: S608 - quoted
+    found = statements.execute(
+        connection,
+        f"SELECT 1 FROM {schema}.{quote(table.name)} WHERE {nulls} LIMIT 1",  # noqa: S608 - quoted
     )
     return found.fetchone() is not None
 

@@ -12,7 +12,7 @@ import sqlite3
 from typing import TYPE_CHECKING, Any, Callable
 
 from gymdbd.errors import GymdbdError
-from gymdbd.sqlite import database, sides, tables
+from gymdbd.sqlite import database, sides, statements, tables
 from gymdbd.sqlite.database import quote
 from gymdbd.sqlite.difference import (
     ADDED,
@@ -152,20 +152,23 @@ class Pair:
         try:
             with database.interruptible(self._connection, self._check):
                 yield
-        except sqlite3.Error as error:
+        except database.FAULTS as error:
             raise self._blame(error) from error
 
-    def _blame(self, error: sqlite3.Error) -> GymdbdError:
+    def _blame(self, error: Exception) -> GymdbdError:
         """Find out which side an error is about: SQLite does not say."""
         for side, schema in ((self.earlier, EARLIER), (self.later, LATER)):
             try:
                 found = self._connection.execute(f"PRAGMA {schema}.quick_check(20)").fetchall()
-            except sqlite3.Error as another:
+            except database.FAULTS as another:
                 return database.source_error(another, side.path)
             problems = tuple(str(row[0]) for row in found if row[0] != "ok")
             if problems:
                 return database.corrupt(side.path, problems)
         return database.source_error(error, self.later.path)
+
+    def _ask(self, query: str, columns: int = 1) -> sqlite3.Cursor:
+        return statements.execute(self._connection, query, columns)
 
     def _describe(self, name: str) -> tuple[Table | None, Table | None]:
         before, after = (
@@ -183,10 +186,10 @@ class Pair:
     def _count(self, schema: str, name: str) -> int:
         sql = f"SELECT count(*) FROM {schema}.{quote(name)}"  # noqa: S608 - quoted
         try:
-            row = self._connection.execute(sql).fetchone()
+            row = self._ask(sql).fetchone()
         except sqlite3.OperationalError:
             # An index is smaller, but its order may be one that only the application knows.
-            row = self._connection.execute(f"{sql} NOT INDEXED").fetchone()
+            row = self._ask(f"{sql} NOT INDEXED").fetchone()
         return int(row[0])
 
     def _compare(
@@ -214,10 +217,11 @@ class Pair:
         """Count the rows that both sides have, and those of them that changed."""
         # CROSS JOIN keeps the order: the later table is walked, the earlier one asked. The LIMIT
         # keeps the inner statement apart, whose many columns an aggregate could not take.
-        row = self._connection.execute(
+        row = self._ask(
             f"SELECT count(*), total(changed) FROM (SELECT {how.changed} AS changed "  # noqa: S608 - quoted
             f"FROM {LATER}.{quote(name)} AS n "
-            f"CROSS JOIN {EARLIER}.{quote(name)} AS o ON {how.same_row} LIMIT -1)"
+            f"CROSS JOIN {EARLIER}.{quote(name)} AS o ON {how.same_row} LIMIT -1)",
+            2,
         ).fetchone()
         return int(row[0]), int(row[1])
 
@@ -234,7 +238,7 @@ class Pair:
         sql = f"SELECT {wanted} FROM {schema}.{quote(table.name)} AS {mine}"  # noqa: S608 - quoted
         if how:
             sql += f" WHERE NOT EXISTS (SELECT 1 FROM {other} WHERE {how.same_row})"  # noqa: S608 - quoted
-        for row in self._connection.execute(sql):
+        for row in self._ask(sql, len(key) + len(columns) or 1):
             named, values = _named(key, row), _named(columns, row[len(key) :])
             if schema == EARLIER:
                 yield RowDifference(REMOVED, named, before=values)
@@ -245,9 +249,10 @@ class Pair:
         columns = [column for column, _ in how.columns]
         wanted = [f"n.{quote(column)}" for column in how.key]
         wanted += [f"{side}.{quote(column)}" for side in ("o", "n") for column in columns]
-        found = self._connection.execute(
+        found = self._ask(
             f"SELECT {', '.join(wanted)} FROM {LATER}.{quote(name)} AS n "  # noqa: S608 - quoted
-            f"CROSS JOIN {EARLIER}.{quote(name)} AS o ON {how.same_row} WHERE {how.changed}"
+            f"CROSS JOIN {EARLIER}.{quote(name)} AS o ON {how.same_row} WHERE {how.changed}",
+            len(wanted),
         )
         width = len(columns)
         for row in found:

@@ -119,7 +119,8 @@ def _read_trees(old: Path, new: Path) -> tuple[dict[int, int], dict[str, int]]:
         with closing(database.open_immutable(path)) as connection, database.translated(path):
             schemas.append(
                 connection.execute(
-                    "SELECT type, name, tbl_name, rootpage, sql FROM sqlite_master ORDER BY rowid"
+                    "SELECT CAST(type AS TEXT), CAST(name AS TEXT), CAST(tbl_name AS TEXT), "
+                    "rootpage, CAST(sql AS TEXT) FROM sqlite_master ORDER BY rowid"
                 ).fetchall()
             )
             partial.update(name for (name,) in connection.execute(_PARTIAL))

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Dict, Tuple
 
-from gymdbd.sqlite import database
+from gymdbd.sqlite import database, statements
 
 if TYPE_CHECKING:
     import sqlite3
@@ -76,7 +76,9 @@ class Table:
 def read_schema(connection: sqlite3.Connection, schema: str = "main") -> Schema:
     """Read what a database defines, by type and name; SQLite's own tables are left out."""
     rows = connection.execute(
-        f"SELECT type, name, coalesce(sql, '') FROM {database.quote(schema)}.sqlite_master"  # noqa: S608 - quoted
+        # SQLite takes a blob for a name as well.
+        "SELECT CAST(type AS TEXT), CAST(name AS TEXT), CAST(coalesce(sql, '') AS TEXT) "  # noqa: S608 - quoted
+        f"FROM {database.quote(schema)}.sqlite_master"
     )
     return {(kind, name): sql for kind, name, sql in rows if not name.startswith("sqlite_")}
 
@@ -104,7 +106,8 @@ def describe(connection: sqlite3.Connection, name: str, schema: str = "main") ->
     """Describe one table of `names`."""
     # Hidden is 2 and 3 for generated columns.
     every = connection.execute(
-        'SELECT name, type, "notnull", pk, hidden FROM pragma_table_xinfo(?, ?)', (name, schema)
+        'SELECT name, type, "notnull", pk, hidden FROM pragma_table_xinfo(CAST(? AS TEXT), ?)',
+        (statements.argument(connection, name), schema),
     ).fetchall()
     key_parts = _primary_index(connection, name, schema)
     without_rowid = bool(key_parts) and all(cid != _ROWID_CID for cid, _, _, _ in key_parts)
@@ -134,10 +137,12 @@ def _primary_index(
     return [
         (cid, column, str(collation).upper(), bool(is_key))
         for (index,) in connection.execute(
-            "SELECT name FROM pragma_index_list(?, ?) WHERE origin = 'pk'", (name, schema)
+            "SELECT name FROM pragma_index_list(CAST(? AS TEXT), ?) WHERE origin = 'pk'",
+            (statements.argument(connection, name), schema),
         ).fetchall()
         for cid, column, collation, is_key in connection.execute(
-            "SELECT cid, name, coll, key FROM pragma_index_xinfo(?, ?)", (index, schema)
+            "SELECT cid, name, coll, key FROM pragma_index_xinfo(CAST(? AS TEXT), ?)",
+            (statements.argument(connection, index), schema),
         )
     ]
 
