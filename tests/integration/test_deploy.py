@@ -88,20 +88,6 @@ def test_a_stop_waits_for_longer_than_stop_timeout() -> None:
     assert values.duration(_setting("TimeoutStopSec")) > Config.stop_timeout
 
 
-@pytest.mark.parametrize("flags", [[], ["--uninstall"]])
-def test_a_dry_run_of_the_installer_changes_nothing(tmp_path: Path, flags: list[str]) -> None:
-    """It tells what it would do, with paths that a unit and YAML take as they are."""
-    database = make_database(tmp_path / 'it\'s 100% "gym".db')
-    before = sorted(tmp_path.iterdir())
-    words = ["--dry-run", "--database", str(database), "--archive", str(tmp_path / "new")]
-    done = subprocess.run(
-        [_INSTALL, *words, *flags], capture_output=True, text=True, check=False, timeout=60
-    )
-    assert done.returncode == 0, done.stderr
-    assert "would run: systemctl" in done.stdout
-    assert sorted(tmp_path.iterdir()) == before
-
-
 def test_the_configuration_that_the_installer_writes_is_a_good_one(tmp_path: Path) -> None:
     """Quotes, percent signs and blanks in the database's path are as they were."""
     database = make_database(tmp_path / 'it\'s 100% "gym".db')

@@ -1,0 +1,343 @@
+"""What the installers do to a machine, step by step, with doubles of systemd, launchd and pip."""
+
+from __future__ import annotations
+
+import os
+import plistlib
+import shutil
+import subprocess
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests import disks
+from tests.installing import Mac, Pi
+from tests.support import make_database, tree
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+needs_mount = pytest.mark.skipif(not disks.may_mount(), reason="mounting needs root")
+
+_DOMAIN = f"gui/{os.getuid()}"
+_AGENT = f"{_DOMAIN}/io.github.gymdbd"
+
+
+@pytest.fixture
+def pi(tmp_path: Path) -> Pi:
+    """Give a machine with systemd that has never seen gymdbd."""
+    (tmp_path / "pi").mkdir()
+    return Pi(tmp_path / "pi")
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Path:
+    """Give a database in a folder whose name a unit file takes for something else."""
+    folder = tmp_path / '100% "gym"\\s %h'
+    folder.mkdir()
+    return make_database(folder / "gym.db")
+
+
+@pytest.fixture
+def mac(tmp_path: Path) -> Mac:
+    """Give a machine with launchd that has never seen gymdbd."""
+    (tmp_path / "mac").mkdir()
+    return Mac(tmp_path / "mac")
+
+
+def _install(pi: Pi, database: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    return pi.install("--database", database, "--archive", database.parent / "archive", *words)
+
+
+# install.sh
+
+
+@needs_mount
+def test_the_service_is_installed_enabled_and_started_anew(pi: Pi, database: Path) -> None:
+    """In this order, and what runs in the end is asked whether all is well."""
+    done = _install(pi, database)
+    assert done.returncode == 0, done.stderr
+    calls = pi.calls()
+    steps = [
+        "-m venv /opt/gymdbd",
+        "-m pip install",
+        "daemon-reload",
+        "enable",
+        "restart",
+        "yaml check",
+    ]
+    places = [next(at for at, call in enumerate(calls) if step in call) for step in steps]
+    assert places == sorted(places)
+    assert (pi.is_set("active"), pi.config.exists(), pi.paths.exists()) == (True, True, True)
+    assert (database.parent / "archive").stat().st_mode & 0o777 == 0o700
+
+
+@needs_mount
+def test_a_service_that_does_not_start_fails_the_installation(pi: Pi, database: Path) -> None:
+    """The message says where to look; nobody reads that it runs."""
+    pi.set("no-start")
+    done = _install(pi, database)
+    assert done.returncode == 1
+    assert "gymdbd does not start: journalctl -u gymdbd" in done.stderr
+    assert "gymdbd runs" not in done.stdout
+
+
+@needs_mount
+def test_no_service_runs_while_its_program_is_replaced(pi: Pi, database: Path) -> None:
+    """It is stopped before pip begins, and started anew after everything is in its place."""
+    assert _install(pi, database).returncode == 0
+    pi.calls()
+    assert _install(pi, database).returncode == 0
+    calls = pi.calls("systemctl", "python", "the")
+    assert "the service runs while pip works" not in calls
+    assert calls.index("systemctl stop gymdbd") < calls.index("systemctl restart gymdbd")
+    assert pi.is_set("active")
+
+
+@needs_mount
+def test_a_service_goes_on_with_what_it_had_if_pip_fails(pi: Pi, database: Path) -> None:
+    """The update has failed, and tonight's backup is made all the same."""
+    assert _install(pi, database).returncode == 0
+    before = pi.tree()
+    pi.set("no-pip")
+    assert _install(pi, database).returncode != 0
+    assert pi.is_set("active")
+    assert pi.tree() == before
+
+
+@needs_mount
+def test_a_service_that_was_stopped_by_hand_is_not_started_by_a_failed_update(
+    pi: Pi, database: Path
+) -> None:
+    """Whoever stopped it may have had a reason."""
+    assert _install(pi, database).returncode == 0
+    pi.set("active", to=False)
+    pi.set("no-pip")
+    assert _install(pi, database).returncode != 0
+    assert not pi.is_set("active")
+
+
+@needs_mount
+@pytest.mark.skipif(
+    shutil.which("systemd-analyze") is None, reason="systemd-analyze is not installed"
+)
+def test_paths_that_systemd_would_expand_are_named_as_they_are(pi: Pi, database: Path) -> None:
+    """Percent signs, quotes and backslashes: the unit may write there, and nowhere else."""
+    assert _install(pi, database).returncode == 0
+    folder = '100%% \\"gym\\"\\\\s %%h'
+    assert [line for line in pi.paths.read_text().splitlines() if line.startswith("Read")] == [
+        f'ReadWritePaths="-{database.parent.parent}/{folder}"',
+        f'ReadWritePaths="-{database.parent.parent}/{folder}/archive"',
+    ]
+    unit = pi.paths.parents[1] / "gymdbd.service"
+    done = subprocess.run(
+        ["systemd-analyze", "--no-pager", "verify", "--man=no", unit],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert "paths.conf" not in done.stderr
+
+
+@needs_mount
+def test_another_user_than_the_settled_one_is_refused(pi: Pi, database: Path) -> None:
+    """Files in the archive are the first one's; nothing is changed, and it says what to edit."""
+    assert _install(pi, database).returncode == 0
+    before, settings = pi.tree(), pi.paths.read_text()
+    pi.calls()
+    done = _install(pi, database, "--user", "daemon")
+    assert done.returncode == 1
+    assert "the service runs as root: to change that, edit" in done.stderr
+    assert [call for call in pi.calls() if "is-active" not in call] == []
+    assert (pi.tree(), pi.paths.read_text()) == (before, settings)
+
+
+@needs_mount
+def test_an_update_keeps_the_user_that_paths_conf_names(pi: Pi, database: Path) -> None:
+    """Whoever owns the database: what is checked in the end is checked as that user."""
+    assert _install(pi, database, "--user", "daemon").returncode == 0
+    pi.calls()
+    done = _install(pi, database)
+    assert (done.returncode, done.stdout.splitlines()[-1]) == (
+        0,
+        "gymdbd runs as daemon; next: gymdbd status, journalctl -u gymdbd",
+    )
+    (checked,) = pi.calls("setpriv")
+    assert "--reuid daemon --regid daemon" in checked
+    assert "User=daemon" in pi.paths.read_text().splitlines()
+
+
+@needs_mount
+def test_what_the_user_has_edited_stays(pi: Pi, database: Path) -> None:
+    """Configuration and paths.conf are written once."""
+    assert _install(pi, database).returncode == 0
+    for path in (pi.config, pi.paths):
+        path.write_text(path.read_text() + "# ours\n")
+    assert _install(pi, database).returncode == 0
+    for path in (pi.config, pi.paths):
+        assert path.read_text().endswith("# ours\n")
+
+
+@needs_mount
+def test_an_installation_without_its_database_is_refused_before_anything_is_done(
+    pi: Pi, tmp_path: Path
+) -> None:
+    """A misspelt path is told, and not written into a configuration."""
+    before = pi.tree()
+    done = _install(pi, tmp_path / "nowhere" / "gym.db")
+    assert done.returncode == 1
+    assert f"there is no database {tmp_path}/nowhere/gym.db" in done.stderr
+    assert (pi.tree(), pi.calls()) == (before, [])
+    assert not (tmp_path / "nowhere").exists()
+
+
+@needs_mount
+def test_the_package_that_makes_environments_is_installed_if_it_is_missing(
+    pi: Pi, database: Path
+) -> None:
+    """Debian has it apart from Python."""
+    pi.set("no-venv")
+    assert _install(pi, database).returncode == 0
+    assert pi.calls("apt-get") == ["apt-get install -y python3-venv"]
+
+
+@needs_mount
+def test_an_uninstallation_leaves_configuration_and_backups(pi: Pi, database: Path) -> None:
+    """The service is stopped and disabled, and its program is gone."""
+    before = pi.tree()
+    assert _install(pi, database).returncode == 0
+    (database.parent / "archive" / "gym_backup_20261128_030000.db").touch()
+    pi.calls()
+    assert pi.install("--uninstall").returncode == 0
+    assert "systemctl disable --quiet --now gymdbd" in pi.calls()
+    assert not pi.is_set("active")
+    assert {one for one in pi.tree() - before if "example" not in one} == {
+        "etc/gymdbd",
+        "etc/gymdbd/config.yaml",
+    }
+    assert tree(database.parent / "archive").keys() == {"gym_backup_20261128_030000.db"}
+
+
+@needs_mount
+@pytest.mark.parametrize("flags", [[], ["--uninstall"]])
+@pytest.mark.parametrize("installed", [True, False])
+def test_a_dry_run_of_the_installer_only_asks(
+    pi: Pi, database: Path, flags: list[str], *, installed: bool
+) -> None:
+    """No file is written, and systemd is told nothing, whether it is installed or not."""
+    if installed:
+        assert _install(pi, database).returncode == 0
+        pi.calls()
+    before = pi.tree()
+    done = _install(pi, database, "--dry-run", *flags)
+    assert done.returncode == 0, done.stderr
+    assert "would run: systemctl" in done.stdout
+    asked = ("systemctl is-active", "systemctl cat", "python3 -c")
+    assert [call for call in pi.calls() if not call.startswith(asked)] == []
+    assert (pi.tree(), pi.is_set("active")) == (before, installed)
+    assert (database.parent / "archive").exists() == installed
+
+
+# launchd/install.sh
+
+
+def test_the_agent_is_checked_written_and_started(mac: Mac) -> None:
+    """Configuration first, then the property list, then launchd; the logs are private."""
+    done = mac.install()
+    assert done.returncode == 0, done.stderr
+    assert mac.calls() == [
+        f"gymdbd -c {mac.config} schedule --count 1",
+        f"plutil -lint -s {mac.plist}.new",
+        f"launchctl print {_AGENT}",
+        f"launchctl enable {_AGENT}",
+        f"launchctl bootstrap {_DOMAIN} {mac.plist}",
+    ]
+    assert mac.is_set("loaded")
+    assert plistlib.loads(mac.plist.read_bytes())["WorkingDirectory"] == str(mac.home)
+    assert (mac.home / "Library" / "Logs" / "gymdbd").stat().st_mode & 0o777 == 0o700
+
+
+def test_an_agent_that_runs_has_ended_before_it_is_started_anew(mac: Mac) -> None:
+    """It refuses one that is still ending, and the old program would go on."""
+    assert mac.install().returncode == 0
+    mac.calls()
+    done = mac.install()
+    assert done.returncode == 0, done.stderr
+    looks = f"launchctl print {_AGENT}"
+    assert mac.calls("launchctl", "sleep") == [
+        looks,
+        f"launchctl bootout {_AGENT}",
+        *([looks, "sleep 1"] * 3),
+        looks,
+        f"launchctl enable {_AGENT}",
+        f"launchctl bootstrap {_DOMAIN} {mac.plist}",
+    ]
+    assert mac.is_set("loaded")
+
+
+def test_an_agent_that_does_not_end_fails_the_installation(mac: Mac) -> None:
+    """After the time that launchd itself gives it; it is not said to run anew."""
+    assert mac.install().returncode == 0
+    (mac.state / "loaded").write_text("1000")
+    done = mac.install()
+    assert (done.returncode, "does not stop" in done.stderr) == (1, True)
+    assert len(mac.calls("sleep")) >= 60
+    assert "runs;" not in done.stdout
+
+
+def test_an_agent_that_launchd_refuses_fails_the_installation(mac: Mac) -> None:
+    """Nobody reads that it runs."""
+    mac.double("launchctl", '[ "$1" != print ] && [ "$1" != bootstrap ]\n')
+    done = mac.install()
+    assert done.returncode != 0
+    assert "runs;" not in done.stdout
+
+
+@pytest.mark.parametrize("fault", ["faulty", "no-plist"])
+def test_an_agent_that_would_not_start_leaves_the_one_that_runs(mac: Mac, fault: str) -> None:
+    """A fault in the configuration or the property list is told before anything is stopped."""
+    assert mac.install().returncode == 0
+    before = mac.plist.read_bytes()
+    mac.plist.write_bytes(before + b"<!-- as it was -->")
+    mac.calls()
+    mac.set(fault)
+    assert mac.install().returncode != 0
+    assert mac.calls("launchctl") == []
+    assert mac.is_set("loaded")
+    assert mac.plist.read_bytes() == before + b"<!-- as it was -->"
+
+
+@pytest.mark.parametrize("missing", ["program", "configuration"])
+def test_an_agent_without_its_parts_is_refused_by_name(mac: Mac, missing: str) -> None:
+    """It would be started again and again, for ever."""
+    venv = mac.home / ".local" / "share" / "gymdbd"
+    (venv / "bin" / "gymdbd" if missing == "program" else mac.config).unlink()
+    done = mac.install()
+    named = f"no gymdbd in {venv}" if missing == "program" else f"write {mac.config}"
+    assert (done.returncode, named in done.stderr) == (1, True)
+    assert mac.calls() == []
+    assert not mac.plist.exists()
+
+
+def test_an_uninstalled_agent_has_ended_and_leaves_what_it_wrote(mac: Mac) -> None:
+    """The property list goes; configuration and logs stay."""
+    assert mac.install().returncode == 0
+    logs = mac.home / "Library" / "Logs" / "gymdbd"
+    (logs / "stderr.log").touch()
+    assert mac.install("--uninstall").returncode == 0
+    assert not mac.is_set("loaded")
+    assert (mac.plist.exists(), mac.config.exists()) == (False, True)
+    assert [one.name for one in logs.iterdir()] == ["stderr.log"]
+
+
+@pytest.mark.parametrize("flags", [[], ["--uninstall"]])
+def test_a_dry_run_of_the_agents_installer_only_asks(mac: Mac, flags: list[str]) -> None:
+    """Nothing is told to launchd, and the property list stays as it is."""
+    assert mac.install().returncode == 0
+    before = mac.plist.read_bytes()
+    mac.calls()
+    assert mac.install("--dry-run", *flags).returncode == 0
+    assert mac.calls("launchctl", "plutil", "gymdbd") == []
+    assert mac.is_set("loaded")
+    assert mac.plist.read_bytes() == before
