@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from gymdbd import values
 from gymdbd.document import Document, join, key, path, scalar, section
 from gymdbd.errors import ConfigError
-from gymdbd.job_config import KINDS, BackupConfig, JobConfig
+from gymdbd.job_config import KINDS, JobConfig
 from gymdbd.wording import did_you_mean
 
 if TYPE_CHECKING:
@@ -52,8 +52,6 @@ def _read_jobs(document: Document, node: yaml.Node, keypath: str) -> dict[str, J
             document.fault(name_node, join(keypath, name), str(error))
         else:
             jobs.update({name: job} if job else {})
-    for name, fault in _shared_names(jobs):
-        document.fault(entries[name][0], join(keypath, name), fault)
     return jobs
 
 
@@ -67,22 +65,6 @@ def _read_job(document: Document, node: yaml.Node, name: str, keypath: str) -> J
         meant = did_you_mean(str(kind), KINDS)
         raise ValueError(f"unknown kind {kind}{meant} (expected one of {kinds})")
     return document.section(node, KINDS[kind], keypath, name=name)
-
-
-def _shared_names(jobs: dict[str, JobConfig]) -> list[tuple[str, str]]:
-    """Find two databases whose backups would have the same names in the same archive."""
-    owners: dict[tuple[Path, str], BackupConfig] = {}
-    faults = []
-    for job in jobs.values():
-        if isinstance(job, BackupConfig):
-            other = owners.setdefault((job.archive, job.database.stem), job)
-            if other.database != job.database:
-                fault = (
-                    f"its backups would have the same names as those of {other.name} in "
-                    f"{job.archive}: give each database an archive of its own"
-                )
-                faults.append((job.name, fault))
-    return faults
 
 
 @dataclass(frozen=True, kw_only=True)

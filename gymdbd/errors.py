@@ -437,6 +437,12 @@ class BackupMissingError(GymdbdError):
     code = "backup-missing"
 
 
+class BackupAmbiguousError(BackupMissingError):
+    """Backups of several databases could be meant."""
+
+    code = "backup-ambiguous"
+
+
 class BackupDamagedError(GymdbdError):
     """A backup is no longer what was put into the archive."""
 

@@ -216,11 +216,11 @@ def _archive(job: BackupConfig, now: Clock, needed: int) -> Check:
     if not os.access(job.archive, os.W_OK | os.X_OK):
         return _not_writable(name, job.archive)
     try:
-        backups = Catalog(job.archive, now.zone).backups(job.database.stem)
+        backups = Catalog(job.archive, now.zone).backups(job.origin)
         files.require_space(job.archive, needed)
     except GymdbdError as error:
         return Check(name, ERROR, error.message, error.hint)
-    frozen = Catalog(job.archive, now.zone).frozen(job.database.stem)
+    frozen = Catalog(job.archive, now.zone).frozen(job.origin)
     if frozen:
         return Check(name, WARNING, f"pruning is frozen: {frozen}", _thaw_hint(backups))
     free = files.to_size(shutil.disk_usage(job.archive).free)
@@ -240,8 +240,7 @@ def _drill(job: DrillConfig, now: Clock) -> list[Check]:
     """Look whether there is a backup to rehearse with, room for it, and the command."""
     name = f"{job.name} backup"
     try:
-        stem = job.database.stem if job.database else None
-        backup = Catalog(job.archive, now.zone).find(LATEST, stem)
+        backup = Catalog(job.archive, now.zone).find(LATEST, job.origin)
         files.require_space(job.folder.parent, backup.size)
         checks = [Check(name, OK, str(backup.path))]
     except GymdbdError as error:

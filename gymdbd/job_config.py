@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from gymdbd import lock, values
+from gymdbd import lock, origin, values
 from gymdbd.document import items, key, mapping, path, scalar, section, sections
 from gymdbd.errors import ConfigError
+from gymdbd.origin import Origin, Place
 from gymdbd.schedule import Cron, Interval, Schedule
 from gymdbd.sqlite.checkpoint import MODES
 
@@ -119,7 +120,8 @@ class BackupConfig(JobConfig):
     """A backup of one local database into one archive.
 
     `method` is what the manifest says of how it was made, where that is not the usual; it is no
-    key of the configuration.
+    key of the configuration. Nor is `source`, which says what the backup is of if that is not
+    `database` itself.
     """
 
     database: Path = key(path)
@@ -132,6 +134,12 @@ class BackupConfig(JobConfig):
     gates: Gates | None = key(section(Gates), Gates())
     newest: Newest | None = key(section(Newest), None)
     method: str | None = None
+    source: Origin | None = None
+
+    @property
+    def origin(self) -> Origin:
+        """Return which backups of the archive are of this database."""
+        return self.source or origin.here(self.database)
 
     def locks(self) -> list[Path]:
         """Return the archive's lock: pruning and marking take it too."""
@@ -189,6 +197,12 @@ class PullConfig(JobConfig):
         """Return where old replicas go: `archive`, or the folder `backups` beside the replica."""
         return self.archive or self.replica.parent / "backups"
 
+    @property
+    def origin(self) -> Origin:
+        """Return which backups of the archive are of the remote database or of the replica."""
+        there = Place(self.host, self.remote_database)
+        return Origin(self.replica.stem, (there, *origin.here(self.replica).places))
+
     def locks(self) -> list[Path]:
         """Return the replica's lock; that of the archive is taken only while it is written."""
         return [lock.file_lock(self.replica)]
@@ -228,6 +242,11 @@ class DrillConfig(JobConfig):
     probes: tuple[Probe, ...] = key(sections(Probe), ())
     command: tuple[str, ...] = key(items(scalar(values.text, "str", "int", "float")), ())
     command_timeout: timedelta = key(_DURATION, timedelta(minutes=1))
+
+    @property
+    def origin(self) -> Origin | None:
+        """Return which backups of the archive are meant, None for those of its only database."""
+        return origin.here(self.database) if self.database else None
 
     @property
     def folder(self) -> Path:

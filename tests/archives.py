@@ -7,11 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 from gymdbd.archive import manifest as manifests
 from gymdbd.archive.manifest import Manifest
+from gymdbd.origin import Origin, Place
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 CREATED = datetime(2026, 11, 23, 3, 0, 0, tzinfo=UTC)
+# The database that the manifests below are of.
+GYM = Origin("gym", (Place("raspberry-pi", "/srv/gym.db"),))
 
 
 def manifest(**changes: Any) -> Manifest:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import re
 from dataclasses import dataclass, field
@@ -12,14 +13,16 @@ from typing import TYPE_CHECKING, Any
 from gymdbd import files
 from gymdbd.archive import manifest as manifests
 from gymdbd.archive import marks as all_marks
+from gymdbd.archive import ownership
 from gymdbd.archive.marks import Marks
-from gymdbd.errors import BackupMissingError, FolderMissingError, FormatError
+from gymdbd.errors import BackupAmbiguousError, BackupMissingError, FolderMissingError, FormatError
 from gymdbd.wording import did_you_mean
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from gymdbd.archive.manifest import Manifest
+    from gymdbd.origin import Origin, Place
 
 # gym_system_backup_20261123_030000.db, and -2 and so on for more in the same second.
 _NAME = re.compile(
@@ -40,8 +43,9 @@ DAMAGED = "damaged"
 class Backup:
     """One backup in an archive, and what is known of it.
 
-    `created` comes from the manifest, or from the name as local time. `note` says what of it
-    could not be read or does not fit, `doubt` why its marks are not known.
+    `created` comes from the manifest, or from the name as local time. `place` is where its
+    database lay, None if no manifest says that, `former_places` where that had lain before.
+    `note` says what of it could not be read or does not fit, `doubt` why its marks are not known.
     """
 
     path: Path
@@ -49,6 +53,8 @@ class Backup:
     created: datetime
     size: int
     manifest: Manifest | None
+    place: Place | None = None
+    former_places: tuple[Place, ...] = ()
     marks: Marks = field(default_factory=Marks)
     again: int = 1
     side_files: tuple[Path, ...] = ()
@@ -81,8 +87,12 @@ class Backup:
 
         What a restore has overwritten was not wanted: it is offered by its name only.
         """
-        overwritten = self.manifest is not None and self.manifest.method == manifests.OVERWRITTEN
-        return self.verdict == VERIFIED and not overwritten
+        return self.verdict == VERIFIED and not self.is_overwritten
+
+    @property
+    def is_overwritten(self) -> bool:
+        """Say whether it is what a restore has overwritten."""
+        return self.manifest is not None and self.manifest.method == manifests.OVERWRITTEN
 
     @property
     def verified_at(self) -> str | None:
@@ -103,15 +113,15 @@ class Catalog:
         self.archive = archive
         self.zone = zone
 
-    def backups(self, stem: str | None = None) -> list[Backup]:
-        """List the backups, newest first; with `stem` only those of that database."""
+    def backups(self, origin: Origin | None = None) -> list[Backup]:
+        """List the backups, newest first; with `origin` only those of that database."""
         found = []
         for path in self._listing():
             # One that was pruned since the folder was listed is not there any more.
             with contextlib.suppress(BackupMissingError):
                 found.append(self.read(path.name))
-        wanted = [backup for backup in found if stem in (None, backup.stem)]
-        return sorted(wanted, key=lambda backup: backup.order, reverse=True)
+        ordered = sorted(found, key=lambda backup: backup.order, reverse=True)
+        return ordered if origin is None else ownership.of(ordered, origin)
 
     def read(self, name: str) -> Backup:
         """Return what is known now of the backup with this file's name; BackupMissingError."""
@@ -127,39 +137,70 @@ class Catalog:
             hint=f"gymdbd list --archive {self.archive} prints what it holds",
         )
 
-    def find(self, wanted: str, stem: str | None = None) -> Backup:
+    def find(self, wanted: str, origin: Origin | None = None) -> Backup:
         """Return the backup called `wanted`: a file's name, or `latest`, the newest good one.
 
-        Raises BackupMissingError.
+        `origin` says of which database that is. Raises BackupMissingError.
         """
-        backups = self.backups(stem)
         if wanted == LATEST:
-            return self._newest([one for one in backups if one.good], stem, "")
+            return self._newest(origin, None)
+        backups = self.backups()
         for backup in backups:
             if backup.path.name == wanted:
                 return backup
         raise self._missing(wanted, [one.path.name for one in backups])
 
-    def at(self, moment: datetime, stem: str | None = None) -> Backup:
+    def at(self, moment: datetime, origin: Origin | None = None) -> Backup:
         """Return the newest good backup that is not younger than `moment`; BackupMissingError."""
-        old_enough = [one for one in self.backups(stem) if one.good and one.created <= moment]
-        return self._newest(old_enough, stem, f" as old as {moment.astimezone(self.zone)}")
+        return self._newest(origin, moment)
 
-    def _newest(self, good: list[Backup], stem: str | None, limit: str) -> Backup:
-        """Return the first of the good backups, which must all be of one database."""
+    def good_before(self, origin: Origin, backup: Backup | None = None) -> Backup | None:
+        """Return the newest good backup of a database, or the newest one older than `backup`.
+
+        A machine may have another name since: if nothing here is of the database itself, one of
+        the same path counts.
+        """
+        every = self.backups()
+        mine = [one for one in ownership.of(every, origin) if one != backup]
+        candidates = mine or ownership.of_same_path(every, origin)
+        older = (one for one in candidates if backup is None or one.order < backup.order)
+        return next((one for one in older if one.good), None)
+
+    def _newest(self, origin: Origin | None, moment: datetime | None) -> Backup:
+        """Return the newest good backup that is old enough; all must be of one database.
+
+        If the archive knows nothing of the database, as after a move to another machine, it is
+        the only one of its name that is meant.
+        """
+        every = self.backups()
+        mine = ownership.of(every, origin) if origin else []
+        candidates = mine or every
+        if origin and not mine:
+            named = [one for one in every if one.stem == origin.stem]
+            candidates = ownership.of_same_path(every, origin) or named
+        old_enough = [one for one in candidates if moment is None or one.created <= moment]
+        good = [one for one in old_enough if one.good]
         if not good:
+            of = f" of {origin}" if origin else ""
+            limit = f" as old as {moment.astimezone(self.zone)}" if moment else ""
             raise BackupMissingError(
-                f"{self.archive} holds no good backup{f' of {stem}' if stem else ''}{limit}",
+                f"{self.archive} holds no good backup{of}{limit}",
                 hint=f"gymdbd list --archive {self.archive} prints what it holds; one that is "
                 "not good can be taken by its name",
             )
-        stems = sorted({one.stem for one in good})
-        if len(stems) > 1:
-            raise BackupMissingError(
-                f"{self.archive} holds backups of several databases: {', '.join(stems)}",
-                hint="name the file of the backup that is meant",
+        sources = [] if mine else ownership.origins(good)
+        if len(sources) > 1:
+            stems = {one.stem for one in sources}
+            names = sorted(stems) if len(stems) == len(sources) else map(str, sources)
+            raise BackupAmbiguousError(
+                f"{self.archive} holds backups of several databases: {', '.join(names)}",
+                hint="say which is meant with --database PATH, or name the file of the backup",
             )
         return good[0]
+
+    def moved_from(self, origin: Origin) -> list[str]:
+        """Return the paths that a database had before, for the manifest of its next backup."""
+        return [place.path for place in ownership.moved_from(self.backups(), origin)]
 
     def name(self, stem: str, created: datetime) -> Path:
         """Return a path for a backup made at `created`, after all others of the same second.
@@ -203,30 +244,36 @@ class Catalog:
         with files.writing(self.archive):
             files.sync_folder(self.archive)
 
-    def freeze(self, stem: str, reason: str, since: datetime) -> None:
+    def freeze(self, origin: Origin, reason: str, since: datetime) -> None:
         """Let nothing of this database be pruned until `thaw`: its source is not to be trusted."""
         content = {"schema": 1, "reason": reason, "since": since.isoformat(timespec="seconds")}
-        files.write_atomically(self._freezer(stem), json.dumps(content).encode())
+        files.write_atomically(self._freezers(origin)[0], json.dumps(content).encode())
 
-    def thaw(self, stem: str) -> None:
+    def thaw(self, origin: Origin) -> None:
         """Let pruning go on."""
-        files.remove(self._freezer(stem))
+        for path in self._freezers(origin):
+            files.remove(path)
 
-    def frozen(self, stem: str) -> str:
+    def frozen(self, origin: Origin) -> str:
         """Return why pruning is frozen, or an empty text."""
-        suspicious = [one for one in self.backups(stem) if one.verdict == SUSPICIOUS]
+        suspicious = [one for one in self.backups(origin) if one.verdict == SUSPICIOUS]
         if suspicious:
             return f"{suspicious[0].path.name} is suspicious and nobody has accepted it"
-        try:
-            content: Any = json.loads(self._freezer(stem).read_bytes())
-            return f"{content['reason']} (since {content['since']})"
-        except FileNotFoundError:
-            return ""
-        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-            return f"{self._freezer(stem)} cannot be read ({error})"
+        for path in self._freezers(origin):
+            try:
+                content: Any = json.loads(path.read_bytes())
+                return f"{content['reason']} (since {content['since']})"
+            except FileNotFoundError:
+                continue
+            except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+                return f"{path} cannot be read ({error})"
+        return ""
 
-    def _freezer(self, stem: str) -> Path:
-        return self.archive / f".{stem}.frozen.json"
+    def _freezers(self, origin: Origin) -> list[Path]:
+        """Return where it is noted, and where 0.1 did, which minded only the name."""
+        place = hashlib.sha256(str(origin).encode("utf-8", "surrogateescape")).hexdigest()[:8]
+        names = (f".{origin.stem}.{place}.frozen.json", f".{origin.stem}.frozen.json")
+        return [self.archive / name for name in names]
 
     def _listing(self) -> list[Path]:
         try:
@@ -250,6 +297,7 @@ class Catalog:
         except FormatError as error:
             manifest, note = None, error.message
         size = path.stat().st_size
+        described = manifest
         if manifest is not None and manifest.size != size:
             note = f"it has {size} bytes, its manifest says {manifest.size}"
             manifest = None
@@ -266,6 +314,8 @@ class Catalog:
             again=int(match["again"] or 1),
             size=size,
             manifest=manifest,
+            place=described.place if described else None,
+            former_places=tuple(described.former_places) if described else (),
             marks=known,
             side_files=tuple(side for side in sides if side.exists()),
             note=note,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from gymdbd import clock
 from gymdbd.archive import sealed
 from gymdbd.errors import FormatError
+from gymdbd.origin import Place
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -25,6 +26,7 @@ class Manifest:
     `-wal` that a raw backup keeps, by suffix. `tables` counts the rows of the snapshot.
     `suspicious` says why its content was doubted when it was made: one sentence for each reason.
     `newest` holds `table`, `column`, the greatest `value` there and the instant `at` that it means.
+    `moved_from` lists the paths that the database had on `host` before it was moved to `source`.
     """
 
     source: str
@@ -49,12 +51,23 @@ class Manifest:
     side_files: dict[str, dict[str, Any]] = field(default_factory=dict)
     suspicious: list[str] = field(default_factory=list)
     newest: dict[str, Any] | None = None
+    moved_from: list[str] = field(default_factory=list)
     schema: int = sealed.SCHEMA
 
     @property
     def created(self) -> datetime:
         """Return the instant of the snapshot."""
         return clock.from_text(self.created_at)
+
+    @property
+    def place(self) -> Place:
+        """Return where the database lay when this was made of it."""
+        return Place(self.host, self.source)
+
+    @property
+    def former_places(self) -> list[Place]:
+        """Return where it lay before that."""
+        return [Place(self.host, path) for path in self.moved_from]
 
 
 def manifest_path(backup: Path) -> Path:

@@ -51,12 +51,12 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
     with lock.hold([lock.archive_lock(catalog.archive)]):
         accepted = [
             one
-            for one in catalog.backups(backup.stem)
+            for one in looking.of_the_same(backup)
             if one.verdict == SUSPICIOUS and one.order <= backup.order
         ]
         for one in accepted:
             marks.change(one.path, accepted_at=clock.to_text(now.now(), now.zone))
-        if not any(one.verdict == SUSPICIOUS for one in catalog.backups(backup.stem)):
+        if not any(one.verdict == SUSPICIOUS for one in looking.of_the_same(backup)):
             _clear_status(arguments, backup)
     paths = [str(one.path) for one in accepted]
 

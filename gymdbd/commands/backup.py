@@ -227,7 +227,7 @@ def _stats(job: BackupConfig, output: Output) -> int:
     from gymdbd.clock import Clock
     from gymdbd.files import to_size
 
-    backups = Catalog(job.archive, Clock().zone).backups(job.database.stem)
+    backups = Catalog(job.archive, Clock().zone).backups(job.origin)
     newest = next((one.manifest for one in backups if one.manifest), None)
     tables = newest.tables if newest else {}
     summary = {**common.archive_summary(backups), "tables": tables}

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from gymdbd.archive.catalog import Backup
     from gymdbd.config import Config
     from gymdbd.errors import GymdbdError
-    from gymdbd.job_config import BackupConfig, JobConfig
+    from gymdbd.job_config import JobConfig
+    from gymdbd.origin import Origin
     from gymdbd.output import Output
 
 Job = TypeVar("Job", bound="JobConfig")
@@ -213,10 +214,25 @@ def archives_of(settings: Config) -> list[Path]:
     return sorted(found)
 
 
-def makes(job: BackupConfig, backup: Backup) -> bool:
+def archive_of(job: JobConfig) -> tuple[Path, Origin] | None:
+    """Return where a job puts backups and of which database, None if it makes none."""
+    from gymdbd.job_config import BackupConfig, PullConfig
+
+    if isinstance(job, BackupConfig):
+        return job.archive, job.origin
+    return (job.archive_folder, job.origin) if isinstance(job, PullConfig) else None
+
+
+def makes(job: JobConfig, backup: Backup) -> bool:
     """Say whether a job makes backups like this one."""
-    same = os.path.realpath(job.archive) == os.path.realpath(backup.path.parent)
-    return same and job.database.stem == backup.stem
+    from gymdbd.archive.catalog import Catalog
+    from gymdbd.clock import Clock
+
+    place = archive_of(job)
+    if place is None or os.path.realpath(place[0]) != os.path.realpath(backup.path.parent):
+        return False
+    mine = Catalog(backup.path.parent, Clock().zone).backups(place[1])
+    return any(one.path == backup.path for one in mine)
 
 
 def age(seconds: float) -> str:

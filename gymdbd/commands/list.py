@@ -38,6 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace, output: Output) -> int:
     """List them."""
+    from gymdbd.archive import ownership
     from gymdbd.archive.catalog import Catalog
     from gymdbd.clock import Clock
     from gymdbd.errors import GymdbdError
@@ -63,9 +64,10 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
         if not backups:
             output.say("there are no backups yet; gymdbd backup makes one")
             return
+        named = len({one.stem for one in backups}) < len(ownership.origins(backups))
         output.table(
             ["backup", "age", "size", "verdict", "proven", "note"],
-            [_row(backup, now.now()) for backup in backups],
+            [_row(backup, now.now(), sources=named) for backup in backups],
         )
 
     output.result(payload, tell)
@@ -79,6 +81,7 @@ def _describe(backup: Backup, zone: Any) -> dict[str, Any]:
         "path": str(backup.path),
         "created_at": clock.to_text(backup.created, zone),
         "size": backup.size,
+        "source": str(backup.place) if backup.place else None,
         "verdict": backup.verdict,
         "verified_at": backup.verified_at,
         "kept": backup.marks.kept_at is not None,
@@ -86,7 +89,7 @@ def _describe(backup: Backup, zone: Any) -> dict[str, Any]:
     }
 
 
-def _row(backup: Backup, now: Any) -> list[str]:
+def _row(backup: Backup, now: Any, *, sources: bool) -> list[str]:
     from gymdbd.files import to_size
 
     return [
@@ -95,7 +98,7 @@ def _row(backup: Backup, now: Any) -> list[str]:
         to_size(backup.size),
         backup.verdict,
         common.age((now - moment).total_seconds()) if (moment := _proven(backup)) else "-",
-        _note(backup),
+        "; ".join(filter(None, [f"of {backup.place}" if sources else "", _note(backup)])),
     ]
 
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from datetime import datetime, tzinfo
 
     from gymdbd.archive.catalog import Backup, Catalog
+    from gymdbd.origin import Origin
     from gymdbd.sqlite.sides import Side
 
 
@@ -62,6 +63,17 @@ class Database:
         return f"{self.path} ({self.backup.verdict}, {created}, {age} old)"
 
 
+def add_database(parser: argparse.ArgumentParser) -> None:
+    """Add --database, for `find` and `find_at`."""
+    parser.add_argument(
+        "--database",
+        dest="source",
+        type=Path,
+        metavar="PATH",
+        help="whose backups latest means, if an archive holds those of several databases",
+    )
+
+
 def find(word: str, arguments: argparse.Namespace) -> Database:
     """Find the database that is meant: a path, the name of a backup in an archive, or `latest`."""
     from gymdbd.archive.catalog import Catalog
@@ -72,7 +84,7 @@ def find(word: str, arguments: argparse.Namespace) -> Database:
     zone = Clock().zone
     path = Path(os.path.abspath(word))  # noqa: PTH100 - links stay
     if os.sep not in word and not path.is_file():
-        found = _find_in_archives(word, lambda catalog: catalog.find(word), arguments)
+        found = _find_in_archives(word, lambda catalog, of: catalog.find(word, of), arguments)
         return Database(found.path, found)
     database.locate(path)
     with contextlib.suppress(BackupMissingError):
@@ -93,26 +105,43 @@ def find_backup(word: str, arguments: argparse.Namespace) -> Backup:
     return found.backup
 
 
+def of_the_same(backup: Backup) -> list[Backup]:
+    """List the backups in an archive that are of the same database as this one."""
+    from gymdbd.archive.catalog import Catalog
+    from gymdbd.clock import Clock
+    from gymdbd.origin import Origin
+
+    places = (backup.place,) if backup.place else ()
+    return Catalog(backup.path.parent, Clock().zone).backups(Origin(backup.stem, places))
+
+
 def find_at(moment: datetime, arguments: argparse.Namespace) -> Backup:
     """Find the newest good backup that is not younger than `moment`."""
     word = moment.isoformat(sep=" ", timespec="seconds")
-    return _find_in_archives(word, lambda catalog: catalog.at(moment), arguments)
+    return _find_in_archives(word, lambda catalog, of: catalog.at(moment, of), arguments)
 
 
 def _find_in_archives(
-    word: str, choose: Callable[[Catalog], Backup], arguments: argparse.Namespace
+    word: str, choose: Callable[[Catalog, Origin | None], Backup], arguments: argparse.Namespace
 ) -> Backup:
     """Let `choose` take a backup of each archive; all must be the same, or of one database."""
     from gymdbd.archive.catalog import Catalog
     from gymdbd.clock import Clock
-    from gymdbd.errors import BackupMissingError, GymdbdError, UsageError
+    from gymdbd.errors import BackupAmbiguousError, BackupMissingError, GymdbdError, UsageError
 
     found = []
     unread: list[GymdbdError] = []
     missing = BackupMissingError(f"there is no archive to look for {word} in")
+    known = _origins(arguments)
     for archive in common.archives(arguments):
+        catalog = Catalog(archive.absolute(), Clock().zone)
         try:
-            found.append(choose(Catalog(archive.absolute(), Clock().zone)))
+            found.append(choose(catalog, _only(known, archive)))
+        except BackupAmbiguousError:
+            # diff may be told the live database, which is that of the backup or any other.
+            if not getattr(arguments, "database", None):
+                raise
+            found.append(choose(catalog, _here(arguments.database)))
         except BackupMissingError as error:
             missing = error
         except GymdbdError as error:
@@ -120,12 +149,56 @@ def _find_in_archives(
     if not found:
         raise unread[0] if unread else missing
     common.tell_unread(unread)
-    if len({one.path if one.path.name == word else one.stem for one in found}) > 1:
+    by_name = any(one.path.name == word for one in found)
+    if len({one.path for one in found}) > 1 and (by_name or not _are_of_one(found, known)):
         raise UsageError(
             f"{word} could be {' or '.join(str(one.path) for one in found)}",
             hint="name its path, or its archive with --archive DIR",
         )
     return max(found, key=lambda one: one.order)
+
+
+def _origins(arguments: argparse.Namespace) -> list[tuple[Path | None, Origin]]:
+    """Return the databases that may be meant, each with the archive that it goes into.
+
+    That is the one of `add_database`, in whatever archive, or those of the configuration's jobs.
+    """
+    from gymdbd.errors import ConfigError
+
+    known: list[tuple[Path | None, Origin]] = []
+    try:
+        jobs = common.load_config(arguments).jobs.values()
+        places = [place for job in jobs if (place := common.archive_of(job))]
+        known = [(archive.resolve(), of) for archive, of in places]
+    except ConfigError:
+        if not arguments.archive:
+            raise
+    if not getattr(arguments, "source", None):
+        return known
+    meant = _here(arguments.source)
+    of_jobs = (of for _, of in known if any(one.same(meant.places[0]) for one in of.places))
+    return [(None, next(of_jobs, meant))]
+
+
+def _here(path: Path) -> Origin:
+    from gymdbd import origin
+
+    return origin.here(Path(os.path.abspath(path)))  # noqa: PTH100 - links stay
+
+
+def _only(known: list[tuple[Path | None, Origin]], archive: Path) -> Origin | None:
+    """Return the database whose backups an archive holds, None if there may be several."""
+    here = {of for folder, of in known if folder in (None, archive.resolve())}
+    return here.pop() if len(here) == 1 else None
+
+
+def _are_of_one(found: list[Backup], known: list[tuple[Path | None, Origin]]) -> bool:
+    """Say whether backups of several archives are of one database."""
+    from gymdbd.archive import ownership
+
+    return len(ownership.origins(found)) == 1 or any(
+        len(ownership.of(found, of)) == len(found) for _, of in known
+    )
 
 
 def live_database(of: Database, arguments: argparse.Namespace) -> Database:
@@ -146,19 +219,22 @@ def live_database(of: Database, arguments: argparse.Namespace) -> Database:
 
 
 def _made_of(backup: Backup, arguments: argparse.Namespace) -> Path | None:
-    """Return the database or replica whose job makes backups like this one."""
+    """Return the database or replica whose job makes backups like this one; UsageError if two."""
+    from gymdbd.errors import UsageError
     from gymdbd.job_config import BackupConfig, PullConfig
 
-    for job in common.load_config(arguments).jobs.values():
-        if isinstance(job, BackupConfig):
-            archive, database = job.archive, job.database
-        elif isinstance(job, PullConfig):
-            archive, database = job.archive_folder, job.replica
-        else:
-            continue
-        if (archive.resolve(), database.stem) == (backup.path.parent.resolve(), backup.stem):
-            return database
-    return None
+    jobs = [job for job in common.load_config(arguments).jobs.values() if common.makes(job, backup)]
+    found = dict.fromkeys(
+        job.replica if isinstance(job, PullConfig) else job.database
+        for job in jobs
+        if isinstance(job, BackupConfig | PullConfig)
+    )
+    if len(found) > 1:
+        raise UsageError(
+            f"{backup.path} may be of {' or '.join(map(str, found))}",
+            hint="name the database that is meant with --to PATH",
+        )
+    return next(iter(found), None)
 
 
 def restore_target(backup: Backup, arguments: argparse.Namespace) -> Path:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from gymdbd.archive.retention import Decision
     from gymdbd.job_config import Keep
+    from gymdbd.origin import Origin
     from gymdbd.output import Output
 
 NAME = "prune"
@@ -46,45 +47,51 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace, output: Output) -> int:
     """Prune, or say what would be."""
     from gymdbd import lock, log
+    from gymdbd.archive import ownership
     from gymdbd.archive.catalog import Catalog
     from gymdbd.jobs import prune
     from gymdbd.jobs.context import Context
 
-    archive, stems, keep = _what(arguments)
+    archive, origins, keep = _what(arguments)
     context = Context(log=log.logger())
     catalog = Catalog(archive, context.clock.zone)
-    stems = stems or sorted({backup.stem for backup in catalog.backups()})
+    origins = origins or ownership.origins(catalog.backups())
     if arguments.dry_run:
-        decisions = [one for stem in stems for one in prune.decide(catalog, stem, keep, context)]
+        decisions = [
+            one for origin in origins for one in prune.decide(catalog, origin, keep, context)
+        ]
     else:
         with lock.hold([lock.archive_lock(archive)]):
             for path in catalog.sweep():
                 context.log.warning("leftover of an interrupted run removed", path=str(path))
-            decisions = [one for stem in stems for one in prune.prune(catalog, stem, keep, context)]
+            decisions = [
+                one for origin in origins for one in prune.prune(catalog, origin, keep, context)
+            ]
     _tell(decisions, output, dry_run=arguments.dry_run)
     return 0
 
 
-def _what(arguments: argparse.Namespace) -> tuple[Path, list[str], Keep]:
+def _what(arguments: argparse.Namespace) -> tuple[Path, list[Origin], Keep]:
     """Return the archive, the databases in it (all where none are named) and the rule."""
     from gymdbd.errors import UsageError
     from gymdbd.job_config import BackupConfig, Keep
 
+    origins: list[Origin] = []
     flags = Keep(days=arguments.keep_days or 0, count=arguments.keep_count or 0)
     if arguments.archive:
         if arguments.job:
             raise UsageError("name either a JOB or an --archive, not both")
-        archive, stems, keep = arguments.archive, [], flags
+        archive, keep = arguments.archive, flags
     else:
         job = common.choose_job(common.load_config(arguments), arguments.job, BackupConfig)
-        archive, stems = job.archive, [job.database.stem]
+        archive, origins = job.archive, [job.origin]
         keep = job.keep if flags.faults() and job.keep else flags
     if keep.faults():
         raise UsageError(
             "nothing says what to keep",
             hint="give --keep-days N, --keep-count N or both, or the job a keep: section",
         )
-    return archive, stems, keep
+    return archive, origins, keep
 
 
 def _tell(decisions: list[Decision], output: Output, *, dry_run: bool) -> None:

@@ -59,6 +59,7 @@ NAME = "rescue"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the flags."""
     parser.add_argument("backup", metavar="BACKUP", help="the backup to read")
+    looking.add_database(parser)
     parser.add_argument(
         "--table",
         action="append",

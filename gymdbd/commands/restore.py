@@ -47,6 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the flags."""
     parser.add_argument("backup", nargs="?", metavar="BACKUP", help="a name, a path, or latest")
     common.add_archive(parser)
+    looking.add_database(parser)
     parser.add_argument(
         "--at", type=_moment, metavar="TIME", help="the newest good backup that was made by then"
     )

@@ -49,6 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "backups", nargs="*", metavar="BACKUP", help="a backup's name or path (or latest)"
     )
     common.add_archive(parser)
+    looking.add_database(parser)
     parser.add_argument("--all", action="store_true", help="read every backup")
     parser.add_argument(
         "--sample",
@@ -124,6 +125,7 @@ def _usual(archive: Path) -> list[str]:
 
     An archive that cannot be read fails in a run of its own, and the others are read.
     """
+    from gymdbd.archive import ownership
     from gymdbd.archive.catalog import DAMAGED, Catalog
     from gymdbd.clock import Clock
     from gymdbd.errors import GymdbdError
@@ -132,8 +134,8 @@ def _usual(archive: Path) -> list[str]:
         backups = Catalog(archive, Clock().zone).backups()
     except GymdbdError:
         return []
-    newest = {one.stem: one for one in reversed(backups)}
-    chosen = [one for one in backups if one in newest.values() or one.verdict == DAMAGED]
+    newest = [ownership.of(backups, origin)[0] for origin in ownership.origins(backups)]
+    chosen = [one for one in backups if one in newest or one.verdict == DAMAGED]
     return [one.path.name for one in chosen]
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import socket
 import sqlite3
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -53,22 +52,23 @@ def run(job: BackupConfig, context: Context, held: Snapshot | None = None) -> di
     """
     timings = Timings()
     catalog = Catalog(job.archive, context.clock.zone)
-    stem = job.database.stem
     for path in catalog.sweep():
         context.log.warning("leftover of an interrupted run removed", path=str(path))
     try:
         result = _back_up(job, catalog, context, timings, held)
     except SourceCorruptError as error:
-        catalog.freeze(stem, error.message, context.clock.now())
+        catalog.freeze(job.origin, error.message, context.clock.now())
         context.log.warning("pruning frozen", archive=str(job.archive), reason=error.message)
         raise
     finally:
         _discard_partials(job.archive)
-    catalog.thaw(stem)
+    catalog.thaw(job.origin)
     counted = None
     if job.count_changes:
         with timings.step("changes"):
-            counted = changes.tell(catalog, Path(result["path"]), context, timings.total_s())
+            counted = changes.tell(
+                catalog, job.origin, Path(result["path"]), context, timings.total_s()
+            )
     with timings.step("prune"):
         pruned = _prune(job, catalog, context)
     result.update(
@@ -78,7 +78,7 @@ def run(job: BackupConfig, context: Context, held: Snapshot | None = None) -> di
         timings=timings.seconds,
     )
     if job.gates is not None:
-        content.refuse_suspicious(catalog, stem, result)
+        content.refuse_suspicious(catalog, job.origin, result)
     return result
 
 
@@ -105,8 +105,11 @@ def _back_up(
     with timings.step("publish"):
         context.check()
         manifest = _describe(job, copy, sums, done, timings.total_s())
-        doubts = content.doubts(job.gates, manifest, catalog, stem=job.database.stem)
-        manifest = dataclasses.replace(manifest, newest=newest, suspicious=doubts)
+        doubts = content.doubts(job.gates, manifest, catalog, origin=job.origin)
+        moved_from = [] if job.method else catalog.moved_from(job.origin)
+        manifest = dataclasses.replace(
+            manifest, newest=newest, suspicious=doubts, moved_from=moved_from
+        )
         _publish(copy, manifest)
     context.log.info("backup published", path=str(copy.final), size=sums.size)
     return {
@@ -218,8 +221,8 @@ def _describe(
 ) -> Manifest:
     facts = copy.facts
     return Manifest(
-        source=str(job.database),
-        host=socket.gethostname(),
+        source=job.origin.places[0].path,
+        host=job.origin.places[0].host,
         created_at=copy.created_at,
         method=job.method or ("raw" if job.raw else "online-backup"),
         sqlite_version=sqlite3.sqlite_version,
@@ -244,7 +247,7 @@ def _prune(job: BackupConfig, catalog: Catalog, context: Context) -> list[str]:
     """Prune by the job's rule; return the paths that went."""
     if job.keep is None:
         return []
-    decisions = prune(catalog, job.database.stem, job.keep, context)
+    decisions = prune(catalog, job.origin, job.keep, context)
     return [str(one.backup.path) for one in decisions if not one.stays]
 
 

@@ -16,12 +16,15 @@ if TYPE_CHECKING:
 
     from gymdbd.archive.catalog import Backup, Catalog
     from gymdbd.jobs.context import Context
+    from gymdbd.origin import Origin
 
 # What every database has for it; a large one has half of the time that its backup took.
 _LEAST_S = 30.0
 
 
-def tell(catalog: Catalog, path: Path, context: Context, taken_s: float) -> dict[str, Any] | None:
+def tell(
+    catalog: Catalog, origin: Origin, path: Path, context: Context, taken_s: float
+) -> dict[str, Any] | None:
     """Log what has changed from the newest good backup before `path` to it, and return that.
 
     None where there is none before, and where it could not be told: that never fails the backup,
@@ -29,7 +32,7 @@ def tell(catalog: Catalog, path: Path, context: Context, taken_s: float) -> dict
     the backup took, and at least thirty, or when the run is to end.
     """
     try:
-        before, after = _two(catalog, path)
+        before, after = _two(catalog, origin, path)
         if before is None or after is None:
             return None
         return _tell(before, after, context, max(_LEAST_S, taken_s / 2))
@@ -39,16 +42,10 @@ def tell(catalog: Catalog, path: Path, context: Context, taken_s: float) -> dict
         return None
 
 
-def _two(catalog: Catalog, path: Path) -> tuple[Backup | None, Backup | None]:
-    """Return the backup at `path` and the newest good one that is older."""
-    every = catalog.backups()
-    after = next((one for one in every if one.path == path), None)
-    if after is None:
-        return None, None
-    older = (
-        one for one in every if one.good and one.stem == after.stem and one.order < after.order
-    )
-    return next(older, None), after
+def _two(catalog: Catalog, origin: Origin, path: Path) -> tuple[Backup | None, Backup | None]:
+    """Return the newest good backup of a database before the one at `path`, and that one."""
+    after = next((one for one in catalog.backups(origin) if one.path == path), None)
+    return (catalog.good_before(origin, after) if after else None), after
 
 
 def _tell(before: Backup, after: Backup, context: Context, limit_s: float) -> dict[str, Any] | None:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from gymdbd.archive.manifest import Manifest
     from gymdbd.job_config import Gates, Newest
     from gymdbd.jobs.context import Context
+    from gymdbd.origin import Origin
 
 
 def find_newest(
@@ -51,25 +52,25 @@ def find_newest(
     return {**place, "value": shown, "at": None, "problem": problem}
 
 
-def doubts(limits: Gates | None, made: Manifest, catalog: Catalog, *, stem: str) -> list[str]:
+def doubts(limits: Gates | None, made: Manifest, catalog: Catalog, *, origin: Origin) -> list[str]:
     """Compare what was made with the newest good backup of the same database."""
     if limits is None:
         return []
-    for before in catalog.backups(stem):
-        if before.good and before.manifest and before.manifest.source == made.source:
-            believed = gates.Limits(
-                max_row_drop=limits.max_row_drop,
-                max_size_drop=limits.max_size_drop,
-                ignore_rows=limits.ignore_rows,
-                tables=dict(limits.tables),
-            )
-            return gates.doubts(before.manifest, made, believed)
-    return []
+    before = catalog.good_before(origin)
+    if before is None or before.manifest is None:
+        return []
+    believed = gates.Limits(
+        max_row_drop=limits.max_row_drop,
+        max_size_drop=limits.max_size_drop,
+        ignore_rows=limits.ignore_rows,
+        tables=dict(limits.tables),
+    )
+    return gates.doubts(before.manifest, made, believed)
 
 
-def refuse_suspicious(catalog: Catalog, stem: str, result: dict[str, Any]) -> None:
+def refuse_suspicious(catalog: Catalog, origin: Origin, result: dict[str, Any]) -> None:
     """Fail the run as long as nobody has accepted a suspicious backup, this or an older one."""
-    for one in catalog.backups(stem):
+    for one in catalog.backups(origin):
         if one.verdict == SUSPICIOUS and one.manifest is not None:
             raise SuspiciousError(
                 f"{one.path.name} is suspicious: {'; '.join(one.manifest.suspicious)}",

@@ -42,14 +42,13 @@ def run(job: DrillConfig, context: Context) -> dict[str, Any]:
     """
     timings = Timings()
     catalog = Catalog(job.archive, context.clock.zone)
-    stem = job.database.stem if job.database else None
     _clear(job.folder)
     files.make_folder(job.folder)
     try:
         with lock.hold(
             [lock.archive_lock(job.archive)], wait_s=_ARCHIVE_WAIT_S, check=context.check
         ):
-            backup = catalog.find(LATEST, stem)
+            backup = catalog.find(LATEST, job.origin)
             restored, recover_s = _recover(job, backup, context, timings)
         target = job.folder / f"{backup.stem}.db"
         with timings.step("probes"):

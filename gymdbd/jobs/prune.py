@@ -11,13 +11,14 @@ if TYPE_CHECKING:
     from gymdbd.archive.retention import Decision
     from gymdbd.job_config import Keep
     from gymdbd.jobs.context import Context
+    from gymdbd.origin import Origin
 
 
-def decide(catalog: Catalog, stem: str, keep: Keep, context: Context) -> list[Decision]:
+def decide(catalog: Catalog, origin: Origin, keep: Keep, context: Context) -> list[Decision]:
     """Say for every backup of one database whether it stays, and why."""
-    backups = catalog.backups(stem)
+    backups = catalog.backups(origin)
     decisions = retention.plan(backups, days=keep.days, count=keep.count, now=context.clock.now())
-    frozen = catalog.frozen(stem)
+    frozen = catalog.frozen(origin)
     if not frozen:
         return decisions
     return [
@@ -25,9 +26,9 @@ def decide(catalog: Catalog, stem: str, keep: Keep, context: Context) -> list[De
     ]
 
 
-def prune(catalog: Catalog, stem: str, keep: Keep, context: Context) -> list[Decision]:
+def prune(catalog: Catalog, origin: Origin, keep: Keep, context: Context) -> list[Decision]:
     """Remove what the rule lets go and return every decision; the archive's lock is held."""
-    decisions = decide(catalog, stem, keep, context)
+    decisions = decide(catalog, origin, keep, context)
     for decision in decisions:
         if not decision.stays:
             context.check()

@@ -55,7 +55,7 @@ def save(job: PullConfig, replica: Replica, state: State | None, context: Contex
         final = catalog.name(job.replica.stem, clock.from_text(state.pulled_at))
         manifests.write(_describe(job, replica, state), final)
         replica.save_as(final)
-        prune(catalog, job.replica.stem, job.keep, context)
+        prune(catalog, job.origin, job.keep, context)
         return final
 
 
@@ -78,7 +78,7 @@ def keep_copy(job: PullConfig, replica: Replica, context: Context) -> tuple[Path
                 f"{replica.path} was changed here while it was being copied",
                 hint="stop whoever writes to it and run this again",
             )
-        for one in catalog.backups(job.replica.stem):
+        for one in catalog.backups(job.origin):
             known = one.manifest.sha256 if one.good and one.manifest else None
             if known == sums.sha256 and proof.checksums(one.path, context.check) == sums:
                 _pin(one.path, one.marks, context)
@@ -163,6 +163,7 @@ def _save_changed(job: PullConfig, replica: Replica, folder: Path, context: Cont
         count_changes=False,
         keep=job.keep,
         gates=None,
+        source=job.origin,
     )
     if replica.path.stat().st_size == 0:
         # Opening it would make SQLite remove the -wal, which may hold all there is.
@@ -175,7 +176,7 @@ def _save_changed(job: PullConfig, replica: Replica, folder: Path, context: Cont
 
 def _keep(job: PullConfig, replica: Replica, folder: Path, context: Context, reason: str) -> Path:
     """Keep a damaged replica with its -wal or journal; return the copy."""
-    Catalog(folder, context.clock.zone).thaw(job.replica.stem)
+    Catalog(folder, context.clock.zone).thaw(job.origin)
     return keep_damaged(replica.path, folder, reason, context)
 
 

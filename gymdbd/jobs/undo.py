@@ -9,6 +9,7 @@ import sqlite3
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from gymdbd import origin
 from gymdbd.archive import manifest as manifests
 from gymdbd.archive.catalog import Catalog
 from gymdbd.errors import (
@@ -66,7 +67,7 @@ def save(job: RestoreConfig, context: Context) -> Undo | None:
     try:
         return _back_up(job, context)
     except _UNSOUND as error:
-        Catalog(job.backup.parent, context.clock.zone).thaw(job.target.stem)
+        Catalog(job.backup.parent, context.clock.zone).thaw(origin.here(job.target))
         if not job.replace and not isinstance(error, _DAMAGED):
             error.hint += (
                 "; or stop the application and restore with --replace, which keeps the file as "

@@ -12,6 +12,7 @@ from gymdbd.archive.catalog import Catalog
 from gymdbd.clock import Clock
 from gymdbd.errors import StoppedError
 from gymdbd.jobs import backup, changes
+from gymdbd.origin import here as origin_of
 from tests.support import EventLog, backup_job, backups, context, tree
 
 if TYPE_CHECKING:
@@ -138,8 +139,11 @@ def test_it_gives_up_when_it_would_take_too_long(tmp_path: Path) -> None:
 
     here = context(clock=Slow())
     catalog = Catalog(archive, UTC)
-    assert changes.tell(catalog, backups(archive)[-1], here, 0.0) is None
-    assert changes.tell(catalog, backups(archive)[-1], context(clock=Slow()), 1e6) is not None
+    assert changes.tell(catalog, origin_of(database), backups(archive)[-1], here, 0.0) is None
+    assert (
+        changes.tell(catalog, origin_of(database), backups(archive)[-1], context(clock=Slow()), 1e6)
+        is not None
+    )
     (warning,) = _events(here, "changes not counted")
     assert "count_changes" in warning["hint"]
     assert second["changes"] is not None
@@ -159,7 +163,10 @@ def test_being_stopped_while_counting_is_no_failure_of_the_backup(tmp_path: Path
         raise StoppedError("stopped by SIGTERM")
 
     here = context(check=stop)
-    assert changes.tell(Catalog(archive, UTC), backups(archive)[-1], here, 0.0) is None
+    assert (
+        changes.tell(Catalog(archive, UTC), origin_of(database), backups(archive)[-1], here, 0.0)
+        is None
+    )
     assert [one["reason"] for one in _events(here, "changes not counted")] == ["stopped by SIGTERM"]
 
 

@@ -24,6 +24,7 @@ from gymdbd.errors import BackupDamagedError, BackupMissingError
 from gymdbd.job_config import Keep, VerifyConfig
 from gymdbd.jobs import backup, verify
 from gymdbd.jobs.prune import prune
+from gymdbd.origin import here
 from tests.support import (
     ORDINARY_USER,
     Contended,
@@ -152,7 +153,7 @@ def test_latest_and_pruning_pass_over_what_was_found_damaged(archive: Path) -> N
     _damage(archive)
     catalog = Catalog(archive, UTC)
     assert catalog.find("latest").path == good
-    decisions = prune(catalog, "gym", Keep(count=1), context())
+    decisions = prune(catalog, here(archive.parent / "gym.db"), Keep(count=1), context())
     assert {one.backup.path: one.stays for one in decisions} == {
         older: False,
         good: True,

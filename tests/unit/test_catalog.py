@@ -16,7 +16,8 @@ import pytest
 from gymdbd.archive import manifest as manifests
 from gymdbd.archive.catalog import Catalog
 from gymdbd.errors import FolderMissingError
-from tests.archives import CREATED, add_backup, manifest
+from gymdbd.origin import Origin
+from tests.archives import CREATED, GYM, add_backup, manifest
 from tests.support import ORDINARY_USER, environment
 
 if TYPE_CHECKING:
@@ -82,7 +83,7 @@ def test_only_the_backups_of_one_database_are_listed_when_asked(tmp_path: Path) 
         add_backup(tmp_path / f"{stem}_backup_20261123_030000.db")
     catalog = Catalog(tmp_path, UTC)
     for stem in ("gym", "gym_system", "gym_backup_20260101_000000", "회원 2"):
-        assert [one.stem for one in catalog.backups(stem)] == [stem]
+        assert [one.stem for one in catalog.backups(Origin(stem, GYM.places))] == [stem]
     assert len(catalog.backups()) == 4
 
 
@@ -205,14 +206,14 @@ def test_sweeping_removes_partials_and_orphans_only(tmp_path: Path) -> None:
 def test_pruning_is_frozen_and_thawed_for_one_database(tmp_path: Path) -> None:
     """The reason and the time are kept in the archive; other databases there are not frozen."""
     catalog = Catalog(tmp_path, UTC)
-    assert catalog.frozen("gym") == ""
-    catalog.freeze("gym", "the source is damaged", CREATED)
-    assert catalog.frozen("gym") == "the source is damaged (since 2026-11-23T03:00:00+00:00)"
-    assert Catalog(tmp_path, UTC).frozen("gym") == catalog.frozen("gym")
-    assert catalog.frozen("gym_system") == ""
-    catalog.thaw("gym")
-    catalog.thaw("gym")
-    assert catalog.frozen("gym") == ""
+    assert catalog.frozen(GYM) == ""
+    catalog.freeze(GYM, "the source is damaged", CREATED)
+    assert catalog.frozen(GYM) == "the source is damaged (since 2026-11-23T03:00:00+00:00)"
+    assert Catalog(tmp_path, UTC).frozen(GYM) == catalog.frozen(GYM)
+    assert catalog.frozen(Origin("gym_system", ())) == ""
+    catalog.thaw(GYM)
+    catalog.thaw(GYM)
+    assert catalog.frozen(GYM) == ""
     assert _names(tmp_path) == []
 
 
@@ -220,7 +221,7 @@ def test_pruning_is_frozen_and_thawed_for_one_database(tmp_path: Path) -> None:
 def test_a_freeze_that_cannot_be_read_is_a_freeze(tmp_path: Path, text: str) -> None:
     """A half-written file from a full disk must not let pruning go on."""
     (tmp_path / ".gym.frozen.json").write_text(text)
-    assert "cannot be read" in Catalog(tmp_path, UTC).frozen("gym")
+    assert "cannot be read" in Catalog(tmp_path, UTC).frozen(GYM)
 
 
 def test_a_missing_archive_is_an_error_that_names_it(tmp_path: Path) -> None:

@@ -14,7 +14,8 @@ from gymdbd.archive import retention
 from gymdbd.archive.catalog import Backup, Catalog
 from gymdbd.archive.marks import Marks
 from gymdbd.errors import BackupMissingError, FormatError
-from tests.archives import CREATED, add_backup
+from gymdbd.origin import Origin
+from tests.archives import CREATED, GYM, add_backup
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -112,10 +113,10 @@ def test_an_accepted_backup_is_good(tmp_path: Path) -> None:
     path = _add(tmp_path, _NAME, suspicious=["members fell from 344 to 12"])
     catalog = Catalog(tmp_path, UTC)
     assert catalog.backups()[0].verdict == "suspicious"
-    assert catalog.frozen("gym") == f"{_NAME} is suspicious and nobody has accepted it"
+    assert catalog.frozen(GYM) == f"{_NAME} is suspicious and nobody has accepted it"
     all_marks.change(path, accepted_at=_NOON)
     assert catalog.backups()[0].verdict == "verified"
-    assert catalog.frozen("gym") == ""
+    assert catalog.frozen(GYM) == ""
 
 
 def test_the_backup_of_a_moment_is_the_newest_that_is_not_younger(tmp_path: Path) -> None:
@@ -136,7 +137,7 @@ def test_the_latest_of_several_databases_is_refused(tmp_path: Path) -> None:
     catalog = Catalog(tmp_path, UTC)
     with pytest.raises(BackupMissingError, match="several databases: gym, shop"):
         catalog.find("latest")
-    assert catalog.find("latest", "shop").stem == "shop"
+    assert catalog.find("latest", Origin("shop", GYM.places)).stem == "shop"
 
 
 def test_a_name_that_is_not_there_is_refused(tmp_path: Path) -> None:

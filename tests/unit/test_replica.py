@@ -328,7 +328,7 @@ def test_a_replica_too_damaged_for_a_backup_is_kept_as_it_is(replica: Replica) -
     assert path.stat().st_mode & 0o777 == 0o600
     assert len(run.log.named("damaged database kept")) == 1  # type: ignore[attr-defined] # an EventLog
     assert _saved(replica) == []
-    assert Catalog(path.parent, UTC).frozen("gym") == ""
+    assert Catalog(path.parent, UTC).frozen(_job(replica).origin) == ""
 
 
 @pytest.mark.parametrize("content", [b"", b"no database " * 500, b"damaged"])

@@ -14,7 +14,8 @@ from gymdbd.archive.catalog import Backup, Catalog
 from gymdbd.clock import Clock
 from gymdbd.job_config import Keep
 from gymdbd.jobs import prune
-from tests.archives import CREATED, add_backup, manifest
+from gymdbd.origin import Origin
+from tests.archives import CREATED, GYM, add_backup, manifest
 from tests.support import context
 
 if TYPE_CHECKING:
@@ -204,7 +205,7 @@ def _archive(folder: Path) -> Catalog:
 def test_pruning_does_not_remove_the_newest_verified_backup(tmp_path: Path) -> None:
     """It is the oldest file of the archive, and all that is proven to be worth something."""
     catalog = _archive(tmp_path)
-    prune.prune(catalog, "gym", Keep(days=1), context(clock=_FixedClock()))
+    prune.prune(catalog, GYM, Keep(days=1), context(clock=_FixedClock()))
     left = [(one.path.name, one.verdict) for one in catalog.backups()]
     assert left == [("gym_backup_20261101_030000.db", "verified")]
 
@@ -212,7 +213,7 @@ def test_pruning_does_not_remove_the_newest_verified_backup(tmp_path: Path) -> N
 def test_every_removal_is_logged_with_its_reason(tmp_path: Path) -> None:
     """What is gone can be found in the log."""
     run = context(clock=_FixedClock())
-    prune.prune(_archive(tmp_path), "gym", Keep(days=1, count=1), run)
+    prune.prune(_archive(tmp_path), GYM, Keep(days=1, count=1), run)
     assert run.log.named("backup pruned") == [  # type: ignore[attr-defined] # an EventLog
         {
             "path": str(tmp_path / "gym_backup_20261102_030000.db"),
@@ -225,19 +226,19 @@ def test_pruning_leaves_the_backups_of_other_databases_alone(tmp_path: Path) -> 
     """One archive may hold several."""
     catalog = _archive(tmp_path)
     add_backup(tmp_path / "sensors_backup_20200101_030000.db", verified=False)
-    prune.prune(catalog, "gym", Keep(count=1), context(clock=_FixedClock()))
-    assert len(catalog.backups("sensors")) == 1
+    prune.prune(catalog, GYM, Keep(count=1), context(clock=_FixedClock()))
+    assert len(catalog.backups(Origin("sensors", ()))) == 1
 
 
 def test_all_backups_stay_while_pruning_is_frozen(tmp_path: Path) -> None:
     """And each decision says why; after the thaw the rule holds again."""
     catalog = _archive(tmp_path)
     run = context(clock=_FixedClock())
-    catalog.freeze("gym", "gym.db is damaged", CREATED)
-    decisions = prune.prune(catalog, "gym", Keep(count=1), run)
+    catalog.freeze(GYM, "gym.db is damaged", CREATED)
+    decisions = prune.prune(catalog, GYM, Keep(count=1), run)
     reason = f"pruning is frozen: gym.db is damaged (since {CREATED.isoformat()})"
     assert [(one.stays, one.reason) for one in decisions] == [(True, reason)] * 3
     assert len(catalog.backups()) == 3
-    catalog.thaw("gym")
-    prune.prune(catalog, "gym", Keep(count=1), run)
+    catalog.thaw(GYM)
+    prune.prune(catalog, GYM, Keep(count=1), run)
     assert len(catalog.backups()) == 2
