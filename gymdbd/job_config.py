@@ -233,7 +233,7 @@ class Probe:
 class DrillConfig(JobConfig):
     """A rehearsal: the newest good backup is restored to a scratch place and put to the test.
 
-    `database` says whose backups are meant where an archive holds those of several.
+    `database` says whose backups are meant if an archive holds those of several.
     """
 
     archive: Path = key(path)
