@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import subprocess
 import sys
@@ -107,6 +108,26 @@ def test_a_waiting_holder_gets_the_lock_when_it_is_free(tmp_path: Path) -> None:
 
         with lock.hold([path], wait_s=20, check=check):
             assert len(asked) >= 2
+
+
+def test_somebody_who_only_looks_makes_nobody_busy(tmp_path: Path) -> None:
+    """A look lasts for a moment; who does not wait for a lock tries it again after that."""
+    path = lock.archive_lock(tmp_path)
+    path.touch()
+    with path.open() as look:
+        # As `is_held` does.
+        fcntl.flock(look, fcntl.LOCK_SH)
+        with lock.hold([path], check=look.close):
+            assert lock.is_held(path) is True
+
+
+def test_two_who_look_at_once_do_not_take_each_other_for_a_holder(tmp_path: Path) -> None:
+    """A status that is asked for twice would tell of a run that is not there."""
+    path = lock.archive_lock(tmp_path)
+    path.touch()
+    with path.open() as look:
+        fcntl.flock(look, fcntl.LOCK_SH)
+        assert lock.is_held(path) is False
 
 
 def test_waiting_ends_with_busy_when_the_time_is_up(tmp_path: Path) -> None:

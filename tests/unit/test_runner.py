@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import sqlite3
+import threading
+import time
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -16,7 +20,16 @@ from gymdbd.errors import ConfigError
 from gymdbd.job_config import Retry
 from gymdbd.runner import Run
 from gymdbd.status import StatusFile
-from tests.support import Contended, backup_job, backups, make_database, write_config
+from tests.clocks import HandClock
+from tests.support import (
+    Contended,
+    backup_job,
+    backups,
+    make_database,
+    times_open,
+    until,
+    write_config,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, MutableMapping
@@ -218,14 +231,56 @@ def test_a_run_by_hand_is_tried_once(
     assert _named(events, "attempt failed") == []
 
 
-def test_a_stop_ends_the_wait_for_the_next_attempt(tmp_path: Path) -> None:
-    """A delay of an hour does not keep the daemon from stopping."""
-    retry = Retry(attempts=2, delay=timedelta(hours=1))
+@pytest.mark.parametrize("how", ["stopped", "deadline"])
+def test_a_stop_and_the_deadline_end_the_wait_for_the_next_attempt(
+    tmp_path: Path, events: list[MutableMapping[str, Any]], how: str
+) -> None:
+    """However long the delay, it keeps neither the daemon from stopping nor the run from ending."""
+    retry = Retry(attempts=2, delay=timedelta(seconds=30))
+    clock = HandClock()
     job = _job(tmp_path, mode="delete", retry=retry)
+
+    def stopping() -> bool:
+        waits = bool(_named(events, "attempt failed"))
+        if waits and how == "deadline":
+            clock.runs[0] = job.timeout.total_seconds() + 1
+        return waits and how == "stopped"
+
+    run = Run(job=job, reason="scheduled", due=_DUE, stopping=stopping, clock=clock)
+    begun = time.monotonic()
     with closing(sqlite3.connect(job.database, isolation_level=None)) as other:
         other.execute("BEGIN EXCLUSIVE")
-        entry = Run(job=job, reason="scheduled", due=_DUE, stopping=lambda: True).execute()
-    assert (entry["state"], entry["code"]) == ("failed", "stopped")
+        entry = run.execute()
+    assert (entry["state"], entry["code"]) == ("failed", how)
+    assert time.monotonic() - begun < 20
+    assert len(_named(events, "attempt failed")) == 1
+
+
+def test_the_delay_before_an_attempt_is_waited_for_and_doubles(
+    tmp_path: Path, events: list[MutableMapping[str, Any]]
+) -> None:
+    """A lock that is held for a minute costs no attempt a second after the other."""
+    clock = HandClock()
+    retry = Retry(attempts=3, delay=timedelta(seconds=40))
+    job = _job(tmp_path, mode="delete", retry=retry)
+    tried: list[float] = []
+
+    def stopping() -> bool:
+        failed = _named(events, "attempt failed")
+        if len(failed) > len(tried):
+            tried.append(clock.runs[0])
+        elif failed:
+            clock.runs[0] += 1
+        return False
+
+    run = Run(job=job, reason="scheduled", due=_DUE, stopping=stopping, clock=clock)
+    with closing(sqlite3.connect(job.database, isolation_level=None)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        entry = run.execute()
+    assert entry["code"] == "source-locked"
+    assert [one["next_in_s"] for one in _named(events, "attempt failed")] == [40, 80]
+    assert tried[1] - tried[0] >= 40
+    assert clock.runs[0] - tried[1] >= 80
 
 
 def test_a_busy_run_has_exit_code_3_and_leaves_the_outcome_alone(
@@ -265,6 +320,52 @@ def test_a_run_that_waits_for_the_run_before_it_can_be_stopped(tmp_path: Path) -
     with lock.hold(job.locks()):
         run = Run(job=job, reason="scheduled", lock_wait_s=60, stopping=lambda: True)
         assert run.execute()["code"] == "stopped"
+
+
+def test_the_outcome_is_written_down_before_the_locks_are_free(tmp_path: Path) -> None:
+    """Whoever finds a run noted as at work, and its lock free, takes it for killed."""
+    job, status = _job(tmp_path), _status(tmp_path)
+    archive_lock, status_lock = lock.archive_lock(job.archive), lock.file_lock(status.path)
+    with contextlib.ExitStack() as held:
+        steps: list[str] = []
+
+        def progress(step: str, done: int, total: int) -> None:
+            del done, total
+            if not steps:
+                held.enter_context(lock.hold([status_lock]))
+            steps.append(step)
+
+        run = Run(job=job, reason="by hand", status=status, progress=progress)
+        worker = threading.Thread(target=run.execute)
+        worker.start()
+        try:
+            until(lambda: steps and times_open(status_lock) > 1, "it writes the outcome down")
+            assert lock.is_held(archive_lock)
+            assert "running" in status.read()["jobs"]["backup"]
+        finally:
+            held.close()
+            worker.join(20)
+    assert status.read()["jobs"]["backup"]["state"] == "ok"
+    assert not lock.is_held(archive_lock)
+
+
+def test_a_run_at_work_is_noted_with_its_process_and_what_it_is_due_for(tmp_path: Path) -> None:
+    """From the moment it has its locks: by that a killed one is found."""
+    job, status = _job(tmp_path), _status(tmp_path)
+    noted: list[dict[str, Any]] = []
+
+    def progress(step: str, done: int, total: int) -> None:
+        del step, done, total
+        noted.append(status.read()["jobs"]["backup"])
+
+    run = Run(job=job, reason="scheduled", due=_DUE, status=status, progress=progress)
+    entry = run.execute()
+    assert {name: noted[0]["running"][name] for name in ("run_id", "started_at", "pid")} == {
+        "run_id": run.run_id,
+        "started_at": entry["started_at"],
+        "pid": os.getpid(),
+    }
+    assert noted[0]["last_due"] == entry["due"]
 
 
 def test_every_run_has_an_id_of_its_own(tmp_path: Path) -> None:
