@@ -8,12 +8,14 @@ import os
 import signal
 import socket
 import sqlite3
+import sys
 import time
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from gymdbd import lock
 from tests.daemon_process import DaemonProcess, running_daemon
 from tests.support import (
     ROOT,
@@ -24,6 +26,7 @@ from tests.support import (
     make_database,
     query,
     running_app,
+    times_open,
     until,
     write_config,
 )
@@ -95,6 +98,43 @@ def test_the_watchdog_is_fed_while_the_daemon_lives_and_not_while_it_hangs(
         assert len(daemon.heard()) == count
         daemon.process.send_signal(signal.SIGCONT)
         until(lambda: len(daemon.heard()) > count, "WATCHDOG=1 again")
+
+
+# A daemon whose clock jumps by 100 s, to the eyes of everybody but its scheduler, once a file is
+# there: the next heartbeat comes up to 20 s later.
+_SILENT = """
+import sys
+from datetime import timedelta
+from pathlib import Path
+from gymdbd import clock, config
+from gymdbd.daemon import Daemon
+class Late(clock.Clock):
+    def late(self):
+        return 100 if Path(sys.argv[1]).exists() else 0
+    def now(self):
+        return super().now() + timedelta(seconds=self.late())
+    def monotonic(self):
+        return super().monotonic() + self.late()
+sys.exit(Daemon(config.load(Path(sys.argv[-2])), Late()).run())
+"""
+
+
+def test_the_watchdog_is_not_fed_for_a_scheduler_that_is_silent(tmp_path: Path) -> None:
+    """A main loop that turns starts no backup: systemd shall begin anew."""
+    config, late = _nightly(tmp_path), tmp_path / "late"
+    prefix = [sys.executable, "-c", _SILENT, str(late)]
+    with running_daemon(config, watchdog_s=0.3, prefix=prefix) as daemon:
+        daemon.wait_for_state("WATCHDOG=1", times=3)
+        late.touch()
+        begun = time.monotonic()
+        # A turn that has begun may end as if nothing were.
+        until(lambda: time.monotonic() - begun > 0.5, "a few turns")
+        count = len(daemon.heard())
+        until(lambda: time.monotonic() - begun > 1.5, "some more turns")
+        assert daemon.heard()[count:] == []
+        late.unlink()
+        daemon.wait_for_state("WATCHDOG=1", times=5)
+        assert daemon.stop() == 0
 
 
 def test_a_daemon_that_nobody_listens_to_goes_on_and_ends_when_told(tmp_path: Path) -> None:
@@ -174,6 +214,20 @@ def test_a_faulty_configuration_is_refused_on_sighup_and_the_old_schedule_stays(
         assert daemon.stop() == 0
 
 
+def test_a_configuration_with_another_status_file_is_refused_on_sighup(tmp_path: Path) -> None:
+    """Its lock is another: a second daemon could start beside this one."""
+    with running_daemon(_nightly(tmp_path)) as daemon:
+        jobs = json.loads(daemon.config.read_text())["jobs"]
+        write_config(tmp_path, jobs, status_file=str(tmp_path / "other.json"))
+        daemon.process.send_signal(signal.SIGHUP)
+        daemon.wait_for_state("READY=1", times=2)
+        refused = daemon.wait_for_event("configuration refused, the old one stays")
+        assert "status_file cannot change while the daemon runs" in refused["error"]
+        assert refused["hint"] == "restart the daemon instead of reloading it"
+        assert not (tmp_path / "other.json").exists()
+        assert daemon.stop() == 0
+
+
 def test_sigterm_during_a_run_ends_it_at_a_safe_point(tmp_path: Path, large: Path) -> None:
     """Exit code 0 soon, STOPPING=1, the run told as stopped, and no partial."""
     archive = tmp_path / "archive"
@@ -196,13 +250,18 @@ if "gymdbd.child" in sys.orig_argv:
 """
 
 
+def _stopping_runs(folder: Path) -> str:
+    """Return the PYTHONPATH with which the process of a run is stopped before it listens."""
+    (folder / "start").mkdir()
+    (folder / "start" / "sitecustomize.py").write_text(_STOPS_AT_ITS_START)
+    return f"{folder / 'start'}:{ROOT}"
+
+
 def test_a_run_that_is_stopped_before_it_listens_is_told_as_stopped(tmp_path: Path) -> None:
     """Its process is still starting when the daemon ends: no crash, and it is made up for."""
     config = _nightly(tmp_path)
     _remember_success(tmp_path, "nightly", age=timedelta(days=2))
-    (tmp_path / "start").mkdir()
-    (tmp_path / "start" / "sitecustomize.py").write_text(_STOPS_AT_ITS_START)
-    with running_daemon(config, PYTHONPATH=f"{tmp_path / 'start'}:{ROOT}") as daemon:
+    with running_daemon(config, PYTHONPATH=_stopping_runs(tmp_path)) as daemon:
         (child,) = until(lambda: _stopped(daemon.children()), "the process of the run")
         daemon.process.send_signal(signal.SIGTERM)
         until(lambda: _is_asked_to_end(child), "SIGTERM waiting for the run")
@@ -227,6 +286,75 @@ def _process_status(pid: int) -> dict[str, str]:
     with contextlib.suppress(FileNotFoundError, ProcessLookupError):
         lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     return {key: value for key, _, value in (line.partition(":\t") for line in lines)}
+
+
+def _waiting_for_the_archive(daemon: DaemonProcess, archive: Path) -> int:
+    """Return the process of the one run, which has waited for the archive's lock for a second."""
+    archive_lock = lock.archive_lock(archive)
+    waiting = until(
+        lambda: [pid for pid in daemon.children() if times_open(archive_lock, pid)],
+        "the run wants the archive",
+    )
+    begun = time.monotonic()
+    until(lambda: time.monotonic() - begun > 1, "a second")
+    return int(waiting[0])
+
+
+def test_a_scheduled_run_waits_for_one_by_hand(tmp_path: Path) -> None:
+    """A night that meets a restore is not lost: it comes after it."""
+    config = _nightly(tmp_path)
+    _remember_success(tmp_path, "nightly", age=timedelta(days=2))
+    with contextlib.ExitStack() as held:
+        by_hand = held.enter_context(contextlib.ExitStack())
+        by_hand.enter_context(lock.hold([lock.archive_lock(tmp_path / "archive")]))
+        daemon = held.enter_context(running_daemon(config))
+        _waiting_for_the_archive(daemon, tmp_path / "archive")
+        assert daemon.entry("nightly").get("runs", []) == []
+        by_hand.close()
+        until(lambda: daemon.entry("nightly").get("runs"), "the run has ended")
+        assert [run["state"] for run in daemon.entry("nightly")["runs"]] == ["ok"]
+
+
+def test_a_run_ends_with_its_daemon_however_that_ended(tmp_path: Path) -> None:
+    """Killed, the daemon says nothing to it; it would run beside the one of the next daemon."""
+    config = _nightly(tmp_path)
+    _remember_success(tmp_path, "nightly", age=timedelta(days=2))
+    with lock.hold([lock.archive_lock(tmp_path / "archive")]), running_daemon(config) as daemon:
+        _waiting_for_the_archive(daemon, tmp_path / "archive")
+        daemon.stop(signal.SIGKILL)
+        until(lambda: daemon.entry("nightly").get("runs"), "the run has ended")
+        entry = daemon.entry("nightly")
+    assert (entry["state"], entry["code"]) == ("failed", "stopped")
+    assert backups(tmp_path / "archive") == []
+
+
+def test_a_second_sigterm_ends_a_run_that_does_not_listen(tmp_path: Path) -> None:
+    """Whoever asks twice does not want to wait for stop_timeout."""
+    config = _nightly(tmp_path)
+    _remember_success(tmp_path, "nightly", age=timedelta(days=2))
+    with running_daemon(config, PYTHONPATH=_stopping_runs(tmp_path)) as daemon:
+        (child,) = until(lambda: _stopped(daemon.children()), "the process of the run")
+        daemon.process.send_signal(signal.SIGTERM)
+        until(lambda: _is_asked_to_end(child), "SIGTERM waiting for the run")
+        assert daemon.stop(within_s=15) == 0
+        entry = daemon.entry("nightly")
+    assert (entry["state"], entry["code"]) == ("failed", "stopped")
+
+
+def test_a_run_that_does_not_listen_is_ended_after_stop_timeout(tmp_path: Path) -> None:
+    """One signal is enough in the end: systemd would kill the daemon itself."""
+    config = write_config(
+        tmp_path,
+        {"nightly": _job(make_database(tmp_path / "gym.db"), tmp_path / "archive")},
+        stop_timeout="1s",
+    )
+    _remember_success(tmp_path, "nightly", age=timedelta(days=2))
+    with running_daemon(config, PYTHONPATH=_stopping_runs(tmp_path)) as daemon:
+        until(lambda: _stopped(daemon.children()), "the process of the run")
+        assert daemon.stop(within_s=15) == 0
+        entry = daemon.entry("nightly")
+    assert (entry["state"], entry["code"]) == ("failed", "stopped")
+    assert "within stop_timeout" in entry["error"]
 
 
 def test_a_second_daemon_on_the_same_status_file_is_refused(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import sys
 from contextlib import closing
@@ -58,7 +59,8 @@ def test_a_drill_says_that_the_backup_is_restorable_and_in_how_many_seconds(
     """With probes and the real application; nothing is left, and the status has the answer."""
     probes: list[dict[str, Any]] = [
         {"sql": "SELECT count(*) FROM t", "expect": 100},
-        {"sql": "SELECT count(*) FROM t", "at_least": 90, "at_most": 110.5},
+        {"sql": "SELECT count(*) FROM t", "at_least": 100, "at_most": 110.5},
+        {"sql": "SELECT count(*) FROM t", "at_least": 90, "at_most": 100},
         {"sql": "SELECT text FROM t WHERE id = 2", "expect": "row 1" * 20},
         {"sql": "PRAGMA journal_mode", "expect": "wal"},
     ]
@@ -67,7 +69,7 @@ def test_a_drill_says_that_the_backup_is_restorable_and_in_how_many_seconds(
     code, result = gym.run("drill")
     assert (code, result["state"], result["tables"]) == (0, "ok", {"t": 100})
     assert 0 < result["recover_s"] <= result["duration_s"]
-    assert [one["value"] for one in result["probes"]] == [100, 100, "row 1" * 20, "wal"]
+    assert [one["value"] for one in result["probes"]] == [100, 100, 100, "row 1" * 20, "wal"]
     assert result["command"]["exit_code"] == 0
     assert (gym.files(), gym.database.read_bytes()) == before
     entry = gym.run("status")[1]["jobs"]["weekly-drill"]
@@ -113,6 +115,36 @@ def test_a_command_that_fails_or_hangs_fails_the_drill(
     code, result = gym.run("drill")
     assert (code, result["code"]) == (1, "drill-failed")
     assert message in result["error"]
+
+
+# Starts another process, which holds the write end of a pipe of the test's, and hangs.
+_HANGS = """
+import subprocess, sys, time
+subprocess.Popen(["sleep", "300"], stdin=open(sys.argv[1], "w"))
+open(sys.argv[1], "w").write("hangs")
+time.sleep(300)
+"""
+
+
+@pytest.mark.parametrize("how", ["hangs", "fails", "succeeds"])
+def test_nothing_that_the_command_has_started_outlives_the_drill(tmp_path: Path, how: str) -> None:
+    """An application's own processes would hold the files that were restored, and the port."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    ends = {"hangs": "", "fails": "sys.exit(3)", "succeeds": "sys.exit(0)"}
+    script = _HANGS.replace("time.sleep(300)", ends[how] or "time.sleep(300)")
+    command = [sys.executable, "-c", script, str(pipe)]
+    gym = Gym(tmp_path, command=command, command_timeout="2s" if how == "hangs" else "1m")
+    # Opened so, it does not wait for a writer.
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        code, _ = gym.run("drill")
+        assert code == (0 if how == "succeeds" else 1)
+        assert os.read(reader, 100) == b"hangs"
+        # The end of the pipe: nobody has it open for writing any more.
+        assert os.read(reader, 100) == b""
+    finally:
+        os.close(reader)
 
 
 def test_a_command_that_is_not_there_is_named(tmp_path: Path) -> None:

@@ -28,7 +28,8 @@ from gymdbd.errors import (
 )
 from gymdbd.remote import bootstrap, delta
 from gymdbd.remote.client import Fetched, Session
-from gymdbd.sqlite.pages import MAIN_FILE, ONLINE_BACKUP, PAGE_RULE, Pages
+from gymdbd.sqlite.fingerprint import take
+from gymdbd.sqlite.pages import MAIN_FILE, ONLINE_BACKUP, PAGE_RULE, Pages, open_pages
 from tests.engine import make_members, open_app, problems, serving, session, wait_until
 
 if TYPE_CHECKING:
@@ -152,6 +153,28 @@ def test_a_new_wal_over_an_untouched_main_file_is_a_tail_too(tmp_path: Path) -> 
 
         assert (first.method, second.strategy) == (MAIN_FILE, delta.TAIL)
         assert content(target) == content(source)
+
+
+def test_a_main_file_that_was_just_written_may_change_again_unseen(tmp_path: Path) -> None:
+    """Within the resolution of its times a write leaves no trace: it is not taken for settled."""
+    source = tmp_path / "gym.db"
+    make_members(source)
+
+    def taken() -> Fingerprint:
+        with closing(open_pages(source, busy_timeout_s=1)) as pages:
+            return take(pages)
+
+    at_once: list[Fingerprint] = []
+
+    def was_quick() -> bool:
+        source.touch()
+        at_once.append(taken())
+        return at_once[-1].taken_ns - at_once[-1].ctime_ns < 900_000_000
+
+    wait_until(was_quick)
+    assert not at_once[-1].settled
+    wait_until(lambda: _age_s(source) > 1.1)
+    assert taken().settled
 
 
 def _age_s(path: Path) -> float:

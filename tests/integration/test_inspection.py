@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from contextlib import closing
 from datetime import UTC
@@ -58,6 +59,27 @@ def test_a_raw_backup_is_read_together_with_its_wal(tmp_path: Path) -> None:
     found = inspect(made)
     assert (found.problems, found.remarks) == ([], [])
     assert tree(archive) == before
+
+
+@pytest.mark.parametrize("how", ["gone", "emptied", "cut"])
+def test_a_raw_backup_without_the_whole_of_its_wal_is_damaged(tmp_path: Path, how: str) -> None:
+    """What is left is an older state, which passes every check of its own."""
+    source = make_database(tmp_path / "gym.db")
+    archive = tmp_path / "archive"
+    archive.mkdir()
+    with closing(sqlite3.connect(source)) as app:
+        app.execute("PRAGMA wal_autocheckpoint=0")
+        app.execute("UPDATE t SET text = 'later' WHERE id = 1")
+        app.commit()
+        backup.run(backup_job(source, archive, raw=True, checkpoint="none"), context())
+    wal = archive / f"{_only(archive).path.name}-wal"
+    if how == "gone":
+        wal.unlink()
+    else:
+        os.truncate(wal, 0 if how == "emptied" else wal.stat().st_size - 1)
+    problems = inspect(_only(archive)).problems
+    expected = "its -wal is missing" if how == "gone" else f"{wal.name}: "
+    assert [expected in problem for problem in problems] == [True]
 
 
 @pytest.mark.parametrize("suffix", ["-wal", "-journal", "-shm"])

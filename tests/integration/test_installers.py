@@ -83,6 +83,17 @@ def test_a_service_that_does_not_start_fails_the_installation(pi: Pi, database: 
 
 
 @needs_mount
+def test_a_service_that_has_something_to_put_right_fails_the_installation(
+    pi: Pi, database: Path
+) -> None:
+    """A folder that the user may not write, say: it runs, and tonight's backup would fail."""
+    pi.double("gymdbd", "exit 1", on_path=False)
+    done = _install(pi, database)
+    assert (done.returncode, "something above needs to be put right" in done.stderr) == (1, True)
+    assert pi.is_set("active")
+
+
+@needs_mount
 def test_no_service_runs_while_its_program_is_replaced(pi: Pi, database: Path) -> None:
     """It is stopped before pip begins, and started anew after everything is in its place."""
     assert _install(pi, database).returncode == 0
