@@ -38,6 +38,7 @@ class State:
 
     `fingerprint` is the serving side's (gymdbd.sqlite.fingerprint); `compared_at` is when every
     page was last compared with the other side and every page was checked here, RFC 3339. The
+    `uncounted`, `remarks` and `unchecked` are those of a manifest. The
     hashes are "" where neither an archive nor the proof itself needed them. `identity` and `spare`
     are of the files beside it (gymdbd.spare), and are filled in by `publish`.
     """
@@ -50,6 +51,9 @@ class State:
     md5: str
     sha256: str
     tables: dict[str, int]
+    uncounted: list[str] = field(default_factory=list)
+    remarks: list[str] = field(default_factory=list)
+    unchecked: list[str] = field(default_factory=list)
     identity: list[int] = field(default_factory=list)
     spare: dict[str, Any] | None = None
     schema: int = SCHEMA

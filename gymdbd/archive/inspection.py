@@ -17,7 +17,7 @@ from gymdbd.errors import (
     SourceUnreadableError,
     VerificationError,
 )
-from gymdbd.sqlite import database
+from gymdbd.sqlite import database, soundness
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from gymdbd.archive.manifest import Manifest
 
 _FACTS = ("page_size", "page_count", "encoding", "user_version", "application_id")
-_FOREIGN_KEYS_TOLD = 20
 # What becomes of a name or a number in the schema that is none: Python's sqlite3, and who asks
 # it, count on those that SQLite itself has written.
 _NONSENSE = (ValueError, TypeError, AttributeError)
@@ -47,8 +46,9 @@ def inspect(
 ) -> Findings:
     """Read every byte of a backup and compare it with what its manifest promises.
 
-    Neither the backup nor its folder is changed. Violated foreign keys are only remarked upon:
-    an application may leave them unenforced, and a true copy then has them too. `check` is called
+    Neither the backup nor its folder is changed. Violated foreign keys and constraints are only
+    remarked upon: an application may leave them unenforced, and a true copy then has them too. So
+    is what this SQLite cannot check. `check` is called
     often and may raise to end it, `advance` is told how many more bytes of the `.db` were read.
     Raises BackupMissingError for one that was removed meanwhile, SourceUnreadableError for one
     that this user may not read, and a DestinationError where a raw one's copy cannot be written.
@@ -84,8 +84,9 @@ def _look_inside(
     try:
         with readable(backup) as path:
             proven = _prove(path, backup.manifest, check, (lambda _: None) if sums else advance)
+            found.remarks.extend(proven.soundness.remarks)
             found.remarks.extend(_foreign_keys(path, check))
-            return sums or proven
+            return sums or proven.sums
     except (SourceError, VerificationError) as error:
         found.problems.append(error.message)
     except _NONSENSE as error:
@@ -134,7 +135,7 @@ def readable(backup: Backup) -> Iterator[Path]:
             contextlib.closing(database.open_writer(copy)) as connection,
             database.translated(copy),
         ):
-            connection.execute("PRAGMA schema_version").fetchone()
+            database.load_schema(connection)
         yield copy
 
 
@@ -152,10 +153,13 @@ def _prove(
     manifest: Manifest | None,
     check: Callable[[], None],
     advance: Callable[[int], None],
-) -> proof.Checksums:
+) -> proof.Proof:
     expected: dict[str, Any] = {}
     if manifest is not None:
-        expected = {name: getattr(manifest, name) for name in _FACTS} | {"rows": manifest.tables}
+        expected = {name: getattr(manifest, name) for name in _FACTS} | {
+            "rows": manifest.tables,
+            "uncounted": manifest.uncounted,
+        }
     return proof.prove(
         lambda: database.open_immutable(path), path, expected, check, advance=advance
     )
@@ -194,6 +198,8 @@ def _foreign_keys(path: Path, check: Callable[[], None]) -> list[str]:
         database.translated(path),
         database.interruptible(copy, check),
     ):
-        rows = database.ask(copy, "PRAGMA foreign_key_check").fetchmany(_FOREIGN_KEYS_TOLD)
-    tables = sorted({str(row[0]) for row in rows})
-    return [f"foreign keys are violated in {', '.join(tables)}"] if tables else []
+        found = soundness.foreign_keys(copy)
+    remarks = [f"not checked: {what}" for what in found.unchecked]
+    if found.violations:
+        remarks.append(f"foreign keys are violated in {', '.join(found.violations)}")
+    return remarks

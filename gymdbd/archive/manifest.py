@@ -24,7 +24,9 @@ class Manifest:
 
     `size`, `md5` and `sha256` are those of the `.db` file; `side_files` holds the same of the
     `-wal` that a raw backup keeps, by suffix. `tables` counts the rows of the snapshot.
-    `suspicious` says why its content was doubted when it was made: one sentence for each reason.
+    `remarks` says what was found that is no damage, `unchecked` what the SQLite that made it could
+    not check, and `uncounted` which tables it could not count. `suspicious` says why its content
+    was doubted when it was made: one sentence for each reason.
     `newest` holds `table`, `column`, the greatest `value` there and the instant `at` that it means.
     `moved_from` lists the paths that the database had on `host` before it was moved to `source`.
     """
@@ -49,6 +51,9 @@ class Manifest:
     gymdbd_version: str
     checkpoint: dict[str, Any] = field(default_factory=dict)
     side_files: dict[str, dict[str, Any]] = field(default_factory=dict)
+    remarks: list[str] = field(default_factory=list)
+    unchecked: list[str] = field(default_factory=list)
+    uncounted: list[str] = field(default_factory=list)
     suspicious: list[str] = field(default_factory=list)
     newest: dict[str, Any] | None = None
     moved_from: list[str] = field(default_factory=list)

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from gymdbd.errors import CopyDamagedError, VerificationError
-from gymdbd.sqlite import database
+from gymdbd.sqlite import database, soundness
+from gymdbd.sqlite.soundness import Soundness
 
 if TYPE_CHECKING:
     import sqlite3
@@ -37,6 +38,14 @@ class Checksums:
     sha256: str = ""
 
 
+@dataclass(frozen=True)
+class Proof:
+    """What proves a copy: its checksums, and what SQLite says of what is not damage."""
+
+    sums: Checksums
+    soundness: Soundness
+
+
 def prove(
     open_copy: Callable[[], sqlite3.Connection],
     path: Path,
@@ -46,28 +55,29 @@ def prove(
     integrity: str = FULL,
     hashes: Sequence[str] = HASHES,
     advance: Callable[[int], None] = _ignore,
-) -> Checksums:
+) -> Proof:
     """Prove that the copy at `path` is whole and holds just what the snapshot held.
 
     Integrity alone proves little: an empty file passes it too. So whatever is `expected` must be
-    there: `rows`, the rows of every table, any field of `Facts`, as they were read inside
-    the snapshot's transaction, and any of the `hashes`. These are computed meanwhile, on other
-    cores: both for a manifest, fewer for a copy that none will describe. `integrity` says how
-    much SQLite is to check: FULL; QUICK, which leaves out the comparison of every index with its
-    table; nothing for CHANGES, where the copy and its rows are proven by what changed in a sound
-    one. `advance` is told how many more bytes have been hashed. Raises VerificationError, and
-    CopyDamagedError for a copy of just those bytes.
+    there: `rows`, the rows of every table except those `uncounted`, any field of `Facts`, as they
+    were read inside the snapshot's transaction, and any of the `hashes`. These are computed
+    meanwhile, on other cores: both for a manifest, fewer for a copy that none will describe.
+    `integrity` says how much SQLite is to check: FULL; QUICK, which leaves out the comparison of
+    every index with its table; nothing for CHANGES, where the copy and its rows are proven by what
+    changed in a sound one. What SQLite cannot check here is proven by all that equality, and is in
+    the result. `advance` is told how many more bytes have been hashed. Raises VerificationError,
+    and CopyDamagedError for a copy of just those bytes.
     """
     with ThreadPoolExecutor(1) as pool:
         hashing = pool.submit(checksums, path, check, advance, hashes)
         try:
             with closing(open_copy()) as copy, database.interruptible(copy, check):
-                _compare(copy, path, expected, integrity)
+                found = _compare(copy, path, expected, integrity)
         finally:
             # A file of other bytes is told first: it says nothing about what they were read from.
             sums = hashing.result()
             _require_same(vars(sums), expected, path, HASHES)
-        return sums
+        return Proof(sums, found)
 
 
 def checksums(
@@ -90,25 +100,40 @@ def checksums(
 
 def _compare(
     copy: sqlite3.Connection, path: Path, expected: Mapping[str, Any], integrity: str
-) -> None:
+) -> Soundness:
+    sound = Soundness()
     with database.translated(path):
         if integrity != CHANGES:
-            _require_sound(copy, path, quick=integrity == QUICK)
+            sound = _require_sound(copy, path, quick=integrity == QUICK)
         facts = database.read_facts(copy)
         found = dict(vars(facts))
         if integrity != CHANGES:
             found["rows"] = database.count_rows(copy, facts)
-    _require_same(found, expected, path, found)
+    _require_same(found, _countable(expected, found), path, found)
+    return sound
 
 
-def _require_sound(copy: sqlite3.Connection, path: Path, *, quick: bool) -> None:
-    problems = database.find_problems(copy, quick=quick)
-    if problems:
+def _countable(expected: Mapping[str, Any], found: dict[str, Any]) -> Mapping[str, Any]:
+    """Leave out of both row counts the tables that one of the two SQLites could not count."""
+    if "rows" not in found or "rows" not in expected:
+        return expected
+    there, here = expected["rows"], found["rows"]
+    unknown_there = set(expected.get("uncounted", ())) - there.keys()
+    unknown_here = {name for _, name, _ in found["schema"]} - here.keys()
+    found["rows"] = {name: rows for name, rows in here.items() if name not in unknown_there}
+    rows = {name: rows for name, rows in there.items() if name not in unknown_here}
+    return {**expected, "rows": rows}
+
+
+def _require_sound(copy: sqlite3.Connection, path: Path, *, quick: bool) -> Soundness:
+    found = soundness.check(copy, quick=quick)
+    if found.problems:
         raise CopyDamagedError(
-            f"the copy {path} is damaged: {'; '.join(problems[:3])}",
+            f"the copy {path} is damaged: {'; '.join(found.problems[:3])}",
             hint=_HINT,
-            problems=problems,
+            problems=found.problems,
         )
+    return found
 
 
 def _require_same(

@@ -194,6 +194,7 @@ def tell(result: dict[str, Any], output: Output) -> None:
             ("backup", result["path"]),
             ("size", f"{to_size(result['size'])}; {rows_in(result['tables'])}"),
             ("proof", "integrity ok, schema and row counts equal to the snapshot's"),
+            *(("remark", remark) for remark in result["remarks"]),
             ("sha256", result["sha256"]),
             ("md5", result["md5"]),
             ("checkpoint", _checkpoint(result["checkpoint"])),

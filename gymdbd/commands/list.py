@@ -85,6 +85,8 @@ def _describe(backup: Backup, zone: Any) -> dict[str, Any]:
         "verdict": backup.verdict,
         "verified_at": backup.verified_at,
         "kept": backup.marks.kept_at is not None,
+        "remarks": backup.manifest.remarks if backup.manifest else [],
+        "unchecked": backup.manifest.unchecked if backup.manifest else [],
         "note": _note(backup),
     }
 
@@ -117,5 +119,9 @@ def _note(backup: Backup) -> str:
     if backup.manifest and backup.manifest.method == manifests.OVERWRITTEN:
         kept = ["what a restore has overwritten", *kept]
     accepted = ["accepted"] if backup.marks.accepted_at else []
+    if backup.manifest and backup.manifest.unchecked:
+        kept = [*kept, "not all of it could be checked"]
+    if backup.manifest and backup.manifest.remarks:
+        kept = [*kept, "violates constraints"]
     said = [*kept, backup.marks.note, *accepted, backup.note, backup.doubt]
     return "; ".join(part for part in [*said, *backup.marks.problems, *suspicious] if part)

@@ -156,6 +156,7 @@ def _tell(result: dict[str, Any], output: Output) -> None:
     ]
     if "checked" in result:
         facts.append(("checked", _CHECKED[result["checked"]]))
+    facts += [("remark", remark) for remark in result.get("remarks", [])]
     if result.get("saved"):
         facts.append(("saved", f"the old replica, as {result['saved']}"))
     facts.append(("took", f"{result['duration_s']:.3f} s ({timings})"))

@@ -18,11 +18,12 @@ from gymdbd.sqlite import database, structure
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
-    from gymdbd.archive.proof import Checksums
+    from gymdbd.archive.proof import Proof
     from gymdbd.job_config import PullConfig
     from gymdbd.jobs.context import Context, Timings
     from gymdbd.jobs.pull import Arrived
     from gymdbd.replica import Replica
+    from gymdbd.sqlite.soundness import Soundness
 
 
 class Adoption:
@@ -55,7 +56,8 @@ class Adoption:
         """
         with timings.step("verify"), files.syncing(self.replica.partial):
             integrity = self._choose_integrity(arrived)
-            sums, tables = self._prove(arrived, integrity)
+            proven, tables = self._prove(arrived, integrity)
+            sums = proven.sums
         before = self.state
         same = arrived.changed is not None and not len(arrived.changed)
         if before is not None and same and sums.size == before.identity[1] and not self.in_full:
@@ -64,6 +66,7 @@ class Adoption:
             self.replica.note(replace(before, fingerprint=arrived.fingerprint, spare=None))
             return {"state": delta.UNCHANGED, "checked": integrity}
         now = clock.to_text(self.context.clock.now(), self.context.clock.zone)
+        remarks, unchecked = self._told(proven.soundness, integrity)
         new = State(
             host=self.job.host,
             remote_database=self.job.remote_database,
@@ -73,6 +76,9 @@ class Adoption:
             md5=sums.md5,
             sha256=sums.sha256,
             tables=tables,
+            uncounted=arrived.expected.get("uncounted", []),
+            remarks=remarks,
+            unchecked=unchecked,
         )
         saved = None
         with timings.step("save"):
@@ -86,10 +92,22 @@ class Adoption:
         return {
             "tables": tables,
             "checked": integrity,
+            "remarks": [*remarks, *(f"not checked: {what}" for what in unchecked)],
             "sha256": sums.sha256 or None,
             "saved": str(saved) if saved else None,
             "lag_s": round(time.monotonic() - arrived.taken, 4),
         }
+
+    def _told(self, found: Soundness, integrity: str) -> tuple[list[str], list[str]]:
+        """Return the remarks, and what was not checked.
+
+        Less than a full check adds to what is known already.
+        """
+        if integrity == proof.FULL or self.state is None:
+            return found.broken, list(found.unchecked)
+        known = self.state
+        remarks = known.remarks if integrity == proof.CHANGES else found.broken
+        return remarks, list(dict.fromkeys([*known.unchecked, *found.unchecked]))
 
     def _spare_pages(self, arrived: Arrived) -> Collection[int] | None:
         """Return the pages in which the old replica differs, if it may be kept as the spare.
@@ -115,11 +133,11 @@ class Adoption:
         self.context.log.info("everything is checked", reason=reason)
         return proof.QUICK
 
-    def _prove(self, arrived: Arrived, integrity: str) -> tuple[Checksums, dict[str, int]]:
-        """Return the checksums and the rows of the partial once it is proven good."""
+    def _prove(self, arrived: Arrived, integrity: str) -> tuple[Proof, dict[str, int]]:
+        """Return what proves the partial, and the rows in it."""
         partial = self.replica.partial
         try:
-            sums = proof.prove(
+            proven = proof.prove(
                 lambda: database.open_immutable(partial),
                 partial,
                 arrived.expected,
@@ -138,7 +156,7 @@ class Adoption:
                 contextlib.closing(database.open_immutable(partial)) as copy,
             ):
                 rows = database.count_rows(copy, database.read_facts(copy))
-        return sums, rows
+        return proven, rows
 
     def _hashes(self, arrived: Arrived) -> Sequence[str]:
         """Name what to compute: what a manifest needs, or else what there is to compare."""

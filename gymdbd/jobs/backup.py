@@ -20,11 +20,11 @@ from gymdbd.jobs import changes, content
 from gymdbd.jobs.context import Timings
 from gymdbd.jobs.prune import prune
 from gymdbd.sqlite import checkpoint as checkpoints
-from gymdbd.sqlite import database, snapshot
+from gymdbd.sqlite import database, snapshot, soundness
 from gymdbd.sqlite.snapshot import Snapshot
 
 if TYPE_CHECKING:
-    from gymdbd.archive.proof import Checksums
+    from gymdbd.archive.proof import Proof
     from gymdbd.job_config import BackupConfig
     from gymdbd.jobs.context import Context
     from gymdbd.sqlite.checkpoint import Checkpoint
@@ -100,24 +100,27 @@ def _back_up(
     with timings.step("snapshot"):
         copy = _take(job, source, catalog, context, held)
     with timings.step("verify"):
-        sums = _prove(job, source, copy, context)
+        proven = _prove(job, source, copy, context)
         newest = content.find_newest(job.newest, lambda: _open_copy(job, copy), context)
     with timings.step("publish"):
         context.check()
-        manifest = _describe(job, copy, sums, done, timings.total_s())
+        manifest = _describe(job, copy, proven, done, timings.total_s())
         doubts = content.doubts(job.gates, manifest, catalog, origin=job.origin)
         moved_from = [] if job.method else catalog.moved_from(job.origin)
         manifest = dataclasses.replace(
             manifest, newest=newest, suspicious=doubts, moved_from=moved_from
         )
         _publish(copy, manifest)
-    context.log.info("backup published", path=str(copy.final), size=sums.size)
+    for remark in proven.soundness.remarks:
+        context.log.info("remark on the database", database=str(job.database), remark=remark)
+    context.log.info("backup published", path=str(copy.final), size=manifest.size)
     return {
         "path": str(copy.final),
-        "size": sums.size,
-        "md5": sums.md5,
-        "sha256": sums.sha256,
+        "size": manifest.size,
+        "md5": manifest.md5,
+        "sha256": manifest.sha256,
         "tables": copy.rows,
+        "remarks": list(proven.soundness.remarks),
         "newest": newest,
         "checkpoint": asdict(done),
     }
@@ -170,7 +173,7 @@ def _take(
     return _Copy(final, partial, created_at, held.facts, rows)
 
 
-def _prove(job: BackupConfig, source: Path, copy: _Copy, context: Context) -> Checksums:
+def _prove(job: BackupConfig, source: Path, copy: _Copy, context: Context) -> Proof:
     """Prove the partial good; tell a damaged source from a damaged copy of a sound one."""
     try:
         with files.writing(copy.partial):
@@ -179,8 +182,13 @@ def _prove(job: BackupConfig, source: Path, copy: _Copy, context: Context) -> Ch
             )
     except (CopyDamagedError, SourceCorruptError) as error:
         live = database.open_reader(source)
-        with contextlib.closing(live), database.interruptible(live, context.check):
-            problems = database.find_problems(live)
+        with (
+            contextlib.closing(live),
+            database.translated(job.database),
+            database.interruptible(live, context.check),
+        ):
+            database.load_schema(live)
+            problems = soundness.check(live).problems
         if problems:
             raise database.corrupt(job.database, problems) from error
         raise
@@ -195,7 +203,7 @@ def _open_copy(job: BackupConfig, copy: _Copy) -> sqlite3.Connection:
 def _expected(copy: _Copy) -> dict[str, Any]:
     """Return what must be found in the copy; its journal mode is another on purpose."""
     facts = {name: value for name, value in vars(copy.facts).items() if name != "journal_mode"}
-    return {**facts, "rows": copy.rows}
+    return {**facts, "rows": copy.rows, "uncounted": database.uncounted(copy.facts, copy.rows)}
 
 
 def _publish(copy: _Copy, manifest: Manifest) -> None:
@@ -215,7 +223,7 @@ def _publish(copy: _Copy, manifest: Manifest) -> None:
 def _describe(
     job: BackupConfig,
     copy: _Copy,
-    sums: Checksums,
+    proven: Proof,
     done: Checkpoint,
     duration_s: float,
 ) -> Manifest:
@@ -232,11 +240,14 @@ def _describe(
         journal_mode=facts.journal_mode,
         user_version=facts.user_version,
         application_id=facts.application_id,
-        size=sums.size,
-        md5=sums.md5,
-        sha256=sums.sha256,
+        size=proven.sums.size,
+        md5=proven.sums.md5,
+        sha256=proven.sums.sha256,
         integrity="ok",
         tables=copy.rows,
+        uncounted=database.uncounted(facts, copy.rows),
+        remarks=proven.soundness.broken,
+        unchecked=list(proven.soundness.unchecked),
         duration_s=duration_s,
         gymdbd_version=gymdbd.__version__,
         checkpoint=asdict(done),

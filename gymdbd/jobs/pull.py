@@ -168,6 +168,7 @@ class _Pull:
             "page_count": remote.page_count,
             "page_size": remote.page_size,
             "rows": rows,
+            "uncounted": session.uncounted,
             **({"sha256": fetched.sha256} if fetched.sha256 else {}),
         }
         arrived.facts |= {

@@ -23,7 +23,7 @@ from gymdbd.errors import (
 from gymdbd.jobs import undo as undos
 from gymdbd.jobs.context import Timings
 from gymdbd.sqlite import checkpoint as checkpoints
-from gymdbd.sqlite import database, processes
+from gymdbd.sqlite import database, processes, soundness
 from gymdbd.sqlite.overwrite import overwrite
 
 if TYPE_CHECKING:
@@ -178,7 +178,7 @@ def _compare(
     between changes counts, so that a difference is an error only where nobody else is there.
     """
     with database.translated(job.target), database.interruptible(restored, context.check):
-        problems = database.find_problems(restored)
+        problems = soundness.check(restored).problems
         rows = database.count_rows(restored, database.read_facts(restored))
     if problems:
         raise CopyDamagedError(
@@ -252,7 +252,7 @@ def _prove_copy(partial: Path, backup: Backup, content: Path, context: Context) 
             database.translated(partial),
             database.interruptible(copy, context.check),
         ):
-            good = not database.find_problems(copy)
+            good = not soundness.check(copy).problems
     if not good:
         raise CopyDamagedError(
             f"the copy {partial} is not the backup that it was made of",

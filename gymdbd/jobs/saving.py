@@ -114,9 +114,9 @@ def _copy(replica: Replica, final: Path, manifest: Manifest, context: Context) -
     try:
         with files.writing(partial):
             files.clone(replica.path, partial)
-        rows = {"rows": manifest.tables}
+        rows = {"rows": manifest.tables, "uncounted": manifest.uncounted}
         proven = proof.prove(lambda: database.open_immutable(partial), partial, rows, context.check)
-        if proven.sha256 == manifest.sha256:
+        if proven.sums.sha256 == manifest.sha256:
             manifests.write(manifest, final)
             files.publish(partial, final)
             return
@@ -137,16 +137,16 @@ def _summed_up(replica: Replica, state: State | None, context: Context) -> State
     if state is None or (state.md5 and state.sha256):
         return state
     try:
-        sums = proof.prove(
+        proven = proof.prove(
             lambda: database.open_immutable(replica.path),
             replica.path,
-            {"rows": state.tables},
+            {"rows": state.tables, "uncounted": state.uncounted},
             context.check,
             integrity=proof.QUICK,
         )
     except _UNREADABLE:
         return None
-    return dataclasses.replace(state, md5=sums.md5, sha256=sums.sha256)
+    return dataclasses.replace(state, md5=proven.sums.md5, sha256=proven.sums.sha256)
 
 
 def _save_changed(job: PullConfig, replica: Replica, folder: Path, context: Context) -> Path:
@@ -220,6 +220,9 @@ def _describe(job: PullConfig, replica: Replica, state: State) -> Manifest:
         sha256=state.sha256,
         integrity="ok",
         tables=state.tables,
+        uncounted=state.uncounted,
+        remarks=state.remarks,
+        unchecked=state.unchecked,
         duration_s=0.0,
         gymdbd_version=gymdbd.__version__,
     )

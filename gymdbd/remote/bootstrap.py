@@ -26,6 +26,7 @@ _MODULES = (
     "gymdbd",
     "gymdbd.errors",
     "gymdbd.sqlite",
+    "gymdbd.sqlite.answers",
     "gymdbd.sqlite.database",
     "gymdbd.sqlite.digests",
     "gymdbd.sqlite.fingerprint",

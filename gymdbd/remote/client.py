@@ -101,6 +101,7 @@ class Session:
         self._progress = progress
         self._check = check
         self.timings: dict[str, float] = {}
+        self.uncounted: list[str] = []
         self._codec_name = "raw"
         with self._timed("hello"):
             known = self._start(prelude, probe) if prelude else None
@@ -153,11 +154,18 @@ class Session:
         return self._ask("info")
 
     def count_rows(self) -> dict[str, int]:
-        """Ask for the rows of every table in this very snapshot."""
+        """Ask for the rows of every table in this very snapshot.
+
+        `uncounted` names the tables that the SQLite over there could not count.
+        """
         with self._timed("rows"):
-            tables = self._ask("rows").get("tables")
+            answer = self._ask("rows")
+        tables, uncounted = answer.get("tables"), answer.get("uncounted", [])
         if not isinstance(tables, dict) or not all(type(one) is int for one in tables.values()):
             raise ProtocolError("the other side's row counts are not numbers")
+        if not isinstance(uncounted, list) or not all(type(name) is str for name in uncounted):
+            raise ProtocolError("the other side's uncounted tables have no names")
+        self.uncounted = uncounted
         return tables
 
     def fetch(self, target: Path, plan: delta.Plan) -> Fetched:

@@ -30,8 +30,8 @@ from gymdbd.errors import (
     SourceMissingError,
     SourceNotADatabaseError,
 )
-from gymdbd.sqlite import wal
-from gymdbd.sqlite.database import find_problems
+from gymdbd.sqlite import soundness, wal
+from gymdbd.sqlite.database import load_schema
 from gymdbd.sqlite.snapshot import create
 
 if TYPE_CHECKING:
@@ -196,12 +196,13 @@ def _fold(partial: Path, frames: int, *, quick: bool) -> str:
     """
     try:
         with closing(sqlite3.connect(partial, isolation_level=None)) as connection:
+            load_schema(connection)
             _, found, _ = connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
             if 0 <= found < frames:
                 return f"of the {frames} frames of its WAL {found} arrived as they were"
             busy, _, _ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
             mode = str(connection.execute("PRAGMA journal_mode=DELETE").fetchone()[0])
-            problems = find_problems(connection, quick=quick)
+            problems = soundness.check(connection, quick=quick).problems
     except sqlite3.OperationalError as error:
         if "full" in str(error) or "disk I/O" in str(error):
             with files.writing(partial):

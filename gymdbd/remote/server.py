@@ -19,7 +19,7 @@ from gymdbd.remote import compress, memory, protocol
 from gymdbd.remote.patience import STALL_TIMEOUT_S, Patience, PatientStream
 from gymdbd.remote.protocol import Channel
 from gymdbd.sqlite import digests, processes
-from gymdbd.sqlite.database import has_wal_reset_bug, side_files
+from gymdbd.sqlite.database import has_wal_reset_bug, side_files, uncounted
 from gymdbd.sqlite.fingerprint import take
 from gymdbd.sqlite.pages import Pages, open_pages
 
@@ -113,8 +113,10 @@ class _Server:
 
     def _rows(self, request: dict[str, Any]) -> None:
         del request
-        tables = self._pages.snapshot.count_rows()
-        self._channel.send_json(protocol.RESULT, {"tables": tables})
+        snapshot = self._pages.snapshot
+        tables = snapshot.count_rows()
+        left_out = uncounted(snapshot.facts, tables)
+        self._channel.send_json(protocol.RESULT, {"tables": tables, "uncounted": left_out})
 
     def _tail(self, request: dict[str, Any]) -> None:
         since = _parse_since(request)

@@ -19,6 +19,7 @@ from gymdbd.sqlite import processes
 from gymdbd.sqlite.database import (
     FAULTS,
     has_wal_reset_bug,
+    load_schema,
     open_reader,
     open_writer,
     source_error,
@@ -83,13 +84,14 @@ def checkpoint(
 
 def _checkpoint(path: Path, mode: str, busy_timeout_s: float, guard: bool) -> Checkpoint:
     with closing(open_reader(path, busy_timeout_s=busy_timeout_s)) as reader:
+        load_schema(reader)
         journal_mode = reader.execute("PRAGMA journal_mode").fetchone()[0]
         if journal_mode != "wal":
             return Checkpoint(mode, skipped=f"journal mode is {journal_mode}: there is no WAL")
     with closing(open_writer(path, busy_timeout_s=busy_timeout_s)) as connection:
         # Read something first: the pragma on a connection that has not yet looked at the
         # database finds no WAL and does nothing.
-        connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+        load_schema(connection)
         if not guard:
             return _run(connection, path, mode, guarded=False)
         deadline = time.monotonic() + busy_timeout_s

@@ -27,17 +27,16 @@ from gymdbd.errors import (
     SourceUnreadableError,
     TargetInUseError,
 )
-from gymdbd.sqlite import processes, statements
+from gymdbd.sqlite import answers, processes, statements
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
 # The first release without the WAL-reset bug, and the two older lines it was ported back to.
 # https://www.sqlite.org/wal.html#walresetbug
 _FIXED = (3, 51, 3)
 _BACKPORTS = {(3, 44): 6, (3, 50): 7}
-_MOST_PROBLEMS = 20
 
 # SQLite takes a file of one byte for an empty one too, and removes the -wal beside either, even
 # through a connection that may only read (unixFileSize, pagerOpenWalIfPresent).
@@ -48,8 +47,12 @@ _SIDE_SUFFIXES = ("-wal", "-shm", "-journal")
 # fails to decode SQLite's own words.
 FAULTS = (sqlite3.Error, UnicodeDecodeError)
 
-# Virtual machine steps between two looks at whether to go on: some milliseconds.
+_UNKNOWN = (answers.UNKNOWN, answers.NEWER_SCHEMA)
 _UNKNOWN_COLLATION = re.compile(r"no such collation sequence: (.+)", re.DOTALL)
+_UNKNOWN_FUNCTION = re.compile(r"(?:unknown|no such) function: (.+?)(?:\(\))?", re.DOTALL)
+_NEED_SCHEMA = "SELECT 1 FROM sqlite_master LIMIT 1"
+
+# Virtual machine steps between two looks at whether to go on: some milliseconds.
 _STATEMENT_STEPS = 100_000
 
 
@@ -141,7 +144,7 @@ def fold(path: Path) -> None:
     """
     # The last connection to close does it. https://www.sqlite.org/wal.html section 2.2
     with contextlib.closing(open_writer(path)) as connection, translated(path):
-        connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+        load_schema(connection)
         (mode,) = connection.execute("PRAGMA journal_mode").fetchone()
     sides = [side for side in side_files(path) if mode == "wal" or not side.name.endswith("-shm")]
     left = [side.name for side in sides if _has_content(side)]
@@ -154,8 +157,15 @@ def fold(path: Path) -> None:
 
 
 def open_immutable(path: Path) -> sqlite3.Connection:
-    """Open a finished backup that nobody writes: no locks, no side files, nothing changed."""
-    return _connect(path, "mode=ro&immutable=1", 0.0)
+    """Open a finished backup that nobody writes: no locks, no side files, nothing changed.
+
+    What only a newer SQLite understands of its schema is left out; see `load_schema`.
+    """
+    connection = _connect(path, "mode=ro&immutable=1", 0.0)
+    # What else is wrong the first statement tells.
+    with contextlib.suppress(*FAULTS):
+        load_schema(connection)
+    return connection
 
 
 def uri(path: Path, parameters: str) -> str:
@@ -188,25 +198,23 @@ def translated(path: Path) -> Iterator[None]:
 
 def source_error(error: Exception, path: Path) -> GymdbdError:
     """Say what one of FAULTS means for the database at `path`."""
-    text = str(error)
-    if isinstance(error, UnicodeDecodeError):
-        # SQLite's own words, which quote a name that is no UTF-8.
-        text = error.object.decode("utf-8", "backslashreplace")
-    if "not a database" in text or "unsupported file format" in text:
+    text, kind = answers.words(error), answers.meaning(error)
+    if kind == answers.NOT_A_DATABASE:
         return SourceNotADatabaseError(
             f"{path} is not an SQLite database ({text})",
             hint="check the path; an encrypted database needs its own tools",
         )
-    if "malformed" in text or "corrupt" in text:
+    if kind == answers.DAMAGED:
         return corrupt(path, (text,))
-    if "locked" in text or "busy" in text:
+    if kind == answers.LOCKED:
         holders = processes.lock_holders(path) or processes.holders(path)
         return SourceLockedError(
             f"{path} stayed locked by {processes.describe(holders)} ({text})",
             hint="wait for it to finish, or raise busy_timeout; a process that uses "
             "locking_mode=EXCLUSIVE lets nobody else read",
         )
-    return SourceUnreadableError(f"{path} cannot be read ({text})", hint=_unreadable_hint(path))
+    hint = _unknown_hint() if kind in _UNKNOWN else _unreadable_hint(path)
+    return SourceUnreadableError(f"{path} cannot be read ({text})", hint=hint)
 
 
 def corrupt(path: Path, problems: tuple[str, ...]) -> SourceCorruptError:
@@ -216,6 +224,13 @@ def corrupt(path: Path, problems: tuple[str, ...]) -> SourceCorruptError:
         hint="stop the application and restore the newest good backup (gymdbd list); "
         "earlier backups are kept and nothing is pruned meanwhile",
         problems=problems,
+    )
+
+
+def _unknown_hint() -> str:
+    return (
+        f"the database uses what SQLite {sqlite3.sqlite_version} here has not got, of the "
+        "application or of a newer SQLite; it is not damaged for all that"
     )
 
 
@@ -257,6 +272,7 @@ def interruptible(connection: sqlite3.Connection, check: Callable[[], None]) -> 
 
 def read_facts(connection: sqlite3.Connection) -> Facts:
     """Ask a connection for the facts of its database; call it inside a transaction."""
+    load_schema(connection)
 
     def pragma(name: str) -> int:
         return int(connection.execute(f"PRAGMA {name}").fetchone()[0])
@@ -293,61 +309,127 @@ def holds_rows(name: str, sql: str) -> bool:
 
 
 def count_rows(connection: sqlite3.Connection, facts: Facts) -> dict[str, int]:
-    """Count the rows of every table; call it inside a transaction."""
-    return {
-        name: int(ask(connection, f"SELECT count(*) FROM {quote(name)}").fetchone()[0])  # noqa: S608 - quoted
-        for name in table_names(facts)
-    }
+    """Count the rows of every table; call it inside a transaction.
 
-
-def find_problems(connection: sqlite3.Connection, *, quick: bool = False) -> tuple[str, ...]:
-    """Run SQLite's integrity check and return what it reports: nothing for a sound database.
-
-    A line each: SQLite puts all that is wrong with its pages into one row, below a heading.
-    Foreign keys are not part of it: an application may leave them unenforced on purpose. Where a
-    table sorts by a collation that only the application knows, no index can be compared with its
-    table, and the check is the quick one.
+    A table that this SQLite does not understand is left out.
     """
-    check = "quick_check" if quick or _has_own_collations(connection) else "integrity_check"
-    try:
-        rows = ask(connection, f"PRAGMA {check}({_MOST_PROBLEMS})").fetchall()
-    except sqlite3.DatabaseError as error:
-        if str(error) == "interrupted":
-            raise
-        return (str(error),)
-    lines = [line for row in rows if row[0] != "ok" for line in str(row[0]).splitlines()]
-    return tuple([one for one in lines if not one.startswith("*** in database ")][:_MOST_PROBLEMS])
+    counts = {}
+    with StandIns(connection) as stand_ins:
+        for name in table_names(facts):
+            try:
+                found = stand_ins.execute(f"SELECT count(*) FROM {quote(name)}").fetchone()  # noqa: S608 - quoted
+            except sqlite3.Error as error:
+                if answers.meaning(error) != answers.UNKNOWN:
+                    raise
+            else:
+                counts[name] = int(found[0])
+    return counts
+
+
+def uncounted(facts: Facts, rows: Mapping[str, int]) -> list[str]:
+    """Name the tables that `count_rows` has left out."""
+    return [name for name in table_names(facts) if name not in rows]
 
 
 def ask(connection: sqlite3.Connection, sql: str) -> sqlite3.Cursor:
     """Execute a statement whose answer does not depend on how text is sorted.
 
     A collation that only the application knows is stood in for: SQLite refuses even to count the
-    rows of a table whose collation it has not got.
+    rows of a table whose collation it has not got. The stand-ins stay; see `StandIns`.
     """
-    while True:
-        try:
-            return statements.execute(connection, sql)
-        except sqlite3.OperationalError as error:
-            unknown = _UNKNOWN_COLLATION.fullmatch(str(error))
-            if unknown is None:
-                raise
-            connection.create_collation(
-                unknown[1], lambda one, other: (one > other) - (one < other)
+    return StandIns(connection, functions=False).execute(sql)
+
+
+class StandIns:
+    """What the application alone has, stood in for while a statement is answered.
+
+    A collation sorts by bytes, a function answers NULL: good enough for an answer that depends on
+    neither. Leaving the block takes them away, because no later answer may depend on them: SQLite
+    then says of a function that it failed, which it does not forget, instead of that it is unknown.
+    """
+
+    def __init__(self, connection: sqlite3.Connection, *, functions: bool = True) -> None:
+        self._connection = connection
+        self._functions = functions
+        self._made: dict[tuple[str, str], None] = {}
+
+    def __enter__(self) -> StandIns:
+        """Return itself."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Take the stand-ins away."""
+        for kind, name in self._made:
+            if kind == "collation":
+                self._connection.create_collation(name, None)
+            else:
+                self._connection.create_function(name, -1, None)
+
+    def execute(self, sql: str) -> sqlite3.Cursor:
+        """Execute a statement, with as many stand-ins as it needs."""
+        while True:
+            try:
+                return statements.execute(self._connection, sql)
+            except sqlite3.OperationalError as error:
+                if not self._make(str(error)):
+                    raise
+
+    def _make(self, text: str) -> bool:
+        """Stand in for what an error says is missing, if that has not been tried."""
+        collation, function = _UNKNOWN_COLLATION.fullmatch(text), _UNKNOWN_FUNCTION.fullmatch(text)
+        if collation:
+            found = ("collation", collation[1])
+        elif function and self._functions:
+            found = ("function", function[1])
+        else:
+            return False
+        if found in self._made:
+            return False
+        self._made[found] = None
+        if collation:
+            self._connection.create_collation(
+                found[1], lambda one, other: (one > other) - (one < other)
             )
+        else:
+            self._connection.create_function(found[1], -1, lambda *_: None, deterministic=True)
+        return True
 
 
-def _has_own_collations(connection: sqlite3.Connection) -> bool:
-    """Say whether an index or table sorts by a collation that is not one of SQLite's."""
+def load_schema(connection: sqlite3.Connection) -> None:
+    """Read the schema, and leave out what only a newer SQLite understands.
+
+    Then the connection `is_tolerant`; it must not be one that changes the schema. Raises
+    sqlite3.Error as the first statement that needs the schema would, for a damaged one too.
+    """
     try:
-        found = connection.execute(
-            "SELECT 1 FROM sqlite_master AS m, pragma_index_list(m.name) AS l, "
-            "pragma_index_xinfo(l.name) AS x WHERE m.type = 'table' "
-            "AND upper(coalesce(x.coll, 'BINARY')) NOT IN ('BINARY', 'NOCASE', 'RTRIM') LIMIT 1"
-        ).fetchone()
-    except sqlite3.DatabaseError:
-        return False  # The check itself says what is wrong.
-    return found is not None
+        connection.execute(_NEED_SCHEMA).fetchone()
+    except FAULTS as error:
+        if answers.meaning(error) != answers.NEWER_SCHEMA:
+            raise
+        name, why = answers.unknown_object(error)
+        connection.execute("PRAGMA writable_schema=ON")
+        found = connection.execute("SELECT sql FROM sqlite_master WHERE name = ?", (name,))
+        if not any(answers.is_intact(str(sql), why) for (sql,) in found.fetchall()):
+            connection.execute("PRAGMA writable_schema=RESET")
+            raise sqlite3.DatabaseError(f"malformed database schema ({name}): {why}") from error
+
+
+def is_tolerant(connection: sqlite3.Connection) -> bool:
+    """Say whether parts of the schema have been left out because they are not understood."""
+    return bool(connection.execute("PRAGMA writable_schema").fetchone()[0])
+
+
+def unknown_definition(connection: sqlite3.Connection) -> str:
+    """Name what a tolerant connection has left out: the first of it, which SQLite tells."""
+    connection.execute("PRAGMA writable_schema=RESET")
+    try:
+        connection.execute(_NEED_SCHEMA).fetchone()
+    except FAULTS as error:
+        name, why = answers.unknown_object(error)
+        return f"what its schema says of {name} ({why})"
+    finally:
+        connection.execute("PRAGMA writable_schema=ON")
+    return "a part of its schema"
 
 
 def quote(name: str) -> str:

@@ -15,7 +15,14 @@ from typing import TYPE_CHECKING
 
 from gymdbd.errors import DiskFullError, GymdbdError, SourceLockedError, TargetRefusedError
 from gymdbd.sqlite import processes
-from gymdbd.sqlite.database import open_immutable, open_reader, open_writer, read_facts, translated
+from gymdbd.sqlite.database import (
+    load_schema,
+    open_immutable,
+    open_reader,
+    open_writer,
+    read_facts,
+    translated,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -76,13 +83,15 @@ def overwrite(
             raise _refused(target, str(error)) from error
         with translated(target):
             reader.execute("BEGIN")
-            reader.execute("SELECT count(*) FROM sqlite_master").fetchone()
+            load_schema(reader)
         yield reader
 
 
 def _prepare(writer: sqlite3.Connection, target: Path, page_size: int) -> None:
     """Set the cache, and refuse what SQLite would: in WAL mode the page size cannot change."""
     try:
+        with contextlib.suppress(sqlite3.Error):
+            load_schema(writer)
         (mode,) = writer.execute("PRAGMA journal_mode").fetchone()
         (there,) = writer.execute("PRAGMA page_size").fetchone()
         writer.execute(f"PRAGMA cache_size=-{_CACHE_KIB}")

@@ -1,0 +1,139 @@
+"""What an error of SQLite means: damage, another user's lock, or something that this SQLite lacks.
+
+Only SQLITE_CORRUPT and SQLITE_NOTADB are damage. A function, collation, tokenizer or module of the
+application, or syntax of a newer SQLite, is missing here and nothing is wrong with the database.
+"""
+
+from __future__ import annotations
+
+import re
+
+DAMAGED = "damaged"
+NOT_A_DATABASE = "not a database"
+NEWER_SCHEMA = "newer schema"
+LOCKED = "locked"
+UNKNOWN = "unknown"
+FAILED = "failed"
+
+# Primary result codes. https://www.sqlite.org/rescode.html
+_BY_CODE = {
+    1: UNKNOWN,  # SQLITE_ERROR
+    5: LOCKED,  # SQLITE_BUSY
+    6: LOCKED,  # SQLITE_LOCKED
+    11: DAMAGED,  # SQLITE_CORRUPT
+    18: UNKNOWN,  # SQLITE_TOOBIG
+    23: UNKNOWN,  # SQLITE_AUTH
+    26: NOT_A_DATABASE,  # SQLITE_NOTADB
+}
+# Python before 3.11 does not pass the code on, and nowhere when the error is its own.
+_BY_TEXT = (
+    (re.compile(r"(database|table|schema) is (locked|busy)|database table is locked"), LOCKED),
+    (re.compile(r"database disk image is malformed|malformed database schema"), DAMAGED),
+    (re.compile(r"fts[345]: corrupt"), DAMAGED),
+    (re.compile(r"file is (encrypted or is )?not a database"), NOT_A_DATABASE),
+    (
+        re.compile(
+            r"no such |unknown |unrecognized |unsupported |unsafe use of |wrong number of "
+            r"|too many |vtable constructor failed|SQL logic error|near \".*\": syntax error"
+            r"|no query solution|.* too big|not authorized",
+            re.DOTALL,
+        ),
+        UNKNOWN,
+    ),
+)
+
+_SCHEMA = re.compile(r"malformed database schema \((?P<name>.*?)\) - (?P<why>.+)", re.DOTALL)
+# What SQLite says of a definition that it can read as text and does not understand.
+_NOT_UNDERSTOOD = re.compile(
+    r"near \"(?P<near>.*)\": syntax error|unknown table option: (?P<option>.+)"
+    r"|unrecognized token: \"\d[\d_.]*\"?|no such (function|collation sequence|module): .+"
+    r"|unknown (function|datatype).*|wrong number of arguments to function .+|too many .+"
+    r"|unsafe use of .+|.*(unsupported|not supported|prohibited|may not be used).*",
+    re.DOTALL,
+)
+_DEFINITION = re.compile(
+    r"\s*CREATE\s+(TEMP(ORARY)?\s+)?(VIRTUAL\s+)?(UNIQUE\s+)?(TABLE|INDEX|VIEW|TRIGGER)\b",
+    re.IGNORECASE,
+)
+_WORD = re.compile(r"\w+")
+_KEYWORDS = re.findall(
+    r"\w+",
+    "ACTION AFTER ALWAYS ASC AUTOINCREMENT BEFORE BEGIN BETWEEN CASCADE CASE CAST CHECK "
+    "COLLATE CONFLICT CONSTRAINT CREATE CROSS DEFAULT DEFERRABLE DEFERRED DELETE DESC "
+    "DISTINCT EACH ELSE END ESCAPE EXCEPT EXISTS FILTER FOREIGN FROM GENERATED GLOB GROUP "
+    "HAVING IGNORE IMMEDIATE INDEX INITIALLY INNER INSERT INSTEAD INTERSECT INTO ISNULL JOIN "
+    "KEY LEFT LIKE LIMIT MATCH NATURAL NOTNULL NULL OFFSET ORDER OUTER OVER PARTITION PRIMARY "
+    "RAISE RECURSIVE REFERENCES REGEXP REPLACE RESTRICT RIGHT ROWID SELECT STORED STRICT "
+    "TABLE THEN TRIGGER UNION UNIQUE UPDATE USING VALUES VIEW VIRTUAL WHEN WHERE WINDOW WITH "
+    "WITHOUT",
+)
+_LEAST_LENGTH = 3
+
+
+def meaning(error: Exception) -> str:
+    """Return which of the meanings above an error of sqlite3 has; FAILED if it is none of them."""
+    text = words(error)
+    if "unsupported file format" in text:
+        return NOT_A_DATABASE
+    found = _by_code(error) or next(
+        (kind for pattern, kind in _BY_TEXT if pattern.match(text)), FAILED
+    )
+    schema = _SCHEMA.fullmatch(text)
+    if found == DAMAGED and schema and _may_be_newer(schema["why"]):
+        return NEWER_SCHEMA
+    return found
+
+
+def words(error: Exception) -> str:
+    """Return what SQLite says; it quotes names that need not be UTF-8."""
+    if isinstance(error, UnicodeDecodeError):
+        return error.object.decode("utf-8", "backslashreplace")
+    return str(error)
+
+
+def _by_code(error: Exception) -> str:
+    code = getattr(error, "sqlite_errorcode", None)
+    return "" if code is None else _BY_CODE.get(code & 0xFF, FAILED)
+
+
+def unknown_object(error: Exception) -> tuple[str, str]:
+    """Return the name in the schema, and what SQLite does not understand in its definition."""
+    schema = _SCHEMA.fullmatch(words(error))
+    return (schema["name"], schema["why"]) if schema else ("", words(error))
+
+
+def is_intact(definition: str, why: str) -> bool:
+    """Say whether SQL that SQLite does not understand may be newer rather than damaged.
+
+    It is text without control characters that begins as a definition does, and the word that
+    SQLite stumbles over, or the one before it, is not a keyword with one wrong letter.
+    """
+    if not _DEFINITION.match(definition) or not _is_text(definition):
+        return False
+    found = _NOT_UNDERSTOOD.fullmatch(why)
+    near = (found["near"] or found["option"] or "") if found else ""
+    before = _WORD.findall(definition[: max(0, definition.find(near))])
+    return not any(_is_misspelt(word) for word in before[-1:])
+
+
+def _may_be_newer(why: str) -> bool:
+    found = _NOT_UNDERSTOOD.fullmatch(why)
+    if found is None or not _is_text(why):
+        return False
+    return not _is_misspelt(found["near"] or found["option"] or "")
+
+
+def _is_text(text: str) -> bool:
+    return all(letter.isprintable() or letter in "\t\r\n" for letter in text)
+
+
+def _is_misspelt(word: str) -> bool:
+    """Say whether a word is a keyword but for one letter."""
+    letters = word.upper()
+    if letters in _KEYWORDS or len(letters) <= _LEAST_LENGTH:
+        return False
+    return any(
+        len(keyword) == len(letters)
+        and sum(keyword[at] != letters[at] for at in range(len(letters))) == 1
+        for keyword in _KEYWORDS
+    )

@@ -1,0 +1,223 @@
+"""What SQLite finds damaged in a database, what only breaks a constraint, what it cannot check.
+
+Where an index, a column or a schema needs what only the application or a newer SQLite has, the rest
+is checked all the same: every page by the quick check, every other table with its indexes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import sqlite3
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Iterator
+
+from gymdbd.sqlite import answers, statements
+from gymdbd.sqlite.database import (
+    FAULTS,
+    StandIns,
+    is_tolerant,
+    load_schema,
+    quote,
+    unknown_definition,
+)
+
+if TYPE_CHECKING:
+    from sqlite3 import Connection
+
+_MOST_TOLD = 20
+# Lines that one statement may return: a violation for each row is no reason to stop looking.
+_MOST_LINES = 1_000_000
+_QUICK, _FULL = "quick_check", "integrity_check"
+
+_VIOLATION = re.compile(
+    r"(NULL|TEXT|NUMERIC) value in |CHECK constraint failed in |non-[A-Z]+ value in ", re.DOTALL
+)
+# What an FTS index says that could not be read, in SQLite 3.44 and later.
+_NOT_VALIDATED = re.compile(r"unable to validate the inverted index for ", re.DOTALL)
+# What is said of pages whose table or index could not be read in the schema.
+_UNCLAIMED = re.compile(r"Page \d+(:| is) never used|max rootpage .* disagrees with header")
+# What is said of an order that is only stood in for.
+_ORDER = re.compile(r"row not in PRIMARY KEY order ", re.DOTALL)
+
+
+@dataclass(frozen=True)
+class Soundness:
+    """What a check has shown.
+
+    `problems` is damage. `violations` are rows that break a constraint of their table, and say
+    nothing against the file. `unchecked` is what this SQLite could not check, and why.
+    """
+
+    problems: tuple[str, ...] = ()
+    violations: tuple[str, ...] = ()
+    unchecked: tuple[str, ...] = ()
+
+    @property
+    def broken(self) -> list[str]:
+        """Return the violations as one sentence, or none."""
+        return [f"constraints are violated: {'; '.join(self.violations)}"] * bool(self.violations)
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """Return what a person may want to know and need not act upon, a sentence each."""
+        return (*self.broken, *(f"not checked: {what}" for what in self.unchecked))
+
+
+def check(connection: Connection, *, quick: bool = False) -> Soundness:
+    """Check a database as far as this SQLite can; nothing is changed.
+
+    A `quick` check leaves out the comparison of every index with its table. Foreign keys are not
+    part of it: an application may leave them unenforced on purpose. Raises sqlite3.Error where
+    reading fails, or where it is interrupted.
+    """
+    return _Check(connection, _QUICK if quick else _FULL).run()
+
+
+class _Check:
+    def __init__(self, connection: Connection, pragma: str) -> None:
+        self._connection = connection
+        self._pragma = pragma
+        self._problems: dict[str, None] = {}
+        self._violations: Counter[str] = Counter()
+        self._unchecked: dict[str, None] = {}
+        self._tolerant = False
+
+    def run(self) -> Soundness:
+        try:
+            load_schema(self._connection)
+        except FAULTS as error:
+            self._note(self._take(error))
+        else:
+            self._check()
+        violations = [
+            line if times == 1 else f"{line} ({times} times)"
+            for line, times in self._violations.items()
+        ]
+        return Soundness(
+            tuple(self._problems)[:_MOST_TOLD],
+            tuple(violations[:_MOST_TOLD]),
+            tuple(self._unchecked),
+        )
+
+    def _check(self) -> None:
+        self._tolerant = is_tolerant(self._connection)
+        if self._tolerant:
+            self._note(unknown_definition(self._connection))
+        reason = self._ask(f"PRAGMA {self._pragma}({_MOST_LINES})")
+        if reason:
+            self._violations.clear()
+            # In this order: a function that is stood in for once is never unknown again.
+            self._check_tables()
+            self._check_pages()
+        self._look_at_virtual_tables()
+
+    def _check_pages(self) -> None:
+        """Check every page and record of the file, with stand-ins for what is missing."""
+        with StandIns(self._connection) as stand_ins:
+            reason = self._ask(f"PRAGMA {_QUICK}({_MOST_LINES})", stand_ins)
+        if reason:
+            self._note(f"which pages belong to no table ({reason})")
+
+    def _check_tables(self) -> None:
+        """Check one table after the other; each that cannot be is noted."""
+        for name, is_virtual in list(self._tables()):
+            reason = self._ask(f"PRAGMA {self._pragma}({quote(name)})")
+            if not reason:
+                continue
+            if is_virtual:
+                self._note(f"virtual table {name} ({reason})")
+            elif self._pragma == _FULL and not self._ask(f"PRAGMA {_QUICK}({quote(name)})"):
+                self._note(f"the indexes of table {name} ({reason})")
+            else:
+                self._note(f"more than the pages of table {name} ({reason})")
+
+    def _look_at_virtual_tables(self) -> None:
+        """Note the virtual tables of which this SQLite has not got the module or its tokenizer."""
+        for name, is_virtual in list(self._tables()):
+            if is_virtual:
+                try:
+                    statements.execute(self._connection, f"SELECT 1 FROM {quote(name)} LIMIT 0")  # noqa: S608 - quoted
+                except FAULTS as error:
+                    if answers.meaning(error) == answers.UNKNOWN:
+                        self._note(f"virtual table {name} ({answers.words(error)})")
+
+    def _tables(self) -> Iterator[tuple[str, bool]]:
+        try:
+            rows = self._connection.execute(
+                "SELECT CAST(name AS TEXT), coalesce(sql, '') FROM sqlite_master "
+                "WHERE type = 'table'"
+            ).fetchall()
+        except FAULTS as error:
+            self._take(error)
+            return
+        for name, sql in rows:
+            yield name, sql.upper().startswith("CREATE VIRTUAL TABLE")
+
+    def _ask(self, sql: str, stand_ins: StandIns | None = None) -> str:
+        """Note what a statement finds; return why it could not be answered, or ""."""
+        try:
+            rows = stand_ins.execute(sql) if stand_ins else self._connection.execute(sql)
+            for number, row in enumerate(rows, 1):
+                for line in str(row[0]).splitlines():
+                    self._sort(line, stood_in=stand_ins is not None)
+                if len(self._problems) >= _MOST_TOLD:
+                    break
+                if number == _MOST_LINES:
+                    self._note(f"what comes after the first {number:,} violations")
+        except FAULTS as error:
+            return self._take(error)
+        except UnicodeEncodeError:
+            return "its name is no UTF-8"
+        return ""
+
+    def _sort(self, line: str, *, stood_in: bool) -> None:
+        if line == "ok" or line.startswith("*** in database "):
+            return
+        if self._tolerant and _UNCLAIMED.search(line):
+            return
+        if _NOT_VALIDATED.match(line):
+            self._note(line)
+        elif _VIOLATION.match(line):
+            if not stood_in:
+                self._violations[line] += 1
+        elif not (stood_in and _ORDER.match(line)):
+            self._problems[line] = None
+
+    def _take(self, error: Exception) -> str:
+        """Note damage, return what is only unknown here, raise everything else."""
+        kind = answers.meaning(error)
+        if kind in (answers.DAMAGED, answers.NOT_A_DATABASE):
+            self._problems[answers.words(error)] = None
+            return ""
+        if kind == answers.UNKNOWN:
+            return answers.words(error)
+        raise error
+
+    def _note(self, what: str) -> None:
+        if not what:
+            return
+        self._unchecked[f"{what}, by SQLite {sqlite3.sqlite_version}"] = None
+
+
+def foreign_keys(connection: Connection) -> Soundness:
+    """Find the tables whose foreign keys are violated, as `violations`."""
+    found, unchecked = [], []
+    with contextlib.suppress(*FAULTS):
+        rows = connection.execute("PRAGMA foreign_key_check").fetchmany(_MOST_TOLD)
+        return Soundness(violations=tuple(sorted({str(row[0]) for row in rows})))
+    names = connection.execute(
+        "SELECT CAST(name AS TEXT) FROM sqlite_master WHERE type = 'table'"
+    ).fetchall()
+    for (name,) in names:
+        try:
+            if connection.execute(f"PRAGMA foreign_key_check({quote(name)})").fetchone():
+                found.append(name)
+        except UnicodeEncodeError:
+            unchecked.append(f"the foreign keys of table {name} (its name is no UTF-8)")
+        except FAULTS as error:
+            if answers.meaning(error) != answers.UNKNOWN:
+                raise
+            unchecked.append(f"the foreign keys of table {name} ({answers.words(error)})")
+    return Soundness(violations=tuple(sorted(found)), unchecked=tuple(unchecked))

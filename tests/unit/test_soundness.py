@@ -1,0 +1,212 @@
+"""What SQLite's answers mean: damage, a violated constraint, something that cannot be checked."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+from typing import TYPE_CHECKING
+
+import pytest
+
+from gymdbd.errors import SourceCorruptError, SourceUnreadableError
+from gymdbd.sqlite import answers, database, soundness
+from tests.unlike import UNCHECKABLE, VIOLATED, make, spoil_schema
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from gymdbd.sqlite.soundness import Soundness
+
+
+def _check(path: Path, *, quick: bool = False) -> Soundness:
+    with closing(database.open_immutable(path)) as connection:
+        return soundness.check(connection, quick=quick)
+
+
+@pytest.mark.parametrize("quick", [False, True])
+@pytest.mark.parametrize("kind", sorted(UNCHECKABLE))
+def test_what_cannot_be_checked_is_no_damage(tmp_path: Path, kind: str, *, quick: bool) -> None:
+    """Nothing is wrong; what was left out is named, with the version of SQLite."""
+    found = _check(make(tmp_path / "app.db", UNCHECKABLE[kind]), quick=quick)
+    assert found.problems == ()
+    assert found.violations == ()
+    # The quick check does not look at what an index holds.
+    only_full = {"function in an index", "function in a partial index"}
+    expected = 0 if quick and kind in only_full else 1
+    assert len(found.unchecked) == expected
+    assert all(sqlite3.sqlite_version in one for one in found.unchecked)
+
+
+@pytest.mark.parametrize("kind", sorted(UNCHECKABLE))
+def test_rows_are_counted_whatever_is_not_understood(tmp_path: Path, kind: str) -> None:
+    """Only a table whose own definition is too new is left out."""
+    path = make(tmp_path / "app.db", UNCHECKABLE[kind])
+    with closing(database.open_immutable(path)) as connection:
+        facts = database.read_facts(connection)
+        rows = database.count_rows(connection, facts)
+    assert rows["plain"] == 1
+    assert database.uncounted(facts, rows) == (["members"] if kind == "newer table" else [])
+    assert rows.get("members", 2) == 2
+
+
+@pytest.mark.parametrize("kind", sorted(VIOLATED))
+def test_a_violated_constraint_is_no_damage(tmp_path: Path, kind: str) -> None:
+    """It is told as a remark."""
+    found = _check(make(tmp_path / "app.db", VIOLATED[kind]))
+    assert found.problems == ()
+    assert found.unchecked == ()
+    assert len(found.violations) == 1
+    assert "members.at" in found.remarks[0]
+
+
+def test_many_violations_hide_no_damage(tmp_path: Path) -> None:
+    """Thousands of rows against a constraint do not end the check before the damage behind them."""
+    path = make(tmp_path / "app.db", VIOLATED["NULL"])
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute("PRAGMA writable_schema=ON")
+        connection.execute("CREATE TABLE zoo(a)")
+        connection.execute("CREATE INDEX i ON zoo(a)")
+        connection.execute("INSERT INTO zoo VALUES (1)")
+        connection.execute(
+            "UPDATE sqlite_master SET sql='CREATE TABLE members(id INTEGER PRIMARY KEY, at)' "
+            "WHERE name = 'members'"
+        )
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute(
+            "WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n WHERE x < 3000) "
+            "INSERT INTO members(at) SELECT NULL FROM n"
+        )
+    spoil_schema(path, "members", "at\\)", "at NOT NULL)")
+    spoil_schema(path, "i", "$", " WHERE a > 1")
+    found = _check(path)
+    assert found.problems == ("wrong # of entries in index i",)
+    assert found.violations == ("NULL value in members.at (3001 times)",)
+
+
+@pytest.mark.parametrize("kind", sorted(UNCHECKABLE))
+def test_what_cannot_be_checked_hides_no_damage(tmp_path: Path, kind: str) -> None:
+    """An index that lacks a row is found, in another table than the one that is not checked."""
+    path = make(
+        tmp_path / "app.db",
+        (
+            "CREATE INDEX i ON plain(x)",
+            *UNCHECKABLE[kind],
+            "PRAGMA writable_schema=ON",
+            "UPDATE sqlite_master SET sql='CREATE INDEX i ON plain(x) WHERE x > 1' WHERE name='i'",
+        ),
+    )
+    found = _check(path)
+    assert found.problems == ("wrong # of entries in index i",)
+
+
+@pytest.mark.parametrize("kind", sorted(UNCHECKABLE))
+def test_a_page_that_is_no_page_is_found_whatever_cannot_be_checked(
+    tmp_path: Path, kind: str
+) -> None:
+    """Every page is looked at, those of the table that is not checked as well."""
+    path = make(tmp_path / "app.db", UNCHECKABLE[kind])
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("PRAGMA writable_schema=ON")
+        (page,) = connection.execute(
+            "SELECT rootpage FROM sqlite_master WHERE name = ?",
+            ("plain" if kind == "newer table" else "members",),
+        ).fetchone()
+        (size,) = connection.execute("PRAGMA page_size").fetchone()
+    with path.open("r+b") as file:
+        file.seek((page - 1) * size)
+        file.write(b"\xff" * size)
+    assert _check(path).problems != ()
+
+
+def test_a_stand_in_is_not_taken_for_the_application(tmp_path: Path) -> None:
+    """A check after another one on the same connection finds the same."""
+    path = make(tmp_path / "app.db", UNCHECKABLE["function in an indexed generated column"])
+    with closing(database.open_immutable(path)) as connection:
+        database.count_rows(connection, database.read_facts(connection))
+        first = soundness.check(connection)
+        second = soundness.check(connection)
+    assert (first.problems, first.violations) == ((), ())
+    assert (second.problems, second.violations) == ((), ())
+    assert second.unchecked != ()
+
+
+@pytest.mark.parametrize(
+    ("pattern", "by"),
+    [
+        ("CREATE", "CRAATE"),
+        ("SELECT", "SELFCT"),
+        ("FROM", "FRPM"),
+        ("SELECT", "SEL\xffCT"),
+        ("SELECT", "\x01ELECT"),
+        (r"\d.*", ""),
+    ],
+)
+def test_a_schema_with_a_wrong_letter_is_damaged_and_not_newer(
+    tmp_path: Path, pattern: str, by: str
+) -> None:
+    """A word that is a keyword but for one letter, or no text, is what a disk has spoilt."""
+    path = make(
+        tmp_path / "app.db",
+        ("CREATE TABLE members(at)", "CREATE VIEW v AS SELECT 1 FROM members WHERE at > 2"),
+    )
+    spoil_schema(path, "v", pattern, by)
+    with (
+        closing(database.open_immutable(path)) as connection,
+        pytest.raises(SourceCorruptError),
+        database.translated(path),
+    ):
+        database.read_facts(connection)
+    assert _check(path).problems != ()
+
+
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [("rootpage", 999), ("sql", "'x'"), ("sql", "NULL"), ("name", "'other'")],
+)
+def test_a_schema_that_makes_no_sense_is_damaged(tmp_path: Path, column: str, value: str) -> None:
+    """No SQLite, however new, has written it; where it reads all the same nothing is left out."""
+    path = make(tmp_path / "app.db", ("CREATE TABLE members(at)", "CREATE INDEX i ON members(at)"))
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute("PRAGMA writable_schema=ON")
+        connection.execute(f"UPDATE sqlite_master SET {column} = {value} WHERE name = 'i'")
+    with closing(database.open_immutable(path)) as connection:
+        assert not database.is_tolerant(connection)
+
+
+def test_an_error_without_a_code_means_the_same(tmp_path: Path) -> None:
+    """Python before 3.11 does not tell SQLite's code: its words must do."""
+    words = {
+        "no such function: year_of": answers.UNKNOWN,
+        "unknown function: corrupt()": answers.UNKNOWN,
+        "no such collation sequence: malformed": answers.UNKNOWN,
+        "SQL logic error": answers.UNKNOWN,
+        "database disk image is malformed": answers.DAMAGED,
+        "malformed database schema (t) - invalid rootpage": answers.DAMAGED,
+        'malformed database schema (v) - near "ORDER": syntax error': answers.NEWER_SCHEMA,
+        "file is not a database": answers.NOT_A_DATABASE,
+        "database is locked": answers.LOCKED,
+        "database table is locked: members": answers.LOCKED,
+        "disk I/O error": answers.FAILED,
+        "interrupted": answers.FAILED,
+    }
+    assert {text: answers.meaning(sqlite3.DatabaseError(text)) for text in words} == words
+    assert tmp_path.is_dir()
+
+
+def test_what_this_sqlite_lacks_is_told_as_such_and_not_as_damage(tmp_path: Path) -> None:
+    """The hint names SQLite's version, and neither permissions nor a failing disk."""
+    error = database.source_error(
+        sqlite3.OperationalError("no such function: year_of"), tmp_path / "app.db"
+    )
+    assert type(error) is SourceUnreadableError
+    assert sqlite3.sqlite_version in error.hint
+    assert "dmesg" not in error.hint
+
+
+def test_a_disk_that_fails_is_no_damage(tmp_path: Path) -> None:
+    """What could not be read is raised, and not taken for what SQLite found."""
+    path = make(tmp_path / "app.db", UNCHECKABLE["function in an index"])
+    with closing(database.open_immutable(path)) as connection:
+        connection.set_progress_handler(lambda: 1, 1)
+        with pytest.raises(sqlite3.OperationalError, match="interrupted"):
+            soundness.check(connection)
