@@ -15,9 +15,11 @@ import logging
 import os
 import sys
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from gymdbd import clock
+from gymdbd.files import hand_over
 from gymdbd.light import without
 
 # It would draw tracebacks by rich, which here are plain text.
@@ -26,6 +28,7 @@ with without("rich", "structlog"):
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from io import TextIOWrapper
 
     from structlog.typing import EventDict
 
@@ -239,6 +242,16 @@ def _file_sink(config: LogConfig) -> Callable[[EventDict], None]:
                     if time.monotonic() >= deadline:
                         raise
                     time.sleep(_LOCK_POLL_S)
+
+        # What root makes by a run by hand, the daemon's own user must be able to write.
+        def do_open(self, mode: str | None = None) -> TextIOWrapper:
+            stream = super().do_open(mode)
+            hand_over(Path(self.baseFilename), Path(self.baseFilename).parent)
+            return stream
+
+        def _open_lockfile(self) -> None:
+            super()._open_lockfile()
+            hand_over(Path(self.lockFilename), Path(self.lockFilename).parent)
 
         def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - the library's name
             # The library would print a traceback.

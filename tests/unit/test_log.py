@@ -6,6 +6,7 @@ import fcntl
 import io
 import json
 import logging
+import os
 import socket
 import struct
 import sys
@@ -252,3 +253,16 @@ def test_a_journal_that_is_gone_fails_no_run(
     (tmp_path / "journal").unlink()
     log.logger().error("nobody listens")
     assert "gymdbd: cannot write the log: " in capsys.readouterr().err
+
+
+def test_what_root_logs_belongs_to_whom_the_folder_belongs_to(tmp_path: Path) -> None:
+    """The daemon's own user goes on writing after a run by hand as root, rotated files included."""
+    folder = tmp_path / "log"
+    folder.mkdir()
+    os.chown(folder, 12345, 23456)
+    log.configure(LogConfig(format="json", file=folder / "gymdbd.log", max_size=100, keep_files=2))
+    for number in range(5):
+        log.logger().info("a line", number=number)
+    owners = {path.name: (path.stat().st_uid, path.stat().st_gid) for path in folder.iterdir()}
+    names = (".__gymdbd.lock", "gymdbd.log", "gymdbd.log.1", "gymdbd.log.2")
+    assert owners == dict.fromkeys(names, (12345, 23456))
