@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import gymdbd
-from gymdbd import commands, light
+from gymdbd import commands, light, streams
 from gymdbd.errors import ConfigError, GymdbdError, UsageError
 from gymdbd.output import Output
 
@@ -56,9 +56,14 @@ class _Parser(argparse.ArgumentParser):
         raise UsageError(message, hint=f"see {self.prog} --help")
 
 
+# What these print is all that they are for.
+_TELLING = ("authorize", "check", "completion", "diff", "list", "rescue", "schedule")
+
+
 def main(argv: list[str] | None = None) -> int:
     """Run the verb in `argv` and return the exit code."""
     if argv is None:
+        streams.open_closed()
         light.end_at_once()
     words = sys.argv[1:] if argv is None else argv
     output = Output(json="--json" in words)
@@ -69,6 +74,18 @@ def main(argv: list[str] | None = None) -> int:
         completion.offer(parser)
     try:
         arguments, unknown = parser.parse_known_args(words)
+    except SystemExit as done:
+        # The help or the version has been printed.
+        sys.exit(output.finish(int(done.code or 0), needed=True))
+    except GymdbdError as error:
+        return output.finish(_report(error, output), needed=False)
+    code = _run(arguments, unknown, output)
+    needed = arguments.parser.prog.split()[-1] in _TELLING or getattr(arguments, "dry_run", False)
+    return output.finish(code, needed=needed)
+
+
+def _run(arguments: argparse.Namespace, unknown: list[str], output: Output) -> int:
+    try:
         if unknown:
             arguments.parser.error(f"unrecognized arguments: {' '.join(unknown)}")
         return int(arguments.run(arguments, output))
@@ -77,8 +94,7 @@ def main(argv: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:
-        # Whoever read our output has had enough; python must not complain about it at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        # Whoever read our output had enough of it before the work was done.
         return 1
     except OSError as error:
         from gymdbd import files  # noqa: PLC0415 - only where something has failed

@@ -5,13 +5,14 @@ The keys of the jobs are in `job_config`; `config.example.yaml` documents all of
 
 from __future__ import annotations
 
+import contextlib
 import os
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gymdbd import values
+from gymdbd import files, values
 from gymdbd.document import Document, join, key, path, scalar, section
 from gymdbd.errors import ConfigError
 from gymdbd.job_config import KINDS, JobConfig
@@ -95,14 +96,29 @@ def find(explicit: Path | None) -> Path:
     if os.environ.get("GYMDBD_CONFIG"):
         return Path(os.environ["GYMDBD_CONFIG"])
     for place in _PLACES:
-        candidate = Path(place).expanduser()
-        if candidate.is_file():
-            return candidate
+        # Without a home folder there is none to look in.
+        with contextlib.suppress(RuntimeError):
+            candidate = Path(place).expanduser()
+            if files.is_file(candidate):
+                return candidate
+    closed = [place for place in _PLACES if _is_closed(place)]
+    unseen = f"; this user may not look for {', '.join(closed)}" if closed else ""
     raise ConfigError(
-        f"there is no configuration: looked for $GYMDBD_CONFIG, {', '.join(_PLACES)}",
+        f"there is no configuration: looked for $GYMDBD_CONFIG, {', '.join(_PLACES)}{unseen}",
         hint="copy config.example.yaml there and edit it, name one with -c FILE, "
         "or give the verb what it needs (gymdbd backup --database PATH)",
     )
+
+
+def _is_closed(place: str) -> bool:
+    """Say whether a place of the configuration lies in a folder that this user may not enter."""
+    try:
+        Path(place).expanduser().stat()
+    except PermissionError:
+        return True
+    except (OSError, RuntimeError):
+        return False
+    return False
 
 
 def load(source: Path) -> Config:
@@ -110,9 +126,11 @@ def load(source: Path) -> Config:
     try:
         text = source.read_text(encoding="utf-8")
     except OSError as error:
+        hint = "check the path given with -c or in $GYMDBD_CONFIG"
+        if isinstance(error, PermissionError):
+            hint = f"let this user (uid {os.geteuid()}) read it, or use sudo -u NAME"
         raise ConfigError(
-            f"cannot read the configuration {source} ({error.strerror})",
-            hint="check the path given with -c or in $GYMDBD_CONFIG",
+            f"cannot read the configuration {source} ({error.strerror})", hint=hint
         ) from error
     except UnicodeDecodeError as error:
         raise ConfigError(

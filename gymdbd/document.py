@@ -52,7 +52,12 @@ def path(document: Document, node: yaml.Node, keypath: str) -> Path:
     needs it, and nothing else.
     """
     written = scalar(values.text, "str")(document, node, keypath)
-    expanded = document.folder / Path(written).expanduser()
+    try:
+        expanded = document.folder / Path(written).expanduser()
+    except RuntimeError as error:
+        raise ValueError(
+            f"the home folder in {written} is not known: write the whole path"
+        ) from error
     return Path(os.path.abspath(expanded))  # noqa: PTH100 - links stay as they are written
 
 
@@ -175,7 +180,7 @@ class Document:
     def _value(self, one: dataclasses.Field[Any], node: yaml.Node, keypath: str) -> Any:
         try:
             return one.metadata["read"](self, node, keypath)
-        except (ValueError, OverflowError, RuntimeError) as error:
+        except (ValueError, OverflowError) as error:
             self.fault(node, keypath, str(error))
             return None
 

@@ -23,6 +23,7 @@ from gymdbd.errors import (
     NotAllowedError,
     NotWritableError,
     ReadFailedError,
+    UsageError,
     WriteFailedError,
 )
 
@@ -93,6 +94,11 @@ def read_error(error: OSError, what: str, *, denied: str) -> GymdbdError:
 
 def system_error(error: OSError) -> GymdbdError:
     """Say what an OSError means of which nobody has told what it met."""
+    if error.errno == errno.ENOENT and error.filename is None and not _is_somewhere():
+        return UsageError(
+            "the current folder is gone, so that a path that begins in it leads nowhere",
+            hint="change to a folder that is there (cd /), or write the whole path",
+        )
     name = f"{os.fsdecode(error.filename)}: " if error.filename else ""
     message = f"the operating system refused {name}{error.strerror or error}"
     if error.errno in _FULL:
@@ -104,6 +110,20 @@ def system_error(error: OSError) -> GymdbdError:
             "under systemd the folder may have to be named in ReadWritePaths= of the unit",
         )
     return ReadFailedError(message, hint=_LOOK)
+
+
+def _is_somewhere() -> bool:
+    """Say whether the current folder has a path."""
+    try:
+        os.getcwd()  # noqa: PTH109 - to see whether it fails
+    except OSError:
+        return False
+    return True
+
+
+def is_file(path: Path) -> bool:
+    """Say whether there is a file that this user may see; False where it may not look."""
+    return os.path.isfile(path)  # noqa: PTH113 - that of a Path raises in a folder that is locked
 
 
 def partial_path(final: Path) -> Path:

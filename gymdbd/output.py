@@ -9,6 +9,8 @@ import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, BinaryIO
 
+from gymdbd import streams
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
@@ -16,18 +18,55 @@ if TYPE_CHECKING:
 _NUMBERS = {"size", "rows", "age", "before", "after", "added", "changed", "removed"}
 
 
-@dataclass(frozen=True)
+@dataclass
 class Output:
-    """The terminal, or with `json` a program that reads one object from stdout."""
+    """The terminal, or with `json` a program that reads one object from stdout.
+
+    What cannot be written to standard output is `lost`, which ends nothing that is done already.
+    """
 
     json: bool = False
+    lost: OSError | None = None
 
     def result(self, payload: dict[str, Any], text: Callable[[], None]) -> None:
         """Give the result: `payload` to a program, whatever `text` prints to a person."""
-        if self.json:
-            self._print_json({"schema": 1, "state": "ok", **payload})
-        else:
-            text()
+        with self.losing():
+            if self.json:
+                self._print_json({"schema": 1, "state": "ok", **payload})
+            else:
+                text()
+
+    @contextlib.contextmanager
+    def losing(self) -> Iterator[None]:
+        """End the block where standard output cannot be written; nothing else is written in it."""
+        try:
+            yield
+            sys.stdout.flush()
+        except OSError as error:
+            self.lost = error
+            streams.give_up(sys.stdout)
+
+    def finish(self, code: int, *, needed: bool) -> int:
+        """Write out what is left and return the exit code of a verb that has done its work.
+
+        It is the work's, unless its output was `needed` and got lost. A reader that has had
+        enough is told nothing.
+        """
+        self.lost = streams.flush(sys.stdout) or self.lost
+        if self.lost is not None:
+            if not isinstance(self.lost, BrokenPipeError):
+                self._complain(f"gymdbd: cannot write to standard output ({self.lost.strerror})\n")
+            code = code or int(needed)
+        streams.flush(sys.stderr)
+        return code
+
+    @staticmethod
+    def _complain(text: str) -> None:
+        """Write to standard error; where that cannot be written, nobody is there to be told."""
+        try:
+            sys.stderr.write(text)
+        except OSError:
+            streams.give_up(sys.stderr)
 
     def result_with_list(self, payload: dict[str, Any], name: str, lines: Iterable[str]) -> None:
         """Give a program `payload` and, as its last key, a list too long for the memory.
@@ -35,12 +74,13 @@ class Output:
         Each of `lines` is one element, as JSON.
         """
         head = json.dumps({"schema": 1, "state": "ok", **payload}, indent=1, default=str)
-        sys.stdout.write(f"{head[:-2]},\n {json.dumps(name)}: [")
-        separator = "\n  "
-        for line in lines:
-            sys.stdout.write(separator + line.rstrip("\n"))
-            separator = ",\n  "
-        sys.stdout.write("\n ]\n}\n")
+        with self.losing():
+            sys.stdout.write(f"{head[:-2]},\n {json.dumps(name)}: [")
+            separator = "\n  "
+            for line in lines:
+                sys.stdout.write(separator + line.rstrip("\n"))
+                separator = ",\n  "
+            sys.stdout.write("\n ]\n}\n")
 
     @staticmethod
     def binary() -> BinaryIO:
@@ -50,17 +90,19 @@ class Output:
     def failure(self, payload: dict[str, Any]) -> None:
         """Say what went wrong, to what, and what to do."""
         if self.json:
-            self._print_json({"schema": 1, **payload})
-            return
+            with self.losing():
+                self._print_json({"schema": 1, **payload})
+            if self.lost is None:
+                return
         lines = [f"gymdbd: {payload['error']}"]
         lines += [f"  {fault}" for fault in payload.get("faults", [])]
         lines += [f"What to do: {payload['hint']}"] if payload["hint"] else []
-        sys.stderr.write("".join(f"{printable(line)}\n" for line in lines))
+        self._complain("".join(f"{printable(line)}\n" for line in lines))
 
     def remark(self, line: str) -> None:
         """Tell a person at once, on standard error, how far a long work has come."""
         if not self.json:
-            sys.stderr.write(f"{printable(line)}\n")
+            self._complain(f"{printable(line)}\n")
 
     def say(self, line: str = "") -> None:
         """Print a line for a person."""
@@ -71,9 +113,10 @@ class Output:
 
         `line` must hold nothing that moves the cursor.
         """
-        sys.stdout.flush()
-        sys.stdout.buffer.write(os.fsencode(line) + b"\n")
-        sys.stdout.buffer.flush()
+        with self.losing():
+            sys.stdout.flush()
+            sys.stdout.buffer.write(os.fsencode(line) + b"\n")
+            sys.stdout.buffer.flush()
 
     def facts(self, pairs: list[tuple[str, str]]) -> None:
         """Print facts, one a line, their names aligned."""
@@ -94,7 +137,11 @@ class Output:
         for row in rows:
             table.add_row(*(printable(cell) for cell in row))
         terminal = sys.stdout.isatty()
-        Console(markup=False, highlight=False, width=None if terminal else 160).print(table)
+        console = Console(markup=False, highlight=False, width=None if terminal else 160)
+        # rich itself would end the process when nobody reads any more.
+        with console.capture() as drawn:
+            console.print(table)
+        sys.stdout.write(drawn.get())
 
     @contextlib.contextmanager
     def progress(self) -> Iterator[Callable[[str, int, int], None]]:

@@ -76,16 +76,17 @@ def add_database(parser: argparse.ArgumentParser) -> None:
 
 def find(word: str, arguments: argparse.Namespace) -> Database:
     """Find the database that is meant: a path, the name of a backup in an archive, or `latest`."""
+    from gymdbd import files
     from gymdbd.archive.catalog import Catalog
     from gymdbd.clock import Clock
     from gymdbd.errors import BackupMissingError
     from gymdbd.sqlite import database
 
     zone = Clock().zone
-    path = Path(os.path.abspath(word))  # noqa: PTH100 - links stay
-    if os.sep not in word and not path.is_file():
+    if os.sep not in word and not files.is_file(Path(word)):
         found = _find_in_archives(word, lambda catalog, of: catalog.find(word, of), arguments)
         return Database(found.path, found)
+    path = Path(os.path.abspath(word))  # noqa: PTH100 - links stay
     database.locate(path)
     with contextlib.suppress(BackupMissingError):
         return Database(path, Catalog(path.parent, zone).find(path.name))

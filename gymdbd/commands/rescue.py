@@ -152,11 +152,11 @@ def _refuse_target(target: Path, arguments: argparse.Namespace) -> None:
 
 def _write(rescue: Rescue, form: str, origin: str, output: Output) -> None:
     file = output.binary()
-    if form == "csv":
-        rescue.write_csv(file)
-    else:
-        rescue.write_sql(file, origin)
-    file.flush()
+    with output.losing():
+        if form == "csv":
+            rescue.write_csv(file)
+        else:
+            rescue.write_sql(file, origin)
 
 
 def _publish(rescue: Rescue, form: str, origin: str, target: Path) -> dict[str, int]:

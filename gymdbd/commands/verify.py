@@ -149,7 +149,9 @@ def _locate(word: str, arguments: argparse.Namespace) -> tuple[Path, str]:
 
 
 def _is_path(word: str) -> bool:
-    return os.sep in word or Path(word).is_file()
+    from gymdbd import files
+
+    return os.sep in word or files.is_file(Path(word))
 
 
 def _archives(arguments: argparse.Namespace, settings: Config | None) -> list[Path]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import shlex
 import socket
 import subprocess
@@ -18,7 +19,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, cast
 
 from gymdbd.errors import GymdbdError, HostNotFoundError
-from gymdbd.remote import faults, ssh_config, target
+from gymdbd.remote import account, faults, ssh_config, target
 from gymdbd.remote.known_hosts import find_keys
 from gymdbd.remote.light import paramiko
 from gymdbd.remote.login import Login
@@ -55,7 +56,8 @@ logging.getLogger("paramiko").setLevel(logging.CRITICAL)
 def resolve(settings: HostSettings, config_file: Path | None = None) -> Target:
     """Look a host up in `~/.ssh/config` and lay the settings over it; raises SshConfigError."""
     try:
-        path = config_file or Path.home() / ".ssh" / "config"
+        folder = account.folder()
+        path = config_file or (folder / "config" if folder else Path(os.devnull))
         return target.resolve(settings, lambda host: ssh_config.lookup(path, host, _parse_config))
     except paramiko.ssh_exception.CouldNotCanonicalize as error:
         raise HostNotFoundError(
@@ -68,7 +70,9 @@ def resolve(settings: HostSettings, config_file: Path | None = None) -> Target:
 
 
 def _parse_config(lines: str, host: str) -> paramiko.SSHConfigDict:
-    return paramiko.SSHConfig.from_text(lines).lookup(host)
+    # paramiko asks for the name of this user even if nothing needs it.
+    with account.lent_name():
+        return paramiko.SSHConfig.from_text(lines).lookup(host)
 
 
 class _Transport(paramiko.Transport):

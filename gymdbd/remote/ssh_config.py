@@ -8,19 +8,19 @@ which OpenSSH does only if asked to.
 from __future__ import annotations
 
 import fnmatch
-import getpass
 import os
 import re
 import shlex
 import socket
 import subprocess
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gymdbd.errors import SshConfigError
+from gymdbd.remote import account
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from pathlib import Path
 
     Parse = Callable[[str, str], Mapping[str, Any]]
 
@@ -126,8 +126,8 @@ class _Pass:
         subjects = {
             "host": hostname,
             "originalhost": self._original,
-            "user": self.found.get("user") or getpass.getuser(),
-            "localuser": getpass.getuser(),
+            "user": self.found.get("user") or account.user(),
+            "localuser": account.user(),
         }
         if name in ("all", "canonical", "final"):
             return name == "all" or self._final
@@ -152,10 +152,10 @@ class _Pass:
             "h": lambda: hostname,
             "n": lambda: self._original,
             "p": lambda: self.found.get("port", "22"),
-            "r": lambda: self.found.get("user") or getpass.getuser(),
-            "u": getpass.getuser,
+            "r": lambda: self.found.get("user") or account.user(),
+            "u": account.user,
             "i": lambda: str(os.getuid()),
-            "d": lambda: str(Path.home()),
+            "d": lambda: str(account.home()),
             "L": lambda: socket.gethostname().partition(".")[0],
             "l": socket.getfqdn,
         }
@@ -168,6 +168,8 @@ def _text(path: Path) -> str:
     except FileNotFoundError:
         return ""
     except OSError as error:
+        if not os.access(path.parent, os.X_OK):
+            return ""  # A home that is not this user's holds nothing for this user.
         raise SshConfigError(
             f"{path} cannot be read ({error.strerror})", hint="let this user read it"
         ) from error
@@ -230,10 +232,5 @@ def split(text: str, where: str) -> list[str]:
 
 def _find_included(patterns: list[str], folder: Path) -> list[Path]:
     """List the files that one Include line names."""
-    places = [folder / to_path(pattern) for pattern in patterns]
+    places = [folder / account.expand(pattern) for pattern in patterns]
     return [file for place in places for file in sorted(place.parent.glob(place.name))]
-
-
-def to_path(name: str) -> Path:
-    """Return the path that a setting names, with the home folder for `~` and `%d`."""
-    return Path(name.replace("%d", str(Path.home()))).expanduser()

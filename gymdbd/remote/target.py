@@ -7,13 +7,13 @@ passes in the look-up. Meanings: ssh_config(5).
 from __future__ import annotations
 
 import fnmatch
-import getpass
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gymdbd.errors import SshConfigError
-from gymdbd.remote.ssh_config import split, to_path
+from gymdbd.remote import account
+from gymdbd.remote.ssh_config import split
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -102,7 +102,7 @@ def _resolve(settings: HostSettings, lookup: Lookup, *, depth: int) -> Target:
     jumps, command = _find_proxy(settings, said)
     hostname = str(said.get("hostname", settings.host))
     port = _parse_port(settings.port or said.get("port", SSH_PORT), settings.host)
-    user = str(settings.user or said.get("user") or getpass.getuser())
+    user = str(settings.user or said.get("user") or account.user())
     words = {"%h": hostname, "%p": str(port), "%r": user}
     chosen_keys = [settings.identity_file] if settings.identity_file else said.get("identityfile")
     only = settings.identities_only
@@ -186,19 +186,21 @@ def _parse_port(value: object, host: str) -> int:
 
 def _find_identities(chosen: list[str] | None) -> tuple[Path, ...]:
     if chosen:
-        return tuple(to_path(name) for name in chosen if name.lower() != "none")
-    return tuple(Path.home() / ".ssh" / name for name in _DEFAULT_KEYS)
+        return tuple(account.expand(name) for name in chosen if name.lower() != "none")
+    folder = account.folder()
+    return tuple(folder / name for name in _DEFAULT_KEYS) if folder else ()
 
 
 def _find_known_hosts(settings: HostSettings, said: Mapping[str, Any]) -> tuple[Path, ...]:
     if settings.known_hosts:
-        return (to_path(settings.known_hosts),)
+        return (account.expand(settings.known_hosts),)
     text = said.get("userknownhostsfile")
     if text is None:
-        folder = Path.home() / ".ssh"
-        return (folder / "known_hosts", folder / "known_hosts2", *_GLOBAL_KNOWN_HOSTS)
+        folder = account.folder()
+        own = (folder / "known_hosts", folder / "known_hosts2") if folder else ()
+        return (*own, *_GLOBAL_KNOWN_HOSTS)
     files = [name for name in split(str(text), settings.host) if name.lower() != "none"]
-    return (*(to_path(name) for name in files), *_GLOBAL_KNOWN_HOSTS)
+    return (*(account.expand(name) for name in files), *_GLOBAL_KNOWN_HOSTS)
 
 
 def choose_ciphers(

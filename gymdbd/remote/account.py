@@ -1,0 +1,74 @@
+"""The account that this process has here, which the defaults of a login come from.
+
+A container may run under a number that no account has, and a service without a home.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import getpass
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gymdbd.errors import SshConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+def user() -> str:
+    """Return the name of this user; SshConfigError if there is none."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError) as error:
+        raise SshConfigError(
+            f"this user has the number {os.getuid()} and no name to log in by",
+            hint="name the user of the other machine: ssh: {user: NAME} in the job, or User in "
+            "~/.ssh/config",
+        ) from error
+
+
+@contextlib.contextmanager
+def lent_name() -> Iterator[None]:
+    """Let a user without a name go by its number in the block, for a library that asks in vain."""
+    try:
+        getpass.getuser()
+    except (KeyError, OSError):
+        os.environ["LOGNAME"] = str(os.getuid())
+        yield
+        del os.environ["LOGNAME"]
+    else:
+        yield
+
+
+def home() -> Path:
+    """Return the home folder of this user; SshConfigError if it is not known."""
+    try:
+        return Path.home()
+    except RuntimeError as error:
+        raise SshConfigError(
+            f"the home folder of this user (number {os.getuid()}) is not known",
+            hint="set HOME, or write whole paths: ssh: {identity_file: ..., known_hosts: ...} in "
+            "the job",
+        ) from error
+
+
+def folder() -> Path | None:
+    """Return the folder `.ssh` of this user; None if there is no home for it."""
+    try:
+        return home() / ".ssh"
+    except SshConfigError:
+        return None
+
+
+def expand(name: str) -> Path:
+    """Return the path that a setting names, with the home folder for `~` and `%d`."""
+    if "%d" in name:
+        name = name.replace("%d", str(home()))
+    try:
+        return Path(name).expanduser()
+    except RuntimeError as error:
+        raise SshConfigError(
+            f"the home folder in {name} is not known", hint="set HOME, or write the whole path"
+        ) from error
