@@ -48,7 +48,8 @@ class Daemon:
         self.urgency = 0
         self._deadline = 0.0
         self._last_result = ""
-        self._said = self._told = ""
+        self._said = ""
+        self._planned: dict[str, str] | None = None
         self._at_work: dict[str, threading.Thread] = {}
         self._wake_read, self._wake_write = os.pipe()
         self._seen = (now.now(), now.monotonic())
@@ -102,9 +103,7 @@ class Daemon:
             self._is_claimed = False
         else:
             self._is_claimed = True
-            self._told = ""
-            with status.trouble_logged():
-                self.status.daemon_started(self._began_at)
+            self._planned = None
 
     def _start(self) -> None:
         os.set_blocking(self._wake_read, False)
@@ -159,11 +158,7 @@ class Daemon:
         try:
             new = self._load_again()
         except ConfigError as error:
-            logger().error(
-                "configuration refused, the old one stays",
-                error="; ".join((error.message, *error.faults)),
-                hint=error.hint,
-            )
+            log.refusal(error)
         else:
             self.config = new
             log.configure(new.log)
@@ -240,20 +235,22 @@ class Daemon:
 
     def _tell(self) -> None:
         """Write the next runs where systemctl and `gymdbd status` show them, if they changed."""
-        if self.urgency or (summary := self._summary()) == self._told:
+        if self.urgency:
             return
-        if summary != self._said:
+        if (summary := self._summary()) != self._said:
             self._said = summary
             self.notifier.status(summary)
-        zone = self.clock.zone
-        runs = self.scheduler.next_runs()
+        zone, next_runs = self.clock.zone, self.scheduler.next_runs()
+        plan = {name: clock.to_text(when, zone) for name, when in next_runs.items()}
+        if plan == self._planned:
+            return
         try:
-            self.status.planned({name: clock.to_text(when, zone) for name, when in runs.items()})
+            self.status.planned(self._began_at, plan)
         except GymdbdError as error:
+            # It is tried again at the next turn.
             self._tell_trouble(error)
         else:
-            # What could not be written is tried again at the next turn.
-            self._told, self._is_in_trouble = summary, False
+            self._planned, self._is_in_trouble = plan, False
 
     def _tell_trouble(self, error: GymdbdError) -> None:
         """Log once, and not at every turn, that the status file cannot be written."""

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from structlog.typing import EventDict
 
     from gymdbd.config import LogConfig
+    from gymdbd.errors import ConfigError
 
 _LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40, "critical": 50}
 _PRIORITIES = {"debug": 7, "info": 6, "warning": 4, "error": 3, "critical": 2}
@@ -83,6 +84,15 @@ def configure(config: LogConfig, *, by_hand: bool = False, in_journal: bool = Tr
 def logger() -> Any:
     """Return the logger; the facts of a run are bound to it by the runner."""
     return structlog.get_logger()
+
+
+def refusal(error: ConfigError) -> None:
+    """Log that a running daemon does not take a configuration, and why."""
+    logger().error(
+        "configuration refused, the old one stays",
+        error="; ".join((error.message, *error.faults)),
+        hint=error.hint,
+    )
 
 
 def bound(**facts: Any) -> contextlib.AbstractContextManager[None]:

@@ -16,13 +16,13 @@ from enum import IntEnum
 from typing import TYPE_CHECKING, Any
 
 import gymdbd
-from gymdbd import clock, files, lock
+from gymdbd import clock, files, lock, reserve
 from gymdbd.errors import FormatError, GymdbdError
 from gymdbd.log import logger
 from gymdbd.schedule import usual_gap
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
     from gymdbd.job_config import JobConfig
@@ -97,7 +97,10 @@ class StatusFile:
         return bool(self.read()["jobs"].get(job.name, {}).get("running") == running)
 
     def update(self, change: Callable[[dict[str, Any]], None]) -> None:
-        """Change the status under its lock; a damaged file is replaced, an unreadable one left."""
+        """Change the status under its lock; a damaged file is replaced, an unreadable one left.
+
+        On a full disk it is written all the same, into what was held back for it.
+        """
         with lock.hold([lock.file_lock(self.path)], wait_s=_LOCK_WAIT_S):
             try:
                 content = self.read()
@@ -105,22 +108,22 @@ class StatusFile:
                 content = _empty()
             change(content)
             text = json.dumps(content, indent=1, ensure_ascii=False)
-            files.write_atomically(self.path, text.encode("utf-8", "surrogatepass"))
+            reserve.write_atomically(self.path, text.encode("utf-8", "surrogatepass"))
 
-    def daemon_started(self, moment: str) -> None:
-        """Note that this process is the daemon."""
-        facts = {
+    def planned(self, started_at: str, runs: Mapping[str, str | None]) -> None:
+        """Note that this process is the daemon, since when, and when each job runs next.
+
+        All of it each time: the file may have been replaced meanwhile.
+        """
+        daemon = {
             "pid": os.getpid(),
             "version": gymdbd.__version__,
-            "started_at": moment,
+            "started_at": started_at,
             "host": socket.gethostname(),
         }
-        self.update(lambda content: content.update(daemon=facts))
-
-    def planned(self, runs: dict[str, str | None]) -> None:
-        """Note when each job runs next."""
 
         def change(content: dict[str, Any]) -> None:
+            content["daemon"] = daemon
             for name, moment in runs.items():
                 content["jobs"].setdefault(name, {})["next_run"] = moment
 

@@ -1,8 +1,12 @@
 """say whether all is well, by exit status too
 
-It reads the status file that every run leaves, and works while the daemon is
-down. The exit status is the one that monitoring plugins have, for the job that
-is worst.
+It reads the status file that every run leaves, and looks at what is there now:
+the newest backup, the room for the next one, and the daemon. It works while the
+daemon is down. The exit status is the one that monitoring plugins have, for the
+job that is worst.
+
+A daemon that was started and is not running makes every job late: the next run
+will not happen. Jobs that are run by hand or by cron need none.
 
 examples:
   gymdbd status
@@ -15,9 +19,12 @@ files:
 
 exit status:
   0  ok
-  1  late: the last success of a job is older than its max_age
-  2  failing: the last run of a job failed, or its backup is suspicious
-  3  unknown: the status cannot be read, or a job has not run yet
+  1  late: the newest backup of a job is older than its max_age, or the daemon
+     is not running
+  2  failing: the last run of a job failed, its backup is suspicious or gone, or
+     the next one will fail (no room, no folder, no database)
+  3  unknown: the status or an archive cannot be read by this user, or a job has
+     not run yet
 """
 
 from __future__ import annotations
@@ -33,7 +40,7 @@ if TYPE_CHECKING:
     from gymdbd.clock import Clock
     from gymdbd.config import Config
     from gymdbd.output import Output
-    from gymdbd.status import Health
+    from gymdbd.status import Health, StatusFile
 
 NAME = "status"
 _UNKNOWN = 3
@@ -46,7 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace, output: Output) -> int:
     """Tell, and exit as monitoring plugins do."""
-    from gymdbd import lock, status
+    from gymdbd import outlook, status
     from gymdbd.clock import Clock
     from gymdbd.errors import GymdbdError
 
@@ -59,19 +66,35 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
         # A monitor must not take a status that nobody could read for a job that fails.
         error.exit_code = _UNKNOWN
         raise
-    content["daemon_running"] = lock.is_held(file.daemon_lock)
+    daemon = outlook.daemon_of(file, content)
+    content["problem"] = _problem(file)
+    content["daemon_running"] = daemon.alive
     healths = {}
     for name, job in settings.jobs.items():
         entry = content["jobs"].setdefault(name, {"kind": job.kind})
-        health, reason = status.health(job, entry, now.now(), now.zone)
-        healths[name] = health
-        entry.update(health=health.name.lower(), reason=reason)
+        found = outlook.judge(job, entry, daemon, now)
+        healths[name] = found.health
+        entry.update(health=found.health.name.lower(), reason=found.reason, hint=found.hint or None)
+        if daemon.alive is False:
+            entry["next_run"] = None
         if file.was_killed(job, entry):
             entry["interrupted"] = entry.pop("running")
     overall = status.worst(list(healths.values()))
     payload = {**content, "state": overall.name.lower()}
     output.result(payload, lambda: _tell(content, settings, healths, now, output))
     return int(overall)
+
+
+def _problem(file: StatusFile) -> str | None:
+    """Say why no run can leave its outcome, if that can be told."""
+    from gymdbd import files
+    from gymdbd.errors import GymdbdError
+
+    try:
+        files.require_folder(file.path.parent)
+    except GymdbdError as error:
+        return f"no run can leave its outcome: {error.message}. What to do: {error.hint}"
+    return None
 
 
 def _tell(
@@ -86,6 +109,8 @@ def _tell(
         output.say(f"daemon running, pid {daemon.get('pid')}, since {daemon.get('started_at')}")
     else:
         output.say("daemon not running")
+    if content["problem"]:
+        output.say(content["problem"])
     rows = []
     for name in settings.jobs:
         entry = content["jobs"][name]

@@ -33,6 +33,8 @@ from tests.support import (
 
 _IDLE_S = 10.0
 _IDLE_RSS_KIB = 45 * 1024
+# A host that does not answer is waited for 15 s.
+_NO_HOST_S = 10.0
 
 
 def _job(database: Path, archive: Path, **settings: Any) -> dict[str, Any]:
@@ -475,16 +477,43 @@ def test_a_faulty_configuration_at_start_ends_with_every_fault(tmp_path: Path) -
     assert not (tmp_path / "nowhere").exists()
 
 
+def test_a_reload_can_be_tried_beforehand_without_looking_at_any_disk_or_host(
+    tmp_path: Path,
+) -> None:
+    """Exit code 2 for what the daemon would refuse, with the event that it would log."""
+    config = _nightly(tmp_path)
+    content = json.loads(config.read_text())
+    pull = {"kind": "pull", "every": "1h", "host": "192.0.2.1", "remote_database": "/x.db"}
+    gone = {**pull, "replica": "/no/disk/replica.db"}
+    reload = ("-c", config, "check", "--reload")
+    with running_daemon(config) as daemon:
+        config.write_text(json.dumps({**content, "jobs": {**content["jobs"], "pull": gone}}))
+        begun = time.monotonic()
+        assert gymdbd(*reload).stdout == f"{config} can be taken\n"
+        assert time.monotonic() - begun < _NO_HOST_S
+        for faulty, told in (
+            ({**content, "stop_timeout": 60}, "stop_timeout: expected a duration"),
+            ({**content, "status_file": str(tmp_path / "other.json")}, "cannot change while"),
+        ):
+            config.write_text(json.dumps(faulty))
+            done = gymdbd(*reload)
+            assert (done.returncode, told in done.stderr) == (2, True)
+            code, answer = gymdbd_json(*reload)
+            assert (code, answer["code"]) == (2, "config")
+        config.write_text(json.dumps({**content, "status_file": "/no/disk/status.json"}))
+        assert gymdbd(*reload).returncode == 0
+        assert daemon.stop() == 0
+
+
 def test_status_tells_by_its_exit_code_with_the_daemon_up_and_down(tmp_path: Path) -> None:
-    """3 before the first run, 0 after a good one, 1 when it is old, 2 after a failure."""
+    """3 before the first run, 0 after a good one, 1 without the daemon, 2 after a failure."""
     config = _nightly(tmp_path)
     status = ("-c", config, "status")
     assert _verdict(*status) == (3, "unknown", False)
-    with running_daemon(config):
+    with running_daemon(config) as daemon:
         assert gymdbd("-c", config, "backup").returncode == 0
         assert _verdict(*status) == (0, "ok", True)
-    assert _verdict(*status) == (0, "ok", False)
-    _remember_success(tmp_path, "nightly", age=timedelta(days=3))
+        until(lambda: daemon.entry("nightly").get("next_run"), "the plan")
     assert _verdict(*status) == (1, "late", False)
     (tmp_path / "gym.db").unlink()
     assert gymdbd("-c", config, "backup").returncode == 1

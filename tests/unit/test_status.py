@@ -173,7 +173,7 @@ def test_an_update_that_fails_leaves_the_file_as_it_was(file: StatusFile) -> Non
         file.update(change)
     assert file.path.read_bytes() == before
     names = {one.name for one in file.path.parent.iterdir()}
-    assert names == {"status.json", ".status.json.lock"}
+    assert names == {"status.json", ".status.json.lock", ".status.json.reserve"}
 
 
 _DAMAGED = [
@@ -314,8 +314,8 @@ def test_the_history_is_bounded_and_newest_first(file: StatusFile) -> None:
 def test_the_daemon_and_its_plans_are_noted_beside_the_outcomes(file: StatusFile) -> None:
     """Neither touches what a run has left."""
     file.run_ended(_job(), _run(1))
-    file.daemon_started("2026-11-23T09:00:00+00:00")
-    file.planned({"nightly": "2026-11-24T03:00:00+00:00", "pull": None})
+    plan = {"nightly": "2026-11-24T03:00:00+00:00", "pull": None}
+    file.planned("2026-11-23T09:00:00+00:00", plan)
     content = file.read()
     assert content["daemon"]["started_at"] == "2026-11-23T09:00:00+00:00"
     assert _entry(file)["next_run"] == "2026-11-24T03:00:00+00:00"

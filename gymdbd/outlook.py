@@ -1,0 +1,179 @@
+"""How the jobs really are: the status file, held against what can be seen at this moment.
+
+The file says how the last run ended. Whether its backup is still there, whether there is room for
+the next one, and whether anybody will start it, the file cannot know; and it may be the file itself
+that could not be written.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta, tzinfo
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from gymdbd import files, status
+from gymdbd.archive.catalog import Catalog
+from gymdbd.errors import GymdbdError, NotAllowedError, SourceUnreadableError
+from gymdbd.job_config import BackupConfig, DrillConfig, PullConfig, VerifyConfig
+from gymdbd.replica import Replica
+from gymdbd.sqlite import database
+from gymdbd.status import GOOD_STATES, Health
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from gymdbd.clock import Clock
+    from gymdbd.job_config import JobConfig
+
+# A run may wait ten minutes for another one on the same files before it shows in the file.
+_START_MARGIN = timedelta(minutes=15)
+# Two moments that are written to the second, of one run.
+_SAME_RUN = timedelta(minutes=1)
+_DENIED = (NotAllowedError, SourceUnreadableError)
+_ACCOUNT = "run gymdbd status as the user that the daemon runs as"
+
+
+class Finding(NamedTuple):
+    """How a job is by one of the things that were looked at, why, and what to do about it."""
+
+    health: Health
+    reason: str = ""
+    hint: str = ""
+
+
+@dataclass(frozen=True)
+class Daemon:
+    """What is known of the daemon: `alive` is None if this user may not look.
+
+    `started` is when one last did with this status file, None if none ever has: then the jobs are
+    run by hand, or by cron, and nobody waits for a daemon.
+    """
+
+    alive: bool | None
+    started: datetime | None
+    status_file: str
+
+
+def daemon_of(file: status.StatusFile, content: dict[str, Any]) -> Daemon:
+    """Return what the status file and its lock tell about the daemon."""
+    started = status.instant(content["daemon"] or {}, "started_at")
+    return Daemon(file.is_daemon_alive(), started, str(file.path))
+
+
+def judge(job: JobConfig, entry: dict[str, Any], daemon: Daemon, now: Clock) -> Finding:
+    """Return the worst of what is found about a job; of several the first.
+
+    A hint of its last run stays with that run's own failure.
+    """
+    moment, zone = now.now(), now.zone
+    seen = [*_look(job, entry, zone)]
+    entry = _brought_up_to_date(entry, [one for one in seen if isinstance(one, datetime)])
+    health, reason = status.health(job, entry, moment, zone)
+    findings = [Finding(health, reason, str(entry.get("hint") or ""))]
+    findings += [one for one in seen if isinstance(one, Finding)]
+    findings += _next_run(entry, daemon, moment, health)
+    worst = status.worst([one.health for one in findings])
+    return next(one for one in findings if one.health == worst)
+
+
+def _brought_up_to_date(entry: dict[str, Any], found: list[datetime]) -> dict[str, Any]:
+    """Return an entry that says what the archive says, unless its last run failed.
+
+    A backup that the file does not know of was made while the file could not be written.
+    """
+    if not found or entry.get("state") not in (None, *GOOD_STATES):
+        return entry
+    (newest,) = found
+    success, started = status.instant(entry, "last_success"), status.instant(entry, "last_run")
+    if success and started and newest >= started - _SAME_RUN:
+        newest = max(newest, success)
+    return {
+        **entry,
+        "state": entry.get("state") or "ok",
+        "last_success": newest.isoformat(),
+    }
+
+
+def _look(job: JobConfig, entry: dict[str, Any], zone: tzinfo) -> Iterator[Finding | datetime]:
+    """Look at the disk: yield what is wrong, and when the newest good backup was made."""
+    try:
+        for folder in job.folders():
+            files.require_folder(folder)
+        if isinstance(job, BackupConfig):
+            yield from _newest_backup(job, entry, zone)
+            source = database.locate(job.database)
+            files.require_space(job.archive, source.stat().st_size)
+        elif isinstance(job, PullConfig):
+            yield from _replica(job, entry)
+        elif isinstance(job, VerifyConfig | DrillConfig):
+            Catalog(job.archive, zone).backups()
+    except _DENIED as error:
+        yield Finding(Health.UNKNOWN, error.message, _ACCOUNT)
+    except GymdbdError as error:
+        yield Finding(Health.FAILING, error.message, error.hint)
+    except OSError as error:
+        told = files.system_error(error)
+        yield Finding(Health.UNKNOWN, told.message, told.hint)
+
+
+def _newest_backup(
+    job: BackupConfig, entry: dict[str, Any], zone: tzinfo
+) -> Iterator[Finding | datetime]:
+    backups = Catalog(job.archive, zone).backups(job.origin)
+    newest = next((one for one in backups if one.good), None)
+    if newest is not None:
+        yield newest.created
+    elif entry.get("state") in GOOD_STATES:
+        yield Finding(
+            Health.FAILING,
+            f"{job.archive} holds no good backup of it any more",
+            f"find out who removed them, and make one: gymdbd backup {job.name}",
+        )
+
+
+def _replica(job: PullConfig, entry: dict[str, Any]) -> Iterator[Finding]:
+    replica = Replica(job.replica)
+    if not replica.exists:
+        if entry.get("state") in GOOD_STATES:
+            reason = f"the replica {job.replica} is not there any more"
+            yield Finding(Health.FAILING, reason, f"fetch it again: gymdbd pull {job.name}")
+        return
+    missing = max(0, job.replica.stat().st_size - replica.reusable_bytes(replica.state()))
+    try:
+        files.require_space(job.replica.parent, missing)
+    except GymdbdError as error:
+        # As long as nothing changes over there, none is needed.
+        yield Finding(Health.LATE, error.message, error.hint)
+
+
+def _next_run(
+    entry: dict[str, Any], daemon: Daemon, now: datetime, health: Health
+) -> Iterator[Finding]:
+    """Yield why the next run will not begin, if it will not."""
+    if daemon.started is None:
+        return
+    if daemon.alive is None:
+        reason = "whether the daemon is running cannot be seen by this user"
+        yield Finding(Health.UNKNOWN, reason, _ACCOUNT)
+    elif not daemon.alive:
+        # While its last success is young enough there is time to start it.
+        yield Finding(
+            Health.LATE if health in (Health.OK, Health.UNKNOWN) else Health.FAILING,
+            "the daemon is not running, so that the next run will not happen",
+            "start it (systemctl start gymdbd, or gymdbd run); if something else runs the jobs "
+            f"now, remove {daemon.status_file}, which the next run writes anew",
+        )
+    elif now - daemon.started > _START_MARGIN:
+        yield from _unplanned(entry, now)
+
+
+def _unplanned(entry: dict[str, Any], now: datetime) -> Iterator[Finding]:
+    planned = status.instant(entry, "next_run")
+    if planned is None:
+        reason = "the daemon has no plan for it"
+        hint = "let it read the configuration again: systemctl reload gymdbd"
+        yield Finding(Health.LATE, reason, hint)
+    elif "running" not in entry and now - planned > _START_MARGIN:
+        reason = f"its run of {entry['next_run']} is not known to have begun"
+        hint = "look into the daemon's log, and whether it can write the status file"
+        yield Finding(Health.LATE, reason, hint)
