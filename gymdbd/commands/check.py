@@ -9,6 +9,9 @@ examples:
   gymdbd check
   gymdbd -c new.yaml check
       try a configuration before it is taken
+  gymdbd check --reload
+      as systemctl reload does first: is the configuration without a fault, and
+      can the running daemon take it?
 
 exit status:
   0  all is ok, or there are only warnings
@@ -25,6 +28,7 @@ from gymdbd.commands import common
 if TYPE_CHECKING:
     import argparse
 
+    from gymdbd.config import Config
     from gymdbd.output import Output
 
 NAME = "check"
@@ -32,11 +36,58 @@ NAME = "check"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the flags."""
+    parser.add_argument(
+        "--reload",
+        action="store_true",
+        help="only say whether the running daemon can take the configuration: no database, folder "
+        "or host is looked at, and a fault is logged",
+    )
     common.add_json(parser)
 
 
 def run(arguments: argparse.Namespace, output: Output) -> int:
     """Examine everything and tell."""
+    if arguments.reload:
+        return _check_reload(arguments, output)
+    return _examine(arguments, output)
+
+
+def _check_reload(arguments: argparse.Namespace, output: Output) -> int:
+    """Refuse a configuration that the daemon would refuse, while somebody waits for the answer."""
+    from gymdbd import log
+    from gymdbd.config import LogConfig
+    from gymdbd.errors import ConfigError
+
+    log.configure(LogConfig(), by_hand=True)
+    try:
+        settings = common.load_config(arguments)
+        _require_same_status_file(settings)
+    except ConfigError as error:
+        log.refusal(error)
+        raise
+    told = f"{settings.source} can be taken"
+    output.result({"checks": []}, lambda: output.say(told))
+    return 0
+
+
+def _require_same_status_file(settings: Config) -> None:
+    """Raise ConfigError unless a daemon uses the status file, if that can be seen."""
+    import os
+
+    from gymdbd.errors import ConfigError
+    from gymdbd.status import StatusFile
+
+    file = StatusFile(settings.status_file)
+    # A daemon that cannot write there has no lock there, and runs all the same.
+    if os.access(file.path.parent, os.W_OK) and file.is_daemon_alive() is False:
+        raise ConfigError(
+            f"{settings.source}: no running daemon uses status_file {file.path}, and it cannot "
+            "change while the daemon runs",
+            hint="restart the daemon instead of reloading it (systemctl restart gymdbd)",
+        )
+
+
+def _examine(arguments: argparse.Namespace, output: Output) -> int:
     from gymdbd import examine
     from gymdbd.clock import Clock
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.e2e import tree
-from tests.e2e.pi import ARCHIVE, CONFIG, JOB, STATUS
+from tests.e2e.pi import ARCHIVE, CONFIG, JOB, STATE, STATUS
 from tests.support import until
 
 if TYPE_CHECKING:
@@ -22,7 +22,11 @@ _NEWER = "99.0"
 def test_a_good_configuration_is_taken_without_a_restart_and_a_broken_one_is_refused(
     pi: Pi,
 ) -> None:
-    """`systemctl reload`: the status line tells the new time; a fault is told with its line."""
+    """`systemctl reload`: the status line tells the new time; a fault fails the reload.
+
+    The journal tells it with its line, as the account of the service, and so is a status file
+    that only a restart could change.
+    """
     pi.start()
     daemon = pi.show("MainPID")
     after = pi.machine.cursor()
@@ -32,13 +36,25 @@ def test_a_good_configuration_is_taken_without_a_restart_and_a_broken_one_is_ref
     pi.await_event("configuration reloaded", after=after)
 
     good = pi.machine.run("cat", CONFIG).stdout
+    for faulty, told in (
+        (good.replace("30 4 * * *", "30 44 * * *"), f"jobs.{JOB}.schedule: not a cron schedule"),
+        (good.replace(STATUS, f"{STATE}/other.json"), "it cannot change while the daemon runs"),
+    ):
+        after = pi.machine.cursor()
+        pi.machine.write(CONFIG, faulty)
+        done = pi.machine.run("systemctl", "reload", "gymdbd", check=False)
+        assert (done.returncode, "Job for gymdbd.service failed" in done.stderr) == (1, True)
+        refused = pi.await_event("configuration refused, the old one stays", after=after)
+        assert (refused["PRIORITY"], refused["_UID"]) == ("3", "1000")
+        assert told in refused["GYMDBD_ERROR"]
+        assert refused["GYMDBD_HINT"]
+        assert "04:30" in pi.show("StatusText")
+    # Whoever sends the signal without asking first is told by the log alone.
     pi.machine.write(CONFIG, good.replace("30 4 * * *", "30 44 * * *"))
-    pi.machine.run("systemctl", "reload", "gymdbd")
+    after = pi.machine.cursor()
+    pi.machine.run("kill", "-HUP", daemon)
     refused = pi.await_event("configuration refused, the old one stays", after=after)
-    assert refused["PRIORITY"] == "3"
-    assert f"jobs.{JOB}.schedule: not a cron schedule: bad hour" in refused["GYMDBD_ERROR"]
-    assert refused["GYMDBD_HINT"]
-    assert "04:30" in pi.show("StatusText")
+    assert refused["_PID"] == daemon
     assert (pi.show("MainPID"), pi.show("ActiveState")) == (daemon, "active")
 
 
