@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import os
+import random
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pytest
+
 if TYPE_CHECKING:
-    import pytest
     from _pytest.terminal import TerminalReporter
+
+# Before any process of the tests starts: all of them take the same sample of the faults.
+os.environ.setdefault("GYMDBD_FAULTS_SEED", str(random.SystemRandom().randrange(10**6)))
 
 _ROOT = Path(__file__).parent
 # What is quick tells first that something is broken; machines are booted last.
@@ -21,9 +27,17 @@ def _part(path: Path) -> str:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put the parts into order, leaving the order within each as it is."""
+    """Put the parts into order, and say what only one process at a time may run.
+
+    The booted machines share a network and a tree, and a database of 1 GiB is made once.
+    """
     order = {name: place for place, name in enumerate(_PARTS)}
     items.sort(key=lambda item: order.get(_part(item.path), len(order)))
+    for item in items:
+        if _part(item.path) == "e2e":
+            item.add_marker(pytest.mark.xdist_group("machines"))
+        elif "large" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.xdist_group("large"))
 
 
 def pytest_terminal_summary(terminalreporter: TerminalReporter) -> None:

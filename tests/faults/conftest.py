@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -49,6 +49,19 @@ def stage(
         return scene
 
     return get
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Hand over what this process has tried, if another one prints the table."""
+    output = getattr(session.config, "workeroutput", None)
+    if output is not None:
+        output["faults"] = table.to_report()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """Add what a process of the tests has tried; one that crashed reports nothing."""
+    table.add_report(getattr(node, "workeroutput", {}).get("faults", []))
 
 
 def pytest_report_header() -> str:

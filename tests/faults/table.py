@@ -1,7 +1,7 @@
 """The fault table: what is injected, how, what is expected, and what was seen how often.
 
 Every test of this folder counts its tries in a row. The rows are printed at the end of a run, and
-`tests/faults/run --write` puts them into tests/README.md.
+`tests/run --write` puts them into tests/README.md.
 """
 
 from __future__ import annotations
@@ -9,9 +9,9 @@ from __future__ import annotations
 import collections
 import os
 import random
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import pytest
 
@@ -27,8 +27,9 @@ _MOST_TOLD = 5
 
 # Everything is tried, and not a sample of it.
 ALL = os.environ.get("GYMDBD_FAULTS") == "all"
-SEED = int(os.environ.get("GYMDBD_FAULTS_SEED") or random.SystemRandom().randrange(10**6))
-WHAT = "everything" if ALL else f"a sample, tests/faults/run --seed {SEED}"
+# tests/conftest.py sets the seed, so that all processes of one test run take the same sample.
+SEED = int(os.environ["GYMDBD_FAULTS_SEED"])
+WHAT = "everything" if ALL else f"a sample, tests/run --seed {SEED}"
 
 
 @dataclass
@@ -76,6 +77,22 @@ def row(fault: str, how: str, expected: str) -> Row:
     """Add a row."""
     ROWS.append(Row(fault, how, expected))
     return ROWS[-1]
+
+
+def to_report() -> list[dict[str, object]]:
+    """Return what this process has tried, for the process that prints the table."""
+    return [{**asdict(row), "seen": dict(row.seen)} for row in ROWS]
+
+
+def add_report(report: list[dict[str, Any]]) -> None:
+    """Add what another process has tried to the rows of this one."""
+    known = {row.fault: row for row in ROWS}
+    for other in report:
+        row_here = known.get(other["fault"])
+        if row_here is None:
+            row_here = row(other["fault"], other["how"], other["expected"])
+        row_here.seen.update(other["seen"])
+        row_here.broken += other["broken"]
 
 
 def sample(stratum: Iterable[Item], what: str) -> list[Item]:
