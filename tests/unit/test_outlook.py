@@ -1,0 +1,142 @@
+"""How a job is judged by what is there: the parts that need no daemon and no other machine."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from gymdbd.clock import Clock
+from gymdbd.job_config import JobConfig, PullConfig, VerifyConfig
+from gymdbd.outlook import Daemon, judge
+from gymdbd.schedule import Cron
+from gymdbd.status import Health
+from tests.support import make_database
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_NOW = datetime(2026, 11, 23, 9, 0, tzinfo=UTC)
+_MANUAL = Daemon(alive=False, started=None, status_file="status.json")
+
+
+@dataclass(frozen=True)
+class _FixedClock(Clock):
+    def now(self) -> datetime:
+        return _NOW
+
+
+_CLOCK = _FixedClock(zone=UTC)
+
+
+def _ago(**span: float) -> datetime:
+    return _NOW - timedelta(**span)
+
+
+def _alive(**since: float) -> Daemon:
+    return Daemon(alive=True, started=_ago(**since), status_file="status.json")
+
+
+def _verify(folder: Path) -> VerifyConfig:
+    schedule = Cron("0 3 * * *")
+    return VerifyConfig(name="v", kind="verify", archive=folder, schedule=schedule)
+
+
+def _good(**changes: Any) -> dict[str, Any]:
+    moment = _ago(hours=6).isoformat()
+    return {"state": "ok", "last_success": moment, "last_run": moment, **changes}
+
+
+def _health(job: JobConfig, entry: dict[str, Any], daemon: Daemon) -> tuple[Health, str]:
+    found = judge(job, entry, daemon, _CLOCK)
+    assert (found.health != Health.OK) == bool(found.reason)
+    return found.health, found.reason
+
+
+@pytest.mark.parametrize(
+    ("entry", "since_min", "expected", "told"),
+    [
+        ({"next_run": _ago(hours=-18).isoformat()}, 600, Health.OK, ""),
+        ({"next_run": _ago(minutes=10).isoformat()}, 600, Health.OK, ""),
+        (
+            {"next_run": _ago(minutes=20).isoformat()},
+            600,
+            Health.LATE,
+            "is not known to have begun",
+        ),
+        ({"next_run": _ago(minutes=20).isoformat(), "running": {}}, 600, Health.OK, ""),
+        ({"next_run": _ago(minutes=20).isoformat()}, 10, Health.OK, ""),
+        ({}, 600, Health.LATE, "the daemon has no plan for it"),
+        ({}, 10, Health.OK, ""),
+    ],
+)
+def test_a_daemon_that_lives_has_to_begin_the_runs_that_it_planned(
+    tmp_path: Path, entry: dict[str, Any], since_min: int, expected: Health, told: str
+) -> None:
+    """A run may wait for a lock, and a daemon that has just started may still be planning."""
+    health, reason = _health(_verify(tmp_path), _good(**entry), _alive(minutes=since_min))
+    assert (health, told in reason) == (expected, True)
+
+
+@pytest.mark.parametrize(
+    ("alive", "entry", "expected"),
+    [
+        (False, _good(), Health.LATE),
+        (False, _good(last_success=_ago(days=3).isoformat()), Health.FAILING),
+        (False, {"state": "failed", "error": "it broke"}, Health.FAILING),
+        (False, {}, Health.LATE),
+        (None, _good(), Health.UNKNOWN),
+        (None, {"state": "failed", "error": "it broke"}, Health.FAILING),
+    ],
+)
+def test_a_daemon_that_is_not_there_starts_nothing(
+    tmp_path: Path,
+    alive: bool | None,
+    entry: dict[str, Any],
+    expected: Health,
+) -> None:
+    """What the last run said stays, if it is worse; what nobody may look at is not known."""
+    daemon = Daemon(alive=alive, started=_ago(days=1), status_file="status.json")
+    assert _health(_verify(tmp_path), entry, daemon)[0] == expected
+    assert _health(_verify(tmp_path), _good(), _MANUAL) == (Health.OK, "")
+
+
+def test_the_failure_of_the_last_run_is_told_before_what_else_is_wrong(tmp_path: Path) -> None:
+    """With its own hint."""
+    entry = {"state": "failed", "error": "it broke", "hint": "mend it"}
+    found = judge(_verify(tmp_path / "gone"), entry, _MANUAL, _CLOCK)
+    assert found == (Health.FAILING, "it broke", "mend it")
+
+
+def _pull(folder: Path, **changes: Any) -> PullConfig:
+    return PullConfig(
+        name="p",
+        kind="pull",
+        schedule=Cron("0 3 * * *"),
+        host="pi",
+        remote_database="/x.db",
+        replica=folder / "replica.db",
+        **changes,
+    )
+
+
+def test_a_replica_that_is_gone_is_failing_and_one_never_fetched_is_unknown(
+    tmp_path: Path,
+) -> None:
+    """Its last pull was good all the same."""
+    job = _pull(tmp_path)
+    assert _health(job, {}, _MANUAL)[0] == Health.UNKNOWN
+    health, reason = _health(job, _good(), _MANUAL)
+    assert (health, reason) == (Health.FAILING, f"the replica {job.replica} is not there any more")
+    make_database(job.replica)
+    assert _health(job, _good(), _MANUAL)[0] == Health.OK
+
+
+def test_a_folder_that_a_job_needs_and_that_is_gone_is_failing(tmp_path: Path) -> None:
+    """That of an archive, of the replica, and of the archive of a pull."""
+    gone = tmp_path / "gone"
+    make_database(tmp_path / "replica.db")
+    for job in (_verify(gone), _pull(gone), _pull(tmp_path, archive=gone)):
+        assert _health(job, _good(), _MANUAL) == (Health.FAILING, f"there is no folder {gone}")
