@@ -93,6 +93,19 @@ class Replica:
             return "a -wal with changes lies beside it"
         return ""
 
+    def identity(self) -> list[int]:
+        """Return what tells whether somebody has written to it; nothing if there is none."""
+        log = self.side("-wal")
+        size = log.stat().st_size if log.exists() else 0
+        return [*files.identity(self.path), size] if self.exists else []
+
+    def changed_meanwhile(self) -> ReplicaInUseError:
+        """Build the error for a replica that somebody has written to while a pull was at it."""
+        return ReplicaInUseError(
+            f"{self.path} was changed here during the pull",
+            hint="the next pull saves the change and overwrites it; stop whoever writes there",
+        )
+
     def await_free(self, wait: timedelta, check: Callable[[], None]) -> None:
         """Wait until nobody has the replica open for writing; ReplicaInUseError after `wait`.
 

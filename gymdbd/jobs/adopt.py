@@ -82,11 +82,17 @@ class Adoption:
         )
         saved = None
         with timings.step("save"):
+            self.replica.await_free(self.job.replica_wait, self.context.check)
+            found = self.replica.identity()
             if self.replica.exists and self.job.backup_before:
-                saved = save(self.job, self.replica, before, self.context)
+                # Its manifest may only say what is so: somebody may have written to it since.
+                known = None if self.replica.change(before) else before
+                saved = save(self.job, self.replica, known, self.context)
         with timings.step("publish"):
             self.context.check()
             self.replica.await_free(self.job.replica_wait, self.context.check)
+            if self.replica.identity() != found:
+                raise self.replica.changed_meanwhile()
             self.replica.publish(new, self._spare_pages(arrived))
         self.context.log.info("replica published", replica=str(self.job.replica), size=sums.size)
         return {

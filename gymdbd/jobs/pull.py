@@ -196,7 +196,12 @@ class _Pull:
             # One that is damaged is compared as it is; it is kept before it is replaced.
             with contextlib.suppress(SourceError):
                 self.replica.roll_back()
-            return self.replica.begin_partial(self.state)
+            copied = self.replica.begin_partial(self.state)
+            if self.state is not None and self.replica.change(self.state):
+                # What was written here may be in pages that the plan takes for the other side's.
+                files.remove(self.replica.partial)
+                raise self.replica.changed_meanwhile()
+            return copied
 
     def _known(self) -> tuple[Fingerprint | None, int | None]:
         """Return the fingerprint of what is here, if it can be trusted, and its size.

@@ -1,0 +1,156 @@
+"""What is done to a replica here while a pull is under way, and what its clock is told."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing, contextmanager, suppress
+from datetime import UTC, timedelta
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from gymdbd.archive.catalog import Catalog
+from gymdbd.archive.inspection import inspect
+from gymdbd.errors import ReplicaInUseError
+from gymdbd.jobs import pull
+from tests import ledger
+from tests.clocks import HandClock
+from tests.pulling import Peer, identity
+from tests.support import EventLog, backups, context, query, sqlite_elsewhere
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+_DAY = timedelta(days=1)
+# What is only written here: no account over there pays so much.
+_LOCAL = 10**9
+_MOST = "SELECT max(paid) FROM accounts"
+
+
+@contextmanager
+def _paying(peer: Peer) -> Iterator[sqlite3.Connection]:
+    """Give the application over there, whose newest payment is in its WAL."""
+    with closing(ledger.connect(peer.database, autocheckpoint=0)) as application:
+        ledger.pay(application)
+        yield application
+
+
+def _write_here(peer: Peer) -> None:
+    """Change a row of the replica that the other side does not touch, and close it."""
+    with closing(sqlite3.connect(peer.replica)) as here, here:
+        here.execute(
+            f"UPDATE accounts SET paid = {_LOCAL} WHERE id = (SELECT max(id) FROM accounts)"
+        )
+
+
+def _pull_with(
+    peer: Peer, meddle: Callable[[], None], *, once_planned: bool, **changes: Any
+) -> dict[str, Any]:
+    """Pull, and meddle once: when the pull knows what to fetch, or when the pages arrive."""
+    log = EventLog()
+    steps: list[str] = []
+
+    def check() -> None:
+        if once_planned and log.named("pull planned") and not steps:
+            steps.append("planned")
+            meddle()
+
+    def progress(step: str, done: int, total: int) -> None:
+        del done, total
+        if not once_planned and step == "transfer" and not steps:
+            steps.append(step)
+            meddle()
+
+    result = pull.run(peer.job(**changes), context(log=log, check=check, progress=progress))
+    assert steps
+    return result
+
+
+def test_a_writer_that_opens_the_replica_during_a_pull_is_not_overwritten(peer: Peer) -> None:
+    """What it commits afterwards would go into a file that has no name any more."""
+    with _paying(peer) as application:
+        peer.pull()
+        before = identity(peer.replica)
+        ledger.pay(application)
+        opened: list[Any] = []
+
+        def open_it() -> None:
+            opened.append(sqlite_elsewhere(peer.replica, "SELECT count(*) FROM accounts"))
+            opened[0].__enter__()
+
+        try:
+            with pytest.raises(ReplicaInUseError):
+                _pull_with(peer, open_it, once_planned=False)
+        finally:
+            opened[0].__exit__(None, None, None)
+        assert identity(peer.replica) == before
+        peer.pull()
+        assert ledger.check_copy(peer.replica).problems == ()
+
+
+@pytest.mark.parametrize("once_planned", [True, False])
+def test_what_was_written_to_the_replica_during_a_pull_is_saved_and_not_published(
+    peer: Peer, *, once_planned: bool
+) -> None:
+    """The replica is what is over there, and the change is in a backup that verifies."""
+    with _paying(peer) as application:
+        peer.pull()
+        ledger.pay(application)
+        with suppress(ReplicaInUseError):
+            _pull_with(peer, lambda: _write_here(peer), once_planned=once_planned)
+        peer.pull()
+        assert ledger.check_copy(peer.replica).problems == ()
+    found = Catalog(peer.archive, UTC).backups()
+    assert [inspect(one).problems for one in found] == [[]] * len(found)
+    assert max(query(one.path, _MOST)[0][0] for one in found) >= _LOCAL
+    assert query(peer.replica, _MOST)[0][0] < _LOCAL
+
+
+def test_what_was_written_while_the_old_replica_was_saved_is_not_lost(peer: Peer) -> None:
+    """The second name that it was saved by has the change too: the next pull removes it."""
+    with _paying(peer) as application:
+        peer.pull()
+        ledger.pay(application)
+        written: list[int] = []
+
+        def check() -> None:
+            if backups(peer.archive) and not written:
+                written.append(1)
+                _write_here(peer)
+
+        with pytest.raises(ReplicaInUseError, match="was changed here during the pull"):
+            peer.pull(check=check)
+        peer.pull()
+    found = Catalog(peer.archive, UTC).backups()
+    assert [inspect(one).problems for one in found] == [[]] * len(found)
+    assert query(found[0].path, _MOST)[0][0] >= _LOCAL
+    assert query(peer.replica, _MOST)[0][0] < _LOCAL
+
+
+def _checked(peer: Peer, clock: HandClock, application: sqlite3.Connection) -> str:
+    """Pull a change at the time of a clock; return what was checked."""
+    ledger.pay(application)
+    job = peer.job(full_verify_every=_DAY)
+    return str(pull.run(job, context(clock=clock))["checked"])
+
+
+def test_a_full_check_comes_in_time_on_a_database_that_changes_all_the_time(peer: Peer) -> None:
+    """A pull that took the shortcut does not put it off."""
+    clock = HandClock()
+    with _paying(peer) as application:
+        checked = [_checked(peer, clock, application)]
+        for _ in range(5):
+            clock.set(clock.now() + 0.4 * _DAY)
+            checked.append(_checked(peer, clock, application))
+    assert checked == ["full", "changes", "changes", "full", "changes", "changes"]
+
+
+def test_a_full_check_comes_at_once_after_a_clock_that_was_years_ahead(peer: Peer) -> None:
+    """What is noted for a time to come would be waited for until then."""
+    clock = HandClock()
+    with _paying(peer) as application:
+        clock.set(clock.now() + 4000 * _DAY)
+        checked = [_checked(peer, clock, application), _checked(peer, clock, application)]
+        clock.set(clock.now() - 4000 * _DAY)
+        checked += [_checked(peer, clock, application), _checked(peer, clock, application)]
+    assert checked == ["full", "changes", "full", "changes"]
