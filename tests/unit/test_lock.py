@@ -141,6 +141,25 @@ def test_waiting_ends_with_busy_when_the_time_is_up(tmp_path: Path) -> None:
         assert lock.is_held(paths[0]) is False
 
 
+def test_the_time_to_wait_is_for_all_locks_together(tmp_path: Path) -> None:
+    """What the first one took is not there for the second."""
+    paths = [tmp_path / "a.lock", tmp_path / "b.lock"]
+    asked: list[float] = []
+    with _held_elsewhere(paths[1]), _held_elsewhere(paths[0]) as first:
+
+        def check() -> None:
+            asked.append(time.monotonic())
+            if asked[-1] - asked[0] > 1 and first.poll() is None:
+                first.kill()
+                first.wait()
+                asked.clear()
+
+        with pytest.raises(BusyError, match="is in use"), lock.hold(paths, wait_s=1.5, check=check):
+            pass
+    # Every tenth of a second, or less often on a busy machine.
+    assert len(asked) < 10
+
+
 def test_a_stopped_run_does_not_wait_for_a_lock(tmp_path: Path) -> None:
     """What the check raises ends the waiting."""
 
