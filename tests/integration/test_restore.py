@@ -10,13 +10,13 @@ import sqlite3
 import subprocess
 import sys
 import threading
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from gymdbd.errors import TargetInUseError
+from gymdbd.errors import CopyDamagedError, TargetInUseError
 from gymdbd.files import partial_path
 from gymdbd.job_config import RestoreConfig
 from gymdbd.jobs import backup, restore
@@ -45,7 +45,7 @@ from tests.support import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 _SIDES = ("-wal", "-shm", "-journal")
@@ -304,6 +304,85 @@ def test_replacing_is_refused_while_somebody_has_the_database_open(gym: Gym) -> 
         code, result = gym.run("restore", "latest", "--replace")
     assert (code, result["code"]) == (1, "target-in-use")
     assert f"(pid {process.pid})" in result["error"]
+
+
+def _replacing(gym: Gym, meddle: Callable[[Path], None]) -> None:
+    """Replace the database by its backup; meddle once, as soon as the copy lies beside it."""
+    job = RestoreConfig(
+        name="restore",
+        kind="restore",
+        backup=backups(gym.archive)[0],
+        target=gym.database,
+        replace=True,
+    )
+    partial, met = partial_path(gym.database), []
+
+    def check() -> None:
+        if partial.exists() and not met:
+            met.append(partial)
+            meddle(partial)
+
+    try:
+        restore.run(job, context(check=check))
+    finally:
+        assert met == [partial]
+        assert not partial.exists()
+
+
+def _damage(path: Path) -> None:
+    """Let the root page of the first table be no page of a tree."""
+    with path.open("r+b") as file:
+        file.seek(4096)
+        file.write(b"\xff" * 8)
+
+
+@pytest.mark.parametrize("damaged", [False, True])
+def test_a_database_that_is_opened_during_its_replacement_stays(gym: Gym, *, damaged: bool) -> None:
+    """Whoever opened it would write on into a file that has no name any more."""
+    gym.change("CREATE TABLE late (n)", "INSERT INTO late VALUES (1)")
+    if damaged:
+        _damage(gym.database)
+    before = gym.database.read_bytes()
+    with ExitStack() as application:
+
+        def open_it(partial: Path) -> None:
+            del partial
+            opened = sqlite_elsewhere(gym.database, "PRAGMA user_version")
+            application.enter_context(opened)
+
+        with pytest.raises(TargetInUseError):
+            _replacing(gym, open_it)
+        assert gym.database.read_bytes() == before
+
+
+@pytest.mark.parametrize("manifest", [True, False])
+def test_a_copy_that_is_not_the_backup_replaces_nothing(gym: Gym, *, manifest: bool) -> None:
+    """A disk that takes other bytes than it was given is found while the old rows are there."""
+    if not manifest:
+        backups(gym.archive)[0].with_name(f"{backups(gym.archive)[0].name}.json").unlink()
+    gym.change("DELETE FROM t WHERE id > 7")
+    with pytest.raises(CopyDamagedError, match="is not the backup that it was made of"):
+        _replacing(gym, _damage)
+    assert len(gym.rows()) == 7
+
+
+def test_a_stale_wal_is_gone_for_good_before_another_file_has_its_databases_name(
+    gym: Gym,
+) -> None:
+    """After a power cut between the two it would be replayed over what was restored."""
+    _damage(gym.database)
+    wal = gym.database.with_name("gym.db-wal")
+    wal.write_bytes(b"all there is" * 1000)
+    calls = gym.database.parent / "calls"
+    traced = "trace=unlink,unlinkat,rename,renameat,renameat2,fsync,fdatasync"
+    strace = [require("strace"), "-f", "-qq", "-y", "-o", str(calls), "-e", traced]
+    done = gymdbd("-c", gym.config, "restore", "latest", "--replace", prefix=strace)
+    assert done.returncode == 0, done.stderr
+    lines = calls.read_text().splitlines()
+    (removed,) = [at for at, line in enumerate(lines) if "unlink" in line and f'{wal}"' in line]
+    (named,) = [at for at, line in enumerate(lines) if f'"{gym.database}")' in line]
+    flushed = [line for line in lines[removed:named] if f"<{gym.database.parent}>)" in line]
+    assert flushed != []
 
 
 def test_a_database_that_stays_locked_is_left_alone(gym: Gym) -> None:
