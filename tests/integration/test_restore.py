@@ -315,7 +315,8 @@ def _replacing(gym: Gym, meddle: Callable[[Path], None]) -> None:
         target=gym.database,
         replace=True,
     )
-    partial, met = partial_path(gym.database), []
+    partial = partial_path(gym.database)
+    met: list[Path] = []
 
     def check() -> None:
         if partial.exists() and not met:
