@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta, tzinfo
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from gymdbd import files, status
+from gymdbd import clock, files, status
 from gymdbd.archive.catalog import Catalog
 from gymdbd.errors import GymdbdError, NotAllowedError, SourceUnreadableError
 from gymdbd.job_config import BackupConfig, DrillConfig, PullConfig, VerifyConfig
@@ -63,11 +63,14 @@ def daemon_of(file: status.StatusFile, content: dict[str, Any]) -> Daemon:
 def judge(job: JobConfig, entry: dict[str, Any], daemon: Daemon, now: Clock) -> Finding:
     """Return the worst of what is found about a job; of several the first.
 
-    A hint of its last run stays with that run's own failure.
+    `entry`, what the status file has of it, is brought up to date with what the archive holds. A
+    hint of its last run stays with that run's own failure.
     """
     moment, zone = now.now(), now.zone
     seen = [*_look(job, entry, zone)]
-    entry = _brought_up_to_date(entry, [one for one in seen if isinstance(one, datetime)])
+    for newest in seen:
+        if isinstance(newest, datetime):
+            _bring_up_to_date(entry, newest, zone)
     health, reason = status.health(job, entry, moment, zone)
     findings = [Finding(health, reason, str(entry.get("hint") or ""))]
     findings += [one for one in seen if isinstance(one, Finding)]
@@ -76,22 +79,17 @@ def judge(job: JobConfig, entry: dict[str, Any], daemon: Daemon, now: Clock) -> 
     return next(one for one in findings if one.health == worst)
 
 
-def _brought_up_to_date(entry: dict[str, Any], found: list[datetime]) -> dict[str, Any]:
-    """Return an entry that says what the archive says, unless its last run failed.
+def _bring_up_to_date(entry: dict[str, Any], newest: datetime, zone: tzinfo) -> None:
+    """Let an entry say what the archive says, unless its last run failed.
 
     A backup that the file does not know of was made while the file could not be written.
     """
-    if not found or entry.get("state") not in (None, *GOOD_STATES):
-        return entry
-    (newest,) = found
+    if entry.get("state") not in (None, *GOOD_STATES):
+        return
     success, started = status.instant(entry, "last_success"), status.instant(entry, "last_run")
     if success and started and newest >= started - _SAME_RUN:
         newest = max(newest, success)
-    return {
-        **entry,
-        "state": entry.get("state") or "ok",
-        "last_success": newest.isoformat(),
-    }
+    entry.update(state=entry.get("state") or "ok", last_success=clock.to_text(newest, zone))
 
 
 def _look(job: JobConfig, entry: dict[str, Any], zone: tzinfo) -> Iterator[Finding | datetime]:

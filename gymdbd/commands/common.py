@@ -202,14 +202,14 @@ def archives(arguments: argparse.Namespace) -> list[Path]:
 
 
 def archives_of(settings: Config) -> list[Path]:
-    """Return every archive of the configuration; a pull that has saved nothing yet has none."""
+    """Return every archive of the configuration; a pull that has made none yet has none."""
     from gymdbd.job_config import BackupConfig, PullConfig, VerifyConfig
 
     found = set()
     for job in settings.jobs.values():
         if isinstance(job, BackupConfig | VerifyConfig):
             found.add(job.archive)
-        elif isinstance(job, PullConfig) and job.archive_folder.is_dir():
+        elif isinstance(job, PullConfig) and (job.archive or job.archive_folder.is_dir()):
             found.add(job.archive_folder)
     return sorted(found)
 

@@ -136,6 +136,20 @@ def test_what_is_left_out_is_told_to_programs_and_nothing_at_all_is_an_error(
     assert (code, answer["code"]) == (1, "folder-missing")
 
 
+def test_the_missing_archive_of_a_pull_is_left_out_aloud(tmp_path: Path, card: Path) -> None:
+    """If it is one that the configuration names: the other one a pull makes when it needs it."""
+    pull = {"kind": "pull", "every": "1h", "host": "pi", "remote_database": "/x.db"}
+    (tmp_path / "replica").mkdir()
+    jobs = {
+        "check": {"kind": "verify", "every": "1h", "archive": str(card)},
+        "named": {**pull, "replica": str(tmp_path / "a.db"), "archive": str(tmp_path / "mnt")},
+        "plain": {**pull, "replica": str(tmp_path / "replica" / "b.db")},
+    }
+    code, answer = gymdbd_json("-c", write_config(tmp_path, jobs), "list")
+    told = [f"there is no archive at {tmp_path / 'mnt'}"]
+    assert (code, [one["error"] for one in answer["unread"]]) == (0, told)
+
+
 def test_a_pull_whose_archive_is_unplugged_fails_before_it_reaches_for_the_host(
     tmp_path: Path,
 ) -> None:

@@ -155,6 +155,11 @@ def test_a_backup_that_no_status_file_tells_of_counts_all_the_same(tmp_path: Pat
     (tmp_path / "status.json").unlink()
     code, entry = _status(config)
     assert (code, entry["health"]) == (0, "ok")
+    (backup,) = backups(tmp_path / "archive")
+    manifest = manifests.read(backup)
+    assert manifest is not None
+    assert entry["last_success"] == manifest.created_at
+    assert "never" not in gymdbd("-c", config, "status").stdout
 
 
 def test_a_database_that_is_gone_is_failing_before_the_next_run(tmp_path: Path) -> None:
