@@ -89,8 +89,11 @@ class Config:
         )
 
 
-def find(explicit: Path | None) -> Path:
-    """Return the configuration to use: the one named, or the first in the usual places."""
+def find(explicit: Path | None, *, instead: str = "") -> Path:
+    """Return the configuration to use: the one named, or the first in the usual places.
+
+    `instead` is a command line that needs none.
+    """
     if explicit is not None:
         return explicit
     if os.environ.get("GYMDBD_CONFIG"):
@@ -105,8 +108,8 @@ def find(explicit: Path | None) -> Path:
     unseen = f"; this user may not look for {', '.join(closed)}" if closed else ""
     raise ConfigError(
         f"there is no configuration: looked for $GYMDBD_CONFIG, {', '.join(_PLACES)}{unseen}",
-        hint="copy config.example.yaml there and edit it, name one with -c FILE, "
-        "or give the verb what it needs (gymdbd backup --database PATH)",
+        hint="name one with -c FILE, or write one: config.example.yaml documents every key"
+        + (f"; or do without: {instead}" if instead else ""),
     )
 
 

