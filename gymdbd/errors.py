@@ -16,6 +16,8 @@
     |  +- SourceNotADatabaseError
     |  +- SourceCorruptError
     |  +- SourceLockedError               transient: somebody holds an exclusive lock
+    |  |  +- SourceMovedError             transient: it was written while it was read unlocked
+    |  +- NotOwnerError                   writing would leave side files its owner cannot use
     +- NotAllowedError                    this user may not: permissions, a read-only disk
     +- ReadFailedError                    the operating system fails where nothing is written
     +- DestinationError                   trouble with where we write
@@ -187,6 +189,18 @@ class SourceLockedError(SourceError):
 
     code = "source-locked"
     transient = True
+
+
+class SourceMovedError(SourceLockedError):
+    """The database was written while it was read without locks that hold against the writer."""
+
+    code = "source-moved"
+
+
+class NotOwnerError(SourceError):
+    """Writing would leave side files beside the database that are of no use to its owner."""
+
+    code = "not-owner"
 
 
 class NotAllowedError(GymdbdError):

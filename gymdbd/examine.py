@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import sqlite3
-from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC
 from typing import TYPE_CHECKING, Any
@@ -17,10 +16,11 @@ from gymdbd.job_config import BackupConfig, DrillConfig, PullConfig, VerifyConfi
 from gymdbd.jobs.context import Context
 from gymdbd.log import logger
 from gymdbd.replica import Replica
-from gymdbd.sqlite import database, freshness, processes
+from gymdbd.sqlite import database, freshness, live, processes
 from gymdbd.wording import counted
 
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
     from gymdbd.archive.catalog import Backup
@@ -145,38 +145,34 @@ def _backup(job: BackupConfig, now: Clock) -> list[Check]:
 
 
 def _rights(job: BackupConfig, path: Path) -> list[Check]:
-    """Warn of a user who may read the database only as long as the application has it open."""
+    """Warn of a user whose backups do less than the owner's, and say what."""
+    name, user = f"{job.name} rights", f"this user (uid {os.geteuid()})"
+    hint = "run as the database's owner or as root; deploy/README.md says more"
     lacking = [str(one) for one in (path, path.parent) if not os.access(one, os.W_OK)]
-    if not lacking:
-        return []
-    return [
-        Check(
-            f"{job.name} rights",
-            WARNING,
-            f"this user (uid {os.geteuid()}) may not write {' and '.join(lacking)}: no checkpoint, "
-            "and in WAL mode no backup while the application is stopped",
-            "run as the database's owner, or share its folder with this user's group: "
-            "deploy/README.md says how",
-        )
-    ]
+    if lacking:
+        told = f"{user} may not write {' and '.join(lacking)}: no checkpoint; while the "
+        told += "application is stopped a database in WAL mode is read without locks"
+        return [Check(name, WARNING, told, hint)]
+    if not live.may_leave_sides(path):
+        told = f"{user} is not the owner of {path}, to whom a -wal and -shm made by this user "
+        told += "would be of no use: while the application is stopped a database in WAL mode is "
+        told += "read without them, and there is no checkpoint"
+        return [Check(name, WARNING, told, hint)]
+    return []
 
 
-def _in_use(path: Path) -> bool:
-    return all(side.exists() for side in database.side_files(path)[:2])
-
-
-def _open(path: Path) -> sqlite3.Connection:
+def _open(path: Path) -> AbstractContextManager[sqlite3.Connection]:
     """Open a database so that nothing stays beside it.
 
-    Where nobody has it open, looking at it the usual way would leave a -wal and a -shm behind.
+    Where nobody has it open, looking at it the usual way could leave a -wal and a -shm behind.
     """
-    return database.open_reader(path) if _in_use(path) else database.open_immutable(path)
+    return live.reading(path, leave_nothing=True)
 
 
 def _look_into(path: Path) -> tuple[str, int]:
     """Return what there is to say about a database, and its size in bytes."""
-    in_use = _in_use(path)
-    with database.translated(path), closing(_open(path)) as connection:
+    in_use = all(side.exists() for side in database.side_files(path)[:2])
+    with database.translated(path), _open(path) as connection:
         connection.execute("BEGIN")
         facts = database.read_facts(connection)
     tables = counted(len(database.table_names(facts)), "table")
@@ -190,7 +186,7 @@ def _newest(job: BackupConfig, path: Path) -> Check:
     assert wanted is not None  # noqa: S101 - the caller has looked
     hint = "correct newest: in the configuration (the names of a table and of its column)"
     try:
-        with closing(_open(path)) as connection:
+        with _open(path) as connection:
             value = freshness.newest(connection, wanted.table, wanted.column)
     except sqlite3.Error as error:
         return Check(name, ERROR, str(error), hint)

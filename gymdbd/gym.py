@@ -11,7 +11,7 @@ import sys
 from contextlib import closing
 from pathlib import Path
 
-from gymdbd.sqlite.database import open_immutable, open_reader
+from gymdbd.sqlite.database import open_copy, open_immutable
 
 _MEMBERS, _LOCKERS, _EVENTS = 344, 120, 20_000
 
@@ -49,7 +49,7 @@ def build(path: Path) -> None:
 
 def newest_event(path: Path, *, immutable: bool = False) -> int:
     """Return the id of the newest sensor event."""
-    opened = open_immutable(path) if immutable else open_reader(path)
+    opened = open_immutable(path) if immutable else open_copy(path)
     with closing(opened) as connection:
         return int(connection.execute("SELECT max(id) FROM sensor_events").fetchone()[0])
 

@@ -7,7 +7,6 @@ inode, size or time differs from that was changed by somebody here. There may be
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import time
@@ -17,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from gymdbd import files, spare
 from gymdbd.errors import ReplicaInUseError
 from gymdbd.spare import Spare
-from gymdbd.sqlite import database, processes
+from gymdbd.sqlite import database, live, locks, processes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -109,10 +108,11 @@ class Replica:
     def await_free(self, wait: timedelta, check: Callable[[], None]) -> None:
         """Wait until nobody has the replica open for writing; ReplicaInUseError after `wait`.
 
-        A reader may keep the old file open: it goes on seeing the whole old state.
+        A reader may keep the old file open: it goes on seeing the whole old state. Who uses a WAL
+        of it is none of those: that would be removed.
         """
         deadline = time.monotonic() + wait.total_seconds()
-        while writers := processes.writers(self.path):
+        while (writers := processes.writers(self.path)) or locks.holds_wal(self.path):
             if time.monotonic() >= deadline:
                 raise ReplicaInUseError(
                     f"{self.path} is open for writing in {processes.describe(writers)}",
@@ -128,14 +128,10 @@ class Replica:
         Only for a replica that nobody has open. A -wal needs nothing of the kind and stays as it
         is: in a damaged replica it may be all that can be rescued.
         """
-        journal = self.side("-journal")
-        if not journal.exists() or journal.stat().st_size == 0:
+        if not live.has_hot_journal(self.path):
             return
-        with (
-            database.translated(self.path),
-            contextlib.closing(database.open_writer(self.path)) as connection,
-        ):
-            connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+        with database.translated(self.path), live.writing(self.path):
+            pass
 
     def save_as(self, target: Path) -> None:
         """Give the unchanged replica a second name in the archive, or copy it where that fails."""

@@ -132,7 +132,7 @@ def readable(backup: Backup) -> Iterator[Path]:
             files.clone(wal, copy.with_name(copy.name + "-wal"))
         # The last connection to close brings the WAL in and removes it.
         with (
-            contextlib.closing(database.open_writer(copy)) as connection,
+            contextlib.closing(database.open_copy(copy, write=True)) as connection,
             database.translated(copy),
         ):
             database.load_schema(connection)

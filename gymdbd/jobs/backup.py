@@ -15,12 +15,12 @@ from gymdbd.archive import manifest as manifests
 from gymdbd.archive import proof
 from gymdbd.archive.catalog import Catalog
 from gymdbd.archive.manifest import Manifest
-from gymdbd.errors import CopyDamagedError, GymdbdError, SourceCorruptError
+from gymdbd.errors import CopyDamagedError, GymdbdError, SourceCorruptError, SourceMovedError
 from gymdbd.jobs import changes, content
 from gymdbd.jobs.context import Timings
 from gymdbd.jobs.prune import prune
 from gymdbd.sqlite import checkpoint as checkpoints
-from gymdbd.sqlite import database, snapshot, soundness
+from gymdbd.sqlite import database, live, snapshot, soundness
 from gymdbd.sqlite.snapshot import Snapshot
 
 if TYPE_CHECKING:
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from gymdbd.jobs.context import Context
     from gymdbd.sqlite.checkpoint import Checkpoint
     from gymdbd.sqlite.database import Facts
+
+_ATTEMPTS = 5
 
 
 @dataclass(frozen=True)
@@ -98,7 +100,7 @@ def _back_up(
         )
         _report(done, context)
     with timings.step("snapshot"):
-        copy = _take(job, source, catalog, context, held)
+        copy = _take_still(job, source, catalog, context, held)
     with timings.step("verify"):
         proven = _prove(job, source, copy, context)
         newest = content.find_newest(job.newest, lambda: _open_copy(job, copy), context)
@@ -142,6 +144,20 @@ def _report(done: Checkpoint, context: Context) -> None:
         context.log.info("checkpoint incomplete", **facts)
 
 
+def _take_still(
+    job: BackupConfig, source: Path, catalog: Catalog, context: Context, held: Snapshot | None
+) -> _Copy:
+    """Take one state of the source; again if it did not stand still for a reader without locks."""
+    for attempt in range(_ATTEMPTS):
+        try:
+            return _take(job, source, catalog, context, held)
+        except SourceMovedError as error:
+            if held is not None or attempt == _ATTEMPTS - 1:
+                raise
+            context.log.info("snapshot taken again", reason=error.message)
+    raise AssertionError
+
+
 def _take(
     job: BackupConfig, source: Path, catalog: Catalog, context: Context, held: Snapshot | None
 ) -> _Copy:
@@ -181,14 +197,13 @@ def _prove(job: BackupConfig, source: Path, copy: _Copy, context: Context) -> Pr
                 lambda: _open_copy(job, copy), copy.partial, _expected(copy), context.check
             )
     except (CopyDamagedError, SourceCorruptError) as error:
-        live = database.open_reader(source)
         with (
-            contextlib.closing(live),
             database.translated(job.database),
-            database.interruptible(live, context.check),
+            live.reading(source) as there,
+            database.interruptible(there, context.check),
         ):
-            database.load_schema(live)
-            problems = soundness.check(live).problems
+            database.load_schema(there)
+            problems = soundness.check(there).problems
         if problems:
             raise database.corrupt(job.database, problems) from error
         raise
@@ -196,7 +211,7 @@ def _prove(job: BackupConfig, source: Path, copy: _Copy, context: Context) -> Pr
 
 def _open_copy(job: BackupConfig, copy: _Copy) -> sqlite3.Connection:
     if job.raw:
-        return database.open_reader(copy.partial)
+        return database.open_copy(copy.partial)
     return database.open_immutable(copy.partial)
 
 

@@ -95,7 +95,7 @@ def _recover(
 
 def _probe(job: DrillConfig, target: Path, context: Context) -> list[dict[str, Any]]:
     answers = []
-    with contextlib.closing(database.open_reader(target)) as connection:
+    with contextlib.closing(database.open_copy(target)) as connection:
         with database.translated(target):
             database.load_schema(connection)
         for probe in job.probes:

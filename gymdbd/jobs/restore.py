@@ -23,7 +23,7 @@ from gymdbd.errors import (
 from gymdbd.jobs import undo as undos
 from gymdbd.jobs.context import Timings
 from gymdbd.sqlite import checkpoint as checkpoints
-from gymdbd.sqlite import database, processes, soundness
+from gymdbd.sqlite import database, live, locks, processes, soundness
 from gymdbd.sqlite.overwrite import overwrite
 
 if TYPE_CHECKING:
@@ -222,9 +222,11 @@ def _into_file(
             with partial.open("r+b") as file:
                 file.seek(_VERSIONS_OFFSET)
                 file.write(_WAL_VERSIONS)
-        _require_closed(target)
-        if undo is not None and undo.backup is not None:
-            database.fold(target)
+        if existed:
+            locks.require_free(target)
+            if undo is not None and undo.backup is not None:
+                _bring_in(target, job.busy_timeout.total_seconds())
+                locks.require_free(target)
         for side in database.side_files(target):
             files.remove(side)
         files.sync_folder(target.parent)
@@ -233,12 +235,24 @@ def _into_file(
     return _Restored(how, undo, [])
 
 
-def _require_closed(target: Path) -> None:
-    holders = processes.holders(target)
-    if holders:
+def _bring_in(target: Path, timeout_s: float) -> None:
+    """Bring what lies beside the target into it, so that a crash finds it whole without that."""
+    wal, _, journal = database.side_files(target)
+    if live.has_hot_journal(target):
+        with database.translated(target), live.writing(target, busy_timeout_s=timeout_s):
+            pass  # It is rolled back.
+    if wal.exists() and wal.stat().st_size:
+        done = checkpoints.checkpoint(target, "passive", busy_timeout_s=timeout_s)
+        if not done.complete:
+            reason = done.skipped or "somebody reads or writes it"
+            raise TargetInUseError(
+                f"{wal} could not be brought into {target} ({reason})",
+                hint="nothing has changed; stop the application, or run this as its user or root",
+            )
+    if live.has_hot_journal(target):
         raise TargetInUseError(
-            f"{target} was opened by {processes.describe(holders)} meanwhile",
-            hint="nothing has changed; stop it and restore again",
+            f"{journal} could not be rolled back",
+            hint="nothing has changed; stop the application, or run this as its user or root",
         )
 
 

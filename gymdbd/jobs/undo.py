@@ -25,7 +25,7 @@ from gymdbd.errors import (
 from gymdbd.job_config import BackupConfig
 from gymdbd.jobs import backup as backups
 from gymdbd.jobs.damaged import keep_damaged
-from gymdbd.sqlite import database
+from gymdbd.sqlite import database, live
 from gymdbd.sqlite.snapshot import Snapshot
 
 if TYPE_CHECKING:
@@ -126,9 +126,9 @@ class Watch:
     def __init__(self, target: Path) -> None:
         self.held: Snapshot | None = None
         self._target = target
-        self._connection: sqlite3.Connection | None = None
+        self._reader: live.Reader | None = None
         with contextlib.suppress(SourceError):
-            self._connection = database.open_reader(target, busy_timeout_s=0.0)
+            self._reader = live.Reader(target, busy_timeout_s=0.0)
         self._before = self._version()
 
     def pin(self) -> None:
@@ -142,12 +142,12 @@ class Watch:
 
     def _version(self) -> Any:
         """Return a number that changes with each commit of another connection."""
-        if self._connection is None:
+        if self._reader is None:
             return None
         try:
             # The first answer only begins the count.
-            self._connection.execute("PRAGMA data_version").fetchone()
-            return self._connection.execute("PRAGMA data_version").fetchone()
+            self._reader.connection.execute("PRAGMA data_version").fetchone()
+            return self._reader.connection.execute("PRAGMA data_version").fetchone()
         except sqlite3.Error:
             return None
 
@@ -155,8 +155,8 @@ class Watch:
         """Let go of the target."""
         if self.held is not None:
             self.held.close()
-        if self._connection is not None:
-            self._connection.close()
+        if self._reader is not None:
+            self._reader.close()
 
 
 @contextlib.contextmanager

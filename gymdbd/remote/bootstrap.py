@@ -30,6 +30,7 @@ _MODULES = (
     "gymdbd.sqlite.database",
     "gymdbd.sqlite.digests",
     "gymdbd.sqlite.fingerprint",
+    "gymdbd.sqlite.live",
     "gymdbd.sqlite.pages",
     "gymdbd.sqlite.processes",
     "gymdbd.sqlite.snapshot",

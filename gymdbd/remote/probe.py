@@ -7,6 +7,7 @@ which names it.
 
 from __future__ import annotations
 
+import fcntl
 import sqlite3
 import struct
 from pathlib import Path
@@ -29,16 +30,29 @@ def is_unchanged(
         facts = place.stat()
         if (facts.st_dev, facts.st_ino, facts.st_ctime_ns, facts.st_size) != file:
             return False
-        name = "".join(f"%{byte:02x}" for byte in bytes(place))
-        connection = sqlite3.connect(f"file:{name}?mode=ro", uri=True, timeout=0)
-        try:
-            connection.execute("BEGIN")
-            connection.execute("SELECT 1 FROM sqlite_master").fetchone()
-            return _has_frame(place, frame, salts, in_log=in_log)
-        finally:
-            connection.close()
+        with place.open("rb") as main:
+            # As long as somebody holds a reader's lock, nobody removes what lies beside it.
+            fcntl.lockf(main, fcntl.LOCK_SH | fcntl.LOCK_NB, 510, 2**30 + 2)
+            log, index = (place.with_name(place.name + end) for end in ("-wal", "-shm"))
+            if not log.exists() or not log.stat().st_size:
+                # Nobody has it open: the main file is all there is.
+                return not in_log
+            # Made by this user an index could keep the owner of the database out.
+            return index.exists() and _is_at(place, frame, salts, in_log=in_log)
     except (OSError, sqlite3.Error, struct.error):
         return False
+
+
+def _is_at(place: Path, frame: tuple[int, ...], salts: bytes, *, in_log: bool) -> bool:
+    """Let SQLite recover the WAL where it must, then look."""
+    name = "".join(f"%{byte:02x}" for byte in bytes(place))
+    connection = sqlite3.connect(f"file:{name}?mode=ro", uri=True, timeout=0)
+    try:
+        connection.execute("BEGIN")
+        connection.execute("SELECT 1 FROM sqlite_master").fetchone()
+        return _has_frame(place, frame, salts, in_log=in_log)
+    finally:
+        connection.close()
 
 
 def _has_frame(place: Path, frame: tuple[int, ...], salts: bytes, *, in_log: bool) -> bool:

@@ -14,7 +14,7 @@ import sys
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from gymdbd import __version__
-from gymdbd.errors import GymdbdError, ProtocolError, RemoteError, StalledError
+from gymdbd.errors import GymdbdError, ProtocolError, RemoteError, SourceError, StalledError
 from gymdbd.remote import compress, memory, protocol
 from gymdbd.remote.patience import STALL_TIMEOUT_S, Patience, PatientStream
 from gymdbd.remote.protocol import Channel
@@ -104,7 +104,12 @@ class _Server:
             answer = self._answers.get(str(request.get("op")))
             if answer is None:
                 raise ProtocolError(f"unknown request {str(request.get('op'))[:40]!r}")
-            answer(request)
+            try:
+                answer(request)
+            except SourceError:
+                # What was read of a file that was written meanwhile says nothing about it.
+                self._pages.snapshot.confirm()
+                raise
             self._channel.flush()
 
     def _info(self, request: dict[str, Any]) -> None:
@@ -116,6 +121,7 @@ class _Server:
         snapshot = self._pages.snapshot
         tables = snapshot.count_rows()
         left_out = uncounted(snapshot.facts, tables)
+        snapshot.confirm()
         self._channel.send_json(protocol.RESULT, {"tables": tables, "uncounted": left_out})
 
     def _tail(self, request: dict[str, Any]) -> None:
@@ -132,7 +138,7 @@ class _Server:
 
         step = max(1, _BATCH_BYTES // pages.page_size)
         self._send_packed(digests.in_order(_slices(numbers, step), work))
-        self._channel.send_json(protocol.END, {})
+        self._end({})
 
     def _full(self, request: dict[str, Any]) -> None:
         memory.keep_freed()
@@ -150,7 +156,7 @@ class _Server:
         for data, used, packed in digests.in_order(range(1, pages.count + 1, step), work):
             self._channel.send(protocol.PAGES, packed, used)
             whole.update(data)
-        self._channel.send_json(protocol.END, {"sha256": whole.hexdigest()})
+        self._end({"sha256": whole.hexdigest()})
 
     def _digests(self, request: dict[str, Any]) -> None:
         del request
@@ -168,7 +174,7 @@ class _Server:
                 waiting = []
         if waiting:
             self._channel.send(protocol.DIGESTS, b"".join(waiting))
-        self._channel.send_json(protocol.END, {"sha256": whole.hexdigest()})
+        self._end({"sha256": whole.hexdigest()})
 
     def _refine(self, request: dict[str, Any]) -> None:
         self._pages.load()
@@ -191,8 +197,13 @@ class _Server:
                 return
             groups = _parse_groups(payload, pages)
             self._send_packed(digests.in_order(_slices(groups, _GROUPS_A_BATCH), work))
-            self._channel.send_json(protocol.END, {})
+            self._end({})
             self._channel.flush()
+
+    def _end(self, last: dict[str, Any]) -> None:
+        """Vouch for the pages that were sent, as those of one state."""
+        self._pages.snapshot.confirm()
+        self._channel.send_json(protocol.END, last)
 
     def _send_packed(self, batches: Iterator[tuple[int, bytes | bytearray]]) -> None:
         for used, packed in batches:

@@ -14,14 +14,12 @@ from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from gymdbd.errors import SourceLockedError
-from gymdbd.sqlite import processes
+from gymdbd.errors import NotOwnerError, SourceLockedError
+from gymdbd.sqlite import live, processes
 from gymdbd.sqlite.database import (
     FAULTS,
     has_wal_reset_bug,
     load_schema,
-    open_reader,
-    open_writer,
     source_error,
 )
 
@@ -62,9 +60,10 @@ def checkpoint(
 ) -> Checkpoint:
     """Run one checkpoint of the database at `path` (a resolved path).
 
-    Being blocked is an answer, not an error: the backup holds the WAL's rows anyway. `guard`
-    overrides whether this library needs the write lock around it. Raises a SourceError where
-    the database cannot be opened or is damaged.
+    Being blocked is an answer, not an error: the backup holds the WAL's rows anyway. So is an idle
+    database of another user's, which is not opened for writing. `guard` overrides whether this
+    library needs the write lock around it. Raises a SourceError where the database cannot be
+    opened or is damaged.
     """
     if mode == "none":
         return Checkpoint(mode, skipped="not asked for")
@@ -72,6 +71,8 @@ def checkpoint(
         return _checkpoint(
             path, mode, busy_timeout_s, has_wal_reset_bug() if guard is None else guard
         )
+    except NotOwnerError as error:
+        return Checkpoint(mode, skipped=error.message)
     except FAULTS as error:
         problem = source_error(error, path)
         if isinstance(problem, SourceLockedError):
@@ -83,19 +84,17 @@ def checkpoint(
 
 
 def _checkpoint(path: Path, mode: str, busy_timeout_s: float, guard: bool) -> Checkpoint:
-    with closing(open_reader(path, busy_timeout_s=busy_timeout_s)) as reader:
-        load_schema(reader)
-        journal_mode = reader.execute("PRAGMA journal_mode").fetchone()[0]
-        if journal_mode != "wal":
-            return Checkpoint(mode, skipped=f"journal mode is {journal_mode}: there is no WAL")
-    with closing(open_writer(path, busy_timeout_s=busy_timeout_s)) as connection:
+    reason = _reason_for_none(path, busy_timeout_s)
+    if reason:
+        return Checkpoint(mode, skipped=reason)
+    with live.writing(path, busy_timeout_s=busy_timeout_s) as connection:
         # Read something first: the pragma on a connection that has not yet looked at the
         # database finds no WAL and does nothing.
         load_schema(connection)
         if not guard:
             return _run(connection, path, mode, guarded=False)
         deadline = time.monotonic() + busy_timeout_s
-        with closing(open_writer(path, busy_timeout_s=0)) as holder:
+        with live.writing(path, busy_timeout_s=0) as holder:
             _take_write_lock(holder, deadline)
             try:
                 # PASSIVE copies everything too; the WAL keeps its size, and the application's
@@ -103,6 +102,16 @@ def _checkpoint(path: Path, mode: str, busy_timeout_s: float, guard: bool) -> Ch
                 return _run(connection, path, "passive", guarded=True, deadline=deadline)
             finally:
                 holder.execute("ROLLBACK")
+
+
+def _reason_for_none(path: Path, busy_timeout_s: float) -> str:
+    """Say why there is nothing to copy, or no right to, without opening it for writing."""
+    with closing(live.Reader(path, busy_timeout_s=busy_timeout_s)) as reader:
+        if reader.idle:
+            return "nobody has it open, and it belongs to another user: only that user or root may"
+        load_schema(reader.connection)
+        journal_mode = reader.connection.execute("PRAGMA journal_mode").fetchone()[0]
+    return "" if journal_mode == "wal" else f"journal mode is {journal_mode}: there is no WAL"
 
 
 def _take_write_lock(connection: sqlite3.Connection, deadline: float) -> None:

@@ -25,7 +25,6 @@ from gymdbd.errors import (
     SourceNotADatabaseError,
     SourceNotAFileError,
     SourceUnreadableError,
-    TargetInUseError,
 )
 from gymdbd.sqlite import answers, processes, statements
 
@@ -122,38 +121,13 @@ def locate(path: Path) -> Path:
     return real
 
 
-def open_reader(path: Path, *, busy_timeout_s: float = 5.0) -> sqlite3.Connection:
-    """Open a live database for reading only.
+def open_copy(path: Path, *, write: bool = False) -> sqlite3.Connection:
+    """Open a file of our own that nobody else has, together with its WAL.
 
-    Unlike a read-write connection it does not checkpoint and delete the WAL when it is the last
-    to close (https://www.sqlite.org/wal.html section 6); where the application is not running it
-    may leave an empty `-wal` and a `-shm` behind.
+    Who closes it for writing as the last one brings its WAL in and removes it: a live database is
+    opened by gymdbd.sqlite.live.
     """
-    return _connect(path, "mode=ro", busy_timeout_s)
-
-
-def open_writer(path: Path, *, busy_timeout_s: float = 5.0) -> sqlite3.Connection:
-    """Open an existing database for writing, in autocommit mode; never creates one."""
-    return _connect(path, "mode=rw", busy_timeout_s)
-
-
-def fold(path: Path) -> None:
-    """Bring a database's WAL or journal into its file and remove it; nobody may have it open.
-
-    Raises TargetInUseError where somebody has, also one whom this user cannot see.
-    """
-    # The last connection to close does it. https://www.sqlite.org/wal.html section 2.2
-    with contextlib.closing(open_writer(path)) as connection, translated(path):
-        load_schema(connection)
-        (mode,) = connection.execute("PRAGMA journal_mode").fetchone()
-    sides = [side for side in side_files(path) if mode == "wal" or not side.name.endswith("-shm")]
-    left = [side.name for side in sides if _has_content(side)]
-    if left:
-        raise TargetInUseError(
-            f"{path} could not be closed for good: {left[0]} is still there",
-            hint="a process that this user may not see has it open, or the disk is full: stop the "
-            "application, or run this as root; nothing has changed",
-        )
+    return connect(path, "mode=rw" if write else "mode=ro", 0.0)
 
 
 def open_immutable(path: Path) -> sqlite3.Connection:
@@ -161,7 +135,7 @@ def open_immutable(path: Path) -> sqlite3.Connection:
 
     What only a newer SQLite understands of its schema is left out; see `load_schema`.
     """
-    connection = _connect(path, "mode=ro&immutable=1", 0.0)
+    connection = connect(path, "mode=ro&immutable=1", 0.0)
     # What else is wrong the first statement tells.
     with contextlib.suppress(*FAULTS):
         load_schema(connection)
@@ -173,7 +147,8 @@ def uri(path: Path, parameters: str) -> str:
     return f"file:{urllib.parse.quote(os.fsencode(os.path.abspath(path)))}?{parameters}"  # noqa: PTH100 - resolve() would follow links
 
 
-def _connect(path: Path, parameters: str, busy_timeout_s: float) -> sqlite3.Connection:
+def connect(path: Path, parameters: str, busy_timeout_s: float) -> sqlite3.Connection:
+    """Open a database in autocommit mode, by SQLite's parameters for its URI."""
     with translated(path):
         connection = sqlite3.connect(
             uri(path, parameters),

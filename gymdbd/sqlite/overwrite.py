@@ -14,15 +14,8 @@ import time
 from typing import TYPE_CHECKING
 
 from gymdbd.errors import DiskFullError, GymdbdError, SourceLockedError, TargetRefusedError
-from gymdbd.sqlite import processes
-from gymdbd.sqlite.database import (
-    load_schema,
-    open_immutable,
-    open_reader,
-    open_writer,
-    read_facts,
-    translated,
-)
+from gymdbd.sqlite import live, processes
+from gymdbd.sqlite.database import load_schema, open_immutable, read_facts, translated
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -55,11 +48,10 @@ def overwrite(
     SourceLockedError where the write lock could not be had, TargetRefusedError where SQLite
     cannot do it, in WAL mode with another page size say.
     """
-    # Closed last, so that no other close drops the locks of the target's files.
     with contextlib.ExitStack() as stack:
-        reader = stack.enter_context(contextlib.closing(open_reader(target)))
         source = stack.enter_context(contextlib.closing(open_immutable(content)))
-        writer = stack.enter_context(contextlib.closing(open_writer(target, busy_timeout_s=0.0)))
+        writer = stack.enter_context(_writer(target))
+        reader = stack.enter_context(contextlib.closing(live.Reader(target))).connection
         with translated(content):
             facts = read_facts(source)
         _prepare(writer, target, facts.page_size)
@@ -85,6 +77,16 @@ def overwrite(
             reader.execute("BEGIN")
             load_schema(reader)
         yield reader
+
+
+@contextlib.contextmanager
+def _writer(target: Path) -> Iterator[sqlite3.Connection]:
+    """Open the target for writing; what SQLite says against it is refused before any change."""
+    with contextlib.ExitStack() as stack:
+        try:
+            yield stack.enter_context(live.writing(target, busy_timeout_s=0.0))
+        except sqlite3.Error as error:
+            raise _refused(target, str(error)) from error
 
 
 def _prepare(writer: sqlite3.Connection, target: Path, page_size: int) -> None:

@@ -8,6 +8,8 @@ snapshot's mark, otherwise its image in the main file. Why that stands still:
 * All frames backfilled when we began: the main file alone is the snapshot, whatever happens to
   the WAL, because no checkpoint may write while READ_LOCK(0) is held, or pass our mark otherwise.
 * Rollback journal: the transaction holds SHARED, and nobody writes the main file under it.
+* Nobody has it open: the main file is all there is, and `Snapshot.confirm` tells whether it has
+  stood still.
 
 https://www.sqlite.org/walformat.html section 2.3. Where none of these can be established, the
 pages come from SQLite's online backup in a spool file, and `method`
@@ -75,7 +77,7 @@ class Pages:
 
     def _find_files(self) -> None:
         self.method, self.mark = MAIN_FILE, None
-        if self.snapshot.facts.journal_mode == "wal":
+        if self.snapshot.facts.journal_mode == "wal" and not self.snapshot.idle:
             self.mark = self.snapshot.settle()
             if self.mark.frames > self.mark.backfilled:
                 self.method = PAGE_RULE

@@ -54,11 +54,12 @@ class Pair:
         self.earlier, self.later = earlier, later
         self._check = check
         database.locate(later.path)
-        self._connection = sides.open_side(earlier, busy_timeout_s=busy_timeout_s)
+        self._opened = sides.Opened(earlier, busy_timeout_s=busy_timeout_s)
+        self._connection = self._opened.connection
         try:
             self._begin()
         except BaseException:
-            self._connection.close()
+            self._opened.close()
             raise
 
     def _begin(self) -> None:
@@ -68,7 +69,7 @@ class Pair:
             execute("PRAGMA automatic_index=OFF")
             encoding = execute("PRAGMA main.encoding").fetchone()[0]
         try:
-            sides.attach(self._connection, self.later, LATER)
+            self._opened.attach(self.later, LATER)
         except GymdbdError as error:
             if "same text encoding" not in error.message:
                 raise
@@ -93,8 +94,11 @@ class Pair:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """End the transactions."""
-        self._connection.close()
+        """End the transactions; raises SourceMovedError if one of them did not hold it still."""
+        try:
+            self._opened.confirm()
+        finally:
+            self._opened.close()
 
     def definitions(self) -> list[tuple[str, str, str]]:
         """List (type, name, difference) of whatever else is defined: indexes, views, triggers."""

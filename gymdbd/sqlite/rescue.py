@@ -71,7 +71,8 @@ class Rescue:
         """Open `source` and select rows of the tables that are `wanted`."""
         self.path = source.path
         self._check = check
-        self._connection = sides.open_side(source)
+        self._opened = sides.Opened(source)
+        self._connection = self._opened.connection
         try:
             with database.translated(self.path):
                 # A live database is held still, too, until the block is left.
@@ -84,7 +85,7 @@ class Rescue:
                 for selection in self.selections:
                     self._try(selection)
         except BaseException:
-            self._connection.close()
+            self._opened.close()
             raise
         self._literals = Literals(self.encoding)
 
@@ -98,9 +99,12 @@ class Rescue:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Close the backup."""
+        """Close the backup; raises SourceMovedError if a live one did not stand still."""
         self._literals.close()
-        self._connection.close()
+        try:
+            self._opened.confirm()
+        finally:
+            self._opened.close()
 
     def write_sql(self, file: BinaryIO, origin: str) -> dict[str, int]:
         """Write statements that put the rows back, in one transaction; return how many of each.

@@ -5,10 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from gymdbd.sqlite import database
+from gymdbd.sqlite import database, live
 
 if TYPE_CHECKING:
-    import sqlite3
     from pathlib import Path
 
 
@@ -20,19 +19,36 @@ class Side:
     live: bool = False
 
 
-def open_side(side: Side, *, busy_timeout_s: float = 5.0) -> sqlite3.Connection:
-    """Open it for reading; what is attached later is waited for no longer either."""
-    path = database.locate(side.path)
-    if side.live:
-        return database.open_reader(path, busy_timeout_s=busy_timeout_s)
-    connection = database.open_immutable(path)
-    connection.execute(f"PRAGMA busy_timeout={int(busy_timeout_s * 1000)}")
-    return connection
+class Opened:
+    """A side that is open for reading, and others attached to it."""
 
+    def __init__(self, side: Side, *, busy_timeout_s: float = 5.0) -> None:
+        """Open it; what is attached later is waited for no longer either."""
+        self._busy_timeout_s = busy_timeout_s
+        self._live: list[live.Access] = []
+        path, parameters = self._find(side)
+        self.connection = database.connect(path, parameters, busy_timeout_s)
 
-def attach(connection: sqlite3.Connection, side: Side, name: str) -> None:
-    """Attach it for reading to a connection; both must have the same text encoding."""
-    path = database.locate(side.path)
-    uri = database.uri(path, "mode=ro" if side.live else "mode=ro&immutable=1")
-    with database.translated(side.path):
-        connection.execute(f"ATTACH ? AS {database.quote(name)}", (uri,))
+    def attach(self, side: Side, name: str) -> None:
+        """Attach another one for reading; both must have the same text encoding."""
+        uri = database.uri(*self._find(side))
+        with database.translated(side.path):
+            self.connection.execute(f"ATTACH ? AS {database.quote(name)}", (uri,))
+
+    def _find(self, side: Side) -> tuple[Path, str]:
+        path = database.locate(side.path)
+        if not side.live:
+            return path, "mode=ro&immutable=1"
+        self._live.append(live.Access(path, busy_timeout_s=self._busy_timeout_s))
+        return path, self._live[-1].parameters
+
+    def confirm(self) -> None:
+        """Raise SourceMovedError if what was read of a live one may be no single state of it."""
+        for access in self._live:
+            access.confirm()
+
+    def close(self) -> None:
+        """Close them all."""
+        for access in self._live:
+            access.give_away()
+        self.connection.close()

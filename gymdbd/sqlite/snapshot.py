@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
 import sqlite3
 import time
@@ -11,17 +12,17 @@ from typing import TYPE_CHECKING, BinaryIO, Callable, Optional
 from gymdbd.errors import (
     DiskFullError,
     SourceCorruptError,
+    SourceError,
     SourceLockedError,
     WriteFailedError,
 )
-from gymdbd.sqlite import wal
+from gymdbd.sqlite import live, wal
 from gymdbd.sqlite.database import (
     Facts,
     corrupt,
     count_rows,
     interruptible,
     locate,
-    open_reader,
     read_facts,
     translated,
 )
@@ -59,7 +60,8 @@ class Snapshot:
             # SQLite opens the main file first and its WAL, by its name, at the first read. One that
             # is replaced in between would be read without the commits of its WAL.
             self._file = _file_at(self.path)
-            self._connection = open_reader(self.path, busy_timeout_s=busy_timeout_s)
+            self._reader = live.Reader(self.path, busy_timeout_s=busy_timeout_s)
+            self._connection = self._reader.connection
             try:
                 self.facts = self._begin()
             except BaseException:
@@ -67,8 +69,13 @@ class Snapshot:
                 raise
             if _file_at(self.path) == self._file:
                 return
-            self._connection.close()
+            self.close()
         raise _replaced(self.path)
+
+    @property
+    def idle(self) -> bool:
+        """Say whether nobody had the database open, so that its main file is all there is."""
+        return self._reader.idle
 
     def _begin(self) -> Facts:
         with translated(self.path):
@@ -76,7 +83,25 @@ class Snapshot:
                 self._connection.execute("ROLLBACK")
             # A deferred BEGIN takes its snapshot at the first read.
             self._connection.execute("BEGIN")
-            return read_facts(self._connection)
+            self._reader.touch()
+            # Under a reader's lock nobody writes the main file, unless WAL or another kind of lock
+            # is in use.
+            self._stamp = live.stamp(self.path)
+            facts = read_facts(self._connection)
+            # Read without its WAL it tells another mode.
+            return dataclasses.replace(facts, journal_mode="wal") if self.idle else facts
+
+    def confirm(self) -> None:
+        """Raise SourceMovedError if this has not been one state for the whole time.
+
+        It can only happen to an idle database that is read without locks, and with an application
+        that takes none. Whoever uses what was copied or counted calls this first.
+        """
+        self._reader.confirm()
+        now = live.stamp(self.path)
+        # A file that came in its place is none of this snapshot's business.
+        if self.facts.journal_mode != "wal" and now[:2] == self._stamp[:2] and now != self._stamp:
+            raise live.moved(self.path)
 
     def __enter__(self) -> Snapshot:
         """Return the snapshot; leaving the block ends its transaction."""
@@ -88,12 +113,16 @@ class Snapshot:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """End the transaction."""
-        self.close()
+        """End the transaction; raises SourceMovedError if it has not been one state."""
+        try:
+            if error is None or isinstance(error, (SourceError, sqlite3.Error)):
+                self.confirm()
+        finally:
+            self.close()
 
     def close(self) -> None:
         """End the transaction, then close the descriptors that had to outlive it."""
-        self._connection.close()
+        self._reader.close()
         self._descriptors.close()
 
     def settle(self) -> wal.Mark:
@@ -200,7 +229,8 @@ class Snapshot:
         allows; the copies are then worthless and a new snapshot must be taken. In
         rollback-journal mode the read transaction alone keeps the main file still.
         """
-        mark = self.settle() if self.facts.journal_mode == "wal" else None
+        in_wal_mode = self.facts.journal_mode == "wal"
+        mark = self.settle() if in_wal_mode and not self.idle else None
         log = self.open_file("-wal") if mark and mark.frames else None
         header = log.read(wal.HEADER_SIZE) if log else b""
         if mark and log and (not wal.is_header(header) or header[16:24] != mark.salts):
@@ -213,7 +243,7 @@ class Snapshot:
             log.seek(0)
             if log.read(wal.HEADER_SIZE) != header:
                 return False
-        elif mark:
+        elif in_wal_mode:
             create(target_log)
         done = mark.wal_size_bytes if log and mark else 0
         main = self.open_file("")

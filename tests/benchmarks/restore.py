@@ -128,7 +128,7 @@ def time_contestants(bench: Bench, runs: int) -> list[dict[str, float]]:
         contestants.append(bench.litestream)
     rounds = []
     # An application has the live database open, so that its WAL stays.
-    with closing(database.open_reader(bench.live)) as app:
+    with closing(database.open_copy(bench.live)) as app:
         app.execute("SELECT count(*) FROM sqlite_master").fetchone()
         for number in range(runs):
             turn = number % len(contestants)

@@ -16,11 +16,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from gymdbd.errors import CopyDamagedError, TargetInUseError
+from gymdbd.errors import CopyDamagedError
 from gymdbd.files import partial_path
 from gymdbd.job_config import RestoreConfig
 from gymdbd.jobs import backup, restore
-from gymdbd.sqlite.database import fold
 from tests.integration.test_odd_databases import _HABITS, _create, _dump
 from tests.support import (
     ORDINARY_USER,
@@ -529,17 +528,6 @@ def test_a_killed_replacement_leaves_the_old_rows_or_the_new(gym: Gym, call: str
     assert len(gym.rows()) in (7, 100)
     assert gym.run("restore", "latest", "--replace")[0] == 0
     assert len(gym.rows()) == 100
-
-
-def test_a_process_that_cannot_be_seen_keeps_a_database_from_being_replaced(gym: Gym) -> None:
-    """Its files stay when SQLite closes the database, which tells."""
-    with (
-        sqlite_elsewhere(gym.database, "SELECT * FROM t"),
-        pytest.raises(TargetInUseError),
-    ):
-        fold(gym.database)
-    fold(gym.database)
-    assert [end for end in _SIDES if gym.database.with_name(f"gym.db{end}").exists()] == []
 
 
 def test_a_backup_is_never_restored_into(gym: Gym, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from gymdbd.errors import SourceLockedError
-from gymdbd.sqlite import database, snapshot
+from gymdbd.sqlite import live, snapshot
 from tests.pulling import crash_after
 from tests.support import (
     ORDINARY_USER,
@@ -292,32 +292,32 @@ def test_a_database_that_is_replaced_while_it_is_opened_is_opened_again(
 
     One that is replaced each time is refused.
     """
-    live = tmp_path / "gym.db"
-    opened = database.open_reader
+    source = tmp_path / "gym.db"
+    opened = live.Reader
     replacements: list[int] = []
 
-    def replace(path: Path, **options: Any) -> sqlite3.Connection:
-        connection = opened(path, **options)
+    def replace(path: Path, **options: Any) -> live.Reader:
+        reader = opened(path, **options)
         if replacements:
             new = make_database(tmp_path / "new.db", rows=replacements.pop(), mode="delete")
             new.replace(path)
-        return connection
+        return reader
 
-    monkeypatch.setattr(snapshot, "open_reader", replace)
-    make_database(live, rows=10)
+    monkeypatch.setattr(live, "Reader", replace)
+    make_database(source, rows=10)
     replacements[:] = [25]
-    with snapshot.Snapshot(live) as held:
+    with snapshot.Snapshot(source) as held:
         assert held.count_rows() == {"t": 25}
     replacements[:] = [30] * 9
     with pytest.raises(SourceLockedError, match=r"gym\.db was replaced by another file"):
-        snapshot.Snapshot(live)
+        snapshot.Snapshot(source)
 
 
 def test_the_pages_of_a_database_that_replaced_it_are_not_read(tmp_path: Path) -> None:
     """The snapshot is of the file that it began with."""
-    live = make_database(tmp_path / "gym.db", rows=10)
-    with snapshot.Snapshot(live) as held:
-        make_database(tmp_path / "new.db", rows=25).replace(live)
+    source = make_database(tmp_path / "gym.db", rows=10)
+    with snapshot.Snapshot(source) as held:
+        make_database(tmp_path / "new.db", rows=25).replace(source)
         with pytest.raises(SourceLockedError, match="was replaced by another file"):
             held.open_file("")
         assert held.count_rows() == {"t": 10}

@@ -1,0 +1,379 @@
+"""Opening a database that an application may have open, so that no harm comes to it.
+
+Every reader and every writer of a live database comes from here:
+
+* A writer is never the last to close. An application that has opened and closed its own database
+  file has lost its POSIX locks (https://www.sqlite.org/howtocorrupt.html section 2.2). SQLite in
+  this process then takes itself for the last user, and closing a read-write connection removes
+  the -wal that the application goes on writing. A read-only connection that was opened before and
+  is closed after keeps SQLite from it.
+* A reader leaves no -wal or -shm that the owner of the database could not use. SQLite makes both
+  for whoever opens an idle database in WAL mode first. Another user than the owner therefore reads
+  an idle database without them, and `confirm` tells whether it has stood still meanwhile.
+* Locks that gymdbd does not share are respected as far as they can be seen: the `.lock` folder of
+  SQLite's unix-dotfile VFS, and a journal of somebody who takes no locks at all.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import sqlite3
+import sys
+import time
+from typing import TYPE_CHECKING
+
+from gymdbd.errors import (
+    NotOwnerError,
+    SourceLockedError,
+    SourceMovedError,
+    SourceUnreadableError,
+)
+from gymdbd.sqlite import processes
+from gymdbd.sqlite.database import connect, side_files, source_error
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+Stamp = tuple[int, ...]
+
+_LOCKED = "mode=ro"
+_UNLOCKED = "mode=ro&immutable=1"
+# Where in the main file SQLite's locks lie. https://www.sqlite.org/fileformat2.html section 1.3.2
+# (offset 2^30): who reads holds the 510 bytes behind PENDING and RESERVED.
+_PENDING, _SHARED, _SHARED_SIZE = 2**30, 2**30 + 2, 510
+# Offsets 18 and 19 of the header: 2 means that readers need a WAL.
+_VERSIONS = slice(18, 20)
+_HEADER_SIZE = 100
+_POLL_S = 0.01
+# How long after a write another one may leave the file's times as they are: a tick of the kernel,
+# and two seconds where the file system keeps whole seconds only.
+_TICK_NS = 20_000_000
+_SECONDS_NS = 2_000_000_000
+_CAP_CHOWN = 0x1
+
+# Closing a descriptor of the database would drop every lock that this process has on it, those of
+# its other connections included. So there is one for each file, as long as the process lives.
+_descriptors: dict[tuple[int, int], int] = {}
+
+
+class Reader:
+    """A read-only connection to a live database.
+
+    `idle` says that nobody had it open and that it is read without any lock, because this user may
+    not leave side files beside it: whoever uses what was read calls `confirm` first.
+    """
+
+    def __init__(
+        self, path: Path, *, busy_timeout_s: float = 5.0, leave_nothing: bool = False
+    ) -> None:
+        """Open `path`, a resolved path; raises a SourceError that says why that cannot be."""
+        self.path = path
+        self.access = Access(path, busy_timeout_s=busy_timeout_s, leave_nothing=leave_nothing)
+        self.connection = connect(path, self.access.parameters, busy_timeout_s)
+
+    @property
+    def idle(self) -> bool:
+        """Say whether it is read without locks, as a file that nobody has open."""
+        return self.access.idle
+
+    def touch(self) -> None:
+        """Read once, so that SQLite has opened the WAL and holds its locks from now on."""
+        try:
+            self.connection.execute("PRAGMA schema_version").fetchone()
+        finally:
+            self.access.give_away()
+
+    def confirm(self) -> None:
+        """Raise SourceMovedError if what was read may be no single state of the database."""
+        self.access.confirm()
+
+    def close(self) -> None:
+        """Close the connection."""
+        # The side files are made by the first read, which is never later than this.
+        self.access.give_away()
+        self.connection.close()
+
+
+@contextlib.contextmanager
+def reading(
+    path: Path, *, busy_timeout_s: float = 5.0, leave_nothing: bool = False
+) -> Iterator[sqlite3.Connection]:
+    """Open a live database for reading; SourceMovedError if it did not stand still meanwhile.
+
+    With `leave_nothing` an idle one is read without side files by its owner as well.
+    """
+    reader = Reader(path, busy_timeout_s=busy_timeout_s, leave_nothing=leave_nothing)
+    try:
+        yield reader.connection
+    except Exception:
+        # What is wrong with a file that is written meanwhile is nothing that is wrong with it.
+        reader.confirm()
+        raise
+    else:
+        reader.confirm()
+    finally:
+        reader.close()
+
+
+@contextlib.contextmanager
+def writing(path: Path, *, busy_timeout_s: float = 5.0) -> Iterator[sqlite3.Connection]:
+    """Open a live database for writing, in autocommit mode; never creates one.
+
+    What its application has beside it stays there, whatever happened to the application's locks.
+    Raises NotOwnerError if the side files that this would leave were of no use to the owner, and
+    SourceLockedError if somebody who takes no locks is in the middle of a transaction.
+    """
+    with contextlib.closing(Reader(path, busy_timeout_s=busy_timeout_s)) as guard:
+        require_owner(path, idle=guard.idle)
+        _require_no_journal_in_use(path)
+        with contextlib.closing(connect(path, "mode=rw", busy_timeout_s)) as writer:
+            try:
+                guard.touch()
+            except sqlite3.OperationalError:
+                if not has_hot_journal(path):
+                    raise
+                # Only who may write can roll it back.
+                writer.execute("PRAGMA schema_version").fetchone()
+                guard.touch()
+            try:
+                yield writer
+            finally:
+                # The application may have switched to WAL mode meanwhile.
+                with contextlib.suppress(sqlite3.Error):
+                    guard.touch()
+
+
+class Access:
+    """How a live database may be read by this user, decided when it is made.
+
+    `parameters` are those of SQLite's URI.
+    """
+
+    def __init__(
+        self, path: Path, *, busy_timeout_s: float = 5.0, leave_nothing: bool = False
+    ) -> None:
+        """Wait for locks that SQLite would not see, then decide."""
+        self.path = path
+        self._stamp: Stamp = ()
+        deadline = time.monotonic() + busy_timeout_s
+        _await_lock_folder(path, deadline)
+        self.parameters = _LOCKED
+        self._missing: list[Path] = []
+        if not leave_nothing and may_leave_sides(path):
+            self._missing = [side for side in side_files(path)[:2] if not side.exists()]
+        elif not self._keep_sides(deadline):
+            self.parameters = _UNLOCKED
+            self._stamp = _settled_stamp(path)
+
+    @property
+    def idle(self) -> bool:
+        """Say whether nobody had the database open, so that it is read without locks."""
+        return self.parameters == _UNLOCKED
+
+    def confirm(self) -> None:
+        """Raise SourceMovedError if an idle database is no longer the file that it was."""
+        if self.idle and (_stamp(self.path) != self._stamp or _has_content(self.path, "-wal")):
+            raise moved(self.path)
+
+    def give_away(self) -> None:
+        """Give side files that SQLite has made for us the owner and group of the database."""
+        for side in self._missing:
+            with contextlib.suppress(OSError):
+                _hand_over(side, self.path)
+
+    def _keep_sides(self, deadline: float) -> bool:
+        """Say whether reading makes no side file; those that are there stay from now on.
+
+        As long as somebody holds the lock of a reader nobody removes them. That lock goes over to
+        SQLite's connection in this process, whose close lets go of it.
+        """
+        descriptor = _descriptor(self.path)
+        if not _is_in_wal_mode(descriptor):
+            return True
+        _lock_as_reader(self.path, descriptor, deadline)
+        wal, shm = side_files(self.path)[:2]
+        if wal.exists() and shm.exists():
+            return True
+        # Nobody who has it open here needs that lock: he would have both files.
+        fcntl.lockf(descriptor, fcntl.LOCK_UN, _SHARED_SIZE, _SHARED)
+        if not _has_content(self.path, "-wal"):
+            return False
+        if may_leave_sides(self.path) or _is_shared_with_owner(self.path):
+            return True
+        raise SourceUnreadableError(
+            f"{wal} holds changes that a crash left, and {shm} is missing: made by this user "
+            f"(uid {os.geteuid()}) it would be of no use to the owner of the database",
+            hint="start the application once, or run this as the owner of the database or as root",
+        )
+
+
+def require_owner(path: Path, *, idle: bool = False) -> None:
+    """Raise NotOwnerError if a writer would leave what the owner of the database cannot use."""
+    if not idle and (may_leave_sides(path) or _is_shared_with_owner(path)):
+        return
+    if not idle and all(side.exists() for side in side_files(path)[:2]):
+        return
+    raise NotOwnerError(
+        f"{path} belongs to uid {path.stat().st_uid}, and what SQLite makes beside it to write it "
+        f"would belong to this user (uid {os.geteuid()})",
+        hint="run this as the owner of the database or as root",
+    )
+
+
+def may_leave_sides(path: Path) -> bool:
+    """Say whether -wal and -shm made by this process can be given the owner of the database."""
+    facts = path.stat()
+    if not os.access(path.parent, os.W_OK | os.X_OK):
+        return False
+    if os.geteuid() == 0 and _may_give_away():
+        return True
+    if facts.st_uid != os.geteuid():
+        return False
+    return (
+        not facts.st_mode & 0o070
+        or facts.st_gid in (os.getegid(), *os.getgroups())
+        or _group_of_new_files(path) == facts.st_gid
+    )
+
+
+def has_hot_journal(path: Path) -> bool:
+    """Say whether a rollback journal waits that SQLite would roll back.
+
+    One of `journal_mode=PERSIST` or TRUNCATE stays after its transaction, without its first byte.
+    """
+    try:
+        with path.with_name(path.name + "-journal").open("rb") as file:
+            return file.read(1) not in (b"", b"\0")
+    except OSError:
+        return False
+
+
+def stamp(path: Path) -> Stamp:
+    """Return what tells that the main file was written; under a reader's lock nobody may."""
+    return _stamp(path)[:4]
+
+
+def moved(path: Path) -> SourceMovedError:
+    """Build the error for a database that was written while it was being read."""
+    return SourceMovedError(
+        f"{path} was written while it was being read, by somebody whose locks do not hold here",
+        hint="run this again; if it stays so run it as the owner of the database or as root, and "
+        "see that the application uses SQLite's default locking",
+    )
+
+
+def _await_lock_folder(path: Path, deadline: float) -> None:
+    """Wait until nobody holds the lock of SQLite's unix-dotfile VFS, which is a folder."""
+    folder = path.with_name(path.name + ".lock")
+    while folder.is_dir():
+        if time.monotonic() >= deadline:
+            found = processes.describe(processes.holders(path))
+            raise SourceLockedError(
+                f"{path} stayed locked by {folder}, as the unix-dotfile VFS does ({found})",
+                hint="wait until the application is done; if nothing uses the database, a crash "
+                f"left the lock: rmdir {folder}",
+            )
+        time.sleep(_POLL_S)
+
+
+def _require_no_journal_in_use(path: Path) -> None:
+    """Leave a journal alone whose writer may be at work: without locks only /proc tells."""
+    found = processes.holders(path) if has_hot_journal(path) else []
+    if found:
+        raise SourceLockedError(
+            f"{path} is in the middle of a transaction of {processes.describe(found)}, which "
+            "takes no locks that SQLite respects by default",
+            hint="wait until it is done, or stop it; nothing has changed",
+        )
+
+
+def _is_in_wal_mode(descriptor: int) -> bool:
+    return os.pread(descriptor, _HEADER_SIZE, 0)[_VERSIONS] == b"\2\2"
+
+
+def _descriptor(path: Path) -> int:
+    facts = path.stat()
+    key = facts.st_dev, facts.st_ino
+    if key not in _descriptors:
+        try:
+            _descriptors[key] = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        except OSError as error:
+            raise SourceUnreadableError(
+                f"{path} cannot be read ({error.strerror})",
+                hint=f"let this user (uid {os.geteuid()}) read the database",
+            ) from error
+    return _descriptors[key]
+
+
+def _lock_as_reader(path: Path, descriptor: int, deadline: float) -> None:
+    """Take the lock that every reader of SQLite holds, in its order."""
+    while True:
+        try:
+            fcntl.lockf(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB, 1, _PENDING)
+            try:
+                fcntl.lockf(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB, _SHARED_SIZE, _SHARED)
+            finally:
+                fcntl.lockf(descriptor, fcntl.LOCK_UN, 1, _PENDING)
+        except OSError as error:
+            if time.monotonic() >= deadline:
+                raise source_error(sqlite3.OperationalError(f"locked: {error}"), path) from error
+            time.sleep(_POLL_S)
+        else:
+            return
+
+
+def _stamp(path: Path) -> Stamp:
+    """Return what tells any change of a file that is read without locks; () without a file."""
+    try:
+        facts = os.stat(path)  # noqa: PTH116 - one call, no Path made
+    except OSError:
+        return ()
+    return facts.st_dev, facts.st_ino, facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns
+
+
+def _settled_stamp(path: Path) -> Stamp:
+    """Wait until a later write must show in the times of the file; return its stamp."""
+    while True:
+        found = _stamp(path)
+        since = _TICK_NS if any(one % 1_000_000_000 for one in found[3:]) else _SECONDS_NS
+        if all(abs(time.time_ns() - one) >= since for one in found[3:]):
+            return found
+        time.sleep(_POLL_S)
+
+
+def _may_give_away() -> bool:
+    """Say whether root has not been denied the right to change the owner of files."""
+    try:
+        with open("/proc/self/status") as file:  # noqa: PTH123 - a name of the kernel's
+            found = [line.split()[1] for line in file if line.startswith("CapEff:")]
+    except OSError:
+        return True
+    return not found or bool(int(found[0], 16) & _CAP_CHOWN)
+
+
+def _is_shared_with_owner(path: Path) -> bool:
+    """Say whether what this process makes beside it belongs to a group that may write it."""
+    facts = path.stat()
+    return bool(facts.st_mode & 0o020) and _group_of_new_files(path) == facts.st_gid
+
+
+def _group_of_new_files(path: Path) -> int:
+    folder = path.parent.stat()
+    return folder.st_gid if sys.platform == "darwin" or folder.st_mode & 0o2000 else os.getegid()
+
+
+def _hand_over(side: Path, path: Path) -> None:
+    here, there = side.lstat(), path.stat()
+    if here.st_uid != os.geteuid() or here.st_gid == there.st_gid:
+        return
+    os.chown(side, -1, there.st_gid, follow_symlinks=False)
+
+
+def _has_content(path: Path, suffix: str) -> bool:
+    try:
+        return path.with_name(path.name + suffix).stat().st_size > 0
+    except OSError:
+        return False

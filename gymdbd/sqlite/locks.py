@@ -1,0 +1,79 @@
+"""Who holds a database, asked without taking a lock: also a process that this user may not see.
+
+Not for a process that has a connection to the database: closing a descriptor drops its locks.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import struct
+import sys
+from typing import TYPE_CHECKING
+
+from gymdbd.errors import TargetInUseError
+from gymdbd.sqlite import processes
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+# struct flock of fcntl(2). 64-bit offsets: Python is built so on 32-bit machines as well.
+_LINUX, _BSD = "hhqqi4x", "qqihhi4x"
+# All of SQLite's locks on the main file, and all on the index of the WAL.
+# https://www.sqlite.org/fileformat2.html section 1.3.2 and walformat.html section 2.3.
+_MAIN = (2**30, 512)
+_INDEX = (120, 9)
+
+
+def require_free(path: Path) -> None:
+    """Raise TargetInUseError if anybody has the database open, as far as anything shows it."""
+    found = processes.holders(path)
+    if not found and not is_held(path):
+        return
+    seen = processes.describe(found) if found else "a process that this user may not see"
+    raise TargetInUseError(
+        f"{path} is open in {seen}",
+        hint="nothing has changed; stop it first (systemctl stop ...), or leave out --replace: "
+        "then SQLite restores into the open database",
+    )
+
+
+def is_held(path: Path) -> bool:
+    """Say whether another process holds any lock of SQLite's on a database.
+
+    An application that has lost its locks on the main file, by opening and closing it, still has
+    those on the index of the WAL.
+    """
+    return (
+        _is_locked(path, *_MAIN)
+        or holds_wal(path)
+        or path.with_name(path.name + ".lock").is_dir()  # The unix-dotfile VFS.
+    )
+
+
+def holds_wal(path: Path) -> bool:
+    """Say whether another process has the WAL of a database in use."""
+    return _is_locked(path.with_name(path.name + "-shm"), *_INDEX)
+
+
+def _is_locked(path: Path, start: int, size: int) -> bool:
+    with contextlib.suppress(OSError):
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            return _ask(descriptor, start, size)
+        finally:
+            os.close(descriptor)
+    return False
+
+
+def _ask(descriptor: int, start: int, size: int) -> bool:
+    """Ask the kernel which lock would keep us from writing."""
+    kind, whence = fcntl.F_WRLCK, os.SEEK_SET
+    if sys.platform == "linux":
+        asked = struct.pack(_LINUX, kind, whence, start, size, 0)
+        found = struct.unpack(_LINUX, fcntl.fcntl(descriptor, fcntl.F_GETLK, asked))[0]
+    else:
+        asked = struct.pack(_BSD, start, size, 0, kind, whence, 0)
+        found = struct.unpack(_BSD, fcntl.fcntl(descriptor, fcntl.F_GETLK, asked))[3]
+    return bool(found != fcntl.F_UNLCK)

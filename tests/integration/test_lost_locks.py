@@ -1,0 +1,168 @@
+"""A live WAL is never removed, not even that of an application that has lost its locks."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from typing import TYPE_CHECKING
+
+import pytest
+
+from gymdbd.errors import TargetInUseError
+from gymdbd.replica import Replica
+from gymdbd.sqlite import checkpoint, live, locks
+from gymdbd.sqlite.overwrite import overwrite
+from tests import forgetful
+from tests.support import backups, gymdbd_json, make_database, sqlite_elsewhere
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Path:
+    """Give a database in WAL mode."""
+    (tmp_path / "place").mkdir()
+    return make_database(tmp_path / "place" / "gym.db")
+
+
+def _checkpoint(path: Path) -> None:
+    assert checkpoint.checkpoint(path, "passive").complete
+
+
+def _checkpoint_without_guard(path: Path) -> None:
+    checkpoint.checkpoint(path, "truncate", guard=False)
+
+
+def _write(path: Path) -> None:
+    with live.writing(path) as connection:
+        connection.execute("INSERT INTO t (text) VALUES ('ours')")
+
+
+def _fail_to_write(path: Path) -> None:
+    with pytest.raises(ZeroDivisionError), live.writing(path):
+        raise ZeroDivisionError
+
+
+def _fail_to_overwrite(path: Path) -> None:
+    content = make_database(path.with_name("content.db"), mode="delete", rows=3000)
+
+    def fail(done: int, total: int) -> None:
+        raise ZeroDivisionError(done, total)
+
+    with pytest.raises(ZeroDivisionError), overwrite(content, path, fail):
+        pass
+
+
+def _roll_back(path: Path) -> None:
+    Replica(path).roll_back()
+
+
+_PLACES = [
+    _checkpoint,
+    _checkpoint_without_guard,
+    _write,
+    _fail_to_write,
+    _fail_to_overwrite,
+    _roll_back,
+]
+
+
+@pytest.mark.parametrize("work", _PLACES, ids=lambda work: work.__name__.strip("_"))
+def test_every_commit_is_there_after_a_connection_of_ours_was_closed(
+    database: Path, work: Callable[[Path], None]
+) -> None:
+    """SQLite takes ours for the last connection, and the application goes on until it is killed."""
+    with forgetful.running(database) as app:
+        work(database)
+        app.commit_more()
+        last = app.kill()
+    assert forgetful.missing(database, 1, last) == []
+
+
+@pytest.mark.parametrize("flags", [(), ("--skip-checkpoint",), ("--raw",)])
+def test_every_commit_is_there_after_a_backup(
+    database: Path, tmp_path: Path, flags: tuple[str, ...]
+) -> None:
+    """And the next backup holds what was committed since."""
+    archive = tmp_path / "archive"
+    archive.mkdir()
+    words = ("backup", "--database", database, "--archive", archive)
+    with forgetful.running(database) as app:
+        assert gymdbd_json(*words, *flags)[0] == 0
+        before = app.commit_more()
+        code, result = gymdbd_json(*words, *flags)
+        last = app.kill()
+    assert (code, result["tables"]["commits"] >= before) == (0, True)
+    assert forgetful.missing(database, 1, last) == []
+
+
+def test_every_commit_is_there_after_a_restore_into_the_open_database(
+    database: Path, tmp_path: Path
+) -> None:
+    """What was committed after the restore is in the file, what came before is in its undo."""
+    archive = tmp_path / "archive"
+    archive.mkdir()
+    assert gymdbd_json("backup", "--database", database, "--archive", archive)[0] == 0
+    with forgetful.running(database, "CREATE TABLE commits (number INTEGER PRIMARY KEY)"):
+        pass
+    assert gymdbd_json("backup", "--database", database, "--archive", archive)[0] == 0
+    backup = backups(archive)[-1]
+    with forgetful.running(database) as app:
+        code, _ = gymdbd_json("restore", backup, "--to", database)
+        after = app.commit_more() + 1
+        last = app.kill()
+    assert code == 0
+    assert forgetful.missing(database, after, last) == []
+
+
+def test_a_database_is_not_replaced_under_an_application_without_locks(
+    database: Path, tmp_path: Path
+) -> None:
+    """It is named, and nothing is removed."""
+    archive = tmp_path / "archive"
+    archive.mkdir()
+    assert gymdbd_json("backup", "--database", database, "--archive", archive)[0] == 0
+    (backup,) = backups(archive)
+    with forgetful.running(database) as app:
+        code, result = gymdbd_json("restore", backup, "--to", database, "--replace")
+        app.commit_more()
+        last = app.kill()
+    assert (code, result["code"], f"(pid {app.pid})" in result["error"]) == (
+        1,
+        "target-in-use",
+        True,
+    )
+    assert forgetful.missing(database, 1, last) == []
+
+
+def test_an_application_without_locks_on_the_database_is_told_by_those_on_its_wal(
+    database: Path,
+) -> None:
+    """Also to a user who may not see that process."""
+    assert locks.is_held(database) is False
+    with forgetful.running(database):
+        assert locks.is_held(database) is True
+        with pytest.raises(TargetInUseError, match="is open in"):
+            locks.require_free(database)
+
+
+@pytest.mark.parametrize("mode", ["wal", "delete"])
+def test_whoever_reads_a_database_is_told_by_the_lock(tmp_path: Path, mode: str) -> None:
+    """An application that has kept its locks, in either mode; and nobody afterwards."""
+    path = make_database(tmp_path / "gym.db", mode=mode)
+    with sqlite_elsewhere(path, "BEGIN", "SELECT count(*) FROM t"):
+        assert locks.is_held(path) is True
+    assert locks.is_held(path) is False
+
+
+def test_an_application_that_turns_to_wal_mode_meanwhile_keeps_its_wal(tmp_path: Path) -> None:
+    """The connection that keeps it looks again before the writer is closed."""
+    path = make_database(tmp_path / "gym.db", mode="delete")
+    with ExitStack() as stack:
+        with live.writing(path) as connection:
+            app = stack.enter_context(forgetful.running(path, "PRAGMA journal_mode=WAL"))
+            assert connection.execute("SELECT count(*) > 0 FROM commits").fetchone() == (1,)
+        app.commit_more()
+        last = app.kill()
+    assert forgetful.missing(path, 1, last) == []
