@@ -193,7 +193,10 @@ def test_an_idle_database_is_read_whole_or_again_while_its_application_comes_and
             process.kill()
     made = [result["tables"] for code, result in outcomes if code == 0]
     assert [one["t"] - one["pairs"] for one in made] == [100] * len(made)
-    assert {result["code"] for code, result in outcomes if code} <= {"source-moved", "source-locked"}
+    assert {result["code"] for code, result in outcomes if code} <= {
+        "source-moved",
+        "source-locked",
+    }
     assert len(made) > 0
     owners = {database.with_name(database.name + end).stat().st_uid for end in _sides(database)}
     assert owners <= {_APP}

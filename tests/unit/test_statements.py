@@ -40,7 +40,7 @@ def test_a_table_and_columns_with_latin_1_names_are_read(tmp_path: Path) -> None
     path = make_latin1(tmp_path / "names.db")
     before = tree(tmp_path)
     query = f'SELECT "{_COLUMN}", "n\udce9" FROM "{_TABLE}"'
-    with closing(database.open_reader(path)) as connection:
+    with closing(database.open_copy(path)) as connection:
         connection.execute("BEGIN")
         first = statements.execute(connection, query, 2)
         assert first.fetchone() == (1, "a")
@@ -56,7 +56,7 @@ def test_a_table_and_columns_with_latin_1_names_are_read(tmp_path: Path) -> None
 def test_a_query_that_sqlite_refuses_leaves_the_connection_usable(tmp_path: Path) -> None:
     """A name that is not there and a statement that is none: both are errors, and no more."""
     path = make_latin1(tmp_path / "names.db")
-    with closing(database.open_reader(path)) as connection:
+    with closing(database.open_copy(path)) as connection:
         for query in ('SELECT 1 FROM "\udcff"', "SELECT \udcff FROM (", 'SELECT "\udce9" FROM'):
             with pytest.raises(database.FAULTS):
                 statements.execute(connection, query)
@@ -69,7 +69,7 @@ def test_thousands_of_such_tables_take_the_same_time_each(tmp_path: Path) -> Non
     tables = b"".join(b'CREATE TABLE "\xe9%d" (a);' % number for number in range(500))
     path = make_latin1(tmp_path / "names.db", b"BEGIN;" + tables + b"COMMIT;")
     steps = {}
-    with closing(database.open_reader(path)) as connection:
+    with closing(database.open_copy(path)) as connection:
         statements.execute(connection, f'SELECT count(*) FROM "{_TABLE}"')
         for name in ("\udce90", "\udce9499"):
             count = 0
@@ -90,7 +90,7 @@ def test_errors_with_such_names_are_no_damage(tmp_path: Path) -> None:
     """SQLite quotes the name, which Python cannot decode: what it says is read all the same."""
     path = make_latin1(tmp_path / "names.db")
     with (
-        closing(database.open_reader(path)) as connection,
+        closing(database.open_copy(path)) as connection,
         pytest.raises(GymdbdError) as caught,
         database.translated(path),
     ):
@@ -128,7 +128,7 @@ def test_a_name_that_is_a_blob_is_a_name(tmp_path: Path) -> None:
         connection.execute("PRAGMA writable_schema=ON")
         connection.execute("UPDATE sqlite_master SET name = X'61626364' WHERE name = 'abcd'")
         connection.commit()
-    with closing(database.open_reader(path)) as connection:
+    with closing(database.open_copy(path)) as connection:
         facts = database.read_facts(connection)
         assert database.count_rows(connection, facts) == {"abcd": 0, "other": 0}
     with Pair(Side(path), Side(path)) as pair:
