@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from gymdbd.errors import CopyDamagedError
+from gymdbd.errors import CopyDamagedError, TargetInUseError
 from gymdbd.files import partial_path
 from gymdbd.job_config import RestoreConfig
 from gymdbd.jobs import backup, restore
