@@ -1,4 +1,4 @@
-"""What is done to a replica here while a pull is under way, and what its clock is told."""
+"""What is done to a replica here while a pull is under way, and what its clock tells it."""
 
 from __future__ import annotations
 
@@ -9,14 +9,18 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from gymdbd import lock
+from gymdbd.archive import marks
 from gymdbd.archive.catalog import Catalog
 from gymdbd.archive.inspection import inspect
 from gymdbd.errors import ReplicaInUseError
 from gymdbd.jobs import pull
+from gymdbd.jobs.saving import keep_copy, save
+from gymdbd.replica import Replica
 from tests import ledger
 from tests.clocks import HandClock
 from tests.pulling import Peer, identity
-from tests.support import EventLog, backups, context, query, sqlite_elsewhere
+from tests.support import Contended, EventLog, backups, context, query, sqlite_elsewhere
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -154,3 +158,48 @@ def test_a_full_check_comes_at_once_after_a_clock_that_was_years_ahead(peer: Pee
         clock.set(clock.now() - 4000 * _DAY)
         checked += [_checked(peer, clock, application), _checked(peer, clock, application)]
     assert checked == ["full", "changes", "full", "changes"]
+
+
+# The copy of an emergency.
+
+
+def test_a_copy_that_is_kept_is_pinned_also_if_it_was_there_already(peer: Peer) -> None:
+    """The next pulls prune by their rule, and it is what somebody relies on."""
+    peer.pull()
+    job, replica = peer.job(), Replica(peer.replica)
+    path, made = keep_copy(job, replica, context())
+    assert (made, marks.read(path).kept_at is not None) == (True, True)
+    marks.change(path, kept_at=None, note="")
+    assert keep_copy(job, replica, context()) == (path, False)
+    assert marks.read(path).kept_at is not None
+
+
+def test_a_replica_that_is_written_to_while_it_is_copied_is_not_kept(peer: Peer) -> None:
+    """What was read of it is neither what the pull brought nor what is there now."""
+    peer.pull()
+    written: list[int] = []
+
+    def check() -> None:
+        if not written:
+            written.append(1)
+            _write_here(peer)
+
+    with pytest.raises(ReplicaInUseError, match="was changed here"):
+        keep_copy(peer.job(), Replica(peer.replica), context(check=check))
+    assert backups(peer.archive) == []
+
+
+@pytest.mark.parametrize("how", ["kept", "saved"])
+def test_a_replica_is_put_into_an_archive_that_is_free(peer: Peer, how: str) -> None:
+    """Whoever prunes there, or makes a backup, is waited for."""
+    job, replica = peer.job(), Replica(peer.replica)
+    peer.pull()
+    peer.archive.mkdir(exist_ok=True)
+    with Contended(lock.archive_lock(peer.archive), lambda: backups(peer.archive)) as held:
+        busy = context(check=held.check)
+        if how == "kept":
+            keep_copy(job, replica, busy)
+        else:
+            save(job, replica, replica.state(), busy)
+    assert held.seen == [[]] * 5
+    assert len(backups(peer.archive)) == 1

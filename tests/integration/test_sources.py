@@ -9,16 +9,21 @@ import subprocess
 import sys
 import time
 from contextlib import closing
+from datetime import UTC
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from gymdbd.errors import SourceLockedError
+from gymdbd.archive.catalog import Catalog
+from gymdbd.errors import SourceLockedError, StoppedError
+from gymdbd.jobs import backup
 from gymdbd.sqlite import live, snapshot
 from tests.pulling import crash_after
 from tests.support import (
     ORDINARY_USER,
+    backup_job,
     backups,
+    context,
     gymdbd,
     gymdbd_json,
     make_database,
@@ -185,6 +190,25 @@ def test_a_schema_that_is_no_text_is_corrupt(place: Path) -> None:
     assert data.count(b"CREATE TABLE t (") == 1
     path.write_bytes(data.replace(b"CREATE TABLE t (", b"CREATE TABLE\xf4t ("))
     assert "not text" in _expect(place, "source-corrupt")["error"]
+
+
+def test_pruning_stays_frozen_until_a_backup_has_been_made(place: Path) -> None:
+    """One that was begun and stopped proves nothing about the source."""
+    good = (place / "gym.db").read_bytes()
+    _flip_a_page(place / "gym.db")
+    assert _back_up(place)[0] == 1
+    (place / "gym.db").write_bytes(good)
+    job = backup_job(place / "gym.db", place / "archive")
+    catalog = Catalog(place / "archive", UTC)
+
+    def stop() -> None:
+        raise StoppedError("stopped")
+
+    with pytest.raises(StoppedError):
+        backup.run(job, context(check=stop))
+    assert "damaged" in catalog.frozen(job.origin)
+    backup.run(job, context())
+    assert catalog.frozen(job.origin) == ""
 
 
 def test_a_corrupt_source_freezes_pruning_until_a_good_backup(place: Path) -> None:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.support import backups, gymdbd, gymdbd_json, make_database, write_config
+from gymdbd import lock
+from tests.support import backups, gymdbd, gymdbd_json, make_database, tree, write_config
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -92,6 +93,33 @@ def test_an_older_suspicious_backup_keeps_the_job_failing(gym: Gym) -> None:
     assert suspicious["path"].rpartition("/")[2] in result["error"]
     assert gym.run("accept", suspicious["path"])[0] == 0
     assert gym.status()[0] == 0
+
+
+def test_a_younger_suspicious_backup_is_not_accepted_with_an_older_one(gym: Gym) -> None:
+    """Whoever looked at one night has not looked at the next."""
+    gym.run("backup")
+    gym.change("DELETE FROM members WHERE id > 200")
+    _, first = gym.run("backup")
+    gym.change("DELETE FROM members")
+    _, second = gym.run("backup")
+    assert gym.run("accept", first["path"])[1]["accepted"] == [first["path"]]
+    verdicts = {one["path"]: one["verdict"] for one in gym.run("list")[1]["backups"]}
+    assert (verdicts[first["path"]], verdicts[second["path"]]) == ("verified", "suspicious")
+    assert gym.status()[0] == 2
+
+
+@pytest.mark.parametrize("verb", ["accept", "keep", "unkeep"])
+def test_nothing_is_marked_while_the_archive_is_in_use(gym: Gym, verb: str) -> None:
+    """Two who change the marks at once would lose what one of them wrote."""
+    gym.run("backup")
+    gym.change("DELETE FROM members")
+    _, made = gym.run("backup")
+    before = tree(gym.archive)
+    with lock.hold([lock.archive_lock(gym.archive)]):
+        code, answer = gym.run(verb, made["path"])
+        assert (code, answer["code"]) == (3, "busy")
+        assert tree(gym.archive) == before
+    assert gym.run(verb, made["path"])[0] == 0
 
 
 def test_a_person_sees_the_backup_and_what_is_wrong_with_it(gym: Gym) -> None:
