@@ -248,11 +248,11 @@ def _to_json(row: RowDifference) -> dict[str, Any]:
     described: dict[str, Any] = {"change": row.change}
     for name in ("key", "before", "after"):
         values = getattr(row, name)
-        described[name] = {column: _json_value(value) for column, value in values.items()}
+        described[name] = {column: json_value(value) for column, value in values.items()}
     return described
 
 
-def _json_value(value: Any) -> Any:
+def json_value(value: Any) -> Any:
     """Give JSON what it has no word for: a blob, and a number without end."""
     if isinstance(value, bytes):
         return {"blob": value.hex().upper()}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import socket
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -217,6 +218,29 @@ def live_database(of: Database, arguments: argparse.Namespace) -> Database:
     if made_of is None:
         raise UsageError(f"no job of the configuration makes backups like {of.path}", hint=hint)
     return Database(made_of)
+
+
+def made_of(of: Database, arguments: argparse.Namespace) -> Path | None:
+    """Find the live database as `live_database` does, or what the manifest says; None if unknown.
+
+    A manifest counts only on the machine on which it was written.
+    """
+    from gymdbd.errors import ConfigError
+
+    if arguments.database:
+        return Path(os.path.abspath(arguments.database))  # noqa: PTH100 - links stay
+    if of.backup is None:
+        return None
+    try:
+        found = _made_of(of.backup, arguments)
+    except ConfigError:
+        if arguments.config is not None:
+            raise
+        found = None
+    manifest = of.backup.manifest
+    if found is None and manifest is not None and manifest.host == socket.gethostname():
+        return Path(manifest.source)
+    return found
 
 
 def _made_of(backup: Backup, arguments: argparse.Namespace) -> Path | None:

@@ -4,22 +4,30 @@ BACKUP is the name of a backup in an archive, a path, or `latest`, the newest
 good one. The rows go to standard output, or with --to into a new file for its
 owner alone (mode 0600), which appears whole or not at all.
 
-sql  INSERT OR REPLACE statements in one transaction, one row a line, each value
-     exact. Look them over, then apply all or none of them:
+sql  INSERT statements in one transaction, one row a line, each value exact.
+     Look them over, then apply all or none of them:
        sqlite3 -bail instance/gym_system.db < rentals.sql
-     A row with the same key, or with the same value in a unique column, is
-     replaced. Foreign keys are not enforced meanwhile, so that replacing a row
-     deletes no others; triggers run. The rows of a table without a primary key
-     are added under new rowids: applied twice, they are there twice. What is
-     not printable is written by its code, as char(10); a text that is no UTF-8,
-     or has hundreds of line breaks, as CAST(X'..' AS TEXT).
+     Only rows that the live database lacks are written: what `gymdbd diff`
+     calls removed. It is the one of --database, of the job that made the
+     backup, or the one that the backup was made of; without it every row is
+     written. A row that is there with other values is named and left alone, and
+     so is one whose unique value belongs to another row by now. With --replace
+     rows that differ are updated by their primary key; no other row is changed
+     or deleted. Triggers run and foreign keys hold, so that counters and
+     full-text indexes are right afterwards; parents come before the rows that
+     refer to them. The first lines say what is needed, such as a function of
+     the application's that a trigger calls. What is not printable is written by
+     its code, as char(10); a text that is no UTF-8, or has hundreds of line
+     breaks, as CAST(X'..' AS TEXT).
 csv  RFC 4180 with a header, in UTF-8, one table. Only text is in quotes: "" is
      an empty text and nothing at all is NULL, "1" is text and 1 a number. A
      blob is X'00FF', infinity 9e999.
 db   A small SQLite database: the table as it was defined, with its indexes and
-     the rows under their rowids.
+     the rows under their rowids (new ones if a table has 2,000 columns).
 
-Generated columns are left out: they come back by themselves.
+Of a full-text index or an R-tree name the virtual table itself, not the tables
+in which it keeps what it holds. Generated columns are left out: they come back
+by themselves.
 
 --where takes one SQL expression, which may ask other tables too. It can read
 the backup and do nothing else: SQLite is told to refuse what would write,
@@ -27,8 +35,10 @@ attach, load or set anything. The backup is opened as a file that does not
 change, and nothing appears beside it.
 
 examples:
+  gymdbd rescue latest --to missing.sql
+      all that the live database lacks
   gymdbd rescue latest --table members --where "id = 7"
-      one member, to look at
+      one member, if that row is missing
   gymdbd rescue latest --table rentals --to rentals.sql
       a table, into a file
   gymdbd rescue A.db --table members --as csv --to members.csv
@@ -49,8 +59,11 @@ from gymdbd.commands import common, looking
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Iterator
+    from typing import Any
 
+    from gymdbd.commands.looking import Database
     from gymdbd.output import Output
+    from gymdbd.sqlite.comeback import Comeback
     from gymdbd.sqlite.rescue import Rescue
 
 NAME = "rescue"
@@ -59,13 +72,11 @@ NAME = "rescue"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the flags."""
     parser.add_argument("backup", metavar="BACKUP", help="the backup to read")
-    looking.add_database(parser)
     parser.add_argument(
         "--table",
         action="append",
-        required=True,
         metavar="T",
-        help="the table; may be given several times (not with csv)",
+        help="the table; may be given several times (default: all; not with csv)",
     )
     parser.add_argument("--where", default="", metavar="SQL", help="which rows (default: all)")
     parser.add_argument(
@@ -74,6 +85,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=("sql", "csv", "db"),
         default="sql",
         help="the form (default: sql)",
+    )
+    parser.add_argument(
+        "--replace", action="store_true", help="update rows that are there with other values (sql)"
+    )
+    parser.add_argument(
+        "--database",
+        type=Path,
+        metavar="PATH",
+        help="the live database (default: that of the job, or what the backup was made of)",
     )
     parser.add_argument("--to", type=Path, metavar="FILE", help="the file to write")
     parser.add_argument("--force", action="store_true", help="replace FILE where it is there")
@@ -91,7 +111,7 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
     """Write the rows."""
     from gymdbd.errors import UsageError
     from gymdbd.sqlite.rescue import Rescue
-    from gymdbd.wording import counted
+    from gymdbd.sqlite.sides import Side
 
     _refuse(arguments)
     target = None
@@ -101,35 +121,104 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
     found = looking.find(arguments.backup, arguments)
     if target and target.exists() and target.samefile(found.path):
         raise UsageError(f"{target} is what is to be read", hint="write to another file")
-    with (
-        looking.stoppable() as check,
-        found.opened() as side,
-        Rescue(side, arguments.table, arguments.where, check=check) as rescue,
-    ):
+    live = _live(found, arguments) if arguments.form == "sql" else None
+    if arguments.form == "sql" and live is None:
+        output.remark("not compared with a live database, so every row is written (--database)")
+    with contextlib.ExitStack() as stack:
+        check = stack.enter_context(looking.stoppable())
+        side = stack.enter_context(found.opened())
+        rescue = stack.enter_context(
+            Rescue(
+                side,
+                arguments.table,
+                arguments.where,
+                live=Side(live, live=True) if live else None,
+                change=arguments.replace,
+                check=check,
+            )
+        )
         if target is None:
             _write(rescue, arguments.form, found.path.name, output)
             return 0
-        counts = _publish(rescue, arguments.form, found.path.name, target)
+        written = _publish(rescue, arguments.form, found.path.name, target)
     payload = {
         "backup": str(found.path),
         "path": str(target),
         "form": arguments.form,
-        "tables": counts,
+        "database": str(live) if live else None,
+        "tables": {name: _count(done) for name, done in written.items()},
+        "details": {name: _detail(done) for name, done in written.items()},
     }
-    told = ", ".join(f"{name}: {counted(count, 'row')}" for name, count in counts.items())
-    output.result(payload, lambda: output.facts([("rescued", told), ("to", str(target))]))
+    output.result(payload, lambda: _tell(written, target, live, output))
     return 0
+
+
+def _live(found: Database, arguments: argparse.Namespace) -> Path | None:
+    """Find the database that the rows are to go to, if it is there."""
+    made_of = looking.made_of(found, arguments)
+    if arguments.database or (made_of and made_of.is_file()):
+        return made_of
+    return None
+
+
+def _count(done: Comeback | int) -> int:
+    return done if isinstance(done, int) else done.added + done.updated
+
+
+def _detail(done: Comeback | int) -> dict[str, Any]:
+    from dataclasses import asdict
+
+    from gymdbd.commands.diff import json_value
+
+    if isinstance(done, int):
+        return {"added": done}
+    detail = asdict(done)
+    for conflict in detail["conflicts"]:
+        for side in ("key", "holder"):
+            conflict[side] = {name: json_value(value) for name, value in conflict[side].items()}
+    return detail
+
+
+def _tell(
+    written: dict[str, Comeback] | dict[str, int], target: Path, live: Path | None, output: Output
+) -> None:
+    from gymdbd.wording import counted
+
+    counts = ", ".join(f"{name}: {counted(_count(done), 'row')}" for name, done in written.items())
+    pairs = [("rescued", counts or "nothing"), ("to", str(target))]
+    pairs += [("for", str(live))] if live else []
+    output.facts(pairs)
+    for line in _remarks(written):
+        output.say(line)
+
+
+def _remarks(written: dict[str, Comeback] | dict[str, int]) -> list[str]:
+    """Say which rows are not written, and why."""
+    from gymdbd.sqlite.script import told
+
+    return [
+        line
+        for name, done in written.items()
+        if not isinstance(done, int)
+        for line in told(name, done)[not done.skipped :]
+    ]
 
 
 def _refuse(arguments: argparse.Namespace) -> None:
     """Refuse flags that contradict each other."""
     from gymdbd.errors import UsageError
 
-    if arguments.form == "csv" and len(arguments.table) > 1:
-        raise UsageError("CSV has no place for a second table", hint="write one file for each")
-    if arguments.where and len(arguments.table) > 1:
-        raise UsageError("--where is about one table", hint="write one file for each table")
-    if len(set(arguments.table)) < len(arguments.table):
+    named = arguments.table or []
+    if arguments.form == "csv" and len(named) != 1:
+        raise UsageError("CSV has place for one table", hint="write one file for each --table")
+    if arguments.where and len(named) != 1:
+        raise UsageError("--where is about one table", hint="write one file for each --table")
+    if arguments.form != "sql" and arguments.replace:
+        raise UsageError(
+            f"--replace is about --as sql, not {arguments.form}",
+            hint="leave them out: all rows that are selected are written",
+        )
+    if len(set(named)) < len(named):
         raise UsageError("a --table is named twice", hint="name each table once")
     if arguments.to is None and (arguments.form == "db" or arguments.json):
         what = "a database" if arguments.form == "db" else "beside --json what is rescued"
@@ -152,16 +241,22 @@ def _refuse_target(target: Path, arguments: argparse.Namespace) -> None:
 
 def _write(rescue: Rescue, form: str, origin: str, output: Output) -> None:
     file = output.binary()
+    done: dict[str, Comeback] | dict[str, int] = {}
     with output.losing():
         if form == "csv":
             rescue.write_csv(file)
         else:
-            rescue.write_sql(file, origin)
+            done = rescue.write_sql(file, origin)
+    for line in _remarks(done):
+        output.remark(line)
 
 
-def _publish(rescue: Rescue, form: str, origin: str, target: Path) -> dict[str, int]:
+def _publish(
+    rescue: Rescue, form: str, origin: str, target: Path
+) -> dict[str, Comeback] | dict[str, int]:
     from gymdbd import files
 
+    counts: dict[str, Comeback] | dict[str, int]
     with _building(target) as partial:
         if form == "db":
             counts = rescue.write_database(partial)

@@ -5,9 +5,13 @@ from __future__ import annotations
 import itertools
 import math
 import sqlite3
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gymdbd.sqlite import statements
+from gymdbd.sqlite.large import Large
+
+if TYPE_CHECKING:
+    from typing import BinaryIO
 
 # An expression may not be nested deeper than 1000, nor a function have more than 100 arguments.
 _MOST_PIECES = 200
@@ -50,6 +54,26 @@ class Literals:
             return '"' + value.replace('"', '""') + '"'
         return _decimal(value) if isinstance(value, float) else self.sql(value)
 
+    def write_sql(self, file: BinaryIO, value: Any) -> None:
+        """Write a value of any size as `sql` does."""
+        if not isinstance(value, Large):
+            file.write(_bytes(self.sql(value)))
+            return
+        file.write(b"CAST(X'" if value.kind == "text" else b"X'")
+        file.writelines(piece.hex().upper().encode() for piece in value.pieces())
+        file.write(b"' AS TEXT)" if value.kind == "text" else b"'")
+
+    def write_csv(self, file: BinaryIO, value: Any) -> None:
+        """Write a value of any size as `csv` does."""
+        if not isinstance(value, Large):
+            file.write(_bytes(self.csv(value)))
+        elif value.kind == "blob":
+            self.write_sql(file, value)
+        else:
+            file.write(b'"')
+            file.writelines(_bytes(text.replace('"', '""')) for text in value.texts())
+            file.write(b'"')
+
     def _real(self, value: float) -> str:
         """Write a real number that comes back to its last bit.
 
@@ -69,6 +93,10 @@ class Literals:
             data = statements.encode(text, self._encoding)
             return f"CAST(X'{data.hex().upper()}' AS TEXT)"
         return "||".join(pieces) or "''"
+
+
+def _bytes(text: str) -> bytes:
+    return text.encode("utf-8", "surrogateescape")
 
 
 def _codes(text: str) -> list[str]:

@@ -24,6 +24,8 @@ _COLLATIONS = {"BINARY", "NOCASE", "RTRIM"}
 class Match:
     """How rows `o` of the earlier table and `n` of the later are told apart and compared.
 
+    `earlier` and `later` are what a statement calls the two instead.
+
     `columns` are those that both have, each with whether its values' types must be compared as
     well. Where no key tells the rows apart `problem` says why, and there is no other field.
     """
@@ -32,6 +34,8 @@ class Match:
     collations: tuple[str, ...] = ()
     columns: tuple[tuple[str, bool], ...] = ()
     problem: str = ""
+    earlier: str = "o"
+    later: str = "n"
 
     @property
     def same_row(self) -> str:
@@ -40,7 +44,10 @@ class Match:
         With the collation of the key's index, which is not always that of its column: with any
         other the index would not be used.
         """
-        return " AND ".join(map(_equal, self.key, self.collations))
+        return " AND ".join(
+            f"{self.earlier}.{quote(name)} = {self.later}.{quote(name)} COLLATE {quote(collation)}"
+            for name, collation in zip(self.key, self.collations)  # noqa: B905 - Python 3.9
+        )
 
     @property
     def changed(self) -> str:
@@ -51,7 +58,7 @@ class Match:
         """
         tests = []
         for name, typed in self.columns:
-            old, new = f"o.{quote(name)}", f"n.{quote(name)}"
+            old, new = f"{self.earlier}.{quote(name)}", f"{self.later}.{quote(name)}"
             tests.append(f"+{old} COLLATE BINARY IS NOT +{new}")
             tests += [f"typeof({old}) <> typeof({new})"] if typed else []
         # In groups, because SQLite limits how deep an expression may be nested.
@@ -116,7 +123,3 @@ def _has_nulls(connection: sqlite3.Connection, table: Table, schema: str) -> boo
         f"SELECT 1 FROM {schema}.{quote(table.name)} WHERE {nulls} LIMIT 1",  # noqa: S608 - quoted
     )
     return found.fetchone() is not None
-
-
-def _equal(name: str, collation: str) -> str:
-    return f"o.{quote(name)} = n.{quote(name)} COLLATE {quote(collation)}"

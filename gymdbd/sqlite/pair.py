@@ -25,7 +25,9 @@ from gymdbd.sqlite.difference import (
     RowDifference,
     TableDifference,
 )
+from gymdbd.sqlite.large import Large
 from gymdbd.sqlite.matching import EARLIER, LATER, match
+from gymdbd.sqlite.values import Fetch, fetch_both
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator, Sequence
@@ -148,7 +150,7 @@ class Pair:
                     hint="gymdbd rescue writes the rows of either side, to be compared by eye",
                 )
             yield from self._one_sided(before, EARLIER, how)
-            yield from self._changed(name, how)
+            yield from self._changed(before, after, how)
             yield from self._one_sided(after, LATER, how)
 
     @contextlib.contextmanager
@@ -238,35 +240,36 @@ class Pair:
             mine, other = ("n", f"{EARLIER}.{quote(table.name)} AS o")
         key = how.key if how else _names_of_key(table)
         columns = [column.name for column in table.columns]
-        wanted = ", ".join(f"{mine}.{quote(name)}" for name in (*key, *columns)) or "1"
-        sql = f"SELECT {wanted} FROM {schema}.{quote(table.name)} AS {mine}"  # noqa: S608 - quoted
+        fetch = Fetch(self._connection, table, schema, _together(key, columns))
+        rest = f"{fetch.source} AS {mine}"
         if how:
-            sql += f" WHERE NOT EXISTS (SELECT 1 FROM {other} WHERE {how.same_row})"  # noqa: S608 - quoted
-        for row in self._ask(sql, len(key) + len(columns) or 1):
-            named, values = _named(key, row), _named(columns, row[len(key) :])
+            rest += f" WHERE NOT EXISTS (SELECT 1 FROM {other} WHERE {how.same_row})"  # noqa: S608 - quoted
+        for row in fetch.rows(rest, mine):
+            values = dict(zip(_together(key, columns), row, strict=True))
+            named = {name: values[name] for name in key}
             if schema == EARLIER:
-                yield RowDifference(REMOVED, named, before=values)
+                yield RowDifference(REMOVED, named, before=_only(columns, values))
             else:
-                yield RowDifference(ADDED, named, after=values)
+                yield RowDifference(ADDED, named, after=_only(columns, values))
 
-    def _changed(self, name: str, how: Match) -> Iterator[RowDifference]:
+    def _changed(self, before: Table, after: Table, how: Match) -> Iterator[RowDifference]:
         columns = [column for column, _ in how.columns]
-        wanted = [f"n.{quote(column)}" for column in how.key]
-        wanted += [f"{side}.{quote(column)}" for side in ("o", "n") for column in columns]
-        found = self._ask(
-            f"SELECT {', '.join(wanted)} FROM {LATER}.{quote(name)} AS n "  # noqa: S608 - quoted
-            f"CROSS JOIN {EARLIER}.{quote(name)} AS o ON {how.same_row} WHERE {how.changed}",
-            len(wanted),
+        wanted = _together(how.key, columns)
+        old = Fetch(self._connection, before, EARLIER, wanted)
+        new = Fetch(self._connection, after, LATER, wanted)
+        # Which rows these are is asked of both sides in the same order.
+        rest = (
+            f"{new.source} AS n CROSS JOIN {old.source} AS o ON {how.same_row} WHERE {how.changed}"
         )
-        width = len(columns)
-        for row in found:
-            key, old, new = row[: -2 * width], row[-2 * width : -width], row[-width:]
-            differ = [at for at in range(width) if _differ(old[at], new[at])]
+        for was, now in fetch_both(old, new, rest):
+            before_row = dict(zip(wanted, was, strict=True))
+            after_row = dict(zip(wanted, now, strict=True))
+            differ = [name for name in columns if _differ(before_row[name], after_row[name])]
             yield RowDifference(
                 CHANGED,
-                _named(how.key, key),
-                {columns[at]: old[at] for at in differ},
-                {columns[at]: new[at] for at in differ},
+                _only(how.key, after_row),
+                _only(differ, before_row),
+                _only(differ, after_row),
             )
 
 
@@ -276,9 +279,16 @@ def _names_of_key(table: Table) -> tuple[str, ...]:
     return () if table.rowid is None else (table.rowid,)
 
 
+def _together(key: Sequence[str], columns: Sequence[str]) -> list[str]:
+    """Return what is to be read of a row, each column once."""
+    return [*(name for name in key if name not in columns), *columns]
+
+
 def _differ(old: Any, new: Any) -> bool:
+    if isinstance(old, Large) and isinstance(new, Large):
+        return old.differs(new)
     return type(old) is not type(new) or bool(old != new)
 
 
-def _named(names: Sequence[str], values: Sequence[Any]) -> dict[str, Any]:
-    return {name: values[at] for at, name in enumerate(names)}
+def _only(names: Sequence[str], values: dict[str, Any]) -> dict[str, Any]:
+    return {name: values[name] for name in names}

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Callable
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Callable
 
 from gymdbd.errors import GymdbdError, UsageError
-from gymdbd.sqlite import database, sides, tables
+from gymdbd.sqlite import database, sides, statements, tables
+from gymdbd.sqlite.comeback import Comparison
 from gymdbd.sqlite.database import quote
 from gymdbd.sqlite.literal import Literals
+from gymdbd.sqlite.matching import EARLIER, LATER
+from gymdbd.sqlite.script import Script
+from gymdbd.sqlite.values import Fetch
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -18,11 +22,15 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import BinaryIO
 
+    from gymdbd.sqlite.comeback import Comeback
     from gymdbd.sqlite.sides import Side
     from gymdbd.sqlite.tables import Table
 
 _READING = {sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_RECURSIVE}
 _UNSAFE_FUNCTIONS = {"load_extension", "fts3_tokenizer"}
+_TARGET = "rescued"
+# Letters for private use, one for each byte from 0x80 on.
+_PRIVATE = 0x10FF00
 
 
 @dataclass(frozen=True)
@@ -34,60 +42,73 @@ class Selection:
     indexes: tuple[str, ...]
     where: str
 
-    def query(self, *, with_rowid: bool = False) -> str:
-        """Return the SELECT for the columns that hold values, in their order."""
-        columns = ", ".join(quote(name) for name in self.columns(with_rowid=with_rowid))
-        sql = f"SELECT {columns} FROM {quote(self.table.name)}"  # noqa: S608 - quoted
+    @property
+    def rest(self) -> str:
+        """Return what follows FROM."""
+        sql = f"{EARLIER}.{quote(self.table.name)}"
         # On lines of its own, so that a comment in it ends there.
         return sql + (f" WHERE (\n{self.where}\n)" if self.where else "")
 
-    def columns(self, *, with_rowid: bool = False) -> list[str]:
-        """Return the names of what is selected; the rowid where it has no column of its own."""
-        rowid = self.table.rowid
-        extra = [rowid] if with_rowid and rowid and not self.table.integer_key else []
-        return [*extra, *(column.name for column in self.table.columns)]
-
-    def insert(self, values: str, *, with_rowid: bool = False) -> str:
-        """Return the statement that puts a row back."""
-        columns = ", ".join(quote(name) for name in self.columns(with_rowid=with_rowid))
-        return f"INSERT OR REPLACE INTO {quote(self.table.name)} ({columns}) VALUES ({values})"  # noqa: S608 - quoted
+    @property
+    def columns(self) -> list[str]:
+        """Return the columns that hold values, in their order."""
+        return [column.name for column in self.table.columns]
 
 
 class Rescue:
     """A backup opened for reading, and nothing but reading, whatever `where` says.
 
-    `check` is called now and then and may raise to give up. Raises a SourceError for a backup
+    Without `wanted` every table whose rows can be put back. Given `live`, the database for which
+    they are, `write_sql` writes only what that lacks; with `change` also what differs there.
+    `check` is called now and then and may raise to give up. Raises a SourceError for a database
     that cannot be read, UsageError for a table or an expression that cannot be.
     """
 
     def __init__(
         self,
         source: Side,
-        wanted: list[str],
+        wanted: list[str] | None = None,
         where: str = "",
         *,
+        live: Side | None = None,
+        change: bool = False,
         check: Callable[[], None] = lambda: None,
     ) -> None:
         """Open `source` and select rows of the tables that are `wanted`."""
-        self.path = source.path
+        self.path, self.live, self.change = source.path, live, change
         self._check = check
         self._opened = sides.Opened(source)
-        self._connection = self._opened.connection
+        self.connection = self._opened.connection
         try:
+            if live is not None:
+                self._attach(live)
             with database.translated(self.path):
                 # A live database is held still, too, until the block is left.
-                self._connection.execute("BEGIN")
-                self.encoding = str(self._connection.execute("PRAGMA encoding").fetchone()[0])
-                schema = tables.read_schema(self._connection)
-                self.selections = [self._select(schema, name, where) for name in wanted]
-                self._construct_virtual(schema)
-                self._connection.set_authorizer(_only_reading)
+                self.connection.execute("BEGIN")
+                self.connection.execute("PRAGMA automatic_index=OFF")
+                self.encoding = statements.encoding_of(self.connection)
+                self.schema = tables.read_schema(self.connection)
+                self.live_schema = tables.read_schema(self.connection, LATER) if live else None
+                chosen = tables.holding(self.schema) if wanted is None else wanted
+                self.selections = [self._select(name, where) for name in chosen]
+                self._construct_virtual()
                 for selection in self.selections:
                     self._try(selection)
         except BaseException:
             self._opened.close()
             raise
-        self._literals = Literals(self.encoding)
+        self.literals = Literals(self.encoding)
+
+    def _attach(self, live: Side) -> None:
+        try:
+            self._opened.attach(live, LATER)
+        except GymdbdError as error:
+            if "same text encoding" not in error.message:
+                raise
+            raise GymdbdError(
+                f"{live.path} has another text encoding than {self.path}",
+                hint="gymdbd rescue --as csv writes the rows of a table as UTF-8 either way",
+            ) from error
 
     def __enter__(self) -> Rescue:
         """Return it; leaving the block closes the backup."""
@@ -100,118 +121,190 @@ class Rescue:
         trace: TracebackType | None,
     ) -> None:
         """Close the backup; raises SourceMovedError if a live one did not stand still."""
-        self._literals.close()
+        self.literals.close()
         try:
             self._opened.confirm()
         finally:
             self._opened.close()
 
-    def write_sql(self, file: BinaryIO, origin: str) -> dict[str, int]:
-        """Write statements that put the rows back, in one transaction; return how many of each.
+    def write_sql(self, file: BinaryIO, origin: str) -> dict[str, Comeback]:
+        """Write statements that put the rows back, in one transaction; return what becomes of them.
 
-        A table without a primary key gets its rows added: a rowid means nothing once it has been
-        given to another row. `origin` is told in a comment.
+        `origin` is named in a comment.
         """
-        counts: dict[str, int] = {}
-        file.write(_encoded(_preface(self, origin)))
-        for selection in self.selections:
-            name = selection.table.name
-            counts[name] = 0
-            for row in self._rows(selection):
-                values = ", ".join(self._literals.sql(value) for value in row)
-                file.write(_encoded(f"{selection.insert(values)};\n"))
-                counts[name] += 1
-        told = ", ".join(f"{_comment(name)}: {count} rows" for name, count in counts.items())
-        file.write(_encoded(f"COMMIT;\n-- {told}\n"))
-        return counts
+        with self.reading():
+            return Script(self, file).write(origin)
+
+    def compare(self, selection: Selection) -> Comparison:
+        """Return a table beside that of the live database."""
+        return Comparison(self.connection, selection.table, selection.where, self.live_schema)
 
     def write_csv(self, file: BinaryIO) -> dict[str, int]:
         """Write the rows of the one table that is selected, after a header; return how many."""
         (selection,) = self.selections
-        csv = self._literals.csv
-        file.write(_encoded(",".join(map(csv, selection.columns())) + "\r\n"))
+        file.write(_encoded(",".join(map(self.literals.csv, selection.columns)) + "\r\n"))
+        fetch = Fetch(self.connection, selection.table, EARLIER, selection.columns)
         count = 0
-        for row in self._rows(selection):
-            file.write(_encoded(",".join(map(csv, row)) + "\r\n"))
-            count += 1
+        with self.reading(selection):
+            for row in fetch.rows(selection.rest, quote(selection.table.name)):
+                for at, value in enumerate(row):
+                    file.write(b"," if at else b"")
+                    self.literals.write_csv(file, value)
+                file.write(b"\r\n")
+                count += 1
         return {selection.table.name: count}
 
     def write_database(self, target: Path) -> dict[str, int]:
         """Fill the new, empty file `target` with the tables, their indexes, rowids and rows."""
-        with (
-            _filling(target),
-            contextlib.closing(sqlite3.connect(target, isolation_level=None)) as connection,
-        ):
-            # Nobody sees the file before it is published, and it is synced once, then.
-            connection.execute("PRAGMA journal_mode=OFF")
-            connection.execute("PRAGMA synchronous=OFF")
-            connection.execute("PRAGMA ignore_check_constraints=ON")
-            connection.execute(f"PRAGMA encoding='{self.encoding}'")
-            connection.execute("BEGIN")
-            counts = {one.table.name: self._fill(connection, one) for one in self.selections}
-            connection.execute("COMMIT")
-        return counts
+        with self.reading(), _filling(target):
+            return Copy(self, target).write()
 
-    def _fill(self, connection: sqlite3.Connection, selection: Selection) -> int:
-        connection.execute(selection.definition)
-        marks = ", ".join("?" * len(selection.columns(with_rowid=True)))
-        insert = selection.insert(marks, with_rowid=True)
-        count = 0
-        for row in self._rows(selection, with_rowid=True):
-            try:
-                connection.execute(insert, row)
-            except UnicodeEncodeError:
-                # Python gives SQLite no text that is not valid; as an expression it takes it.
-                values = ", ".join(self._literals.sql(value) for value in row)
-                connection.execute(selection.insert(values, with_rowid=True))
-            count += 1
-        for index in selection.indexes:
-            connection.execute(index)
-        return count
-
-    def _rows(self, selection: Selection, *, with_rowid: bool = False) -> Iterator[tuple[Any, ...]]:
+    @contextlib.contextmanager
+    def reading(self, selection: Selection | None = None) -> Iterator[None]:
+        """Turn what reading raises into errors of ours; `where` may be at fault."""
         try:
-            with database.interruptible(self._connection, self._check):
-                yield from self._connection.execute(selection.query(with_rowid=with_rowid))
-        except sqlite3.Error as error:
-            if selection.where and "disk image" not in str(error):
-                raise _unusable(selection, error) from error
+            with database.interruptible(self.connection, self._check):
+                yield
+        except database.FAULTS as error:
+            chosen = selection or self.selections[0]
+            if chosen.where and "disk image" not in str(error):
+                raise _unusable(chosen, error) from error
             raise database.source_error(error, self.path) from error
 
-    def _select(self, schema: tables.Schema, name: str, where: str) -> Selection:
-        definition = schema.get(("table", name))
-        if definition is None or not database.holds_rows(name, definition):
-            known = ", ".join(
-                one
-                for (kind, one), sql in sorted(schema.items())
-                if kind == "table" and database.holds_rows(one, sql)
-            )
-            raise UsageError(
-                f"{self.path.name} has no table {name} with rows of its own",
-                hint=f"its tables are: {known or 'none'}",
-            )
-        indexes = self._connection.execute(
-            "SELECT sql FROM sqlite_master WHERE type = 'index' AND tbl_name = ? AND sql NOT NULL",
-            (name,),
+    def _select(self, name: str, where: str) -> Selection:
+        if name not in tables.holding(self.schema):
+            raise self._refused(name)
+        definition = self.schema["table", name]
+        indexes = self.connection.execute(
+            "SELECT CAST(sql AS TEXT) FROM main.sqlite_master "
+            "WHERE type = 'index' AND tbl_name = CAST(? AS TEXT) AND sql NOT NULL",
+            (statements.argument(self.connection, name),),
         )
-        table = tables.describe(self._connection, name)
-        return Selection(table, definition, tuple(row[0] for row in indexes), where)
+        table = tables.describe(self.connection, name)
+        virtual = not database.holds_rows(name, definition)
+        return Selection(
+            replace(table, virtual=virtual), definition, tuple(row[0] for row in indexes), where
+        )
 
-    def _construct_virtual(self, schema: tables.Schema) -> None:
+    def _refused(self, name: str) -> UsageError:
+        held = tables.holding(self.schema)
+        owner = next((one for one in held if name.startswith(f"{one}_")), None)
+        if name in tables.shadows(self.schema) and owner:
+            return UsageError(
+                f"{name} is where {owner} keeps what it holds, and only {owner} may write it",
+                hint=f"rescue its rows with --table {owner}",
+            )
+        return UsageError(
+            f"{self.path.name} has no table {name} with rows of its own",
+            hint=f"its tables are: {', '.join(held) or 'none'}",
+        )
+
+    def _construct_virtual(self) -> None:
         """Let virtual tables declare themselves, which takes more than reading, for `where`."""
-        for (kind, name), sql in schema.items():
-            if kind == "table" and not database.holds_rows(name, sql):
-                with contextlib.suppress(sqlite3.Error):  # Its module may be the application's.
-                    self._connection.execute(f"SELECT 1 FROM {quote(name)} LIMIT 0")  # noqa: S608 - quoted
+        for schema, defined in ((EARLIER, self.schema), (LATER, self.live_schema or {})):
+            for (kind, name), sql in defined.items():
+                if kind == "table" and not database.holds_rows(name, sql):
+                    # Its module may be the application's.
+                    with contextlib.suppress(sqlite3.Error, UnicodeError):
+                        self.connection.execute(f"SELECT 1 FROM {schema}.{quote(name)} LIMIT 0")  # noqa: S608 - quoted
 
     def _try(self, selection: Selection) -> None:
-        """Refuse an expression that SQLite refuses, before anything is written."""
+        """Refuse an expression that SQLite refuses or that does more than read."""
+        query = f"SELECT 1 FROM {selection.rest}"  # noqa: S608 - quoted
         try:
-            self._connection.execute(f"EXPLAIN {selection.query()}").fetchall()
+            if statements.is_text(query):
+                self.connection.set_authorizer(_only_reading)
+            else:
+                # Python cannot say such names to what authorizes; an expression only reads anyhow.
+                query = statements.as_view(self.connection, query)
+            self.connection.execute(f"EXPLAIN {query}").fetchall()
         except (sqlite3.Error, sqlite3.Warning, ValueError) as error:
             if not selection.where:
                 raise
             raise _unusable(selection, error) from error
+        finally:
+            self.connection.set_authorizer(None)
+
+
+class Copy:
+    """Copies what a Rescue has selected into a new database."""
+
+    def __init__(self, rescue: Rescue, target: Path) -> None:
+        self._rescue = rescue
+        self._target = target
+
+    def write(self) -> dict[str, int]:
+        """Write it; return how many rows each table has got."""
+        rescue = self._rescue
+        with self._open() as connection:
+            for selection in rescue.selections:
+                connection.execute(_stand_in(selection.definition))
+        sides.attach_new(rescue.connection, self._target, _TARGET)
+        counts = {one.table.name: self._fill(one) for one in rescue.selections}
+        rescue.connection.execute("COMMIT")
+        rescue.connection.execute(f"DETACH {_TARGET}")
+        rescue.connection.execute("BEGIN")
+        with self._open() as connection:
+            for selection in rescue.selections:
+                for index in selection.indexes:
+                    connection.execute(_stand_in(index))
+            _give_names(connection, rescue.encoding)
+        return counts
+
+    @contextlib.contextmanager
+    def _open(self) -> Iterator[sqlite3.Connection]:
+        with contextlib.closing(sqlite3.connect(self._target, isolation_level=None)) as connection:
+            # Nobody sees the file before it is published, and it is synced once, then.
+            connection.execute("PRAGMA journal_mode=OFF")
+            connection.execute("PRAGMA synchronous=OFF")
+            connection.execute(f"PRAGMA encoding='{self._rescue.encoding}'")
+            yield connection
+
+    def _fill(self, selection: Selection) -> int:
+        """Copy rows inside SQLite: one may be too large to be held in memory several times."""
+        table, connection = selection.table, self._rescue.connection
+        columns = selection.columns
+        limit = connection.getlimit(sqlite3.SQLITE_LIMIT_COLUMN)
+        if table.rowid and not table.integer_key and len(columns) < limit:
+            columns = [table.rowid, *columns]
+        name = quote(table.name)
+        wanted = ", ".join(f"{name}.{quote(column)}" for column in columns)
+        query = f"SELECT {wanted} FROM {selection.rest}"  # noqa: S608 - quoted
+        if not statements.is_text(query):
+            query = statements.as_view(connection, query, len(columns))
+        names = ", ".join(map(quote, columns))
+        insert = _stand_in(f"INSERT INTO {_TARGET}.{name} ({names}) ") + query
+        return connection.execute(insert).rowcount
+
+
+def _stand_in(sql: str) -> str:
+    """Replace bytes that are no UTF-8 by letters that nobody uses, for Python to say them."""
+    return "".join(chr(ord(c) - 0xDC00 + _PRIVATE) if "\udc80" <= c <= "\udcff" else c for c in sql)
+
+
+def _give_names(connection: sqlite3.Connection, encoding: str) -> None:
+    """Give a database the names that `_stand_in` has stood in for."""
+    private = {_PRIVATE + byte: 0xDC00 + byte for byte in range(0x80, 0x100)}
+    rows = connection.execute("SELECT rowid, name, tbl_name, sql FROM sqlite_master").fetchall()
+    changed = [
+        row for row in rows if any(part and part != part.translate(private) for part in row[1:])
+    ]
+    if not changed:
+        return
+    connection.execute("PRAGMA writable_schema=ON")
+    for row in changed:
+        parts = [
+            statements.encode(part.translate(private), encoding) if part else None
+            for part in row[1:]
+        ]
+        connection.execute(
+            "UPDATE sqlite_master SET name = CAST(? AS TEXT), tbl_name = CAST(? AS TEXT), "
+            "sql = CAST(? AS TEXT) WHERE rowid = ?",
+            (*parts, row[0]),
+        )
+    connection.execute("PRAGMA writable_schema=RESET")
+    # A condition or an expression of an index may have such a text in it.
+    connection.execute("REINDEX")
 
 
 def _unusable(selection: Selection, error: Exception) -> UsageError:
@@ -247,24 +340,6 @@ def _filling(target: Path) -> Iterator[None]:
             hint="check that the disk has room; where the table needs functions or collations of "
             "the application, use --as sql",
         ) from error
-
-
-def _preface(rescue: Rescue, origin: str) -> str:
-    lines = [f"Rows of {origin}. Look them over, then apply all or none of them:"]
-    lines += ["  sqlite3 -bail DATABASE < THIS_FILE"]
-    lines += ["A row that is there already, by its key or by a unique column, is replaced."]
-    for one in rescue.selections:
-        which = f"where {one.where}" if one.where else "all rows"
-        keyless = "" if one.table.key else "; without a primary key, so that its rows are added"
-        lines.append(f"{one.table.name}: {which}{keyless}")
-    lines += [] if rescue.encoding == "UTF-8" else [f"For a database in {rescue.encoding}."]
-    commented = "".join(f"-- {_comment(line)}\n" for line in lines)
-    return f"{commented}PRAGMA foreign_keys = OFF;\nBEGIN IMMEDIATE;\n"
-
-
-def _comment(text: str) -> str:
-    """Keep a text inside its comment."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def _encoded(text: str) -> bytes:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from gymdbd.sqlite import database, live
 
 if TYPE_CHECKING:
+    import sqlite3
     from pathlib import Path
 
 
@@ -52,3 +53,13 @@ class Opened:
         for access in self._live:
             access.give_away()
         self.connection.close()
+
+
+def attach_new(connection: sqlite3.Connection, path: Path, name: str) -> None:
+    """Attach a file of ours for writing, that nobody else has and that is synced by its maker."""
+    connection.execute("COMMIT")
+    connection.execute(f"ATTACH ? AS {database.quote(name)}", (database.uri(path, "mode=rw"),))
+    connection.execute(f"PRAGMA {name}.journal_mode=OFF")
+    connection.execute(f"PRAGMA {name}.synchronous=OFF")
+    connection.execute("PRAGMA ignore_check_constraints=ON")
+    connection.execute("BEGIN")

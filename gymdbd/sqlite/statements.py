@@ -9,14 +9,12 @@ In Python each byte of such a name stands as a lone surrogate, U+DCF6 for 0xF6 (
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Union
-
-if TYPE_CHECKING:
-    import sqlite3
+import contextlib
+import sqlite3
+from typing import Union
 
 _VIEW = "gymdbd_query"
 _TABLES = ("gymdbd_one", "gymdbd_other")
-_MEMORY = 2
 
 
 def execute(connection: sqlite3.Connection, query: str, columns: int = 1) -> sqlite3.Cursor:
@@ -35,9 +33,9 @@ def as_view(connection: sqlite3.Connection, query: str, columns: int = 1, name: 
 
     A view of that name is replaced.
     """
-    # Once it is in use it cannot be said where it lies any more.
-    if connection.execute("PRAGMA temp_store").fetchone()[0] != _MEMORY:
-        connection.execute(f"PRAGMA temp_store={_MEMORY}")
+    # Once it is in use it stays where it is: at worst in a temporary file without a name.
+    with contextlib.suppress(sqlite3.OperationalError):
+        connection.execute("PRAGMA temp_store=MEMORY")
     # Names of its own for the columns: Python must be able to read these as well.
     names = ", ".join(f"c{number}" for number in range(columns))
     sql = encode(f"CREATE VIEW {name} ({names}) AS {query}", encoding_of(connection))

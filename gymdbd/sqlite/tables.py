@@ -19,6 +19,14 @@ _FTS = re.compile(r"CREATE\s+VIRTUAL\s+TABLE\b.*?\bUSING\s+fts[345]\b", re.IGNOR
 # What FTS keeps beside the texts themselves, which lie in `<table>_content`.
 # https://www.sqlite.org/fts5.html section 9, https://www.sqlite.org/fts3.html section 9.1.
 _FTS_INDEXES = ("data", "idx", "docsize", "config", "segments", "segdir", "stat")
+# What other modules of SQLite keep beside that: https://www.sqlite.org/rtree.html section 6.
+_SHADOWS = ("content", "node", "parent", "rowid")
+_VIRTUAL = re.compile(r"CREATE\s+VIRTUAL\s+TABLE\b", re.IGNORECASE)
+_KEEPING = re.compile(
+    r"CREATE\s+VIRTUAL\s+TABLE\b.*?\bUSING\s+(fts[345]|rtree|rtree_i32)\b",
+    re.IGNORECASE | re.DOTALL,
+)
+_BORROWED = re.compile(r"\bcontent\s*=", re.IGNORECASE)
 _ROWID_CID = -1
 
 
@@ -71,6 +79,7 @@ class Table:
     key: Key | None
     rowid: str | None
     integer_key: bool
+    virtual: bool = False
 
 
 def read_schema(connection: sqlite3.Connection, schema: str = "main") -> Schema:
@@ -81,6 +90,35 @@ def read_schema(connection: sqlite3.Connection, schema: str = "main") -> Schema:
         f"FROM {database.quote(schema)}.sqlite_master"
     )
     return {(kind, name): sql for kind, name, sql in rows if not name.startswith("sqlite_")}
+
+
+def is_full_text(sql: str) -> bool:
+    """Say whether a statement defines a full-text index."""
+    return _FTS.match(sql) is not None
+
+
+def shadows(schema: Schema) -> set[str]:
+    """Return the tables in which a virtual table keeps what it holds: only it may write them."""
+    virtual = [
+        name for (kind, name), sql in schema.items() if kind == "table" and _VIRTUAL.match(sql)
+    ]
+    held = {f"{name}_{part}" for name in virtual for part in (*_FTS_INDEXES, *_SHADOWS)}
+    return held & {name for kind, name in schema if kind == "table"}
+
+
+def holding(schema: Schema) -> list[str]:
+    """List the tables whose rows can be put back, sorted: those of an FTS index or an R-tree too.
+
+    Virtual tables of other modules, and full-text indexes without texts of their own, have none.
+    """
+    hidden = shadows(schema)
+    return sorted(
+        name
+        for (kind, name), sql in schema.items()
+        if kind == "table"
+        and name not in hidden
+        and (database.holds_rows(name, sql) or (_KEEPING.match(sql) and not _BORROWED.search(sql)))
+    )
 
 
 def names(schema: Schema) -> list[str]:

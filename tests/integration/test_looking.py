@@ -137,7 +137,7 @@ def test_a_raw_backup_is_compared_with_the_rows_of_its_wal(tmp_path: Path) -> No
         exit_code, answer = gymdbd_json(
             "diff", "latest", "--archive", archive, "--database", database
         )
-        rescued = gymdbd("rescue", "latest", "--archive", archive, "--table", "t")
+        rescued = gymdbd("rescue", "latest", "--archive", archive, "--table", "t", "--as", "csv")
     assert (exit_code, answer["state"]) == (0, "unchanged")
     assert "only in the WAL" in rescued.stdout
     assert tree(archive) == before
@@ -152,7 +152,8 @@ def test_a_raw_backup_is_compared_with_the_rows_of_its_wal(tmp_path: Path) -> No
         (["diff", "latest", "latest", "--database", "gym.db"], "usage"),
         (["diff", "{folder}/config.yaml", "latest"], "source-not-a-database"),
         (["diff", "{folder}/gym.db"], "usage"),
-        (["rescue", "latest"], "usage"),
+        (["rescue", "latest", "--as", "csv"], "usage"),
+        (["rescue", "latest", "--as", "csv", "--table", "t", "--replace"], "usage"),
         (["rescue", "latest", "--table", "nothing"], "usage"),
         (["rescue", "latest", "--table", "t", "--where", "DROP TABLE t"], "usage"),
         (["rescue", "latest", "--table", "t", "--table", "t"], "usage"),
@@ -176,13 +177,48 @@ def test_what_cannot_be_is_refused_with_what_to_do(
     assert after[0] == before[0]
 
 
+def test_a_row_that_is_not_written_is_named(config: Path) -> None:
+    """On standard error beside the statements, in the report and in JSON; it is left as it is."""
+    words = ["-c", config, "rescue", "latest", "--table", "t"]
+    done = gymdbd(*words)
+    assert done.stdout.count("INSERT INTO") == 1
+    assert "t: id=7: there with other values" in done.stderr
+    report = gymdbd(*words, "--to", config.parent / "a.sql")
+    assert "t: id=7: there with other values" in report.stdout
+    _, answer = gymdbd_json(*words, "--to", config.parent / "b.sql")
+    assert answer["database"] == str(config.parent / "gym.db")
+    detail = answer["details"]["t"]
+    assert (detail["added"], detail["changed"], detail["taken"]) == (1, 1, 0)
+    (conflict,) = detail["conflicts"]
+    assert (conflict["why"], conflict["key"]) == ("changed", {"id": 7})
+
+
+@pytest.mark.parametrize("known", ["config", "flag", "manifest", "nothing"])
+def test_the_live_database_is_found_and_said_if_it_is_not(config: Path, known: str) -> None:
+    """By the job, by --database or by the manifest; else every row is written, and that is said."""
+    (backup,) = backups(config.parent / "archive")
+    words: list[object] = ["rescue", backup, "--table", "t"]
+    if known == "config":
+        words[:0] = ["-c", config]
+    elif known == "flag":
+        words += ["--database", config.parent / "gym.db"]
+    elif known == "nothing":
+        (config.parent / "gym.db").rename(config.parent / "gone.db")
+    done = gymdbd(*words)
+    assert done.returncode == 0
+    assert done.stdout.count("INSERT INTO") == (_ROWS if known == "nothing" else 1)
+    assert ("not compared" in done.stderr) == (known == "nothing")
+
+
 def test_rescued_rows_go_back_into_the_live_database(config: Path) -> None:
     """What the difference showed is gone again after the statements are applied."""
-    done = gymdbd("-c", config, "rescue", "latest", "--table", "t", "--where", "id IN (7, 8)")
-    with closing(sqlite3.connect(config.parent / "gym.db")) as connection:
-        connection.executescript(done.stdout)
-    _, answer = gymdbd_json("-c", config, "diff", "latest")
-    assert answer["digest"] == "t +2"
+    words = ["-c", config, "rescue", "latest", "--table", "t", "--where", "id IN (7, 8)"]
+    for flags, expected in (([], "t +2 ~1 -0"), (["--replace"], "t +2")):
+        done = gymdbd(*words, *flags)
+        with closing(sqlite3.connect(config.parent / "gym.db")) as connection:
+            connection.executescript(done.stdout)
+        _, answer = gymdbd_json("-c", config, "diff", "latest")
+        assert answer["digest"] == expected
 
 
 @pytest.mark.parametrize("form", ["sql", "csv", "db"])
@@ -191,7 +227,8 @@ def test_a_file_of_rescued_rows_is_its_owners_and_not_overwritten(config: Path, 
     target = config.parent / f"rescued.{form}"
     words = ["-c", config, "rescue", "latest", "--table", "t", "--as", form, "--to", target]
     exit_code, answer = gymdbd_json(*words)
-    assert (exit_code, answer["tables"], answer["path"]) == (0, {"t": _ROWS}, str(target))
+    written = 1 if form == "sql" else _ROWS  # What the live database lacks, or all.
+    assert (exit_code, answer["tables"], answer["path"]) == (0, {"t": written}, str(target))
     assert stat.S_IMODE(target.stat().st_mode) == 0o600
     assert [path.name for path in config.parent.iterdir() if "partial" in path.name] == []
     target.write_bytes(b"mine")

@@ -1,0 +1,304 @@
+"""The statements that put rows back: what comes first, what is left out, and what they need."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from typing import TYPE_CHECKING, Any
+
+from gymdbd.sqlite import database, needs, sides, statements
+from gymdbd.sqlite.comeback import Comeback
+from gymdbd.sqlite.database import quote
+from gymdbd.sqlite.matching import EARLIER, LATER
+from gymdbd.sqlite.sides import Side
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import BinaryIO
+
+    from gymdbd.sqlite.comeback import Comparison, Conflict
+    from gymdbd.sqlite.rescue import Rescue, Selection
+
+_SHOWN = 20
+
+
+class Script:
+    """Writes the statements of a Rescue to a file."""
+
+    def __init__(self, rescue: Rescue, file: BinaryIO) -> None:
+        self._rescue = rescue
+        self._file = file
+        schema = rescue.live_schema
+        self._schema = rescue.schema if schema is None else schema
+        self._chosen = {one.table.name: one for one in rescue.selections}
+        names = list(self._chosen)
+        # Triggers that keep a table, as a counter, come first: what they make of it stays.
+        self._kept = {one: needs.kept_by(self._schema, one, names) for one in names}
+
+    def write(self, origin: str) -> dict[str, Comeback]:
+        """Write all; return what becomes of the rows of each table."""
+        order = self._order()
+        compared = {name: self._rescue.compare(self._chosen[name]) for name in order}
+        self._preface(origin, compared)
+        result = {name: self._table(compared[name]) for name in order}
+        for line in self._rebuilt():
+            self._line(line)
+        self._line("COMMIT;")
+        for name, done in result.items():
+            for line in told(name, done):
+                self._comment(line)
+        return {name: result[name] for name in self._chosen}
+
+    def _order(self) -> list[str]:
+        """Parents before the rows that refer to them, and counters after what they count."""
+        names = list(self._chosen)
+        schema = LATER if self._rescue.live else EARLIER
+        before: dict[str, set[str]] = {}
+        for name in names:
+            parents = needs.parents(self._rescue.connection, name, schema)
+            before[name] = {one for one in names if one.lower() in parents}
+            before[name] |= set(self._kept[name])
+        for name in names:
+            for writer in needs.written_by(self._schema, name, names):
+                if writer not in self._kept[name]:
+                    before[writer].add(name)
+                    before[name].discard(writer)
+            for writer in self._kept[name]:
+                before[writer].discard(name)
+        return needs.in_order(names, before)
+
+    def _preface(self, origin: str, compared: dict[str, Comparison]) -> None:
+        rescue = self._rescue
+        lines = [f"Rows of {origin}. Look them over, then apply all or none of them:"]
+        lines += ["  sqlite3 -bail DATABASE < THIS_FILE"]
+        if rescue.live:
+            lines += [f"They are what {rescue.live.path} lacked when this was written."]
+        lines += ["A row that is there already is an error, and undoes everything."]
+        if rescue.change:
+            lines[-1] = "A row with the same key is updated; no other row is changed or deleted."
+        for name, comparison in compared.items():
+            lines += self._about(name, comparison)
+        lines += [f"Needed: {need}." for need in self._needs(compared)]
+        if len(compared) > 1:
+            lines.append(f"In this order, for foreign keys and triggers: {', '.join(compared)}.")
+        lines += [] if rescue.encoding == "UTF-8" else [f"For a database in {rescue.encoding}."]
+        for line in lines:
+            self._comment(line)
+        orphans = self._orphans(compared)
+        for line in orphans:
+            self._comment(line)
+        self._line(f"PRAGMA foreign_keys = {'OFF' if orphans else 'ON'};")
+        self._line("BEGIN IMMEDIATE;")
+        if not orphans:
+            self._line("PRAGMA defer_foreign_keys = ON;")
+
+    def _about(self, name: str, comparison: Comparison) -> list[str]:
+        which = f"where {comparison.where}" if comparison.where else "all rows"
+        if comparison.live:
+            which = f"{'rows' if comparison.where else 'all rows'} that are missing"
+            which += f", where {comparison.where}" if comparison.where else ""
+        elif comparison.compared:
+            which += "; there is no such table, so that it is created"
+        keyless = comparison.table.key is None and comparison.written == comparison.columns
+        which += "; without a primary key, so that its rows are added" if keyless else ""
+        lines = [f"{name}: {which}"]
+        if comparison.problem:
+            lines.append(f"{name}: not compared with what is there: {comparison.problem}")
+        if comparison.live and comparison.left_out:
+            lines.append(
+                f"{name}: left out, as not there any more: {', '.join(comparison.left_out)}"
+            )
+        if self._kept[name]:
+            lines.append(
+                f"{name}: kept by triggers of {', '.join(self._kept[name])}: "
+                "what they make of it while this is applied stays"
+            )
+        return lines
+
+    def _needs(self, compared: dict[str, Comparison]) -> list[str]:
+        """Return what only the application has, by trying the statements without executing them."""
+        rescue = self._rescue
+        side = rescue.live or Side(rescue.path)
+        changes = []
+        for name, comparison in compared.items():
+            if comparison.live or not comparison.compared:
+                columns = comparison.columns
+                changes.append(needs.example(name, columns, update=False))
+                changes += [needs.example(name, columns, update=True)] if rescue.change else []
+        with closing(sides.Opened(side)) as opened:
+            return list(
+                needs.of_the_application(opened.connection, self._schema, compared, changes)
+            )
+
+    def _orphans(self, compared: dict[str, Comparison]) -> list[str]:
+        """Say which foreign keys the rows break in the backup already: they are not enforced."""
+        found = []
+        for name in compared:
+            try:
+                (count,) = self._rescue.connection.execute(
+                    "SELECT count(*) FROM pragma_foreign_key_check(CAST(? AS TEXT), ?)",
+                    (statements.argument(self._rescue.connection, name), EARLIER),
+                ).fetchone()
+            except database.FAULTS as error:
+                found.append(f"{name}: foreign keys are not enforced: {error}")
+            else:
+                if count:
+                    found.append(
+                        f"{name}: foreign keys are not enforced: in the backup too "
+                        f"{_rows(count)} of it refer to what is not there"
+                    )
+        return found
+
+    def _table(self, comparison: Comparison) -> Comeback:
+        done = Comeback(problem=comparison.problem)
+        if comparison.problem and comparison.live and comparison.table.key is None:
+            done.skipped = True
+            return done
+        selection = self._chosen[comparison.table.name]
+        created = comparison.compared and comparison.live is None
+        if created:
+            self._line(f"{selection.definition};")
+        kept = self._kept[comparison.table.name]
+        for row in comparison.missing():
+            self._insert(comparison, row, kept=bool(kept))
+            done.added += 1
+        self._differing(comparison, done, kept=bool(kept))
+        done.taken, named = comparison.taken(also_changed=self._updates(comparison) and not kept)
+        done.conflicts += named
+        for sql in self._objects(selection) if created else []:
+            self._line(f"{sql};")
+        return done
+
+    def _updates(self, comparison: Comparison) -> bool:
+        return self._rescue.change and bool(comparison.target)
+
+    def _differing(self, comparison: Comparison, done: Comeback, *, kept: bool) -> None:
+        if not comparison.live:
+            return
+        if self._updates(comparison) and not kept:
+            for row in comparison.differing():
+                self._update(comparison, row)
+                done.updated += 1
+        else:
+            done.changed, done.conflicts = comparison.count_changed()
+
+    def _objects(self, selection: Selection) -> list[str]:
+        triggers = needs.triggers_on(self._rescue.schema, selection.table.name)
+        return [*selection.indexes, *triggers.values()]
+
+    def _insert(self, comparison: Comparison, row: Sequence[Any], *, kept: bool) -> None:
+        name = quote(comparison.table.name)
+        names = ", ".join(map(quote, comparison.written))
+        self._text(f"INSERT {self._abort(comparison)}INTO {name} ({names}) VALUES (")  # noqa: S608 - quoted
+        self._values(row)
+        target = comparison.target
+        if kept and target and not comparison.table.virtual:
+            self._text(f") ON CONFLICT ({', '.join(map(quote, target))}) DO NOTHING;\n")
+        elif self._upserts(comparison) and target:
+            self._text(f") {self._conflict(comparison)};\n")
+        else:
+            self._text(");\n")
+
+    def _update(self, comparison: Comparison, row: Sequence[Any]) -> None:
+        if self._upserts(comparison):
+            self._insert(comparison, row, kept=False)
+            return
+        values = dict(zip(comparison.written, row, strict=True))
+        self._text(f"UPDATE {self._abort(comparison)}{quote(comparison.table.name)} SET ")  # noqa: S608 - quoted
+        self._assign(
+            [name for name in comparison.columns if name not in comparison.key], values, ", "
+        )
+        self._text(" WHERE ")
+        self._assign(comparison.key, values, " AND ")
+        self._text(";\n")
+
+    def _upserts(self, comparison: Comparison) -> bool:
+        """Say whether rows are written with ON CONFLICT DO UPDATE.
+
+        It is not for virtual tables, and fires triggers of the kind BEFORE INSERT for each row.
+        """
+        triggers = needs.triggers_on(self._schema, comparison.table.name).values()
+        early = any("BEFORE" in sql.upper() for sql in triggers)
+        return self._rescue.change and not (comparison.table.virtual or early)
+
+    def _conflict(self, comparison: Comparison) -> str:
+        names = [name for name in comparison.columns if name not in comparison.target]
+        key = ", ".join(map(quote, comparison.target))
+        if not names:
+            return f"ON CONFLICT ({key}) DO NOTHING"
+        assigned = ", ".join(f"{quote(name)} = excluded.{quote(name)}" for name in names)
+        return f"ON CONFLICT ({key}) DO UPDATE SET {assigned}"
+
+    def _abort(self, comparison: Comparison) -> str:
+        """Override what a table's own ON CONFLICT clauses say: REPLACE would delete other rows."""
+        sql = self._schema.get(("table", comparison.table.name), "")
+        return "OR ABORT " if "CONFLICT" in sql.upper() else ""
+
+    def _rebuilt(self) -> list[str]:
+        """Return what brings full-text indexes up to date that no trigger keeps."""
+        lines = []
+        for index in needs.external_indexes(self._schema):
+            view = self._schema.get(("view", index.content), "")
+            for name in self._chosen:
+                triggers = needs.triggers_on(self._schema, name).values()
+                kept = any(needs.mentions(sql, index.name) for sql in triggers)
+                reads = index.content.lower() == name.lower() or (
+                    index.content and needs.mentions(view, name)
+                )
+                if reads and not kept:
+                    own = quote(index.name)
+                    lines.append(f"INSERT INTO {own} ({own}) VALUES ('rebuild');")  # noqa: S608 - quoted
+        return list(dict.fromkeys(lines))
+
+    def _assign(self, names: Sequence[str], values: dict[str, Any], between: str) -> None:
+        for at, name in enumerate(names):
+            self._text(f"{between if at else ''}{quote(name)} = ")
+            self._rescue.literals.write_sql(self._file, values[name])
+
+    def _values(self, row: Sequence[Any]) -> None:
+        for at, value in enumerate(row):
+            self._text(", " if at else "")
+            self._rescue.literals.write_sql(self._file, value)
+
+    def _line(self, text: str) -> None:
+        self._text(f"{text}\n")
+
+    def _comment(self, text: str) -> None:
+        """Keep a text inside its comment."""
+        shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+        self._line(f"-- {shown}")
+
+    def _text(self, text: str) -> None:
+        self._file.write(text.encode("utf-8", "surrogateescape"))
+
+
+def told(name: str, done: Comeback) -> list[str]:
+    """Say in lines what becomes of the rows of a table."""
+    if done.skipped:
+        return [f"{name}: left out: {done.problem}"]
+    counts = [_rows(done.added)]
+    counts += [f"{done.updated:,} updated"] if done.updated else []
+    lines = [f"{name}: {', '.join(counts)}"]
+    if done.changed:
+        lines.append(f"{name}: left alone, as there with other values: {done.changed:,}")
+    if done.taken:
+        lines.append(f"{name}: left out, as a unique value belongs to another row: {done.taken:,}")
+    lines += [f"  {name}: {conflict_text(one)}" for one in done.conflicts[:_SHOWN]]
+    more = done.changed + done.taken - min(len(done.conflicts), _SHOWN)
+    return [*lines, *([f"  {name}: and {more:,} more"] if more > 0 else [])]
+
+
+def conflict_text(conflict: Conflict) -> str:
+    """Describe a row that is not written."""
+    row = _pairs(conflict.key)
+    if conflict.why == "unique":
+        names = ", ".join(conflict.columns)
+        return f"{row}: the value of {names} belongs to {_pairs(conflict.holder)}"
+    return f"{row}: there with other values"
+
+
+def _pairs(values: dict[str, Any]) -> str:
+    return ", ".join(f"{name}={value}" for name, value in values.items())
+
+
+def _rows(count: int) -> str:
+    return f"{count:,} row{'' if count == 1 else 's'}"
