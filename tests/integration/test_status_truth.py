@@ -186,6 +186,39 @@ def test_what_this_user_may_not_look_at_is_unknown(tmp_path: Path, hidden: str) 
     assert str(tmp_path / hidden) in entry["reason"]
 
 
+@pytest.mark.parametrize("what", ["config.yaml", "status.json"])
+@pytest.mark.parametrize("how", ["unreadable", "damaged"])
+def test_a_status_that_cannot_be_read_is_unknown_and_not_failing(
+    tmp_path: Path, what: str, how: str
+) -> None:
+    """By its exit code, on which a monitor goes; the error says which file, and what to do."""
+    config = _nightly(tmp_path)
+    assert gymdbd("-c", config, "backup").returncode == 0
+    if how == "damaged":
+        (tmp_path / what).write_text("{")
+    else:
+        (tmp_path / what).chmod(0)
+    code, answer = gymdbd_json("-c", config, "status", prefix=ORDINARY_USER)
+    assert (code, answer["state"]) == (3, "failed")
+    assert str(tmp_path / what) in answer["error"]
+    told = gymdbd("-c", config, "status", prefix=ORDINARY_USER)
+    assert (told.returncode, answer["hint"] in told.stderr, told.stdout) == (3, True, "")
+
+
+def test_what_to_do_about_a_job_is_told(tmp_path: Path) -> None:
+    """The hint of the run that failed stands below the table, and nothing for one that is well."""
+    config = _nightly(tmp_path)
+    assert gymdbd("-c", config, "backup").returncode == 0
+    assert "what to do" not in gymdbd("-c", config, "status").stdout
+    (tmp_path / "gym.db").write_bytes(b"this is no database" * 500)
+    code, failed = gymdbd_json("-c", config, "backup")
+    assert code == 1
+    told = gymdbd("-c", config, "status")
+    assert told.returncode == 2
+    assert f"nightly: what to do: {failed['hint']}" in told.stdout.splitlines()
+    assert gymdbd_json("-c", config, "status")[1]["jobs"]["nightly"]["hint"] == failed["hint"]
+
+
 def test_a_job_whose_daemon_is_stopped_is_late_and_then_failing(tmp_path: Path) -> None:
     """The next run will not happen, and none is shown; a daemon that is there is well."""
     config = _nightly(tmp_path)

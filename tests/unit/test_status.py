@@ -15,7 +15,7 @@ from structlog.testing import capture_logs
 
 from gymdbd import lock
 from gymdbd.errors import BusyError, FormatError, GymdbdError
-from gymdbd.job_config import BackupConfig, VerifyConfig
+from gymdbd.job_config import BackupConfig, Newest, VerifyConfig
 from gymdbd.schedule import Cron, Interval
 from gymdbd.status import (
     Health,
@@ -358,6 +358,19 @@ def test_a_last_success_that_is_no_instant_is_none(value: object) -> None:
     """A file edited by hand does not break the answer."""
     assert instant({"last_success": value}, "last_success") is None
     assert health(_job(), {"state": "ok", "last_success": value}, _NOW, UTC)[0] == Health.LATE
+
+
+@pytest.mark.parametrize(
+    ("age_h", "expected"),
+    [(0, Health.OK), (10, Health.OK), (10.1, Health.LATE), (15, Health.LATE), (40, Health.LATE)],
+)
+def test_a_newest_row_that_is_older_than_its_limit_is_late(age_h: float, expected: Health) -> None:
+    """By a minute, and whatever the age of the backup: the application may have stopped."""
+    job = _job(newest=Newest(table="t", column="at", max_age=timedelta(hours=10)))
+    at = (_NOW - timedelta(hours=age_h)).isoformat()
+    entry = {"state": "ok", "last_success": _NOW.isoformat(), "result": {"newest": {"at": at}}}
+    health_now, reason = health(job, entry, _NOW, UTC)
+    assert (health_now, bool(reason)) == (expected, expected != Health.OK)
 
 
 def test_the_numbers_of_health_are_exit_codes_of_monitoring_plugins() -> None:
