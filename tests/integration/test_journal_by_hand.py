@@ -187,10 +187,10 @@ def test_without_a_journal_or_with_a_dead_one_a_run_by_hand_is_as_it_was(
     assert (none.returncode, none.stderr) == (0, "")
 
 
-def test_a_journal_that_takes_no_more_holds_up_a_run_by_hand_only_once(
+def test_a_journal_that_takes_no_more_costs_a_run_by_hand_nothing_but_a_moment(
     journal: Journal, config: Path
 ) -> None:
-    """The first event waits for a moment, the others are not sent at all."""
+    """It ends well and without a word."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
         sender.setblocking(False)
         with contextlib.suppress(BlockingIOError):

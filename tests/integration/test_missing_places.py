@@ -11,10 +11,15 @@ import pytest
 
 from gymdbd.archive.catalog import Catalog
 from gymdbd.clock import Clock
+from gymdbd.errors import FolderMissingError
+from gymdbd.job_config import PullConfig
+from gymdbd.jobs import saving
+from gymdbd.replica import Replica
 from tests.daemon_process import DaemonProcess, running_daemon
 from tests.support import (
     ORDINARY_USER,
     backups,
+    context,
     gymdbd,
     gymdbd_json,
     make_database,
@@ -164,6 +169,21 @@ def test_a_pull_whose_archive_is_unplugged_fails_before_it_reaches_for_the_host(
         assert (code, answer["code"]) == (1, "folder-missing")
         assert answer["error"] == f"there is no folder {archive}"
     assert not archive.parent.exists()
+
+
+def test_an_archive_that_is_unplugged_during_a_pull_is_not_made_anew(tmp_path: Path) -> None:
+    """It was there when the run began: neither the old replica nor a copy is saved elsewhere."""
+    path, archive = make_database(tmp_path / "replica.db"), tmp_path / "mnt"
+    job = PullConfig(
+        name="p", kind="pull", host="pi", remote_database="/x.db", replica=path, archive=archive
+    )
+    for save in (
+        lambda: saving.save(job, Replica(path), None, context()),
+        lambda: saving.keep_copy(job, Replica(path), context()),
+    ):
+        with pytest.raises(FolderMissingError):
+            save()
+    assert not archive.exists()
 
 
 def test_an_archive_typed_by_hand_is_made_only_if_the_folder_above_it_is_there(
