@@ -7,6 +7,7 @@ that could not be written.
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass
 from datetime import datetime, timedelta, tzinfo
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 _START_MARGIN = timedelta(minutes=15)
 # Two moments that are written to the second, of one run.
 _SAME_RUN = timedelta(minutes=1)
+# A disk that sleeps needs ten seconds to start.
+_PATIENCE_S = 15.0
 _DENIED = (NotAllowedError, SourceUnreadableError)
 _ACCOUNT = "run gymdbd status as the user that the daemon runs as"
 
@@ -60,14 +63,23 @@ def daemon_of(file: status.StatusFile, content: dict[str, Any]) -> Daemon:
     return Daemon(file.is_daemon_alive(), started, str(file.path))
 
 
-def judge(job: JobConfig, entry: dict[str, Any], daemon: Daemon, now: Clock) -> Finding:
+def judge(
+    job: JobConfig,
+    entry: dict[str, Any],
+    daemon: Daemon,
+    now: Clock,
+    patience_s: float = _PATIENCE_S,
+) -> Finding:
     """Return the worst of what is found about a job; of several the first.
+
+    Its disks get `patience_s` to answer, so that a dead network mount does not leave whoever asks
+    without any answer.
 
     `entry`, what the status file has of it, is brought up to date with what the archive holds. A
     hint of its last run stays with that run's own failure.
     """
     moment, zone = now.now(), now.zone
-    seen = [*_look(job, entry, zone)]
+    seen = _look_within(patience_s, job, entry, zone)
     for newest in seen:
         if isinstance(newest, datetime):
             _bring_up_to_date(entry, newest, zone)
@@ -77,6 +89,25 @@ def judge(job: JobConfig, entry: dict[str, Any], daemon: Daemon, now: Clock) -> 
     findings += _next_run(entry, daemon, moment, health)
     worst = status.worst([one.health for one in findings])
     return next(one for one in findings if one.health == worst)
+
+
+def _look_within(
+    patience_s: float, job: JobConfig, entry: dict[str, Any], zone: tzinfo
+) -> list[Finding | datetime]:
+    seen: list[Finding | datetime] = []
+    done = threading.Event()
+
+    def look() -> None:
+        found = list(_look(job, dict(entry), zone))
+        seen.extend(found)
+        done.set()
+
+    threading.Thread(target=look, daemon=True).start()
+    if done.wait(patience_s):
+        return seen
+    reason = f"its folders have not answered for {patience_s:g} s"
+    hint = "look for a dead disk or network mount (dmesg, findmnt)"
+    return [Finding(Health.UNKNOWN, reason, hint)]
 
 
 def _bring_up_to_date(entry: dict[str, Any], newest: datetime, zone: tzinfo) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from gymdbd.archive import manifest as manifests
 from gymdbd.clock import Clock
 from gymdbd.job_config import JobConfig, PullConfig, VerifyConfig
 from gymdbd.outlook import Daemon, judge
@@ -108,6 +110,21 @@ def test_the_failure_of_the_last_run_is_told_before_what_else_is_wrong(tmp_path:
     entry = {"state": "failed", "error": "it broke", "hint": "mend it"}
     found = judge(_verify(tmp_path / "gone"), entry, _MANUAL, _CLOCK)
     assert found == (Health.FAILING, "it broke", "mend it")
+
+
+def test_a_folder_that_does_not_answer_is_unknown_and_holds_nobody_up(tmp_path: Path) -> None:
+    """A manifest that nobody ever finishes to write stands for a dead network mount."""
+    backup = tmp_path / "gym_backup_20261123_030000.db"
+    backup.touch()
+    manifest = manifests.manifest_path(backup)
+    os.mkfifo(manifest)
+    found = judge(_verify(tmp_path), _good(), _MANUAL, _CLOCK, patience_s=0.1)
+    assert (found.health, found.reason) == (
+        Health.UNKNOWN,
+        "its folders have not answered for 0.1 s",
+    )
+    # So that the thread that waits can end.
+    os.close(os.open(manifest, os.O_WRONLY))
 
 
 def _pull(folder: Path, **changes: Any) -> PullConfig:
