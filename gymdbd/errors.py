@@ -18,6 +18,7 @@
     |  +- SourceLockedError               transient: somebody holds an exclusive lock
     |  |  +- SourceMovedError             transient: it was written while it was read unlocked
     |  +- NotOwnerError                   writing would leave side files its owner cannot use
+    |  +- AnotherFileError                the application has another file, or another WAL
     +- NotAllowedError                    this user may not: permissions, a read-only disk
     +- ReadFailedError                    the operating system fails where nothing is written
     +- DestinationError                   trouble with where we write
@@ -201,6 +202,12 @@ class NotOwnerError(SourceError):
     """Writing would leave side files beside the database that are of no use to its owner."""
 
     code = "not-owner"
+
+
+class AnotherFileError(SourceError):
+    """A process has another file open than the one at the database's path, or another WAL."""
+
+    code = "another-file"
 
 
 class NotAllowedError(GymdbdError):

@@ -16,7 +16,7 @@ from gymdbd.job_config import BackupConfig, DrillConfig, PullConfig, VerifyConfi
 from gymdbd.jobs.context import Context
 from gymdbd.log import logger
 from gymdbd.replica import Replica
-from gymdbd.sqlite import database, freshness, live, processes
+from gymdbd.sqlite import database, freshness, identity, live, processes, uses
 from gymdbd.wording import counted
 
 if TYPE_CHECKING:
@@ -134,14 +134,20 @@ def _next_run(job: JobConfig, now: Clock) -> Check:
 
 def _backup(job: BackupConfig, now: Clock) -> list[Check]:
     name = f"{job.name} database"
+    view = uses.look(job.database)
     try:
+        identity.refuse(job.database, view)
         path = database.locate(job.database)
         message, size = _look_into(path)
         newest = [_newest(job, path)] if job.newest else []
     except GymdbdError as error:
         return [Check(name, ERROR, error.message, error.hint), _archive(job, now, 0)]
     seen = [Check(name, OK, message), *newest, *_rights(job, path)]
-    return [*seen, _holders(job, path), _archive(job, now, size)]
+    remarks = [
+        Check(f"{job.name} file", WARNING if hint else OK, text, hint)
+        for text, hint in identity.remarks(path, view)
+    ]
+    return [*seen, *remarks, _holders(job, path), _archive(job, now, size)]
 
 
 def _rights(job: BackupConfig, path: Path) -> list[Check]:

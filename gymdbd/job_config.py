@@ -119,9 +119,9 @@ class Newest:
 class BackupConfig(JobConfig):
     """A backup of one local database into one archive.
 
-    `method` is what the manifest says of how it was made, where that is not the usual; it is no
-    key of the configuration. Nor is `source`, which says what the backup is of if that is not
-    `database` itself.
+    `method` is what the manifest says of how it was made, where that is not the usual, `source`
+    what the backup is of if that is not `database` itself, and `deleted` wants what a process has
+    open that nothing leads to any more. None of them is a key of the configuration.
     """
 
     database: Path = key(path)
@@ -135,6 +135,7 @@ class BackupConfig(JobConfig):
     newest: Newest | None = key(section(Newest), None)
     method: str | None = None
     source: Origin | None = None
+    deleted: bool = False
 
     @property
     def origin(self) -> Origin:

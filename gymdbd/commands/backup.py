@@ -4,7 +4,9 @@ The backup is one self-contained .db file with every committed row, also of
 those that are only in the WAL. It appears under its name only after it has been
 proven good; until then, and after any failure, the archive is as it was.
 
-The application may go on writing. It never waits longer than busy_timeout.
+The application may go on writing. It never waits longer than busy_timeout. If
+the file at the path is not the one that it has open, no backup is made, and the
+error says who has which; a database that was removed under it is saved.
 
 examples:
   gymdbd backup nightly-backup
@@ -15,6 +17,8 @@ examples:
       without a configuration, into data/backups/database/
   gymdbd backup nightly-backup --cleanup --keep-days 14 --keep-count 10
       and prune afterwards
+  gymdbd backup nightly-backup --deleted
+      what the application goes on writing to after its file was replaced
   gymdbd backup nightly-backup --stats-only
       make none; count, size, oldest, newest and rows of what is there
 
@@ -71,6 +75,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--raw", action="store_true", help="keep .db, -wal and -shm as they are, as three files"
     )
+    parser.add_argument(
+        "--deleted",
+        action="store_true",
+        help="save a database that was removed or replaced, from the process that has it open",
+    )
     parser.add_argument("--cleanup", action="store_true", help="prune old backups after a good one")
     parser.add_argument(
         "--keep-days",
@@ -111,7 +120,6 @@ def _job(arguments: argparse.Namespace) -> tuple[BackupConfig, Config | None]:
     from gymdbd import files
     from gymdbd.errors import UsageError
     from gymdbd.job_config import BackupConfig
-    from gymdbd.sqlite import database
 
     if bool(arguments.job) + bool(arguments.database) + bool(arguments.of) > 1:
         raise UsageError("name either a JOB, a --database or the database --for which to run one")
@@ -138,12 +146,24 @@ def _job(arguments: argparse.Namespace) -> tuple[BackupConfig, Config | None]:
         if arguments.archive:
             job = dataclasses.replace(job, archive=Path(os.path.abspath(arguments.archive)))  # noqa: PTH100 - links stay
     if arguments.database and not arguments.stats_only:
-        database.locate(job.database)  # A mistyped path leaves no archive behind.
+        _require_database(job.database, arguments)
         if arguments.archive and arguments.archive.is_absolute():
             # The folder of a disk that is not mounted must not come to be on another one.
             files.require_folder(job.archive.parent)
         files.make_folder(job.archive)
     return _with_flags(job, arguments), settings
+
+
+def _require_database(path: Path, arguments: argparse.Namespace) -> None:
+    """Raise unless there is something to back up: a mistyped path leaves no archive behind."""
+    from gymdbd.errors import SourceMissingError
+    from gymdbd.sqlite import database, identity, uses
+
+    try:
+        database.locate(path)
+    except SourceMissingError:
+        if not arguments.deleted and not identity.removed(path, uses.look(path)):
+            raise
 
 
 def _job_for(database: Path, settings: Config) -> BackupConfig:
@@ -170,6 +190,8 @@ def _with_flags(job: BackupConfig, arguments: argparse.Namespace) -> BackupConfi
         changes["checkpoint"] = "none"
     if arguments.raw:
         changes["raw"] = True
+    if arguments.deleted:
+        changes["deleted"] = True
     if arguments.cleanup:
         before = job.keep or Keep(days=_KEEP_DAYS, count=_KEEP_COUNT)
         days, count = arguments.keep_days, arguments.keep_count

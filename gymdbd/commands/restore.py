@@ -149,6 +149,9 @@ def _tell(result: dict[str, Any], output: Output) -> None:
         ("saved", f"what was there before, as {result['undo']}" if result["undo"] else "nothing"),
         ("took", f"{result['duration_s']:.3f} s ({timings})"),
     ]
+    if result["restart"]:
+        who = ", ".join(result["restart"])
+        facts.append(("restart", f"{who}: it goes on in the file that was removed, until then"))
     output.facts(facts)
     command = result["undo_command"]
     if command:

@@ -16,7 +16,7 @@ from gymdbd.archive import proof
 from gymdbd.archive.catalog import Catalog
 from gymdbd.archive.manifest import Manifest
 from gymdbd.errors import CopyDamagedError, GymdbdError, SourceCorruptError, SourceMovedError
-from gymdbd.jobs import changes, content
+from gymdbd.jobs import changes, content, deleted
 from gymdbd.jobs.context import Timings
 from gymdbd.jobs.prune import prune
 from gymdbd.sqlite import checkpoint as checkpoints
@@ -50,14 +50,17 @@ def run(job: BackupConfig, context: Context, held: Snapshot | None = None) -> di
     The caller holds the archive's lock. `held` is the state to back up where that is not the
     newest; it is let go of. The result has the keys of `gymdbd backup --json`. Any
     failure leaves the archive as it was; a damaged source also freezes pruning, until a backup
-    succeeds again. SuspiciousError means that the backup was made, and is its result.
+    succeeds again. SuspiciousError means that the backup was made, and is its result; so does an
+    AnotherFileError with a result, that what it was made of is to be lost.
     """
     timings = Timings()
     catalog = Catalog(job.archive, context.clock.zone)
     for path in catalog.sweep():
         context.log.warning("leftover of an interrupted run removed", path=str(path))
     try:
-        result = _back_up(job, catalog, context, timings, held)
+        with timings.step("preflight"):
+            source = deleted.find(job, context) if held is None else deleted.Source(job, held)
+        result = _back_up(source.job, catalog, context, timings, source.held)
     except SourceCorruptError as error:
         catalog.freeze(job.origin, error.message, context.clock.now())
         context.log.warning("pruning frozen", archive=str(job.archive), reason=error.message)
@@ -79,6 +82,7 @@ def run(job: BackupConfig, context: Context, held: Snapshot | None = None) -> di
         duration_s=timings.total_s(),
         timings=timings.seconds,
     )
+    source.tell(result)
     if job.gates is not None:
         content.refuse_suspicious(catalog, job.origin, result)
     return result
@@ -91,8 +95,8 @@ def _back_up(
     timings: Timings,
     held: Snapshot | None,
 ) -> dict[str, Any]:
-    with timings.step("preflight"):
-        source = database.locate(job.database)
+    with timings.step("locate"):
+        source = held.path if held else database.locate(job.database)
         files.require_space(job.archive, source.stat().st_size)
     with timings.step("checkpoint"):
         done = checkpoints.checkpoint(

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from gymdbd import wording
 from gymdbd.archive import proof
 from gymdbd.errors import (
+    AnotherFileError,
     ChannelRefusedError,
     CommandMissingError,
     GymdbdError,
@@ -97,6 +98,10 @@ class _Emergency:
         try:
             with peer.connect(self.pull, self.context) as connection:
                 answer = installed.ask(connection, self.pull.ssh.gymdbd, words)
+                if answer.get("code") == AnotherFileError.code and "path" not in answer:
+                    words.append("--deleted")
+                    saved = installed.ask(connection, self.pull.ssh.gymdbd, words)
+                    answer = saved if "path" in saved else answer
         except (CommandMissingError, ChannelRefusedError) as error:
             return self._skipped(error.message)
         path, error_text = answer.get("path"), answer.get("error")

@@ -23,8 +23,9 @@ from gymdbd.errors import (
 from gymdbd.jobs import undo as undos
 from gymdbd.jobs.context import Timings
 from gymdbd.sqlite import checkpoint as checkpoints
-from gymdbd.sqlite import database, live, locks, processes, soundness
+from gymdbd.sqlite import database, identity, live, locks, processes, soundness
 from gymdbd.sqlite.overwrite import overwrite
+from gymdbd.sqlite.uses import look
 
 if TYPE_CHECKING:
     import sqlite3
@@ -54,12 +55,14 @@ def run(job: RestoreConfig, context: Context) -> dict[str, Any]:
 
     The backup is read as a whole first, and what the target held is saved. Whenever the run
     ends, the target is what it was or what the backup holds. The result has `backup`, `target`,
-    `how`, `undo`, `undo_command`, `tables`, `holders`, `written_since`, `duration_s`, `timings`.
+    `how`, `undo`, `undo_command`, `tables`, `holders`, `written_since`, `restart` (who goes on in
+    a file that was removed from there), `duration_s`, `timings`.
     """
     timings = Timings()
     catalog = Catalog(job.backup.parent, context.clock.zone)
     backup = catalog.find(job.backup.name)
     holders = _preflight(job, backup, context)
+    restart = identity.users(identity.removed(job.target, look(job.target)))
     with timings.step("verify"):
         _require_sound(backup, context)
     with inspection.readable(backup) as content:
@@ -79,6 +82,7 @@ def run(job: RestoreConfig, context: Context) -> dict[str, Any]:
         "tables": backup.manifest.tables if backup.manifest else {},
         "holders": [str(one) for one in holders],
         "written_since": done.written_since,
+        "restart": restart,
         "duration_s": timings.total_s(),
         "timings": timings.seconds,
     }
@@ -87,6 +91,8 @@ def run(job: RestoreConfig, context: Context) -> dict[str, Any]:
 def _preflight(job: RestoreConfig, backup: Backup, context: Context) -> list[processes.Process]:
     """Refuse what cannot end well before anything is read; return who has the target open."""
     _refuse_backups(job, context)
+    if job.target.exists():
+        identity.require(job.target)
     holders = processes.holders(job.target) if job.target.exists() else []
     writable = job.target if job.target.exists() and not job.replace else job.target.parent
     if not os.access(writable, os.W_OK):

@@ -10,7 +10,7 @@ from gymdbd import clock
 from gymdbd.archive import inspection
 from gymdbd.archive.catalog import DAMAGED, Catalog
 from gymdbd.errors import SourceError
-from gymdbd.sqlite import database, processes
+from gymdbd.sqlite import database, identity, processes
 from gymdbd.sqlite.snapshot import Snapshot
 
 if TYPE_CHECKING:
@@ -25,8 +25,11 @@ def plan(job: RestoreConfig, context: Context) -> dict[str, Any]:
     """Say what the restore would do, changing nothing.
 
     `tables` has for each table the rows `now` in the target and `then` in the backup, None where
-    there is no such table; `problem` says why the target's rows cannot be counted.
+    there is no such table; `problem` says why the target's rows cannot be counted. Raises
+    AnotherFileError if the restore would.
     """
+    if job.target.exists():
+        identity.require(job.target)
     backup = Catalog(job.backup.parent, context.clock.zone).find(job.backup.name)
     found = inspection.inspect(backup, context.check)
     now, problem = _count_now(job.target)

@@ -13,6 +13,7 @@ from gymdbd import origin
 from gymdbd.archive import manifest as manifests
 from gymdbd.archive.catalog import Catalog
 from gymdbd.errors import (
+    DeadlineError,
     GymdbdError,
     NotWritableError,
     SourceCorruptError,
@@ -20,13 +21,15 @@ from gymdbd.errors import (
     SourceError,
     SourceNotADatabaseError,
     SourceUnreadableError,
+    StoppedError,
     VerificationError,
 )
 from gymdbd.job_config import BackupConfig
 from gymdbd.jobs import backup as backups
 from gymdbd.jobs.damaged import keep_damaged
-from gymdbd.sqlite import database, live
+from gymdbd.sqlite import database, identity, live
 from gymdbd.sqlite.snapshot import Snapshot
+from gymdbd.sqlite.uses import look
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -55,9 +58,12 @@ class Undo:
 
 
 def save(job: RestoreConfig, context: Context) -> Undo | None:
-    """Save what the target holds into the archive; None where there is nothing."""
+    """Save what the target holds into the archive; None where there is nothing.
+
+    A target that was removed is saved from the process that has it open.
+    """
     if not job.target.exists():
-        return None
+        return _save_removed(job, context)
     if not os.access(job.backup.parent, os.W_OK):
         raise NotWritableError(
             f"what {job.target} holds cannot be saved: {job.backup.parent} may not be written",
@@ -78,7 +84,27 @@ def save(job: RestoreConfig, context: Context) -> Undo | None:
         return Undo(kept, _copy_back(kept, job.target), None)
 
 
-def _back_up(job: RestoreConfig, context: Context, held: Snapshot | None = None) -> Undo:
+def _save_removed(job: RestoreConfig, context: Context) -> Undo | None:
+    """Save what a process has open that was at the target; None if there is nothing to be had.
+
+    The restore overwrites none of it, so that a failure here does not keep it from being done.
+    """
+    if not identity.removed(job.target, look(job.target)):
+        return None
+    try:
+        return _back_up(job, context, deleted=True)
+    except (StoppedError, DeadlineError):
+        raise
+    except GymdbdError as error:
+        context.log.warning(
+            "removed database not saved", path=str(job.target), reason=error.message
+        )
+        return None
+
+
+def _back_up(
+    job: RestoreConfig, context: Context, held: Snapshot | None = None, *, deleted: bool = False
+) -> Undo:
     settings = BackupConfig(
         name=job.name,
         kind="backup",
@@ -89,6 +115,7 @@ def _back_up(job: RestoreConfig, context: Context, held: Snapshot | None = None)
         count_changes=False,
         gates=None,
         method=manifests.OVERWRITTEN,
+        deleted=deleted,
     )
     saved = job.backup.parent / str(backups.run(settings, context, held)["path"])
     made = Catalog(job.backup.parent, context.clock.zone).read(saved.name)

@@ -7,10 +7,14 @@ which names it.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
+import os
 import sqlite3
 import struct
 from pathlib import Path
+
+_ENDS = ("", "-shm")
 
 
 def is_unchanged(
@@ -33,6 +37,8 @@ def is_unchanged(
         with place.open("rb") as main:
             # As long as somebody holds a reader's lock, nobody removes what lies beside it.
             fcntl.lockf(main, fcntl.LOCK_SH | fcntl.LOCK_NB, 510, 2**30 + 2)
+            if _is_doubtful(place):
+                return False
             log, index = (place.with_name(place.name + end) for end in ("-wal", "-shm"))
             if not log.exists() or not log.stat().st_size:
                 # Nobody has it open: the main file is all there is.
@@ -73,3 +79,29 @@ def _has_frame(place: Path, frame: tuple[int, ...], salts: bytes, *, in_log: boo
         log.seek(32 + (number - 1) * (24 + (65536 if size == 1 else size)))
         last = log.read(24)
     return begin[16:24] == last[8:16] == salts and struct.unpack(">16x2I", last) == (one, two)
+
+
+def _is_doubtful(place: Path) -> bool:
+    """Say whether an application may have another file or WAL open than these.
+
+    It has a lock on the main file and none on the index, or a file of this name that is gone. The
+    whole serving side finds out whether that means anything (gymdbd.sqlite.identity).
+    """
+    if not Path("/proc/locks").exists():
+        return False
+    users: dict[str, set[str]] = {str(Path(f"{place}{end}").stat().st_ino): set() for end in _ENDS}
+    for line in Path("/proc/locks").read_text().splitlines():
+        # Whether it waits for the lock or has it: process, file, first byte, last byte.
+        pid, file = line.split()[-4:-2]
+        users.get(file.rpartition(":")[2], set()).add(pid)
+    main, index = users.values()
+    if main - index - {str(os.getpid())}:
+        return True
+    gone = tuple(f"/{place.name}{end} (deleted)" for end in _ENDS)
+    for process in os.listdir("/proc"):  # noqa: PTH208
+        with contextlib.suppress(OSError):
+            folder = f"/proc/{int(process)}/fd/" if process.isdigit() else ""
+            for number in os.listdir(folder) if folder else ():  # noqa: PTH208
+                if os.readlink(folder + number).endswith(gone):  # noqa: PTH115
+                    return True
+    return False

@@ -18,7 +18,7 @@ from gymdbd.errors import GymdbdError, ProtocolError, RemoteError, SourceError, 
 from gymdbd.remote import compress, memory, protocol
 from gymdbd.remote.patience import STALL_TIMEOUT_S, Patience, PatientStream
 from gymdbd.remote.protocol import Channel
-from gymdbd.sqlite import digests, processes
+from gymdbd.sqlite import digests, identity, processes
 from gymdbd.sqlite.database import has_wal_reset_bug, side_files, uncounted
 from gymdbd.sqlite.fingerprint import take
 from gymdbd.sqlite.pages import Pages, open_pages
@@ -50,6 +50,7 @@ def serve(
     try:
         channel.send_preamble()
         channel.expect_client()
+        identity.require(path)
         with open_pages(path, busy_timeout_s=busy_timeout_s) as pages:
             _Server(channel, pages).run()
     except GymdbdError as error:

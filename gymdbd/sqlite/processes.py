@@ -8,7 +8,12 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gymdbd.sqlite import descriptors
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 # Byte ranges of the locks in the -shm file. https://www.sqlite.org/walformat.html section 2.3.
 WRITE_LOCK = range(120, 121)
@@ -17,8 +22,8 @@ READ_LOCKS = range(123, 128)
 # The lock bytes of the main file. https://www.sqlite.org/fileformat2.html section 1.3.2 (offset
 # 2^30): PENDING, RESERVED, and 510 bytes of SHARED.
 _MAIN_LOCKS = range(2**30, 2**30 + 512)
+_SHARED_LOCK = range(2**30 + 2, 2**30 + 512)
 
-_TIMEOUT_S = 10
 _FLOCK_FIELDS = 8
 
 
@@ -39,25 +44,32 @@ def describe(found: list[Process]) -> str:
     return ", ".join(str(process) for process in found) or "a process that could not be named"
 
 
-def holders(path: Path, *, proc: Path = Path("/proc")) -> list[Process]:
-    """List the other processes that have the database or one of its side files open."""
-    names = {str(path), *(f"{path}{suffix}" for suffix in ("-wal", "-shm", "-journal"))}
-    pids = _open_by_proc(names, proc) if proc.is_dir() else _open_by_lsof(names)
-    return [_process(pid, proc) for pid in sorted(pids - {os.getpid()})]
+def holders(path: Path, *, proc: Path = descriptors.PROC) -> list[Process]:
+    """List the other processes that have the database or one of its side files open.
+
+    By the files themselves, under whatever name each has opened them.
+    """
+    names = [str(path), *(f"{path}{suffix}" for suffix in ("-wal", "-shm", "-journal"))]
+    return [named(pid, proc) for pid in sorted(_who_has(names, proc).files)]
 
 
-def writers(path: Path, *, proc: Path = Path("/proc")) -> list[Process]:
+def writers(path: Path, *, proc: Path = descriptors.PROC) -> list[Process]:
     """List the other processes that have the database itself open for writing."""
-    names = {str(path)}
-    if proc.is_dir():
-        pids = _open_by_proc(names, proc, writing=True)
-    else:
-        pids = _open_by_lsof(names, writing=True)
-    return [_process(pid, proc) for pid in sorted(pids - {os.getpid()})]
+    main = descriptors.file_at(str(path))
+    seen = _who_has([str(path)], proc).files
+    pids = {pid for pid in seen for one in seen[pid] if one.file == main and one.writable}
+    return [named(pid, proc) for pid in sorted(pids)]
+
+
+def _who_has(names: list[str], proc: Path) -> descriptors.Seen:
+    if not proc.is_dir():
+        return descriptors.scan_by_lsof(names)
+    files = {descriptors.file_at(name) for name in names}
+    return descriptors.scan(names[0], lambda _, file: file in files, proc)
 
 
 def lock_holders(
-    path: Path, span: range | None = None, *, proc: Path = Path("/proc")
+    path: Path, span: range | None = None, *, proc: Path = descriptors.PROC
 ) -> list[Process]:
     """List the other processes that hold an SQLite lock on the database.
 
@@ -69,10 +81,27 @@ def lock_holders(
         pids = _lockers(path, _MAIN_LOCKS, proc, kinds=("WRITE",))
     else:
         pids = _lockers(path.with_name(path.name + "-shm"), span, proc, kinds=("READ", "WRITE"))
-    return [_process(pid, proc) for pid in sorted(pids - {os.getpid()})]
+    return [named(pid, proc) for pid in sorted(pids - {os.getpid()})]
 
 
-def _lockers(path: Path, span: range, proc: Path, kinds: tuple[str, ...]) -> set[int]:
+def connected(path: Path, *, proc: Path = descriptors.PROC) -> tuple[set[int], set[int]]:
+    """Tell by their locks who is connected to a database, and who to its index (`-shm`).
+
+    In WAL mode a connection that has read keeps SQLite's shared lock on the main file until it is
+    closed, and its process a lock on the index that it uses.
+    """
+    index = path.with_name(path.name + "-shm")
+    whole = range(2**62)
+    return (
+        _lockers(path, _SHARED_LOCK, proc, kinds=("READ",), exactly=True),
+        _lockers(index, whole, proc, kinds=("READ", "WRITE")),
+    )
+
+
+def _lockers(
+    path: Path, span: range, proc: Path, kinds: tuple[str, ...], *, exactly: bool = False
+) -> set[int]:
+    """List who has locked these bytes; `exactly` leaves out what may be of another file."""
     try:
         facts = path.stat()
         lines = (proc / "locks").read_text().splitlines()
@@ -89,58 +118,21 @@ def _lockers(path: Path, span: range, proc: Path, kinds: tuple[str, ...]) -> set
         kind, pid, place, first, last = fields[3:8]
         if kind not in kinds or place.rsplit(":", 1)[-1] != str(facts.st_ino):
             continue
+        if exactly and place != _place(facts):
+            continue
         end = span.stop if last == "EOF" else int(last)
         if int(first) < span.stop and end >= span.start:
             pids.add(int(pid))
     return pids
 
 
-def _open_by_proc(names: set[str], proc: Path, *, writing: bool = False) -> set[int]:
-    pids = set()
-    for folder in proc.iterdir():
-        if not folder.name.isdigit():
-            continue
-        try:
-            # listdir, not scandir: a process that ends meanwhile would leave its iterator open.
-            numbers = os.listdir(folder / "fd")  # noqa: PTH208
-            links = {one: os.readlink(folder / "fd" / one) for one in numbers}  # noqa: PTH115
-        except OSError:
-            continue
-        found = [number for number, link in links.items() if link in names]
-        if any(not writing or _may_write(folder / "fdinfo" / number) for number in found):
-            pids.add(int(folder.name))
-    return pids
+def _place(facts: os.stat_result) -> str:
+    device = facts.st_dev
+    return f"{os.major(device):02x}:{os.minor(device):02x}:{facts.st_ino}"
 
 
-def _may_write(info: Path) -> bool:
-    """Say whether a descriptor was opened for writing, from its flags in octal."""
-    try:
-        lines = info.read_text().splitlines()
-    except OSError:
-        return False
-    flags = next((line.split()[1] for line in lines if line.startswith("flags:")), "0")
-    return int(flags, 8) & os.O_ACCMODE != os.O_RDONLY
-
-
-def _open_by_lsof(names: set[str], *, writing: bool = False) -> set[int]:
-    present = sorted(name for name in names if os.path.exists(name))  # noqa: PTH110 - plain strings
-    said = _said_by("lsof", "-F", "pa", "--", *present) if present else ""
-    return _parse_lsof(said.splitlines(), writing=writing)
-
-
-def _parse_lsof(lines: list[str], *, writing: bool) -> set[int]:
-    """Read lsof's fields: a line `p` and a process, then for each of its files a line `a`."""
-    pids, pid = set(), 0
-    for line in lines:
-        if line.startswith("p") and line[1:].isdigit():
-            pid = int(line[1:])
-            pids.update(set() if writing else {pid})
-        elif line[:1] == "a" and line[1:] in ("w", "u") and pid:
-            pids.add(pid)
-    return pids
-
-
-def _process(pid: int, proc: Path) -> Process:
+def named(pid: int, proc: Path = descriptors.PROC) -> Process:
+    """Find out what a process runs."""
     try:
         words = (proc / str(pid) / "cmdline").read_bytes().split(b"\0")
         command = " ".join(os.path.basename(os.fsdecode(word)) for word in words[:2] if word)  # noqa: PTH119
@@ -150,22 +142,4 @@ def _process(pid: int, proc: Path) -> Process:
 
 
 def _command_by_ps(pid: int) -> str:
-    return os.path.basename(_said_by("ps", "-o", "comm=", "-p", str(pid)).strip())  # noqa: PTH119
-
-
-def _said_by(name: str, *words: str) -> str:
-    """Return what a program prints, "" where it is not there or takes too long."""
-    # Linux needs neither, and imports are most of the serving side's start.
-    import shutil  # noqa: PLC0415
-    import subprocess  # noqa: PLC0415
-
-    program = shutil.which(name, path=f"{os.environ.get('PATH', os.defpath)}:/usr/sbin")
-    if program is None:
-        return ""
-    try:
-        answer = subprocess.run(
-            [program, *words], capture_output=True, timeout=_TIMEOUT_S, check=False
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return ""
-    return answer.stdout.decode(errors="replace")
+    return os.path.basename(descriptors.said_by("ps", "-o", "comm=", "-p", str(pid)).strip())  # noqa: PTH119

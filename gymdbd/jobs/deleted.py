@@ -1,0 +1,99 @@
+"""Before a backup: is this the application's file, and if that was removed, what can be saved."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gymdbd import files
+from gymdbd.errors import AnotherFileError, NotAllowedError, SourceMissingError
+from gymdbd.sqlite import identity, salvage
+from gymdbd.sqlite.snapshot import Snapshot
+from gymdbd.sqlite.uses import look
+
+if TYPE_CHECKING:
+    from gymdbd.job_config import BackupConfig
+    from gymdbd.jobs.context import Context
+    from gymdbd.sqlite.uses import Use
+
+METHOD = "deleted-file"
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """What to back up: `held` if it is not what is at the path, and why that is a failure."""
+
+    job: BackupConfig
+    held: Snapshot | None = None
+    trouble: AnotherFileError | None = None
+
+    def tell(self, result: dict[str, Any]) -> None:
+        """Fail the run if the application's file is gone, now that what it has is saved."""
+        if self.trouble is None:
+            return
+        words = ["gymdbd", "restore", result["path"], "--to", str(self.job.database)]
+        self.trouble.hint = (
+            f"it is saved as {result['path']}: restore it ({shlex.join(words)}) and restart the "
+            "application; what it commits until then is saved by another gymdbd backup only"
+        )
+        self.trouble.result = result
+        raise self.trouble
+
+
+def find(job: BackupConfig, context: Context) -> Source:
+    """Say what to back up; AnotherFileError if the file at the path is not the application's.
+
+    A file that was removed, with nothing in its place, is saved through the process that has it
+    open, and with `job.deleted` so is one that another has taken the place of.
+    """
+    view = look(job.database)
+    gone = identity.former(view) if job.deleted else identity.removed(job.database, view)
+    try:
+        if not job.deleted:
+            identity.refuse(job.database, view)
+            return Source(job)
+    except AnotherFileError as error:
+        if not gone:
+            raise
+        return _saved(job, gone[0], context, error)
+    if gone:
+        return _saved(job, gone[0], context)
+    message = f"no process that this user may see has a removed file of {job.database} open"
+    if view.unseen or not view.by_proc:
+        raise NotAllowedError(
+            message,
+            hint="run this as root (sudo), or as the user that the application runs as; it needs "
+            "Linux",
+        )
+    raise SourceMissingError(message, hint="leave out --deleted to back up what is there now")
+
+
+def _saved(
+    job: BackupConfig, use: Use, context: Context, trouble: AnotherFileError | None = None
+) -> Source:
+    """Copy what a process has open beside the backup that is made of it."""
+    copy = files.partial_path(job.archive / f"{job.database.stem}_deleted.db")
+    timeout_s = job.busy_timeout.total_seconds()
+
+    def progress(done: int, total: int) -> None:
+        context.progress("copy", done, total)
+        context.check()
+
+    context.log.warning("removed database found open", database=str(job.database), pid=use.pid)
+    files.require_space(job.archive, 2 * _size(use))
+    with files.writing(copy):
+        salvage.copy(use, copy, progress, busy_timeout_s=timeout_s)
+    job = dataclasses.replace(job, checkpoint="none", raw=False, method=job.method or METHOD)
+    return Source(job, Snapshot(copy, busy_timeout_s=timeout_s), trouble)
+
+
+def _size(use: Use) -> int:
+    """Return the bytes of what is open, as far as they can be told."""
+    total = 0
+    for one in (use.main, use.log):
+        with contextlib.suppress(OSError):
+            total += Path(one.path).stat().st_size if one else 0
+    return total

@@ -1,0 +1,140 @@
+"""Whether the file at a database's path is the one that the application has open.
+
+A bind mount of the one file, a hard link, a file put in the database's place or its removal leave
+the application with another file, or with another WAL, than the path leads to. SQLite then reads a
+sound database without the application's commits, and writing to it damages what the application
+has.
+
+Refused is only what loses commits: a process connected to the main file through another WAL, or one
+that has written to a file that this one has taken the place of. A process that merely reads the
+file, a second name that nobody uses, and a reader that has kept the former file are no fault.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+from typing import TYPE_CHECKING, List, Tuple
+
+from gymdbd.errors import AnotherFileError
+from gymdbd.sqlite import processes
+from gymdbd.sqlite.descriptors import PROC
+from gymdbd.sqlite.uses import FORMER, OTHER_LOG, Use, View, look
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def require(path: Path, *, proc: Path = PROC) -> None:
+    """Raise AnotherFileError if the application has another file than the one at `path`.
+
+    Also if there is none at `path` any more and somebody has the removed one open. For a process
+    that has no connection to the database.
+    """
+    refuse(path, look(path, proc=proc))
+
+
+def refuse(path: Path, view: View) -> None:
+    """Raise the error for what `look` saw, if that is to be refused."""
+    found = [use for use in view.uses if use.lost] or removed(path, view)
+    if found:
+        raise _error(path, found)
+
+
+def removed(path: Path, view: View) -> List[Use]:
+    """List who has the file that was removed from `path`, if there is none any more."""
+    return [] if os.path.exists(path) else former(view)  # noqa: PTH110 - as links lead
+
+
+def former(view: View) -> List[Use]:
+    """List who has what nothing leads to any more, a file or a WAL; what is worth most first."""
+    found = [use for use in view.uses if use.main and use.main.path and _is_gone(use)]
+    return sorted(found, key=_worth, reverse=True)
+
+
+def remarks(path: Path, view: View) -> List[Tuple[str, str]]:
+    """Tell what is unusual and no fault, each with what to do about it, "" for nothing."""
+    found = []
+    kept = [use for use in view.uses if not use.lost]
+    if kept:
+        text = f"{', '.join(users(kept))} has a file open that was {path} before, and left it alone"
+        found.append((text, ""))
+    if view.names > 1:
+        text = f"{path} has {view.names} names (hard links)"
+        hint = "let application and gymdbd use the same one: by another name it has another WAL"
+        found.append((text, hint))
+    if not view.by_proc:
+        text = "whether an application has a removed or replaced file open cannot be seen here"
+        found.append((text, ""))
+    elif view.unseen and not view.connected:
+        text = f"{view.unseen} processes of other users could not be looked into (root sees all)"
+        found.append((text, ""))
+    return found
+
+
+def _worth(use: Use) -> tuple[bool, bool, int]:
+    return use.lost, bool(use.main and use.main.writable), use.written_ns
+
+
+def _is_gone(use: Use) -> bool:
+    return use.kind == FORMER or bool(use.log and use.log.deleted)
+
+
+def users(found: List[Use]) -> List[str]:
+    """Name the processes."""
+    return [str(one) for one in sorted({processes.named(use.pid) for use in found})]
+
+
+def _error(path: Path, found: List[Use]) -> AnotherFileError:
+    use, who = found[0], ", ".join(users(found))
+    if use.kind == OTHER_LOG:
+        return _other_log(path, use, who)
+    return _former(path, use, who)
+
+
+def _other_log(path: Path, use: Use, who: str) -> AnotherFileError:
+    if use.main is None or use.log is None:
+        return AnotherFileError(
+            f"{who} has {path} open by another name or with another WAL: what it commits is not in "
+            f"{path.name}-wal",
+            hint=f"look under which name it opens the database (ls -l /proc/{use.pid}/fd, as its "
+            "user or as root) and use that name here. A container needs the database's folder "
+            "mounted, not the one file. Nothing has been changed",
+        )
+    if use.log.deleted:
+        return AnotherFileError(
+            f"{who} has {path} open as {use.main.name}, and its WAL was removed: what it commits "
+            "is in no file that has a name",
+            hint=f"{_offer(path)}; then stop the application, which brings its commits into the "
+            "database as it closes it, and start it again. Nothing has been changed",
+        )
+    return AnotherFileError(
+        f"{who} has {path} open as {use.main.name}, with another WAL ({use.log.name}): what it "
+        f"commits is not in the {path.name}-wal that is here",
+        hint=f"use the name that the application uses ({use.main.name}), or let it open {path}. A "
+        "container needs the database's folder mounted, not the one file. Nothing has been changed",
+    )
+
+
+def _former(path: Path, use: Use, who: str) -> AnotherFileError:
+    moved = use.main.name if use.main and not use.main.deleted else ""
+    if not os.path.exists(path):  # noqa: PTH110 - as links lead
+        was = f"was moved to {moved}" if moved else "was removed"
+        return AnotherFileError(
+            f"{path} {was}, and {who} has it open still: what is committed now is lost when that "
+            "ends",
+            hint=f"do not stop the application yet: {_offer(path)}. Then restore that backup and "
+            "restart the application",
+        )
+    return AnotherFileError(
+        f"{who} goes on in the file that was {path} before"
+        + (f" and is {moved} now" if moved else " and has no name any more")
+        + ": the one that is there now holds none of what it commits",
+        hint=f"do not stop the application yet: {_offer(path)}. Then restart it, so that it opens "
+        "the file that is there now; until then nothing is backed up or restored",
+    )
+
+
+def _offer(path: Path) -> str:
+    words = ["gymdbd", "backup", "--deleted", "--database", str(path)]
+    return f"save what it has ({shlex.join(words)})"

@@ -1,0 +1,127 @@
+"""Copying a database that has no name any more, through the descriptors of who has it open.
+
+Nobody can connect to it: SQLite finds a WAL by its name. So the main file is copied first and the
+WAL after it. As long as the WAL's header stands, every page that a checkpoint can have changed
+meanwhile is in the WAL as well, and SQLite leaves out what was not committed; the header changes
+when the WAL is begun anew, and then all is copied again. Without a WAL SQLite's own lock on the
+main file keeps it still.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import time
+from typing import TYPE_CHECKING, BinaryIO
+
+from gymdbd.errors import CopyTornError, NotAllowedError, SourceLockedError, SourceMissingError
+from gymdbd.sqlite import processes, wal
+from gymdbd.sqlite.snapshot import create
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from gymdbd.sqlite.descriptors import Descriptor
+    from gymdbd.sqlite.uses import Use
+
+    Progress = Callable[[int, int], None]
+
+_ATTEMPTS = 20
+_POLL_S = 0.01
+_PIECE_BYTES = 1024 * 1024
+_VERSIONS = slice(18, 20)
+_WAL_VERSIONS = b"\2\2"
+_SHARED_FIRST, _SHARED_BYTES = 2**30 + 2, 510
+
+
+def copy(use: Use, target: Path, progress: Progress, *, busy_timeout_s: float) -> None:
+    """Copy what a process has open to `target`, and its WAL to the name beside it.
+
+    Raises NotAllowedError if this user may not read it, SourceMissingError if the process has
+    ended, SourceLockedError or CopyTornError if it leaves no moment to copy it.
+    """
+    assert use.main is not None  # noqa: S101 - who has no main file open has nothing to copy
+    target_log = target.with_name(target.name + "-wal")
+    with contextlib.ExitStack() as stack:
+        main = stack.enter_context(_opened(use, use.main))
+        log = stack.enter_context(_opened(use, use.log)) if use.log else None
+        if main.read(100)[_VERSIONS] != _WAL_VERSIONS:
+            stack.enter_context(_still(use, main, busy_timeout_s))
+            log = None
+        for _ in range(_ATTEMPTS):
+            header = _header(log)
+            _copy(main, target, progress)
+            if log is not None:
+                _copy(log, target_log, progress)
+            if _header(log) == header:
+                return
+    raise CopyTornError(
+        f"{processes.named(use.pid)} began its WAL anew during each of {_ATTEMPTS} copies",
+        hint="run this again when the application writes less",
+    )
+
+
+@contextlib.contextmanager
+def _opened(use: Use, one: Descriptor) -> Iterator[BinaryIO]:
+    """Open a file that a process has open, if it is that file still."""
+    who = processes.named(use.pid)
+    try:
+        file = open(one.path, "rb", buffering=0)  # noqa: SIM115, PTH123 - closed below
+    except PermissionError as error:
+        raise NotAllowedError(
+            f"this user (uid {os.geteuid()}) may not read what {who} has open",
+            hint="run this as root (sudo), or as the user that the application runs as",
+        ) from error
+    except OSError as error:
+        raise _ended(one, str(who)) from error
+    with file:
+        facts = os.fstat(file.fileno())
+        if (facts.st_dev, facts.st_ino) != one.file:
+            raise _ended(one, str(who))
+        yield file
+
+
+def _ended(one: Descriptor, who: str) -> SourceMissingError:
+    return SourceMissingError(
+        f"{who} has closed {one.name} meanwhile",
+        hint="run gymdbd check: it tells who has the database open now",
+    )
+
+
+@contextlib.contextmanager
+def _still(use: Use, main: BinaryIO, timeout_s: float) -> Iterator[None]:
+    """Hold SQLite's shared lock, under which nobody writes the main file."""
+    deadline = time.monotonic() + timeout_s
+    while True:
+        try:
+            fcntl.lockf(main, fcntl.LOCK_SH | fcntl.LOCK_NB, _SHARED_BYTES, _SHARED_FIRST)
+            break
+        except OSError as error:
+            if time.monotonic() > deadline:
+                raise SourceLockedError(
+                    f"{processes.named(use.pid)} kept what it has open locked ({error.strerror})",
+                    hint="wait for its transaction to end, or raise busy_timeout",
+                ) from error
+            time.sleep(_POLL_S)
+    yield  # Closing the file ends the lock.
+
+
+def _header(log: BinaryIO | None) -> bytes:
+    if log is None:
+        return b""
+    log.seek(0)
+    return log.read(wal.HEADER_SIZE)
+
+
+def _copy(source: BinaryIO, target: Path, progress: Progress) -> None:
+    """Copy a file up to the end that it has now."""
+    size, done = os.fstat(source.fileno()).st_size, 0
+    source.seek(0)
+    create(target)
+    with target.open("wb") as file:
+        while data := source.read(min(_PIECE_BYTES, size - done)):
+            file.write(data)
+            done += len(data)
+            progress(done, size)

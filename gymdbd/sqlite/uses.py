@@ -1,0 +1,237 @@
+"""Who uses a database by another file, or another WAL, than its path leads to.
+
+What counts are devices and inodes, never names, which each process has in mounts of its own.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Dict, List, Optional, Set, Tuple
+
+from gymdbd.sqlite import descriptors, processes
+from gymdbd.sqlite.descriptors import PROC, Descriptor, File
+
+# A process that is just opening or closing the database is for an instant without its WAL.
+_SETTLE_S = 0.05
+# Bytes 18 and 19 of the header: 2 is WAL mode. https://www.sqlite.org/fileformat2.html 1.3.3
+_VERSIONS_OFFSET = 18
+_SIDES = ("-wal", "-shm", "-journal")
+
+OTHER_LOG = "other-log"
+FORMER = "former"
+
+
+@dataclass(frozen=True)
+class Use:
+    """A process that has the database open with another WAL, or the file that was here before.
+
+    `main` and `log` are what it has open, None if that is not known. `lost` says that it has
+    written where nobody will find it: that is refused, all else is a remark.
+    """
+
+    pid: int
+    kind: str
+    main: Optional[Descriptor]
+    log: Optional[Descriptor]
+    lost: bool
+
+    def key(self) -> Tuple[object, ...]:
+        """Return what is the same at the second look."""
+        files = [one and one.file for one in (self.main, self.log)]
+        return (self.pid, self.kind, *files)
+
+    @property
+    def written_ns(self) -> int:
+        """Return when it was written last."""
+        return max((one.written_ns for one in (self.main, self.log) if one), default=0)
+
+
+@dataclass(frozen=True)
+class View:
+    """All that one look at the processes tells about a database.
+
+    `names` counts those of its file, `unseen` the processes that could not be looked into, and
+    `connected` says that one of those that could has the database open.
+    """
+
+    uses: List[Use]
+    unseen: int
+    names: int
+    connected: bool
+    by_proc: bool
+
+
+class _Place:
+    """The files at a path as they are now."""
+
+    def __init__(self, path: Path, proc: Path) -> None:
+        self.path = Path(os.path.realpath(path))
+        self.proc = proc
+        self.main = descriptors.file_at(str(self.path))
+        self.log = descriptors.file_at(f"{self.path}-wal")
+        self.folder = descriptors.file_at(str(self.path.parent))
+        self.names = self.path.stat().st_nlink if self.main else 0
+        self.appeared_ns = self._appeared()
+
+    def _appeared(self) -> int:
+        """Return the latest moment at which the file can have got its name, 0 if there is none."""
+        try:
+            # A new name changes both; what changed the file or the folder later is no matter.
+            changed = (self.path.stat().st_ctime_ns, self.path.parent.stat().st_ctime_ns)
+        except OSError:
+            return 0
+        return min(changed)
+
+    def wanted(self, name: str, file: File) -> bool:
+        """Say whether a process that has this open is worth a look."""
+        base = name.rpartition("/")[2]
+        return file in (self.main, self.log) or base in (self.path.name, self.path.name + "-wal")
+
+    def is_here(self, one: Descriptor, suffix: str = "") -> bool:
+        """Say whether a file was opened by the path's name, in its folder, wherever mounted."""
+        folder, _, base = one.name.rpartition("/")
+        if base != self.path.name + suffix or self.folder is None:
+            return False
+        if not one.path:
+            return descriptors.file_at(folder or "/") == self.folder
+        process = self.proc / str(one.pid)
+        spaces = [_link(f"{here}/ns/mnt") for here in (process, self.proc / "self")]
+        root = "" if spaces[0] == spaces[1] else f"{process}/root"
+        return descriptors.file_at(f"{root}{folder}/") == self.folder
+
+    def was_written(self, one: Descriptor) -> bool:
+        """Say whether it was written after the file here appeared, or after its own removal."""
+        return one.written_ns > self.appeared_ns > 0 or _was_written_removed(one)
+
+    def in_wal_mode(self) -> bool:
+        """Read it from the header: only in a process without a connection to the database."""
+        try:
+            with self.path.open("rb") as file:
+                file.seek(_VERSIONS_OFFSET)
+                return file.read(2) == b"\2\2"
+        except OSError:
+            return False
+
+
+def look(path: Path, *, proc: Path = PROC) -> View:
+    """Look at everybody else who has the database open; what is to be refused is seen twice."""
+    view = _look(path, proc)
+    if any(use.lost for use in view.uses):
+        time.sleep(_SETTLE_S)
+        again = _look(path, proc)
+        before = {use.key() for use in view.uses if use.lost}
+        uses = [use for use in again.uses if not use.lost or use.key() in before]
+        return dataclasses.replace(again, uses=uses)
+    return view
+
+
+def _look(path: Path, proc: Path) -> View:
+    place = _Place(path, proc)
+    by_proc = proc.is_dir()
+    if by_proc:
+        seen = descriptors.scan(str(place.path), place.wanted, proc)
+    else:
+        seen = descriptors.scan_by_lsof([str(place.path), f"{place.path}-wal"], whole=True)
+    connected, indexed = processes.connected(place.path, proc=proc)
+    apart = connected - indexed - {os.getpid()}
+    uses = []
+    for pid, files in sorted(seen.files.items()):
+        uses += _judge(place, pid, files, connected, apart)
+    uses += [
+        Use(pid, OTHER_LOG, None, None, lost=True)
+        for pid in sorted(apart - seen.files.keys())
+        if pid in seen.unseen and _may_write(pid, place) and place.in_wal_mode()
+    ]
+    held = any(one.file == place.main for files in seen.files.values() for one in files)
+    return View(uses, len(seen.unseen), place.names, held, by_proc)
+
+
+def _judge(
+    place: _Place, pid: int, files: List[Descriptor], connected: Set[int], apart: Set[int]
+) -> List[Use]:
+    """Say what one process has to do with the database, if that is anything unusual."""
+    mains = [one for one in files if one.file == place.main]
+    found = _judge_former(place, pid, files, alone=not mains)
+    # Merely reading the files, as a copying program does, is not being connected.
+    if pid not in connected and not any(one.writable for one in mains):
+        return found
+    logs = [one for one in files if one.name.endswith("-wal")]
+    for main in mains:
+        for log in logs:
+            if log.name == f"{main.name}-wal" and log.file != place.log:
+                # A child may have inherited what its parent has closed since.
+                in_use = pid in connected or not log.deleted or _was_written_removed(log)
+                return [Use(pid, OTHER_LOG, main, log, in_use), *found]
+    if any(log.file == place.log for log in logs):
+        return found
+    names = {one.name for one in files}
+    orphans = [log for log in logs if log.name[: -len("-wal")] not in names]
+    without = pid in apart and mains[0].writable and place.in_wal_mode()
+    if orphans or without:
+        return [Use(pid, OTHER_LOG, mains[0], next(iter(orphans), None), lost=True), *found]
+    return found
+
+
+def _judge_former(place: _Place, pid: int, files: List[Descriptor], *, alone: bool) -> List[Use]:
+    """Look for the file that was at the path before: removed, or moved away from its WAL.
+
+    `alone` says that the process has not got the file that is there now, too.
+    """
+    logs = [one for one in files if one.writable and place.is_here(one, "-wal")]
+    if not alone:
+        logs = [one for one in logs if one.file != place.log]
+    log = max(logs, key=lambda one: one.written_ns, default=None)
+    mains = [one for one in files if one.deleted and place.is_here(one)]
+    if alone and not mains and log is not None:
+        mains = _moved(files, log)
+    found = []
+    for main in mains:
+        written = any(place.was_written(one) for one in (main, log) if one)
+        lost = main.writable and place.main is not None and written
+        found.append(Use(pid, FORMER, main, log, lost))
+    return found
+
+
+def _was_written_removed(one: Descriptor) -> bool:
+    """Say whether it was written after its removal: that changes ctime only, a write both times."""
+    return one.deleted and one.written_ns >= one.changed_ns > 0
+
+
+def _moved(files: List[Descriptor], log: Descriptor) -> List[Descriptor]:
+    """Find the main file of a WAL whose own name leads to another file now, or to none."""
+    names = {one.name for one in files}
+    found: Dict[File, Descriptor] = {
+        one.file: one
+        for one in files
+        if one.writable and one.file[0] == log.file[0] and not one.name.endswith(_SIDES)
+        if f"{one.name}-wal" not in names
+    }
+    return list(found.values()) if len(found) == 1 else []
+
+
+def _link(path: str) -> str:
+    try:
+        return os.readlink(path)  # noqa: PTH115 - a plain string
+    except OSError:
+        return ""
+
+
+def _may_write(pid: int, place: _Place) -> bool:
+    """Say whether a process that lets nobody look may write the database, from whose it is."""
+    try:
+        lines = (place.proc / str(pid) / "status").read_text().splitlines()
+        facts = place.path.stat()
+    except OSError:
+        return False
+    said = {line.partition(":")[0]: line.split()[1:] for line in lines}
+    # Real, effective, saved and file system id.
+    user, group = (int(said[name][3]) for name in ("Uid", "Gid"))
+    if user in (0, facts.st_uid):
+        return user == 0 or bool(facts.st_mode & 0o200)
+    if facts.st_gid in (group, *map(int, said.get("Groups", []))):
+        return bool(facts.st_mode & 0o020)
+    return bool(facts.st_mode & 0o002)
