@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import os
 import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -62,7 +63,7 @@ def find(job: BackupConfig, context: Context) -> Source:
     if gone:
         return _saved(job, gone[0], context)
     message = f"no process that this user may see has a removed file of {job.database} open"
-    if view.unseen or not view.by_proc:
+    if not view.by_proc or (view.unseen and os.geteuid() != 0):
         raise NotAllowedError(
             message,
             hint="run this as root (sudo), or as the user that the application runs as; it needs "

@@ -107,6 +107,8 @@ def _open_files(process: str, far: Tuple[str, ...]) -> List[_Found]:
             if name.startswith(_NO_FILES) and not name.startswith(_SHARED_MEMORY):
                 continue
             facts = os.stat(path)  # noqa: PTH116 - called for many files
+        except PermissionError:
+            raise  # The numbers may be listed by more than may look behind them.
         except OSError:
             continue
         gone = name.endswith(_DELETED)

@@ -55,10 +55,10 @@ def former(view: View) -> List[Use]:
 def remarks(path: Path, view: View) -> List[Tuple[str, str]]:
     """Tell what is unusual and no fault, each with what to do about it, "" for nothing."""
     found = []
-    kept = [use for use in view.uses if not use.lost]
-    if kept:
-        text = f"{', '.join(users(kept))} has a file open that was {path} before, and left it alone"
-        found.append((text, ""))
+    for use in view.uses:
+        what = "-wal that was removed" if use.kind == OTHER_LOG else f"file that was {path} before"
+        if not use.lost:
+            found.append((f"{users([use])[0]} has a {what} open, and has left it alone", ""))
     if view.names > 1:
         text = f"{path} has {view.names} names (hard links)"
         hint = "let application and gymdbd use the same one: by another name it has another WAL"
@@ -67,7 +67,7 @@ def remarks(path: Path, view: View) -> List[Tuple[str, str]]:
         text = "whether an application has a removed or replaced file open cannot be seen here"
         found.append((text, ""))
     elif view.unseen and not view.connected:
-        text = f"{view.unseen} processes of other users could not be looked into (root sees all)"
+        text = f"{view.unseen} of the processes could not be looked into (root sees most)"
         found.append((text, ""))
     return found
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import stat
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,7 @@ from gymdbd.sqlite.descriptors import PROC, Descriptor, File
 _SETTLE_S = 0.05
 # Bytes 18 and 19 of the header: 2 is WAL mode. https://www.sqlite.org/fileformat2.html 1.3.3
 _VERSIONS_OFFSET = 18
+_MAGIC = b"SQLite format 3\0"
 _SIDES = ("-wal", "-shm", "-journal")
 
 OTHER_LOG = "other-log"
@@ -208,9 +210,20 @@ def _moved(files: List[Descriptor], log: Descriptor) -> List[Descriptor]:
         one.file: one
         for one in files
         if one.writable and one.file[0] == log.file[0] and not one.name.endswith(_SIDES)
-        if f"{one.name}-wal" not in names
+        if f"{one.name}-wal" not in names and _is_database(one.path)
     }
     return list(found.values()) if len(found) == 1 else []
+
+
+def _is_database(path: str) -> bool:
+    """Look at the head of a file that is not the one at the database's path."""
+    try:
+        if not stat.S_ISREG(os.stat(path).st_mode):  # noqa: PTH116 - a plain string
+            return False
+        with open(path, "rb") as file:  # noqa: PTH123 - a plain string
+            return file.read(len(_MAGIC)) == _MAGIC
+    except OSError:
+        return False
 
 
 def _link(path: str) -> str:
