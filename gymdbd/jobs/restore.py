@@ -233,12 +233,26 @@ def _into_file(
             if undo is not None and undo.backup is not None:
                 _bring_in(target, job.busy_timeout.total_seconds())
                 locks.require_free(target)
+        elif undo is None:
+            _require_unused_sides(target)
         for side in database.side_files(target):
             files.remove(side)
         files.sync_folder(target.parent)
         files.publish(partial, target)
     how = "as a new file in its place" if existed else "as a new file"
     return _Restored(how, undo, [])
+
+
+def _require_unused_sides(target: Path) -> None:
+    """Leave alone what a removed database has left beside it, if its commits are still there."""
+    holders = processes.holders(target)
+    if holders:
+        raise TargetInUseError(
+            f"the -wal or journal of {target} is open in {processes.describe(holders)}, and the "
+            "database itself is gone",
+            hint="nothing has changed; save what that has (gymdbd backup --deleted), stop it and "
+            "restore again",
+        )
 
 
 def _bring_in(target: Path, timeout_s: float) -> None:

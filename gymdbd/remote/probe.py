@@ -89,13 +89,17 @@ def _is_doubtful(place: Path) -> bool:
     """
     if not Path("/proc/locks").exists():
         return False
-    users: dict[str, set[str]] = {str(Path(f"{place}{end}").stat().st_ino): set() for end in _ENDS}
+    index = place.with_name(place.name + "-shm")
+    inodes = [
+        str(one.stat().st_ino) if one.exists() else end
+        for one, end in ((place, ""), (index, "none"))
+    ]
+    users: dict[str, set[str]] = {inode: set() for inode in inodes}
     for line in Path("/proc/locks").read_text().splitlines():
         # Whether it waits for the lock or has it: process, file, first byte, last byte.
         pid, file = line.split()[-4:-2]
         users.get(file.rpartition(":")[2], set()).add(pid)
-    main, index = users.values()
-    if main - index - {str(os.getpid())}:
+    if users[inodes[0]] - users[inodes[1]] - {str(os.getpid())}:
         return True
     gone = tuple(f"/{place.name}{end} (deleted)" for end in _ENDS)
     for process in os.listdir("/proc"):  # noqa: PTH208
