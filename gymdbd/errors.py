@@ -57,6 +57,7 @@
     +- BackupDamagedError                 a backup is not what was put into the archive
     +- DrillFailedError                   a restored backup does not answer as it should
     +- BackupMissingError                 the archive does not hold what was asked for
+    |  +- BackupAmbiguousError            what was asked for could be of several databases
     +- FormatError                        a file of ours that does not say what it should
 
 The module needs nothing but the standard library of Python 3.9: the puller ships it to the
