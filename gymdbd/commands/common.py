@@ -211,8 +211,10 @@ def tell_unread(errors: list[GymdbdError]) -> None:
 
 
 def tell_failure(entry: dict[str, Any], output: Output) -> None:
-    """Tell a failed run."""
-    output.failure({name: entry[name] for name in ("state", "error", "hint", "code")})
+    """Tell a failed run, and where it saved a damaged database."""
+    told = {name: entry[name] for name in ("state", "error", "hint", "code")}
+    copy = (entry.get("result") or {}).get("damaged_copy")
+    output.failure({**told, **({"damaged_copy": copy} if copy else {})})
 
 
 def archive_summary(backups: list[Backup]) -> dict[str, Any]:

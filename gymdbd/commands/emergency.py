@@ -7,9 +7,10 @@ r"""get the other machine's database to safety, now: three copies
 
 Without a gymdbd over there, without a job of its own for the database, or with
 a key that may do nothing but pull, the first step is skipped, and that is said.
-Any other failure ends it, and tells what was done until then. It is safe to run
-again: a copy that is there already is not made a second time. The copy here is
-pinned: gymdbd unkeep lets a later pull prune it.
+A step that fails keeps no other from being tried; the failure is told in the
+end. A damaged database is saved as it is, into NAME.damaged/ of the archive. It
+is safe to run again: a copy that is there already is not made a second time.
+The copy here is pinned: gymdbd unkeep lets a later pull prune it.
 
 The steps are told on standard error as they are done, and the last line says
 where the safe copies are.
@@ -67,8 +68,13 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
 
 
 def _tell(result: dict[str, Any], output: Output) -> None:
-    places = [
-        f"{copy['host']}:{copy['path']}" if copy["host"] else copy["path"]
-        for copy in result["safe_copies"]
-    ]
-    output.say(f"safe copies   {', '.join(places) or 'none has been made'}")
+    places = _places(result["safe_copies"])
+    output.say(f"safe copies   {', '.join(places) or 'none'}")
+    if kept := _places(result["damaged_copies"]):
+        output.say(
+            f"saved as is   {', '.join(kept)}; damaged: sqlite3 PATH .recover reads the rest"
+        )
+
+
+def _places(copies: list[dict[str, Any]]) -> list[str]:
+    return [f"{one['host']}:{one['path']}" if one["host"] else one["path"] for one in copies]

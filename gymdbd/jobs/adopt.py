@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from gymdbd import clock, files
 from gymdbd.archive import proof
 from gymdbd.errors import CopyDamagedError, SourceCorruptError
+from gymdbd.jobs import salvage
 from gymdbd.jobs.saving import save
 from gymdbd.remote import delta
 from gymdbd.replica import State
@@ -153,8 +154,9 @@ class Adoption:
             )
         except (CopyDamagedError, SourceCorruptError) as error:
             # Every page is the other side's: what is wrong with them is wrong over there.
-            files.remove(partial)
-            raise _damaged_there(self.job, error.problems) from error
+            found = _damaged_there(self.job, error.problems)
+            salvage.save_arrived(self.job, partial, found, self.context)
+            raise found from error
         rows = arrived.expected.get("rows")
         if rows is None:
             with (

@@ -16,7 +16,7 @@ from gymdbd.archive import proof
 from gymdbd.archive.catalog import Catalog
 from gymdbd.archive.manifest import Manifest
 from gymdbd.errors import CopyDamagedError, GymdbdError, SourceCorruptError, SourceMovedError
-from gymdbd.jobs import changes, content, deleted
+from gymdbd.jobs import changes, content, damaged, deleted
 from gymdbd.jobs.context import Timings
 from gymdbd.jobs.prune import prune
 from gymdbd.sqlite import checkpoint as checkpoints
@@ -48,10 +48,11 @@ def run(job: BackupConfig, context: Context, held: Snapshot | None = None) -> di
     """Make one verified backup of `job.database` in `job.archive` and prune.
 
     The caller holds the archive's lock. `held` is the state to back up where that is not the
-    newest; it is let go of. The result has the keys of `gymdbd backup --json`. Any
-    failure leaves the archive as it was; a damaged source also freezes pruning, until a backup
-    succeeds again. SuspiciousError means that the backup was made, and is its result; so does an
-    AnotherFileError with a result, that what it was made of is to be lost.
+    newest; it is let go of. A database that was deleted while a process has it open is backed up
+    from there. The result has the keys of `gymdbd backup --json`. Any failure leaves the backups as
+    they were; a damaged source is saved as it is (`jobs.damaged`), and freezes pruning until a
+    backup succeeds again. SuspiciousError means that the backup was made, and is its result; so
+    does an AnotherFileError with a result, that what it was made of is to be lost.
     """
     timings = Timings()
     catalog = Catalog(job.archive, context.clock.zone)
@@ -61,9 +62,10 @@ def run(job: BackupConfig, context: Context, held: Snapshot | None = None) -> di
         with timings.step("preflight"):
             source = deleted.find(job, context) if held is None else deleted.Source(job, held)
         result = _back_up(source.job, catalog, context, timings, source.held)
-    except SourceCorruptError as error:
-        catalog.freeze(job.origin, error.message, context.clock.now())
-        context.log.warning("pruning frozen", archive=str(job.archive), reason=error.message)
+    except damaged.DAMAGE as error:
+        # The space is needed.
+        _discard_partials(job.archive)
+        _save_damaged(job, catalog, error, context)
         raise
     finally:
         _discard_partials(job.archive)
@@ -86,6 +88,27 @@ def run(job: BackupConfig, context: Context, held: Snapshot | None = None) -> di
     if job.gates is not None:
         content.refuse_suspicious(catalog, job.origin, result)
     return result
+
+
+def _save_damaged(
+    job: BackupConfig, catalog: Catalog, error: GymdbdError, context: Context
+) -> None:
+    """Save a damaged source as it is, and keep every backup that is older.
+
+    What never was a database is somebody's wrong path.
+    """
+    if isinstance(error, SourceCorruptError):
+        catalog.freeze(job.origin, error.message, context.clock.now())
+        context.log.warning("pruning frozen", archive=str(job.archive), reason=error.message)
+    elif not catalog.backups(job.origin):
+        return
+    places = [job.database, *database.side_files(job.database)]
+    if any(place.exists() and place.stat().st_size for place in places):
+        damaged.save_source(
+            error,
+            lambda: damaged.preserve(job.database, job.archive, error.message, context),
+            context,
+        )
 
 
 def _back_up(

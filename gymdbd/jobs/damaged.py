@@ -1,37 +1,248 @@
-"""Keeping the files of a database that is too damaged for a backup."""
+"""Saving a damaged database as it is, before anything else is advised.
+
+Its files go into the folder `NAME.damaged` of the archive, which is no backup: nothing lists,
+offers, sweeps or prunes what is in there. Of each database the first and the newest copy stay.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import contextlib
+import shlex
+import socket
+import subprocess
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
-from gymdbd import files
-from gymdbd.sqlite import database
+import gymdbd
+from gymdbd import clock, files
+from gymdbd.archive import proof, sealed
+from gymdbd.errors import (
+    GymdbdError,
+    ReadFailedError,
+    SourceCorruptError,
+    SourceEmptyError,
+    SourceNotADatabaseError,
+    WriteFailedError,
+)
+from gymdbd.sqlite import database, live
+from gymdbd.sqlite.snapshot import create
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from gymdbd.jobs.context import Context
 
+# What is worth a copy as it is: there are bytes, and no backup can be made of them.
+DAMAGE = (SourceCorruptError, SourceNotADatabaseError, SourceEmptyError)
+# The key of a failed run's result that says where the copy lies.
+COPY = "damaged_copy"
 
-def keep_damaged(path: Path, archive: Path, reason: str, context: Context) -> Path:
-    """Copy a database's files as they are into the archive; return where the `.db` lies.
+_ROOM = 2
+_POLL_S = 0.05
+_ATTEMPTS = 3
+_SUFFIXES = ("-wal", "-journal", "")
 
-    The name is none of a backup, so that nothing lists, offers or prunes it. The owner is that of
-    the files, so that `cp -p` brings it back. No process has the database open.
+
+@dataclass(frozen=True)
+class Database:
+    """Which database is damaged: the `name` of its backups, and the host and path of its file."""
+
+    name: str
+    host: str
+    path: str
+
+
+def here(path: Path) -> Database:
+    """Return what names a database of this machine."""
+    return Database(path.stem, socket.gethostname(), str(path))
+
+
+def preserve(
+    path: Path, archive: Path, reason: str, context: Context, *, room: int = _ROOM
+) -> Path:
+    """Copy the files of a database of this machine as they are; return where the `.db` lies.
+
+    It may be in use: whatever SQLite can still hold still is held, and other processes do the
+    copying, because closing a file drops all locks that a process has on it. Raises DiskFullError
+    unless `room` times its size is free, and a GymdbdError where the files cannot be copied.
     """
+    sources = {suffix: path.with_name(path.name + suffix) for suffix in _SUFFIXES}
+    size = sum(file.stat().st_size for file in sources.values() if file.exists())
+
+    def fill(partial: Path) -> None:
+        for _ in range(_ATTEMPTS):
+            with _held_still(path):
+                before = _identities(sources)
+                for suffix, source in sources.items():
+                    target = partial.with_name(partial.name + suffix)
+                    target.unlink(missing_ok=True)
+                    if source.exists():
+                        _copy(source, target, context)
+                        files.hand_over(target, source)
+                if _identities(sources) == before:
+                    return
+
+    return keep(here(path), archive, reason, context, fill, size=room * size)
+
+
+def keep(
+    damaged: Database,
+    archive: Path,
+    reason: str,
+    context: Context,
+    fill: Callable[[Path], None],
+    *,
+    size: int,
+) -> Path:
+    """Publish what `fill` puts at a path and beside it, with a manifest; return the `.db`.
+
+    The caller holds the archive's lock. `size` bytes must be free. The copy that was the newest
+    goes once this one is on the disk, unless it is the first as well.
+    """
+    folder = archive / f"{damaged.name}.damaged"
+    files.make_folder(folder)
+    for leftover in files.partials(folder):
+        files.remove(leftover)
+    files.require_space(folder, size)
+    final = _free_name(folder, damaged.name, context)
+    partial = files.partial_path(final)
+    try:
+        fill(partial)
+        _publish(damaged, reason, partial, final, context)
+    finally:
+        for leftover in files.partials(folder):
+            files.remove(leftover)
+    context.log.warning("damaged database saved as it is", path=str(final), reason=reason)
+    for old in _copies(folder, damaged)[1:-1]:
+        _remove(old)
+    return final
+
+
+def tell(error: GymdbdError, path: Path) -> None:
+    """Add to an error where the damaged database was saved, and what can be done with that."""
+    error.result = {**(error.result or {}), COPY: str(path)}
+    quoted = shlex.quote(str(path))
+    error.hint = (
+        f"{error.hint}; it was saved as it is, as {path}: sqlite3 {quoted} .recover | sqlite3 "
+        "recovered.db writes what can still be read into a new database"
+    )
+
+
+def save_source(error: GymdbdError, save: Callable[[], Path], context: Context) -> None:
+    """Save a damaged source by `save` and tell about it; where that fails the log says so."""
+    try:
+        tell(error, save())
+    except (GymdbdError, OSError) as problem:
+        tell_unsaved(error, problem, context)
+
+
+def tell_unsaved(error: GymdbdError, problem: Exception, context: Context) -> None:
+    """Add to an error why the damaged database could not be saved."""
+    reason = problem.message if isinstance(problem, GymdbdError) else str(problem)
+    error.hint = f"{error.hint}; it could not be saved as it is: {reason}"
+    context.log.warning("damaged database not saved", reason=reason)
+
+
+def _free_name(folder: Path, name: str, context: Context) -> Path:
     stamp = context.clock.now().astimezone(context.clock.zone).strftime("%Y%m%d_%H%M%S")
-    kept = archive / f"{path.stem}_damaged_{stamp}.db"
-    again = 1
-    while kept.exists():
+    again, final = 1, folder / f"{name}_damaged_{stamp}.db"
+    while final.exists():
         again += 1
-        kept = archive / f"{path.stem}_damaged_{stamp}-{again}.db"
-    for source in (*database.side_files(path), path):
-        target = kept.with_name(kept.name + source.name.removeprefix(path.name))
-        if source.exists() and not source.name.endswith("-shm"):
-            with files.writing(target):
-                files.clone(source, target)
-                files.hand_over(target, source)
-                files.sync_file(target)
-    files.sync_folder(archive)
-    context.log.warning("damaged database kept", path=str(kept), reason=reason)
-    return kept
+        final = folder / f"{name}_damaged_{stamp}-{again}.db"
+    return final
+
+
+def _publish(damaged: Database, reason: str, partial: Path, final: Path, context: Context) -> None:
+    """Make the copy visible: what lies beside it and its manifest first, the `.db` last."""
+    record: dict[str, Any] = {
+        "schema": sealed.SCHEMA,
+        "source": damaged.path,
+        "host": damaged.host,
+        "created_at": clock.to_text(context.clock.now(), context.clock.zone),
+        "reason": reason,
+        "gymdbd_version": gymdbd.__version__,
+        "files": {},
+    }
+    parts = {suffix: partial.with_name(partial.name + suffix) for suffix in _SUFFIXES}
+    for suffix, part in parts.items():
+        if part.exists():
+            record["files"][suffix] = vars(proof.checksums(part, context.check))
+            if suffix:
+                files.publish(part, final.with_name(final.name + suffix))
+    sealed.write(_manifest(final), record)
+    files.publish(partial, final)
+
+
+def _manifest(path: Path) -> Path:
+    return path.with_name(path.name + ".json")
+
+
+def _copies(folder: Path, damaged: Database) -> list[Path]:
+    """List the copies of one database, oldest first."""
+    found = []
+    for path in folder.glob("*_damaged_*.db"):
+        with contextlib.suppress(*sealed.FAULTS):
+            record = sealed.read(_manifest(path)) or {}
+            if (record.get("host"), record.get("source")) == (damaged.host, damaged.path):
+                found.append((clock.from_text(record["created_at"]), path.stat().st_mtime, path))
+    return [path for _, _, path in sorted(found)]
+
+
+def _remove(path: Path) -> None:
+    for one in (path, *database.side_files(path), _manifest(path)):
+        files.remove(one)
+    with files.writing(path.parent):
+        files.sync_folder(path.parent)
+
+
+@contextlib.contextmanager
+def _held_still(path: Path) -> Iterator[None]:
+    """Hold a read transaction, as far as SQLite can still begin one.
+
+    No checkpoint then goes beyond it, and no WAL that is needed begins anew: the main file and its
+    WAL fit together in whatever order they are copied.
+    """
+    with contextlib.ExitStack() as stack:
+        with contextlib.suppress(GymdbdError, *database.FAULTS):
+            # Never a file without content: SQLite would remove its WAL.
+            reader = live.Reader(database.locate(path), busy_timeout_s=1.0)
+            stack.enter_context(contextlib.closing(reader))
+            connection = reader.connection
+            # A schema that makes no sense keeps nobody from holding the pages.
+            connection.execute("PRAGMA writable_schema=ON")
+            connection.execute("BEGIN")
+            connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone()
+        yield
+
+
+def _identities(sources: dict[str, Path]) -> list[list[int]]:
+    return [files.identity(file) for file in sources.values() if file.exists()]
+
+
+def _copy(source: Path, target: Path, context: Context) -> None:
+    """Copy a file in a process of its own; the copy is only this user's to read."""
+    with files.writing(target):
+        create(target)
+    command = ["cp", "--", str(source), str(target)]
+    with subprocess.Popen(
+        command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+    ) as process:
+        try:
+            said = _await(process, context)
+        except BaseException:
+            process.kill()
+            raise
+    if process.returncode != 0:
+        kind = WriteFailedError if "writ" in said or "space" in said else ReadFailedError
+        raise kind(
+            f"{source} could not be copied to {target.parent} ({said})",
+            hint="check both disks and the kernel's log (dmesg); nothing has changed",
+        )
+
+
+def _await(process: subprocess.Popen[bytes], context: Context) -> str:
+    while True:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            return process.communicate(timeout=_POLL_S)[1].decode(errors="replace").strip()
+        context.check()

@@ -10,13 +10,15 @@ from gymdbd.errors import (
     AnotherFileError,
     ChannelRefusedError,
     CommandMissingError,
+    DeadlineError,
     GymdbdError,
     RemoteCommandError,
+    StoppedError,
     SuspiciousError,
     VerificationError,
 )
 from gymdbd.files import to_size
-from gymdbd.jobs import peer, pull
+from gymdbd.jobs import damaged, peer, pull
 from gymdbd.jobs.context import Timings
 from gymdbd.jobs.saving import keep_copy
 from gymdbd.remote import delta, installed
@@ -34,11 +36,12 @@ _NOT_FOR_US = ("usage", "config", "not-writable")
 
 
 def run(job: EmergencyConfig, context: Context) -> dict[str, Any]:
-    """Take the three steps, telling each; the first failure ends it.
+    """Take the three steps, telling each; one that fails keeps none of the others from being tried.
 
     The caller holds the replica's lock. The result has `steps`, each with `name`, `state` and
-    `text`, and `safe_copies`, each with `host` (None is this machine) and `path`; an error that
-    ends it carries what was done until then as its result. SuspiciousError means that all was
+    `text`, and `safe_copies`, each with `host` (None is this machine) and `path`, and
+    `damaged_copies`: what was saved as it is of a damaged database. The first failure is raised in
+    the end, and has all that as its result. SuspiciousError means that all was
     done, and that the backup over there holds much less than the one before it.
     """
     return _Emergency(job, context).run()
@@ -53,23 +56,32 @@ class _Emergency:
         self.timings = Timings()
         self.steps: list[dict[str, Any]] = []
         self.copies: list[dict[str, str | None]] = []
+        self.damaged: list[dict[str, str | None]] = []
         self.doubt: dict[str, Any] = {}
+        self.pulled = False
 
     def run(self) -> dict[str, Any]:
-        """Take one step after the other."""
+        """Take one step after the other, whatever became of those before."""
         work = {
             "backup there": self._back_up_there,
             "pull": self._pull,
             "backup here": self._back_up_here,
         }
+        first: GymdbdError | None = None
         for name, step in work.items():
             try:
                 with self.timings.step(name):
                     self._tell({"name": name, **step()})
-            except GymdbdError as error:
-                self._tell({"name": name, "state": error.state, "text": error.message})
+            except (StoppedError, DeadlineError) as error:
+                self._fail(name, error)
                 error.result = self._report()
                 raise
+            except GymdbdError as error:
+                self._fail(name, error)
+                first = first or error
+        if first is not None:
+            first.result = self._report()
+            raise first
         if self.doubt:
             raise SuspiciousError(
                 f"on {self.pull.host}, {self.doubt.get('error')}",
@@ -77,6 +89,12 @@ class _Emergency:
                 result=self._report(),
             )
         return self._report()
+
+    def _fail(self, name: str, error: GymdbdError) -> None:
+        self._tell({"name": name, "state": error.state, "text": error.message})
+        copy = (error.result or {}).get(damaged.COPY)
+        if copy:
+            self.damaged.append({"host": None, "path": copy})
 
     def _tell(self, step: dict[str, Any]) -> None:
         self.steps.append(step)
@@ -88,6 +106,7 @@ class _Emergency:
         return {
             "steps": self.steps,
             "safe_copies": self.copies,
+            "damaged_copies": self.damaged,
             "duration_s": self.timings.total_s(),
             "timings": self.timings.seconds,
         }
@@ -109,6 +128,9 @@ class _Emergency:
             return self._backed_up_there(path, answer)
         if answer.get("code") in _NOT_FOR_US:
             return self._skipped(f"the gymdbd there says: {error_text}")
+        copy = answer.get(damaged.COPY)
+        if isinstance(copy, str):
+            self.damaged.append({"host": self.pull.host, "path": copy})
         raise RemoteCommandError(
             f"the backup on {self.pull.host} failed: {error_text}",
             hint=f"over there: {answer.get('hint')}. gymdbd pull brings the database here without "
@@ -127,10 +149,11 @@ class _Emergency:
         return {"state": SKIPPED, "text": text}
 
     def _pull(self) -> dict[str, Any]:
-        pulled = pull.run(self.pull, self.context)
+        pulled = pull.run(self.pull, self.context, whatever=True)
         state = pulled.pop("state", "ok")
         if state == delta.UNCHANGED:
             self._require_unspoilt()
+        self.pulled = True
         self.copies.append({"host": None, "path": str(self.pull.replica)})
         rows = wording.rows_in(pulled["tables"])
         traffic = f"{to_size(pulled['bytes_received'])} received"
@@ -150,6 +173,10 @@ class _Emergency:
             )
 
     def _back_up_here(self) -> dict[str, Any]:
+        if not self.pull.replica.exists():
+            return {"state": SKIPPED, "text": f"there is no replica at {self.pull.replica}"}
+        if not self.pulled:
+            self._require_unspoilt()
         path, made = keep_copy(self.pull, Replica(self.pull.replica), self.context)
         self.copies.append({"host": None, "path": str(path)})
         text = f"{path}" if made else f"{path} holds the same bytes already, read again"

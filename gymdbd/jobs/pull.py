@@ -9,7 +9,14 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from gymdbd import clock, files
-from gymdbd.errors import DiskFullError, ReplicaChangedError, SourceError
+from gymdbd.errors import (
+    DiskFullError,
+    ReplicaChangedError,
+    SourceCorruptError,
+    SourceEmptyError,
+    SourceError,
+    SourceNotADatabaseError,
+)
 from gymdbd.jobs.context import Timings
 from gymdbd.jobs.peer import connect, serving
 from gymdbd.remote import delta
@@ -45,14 +52,23 @@ class Arrived:
     copied: str = ""
 
 
-def run(job: PullConfig, context: Context) -> dict[str, Any]:
+def run(job: PullConfig, context: Context, *, whatever: bool = False) -> dict[str, Any]:
     """Bring `job.replica` to the newest state of the remote database.
 
     The caller holds the replica's lock. The result has the keys of `gymdbd pull --json`. Any
     failure leaves the old replica in place; what had arrived stays in the partial, where the
-    next run finds it again.
+    next run finds it again. A damaged database is saved as it is before that is told
+    (`jobs.damaged`); one that was never pulled and is none at all only with `whatever`.
     """
-    return _Pull(job, context).run()
+    try:
+        return _Pull(job, context).run()
+    except (SourceCorruptError, SourceNotADatabaseError, SourceEmptyError) as error:
+        known = whatever or isinstance(error, SourceCorruptError) or job.replica.exists()
+        if known and not error.result:
+            from gymdbd.jobs import salvage  # noqa: PLC0415 - hardly any pull needs it
+
+            salvage.save_remote(job, error, context)
+        raise
 
 
 class _Pull:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import gymdbd
@@ -21,14 +22,11 @@ from gymdbd.errors import (
     VerificationError,
 )
 from gymdbd.job_config import BackupConfig
-from gymdbd.jobs import backup
-from gymdbd.jobs.damaged import keep_damaged
+from gymdbd.jobs import backup, damaged
 from gymdbd.jobs.prune import prune
 from gymdbd.sqlite import database
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from gymdbd.job_config import PullConfig
     from gymdbd.jobs.context import Context
     from gymdbd.replica import Replica, State
@@ -171,13 +169,16 @@ def _save_changed(job: PullConfig, replica: Replica, folder: Path, context: Cont
     try:
         return folder / str(backup.run(settings, context)["path"])
     except _UNREADABLE as error:
+        if error.result and damaged.COPY in error.result:
+            Catalog(folder, context.clock.zone).thaw(job.origin)
+            return Path(error.result[damaged.COPY])
         return _keep(job, replica, folder, context, error.message)
 
 
 def _keep(job: PullConfig, replica: Replica, folder: Path, context: Context, reason: str) -> Path:
     """Keep a damaged replica with its -wal or journal; return the copy."""
     Catalog(folder, context.clock.zone).thaw(job.origin)
-    return keep_damaged(replica.path, folder, reason, context)
+    return damaged.preserve(replica.path, folder, reason, context, room=1)
 
 
 def _drop_twins(catalog: Catalog, replica: Replica, context: Context) -> None:

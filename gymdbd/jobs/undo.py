@@ -7,6 +7,7 @@ import os
 import shlex
 import sqlite3
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gymdbd import origin
@@ -26,14 +27,13 @@ from gymdbd.errors import (
 )
 from gymdbd.job_config import BackupConfig
 from gymdbd.jobs import backup as backups
-from gymdbd.jobs.damaged import keep_damaged
+from gymdbd.jobs import damaged
 from gymdbd.sqlite import database, identity, live
 from gymdbd.sqlite.snapshot import Snapshot
 from gymdbd.sqlite.uses import look
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from gymdbd.archive.catalog import Backup
     from gymdbd.job_config import RestoreConfig
@@ -80,7 +80,10 @@ def save(job: RestoreConfig, context: Context) -> Undo | None:
                 "it is in the archive and puts a new one in its place"
             )
             raise
-        kept = keep_damaged(job.target, job.backup.parent, error.message, context)
+        if error.result and damaged.COPY in error.result:
+            kept = Path(error.result[damaged.COPY])
+        else:
+            kept = damaged.preserve(job.target, job.backup.parent, error.message, context, room=1)
         return Undo(kept, _copy_back(kept, job.target), None)
 
 

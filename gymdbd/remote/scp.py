@@ -17,6 +17,7 @@ A source that is written to all day fails this again and again: then method `que
 
 from __future__ import annotations
 
+import functools
 import sqlite3
 import time
 from contextlib import closing
@@ -26,11 +27,12 @@ from typing import TYPE_CHECKING
 from gymdbd import files
 from gymdbd.errors import (
     CopyTornError,
+    SourceCorruptError,
     SourceEmptyError,
     SourceMissingError,
     SourceNotADatabaseError,
 )
-from gymdbd.sqlite import soundness, wal
+from gymdbd.sqlite import answers, soundness, wal
 from gymdbd.sqlite.database import load_schema
 from gymdbd.sqlite.snapshot import create
 
@@ -43,6 +45,7 @@ if TYPE_CHECKING:
     Progress = Callable[[str, int, int], None]
 
 ATTEMPTS = 5
+_SURE = 2
 _SETTLE_S = 1.1
 _HEADER_BYTES = 100
 # Both copies of the index's header, and how much of the WAL was checkpointed.
@@ -90,10 +93,11 @@ def copy_database(
     """Copy a database into the file `partial`, whole, checked, and needing no WAL.
 
     `progress("copy", done, total)` is in bytes. Raises SourceMissingError, SourceEmptyError,
-    SourceNotADatabaseError or SourceUnreadableError for the source, CopyTornError when it moved
-    during every attempt, and a DestinationError for trouble here. Leaves nothing on failure.
+    SourceNotADatabaseError, SourceCorruptError or SourceUnreadableError for the source,
+    CopyTornError when it moved during every attempt, and a DestinationError for trouble here.
+    Leaves nothing on failure.
     """
-    reason, copied = "", 0
+    reason, copied, damage = "", 0, 0
     try:
         for attempt in range(1, attempts + 1):
             check()
@@ -101,7 +105,14 @@ def copy_database(
             files.require_space(partial.parent, 2 * before.size_bytes)
             reason = _copy_once(remote, source, partial, before, progress)
             copied += before.size_bytes
-            reason = reason or _fold(partial, wal.count_frames(before.index_head), quick=quick)
+            try:
+                reason = reason or _fold(partial, wal.count_frames(before.index_head), quick=quick)
+            except SourceCorruptError:
+                # Nothing moved, and the bytes are as they are over there: once more, to be sure.
+                damage += 1
+                if damage == _SURE:
+                    raise
+                continue
             if not reason:
                 return Copied(partial.stat().st_size, copied, attempt)
     except BaseException:
@@ -118,10 +129,7 @@ def copy_database(
 def _read_facts(remote: RemoteFiles, source: str) -> SourceFacts:
     main = remote.find(source)
     if main is None:
-        raise SourceMissingError(
-            f"there is no database at {source} on the other machine",
-            hint="check remote_database; a relative path starts in the home folder there",
-        )
+        raise _missing(source)
     log = remote.find(source + "-wal")
     facts = SourceFacts(
         main=main,
@@ -131,11 +139,9 @@ def _read_facts(remote: RemoteFiles, source: str) -> SourceFacts:
         index_head=remote.read_head(source + "-shm", _INDEX_BYTES) if log else b"",
         journal_head=remote.read_head(source + "-journal", len(_JOURNAL_MAGIC)),
     )
-    if not facts.header and not facts.log_header:
-        raise SourceEmptyError(
-            f"{source} on the other machine has zero bytes",
-            hint="check that the application has created it and that the disk there was not full",
-        )
+    if not facts.header:
+        # SQLite would remove the WAL of a copy of it, whatever that holds.
+        raise _empty(source)
     if facts.header and not facts.header.startswith(_MAGIC):
         raise SourceNotADatabaseError(
             f"{source} on the other machine is not an SQLite database", hint="check the path"
@@ -202,17 +208,82 @@ def _fold(partial: Path, frames: int, *, quick: bool) -> str:
                 return f"of the {frames} frames of its WAL {found} arrived as they were"
             busy, _, _ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
             mode = str(connection.execute("PRAGMA journal_mode=DELETE").fetchone()[0])
-            problems = soundness.check(connection, quick=quick).problems
+            found = soundness.check(connection, quick=quick)
+            if found.problems:
+                raise _damaged(found.problems)
     except sqlite3.OperationalError as error:
         if "full" in str(error) or "disk I/O" in str(error):
             with files.writing(partial):
                 files.require_space(partial.parent, partial.stat().st_size)
         return str(error)
     except sqlite3.DatabaseError as error:
+        if answers.meaning(error) == answers.DAMAGED:
+            raise _damaged((str(error),)) from error
         return str(error)
-    if busy or mode != "delete":
-        return "its WAL could not be folded in"
-    return "; ".join(problems[:3])
+    return "its WAL could not be folded in" if busy or mode != "delete" else ""
+
+
+def _damaged(problems: tuple[str, ...]) -> SourceCorruptError:
+    return SourceCorruptError(
+        f"the database on the other machine is damaged: {'; '.join(problems[:3])}",
+        hint="the replica has not changed; stop the application over there and restore the newest "
+        "good backup (gymdbd list)",
+        problems=problems,
+    )
+
+
+def copy_as_it_is(
+    remote: RemoteFiles,
+    source: str,
+    partial: Path,
+    *,
+    progress: Progress,
+    check: Callable[[], None],
+) -> None:
+    """Copy a database that is damaged, its WAL or journal beside it, whatever is in them.
+
+    Room for twice its size must be there. What moves meanwhile is copied again a few times.
+    Raises SourceMissingError, or SourceEmptyError if there is not one byte.
+    """
+    for _ in range(ATTEMPTS):
+        check()
+        before = {suffix: remote.find(source + suffix) for suffix in ("", "-wal", "-journal")}
+        if before[""] is None:
+            raise _missing(source)
+        sizes = {suffix: facts.size for suffix, facts in before.items() if facts}
+        total = sum(sizes.values())
+        if total == 0:
+            raise _empty(source)
+        files.require_space(partial.parent, 2 * total)
+        _remove(partial)
+        for suffix, size in sizes.items():
+            target = partial.with_name(partial.name + suffix)
+            with files.writing(target):
+                create(target)
+                with target.open("wb") as file:
+                    remote.copy(
+                        source + suffix, size, file, functools.partial(_count, progress, size)
+                    )
+        if before == {suffix: remote.find(source + suffix) for suffix in before}:
+            return
+
+
+def _count(progress: Progress, total: int, done: int) -> None:
+    progress("copy", done, total)
+
+
+def _missing(source: str) -> SourceMissingError:
+    return SourceMissingError(
+        f"there is no database at {source} on the other machine",
+        hint="check remote_database; a relative path starts in the home folder there",
+    )
+
+
+def _empty(source: str) -> SourceEmptyError:
+    return SourceEmptyError(
+        f"{source} on the other machine has zero bytes",
+        hint="check that the application has created it and that the disk there was not full",
+    )
 
 
 def _remove(partial: Path) -> None:

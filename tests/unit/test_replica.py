@@ -324,11 +324,12 @@ def test_a_replica_too_damaged_for_a_backup_is_kept_as_it_is(replica: Replica) -
     run = context(clock=_FixedClock(zone=UTC))
     path = saving.save(_job(replica), replica, None, run)
     assert path.name == "gym_damaged_20261123_100000.db"
+    assert path.parent.name == "gym.damaged"
     assert path.read_bytes() == replica.path.read_bytes()
     assert path.stat().st_mode & 0o777 == 0o600
-    assert len(run.log.named("damaged database kept")) == 1  # type: ignore[attr-defined] # an EventLog
+    assert len(run.log.named("damaged database saved as it is")) == 1  # type: ignore[attr-defined] # an EventLog
     assert _saved(replica) == []
-    assert Catalog(path.parent, UTC).frozen(_job(replica).origin) == ""
+    assert Catalog(path.parent.parent, UTC).frozen(_job(replica).origin) == ""
 
 
 @pytest.mark.parametrize("content", [b"", b"no database " * 500, b"damaged"])
@@ -346,6 +347,7 @@ def test_the_wal_of_a_damaged_replica_is_kept_with_it(replica: Replica, content:
     replica.roll_back()
     path = saving.save(_job(replica), replica, None, context(clock=_FixedClock(zone=UTC)))
     assert path.name == "gym_damaged_20261123_100000.db"
+    assert path.parent.name == "gym.damaged"
     assert path.read_bytes() == damaged
     assert _side(path, "-wal").read_bytes() == log
 

@@ -1,0 +1,257 @@
+"""A damaged database is saved as it is before anything else is advised."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from gymdbd.archive import sealed
+from gymdbd.archive.catalog import Catalog
+from gymdbd.errors import (
+    DiskFullError,
+    SourceCorruptError,
+    SourceEmptyError,
+    SourceNotADatabaseError,
+)
+from gymdbd.jobs import backup, damaged
+from gymdbd.jobs.context import Context
+from tests.disks import mounted
+from tests.pulling import Peer, identity
+from tests.support import (
+    EventLog,
+    backup_job,
+    backups,
+    context,
+    gymdbd,
+    gymdbd_json,
+    make_database,
+    sqlite_elsewhere,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+def _spoil_index(path: Path) -> None:
+    """Leave an index without its rows."""
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute("CREATE INDEX i ON t(text)")
+        connection.execute("PRAGMA writable_schema=ON")
+        connection.execute(
+            "UPDATE sqlite_master SET sql = 'CREATE INDEX i ON t(text) WHERE id > 90' "
+            "WHERE name = 'i'"
+        )
+
+
+def _spoil_page(path: Path) -> None:
+    """Overwrite a page of a table, as a failing disk does."""
+    with path.open("r+b") as file:
+        file.seek(3 * 4096)
+        file.write(b"\xff" * 4096)
+
+
+def _spoil_schema(path: Path) -> None:
+    """Let an index begin at a page that is not there."""
+    _spoil_index(path)
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute("PRAGMA writable_schema=ON")
+        connection.execute("UPDATE sqlite_master SET rootpage = 9999 WHERE name = 'i'")
+
+
+def _spoil_header(path: Path) -> None:
+    """Overwrite what says that it is a database."""
+    with path.open("r+b") as file:
+        file.write(b"\xff" * 100)
+
+
+def _empty(path: Path) -> None:
+    """Leave nothing but the WAL of a database."""
+    wal = path.with_name(path.name + "-wal")
+    with sqlite_elsewhere(path, "INSERT INTO t(text) VALUES ('only in the WAL')"):
+        content = wal.read_bytes()
+    path.write_bytes(b"")
+    wal.write_bytes(content)
+
+
+SPOIL: dict[str, Callable[[Path], None]] = {
+    "index": _spoil_index,
+    "page": _spoil_page,
+    "schema": _spoil_schema,
+    "header": _spoil_header,
+    "empty": _empty,
+}
+_NAMED = (SourceCorruptError, SourceNotADatabaseError, SourceEmptyError)
+
+
+def _copies(archive: Path, name: str = "gym") -> list[Path]:
+    return sorted((archive / f"{name}.damaged").glob("*.db"))
+
+
+def _fail(database: Path, archive: Path, **changes: Any) -> dict[str, Any]:
+    with pytest.raises(_NAMED) as caught:
+        backup.run(backup_job(database, archive), context(**changes))
+    assert caught.value.result is not None
+    assert ".recover" in caught.value.hint
+    return caught.value.result
+
+
+@pytest.mark.parametrize("how", sorted(SPOIL))
+def test_a_damaged_source_is_saved_as_it_is_and_is_no_backup(tmp_path: Path, how: str) -> None:
+    """Every byte of the file and its WAL, in a folder that nothing lists; the source untouched."""
+    database, archive = make_database(tmp_path / "gym.db"), tmp_path / "archive"
+    backup.run(backup_job(database, archive), context())
+    good = backups(archive)
+    SPOIL[how](database)
+    before = {path.name: path.read_bytes() for path in tmp_path.glob("gym.db*")}
+    (copy,) = [Path(_fail(database, archive)[damaged.COPY])]
+    assert [copy] == _copies(archive)
+    assert copy.read_bytes() == before["gym.db"]
+    if wal := before.get("gym.db-wal"):
+        assert copy.with_name(copy.name + "-wal").read_bytes() == wal
+    assert {path.name: path.read_bytes() for path in before_files(tmp_path, before)} == {
+        name: data for name, data in before.items() if not name.endswith("-shm")
+    }
+    assert (copy.stat().st_mode & 0o777, copy.parent.stat().st_mode & 0o777) == (0o600, 0o700)
+    record = sealed.read(copy.with_name(copy.name + ".json"))
+    assert record is not None
+    assert record["source"] == str(database)
+    catalog = Catalog(archive, context().clock.zone)
+    assert [one.path for one in catalog.backups()] == good
+    assert catalog.sweep() == []
+    assert catalog.find("latest").path == good[0]
+
+
+def before_files(folder: Path, before: dict[str, bytes]) -> list[Path]:
+    """List the files that were there, but the index of the WAL."""
+    return [folder / name for name in before if not name.endswith("-shm")]
+
+
+def test_the_first_and_the_newest_copy_stay(tmp_path: Path) -> None:
+    """Another database's copies in the same folder are none of them."""
+    archive = tmp_path / "archive"
+    database = make_database(tmp_path / "gym.db")
+    (tmp_path / "other").mkdir()
+    other = make_database(tmp_path / "other" / "gym.db")
+    _spoil_index(database)
+    _spoil_index(other)
+    theirs = Path(_fail(other, archive)[damaged.COPY])
+    made = [Path(_fail(database, archive)[damaged.COPY]) for _ in range(4)]
+    assert _copies(archive) == sorted([theirs, made[0], made[-1]])
+
+
+def test_the_newest_copy_stays_until_its_successor_is_there(tmp_path: Path) -> None:
+    """A run that is stopped while it copies leaves the two that there are, and no part."""
+    archive = tmp_path / "archive"
+    database = make_database(tmp_path / "gym.db")
+    _spoil_index(database)
+    for _ in range(2):
+        _fail(database, archive)
+    before = _copies(archive)
+
+    def full(_: Path) -> None:
+        raise DiskFullError("no space left")
+
+    with pytest.raises(DiskFullError):
+        damaged.keep(damaged.here(database), archive, "why", context(), full, size=0)
+    assert _copies(archive) == before
+    assert [path for path in (archive / "gym.damaged").iterdir() if path.name[0] == "."] == []
+
+
+def test_without_room_for_twice_its_size_nothing_is_copied(tmp_path: Path) -> None:
+    """The failure says so, and is that of the database all the same."""
+    database = make_database(tmp_path / "gym.db", rows=20_000)
+    _spoil_index(database)
+    size = database.stat().st_size
+    with mounted(tmp_path, "tmpfs", size=f"{size * 17 // 10240}k") as disk:
+        log = EventLog()
+        with pytest.raises(SourceCorruptError) as caught:
+            backup.run(backup_job(database, disk / "archive"), Context(log=log))
+        assert _copies(disk / "archive") == []
+    assert "could not be saved as it is" in caught.value.hint
+    assert len(log.named("damaged database not saved")) == 1
+
+
+def test_a_wrong_path_is_not_taken_for_a_damaged_database(tmp_path: Path) -> None:
+    """What never was backed up and is no database is not copied."""
+    text = tmp_path / "notes.txt"
+    text.write_text("no database " * 1000)
+    with pytest.raises(SourceNotADatabaseError) as caught:
+        backup.run(backup_job(text, tmp_path / "archive"), context())
+    assert caught.value.result is None
+    assert not (tmp_path / "archive" / "notes.damaged").exists()
+
+
+def test_copying_a_database_in_use_keeps_everybodys_locks(tmp_path: Path) -> None:
+    """A connection of this process that reads goes on holding what it read."""
+    database = make_database(tmp_path / "gym.db")
+    uri = f"file:{database}?mode=ro"
+    with closing(sqlite3.connect(uri, uri=True, isolation_level=None)) as reader:
+        reader.execute("BEGIN")
+        reader.execute("SELECT count(*) FROM t").fetchone()
+        damaged.preserve(database, tmp_path / "archive", "why", context())
+        with closing(sqlite3.connect(database, isolation_level=None, timeout=0)) as writer:
+            writer.execute("INSERT INTO t(text) VALUES ('x')")
+            # A reader that has lost its locks would not be in the way.
+            busy = writer.execute("PRAGMA wal_checkpoint(RESTART)").fetchone()[0]
+    assert busy == 1
+
+
+def test_the_copy_holds_what_is_only_in_the_wal(tmp_path: Path) -> None:
+    """An application has it open and has committed; its WAL is copied with it."""
+    database = make_database(tmp_path / "gym.db", rows=5)
+    with closing(sqlite3.connect(database, isolation_level=None)) as app:
+        app.execute("PRAGMA wal_autocheckpoint=0")
+        app.execute("INSERT INTO t(text) VALUES ('only in the WAL')")
+        copy = damaged.preserve(database, tmp_path / "archive", "why", context())
+    with closing(sqlite3.connect(copy)) as connection:
+        assert connection.execute("SELECT count(*) FROM t").fetchone() == (6,)
+
+
+@pytest.mark.parametrize("method", ["query", "scp"])
+@pytest.mark.parametrize("how", sorted(SPOIL))
+def test_an_emergency_saves_what_is_damaged(peer: Peer, how: str, method: str) -> None:
+    """No step keeps another from being tried; what can be had is had, and the run fails."""
+    peer.database.unlink(missing_ok=True)
+    make_database(peer.database)
+    SPOIL[how](peer.database)
+    content = peer.database.read_bytes()
+    code, result = gymdbd_json("-c", peer.config(method=method), "emergency")
+    states = [(one["name"], one["state"]) for one in result["steps"]]
+    assert states == [("backup there", "skipped"), ("pull", "failed"), ("backup here", "skipped")]
+    assert (code, result["safe_copies"]) == (1, [])
+    (copy,) = _copies(peer.archive, peer.replica.stem)
+    assert result["damaged_copies"] == [{"host": None, "path": str(copy)}]
+    assert copy.stat().st_size == len(content)
+    # What has arrived already is saved, and that is marked as needing no WAL.
+    if (how, method) != ("index", "scp"):
+        assert copy.read_bytes()[20:] == content[20:]
+    assert not peer.replica.exists()
+    assert not peer.partial.exists()
+
+
+def test_a_failed_pull_of_an_emergency_still_pins_what_is_here(peer: Peer) -> None:
+    """The replica of before is copied into the archive."""
+    peer.pull()
+    before = identity(peer.replica)
+    _spoil_page(peer.database)
+    code, result = gymdbd_json("-c", peer.config(), "emergency")
+    states = [(one["name"], one["state"]) for one in result["steps"]]
+    assert states == [("backup there", "skipped"), ("pull", "failed"), ("backup here", "ok")]
+    assert code == 1
+    assert len(result["safe_copies"]) == 1
+    assert len(result["damaged_copies"]) == 1
+    assert identity(peer.replica) == before
+
+
+def test_a_person_is_told_where_a_damaged_database_lies(peer: Peer) -> None:
+    """The last lines name it, and what reads the rest."""
+    _spoil_page(peer.database)
+    done = gymdbd("-c", peer.config(), "emergency")
+    (copy,) = _copies(peer.archive, peer.replica.stem)
+    assert "safe copies   none" in done.stdout
+    assert f"saved as is   {copy}" in done.stdout
+    assert ".recover" in done.stdout
