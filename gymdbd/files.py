@@ -131,10 +131,14 @@ def partial_path(final: Path) -> Path:
     return final.with_name(f".{final.name}{_PARTIAL}")
 
 
-def publish(partial: Path, final: Path) -> None:
-    """Make a finished partial visible under its final name, durably."""
+def publish(partial: Path, final: Path, *, owned: bool = False) -> None:
+    """Make a finished partial visible under its final name, durably.
+
+    Its owner is that of the file or folder there, unless it is `owned` by whom it should be.
+    """
     with writing(final):
-        hand_over(partial, final if final.exists() else final.parent)
+        if not owned:
+            hand_over(partial, final if final.exists() else final.parent)
         sync_file(partial)
         partial.replace(final)
         sync_folder(final.parent)

@@ -37,7 +37,8 @@ class State:
 
     `fingerprint` is the serving side's (gymdbd.sqlite.fingerprint); `compared_at` is when every
     page was last compared with the other side and every page was checked here, RFC 3339. The
-    `uncounted`, `remarks` and `unchecked` are those of a manifest. The
+    `uncounted`, `remarks` and `unchecked` are those of a manifest, `ownership` are the mode, owner
+    and group of the source (gymdbd.sqlite.ownership). The
     hashes are "" where neither an archive nor the proof itself needed them. `identity` and `spare`
     are of the files beside it (gymdbd.spare), and are filled in by `publish`.
     """
@@ -53,6 +54,7 @@ class State:
     uncounted: list[str] = field(default_factory=list)
     remarks: list[str] = field(default_factory=list)
     unchecked: list[str] = field(default_factory=list)
+    ownership: dict[str, Any] | None = None
     identity: list[int] = field(default_factory=list)
     spare: dict[str, Any] | None = None
     schema: int = SCHEMA
@@ -180,6 +182,9 @@ class Replica:
             if changed is not None and state.fingerprint:
                 size = state.fingerprint["page_size"]
                 left = spare.keep(self.path, self.partial, changed, size)
+            if self.exists:
+                # Who could read the old one can read the new one.
+                self.partial.chmod(self.path.stat().st_mode & 0o777)
             files.publish(self.partial, self.path)
             identity = files.identity(self.path)
         self.note(replace(state, identity=identity, spare=left.note() if left else None))

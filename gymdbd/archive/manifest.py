@@ -27,6 +27,8 @@ class Manifest:
     `remarks` says what was found that is no damage, `unchecked` what the SQLite that made it could
     not check, and `uncounted` which tables it could not count. `suspicious` says why its content
     was doubted when it was made: one sentence for each reason.
+    `mode` (octal, "0640"), `owner` and `group` are those of the source file: names, or the numbers
+    as text; `uid` and `gid` are for machines without these names. None if they are not known.
     `newest` holds `table`, `column`, the greatest `value` there and the instant `at` that it means.
     `moved_from` lists the paths that the database had on `host` before it was moved to `source`.
     """
@@ -57,6 +59,11 @@ class Manifest:
     suspicious: list[str] = field(default_factory=list)
     newest: dict[str, Any] | None = None
     moved_from: list[str] = field(default_factory=list)
+    mode: str | None = None
+    owner: str | None = None
+    group: str | None = None
+    uid: int | None = None
+    gid: int | None = None
     schema: int = sealed.SCHEMA
 
     @property

@@ -147,6 +147,7 @@ def _tell(result: dict[str, Any], output: Output) -> None:
         ("how", result["how"]),
         ("content", f"{rows_in(result['tables'])}; {proof}"),
         ("saved", f"what was there before, as {result['undo']}" if result["undo"] else "nothing"),
+        *(("remark", remark) for remark in result["remarks"]),
         ("took", f"{result['duration_s']:.3f} s ({timings})"),
     ]
     if result["restart"]:

@@ -64,7 +64,9 @@ class Adoption:
         if before is not None and same and sums.size == before.identity[1] and not self.in_full:
             files.remove(self.replica.partial)
             # From here on the next pull can tell without comparing.
-            self.replica.note(replace(before, fingerprint=arrived.fingerprint, spare=None))
+            owned = arrived.ownership or before.ownership
+            told = replace(before, fingerprint=arrived.fingerprint, ownership=owned, spare=None)
+            self.replica.note(told)
             return {"state": delta.UNCHANGED, "checked": integrity}
         now = clock.to_text(self.context.clock.now(), self.context.clock.zone)
         remarks, unchecked = self._told(proven.soundness, integrity)
@@ -77,6 +79,7 @@ class Adoption:
             md5=sums.md5,
             sha256=sums.sha256,
             tables=tables,
+            ownership=arrived.ownership or (before.ownership if before else None),
             uncounted=arrived.expected.get("uncounted", []),
             remarks=remarks,
             unchecked=unchecked,
@@ -95,6 +98,9 @@ class Adoption:
             if self.replica.identity() != found:
                 raise self.replica.changed_meanwhile()
             self.replica.publish(new, self._spare_pages(arrived))
+            if saved and saved.exists():
+                # It was the replica, with the mode of that.
+                saved.chmod(files.FILE_MODE)
         self.context.log.info("replica published", replica=str(self.job.replica), size=sums.size)
         return {
             "tables": tables,

@@ -20,7 +20,7 @@ from gymdbd.jobs import changes, content, damaged, deleted
 from gymdbd.jobs.context import Timings
 from gymdbd.jobs.prune import prune
 from gymdbd.sqlite import checkpoint as checkpoints
-from gymdbd.sqlite import database, live, snapshot, soundness
+from gymdbd.sqlite import database, live, ownership, snapshot, soundness
 from gymdbd.sqlite.snapshot import Snapshot
 
 if TYPE_CHECKING:
@@ -42,6 +42,7 @@ class _Copy:
     created_at: str
     facts: Facts
     rows: dict[str, int]
+    ownership: dict[str, Any]
 
 
 def run(job: BackupConfig, context: Context, held: Snapshot | None = None) -> dict[str, Any]:
@@ -213,7 +214,7 @@ def _take(
             rows = held.count_rows(check=context.check)
             held.copy_to(partial, progress)
     created_at = clock.to_text(created, context.clock.zone)
-    return _Copy(final, partial, created_at, held.facts, rows)
+    return _Copy(final, partial, created_at, held.facts, rows, ownership.read(source))
 
 
 def _prove(job: BackupConfig, source: Path, copy: _Copy, context: Context) -> Proof:
@@ -286,6 +287,7 @@ def _describe(
         md5=proven.sums.md5,
         sha256=proven.sums.sha256,
         integrity="ok",
+        **copy.ownership,
         tables=copy.rows,
         uncounted=database.uncounted(facts, copy.rows),
         remarks=proven.soundness.broken,

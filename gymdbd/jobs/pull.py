@@ -40,7 +40,8 @@ class Arrived:
 
     `expected` is what must be found in it, `changed` the pages in which it differs from the
     replica, None where that is not known, `copied` how the partial became a copy of it at first,
-    `taken` the monotonic time when the snapshot began.
+    `taken` the monotonic time when the snapshot began, `ownership` the mode, owner and group of
+    the source if they are known.
     """
 
     strategy: str
@@ -50,6 +51,7 @@ class Arrived:
     fingerprint: dict[str, Any] | None = None
     changed: Collection[int] | None = None
     copied: str = ""
+    ownership: dict[str, Any] | None = None
 
 
 def run(job: PullConfig, context: Context, *, whatever: bool = False) -> dict[str, Any]:
@@ -180,6 +182,7 @@ class _Pull:
         # What an interrupted pull left is no copy of the replica.
         arrived.changed = fetched.changed if arrived.copied else None
         arrived.fingerprint = fetched.fingerprint.to_json()
+        arrived.ownership = session.ownership
         arrived.expected = {
             "page_count": remote.page_count,
             "page_size": remote.page_size,
@@ -268,7 +271,7 @@ class _Pull:
                 "pages_changed": None,
                 **_traffic(connection),
             }
-            return Arrived("copy", taken, facts)
+            return Arrived("copy", taken, facts, ownership=copied.ownership)
 
 
 def _traffic(connection: Connection) -> dict[str, int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -23,7 +24,7 @@ from gymdbd.errors import (
 from gymdbd.jobs import undo as undos
 from gymdbd.jobs.context import Timings
 from gymdbd.sqlite import checkpoint as checkpoints
-from gymdbd.sqlite import database, identity, live, locks, processes, soundness
+from gymdbd.sqlite import database, identity, live, locks, ownership, processes, soundness
 from gymdbd.sqlite.overwrite import overwrite
 from gymdbd.sqlite.uses import look
 
@@ -43,11 +44,12 @@ _WAL_VERSIONS = b"\2\2"
 
 @dataclass(frozen=True)
 class _Restored:
-    """How it was done, the way back, and the tables that others have written to since."""
+    """How it was done, the way back, the tables that others have written to since, remarks."""
 
     how: str
     undo: Undo | None
     written_since: list[str]
+    remarks: list[str] = dataclasses.field(default_factory=list)
 
 
 def run(job: RestoreConfig, context: Context) -> dict[str, Any]:
@@ -56,7 +58,7 @@ def run(job: RestoreConfig, context: Context) -> dict[str, Any]:
     The backup is read as a whole first, and what the target held is saved. Whenever the run
     ends, the target is what it was or what the backup holds. The result has `backup`, `target`,
     `how`, `undo`, `undo_command`, `tables`, `holders`, `written_since`, `restart` (who goes on in
-    a file that was removed from there), `duration_s`, `timings`.
+    a file that was removed from there), `remarks`, `duration_s`, `timings`.
     """
     timings = Timings()
     catalog = Catalog(job.backup.parent, context.clock.zone)
@@ -83,6 +85,7 @@ def run(job: RestoreConfig, context: Context) -> dict[str, Any]:
         "holders": [str(one) for one in holders],
         "written_since": done.written_since,
         "restart": restart,
+        "remarks": done.remarks,
         "duration_s": timings.total_s(),
         "timings": timings.seconds,
     }
@@ -238,9 +241,20 @@ def _into_file(
         for side in database.side_files(target):
             files.remove(side)
         files.sync_folder(target.parent)
-        files.publish(partial, target)
+        remarks = [] if existed else _give_back(partial, backup, context)
+        known = backup.manifest is not None and backup.manifest.owner is not None
+        files.publish(partial, target, owned=known and not existed)
     how = "as a new file in its place" if existed else "as a new file"
-    return _Restored(how, undo, [])
+    return _Restored(how, undo, [], remarks)
+
+
+def _give_back(partial: Path, backup: Backup, context: Context) -> list[str]:
+    """Give a new file the mode, owner and group of the source; tell what only root may give."""
+    refused = ownership.give_back(partial, vars(backup.manifest)) if backup.manifest else ""
+    if not refused:
+        return []
+    context.log.warning("owner not given back", lacking=refused)
+    return [f"it lacks {refused} of the source, which only root may give: chown it"]
 
 
 def _require_unused_sides(target: Path) -> None:

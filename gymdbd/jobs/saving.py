@@ -24,7 +24,7 @@ from gymdbd.errors import (
 from gymdbd.job_config import BackupConfig
 from gymdbd.jobs import backup, damaged
 from gymdbd.jobs.prune import prune
-from gymdbd.sqlite import database
+from gymdbd.sqlite import database, ownership
 
 if TYPE_CHECKING:
     from gymdbd.job_config import PullConfig
@@ -220,6 +220,7 @@ def _describe(job: PullConfig, replica: Replica, state: State) -> Manifest:
         md5=state.md5,
         sha256=state.sha256,
         integrity="ok",
+        **ownership.parse(state.ownership),
         tables=state.tables,
         uncounted=state.uncounted,
         remarks=state.remarks,

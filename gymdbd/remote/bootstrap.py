@@ -33,6 +33,7 @@ _MODULES = (
     "gymdbd.sqlite.fingerprint",
     "gymdbd.sqlite.identity",
     "gymdbd.sqlite.live",
+    "gymdbd.sqlite.ownership",
     "gymdbd.sqlite.pages",
     "gymdbd.sqlite.processes",
     "gymdbd.sqlite.snapshot",

@@ -19,7 +19,7 @@ from gymdbd.errors import ConnectionLostError, ProtocolError
 from gymdbd.files import FILE_MODE, write_at, writing
 from gymdbd.remote import compress, delta, memory, protocol
 from gymdbd.remote.protocol import Channel
-from gymdbd.sqlite import digests
+from gymdbd.sqlite import digests, ownership
 from gymdbd.sqlite.fingerprint import Fingerprint
 
 if TYPE_CHECKING:
@@ -46,6 +46,7 @@ class Hello:
 
     codecs: list[str]
     fingerprint: Fingerprint
+    ownership: dict[str, Any] | None
 
 
 @dataclass(frozen=True)
@@ -103,6 +104,8 @@ class Session:
         self.timings: dict[str, float] = {}
         self.uncounted: list[str] = []
         self._codec_name = "raw"
+        # Mode, owner and group of the database over there, None if it does not tell.
+        self.ownership: dict[str, Any] | None = None
         with self._timed("hello"):
             known = self._start(prelude, probe) if prelude else None
             self.fingerprint = known or self._greet()
@@ -133,6 +136,7 @@ class Session:
         self._codec_name = next(
             name for name in compress.unpackers() if name in [*hello.codecs, "raw"]
         )
+        self.ownership = hello.ownership
         return hello.fingerprint
 
     @property
@@ -406,7 +410,7 @@ def _parse_hello(value: dict[str, Any]) -> Hello:
     except ValueError as error:
         raise ProtocolError(f"the other side's fingerprint is wrong: {error}") from error
     names = [one for one in codecs if isinstance(one, str)] if isinstance(codecs, list) else []
-    return Hello(names, fingerprint)
+    return Hello(names, fingerprint, ownership.parse(value.get("ownership")) or None)
 
 
 def _sha256_of(end: dict[str, Any]) -> str:

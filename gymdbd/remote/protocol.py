@@ -11,7 +11,7 @@ send frames (integers are big-endian)::
 The codec says how the payload was packed (`gymdbd.remote.compress`); unpacked it is at most 2 MiB
 too. JSON payloads are objects of at most 1 MiB. The server opens the database and sends::
 
-    HELLO    JSON {gymdbd, python, sqlite, codecs, fingerprint, reason}
+    HELLO    JSON {gymdbd, python, sqlite, codecs, fingerprint, reason, ownership}
 
 The client then asks, one request after the other, and may close at any time. A request is
 REQUEST with JSON {op, ...}; the answers are::

@@ -22,7 +22,7 @@ import sqlite3
 import time
 from contextlib import closing
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from gymdbd import files
 from gymdbd.errors import (
@@ -73,11 +73,15 @@ class SourceFacts:
 
 @dataclass(frozen=True)
 class Copied:
-    """What a copy took: its size with the WAL folded in, the bytes copied, and the attempts."""
+    """What a copy took: its size with the WAL folded in, the bytes copied, and the attempts.
+
+    `ownership` are mode, owner and group of the source, None if the server does not tell.
+    """
 
     size_bytes: int
     copied_bytes: int
     attempts: int
+    ownership: dict[str, Any] | None = None
 
 
 def copy_database(
@@ -114,7 +118,7 @@ def copy_database(
                     raise
                 continue
             if not reason:
-                return Copied(partial.stat().st_size, copied, attempt)
+                return Copied(partial.stat().st_size, copied, attempt, before.main.ownership)
     except BaseException:
         _remove(partial)
         raise

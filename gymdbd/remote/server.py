@@ -18,7 +18,7 @@ from gymdbd.errors import GymdbdError, ProtocolError, RemoteError, SourceError, 
 from gymdbd.remote import compress, memory, protocol
 from gymdbd.remote.patience import STALL_TIMEOUT_S, Patience, PatientStream
 from gymdbd.remote.protocol import Channel
-from gymdbd.sqlite import digests, identity, processes
+from gymdbd.sqlite import digests, identity, ownership, processes
 from gymdbd.sqlite.database import has_wal_reset_bug, side_files, uncounted
 from gymdbd.sqlite.fingerprint import take
 from gymdbd.sqlite.pages import Pages, open_pages
@@ -94,6 +94,7 @@ class _Server:
                 "codecs": compress.packers(),
                 "fingerprint": take(self._pages).to_json(),
                 "reason": self._pages.reason,
+                "ownership": ownership.read(self._pages.snapshot.path),
             },
         )
         self._channel.flush()

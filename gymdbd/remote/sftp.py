@@ -5,10 +5,11 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, BinaryIO, Protocol
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 
 from gymdbd.errors import SourceMissingError, SourceNotAFileError, SourceUnreadableError
+from gymdbd.sqlite import ownership
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -42,6 +43,8 @@ class Status(Protocol):
     st_size: int | None
     st_mtime: int | None
     st_mode: int | None
+    st_uid: int | None
+    st_gid: int | None
 
 
 class Client(Protocol):
@@ -59,10 +62,14 @@ class Client(Protocol):
 
 @dataclass(frozen=True)
 class FileFacts:
-    """Size in bytes, and the time of the last change in whole seconds of that machine's clock."""
+    """Size in bytes, and the time of the last change in whole seconds of that machine's clock.
+
+    `ownership` is that of gymdbd.sqlite.ownership, by numbers only; not compared.
+    """
 
     size: int
     changed_at: int
+    ownership: dict[str, Any] | None = field(default=None, compare=False)
 
 
 class RemoteFiles:
@@ -91,7 +98,7 @@ class RemoteFiles:
                 f"{path} on the other machine is not a regular file",
                 hint="name the .db file itself",
             )
-        return FileFacts(size=found.st_size or 0, changed_at=found.st_mtime or 0)
+        return FileFacts(found.st_size or 0, found.st_mtime or 0, _ownership(found))
 
     def names(self, folder: str) -> list[str]:
         """List the names in a folder; SourceMissingError where there is none."""
@@ -173,3 +180,10 @@ def _reading(path: str) -> Iterator[None]:
 def _to_remote(path: str) -> bytes:
     """Name a path for SFTP, where names start in the home folder and `~` means nothing."""
     return os.fsencode(path.removeprefix("~/"))
+
+
+def _ownership(found: Status) -> dict[str, Any] | None:
+    """Return what SFTP tells of a file's owner; a server may leave it out."""
+    if found.st_mode is None or found.st_uid is None or found.st_gid is None:
+        return None
+    return ownership.describe(found.st_mode, found.st_uid, found.st_gid, names=False)
