@@ -198,6 +198,55 @@ def test_a_good_configuration_is_taken_on_sighup(tmp_path: Path) -> None:
         assert daemon.wait_for_event("configuration reloaded")["jobs"] == 1
 
 
+def test_the_runs_after_a_reload_are_those_of_the_new_configuration(tmp_path: Path) -> None:
+    """What is written in it is done, and not only when."""
+    other = tmp_path / "other"
+    other.mkdir(mode=0o700)
+    with running_daemon(_nightly(tmp_path)) as daemon:
+        _nightly(tmp_path, every="1s")
+        config = json.loads(daemon.config.read_text())
+        config["jobs"]["nightly"]["archive"] = str(other)
+        daemon.config.write_text(json.dumps(config))
+        daemon.process.send_signal(signal.SIGHUP)
+        until(lambda: backups(other), "a backup where it is to be now")
+        assert daemon.stop() == 0
+    assert backups(tmp_path / "archive") == []
+
+
+# A daemon whose clock is three months ahead until a file is there.
+_AHEAD = """
+import sys
+from datetime import timedelta
+from pathlib import Path
+from gymdbd import clock, config, log
+from gymdbd.daemon import Daemon
+class Ahead(clock.Clock):
+    def now(self):
+        return super().now() + timedelta(days=0 if Path(sys.argv[1]).exists() else 90)
+settings = config.load(Path(sys.argv[-2]))
+log.configure(settings.log)
+sys.exit(Daemon(settings, Ahead()).run())
+"""
+
+
+def test_tonight_comes_back_when_a_clock_that_was_ahead_is_set(tmp_path: Path) -> None:
+    """What was planned by the wrong clock would not be run for three months."""
+    config, put_right = _nightly(tmp_path), tmp_path / "put_right"
+
+    def in_days() -> float:
+        planned = datetime.fromisoformat(daemon.entry("nightly").get("next_run", "9999-01-01T00Z"))
+        return (planned - datetime.now(UTC)) / timedelta(days=1)  # noqa: TID251 - real time
+
+    prefix = [sys.executable, "-c", _AHEAD, str(put_right)]
+    with running_daemon(config, watchdog_s=0.3, prefix=prefix) as daemon:
+        until(lambda: 89 < in_days() < 92, "a plan by the wrong clock")
+        put_right.touch()
+        jumped = daemon.wait_for_event("clock jumped, next runs computed anew")
+        assert round(jumped["by_s"] / 86400) == -90
+        until(lambda: 0 <= in_days() <= 2, "a plan by the right clock")
+        assert daemon.stop() == 0
+
+
 def test_a_faulty_configuration_is_refused_on_sighup_and_the_old_schedule_stays(
     tmp_path: Path,
 ) -> None:
