@@ -68,18 +68,16 @@ class Output:
         except OSError:
             streams.give_up(sys.stderr)
 
-    def result_with_list(self, payload: dict[str, Any], name: str, lines: Iterable[str]) -> None:
+    def result_with_list(self, payload: dict[str, Any], name: str, pieces: Iterable[str]) -> None:
         """Give a program `payload` and, as its last key, a list too long for the memory.
 
-        Each of `lines` is one element, as JSON.
+        Together `pieces` are its elements as JSON, a line each, with no line break at the end.
         """
         head = json.dumps({"schema": 1, "state": "ok", **payload}, indent=1, default=str)
         with self.losing():
             sys.stdout.write(f"{head[:-2]},\n {json.dumps(name)}: [")
-            separator = "\n  "
-            for line in lines:
-                sys.stdout.write(separator + line.rstrip("\n"))
-                separator = ",\n  "
+            for at, piece in enumerate(pieces):
+                sys.stdout.write(("" if at else "\n  ") + piece.replace("\n", ",\n  "))
             sys.stdout.write("\n ]\n}\n")
 
     @staticmethod

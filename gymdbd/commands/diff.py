@@ -42,7 +42,6 @@ exit status:
 from __future__ import annotations
 
 import contextlib
-import json
 import tempfile
 import time
 from dataclasses import asdict, dataclass, field
@@ -63,6 +62,7 @@ if TYPE_CHECKING:
 NAME = "diff"
 
 _SHOWN_ROWS = 20
+_CHUNK = 64 * 1024
 _SHOWN_LETTERS = 60
 _SIGNS = {"removed": "-", "changed": "~", "added": "+"}
 
@@ -130,7 +130,7 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
         }
         if arguments.rows and output.json:
             spool.seek(0)
-            output.result_with_list(payload, "rows", spool)
+            output.result_with_list(payload, "rows", iter(lambda: spool.read(_CHUNK), ""))
             return 0
     now = clock.now()
     sides = [("from", earlier.tell(now, clock.zone)), ("to", later.tell(now, clock.zone))]
@@ -170,13 +170,16 @@ def _compare(pair: Pair, table: str | None, spool: TextIO | None) -> _Found:
             f"neither side has a table {table} with rows of its own",
             hint=f"their tables are: {', '.join(pair.table_names()) or 'none'}",
         )
+    from gymdbd.commands import json_rows
+
     found = _Found([pair.table(table)], [])
     shown = dict.fromkeys(_SIGNS, 0)
     with contextlib.closing(pair.rows(table)) as rows:
         for row in rows:
             shown[row.change] += 1
             if spool is not None:
-                spool.write(json.dumps(_to_json(row)) + "\n")
+                spool.writelines([] if spool.tell() == 0 else ["\n"])
+                spool.writelines(json_rows.pieces(row))
             elif shown[row.change] <= _SHOWN_ROWS:
                 found.lines.append(_in_a_line(row))
     for change, count in shown.items():
@@ -236,26 +239,13 @@ def _in_a_line(row: RowDifference) -> str:
 
 
 def _shown(value: Any) -> str:
+    from gymdbd.sqlite.large import Large
+
     if value is None:
         return "NULL"
     if isinstance(value, bytes):
         return f"a blob of {len(value):,} bytes"
+    if isinstance(value, Large):
+        return f"a {value.kind} of {value.size:,} bytes"
     text = repr(value) if isinstance(value, float) else str(value)
     return text if len(text) <= _SHOWN_LETTERS else text[: _SHOWN_LETTERS - 1] + "…"
-
-
-def _to_json(row: RowDifference) -> dict[str, Any]:
-    described: dict[str, Any] = {"change": row.change}
-    for name in ("key", "before", "after"):
-        values = getattr(row, name)
-        described[name] = {column: json_value(value) for column, value in values.items()}
-    return described
-
-
-def json_value(value: Any) -> Any:
-    """Give JSON what it has no word for: a blob, and a number without end."""
-    if isinstance(value, bytes):
-        return {"blob": value.hex().upper()}
-    if isinstance(value, float) and value in (float("inf"), float("-inf")):
-        return {"real": str(value)}
-    return value

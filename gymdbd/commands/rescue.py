@@ -168,7 +168,7 @@ def _count(done: Comeback | int) -> int:
 def _detail(done: Comeback | int) -> dict[str, Any]:
     from dataclasses import asdict
 
-    from gymdbd.commands.diff import json_value
+    from gymdbd.commands.json_rows import json_value
 
     if isinstance(done, int):
         return {"added": done}

@@ -22,6 +22,7 @@ from tests.support import (
     gymdbd_json,
     make_database,
     query,
+    require,
     tree,
     until,
     write_config,
@@ -355,3 +356,85 @@ def test_a_large_pair_needs_no_more_memory_than_a_small_one(tmp_path: Path) -> N
         ]
     grown = [large - small for small, large in zip(peaks["small"], peaks["large"], strict=True)]
     assert max(grown) < 16, peaks
+
+
+@pytest.mark.parametrize("kind", [bytes, str])
+def test_a_large_row_takes_no_more_than_three_times_its_size(
+    tmp_path: Path, kind: type[bytes | str]
+) -> None:
+    """Compared and rescued in each form, a blob as well as a text with letters of its own."""
+    size = 24 * _MIB
+    create, insert = "CREATE TABLE t (id INTEGER PRIMARY KEY, v)", "INSERT INTO t VALUES (1, ?)"
+    before: bytes | str = b"a" * size if kind is bytes else "é" * (size // 2 - 1) + "😀"
+    after: bytes | str = b"b" * size if kind is bytes else "ü" * (size // 2)
+    empty, output = make(tmp_path / "empty.db", create), tmp_path / "output"
+    one = make(tmp_path / "one.db", create, (insert, [(before,)]))
+    other = make(tmp_path / "other.db", create, (insert, [(after,)]))
+    to = ("--to", tmp_path / "to")
+    peaks = [
+        _peak_mib(*words, output=output)
+        for words in (
+            ("diff", empty, empty),
+            ("diff", one, other, "--rows", "t", "--json"),
+            ("rescue", one, "--table", "t", "--database", other, "--replace"),
+            ("rescue", one, "--table", "t", "--as", "csv"),
+            ("rescue", one, "--table", "t", "--as", "db", *to),
+        )
+    ]
+    assert max(peaks) - peaks[0] < 3 * size / _MIB, peaks
+
+
+@pytest.mark.parametrize("value", ["X'00FF'", "'한\n''\"'"])
+def test_a_large_value_comes_back_as_it_was(tmp_path: Path, value: str) -> None:
+    """In JSON, as statements, as CSV and as a database: a blob, and a text with all that is odd."""
+    create = "CREATE TABLE t (id INTEGER PRIMARY KEY, v)"
+    data: bytes | str = b"\x00\xff" * 3_000_000 if "X" in value else "한\n'\"" * 1_500_000
+    one = make(tmp_path / "one.db", create, ("INSERT INTO t VALUES (1, ?)", [(data,)]))
+    live = make(tmp_path / "live.db", create)
+    _, answer = gymdbd_json("diff", one, live, "--rows", "t")
+    given = answer["rows"][0]["before"]["v"]
+    assert (bytes.fromhex(given["blob"]) if isinstance(given, dict) else given) == data
+    for form in ("sql", "csv", "db"):
+        words = ["rescue", one, "--table", "t", "--as", form, "--to", tmp_path / f"to.{form}"]
+        assert gymdbd(*words, *(["--database", live] if form == "sql" else [])).returncode == 0
+    script = (tmp_path / "to.sql").read_bytes()
+    subprocess.run([require("sqlite3"), "-bail", live], input=script, check=True, timeout=60)
+    assert read(live, "t") == read(tmp_path / "to.db", "t") == read(one, "t")
+    field = (tmp_path / "to.csv").read_bytes().decode().partition("\r\n1,")[2][:-2]
+    as_text = f"X'{data.hex().upper()}'" if isinstance(data, bytes) else data.replace('"', '""')
+    assert field == (as_text if isinstance(data, bytes) else f'"{as_text}"')
+
+
+@pytest.mark.parametrize(
+    "definition", ["c0 INTEGER", "c0 INTEGER PRIMARY KEY", "c0 TEXT PRIMARY KEY"]
+)
+@pytest.mark.parametrize("width", [1_200, 2_000])
+def test_as_many_columns_as_sqlite_allows_are_shown_and_rescued(
+    tmp_path: Path, definition: str, width: int
+) -> None:
+    """SQLite gives no more than 2,000 at once, and a changed row has twice as many."""
+    columns = ", ".join([definition, *(f"c{at}" for at in range(1, width))])
+    values = ", ".join(["{}", *("1" for _ in range(1, width))])
+    rows = [f"INSERT INTO w VALUES ({values.format(key)})" for key in (1, 2, 3)]
+    create = f"CREATE TABLE w ({columns})"
+    one = make(tmp_path / "one.db", create, *rows)
+    live = make(
+        tmp_path / "live.db",
+        create,
+        *rows,
+        "UPDATE w SET c7 = 99 WHERE c0 = 1",
+        "DELETE FROM w WHERE c0 = 2",
+    )
+    _, answer = gymdbd_json("diff", one, live, "--rows", "w")
+    assert [row["change"] for row in answer["rows"]] == ["removed", "changed"]
+    assert (answer["rows"][1]["before"], answer["rows"][1]["after"]) == ({"c7": 1}, {"c7": 99})
+    for form in ("sql", "db"):
+        words = ["rescue", one, "--table", "w", "--as", form, "--to", tmp_path / f"to.{form}"]
+        assert gymdbd(*words, *(["--database", live] if form == "sql" else [])).returncode == 0
+    script = (tmp_path / "to.sql").read_bytes()
+    subprocess.run([require("sqlite3"), "-bail", live], input=script, check=True, timeout=60)
+    assert query(live, "SELECT c0, c7 FROM w ORDER BY c0 + 0") == [
+        (kept, 99 if number == 1 else 1)
+        for number, (kept,) in enumerate(query(one, "SELECT c0 FROM w ORDER BY c0 + 0"), 1)
+    ]
+    assert read(tmp_path / "to.db", "w") == read(one, "w")
