@@ -190,14 +190,38 @@ def test_a_killed_run_is_told_from_one_at_work(tmp_path: Path) -> None:
     assert f"the run begun at {begun['started_at']} was killed; run it again" in told
 
 
-def test_a_second_run_on_the_same_archive_is_busy(config: Path) -> None:
+@pytest.mark.parametrize(
+    ("words", "in_use"),
+    [
+        ("backup", "archive/.gymdbd.lock"),
+        ("prune --archive archive --keep-count 1", "archive/.gymdbd.lock"),
+        ("restore latest", "archive/.gymdbd.lock"),
+        ("restore latest", ".gym.db.lock"),
+        ("restore latest --to new.db", ".new.db.lock"),
+        ("drill --archive archive", "archive/..drill.drill.lock"),
+        ("pull office", ".replica.db.lock"),
+    ],
+)
+def test_a_second_run_on_the_same_files_is_busy(config: Path, words: str, in_use: str) -> None:
     """Exit code 3 at once, and nothing is written."""
-    archive = config.parent / "archive"
-    with (archive / ".gymdbd.lock").open("w") as lock:
+    assert gymdbd("-c", config, "backup").returncode == 0
+    content = json.loads(config.read_text())
+    content["jobs"]["office"] = {
+        "kind": "pull",
+        "every": "1d",
+        "host": "no-such-host.invalid",
+        "remote_database": "/gym.db",
+        "replica": "replica.db",
+    }
+    config.write_text(json.dumps(content))
+    (config.parent / in_use).touch()
+    before = tree(config.parent / "archive"), (config.parent / "gym.db").read_bytes()
+    with (config.parent / in_use).open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        exit_code, answer = gymdbd_json("-c", config, "backup")
+        exit_code, answer = gymdbd_json("-c", config, *words.split(), cwd=config.parent)
     assert (exit_code, answer["state"], answer["code"]) == (3, "busy", "busy")
-    assert backups(archive) == []
+    assert before == (tree(config.parent / "archive"), (config.parent / "gym.db").read_bytes())
+    assert not (config.parent / "new.db").exists()
 
 
 @pytest.mark.parametrize(

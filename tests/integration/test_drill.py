@@ -10,7 +10,19 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.support import ROOT, backups, gymdbd_json, make_database, tree, write_config
+from gymdbd import lock
+from gymdbd.job_config import DrillConfig
+from gymdbd.jobs import drill
+from tests.support import (
+    ROOT,
+    Contended,
+    backups,
+    context,
+    gymdbd_json,
+    make_database,
+    tree,
+    write_config,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -155,6 +167,28 @@ def test_a_command_that_is_not_there_is_named(tmp_path: Path) -> None:
     assert "the command /no/such/program 'a b' cannot be run" in result["error"]
     checks = {one["name"]: one["state"] for one in gym.run("check")[1]["checks"]}
     assert checks["weekly-drill command"] == "error"
+
+
+def test_a_drill_waits_for_the_archive_and_holds_it_while_it_restores(tmp_path: Path) -> None:
+    """Retention would take away the backup that it reads."""
+    gym = Gym(tmp_path)
+    job = DrillConfig(name="drill", kind="drill", archive=gym.archive)
+    archive_lock = lock.archive_lock(gym.archive)
+    restoring: list[bool] = []
+
+    def progress(step: str, done: int, total: int) -> None:
+        del step, done, total
+        restoring.append(lock.is_held(archive_lock))
+
+    def check() -> None:
+        held.check()
+        if len(held.seen) == 5 and any(job.folder.glob(".*.partial")):
+            restoring.append(lock.is_held(archive_lock))
+
+    with Contended(archive_lock, lambda: list(job.folder.iterdir())) as held:
+        drill.run(job, context(check=check, progress=progress))
+    assert held.seen[:5] == [[]] * 5
+    assert set(restoring) == {True}
 
 
 def test_what_a_killed_drill_left_is_removed_by_the_next(tmp_path: Path) -> None:
