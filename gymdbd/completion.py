@@ -52,6 +52,9 @@ class _Values(BaseCompleter):
             return _jobs(parsed_args, parser.prog.rpartition(" ")[2])
         if metavar == "BACKUP":
             return _backups(parsed_args)
+        if metavar == "BACKUP|JOB":
+            names = [*_jobs(parsed_args, "backup"), *_jobs(parsed_args, "pull")]
+            return [*names, *_backups(parsed_args)[1:]]
         if metavar == "DIR":
             return _strings(DirectoriesCompleter()(prefix))
         return _strings(FilesCompleter()(prefix)) if metavar in ("PATH", "FILE") else ()

@@ -234,7 +234,7 @@ def _archive(job: BackupConfig, now: Clock, needed: int) -> Check:
 
 def _thaw_hint(backups: list[Backup]) -> str:
     if any(one.verdict == SUSPICIOUS for one in backups):
-        return "look at it (gymdbd diff); gymdbd accept lets pruning go on"
+        return "look at it (gymdbd diff); gymdbd accept or gymdbd reject lets pruning go on"
     return "mend or restore the database; the next good backup lets pruning go on"
 
 

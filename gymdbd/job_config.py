@@ -178,7 +178,10 @@ class SshConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class PullConfig(JobConfig):
-    """A replica of one remote database; `remote_database` is a path over there."""
+    """A replica of one remote database; `remote_database` is a path over there.
+
+    Without `gates` only a table that is gone or emptied makes what is pulled suspicious.
+    """
 
     host: str = key(_TEXT)
     remote_database: str = key(_TEXT)
@@ -189,6 +192,7 @@ class PullConfig(JobConfig):
     backup_before: bool = key(_FLAG, default=True)
     archive: Path | None = key(path, None)
     keep: Keep = key(section(Keep), Keep(count=5))
+    gates: Gates | None = key(section(Gates), None)
     on_local_change: str = key(scalar(values.one_of("backup", "refuse"), "str"), "backup")
     replica_wait: timedelta = key(_DURATION, timedelta(seconds=30))
     ssh: SshConfig = key(section(SshConfig), SshConfig())
@@ -307,12 +311,16 @@ class EmergencyConfig(JobConfig):
 
 @dataclass(frozen=True, kw_only=True)
 class RestoreConfig(JobConfig):
-    """One restore; it has no schedule, so that no configuration holds it."""
+    """One restore; it has no schedule, so that no configuration holds it.
+
+    `source` says which backups are of the target, if it is the database or replica of a job.
+    """
 
     backup: Path
     target: Path
     replace: bool = False
     busy_timeout: timedelta = timedelta(seconds=5)
+    source: Origin | None = None
 
     def locks(self) -> list[Path]:
         """Return the locks of the archive, which must not lose the backup, and of the target.

@@ -37,10 +37,12 @@ class State:
 
     `fingerprint` is the serving side's (gymdbd.sqlite.fingerprint); `compared_at` is when every
     page was last compared with the other side and every page was checked here, RFC 3339. The
-    `uncounted`, `remarks` and `unchecked` are those of a manifest, `ownership` are the mode, owner
-    and group of the source (gymdbd.sqlite.ownership). The
-    hashes are "" where neither an archive nor the proof itself needed them. `identity` and `spare`
-    are of the files beside it (gymdbd.spare), and are filled in by `publish`.
+    hashes are "" where neither an archive nor the proof itself needed them. `ownership` are the
+    mode, owner and group of the source (gymdbd.sqlite.ownership); `uncounted`, `remarks` and
+    `unchecked` are those of a manifest. `suspicious` says why the content is doubted, one sentence
+    for each reason, `rejected` that somebody has said that it is wrong, and `waiting` that a
+    suspicious backup in the archive has no answer. `identity` and `spare` are of the files beside
+    it (gymdbd.spare), and are filled in by `publish`.
     """
 
     host: str
@@ -55,6 +57,9 @@ class State:
     remarks: list[str] = field(default_factory=list)
     unchecked: list[str] = field(default_factory=list)
     ownership: dict[str, Any] | None = None
+    suspicious: list[str] = field(default_factory=list)
+    rejected: bool = False
+    waiting: bool = False
     identity: list[int] = field(default_factory=list)
     spare: dict[str, Any] | None = None
     schema: int = SCHEMA

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 SCHEMA = 1
 GOOD_STATES = ("ok", "unchanged")
 SUSPICIOUS = "suspicious"
+UNREACHABLE = "unreachable"
 
 _RUNS_KEPT = 20
 _LOCK_WAIT_S = 10.0
@@ -168,17 +169,29 @@ class StatusFile:
 
         self.update(change)
 
-    def accepted(self, job: JobConfig) -> None:
-        """Note that somebody accepted what the last run of a job had found suspicious."""
+    def accepted(self, job: JobConfig, waiting: str | None = None) -> None:
+        """Note that somebody accepted what the last run of a job had found suspicious.
 
+        `waiting` is what still waits for an answer: with that the job is as it was.
+        """
+        self._answered(job, waiting, right=True)
+
+    def rejected(self, job: JobConfig, waiting: str | None = None) -> None:
+        """Note that somebody rejected it: the job is well, and had its last success before."""
+        self._answered(job, waiting, right=False)
+
+    def _answered(self, job: JobConfig, waiting: str | None, *, right: bool) -> None:
         def change(content: dict[str, Any]) -> None:
             entry = content["jobs"].get(job.name, {})
-            if entry.get("state") == SUSPICIOUS:
+            if (entry.get("result") or {}).get("waiting"):
+                entry["result"]["waiting"] = waiting
+            if entry.get("state") != SUSPICIOUS or waiting is not None:
+                return
+            if right:
                 # Runs that found the archive busy may have come after it.
                 ended = [run["ended_at"] for run in entry["runs"] if run["state"] == SUSPICIOUS]
-                success = ended[0] if ended else entry["last_run"]
-                entry.update(state="ok", last_success=success, consecutive_failures=0)
-                entry.update(error=None, hint=None, code=None)
+                entry["last_success"] = ended[0] if ended else entry["last_run"]
+            entry.update(state="ok", consecutive_failures=0, error=None, hint=None, code=None)
 
         self.update(change)
 
@@ -255,7 +268,7 @@ def health(
     """Say how a job is, and why, from its entry in the status file.
 
     A peer that cannot be reached is late until `max_age` has passed, then failing; any other
-    failure is failing at once.
+    failure is failing at once, and so is what waits for somebody to accept or reject it.
     """
     success = instant(entry, "last_success")
     limit = max_age(job, now, zone)
@@ -263,15 +276,23 @@ def health(
     state = entry.get("state")
     if state is None:
         return Health.UNKNOWN, "it has not run yet"
-    if state == "unreachable":
+    if trouble := _trouble(entry):
+        return Health.FAILING, trouble
+    if state == UNREACHABLE:
         return (Health.FAILING if too_old else Health.LATE), str(entry.get("error"))
-    if state not in GOOD_STATES:
-        return Health.FAILING, str(entry.get("error"))
     if success is not None and success > now + _LEAST_MARGIN:
         return Health.UNKNOWN, "its last success lies in the future: check the clock"
     if too_old:
         return Health.LATE, f"its last success is older than {limit}"
     return _freshness(job, entry, now)
+
+
+def _trouble(entry: dict[str, Any]) -> str:
+    """Say what is wrong with a job however young its last success is, or ""."""
+    if entry["state"] not in (*GOOD_STATES, UNREACHABLE):
+        return str(entry.get("error"))
+    waiting = (entry.get("result") or {}).get("waiting")
+    return f"{waiting} waits for accept or reject; pruning is stopped" if waiting else ""
 
 
 def _freshness(job: JobConfig, entry: dict[str, Any], now: datetime) -> tuple[Health, str]:

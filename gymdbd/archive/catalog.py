@@ -36,6 +36,7 @@ LATEST = "latest"
 VERIFIED = "verified"
 UNVERIFIED = "unverified"
 SUSPICIOUS = "suspicious"
+REJECTED = "rejected"
 DAMAGED = "damaged"
 
 
@@ -70,11 +71,14 @@ class Backup:
     def verdict(self) -> str:
         """Say what it is worth.
 
-        `damaged` when the last verification found it so, `unverified` when no manifest says that
-        it was proven good, `suspicious` while nobody has accepted its content, else `verified`.
+        `damaged` when the last verification found it so, `rejected` when somebody said that its
+        content is wrong, `unverified` when no manifest says that it was proven good, `suspicious`
+        while nobody has accepted or rejected its content, else `verified`.
         """
         if self.marks.problems:
             return DAMAGED
+        if self.marks.rejected_at is not None:
+            return REJECTED
         if self.manifest is None:
             return UNVERIFIED
         if self.manifest.suspicious and self.marks.accepted_at is None:
@@ -246,8 +250,7 @@ class Catalog:
 
     def freeze(self, origin: Origin, reason: str, since: datetime) -> None:
         """Let nothing of this database be pruned until `thaw`: its source is not to be trusted."""
-        content = {"schema": 1, "reason": reason, "since": since.isoformat(timespec="seconds")}
-        files.write_atomically(self._freezers(origin)[0], json.dumps(content).encode())
+        self._note(self._freezers(origin)[0], reason, since)
 
     def thaw(self, origin: Origin) -> None:
         """Let pruning go on."""
@@ -259,7 +262,7 @@ class Catalog:
         suspicious = [one for one in self.backups(origin) if one.verdict == SUSPICIOUS]
         if suspicious:
             return f"{suspicious[0].path.name} is suspicious and nobody has accepted it"
-        for path in self._freezers(origin):
+        for path in (self._awaited(origin), *self._freezers(origin)):
             try:
                 content: Any = json.loads(path.read_bytes())
                 return f"{content['reason']} (since {content['since']})"
@@ -269,11 +272,28 @@ class Catalog:
                 return f"{path} cannot be read ({error})"
         return ""
 
+    def await_answer(self, origin: Origin, reason: str, since: datetime) -> None:
+        """Let nothing be pruned until `end_wait`: the replica of this archive is doubted."""
+        self._note(self._awaited(origin), reason, since)
+
+    def end_wait(self, origin: Origin) -> None:
+        """Note that somebody has accepted or rejected the replica, or that it is good again."""
+        files.remove(self._awaited(origin))
+
+    def _note(self, path: Path, reason: str, since: datetime) -> None:
+        content = {"schema": 1, "reason": reason, "since": since.isoformat(timespec="seconds")}
+        files.write_atomically(path, json.dumps(content).encode())
+
     def _freezers(self, origin: Origin) -> list[Path]:
         """Return where it is noted, and where 0.1 did, which minded only the name."""
+        return [self._note_path(origin, "frozen"), self.archive / f".{origin.stem}.frozen.json"]
+
+    def _awaited(self, origin: Origin) -> Path:
+        return self._note_path(origin, "waiting")
+
+    def _note_path(self, origin: Origin, word: str) -> Path:
         place = hashlib.sha256(str(origin).encode("utf-8", "surrogateescape")).hexdigest()[:8]
-        names = (f".{origin.stem}.{place}.frozen.json", f".{origin.stem}.frozen.json")
-        return [self.archive / name for name in names]
+        return self.archive / f".{origin.stem}.{place}.{word}.json"
 
     def _listing(self) -> list[Path]:
         try:

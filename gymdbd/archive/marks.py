@@ -25,13 +25,15 @@ class Marks:
     """The marks of one backup; times are RFC 3339 with an offset, None is never.
 
     `verified_at` is when it was last read as a whole, and `problems` what was wrong with it
-    then. `accepted_at` is when somebody said that its suspicious content is right. `kept_at` is
-    when somebody pinned it against pruning, and `note` why.
+    then. `accepted_at` is when somebody said that its suspicious content is right, `rejected_at`
+    when somebody said that it is wrong: at most one of them is set. `kept_at` is when somebody
+    pinned it against pruning, and `note` why.
     """
 
     verified_at: str | None = None
     problems: list[str] = dataclasses.field(default_factory=list)
     accepted_at: str | None = None
+    rejected_at: str | None = None
     kept_at: str | None = None
     note: str = ""
     schema: int = sealed.SCHEMA

@@ -20,6 +20,7 @@ _VERBS = (
     "restore",
     "drill",
     "accept",
+    "reject",
     "keep",
     "unkeep",
     "prune",

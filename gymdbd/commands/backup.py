@@ -222,6 +222,7 @@ def tell(result: dict[str, Any], output: Output) -> None:
             ("checkpoint", _checkpoint(result["checkpoint"])),
             *_changes(result["changes"]),
             ("pruned", str(len(result["pruned"]))),
+            *([("waiting", common.waits(result["waiting"]))] if result.get("waiting") else []),
             ("took", f"{result['duration_s']:.3f} s ({timings})"),
         ]
     )

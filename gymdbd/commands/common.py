@@ -268,6 +268,14 @@ def makes(job: JobConfig, backup: Backup) -> bool:
     return any(one.path == backup.path for one in mine)
 
 
+def waits(name: str) -> str:
+    """Say which suspicious backup has no answer yet, and how to give one."""
+    return (
+        f"{name} is suspicious; pruning is stopped until gymdbd accept {name} "
+        f"or gymdbd reject {name}"
+    )
+
+
 def age(seconds: float) -> str:
     """Write an age for people, in its largest unit: `5 h`."""
     for unit, size in (("d", 86400), ("h", 3600), ("min", 60)):

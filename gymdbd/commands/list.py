@@ -3,8 +3,9 @@
 verified    proven good when it was made, or by gymdbd verify since then (the
             column "proven")
 unverified  nothing says so, as for the backups of older scripts
-suspicious  whole, but its content fell too far behind the one before; gymdbd
-            accept clears it
+suspicious  whole, but its content fell too far behind the newest good one;
+            gymdbd accept or gymdbd reject answers that
+rejected    somebody said that its content is wrong; it is never offered
 damaged     gymdbd verify found it rotten; it counts as no backup
 
 examples:

@@ -283,6 +283,21 @@ def restore_target(backup: Backup, arguments: argparse.Namespace) -> Path:
     return target
 
 
+def origin_of(backup: Backup, target: Path, arguments: argparse.Namespace) -> Origin | None:
+    """Return which backups are of a target, if a job makes them of it, this one among them."""
+    from gymdbd.errors import ConfigError
+    from gymdbd.job_config import BackupConfig, PullConfig
+
+    with contextlib.suppress(ConfigError):
+        for job in common.load_config(arguments).jobs.values():
+            if not isinstance(job, BackupConfig | PullConfig) or not common.makes(job, backup):
+                continue
+            database = job.replica if isinstance(job, PullConfig) else job.database
+            if os.path.realpath(database) == os.path.realpath(target):
+                return job.origin
+    return None
+
+
 @contextlib.contextmanager
 def stoppable() -> Iterator[Callable[[], None]]:
     """Let SIGINT and SIGTERM end a long statement; yields what SQLite is to call meanwhile."""

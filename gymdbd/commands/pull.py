@@ -76,12 +76,15 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
     if arguments.info_only:
         return _inspect(job, output)
     entry, exit_code = common.run_by_hand(job, settings, output)
-    if exit_code:
+    result = entry["result"]
+    if result is None:
         common.tell_failure(entry, output)
-    else:
-        result = entry["result"]
-        state = entry["state"]
-        output.result({"state": state, **result}, lambda: _tell(result, output))
+        return exit_code
+    facts = {name: entry[name] for name in ("error", "hint", "code") if entry["error"]}
+    payload = {**result, **facts, "state": entry["state"]}
+    output.result(payload, lambda: _tell(result, output))
+    if exit_code and not arguments.json:
+        common.tell_failure(entry, output)
     return exit_code
 
 
@@ -159,6 +162,8 @@ def _tell(result: dict[str, Any], output: Output) -> None:
     facts += [("remark", remark) for remark in result.get("remarks", [])]
     if result.get("saved"):
         facts.append(("saved", f"the old replica, as {result['saved']}"))
+    if result.get("waiting"):
+        facts.append(("waiting", common.waits(result["waiting"])))
     facts.append(("took", f"{result['duration_s']:.3f} s ({timings})"))
     output.facts(facts)
 

@@ -30,7 +30,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gymdbd.commands import common, looking
+from gymdbd.commands import answering, common, looking
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -91,6 +91,8 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
         common.tell_failure(entry, output)
     else:
         result = entry["result"]
+        if settings and job.source:
+            answering.clear_status(settings, job.backup.parent, job.source, right=False)
         output.result({"state": entry["state"], **result}, lambda: _tell(result, output))
     return exit_code
 
@@ -112,6 +114,7 @@ def _job(arguments: argparse.Namespace) -> tuple[RestoreConfig, Config | None]:
         backup=Path(os.path.realpath(backup.path)),
         target=real,
         replace=arguments.replace,
+        source=looking.origin_of(backup, real, arguments),
     )
     try:
         return job, common.load_config(arguments)
@@ -148,6 +151,7 @@ def _tell(result: dict[str, Any], output: Output) -> None:
         ("content", f"{rows_in(result['tables'])}; {proof}"),
         ("saved", f"what was there before, as {result['undo']}" if result["undo"] else "nothing"),
         *(("remark", remark) for remark in result["remarks"]),
+        *[("rejected", f"{path}, which was suspicious") for path in result["rejected"]],
         ("took", f"{result['duration_s']:.3f} s ({timings})"),
     ]
     if result["restart"]:

@@ -127,7 +127,10 @@ def _tell(
     output.table(["job", "health", "last good", "next run", "what"], rows)
     for name in settings.jobs:
         entry = content["jobs"][name]
-        if entry.get("hint"):
+        waiting = (entry.get("result") or {}).get("waiting")
+        if waiting and not entry.get("hint"):
+            output.say(f"{name}: what to do: {common.waits(waiting)}")
+        elif entry.get("hint"):
             output.say(f"{name}: what to do: {entry['hint']}")
 
 

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from gymdbd import clock, files
 from gymdbd.archive import proof
+from gymdbd.archive.gates import Content
 from gymdbd.errors import CopyDamagedError, SourceCorruptError
-from gymdbd.jobs import salvage
+from gymdbd.jobs import salvage, suspicion
 from gymdbd.jobs.saving import save
 from gymdbd.remote import delta
 from gymdbd.replica import State
@@ -18,6 +19,7 @@ from gymdbd.sqlite import database, structure
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
+    from pathlib import Path
 
     from gymdbd.archive.proof import Proof
     from gymdbd.job_config import PullConfig
@@ -70,6 +72,10 @@ class Adoption:
             return {"state": delta.UNCHANGED, "checked": integrity}
         now = clock.to_text(self.context.clock.now(), self.context.clock.zone)
         remarks, unchecked = self._told(proven.soundness, integrity)
+        known = suspicion.last(self.job, self.replica)
+        uncounted = arrived.expected.get("uncounted", [])
+        held = Content(tables, sums.size, uncounted=uncounted)
+        doubts = suspicion.doubts(self.job, known, held, self.context)
         new = State(
             host=self.job.host,
             remote_database=self.job.remote_database,
@@ -80,34 +86,38 @@ class Adoption:
             sha256=sums.sha256,
             tables=tables,
             ownership=arrived.ownership or (before.ownership if before else None),
-            uncounted=arrived.expected.get("uncounted", []),
+            uncounted=uncounted,
             remarks=remarks,
             unchecked=unchecked,
+            suspicious=doubts,
+            # An answer holds for as long as it is the same that is wrong.
+            rejected=known is not None and known.rejected and known.suspicious == doubts,
         )
-        saved = None
         with timings.step("save"):
             self.replica.await_free(self.job.replica_wait, self.context.check)
             found = self.replica.identity()
-            if self.replica.exists and self.job.backup_before:
-                # Its manifest may only say what is so: somebody may have written to it since.
-                known = None if self.replica.change(before) else before
-                saved = save(self.job, self.replica, known, self.context)
+            saved = self._save(known, new)
+            waiting = suspicion.waiting(self.job, self.context)
         with timings.step("publish"):
             self.context.check()
             self.replica.await_free(self.job.replica_wait, self.context.check)
             if self.replica.identity() != found:
                 raise self.replica.changed_meanwhile()
-            self.replica.publish(new, self._spare_pages(arrived))
+            new = replace(new, waiting=waiting is not None)
+            self.replica.publish(new, None if saved else self._spare_pages(arrived))
             if saved and saved.exists():
                 # It was the replica, with the mode of that.
                 saved.chmod(files.FILE_MODE)
         self.context.log.info("replica published", replica=str(self.job.replica), size=sums.size)
+        if doubts:
+            self.context.log.warning("replica suspicious", reasons=doubts)
         return {
             "tables": tables,
             "checked": integrity,
             "remarks": [*remarks, *(f"not checked: {what}" for what in unchecked)],
             "sha256": sums.sha256 or None,
             "saved": str(saved) if saved else None,
+            "waiting": waiting,
             "lag_s": round(time.monotonic() - arrived.taken, 4),
         }
 
@@ -121,6 +131,24 @@ class Adoption:
         known = self.state
         remarks = known.remarks if integrity == proof.CHANGES else found.broken
         return remarks, list(dict.fromkeys([*known.unchecked, *found.unchecked]))
+
+    def _save(self, known: State | None, new: State) -> Path | None:
+        """Save the old replica if it is to be; a good one that a suspicious one replaces always.
+
+        `known` is what the last pull left, whoever has changed the replica since.
+        """
+        was_good = known is None or not known.suspicious
+        wanted = self.job.backup_before or (new.suspicious and was_good)
+        if self.replica.exists and wanted:
+            if not suspicion.is_enough(self.job, known, self.context):
+                # Its manifest may only say what is so: somebody may have written to it since.
+                unchanged = None if self.replica.change(self.state) else self.state
+                return save(self.job, self.replica, unchanged, self.context, new)
+            self.context.log.warning("old replica not saved", reason="as suspicious as those saved")
+        if new.suspicious or (self.job.archive_folder.is_dir() and not (known and was_good)):
+            with suspicion.opened(self.job, self.context) as catalog:
+                suspicion.settle(self.job, catalog, new, self.context)
+        return None
 
     def _spare_pages(self, arrived: Arrived) -> Collection[int] | None:
         """Return the pages in which the old replica differs, if it may be kept as the spare.

@@ -6,6 +6,7 @@ import contextlib
 import shlex
 import sqlite3
 from datetime import UTC
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gymdbd import clock
@@ -57,25 +58,37 @@ def doubts(limits: Gates | None, made: Manifest, catalog: Catalog, *, origin: Or
     if limits is None:
         return []
     before = catalog.good_before(origin)
-    if before is None or before.manifest is None:
-        return []
+    return compare(limits, before.manifest, made) if before and before.manifest else []
+
+
+def compare(limits: Gates | None, before: gates.Described, now: gates.Described) -> list[str]:
+    """Say why a state is doubted that comes after `before`, a good one."""
+    if limits is None:
+        return gates.emptied(before, now)
     believed = gates.Limits(
         max_row_drop=limits.max_row_drop,
         max_size_drop=limits.max_size_drop,
         ignore_rows=limits.ignore_rows,
         tables=dict(limits.tables),
     )
-    return gates.doubts(before.manifest, made, believed)
+    return gates.doubts(before, now, believed)
+
+
+def waiting(catalog: Catalog, origin: Origin) -> str | None:
+    """Return the newest suspicious backup that nobody has accepted or rejected, by its name."""
+    suspicious = (one for one in catalog.backups(origin) if one.verdict == SUSPICIOUS)
+    return next((one.path.name for one in suspicious), None)
 
 
 def refuse_suspicious(catalog: Catalog, origin: Origin, result: dict[str, Any]) -> None:
-    """Fail the run as long as nobody has accepted a suspicious backup, this or an older one."""
-    for one in catalog.backups(origin):
-        if one.verdict == SUSPICIOUS and one.manifest is not None:
-            raise SuspiciousError(
-                f"{one.path.name} is suspicious: {'; '.join(one.manifest.suspicious)}",
-                hint="look at it (gymdbd list, gymdbd diff); if the change is right run gymdbd "
-                f"accept {shlex.quote(str(one.path))}, if not restore the one before. It is "
-                "kept, and nothing is pruned meanwhile",
-                result=result,
-            )
+    """Fail a run that has made a suspicious backup; note in its result which one waits."""
+    result["waiting"] = waiting(catalog, origin)
+    made = catalog.read(Path(result["path"]).name)
+    if made.verdict == SUSPICIOUS and made.manifest is not None:
+        raise SuspiciousError(
+            f"{made.path.name} is suspicious: {'; '.join(made.manifest.suspicious)}",
+            hint="look at it (gymdbd list, gymdbd diff); if the change is right run gymdbd "
+            f"accept {shlex.quote(str(made.path))}, if not gymdbd reject it, or restore the one "
+            "before. It is kept, and nothing is pruned meanwhile",
+            result=result,
+        )

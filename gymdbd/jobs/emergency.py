@@ -149,8 +149,13 @@ class _Emergency:
         return {"state": SKIPPED, "text": text}
 
     def _pull(self) -> dict[str, Any]:
-        pulled = pull.run(self.pull, self.context, whatever=True)
-        state = pulled.pop("state", "ok")
+        try:
+            pulled = pull.run(self.pull, self.context, whatever=True)
+            state = pulled.pop("state", "ok")
+        except SuspiciousError as error:
+            # It is here all the same, and so is the good state before it.
+            self.doubt = self.doubt or {"error": error.message, "hint": error.hint}
+            pulled, state = error.result or {}, error.state
         if state == delta.UNCHANGED:
             self._require_unspoilt()
         self.pulled = True

@@ -108,11 +108,21 @@ class _Pull:
                 "lag_s": 0.0,
                 "saved": None,
             }
-        return {
-            **result,
-            "duration_s": self.timings.total_s(),
-            "timings": self.timings.seconds,
-        }
+        result |= {"duration_s": self.timings.total_s(), "timings": self.timings.seconds}
+        self._refuse_suspicious(result)
+        return result
+
+    def _refuse_suspicious(self, result: dict[str, Any]) -> None:
+        """Fail, all done, if the replica is suspicious; note which backup waits for an answer."""
+        unchanged = result.get("state") == delta.UNCHANGED
+        state = self.state if unchanged else self.replica.state()
+        if state is None or not (state.suspicious or state.waiting):
+            return
+        # Most pulls find nothing of the kind.
+        from gymdbd.jobs import suspicion  # noqa: PLC0415
+
+        result["waiting"] = suspicion.waiting(self.job, self.context)
+        suspicion.refuse(self.job, state, result)
 
     def _known_state(self) -> State | None:
         """Return what the last pull left, unless the replica was changed here since."""

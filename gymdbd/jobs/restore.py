@@ -8,13 +8,14 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from gymdbd import files
-from gymdbd.archive import inspection, proof
+from gymdbd import clock, files, origin
+from gymdbd.archive import answers, inspection, proof
 from gymdbd.archive.catalog import Catalog
 from gymdbd.errors import (
     BackupDamagedError,
     BackupMissingError,
     CopyDamagedError,
+    GymdbdError,
     NotWritableError,
     SourceError,
     TargetInUseError,
@@ -72,6 +73,7 @@ def run(job: RestoreConfig, context: Context) -> dict[str, Any]:
             done = _into_file(job, backup, content, context, timings)
         else:
             done = _into_database(job, backup, content, context, timings)
+    rejected = _reject_newer(job, backup, catalog, context)
     context.log.info(
         "database restored", backup=str(backup.path), target=str(job.target), how=done.how
     )
@@ -86,9 +88,35 @@ def run(job: RestoreConfig, context: Context) -> dict[str, Any]:
         "written_since": done.written_since,
         "restart": restart,
         "remarks": done.remarks,
+        "rejected": rejected,
         "duration_s": timings.total_s(),
         "timings": timings.seconds,
     }
+
+
+def _reject_newer(
+    job: RestoreConfig, backup: Backup, catalog: Catalog, context: Context
+) -> list[str]:
+    """Reject what is suspicious and newer than what was restored in its stead.
+
+    Whoever restores an older backup into the database has answered.
+    """
+    into = origin.here(job.target)
+    if job.source is None and not (backup.place and into.places[0].same(backup.place)):
+        return []
+    source = job.source or into
+    waiting = answers.unanswered(catalog.backups(source))
+    newer = [one for one in waiting if one.order > backup.order]
+    now = clock.to_text(context.clock.now(), context.clock.zone)
+    try:
+        answers.mark(newer, now, right=False)
+        catalog.end_wait(source)
+    except GymdbdError as error:
+        context.log.warning("suspicious backups not rejected", reason=error.message)
+        return []
+    for one in newer:
+        context.log.info("suspicious backup rejected", path=str(one.path))
+    return [str(one.path) for one in newer]
 
 
 def _preflight(job: RestoreConfig, backup: Backup, context: Context) -> list[processes.Process]:

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import gymdbd
-from gymdbd import clock, files, lock
+from gymdbd import clock, files
 from gymdbd.archive import manifest as manifests
 from gymdbd.archive import marks, proof
-from gymdbd.archive.catalog import Catalog
+from gymdbd.archive.catalog import REJECTED, SUSPICIOUS
 from gymdbd.archive.manifest import Manifest
 from gymdbd.archive.marks import Marks
 from gymdbd.errors import (
@@ -19,42 +19,60 @@ from gymdbd.errors import (
     SourceCorruptError,
     SourceEmptyError,
     SourceNotADatabaseError,
+    SuspiciousError,
     VerificationError,
 )
-from gymdbd.job_config import BackupConfig
-from gymdbd.jobs import backup, damaged
+from gymdbd.job_config import BackupConfig, Gates
+from gymdbd.jobs import backup, damaged, suspicion
 from gymdbd.jobs.prune import prune
 from gymdbd.sqlite import database, ownership
 
 if TYPE_CHECKING:
+    from gymdbd.archive.catalog import Catalog
     from gymdbd.job_config import PullConfig
     from gymdbd.jobs.context import Context
     from gymdbd.replica import Replica, State
 
-_ARCHIVE_WAIT_S = 60.0
 # What a backup says of a file that has no sound state to copy.
 _UNREADABLE = (SourceCorruptError, SourceEmptyError, SourceNotADatabaseError, VerificationError)
 
 
-def save(job: PullConfig, replica: Replica, state: State | None, context: Context) -> Path:
+def save(
+    job: PullConfig,
+    replica: Replica,
+    state: State | None,
+    context: Context,
+    new: State | None = None,
+) -> Path:
     """Put the replica into the archive, where its own retention rules; return the backup.
 
     `state` is what the last pull left, None if the replica is not what that pull made. An
     untouched one only gets a second name: its pull has proven it, and nobody will write to it.
+    `new` describes what is to come in its place: if that is suspicious the good state is pinned
+    before anything is pruned.
     """
-    folder = _archive(job)
-    with lock.hold([lock.archive_lock(folder)], wait_s=_ARCHIVE_WAIT_S, check=context.check):
-        catalog = Catalog(folder, context.clock.zone)
+    with suspicion.opened(job, context) as catalog:
         catalog.sweep()
         _drop_twins(catalog, replica, context)
-        state = _summed_up(replica, state, context)
-        if state is None:
-            return _save_changed(job, replica, folder, context)
-        final = catalog.name(job.replica.stem, clock.from_text(state.pulled_at))
-        manifests.write(_describe(job, replica, state), final)
-        replica.save_as(final)
+        saved = _save(job, replica, state, catalog, context)
+        if new is not None:
+            suspicion.settle(job, catalog, new, context)
         prune(catalog, job.origin, job.keep, context)
-        return final
+        return saved
+
+
+def _save(
+    job: PullConfig, replica: Replica, state: State | None, catalog: Catalog, context: Context
+) -> Path:
+    state = _summed_up(replica, state, context)
+    if state is None:
+        return _save_changed(job, replica, catalog, context)
+    final = catalog.name(job.replica.stem, clock.from_text(state.pulled_at))
+    manifests.write(_describe(job, replica, state), final)
+    if state.rejected:
+        marks.change(final, rejected_at=clock.to_text(context.clock.now(), context.clock.zone))
+    replica.save_as(final)
+    return final
 
 
 def keep_copy(job: PullConfig, replica: Replica, context: Context) -> tuple[Path, bool]:
@@ -65,9 +83,8 @@ def keep_copy(job: PullConfig, replica: Replica, context: Context) -> tuple[Path
     bytes that is there already is read again, and will do. Returns the backup, and whether it
     was made now.
     """
-    state, folder = replica.state(), _archive(job)
-    with lock.hold([lock.archive_lock(folder)], wait_s=_ARCHIVE_WAIT_S, check=context.check):
-        catalog = Catalog(folder, context.clock.zone)
+    state = replica.state()
+    with suspicion.opened(job, context) as catalog:
         catalog.sweep()
         _drop_twins(catalog, replica, context)
         sums = proof.checksums(replica.path, context.check)
@@ -77,7 +94,8 @@ def keep_copy(job: PullConfig, replica: Replica, context: Context) -> tuple[Path
                 hint="stop whoever writes to it and run this again",
             )
         for one in catalog.backups(job.origin):
-            known = one.manifest.sha256 if one.good and one.manifest else None
+            usable = one.good or (state.suspicious and one.verdict in (SUSPICIOUS, REJECTED))
+            known = one.manifest.sha256 if usable and one.manifest else None
             if known == sums.sha256 and proof.checksums(one.path, context.check) == sums:
                 _pin(one.path, one.marks, context)
                 return one.path, False
@@ -87,15 +105,6 @@ def keep_copy(job: PullConfig, replica: Replica, context: Context) -> tuple[Path
         _copy(replica, final, manifest, context)
         _pin(final, Marks(), context)
         return final, True
-
-
-def _archive(job: PullConfig) -> Path:
-    """Return the archive of a pull, which is made only if the configuration does not name it."""
-    if job.archive is None:
-        files.make_folder(job.archive_folder)
-    else:
-        files.require_folder(job.archive)
-    return job.archive_folder
 
 
 def _pin(path: Path, known: Marks, context: Context) -> None:
@@ -147,38 +156,43 @@ def _summed_up(replica: Replica, state: State | None, context: Context) -> State
     return dataclasses.replace(state, md5=proven.sums.md5, sha256=proven.sums.sha256)
 
 
-def _save_changed(job: PullConfig, replica: Replica, folder: Path, context: Context) -> Path:
+def _save_changed(job: PullConfig, replica: Replica, catalog: Catalog, context: Context) -> Path:
     """Save a replica that is no longer what a pull made: by a backup of its own.
 
-    One that is too damaged for that is kept as it is, under a name that is never pruned.
+    What was suspicious when it was pulled is compared with the newest good state again. One that
+    is too damaged for a backup is kept as it is, under a name that is never pruned.
     """
+    doubted = suspicion.goes_on(job, suspicion.last(job, replica), catalog)
     settings = BackupConfig(
         name=job.name,
         kind="backup",
         database=job.replica,
-        archive=folder,
+        archive=catalog.archive,
         checkpoint="none",
         count_changes=False,
-        keep=job.keep,
-        gates=None,
+        gates=(job.gates or Gates()) if doubted else None,
         source=job.origin,
     )
     if replica.path.stat().st_size == 0:
         # Opening it would make SQLite remove the -wal, which may hold all there is.
-        return _keep(job, replica, folder, context, "it has zero bytes")
+        return _keep(job, replica, catalog, context, "it has zero bytes")
     try:
-        return folder / str(backup.run(settings, context)["path"])
+        return Path(str(backup.run(settings, context)["path"]))
+    except SuspiciousError as error:
+        return Path(str((error.result or {})["path"]))
     except _UNREADABLE as error:
         if error.result and damaged.COPY in error.result:
-            Catalog(folder, context.clock.zone).thaw(job.origin)
+            catalog.thaw(job.origin)
             return Path(error.result[damaged.COPY])
-        return _keep(job, replica, folder, context, error.message)
+        return _keep(job, replica, catalog, context, error.message)
 
 
-def _keep(job: PullConfig, replica: Replica, folder: Path, context: Context, reason: str) -> Path:
+def _keep(
+    job: PullConfig, replica: Replica, catalog: Catalog, context: Context, reason: str
+) -> Path:
     """Keep a damaged replica with its -wal or journal; return the copy."""
-    Catalog(folder, context.clock.zone).thaw(job.origin)
-    return damaged.preserve(replica.path, folder, reason, context, room=1)
+    catalog.thaw(job.origin)
+    return damaged.preserve(replica.path, catalog.archive, reason, context, room=1)
 
 
 def _drop_twins(catalog: Catalog, replica: Replica, context: Context) -> None:
@@ -225,6 +239,7 @@ def _describe(job: PullConfig, replica: Replica, state: State) -> Manifest:
         uncounted=state.uncounted,
         remarks=state.remarks,
         unchecked=state.unchecked,
+        suspicious=state.suspicious,
         duration_s=0.0,
         gymdbd_version=gymdbd.__version__,
     )

@@ -40,7 +40,7 @@ class Gym:
         with closing(sqlite3.connect(self.database)) as app, app:
             app.execute(sql)
 
-    def run(self, *words: str) -> tuple[int, dict[str, Any]]:
+    def run(self, *words: object) -> tuple[int, dict[str, Any]]:
         """Run a verb; return its exit code and its JSON."""
         return gymdbd_json("-c", self.config, *words)
 
@@ -82,16 +82,20 @@ def test_a_collapsed_table_is_held_until_it_is_accepted(gym: Gym) -> None:
     assert len(backups(gym.archive)) == 1
 
 
-def test_an_older_suspicious_backup_keeps_the_job_failing(gym: Gym) -> None:
-    """The rows are back, but nobody has looked yet: the run says which backup it is."""
+def test_a_good_backup_is_a_success_while_an_older_one_waits_for_an_answer(gym: Gym) -> None:
+    """The rows are back, but nobody has looked yet: status is failing, and nothing is pruned."""
     gym.run("backup")
     gym.change("ALTER TABLE members RENAME TO gone")
-    _, suspicious = gym.run("backup")
+    name = gym.run("backup")[1]["path"].rpartition("/")[2]
     gym.change("ALTER TABLE gone RENAME TO members")
     code, result = gym.run("backup")
-    assert (code, result["state"]) == (1, "suspicious")
-    assert suspicious["path"].rpartition("/")[2] in result["error"]
-    assert gym.run("accept", suspicious["path"])[0] == 0
+    assert (code, result["waiting"], result["pruned"]) == (0, name, [])
+    entry = gym.run("status")[1]["jobs"]["nightly"]
+    assert (entry["state"], entry["last_success"]) == ("ok", entry["runs"][0]["ended_at"])
+    assert gym.status() == (2, f"{name} waits for accept or reject; pruning is stopped")
+    done = gymdbd("-c", gym.config, "status")
+    assert f"gymdbd accept {name} or gymdbd reject {name}" in done.stdout
+    assert gym.run("accept", name)[0] == 0
     assert gym.status()[0] == 0
 
 
@@ -108,7 +112,7 @@ def test_a_younger_suspicious_backup_is_not_accepted_with_an_older_one(gym: Gym)
     assert gym.status()[0] == 2
 
 
-@pytest.mark.parametrize("verb", ["accept", "keep", "unkeep"])
+@pytest.mark.parametrize("verb", ["accept", "reject", "keep", "unkeep"])
 def test_nothing_is_marked_while_the_archive_is_in_use(gym: Gym, verb: str) -> None:
     """Two who change the marks at once would lose what one of them wrote."""
     gym.run("backup")
@@ -120,6 +124,79 @@ def test_nothing_is_marked_while_the_archive_is_in_use(gym: Gym, verb: str) -> N
         assert (code, answer["code"]) == (3, "busy")
         assert tree(gym.archive) == before
     assert gym.run(verb, made["path"])[0] == 0
+
+
+@pytest.mark.parametrize("word", ["the backup", "nightly"])
+def test_a_rejected_backup_is_never_offered_and_pruning_goes_on(gym: Gym, word: str) -> None:
+    """The answer no: it stays by the rule, status is well, and the next is not compared with it."""
+    first = gym.run("backup")[1]["path"]
+    gym.change("CREATE TABLE gone AS SELECT * FROM members")
+    gym.change("DELETE FROM members WHERE id > 12")
+    path = gym.run("backup")[1]["path"]
+    success = gym.run("status")[1]["jobs"]["nightly"]["last_success"]
+    code, rejected = gym.run("reject", path if word == "the backup" else word)
+    assert (code, rejected["rejected"]) == (0, [path])
+    entry = gym.run("status")[1]["jobs"]["nightly"]
+    assert (gym.status()[0], entry["last_success"]) == (0, success)
+    verdicts = [(one["path"], one["verdict"]) for one in gym.run("list")[1]["backups"]]
+    assert verdicts == [(path, "rejected"), (first, "verified")]
+    for words in (("latest",), ("--at", "2999-01-01")):
+        assert gym.run("restore", *words, "--dry-run")[1]["backup"] == first
+    assert gym.run("backup")[1]["state"] == "suspicious"
+    gym.run("reject", "nightly")
+    gym.change("INSERT INTO members SELECT * FROM gone WHERE id > 12")
+    result = gym.run("backup")[1]
+    assert (result["state"], result["waiting"], first in result["pruned"]) == ("ok", None, True)
+
+
+def test_an_answer_can_be_taken_back(gym: Gym) -> None:
+    """What was rejected can be accepted, and the other way round."""
+    gym.run("backup")
+    gym.change("DELETE FROM members")
+    path = gym.run("backup")[1]["path"]
+    for verb, verdict in (("reject", "rejected"), ("accept", "verified"), ("reject", "rejected")):
+        assert gym.run(verb, path)[1]["state"] == "ok"
+        assert gym.run("list")[1]["backups"][0]["verdict"] == verdict
+        assert gym.run(verb, path)[1]["state"] == "unchanged"
+
+
+def test_a_restore_of_an_older_backup_answers_by_itself(gym: Gym) -> None:
+    """Whoever restores it has decided: what is suspicious and newer is rejected."""
+    first = gym.run("backup")[1]["path"]
+    gym.change("DELETE FROM members")
+    path = gym.run("backup")[1]["path"]
+    elsewhere = gym.database.parent / "elsewhere.db"
+    assert gym.run("restore", "latest", "--to", elsewhere)[1]["rejected"] == []
+    assert gym.status()[0] == 2
+    restored = gym.run("restore", "latest")[1]
+    assert (restored["backup"], restored["rejected"]) == (first, [path])
+    assert gym.status()[0] == 0
+    assert gym.run("backup")[1]["state"] == "ok"
+
+
+def test_a_restore_of_the_suspicious_one_rejects_nothing(gym: Gym) -> None:
+    """It is what was wanted."""
+    gym.run("backup")
+    gym.change("DELETE FROM members")
+    path = gym.run("backup")[1]["path"]
+    assert gym.run("restore", path)[1]["rejected"] == []
+    assert gym.run("list")[1]["backups"][1]["verdict"] == "suspicious"
+
+
+def test_a_job_that_makes_no_backups_has_nothing_to_answer(gym: Gym) -> None:
+    """And a name that is neither a job's nor a backup's is an error with the nearest."""
+    assert gym.run("accept", "nightly")[1] == {"schema": 1, "state": "unchanged", "accepted": []}
+    code, error = gym.run("reject", "nigthly")
+    assert (code, error["code"]) == (1, "backup-missing")
+
+
+def test_a_table_of_a_pattern_may_go(tmp_path: Path) -> None:
+    """One a day, rotated: 100% exempts a table that is gone as well as one that is empty."""
+    gym = Gym(tmp_path, gates={"tables": {"log_*": "100%"}})
+    gym.change("CREATE TABLE log_1 AS SELECT * FROM members")
+    gym.run("backup")
+    gym.change("ALTER TABLE log_1 RENAME TO log_2")
+    assert gym.run("backup")[1]["state"] == "ok"
 
 
 def test_a_person_sees_the_backup_and_what_is_wrong_with_it(gym: Gym) -> None:

@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from gymdbd.archive.gates import Limits, doubts
+from gymdbd.archive.gates import Content, Limits, doubts, emptied
 from gymdbd.sqlite import freshness
 from tests.archives import manifest
 
@@ -59,6 +59,33 @@ def test_a_table_that_is_gone_is_doubted_however_small() -> None:
     """A new one is not."""
     found = _doubts({"a": 1, "b": 3}, {"a": 1, "c": 0})
     assert found == ["table b is gone, it had 3 rows"]
+
+
+def test_a_name_goes_before_a_pattern_and_the_first_pattern_before_the_next() -> None:
+    """100 % exempts a table that is gone as well."""
+    before = {"log_a": 100, "log_b": 100, "log_kept": 100, "logs": 100}
+    tables = {"log_*": 100, "*": 30, "log_kept": 20}
+    found = _doubts(before, {"log_b": 0, "log_kept": 75, "logs": 75}, tables=tables)
+    assert found == ["table log_kept fell from 100 to 75 rows, more than 20 %"]
+    assert _doubts({"a": 5}, {}, max_row_drop=100) == ["table a is gone, it had 5 rows"]
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "expected"),
+    [
+        ({"a": 344}, {"a": 1}, []),
+        ({"a": 344}, {"a": 0}, ["table a is empty, it had 344 rows"]),
+        ({"a": 1, "b": 3}, {"a": 1}, ["table b is gone, it had 3 rows"]),
+        ({"queue": 9, "b": 3}, {"queue": 0, "b": 3}, []),
+        ({"a": 2, "b": 3}, {"a": 0, "b": 0}, ["no table holds a row, there were 5"]),
+        ({"a": 0}, {"a": 0}, []),
+    ],
+)
+def test_without_limits_only_what_is_emptied_or_gone_is_doubted(
+    before: dict[str, int], now: dict[str, int], expected: list[str]
+) -> None:
+    """A queue of a few rows may be empty; a database that has lost all of its rows may not."""
+    assert emptied(Content(before, 1), Content(now, 1)) == expected
 
 
 def test_a_database_that_shrinks_by_more_than_its_limit_is_doubted() -> None:

@@ -295,6 +295,32 @@ def test_an_accepted_run_is_the_last_success_with_its_own_result(file: StatusFil
     assert _entry(file) == before
 
 
+def test_a_rejected_run_is_well_and_no_success(file: StatusFile) -> None:
+    """The last success is the one before it."""
+    suspicious = _failed(2, "suspicious") | {"result": {"path": "2.db", "waiting": "2.db"}}
+    file.run_ended(_job(), _run(1))
+    file.run_ended(_job(), suspicious)
+    file.rejected(_job())
+    entry = _entry(file)
+    assert (entry["state"], entry["error"], entry["consecutive_failures"]) == ("ok", None, 0)
+    assert (entry["last_success"], entry["result"]["waiting"]) == (_run(1)["ended_at"], None)
+
+
+def test_what_waits_for_an_answer_is_failing_whatever_comes_after_it(file: StatusFile) -> None:
+    """Neither a peer that cannot be reached nor a good run hides it; an answer ends it."""
+    waiting = {"result": {"waiting": "2.db"}}
+    reason = "2.db waits for accept or reject; pruning is stopped"
+    file.run_ended(_job(), _failed(2, "suspicious") | waiting)
+    for run in (_failed(3, "unreachable"), _run(4) | waiting):
+        file.run_ended(_job(), run)
+        found = health(_job(), _entry(file), _NOW, UTC)
+        assert found == (Health.FAILING, reason)
+    file.accepted(_job(), "1.db")
+    assert "1.db waits" in health(_job(), _entry(file), _NOW, UTC)[1]
+    file.accepted(_job())
+    assert health(_job(), _entry(file), _NOW, UTC)[1] == ""
+
+
 def test_the_end_of_one_run_does_not_end_another(file: StatusFile) -> None:
     """Only the run that is noted as running takes the note away."""
     file.run_started(_job(), {"run_id": "00000002"}, None)

@@ -1,0 +1,192 @@
+"""What accept and reject have in common: whom they answer, and what that changes."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gymdbd.commands import common, looking
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Iterator
+
+    from gymdbd.archive.catalog import Backup, Catalog
+    from gymdbd.config import Config
+    from gymdbd.job_config import JobConfig, PullConfig
+    from gymdbd.origin import Origin
+    from gymdbd.output import Output
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the flags."""
+    parser.add_argument(
+        "backup",
+        metavar="BACKUP|JOB",
+        help="a backup's name or path, or a job: all of it that waits for an answer",
+    )
+    common.add_archive(parser)
+    common.add_json(parser)
+
+
+@dataclass(frozen=True)
+class _Meant:
+    """What is answered: one backup and those before it, or all that waits of a job."""
+
+    archive: Path
+    origin: Origin
+    backup: Backup | None = None
+    pull: PullConfig | None = None
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[Catalog | None]:
+        """Give the archive, with its lock and that of the replica held; None if there is none."""
+        from gymdbd import lock
+        from gymdbd.archive.catalog import Catalog
+        from gymdbd.clock import Clock
+
+        there = self.archive.is_dir() or self.pull is None
+        locks = [lock.archive_lock(self.archive)] if there else []
+        with lock.hold([*locks, *(self.pull.locks() if self.pull else [])]):
+            yield Catalog(self.archive, Clock().zone) if there else None
+
+
+def answer(arguments: argparse.Namespace, output: Output, *, right: bool) -> int:
+    """Mark what is meant, and let the jobs that it is of be well again."""
+    from gymdbd import clock
+    from gymdbd.archive import answers
+    from gymdbd.clock import Clock
+
+    now = Clock()
+    settings = _settings(arguments)
+    meant = _find(arguments, settings, right=right)
+    with meant.locked() as catalog:
+        backups = catalog.backups(meant.origin) if catalog else []
+        chosen = [one for one in backups if _is_meant(one, meant, right=right)]
+        paths = [str(one.path) for one in chosen]
+        answers.mark(chosen, clock.to_text(now.now(), now.zone), right=right)
+        if meant.pull is not None:
+            from gymdbd.jobs import suspicion
+
+            answered = suspicion.answer(meant.pull, catalog, right=right)
+            paths += [str(meant.pull.replica)] if answered else []
+        if settings is not None:
+            clear_status(settings, meant.archive, meant.origin, right=right)
+    word = "accepted" if right else "rejected"
+
+    def tell() -> None:
+        for path in paths:
+            output.say(f"{word}  {path}")
+        if not paths:
+            output.say(f"nothing of {arguments.backup} waits to be {word}")
+
+    output.result({"state": "ok" if paths else "unchanged", word: paths}, tell)
+    return 0
+
+
+def _settings(arguments: argparse.Namespace) -> Config | None:
+    from gymdbd.errors import ConfigError
+
+    try:
+        return common.load_config(arguments)
+    except ConfigError:
+        if arguments.archive is None and arguments.config is not None:
+            raise
+        return None
+
+
+def _find(arguments: argparse.Namespace, settings: Config | None, *, right: bool) -> _Meant:
+    """Find what a word means: a job, a replica, or a backup."""
+    from gymdbd.archive.catalog import DAMAGED
+    from gymdbd.errors import UsageError
+    from gymdbd.origin import Origin
+
+    word = arguments.backup
+    if settings is not None and word in settings.jobs:
+        return _of_job(settings.jobs[word])
+    pull = _of_replica(Path(os.path.abspath(word)), arguments)  # noqa: PTH100 - links stay
+    if pull is not None:
+        return _of_job(pull)
+    backup = looking.find_backup(word, arguments)
+    if right and backup.verdict == DAMAGED:
+        raise UsageError(
+            f"{backup.path} is damaged: {'; '.join(backup.marks.problems)}",
+            hint="a damaged backup cannot be accepted; gymdbd verify --repair may mend it",
+        )
+    origin = Origin(backup.stem, (backup.place,) if backup.place else ())
+    return _Meant(backup.path.parent, origin, backup=backup)
+
+
+def _of_job(job: JobConfig) -> _Meant:
+    from gymdbd.errors import UsageError
+    from gymdbd.job_config import PullConfig
+
+    place = common.archive_of(job)
+    if place is None:
+        raise UsageError(f"job {job.name} is a {job.kind} job, which makes no backups")
+    return _Meant(*place, pull=job if isinstance(job, PullConfig) else None)
+
+
+def _of_replica(path: Path, arguments: argparse.Namespace) -> PullConfig | None:
+    """Return the pull without a configuration that has made a replica, if it is one."""
+    from gymdbd.job_config import PullConfig
+    from gymdbd.replica import Replica
+
+    state = Replica(path).state() if path.is_file() else None
+    if state is None:
+        return None
+    return PullConfig(
+        name="pull",
+        kind="pull",
+        host=state.host,
+        remote_database=state.remote_database,
+        replica=path,
+        archive=arguments.archive,
+    )
+
+
+def _is_meant(backup: Backup, meant: _Meant, *, right: bool) -> bool:
+    """Say whether an answer changes a backup: the one that is named, and what waits before it."""
+    from gymdbd.archive.catalog import REJECTED, SUSPICIOUS
+
+    if meant.backup is not None and backup.path == meant.backup.path:
+        return backup.verdict in (SUSPICIOUS, REJECTED) if right else backup.verdict != REJECTED
+    before = meant.backup is None or backup.order < meant.backup.order
+    return before and backup.verdict == SUSPICIOUS
+
+
+def clear_status(settings: Config, archive: Path, origin: Origin, *, right: bool) -> None:
+    """Let the jobs that make these backups be well again, unless more waits for an answer."""
+    from gymdbd.archive.catalog import Catalog
+    from gymdbd.clock import Clock
+    from gymdbd.job_config import PullConfig
+    from gymdbd.jobs import content, suspicion
+    from gymdbd.replica import Replica
+    from gymdbd.status import StatusFile, trouble_logged
+
+    for job in settings.jobs.values():
+        place = common.archive_of(job)
+        if place is None or not _same_folder(place[0], archive) or not _overlap(place[1], origin):
+            continue
+        there = archive.is_dir()
+        waiting = content.waiting(Catalog(archive, Clock().zone), place[1]) if there else None
+        if isinstance(job, PullConfig):
+            state = suspicion.last(job, Replica(job.replica))
+            if state is not None and state.suspicious and not state.rejected:
+                continue
+        with trouble_logged():
+            file = StatusFile(settings.status_file)
+            (file.accepted if right else file.rejected)(job, waiting)
+
+
+def _same_folder(one: Path, other: Path) -> bool:
+    return os.path.realpath(one) == os.path.realpath(other)
+
+
+def _overlap(one: Origin, other: Origin) -> bool:
+    """Say whether two origins are of one database."""
+    same = any(place.same(there) for place in one.places for there in other.places)
+    return one.stem == other.stem and (same or not other.places)

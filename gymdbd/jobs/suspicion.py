@@ -1,0 +1,163 @@
+"""Is a replica to be believed? What a pull brings is compared with the newest good state.
+
+The replica follows the source whatever that holds. So while it is suspicious the good state is in
+the archive, pinned, and nothing is pruned there; and what the next pulls bring is compared with
+that state, and with no suspicious one, until somebody has answered or the source is good again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import shlex
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from gymdbd import clock, files, lock
+from gymdbd.archive import answers, marks
+from gymdbd.archive.catalog import Catalog
+from gymdbd.archive.gates import Content
+from gymdbd.errors import SuspiciousError
+from gymdbd.jobs import content
+from gymdbd.replica import Replica
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from gymdbd.job_config import PullConfig
+    from gymdbd.jobs.context import Context
+    from gymdbd.replica import State
+
+PIN = "the good state before a suspicious pull"
+# Every pull may bring another suspicious state, and none of them is pruned: these many are enough.
+_SAVED = 5
+_ARCHIVE_WAIT_S = 60.0
+
+
+@contextlib.contextmanager
+def opened(job: PullConfig, context: Context) -> Iterator[Catalog]:
+    """Give the archive of a pull with its lock held.
+
+    It is made only if the configuration does not name it: a folder that is named and is not there
+    lies on a disk that is not.
+    """
+    folder = job.archive_folder
+    if job.archive is None:
+        files.make_folder(folder)
+    else:
+        files.require_folder(folder)
+    with lock.hold([lock.archive_lock(folder)], wait_s=_ARCHIVE_WAIT_S, check=context.check):
+        yield Catalog(folder, context.clock.zone)
+
+
+def last(job: PullConfig, replica: Replica) -> State | None:
+    """Return what the last pull of this job left, also if the replica was changed here since."""
+    state = replica.state()
+    here = (job.host, job.remote_database)
+    return state if state and (state.host, state.remote_database) == here else None
+
+
+def doubts(job: PullConfig, known: State | None, now: Content, context: Context) -> list[str]:
+    """Compare what arrived with the newest good state: `known`, or one in the archive.
+
+    If that is suspicious, and the archive has no good one, nothing proves the next better.
+    """
+    before = None
+    if known is not None and not known.suspicious:
+        return content.compare(job.gates, Content(known.tables, known.identity[1]), now)
+    if job.archive_folder.is_dir():
+        before = Catalog(job.archive_folder, context.clock.zone).good_before(job.origin)
+    if before is not None and before.manifest is not None:
+        return content.compare(job.gates, before.manifest, now)
+    return known.suspicious if known else []
+
+
+def is_enough(job: PullConfig, known: State | None, context: Context) -> bool:
+    """Say whether the archive holds enough suspicious states, so that this one may go."""
+    if known is None or not known.suspicious or not job.archive_folder.is_dir():
+        return False
+    backups = Catalog(job.archive_folder, context.clock.zone).backups(job.origin)
+    return len(answers.unanswered(backups)) >= _SAVED
+
+
+def settle(job: PullConfig, catalog: Catalog, new: State, context: Context) -> None:
+    """Pin the good state and stop pruning if the next replica is suspicious, else undo that.
+
+    The archive's lock is held, and the replica is not published yet.
+    """
+    now = context.clock.now()
+    if not new.suspicious:
+        release(job, catalog)
+        return
+    good = catalog.good_before(job.origin)
+    if good is not None and good.marks.kept_at is None:
+        marks.change(good.path, kept_at=clock.to_text(now, context.clock.zone), note=PIN)
+    if not new.rejected:
+        reason = f"the replica {job.replica} is suspicious: {'; '.join(new.suspicious)}"
+        catalog.await_answer(job.origin, reason, now)
+
+
+def goes_on(job: PullConfig, known: State | None, catalog: Catalog) -> bool:
+    """Say whether the replica is suspicious; if its state is lost, the pin still tells."""
+    if known is not None:
+        return bool(known.suspicious)
+    return any(one.marks.note == PIN for one in catalog.backups(job.origin))
+
+
+def release(job: PullConfig, catalog: Catalog) -> None:
+    """Take off the pins that `settle` has set, and let pruning go on."""
+    for backup in catalog.backups(job.origin):
+        if backup.marks.kept_at is not None and backup.marks.note == PIN:
+            marks.change(backup.path, kept_at=None, note="")
+    catalog.end_wait(job.origin)
+
+
+def waiting(job: PullConfig, context: Context) -> str | None:
+    """Return the name of the newest backup of the archive that waits for an answer."""
+    if not job.archive_folder.is_dir():
+        return None
+    return content.waiting(Catalog(job.archive_folder, context.clock.zone), job.origin)
+
+
+def refuse(job: PullConfig, state: State, result: dict[str, Any]) -> None:
+    """Fail a pull that leaves a suspicious replica."""
+    if not state.suspicious:
+        return
+    if state.rejected:
+        hint = (
+            f"it was rejected: mend the database on {job.host}. The good state before it stays "
+            f"pinned in {job.archive_folder}"
+        )
+    else:
+        result["waiting"] = str(job.replica)
+        name = shlex.quote(job.name)
+        hint = (
+            f"look at it (gymdbd diff latest --archive {shlex.quote(str(job.archive_folder))} "
+            f"--database {shlex.quote(str(job.replica))}); if the change is right run gymdbd "
+            f"accept {name}, if not gymdbd reject {name} and mend the database on {job.host}. The "
+            "good state before it is pinned, and nothing is pruned meanwhile"
+        )
+    raise SuspiciousError(
+        f"the replica {job.replica} is suspicious: {'; '.join(state.suspicious)}",
+        hint=hint,
+        result=result,
+    )
+
+
+def answer(job: PullConfig, catalog: Catalog | None, *, right: bool) -> bool:
+    """Accept or reject the replica; return whether it waited for that.
+
+    The locks of the replica and of the archive are held.
+    """
+    replica = Replica(job.replica)
+    state = last(job, replica)
+    if state is None or not state.suspicious:
+        return False
+    if right:
+        replica.note(replace(state, suspicious=[], rejected=False))
+    else:
+        replica.note(replace(state, rejected=True))
+    if catalog is not None:
+        if right:
+            release(job, catalog)
+        catalog.end_wait(job.origin)
+    return right or not state.rejected

@@ -1,0 +1,206 @@
+"""A source that comes up empty: the replica follows it, and what was good before is kept."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+from datetime import UTC
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from gymdbd.archive.catalog import Catalog
+from gymdbd.errors import SuspiciousError
+from gymdbd.job_config import Gates, Keep
+from tests import ledger
+from tests.support import backups, gymdbd_json, query
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.pulling import Peer
+
+_ROWS = "SELECT count(*) FROM payments"
+
+
+def _change(database: Path, *statements: str) -> None:
+    with closing(sqlite3.connect(database)) as app, app:
+        for statement in statements:
+            app.execute(statement)
+
+
+def _empty(peer: Peer) -> None:
+    """Let the application come up with an empty database: no row in any table."""
+    _change(peer.database, *(f"DELETE FROM {name}" for name in ("accounts", "payments", "totals")))
+
+
+def _is_suspicious(peer: Peer, **changes: Any) -> str:
+    """Pull, which must leave a suspicious replica; return why."""
+    with pytest.raises(SuspiciousError) as caught:
+        peer.pull(**changes)
+    assert caught.value.result is not None
+    return caught.value.message
+
+
+def _verdicts(peer: Peer) -> list[tuple[str, bool]]:
+    """Return the verdict of every backup in the archive, and whether it is pinned."""
+    listed = Catalog(peer.archive, UTC).backups()
+    return [(one.verdict, one.marks.kept_at is not None) for one in listed]
+
+
+def _rows_of_latest(peer: Peer) -> int:
+    path = Catalog(peer.archive, UTC).find("latest", peer.job().origin).path
+    return int(query(path, _ROWS)[0][0])
+
+
+@pytest.mark.parametrize("method", ["query", "scp"])
+@pytest.mark.parametrize("backup_before", [True, False])
+def test_the_good_state_outlives_any_number_of_empty_ones(
+    peer: Peer, method: str, *, backup_before: bool
+) -> None:
+    """Seven pulls with a rule that keeps one: the replica is empty, the good state is pinned."""
+    settings: dict[str, Any] = {"method": method, "backup_before": backup_before}
+    settings["keep"] = Keep(count=1)
+    peer.pull(**settings)
+    _empty(peer)
+    for number in range(7):
+        _change(peer.database, f"PRAGMA user_version = {number + 1}")
+        reason = _is_suspicious(peer, **settings)
+        assert "table payments is empty, it had 400 rows" in reason
+    assert query(peer.replica, _ROWS) == [(0,)]
+    good = [verdict for verdict, _ in _verdicts(peer) if verdict == "verified"]
+    assert (good, _verdicts(peer)[-1], _rows_of_latest(peer)) == (
+        ["verified"],
+        ("verified", True),
+        400,
+    )
+    assert {verdict for verdict, _ in _verdicts(peer)[:-1]} <= {"suspicious"}
+    assert Catalog(peer.archive, UTC).frozen(peer.job().origin) != ""
+
+
+def test_a_pull_that_finds_nothing_new_stays_suspicious(peer: Peer) -> None:
+    """Otherwise the second pull would be a success."""
+    peer.pull()
+    _empty(peer)
+    _is_suspicious(peer)
+    assert "payments is empty" in _is_suspicious(peer)
+
+
+def test_a_source_that_is_mended_is_compared_with_the_good_state(peer: Peer) -> None:
+    """Half of the rows are back: with gates that is still too little; all of them will do."""
+    gates = Gates(max_row_drop=20)
+    peer.pull(gates=gates, backup_before=False)
+    saved = peer.database.read_bytes()
+    _change(peer.database, "DELETE FROM payments WHERE id > 12")
+    assert "fell from 400 to 12 rows, more than 20 %" in _is_suspicious(
+        peer, gates=gates, backup_before=False
+    )
+    _change(peer.database, "INSERT INTO payments SELECT id + 12, account, 1, x'' FROM payments")
+    assert "fell from 400 to 24 rows" in _is_suspicious(peer, gates=gates, backup_before=False)
+    peer.database.write_bytes(saved)
+    result = peer.pull(gates=gates, backup_before=False)
+    assert (result["tables"]["payments"], result["waiting"]) == (400, None)
+    assert _verdicts(peer) == [("verified", False)]
+    assert Catalog(peer.archive, UTC).frozen(peer.job().origin) == ""
+
+
+def test_without_gates_a_pull_lets_rows_go(peer: Peer) -> None:
+    """A configuration of before knows none: only what is emptied or gone counts."""
+    peer.pull()
+    _change(peer.database, "DELETE FROM payments WHERE id > 1", "DELETE FROM totals")
+    assert peer.pull()["tables"]["payments"] == 1
+    _change(peer.database, "DROP TABLE accounts")
+    assert "table accounts is gone, it had 50 rows" in _is_suspicious(peer)
+
+
+def test_a_lost_note_of_the_last_pull_makes_nothing_good(peer: Peer) -> None:
+    """The archive knows the good state too."""
+    peer.pull()
+    _empty(peer)
+    _is_suspicious(peer)
+    peer.replica.with_name(f".{peer.replica.name}.pull.json").unlink()
+    assert "payments is empty" in _is_suspicious(peer)
+    assert _rows_of_latest(peer) == 400
+
+
+def test_accepting_a_pull_accepts_its_replica(peer: Peer) -> None:
+    """Status is well again, the pin is gone, and the next pull is compared with what there is."""
+    config = peer.config()
+    assert gymdbd_json("-c", config, "pull")[0] == 0
+    _empty(peer)
+    code, result = gymdbd_json("-c", config, "pull")
+    assert (code, result["state"], result["tables"]["payments"]) == (1, "suspicious", 0)
+    assert "gymdbd accept pull" in result["hint"]
+    assert gymdbd_json("-c", config, "status")[0] == 2
+    code, accepted = gymdbd_json("-c", config, "accept", "pull")
+    assert (code, accepted["accepted"]) == (0, [str(peer.replica)])
+    assert gymdbd_json("-c", config, "status")[0] == 0
+    assert _verdicts(peer) == [("verified", False)]
+    assert gymdbd_json("-c", config, "pull")[1]["state"] == "unchanged"
+
+
+def test_rejecting_a_pull_lets_pruning_go_on_and_keeps_the_good_state(peer: Peer) -> None:
+    """Once the source is mended all is well by itself; what was rejected is never offered."""
+    config = peer.config(keep={"count": 1})
+    gymdbd_json("-c", config, "pull")
+    saved = peer.database.read_bytes()
+    _empty(peer)
+    gymdbd_json("-c", config, "pull")
+    code, rejected = gymdbd_json("-c", config, "reject", "pull")
+    assert (code, rejected["rejected"]) == (0, [str(peer.replica)])
+    assert gymdbd_json("-c", config, "status")[0] == 0
+    assert Catalog(peer.archive, UTC).frozen(peer.job().origin) == ""
+    assert gymdbd_json("-c", config, "pull")[1]["state"] == "suspicious"
+    assert _verdicts(peer) == [("verified", True)]
+    peer.database.write_bytes(saved)
+    assert gymdbd_json("-c", config, "pull")[1]["state"] == "ok"
+    assert gymdbd_json("-c", config, "status")[0] == 0
+    assert _verdicts(peer) == [("rejected", False), ("verified", False)]
+    assert _rows_of_latest(peer) == 400
+
+
+def test_a_suspicious_state_that_was_left_behind_waits_for_an_answer(peer: Peer) -> None:
+    """The pull is good again; the backup of what it was meanwhile is for somebody to look at."""
+    config = peer.config()
+    gymdbd_json("-c", config, "pull")
+    saved = peer.database.read_bytes()
+    _empty(peer)
+    gymdbd_json("-c", config, "pull")
+    peer.database.write_bytes(saved)
+    code, result = gymdbd_json("-c", config, "pull")
+    name = backups(peer.archive)[-1].name
+    assert (code, result["state"], result["waiting"]) == (0, "ok", name)
+    for _ in range(2):
+        code, status = gymdbd_json("-c", config, "status")
+        reason = f"{name} waits for accept or reject; pruning is stopped"
+        assert (code, status["jobs"]["pull"]["reason"]) == (2, reason)
+        assert gymdbd_json("-c", config, "pull")[1]["state"] == "unchanged"
+    assert gymdbd_json("-c", config, "reject", name)[0] == 0
+    assert gymdbd_json("-c", config, "pull")[1]["state"] == "unchanged"
+    assert gymdbd_json("-c", config, "status")[0] == 0
+
+
+def test_a_restore_into_the_replica_answers(peer: Peer) -> None:
+    """What is restored is the good state, and the archive is no longer frozen."""
+    config = peer.config()
+    gymdbd_json("-c", config, "pull")
+    _empty(peer)
+    gymdbd_json("-c", config, "pull")
+    code, restored = gymdbd_json("-c", config, "restore", "latest")
+    assert (code, restored["target"]) == (0, str(peer.replica))
+    assert ledger.check_copy(peer.replica).problems == ()
+    assert Catalog(peer.archive, UTC).frozen(peer.job().origin) == ""
+
+
+def test_an_emergency_brings_a_suspicious_database_and_keeps_the_good_one(peer: Peer) -> None:
+    """Everything is copied; the copy is suspicious, and the good state stays."""
+    config = peer.config(keep={"count": 1})
+    gymdbd_json("-c", config, "pull")
+    _empty(peer)
+    code, result = gymdbd_json("-c", config, "emergency")
+    steps = [one["state"] for one in result["steps"]]
+    assert (code, result["state"], steps) == (1, "suspicious", ["skipped", "suspicious", "ok"])
+    assert (_verdicts(peer), _rows_of_latest(peer)) == (
+        [("suspicious", True), ("verified", True)],
+        400,
+    )
