@@ -304,7 +304,7 @@ def test_a_suspicious_backup_over_there_does_not_stop_the_others(pi: Pi) -> None
         application.execute(f'DROP TABLE "{table}"')
     code, result = pi.emergency()
     assert (code, result["state"], result["code"]) == (1, "suspicious", "suspicious")
-    expected = [("backup there", "suspicious"), ("pull", "ok"), ("backup here", "ok")]
+    expected = [("backup there", "suspicious"), ("pull", "suspicious"), ("backup here", "ok")]
     assert states(result) == expected
     assert f"table {table} is gone" in result["error"]
     assert len(result["safe_copies"]) == 3
