@@ -57,7 +57,7 @@ class _Emergency:
         self.steps: list[dict[str, Any]] = []
         self.copies: list[dict[str, str | None]] = []
         self.damaged: list[dict[str, str | None]] = []
-        self.doubt: dict[str, Any] = {}
+        self.doubt: dict[str, str] = {}
         self.pulled = False
 
     def run(self) -> dict[str, Any]:
@@ -84,8 +84,8 @@ class _Emergency:
             raise first
         if self.doubt:
             raise SuspiciousError(
-                f"on {self.pull.host}, {self.doubt.get('error')}",
-                hint=f"everything was copied all the same; over there: {self.doubt.get('hint')}",
+                self.doubt["error"],
+                hint=f"everything was copied all the same; {self.doubt['hint']}",
                 result=self._report(),
             )
         return self._report()
@@ -140,7 +140,10 @@ class _Emergency:
     def _backed_up_there(self, path: str, answer: dict[str, Any]) -> dict[str, Any]:
         self.copies.append({"host": self.pull.host, "path": path})
         if answer["state"] != "ok":
-            self.doubt = answer
+            self.doubt = {
+                "error": f"on {self.pull.host}, {answer.get('error')}",
+                "hint": f"over there: {answer.get('hint')}",
+            }
         facts = {name: answer.get(name) for name in ("path", "size", "sha256", "tables")}
         return {"state": answer["state"], "text": f"{self.pull.host}:{path}", **facts}
 
