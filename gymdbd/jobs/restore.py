@@ -132,6 +132,8 @@ def _preflight(job: RestoreConfig, backup: Backup, context: Context) -> list[pro
             f"{writable}",
             hint="run this as the application's user, or as root, who gives it what it owns",
         )
+    if job.replace and job.target.exists():
+        live.require_common(job.target)
     if job.replace and holders:
         raise TargetInUseError(
             f"{job.target} is open in {processes.describe(holders)}",

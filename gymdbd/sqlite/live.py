@@ -138,6 +138,7 @@ def writing(path: Path, *, busy_timeout_s: float = 5.0) -> Iterator[sqlite3.Conn
                 # Only who may write can roll it back.
                 writer.execute("PRAGMA schema_version").fetchone()
                 guard.touch()
+            _keep_journal(writer, path)
             try:
                 yield writer
             finally:
@@ -212,15 +213,18 @@ class Access:
 
 def require_owner(path: Path, *, idle: bool = False) -> None:
     """Raise NotOwnerError if a writer would leave what the owner of the database cannot use."""
-    if not idle and (may_leave_sides(path) or _is_shared_with_owner(path)):
-        return
-    if not idle and all(side.exists() for side in side_files(path)[:2]):
-        return
-    raise NotOwnerError(
-        f"{path} belongs to uid {path.stat().st_uid}, and what SQLite makes beside it to write it "
-        f"would belong to this user (uid {os.geteuid()})",
-        hint="run this as the owner of the database or as root",
-    )
+    if idle or not all(side.exists() for side in side_files(path)[:2]):
+        require_common(path, idle=idle)
+
+
+def require_common(path: Path, *, idle: bool = False) -> None:
+    """Raise NotOwnerError unless the owner of a database can use what this user makes there."""
+    if idle or not (may_leave_sides(path) or _is_shared_with_owner(path)):
+        raise NotOwnerError(
+            f"{path} belongs to uid {path.stat().st_uid}, who could not use what this user (uid "
+            f"{os.geteuid()}) would leave in its folder",
+            hint="run this as the owner of the database or as root",
+        )
 
 
 def may_leave_sides(path: Path) -> bool:
@@ -288,6 +292,14 @@ def _require_no_journal_in_use(path: Path) -> None:
             "takes no locks that SQLite respects by default",
             hint="wait until it is done, or stop it; nothing has changed",
         )
+
+
+def _keep_journal(writer: sqlite3.Connection, path: Path) -> None:
+    """Leave a journal where it is if the application keeps its own after each transaction."""
+    if path.with_name(path.name + "-journal").exists():
+        writer.execute("PRAGMA journal_mode").fetchone()
+        with contextlib.suppress(sqlite3.Error):
+            writer.execute("PRAGMA main.journal_mode=PERSIST").fetchone()
 
 
 def _is_in_wal_mode(descriptor: int) -> bool:

@@ -51,6 +51,8 @@ def test_a_journal_that_is_kept_after_its_transaction_hinders_no_restore(
         code, result = gymdbd_json("restore", backup, "--to", path, *flags)
         assert (code, result.get("error")) == (0, None)
         assert query(path, "SELECT count(*) FROM t") == [(100,)]
+    # Through SQLite it stays the application's.
+    assert path.with_name("gym.db-journal").exists()
 
 
 @contextlib.contextmanager

@@ -143,8 +143,8 @@ def test_an_owner_who_is_not_in_the_group_of_the_database_leaves_nothing(place: 
     assert (code, result.get("tables"), _sides(database)) == (0, {"t": 100}, [])
 
 
-def test_a_restore_into_an_idle_database_of_another_users_is_refused(place: Path) -> None:
-    """By name, with nothing changed and nothing left."""
+def test_a_restore_of_an_idle_database_of_another_users_is_refused(place: Path) -> None:
+    """By name, with nothing changed and nothing left, also if it would be a new file."""
     database = _make(place, bits=0o666)
     archive = place / "bk"
     assert (
@@ -152,8 +152,10 @@ def test_a_restore_into_an_idle_database_of_another_users_is_refused(place: Path
     )
     _write_as_app(database)
     (backup,) = backups(archive)
-    code, result = gymdbd_json("restore", backup, "--to", database, prefix=AS_OTHER)
-    assert (code, result.get("code"), _sides(database)) == (1, "not-owner", [])
+    for flags in ((), ("--replace",)):
+        code, result = gymdbd_json("restore", backup, "--to", database, *flags, prefix=AS_OTHER)
+        assert (code, result.get("code"), _sides(database)) == (1, "not-owner", [])
+    assert database.stat().st_uid == _APP
     _write_as_app(database)
     assert query(database, "SELECT count(*) FROM t") == [(102,)]
 
