@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
     from gymdbd.archive.catalog import Backup
     from gymdbd.config import Config
+    from gymdbd.errors import GymdbdError
     from gymdbd.job_config import RestoreConfig
     from gymdbd.output import Output
 
@@ -174,13 +175,16 @@ def _tell_plan(job: RestoreConfig, output: Output) -> int:
 
     log.configure(LogConfig(), by_hand=True)
     plan = restore_plan.plan(job, Context(log=log.logger()))
-    good = not plan["problems"] and plan["free_bytes"] > plan["needed_bytes"]
+    refused = plan.pop("refused")
+    good = refused is None and not plan["problems"]
     payload = {"state": "ok" if good else "failed", "dry_run": True, **plan}
-    output.result(payload, lambda: _print_plan(plan, output))
-    return 0 if good else 1
+    if refused:
+        payload |= {"error": refused.message, "hint": refused.hint, "code": refused.code}
+    output.result(payload, lambda: _print_plan(plan, refused, output))
+    return refused.exit_code if refused else int(not good)
 
 
-def _print_plan(plan: dict[str, Any], output: Output) -> None:
+def _print_plan(plan: dict[str, Any], refused: GymdbdError | None, output: Output) -> None:
     from gymdbd.files import to_size
 
     problems = f": {'; '.join(plan['problems'][:3])}" if plan["problems"] else ""
@@ -202,6 +206,9 @@ def _print_plan(plan: dict[str, Any], output: Output) -> None:
     ]
     output.table(["table", "now", "then", "what would change"], rows)
     output.say("Nothing has been changed.")
+    if refused:
+        output.say(f"As things are, the restore would be refused: {refused.message}")
+        output.say(f"What to do: {refused.hint}")
 
 
 def _rows(count: int | None) -> str:

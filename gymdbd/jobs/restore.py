@@ -64,7 +64,7 @@ def run(job: RestoreConfig, context: Context) -> dict[str, Any]:
     timings = Timings()
     catalog = Catalog(job.backup.parent, context.clock.zone)
     backup = catalog.find(job.backup.name)
-    holders = _preflight(job, backup, context)
+    holders = preflight(job, backup, context)
     restart = identity.users(identity.removed(job.target, look(job.target)))
     with timings.step("verify"):
         _require_sound(backup, context)
@@ -119,8 +119,11 @@ def _reject_newer(
     return [str(one.path) for one in newer]
 
 
-def _preflight(job: RestoreConfig, backup: Backup, context: Context) -> list[processes.Process]:
-    """Refuse what cannot end well before anything is read; return who has the target open."""
+def preflight(job: RestoreConfig, backup: Backup, context: Context) -> list[processes.Process]:
+    """Refuse what cannot end well before anything is read; return who has the target open.
+
+    It changes nothing, so that it can be asked what a restore would be refused for.
+    """
     _refuse_backups(job, context)
     if job.target.exists():
         identity.require(job.target)
@@ -140,6 +143,7 @@ def _preflight(job: RestoreConfig, backup: Backup, context: Context) -> list[pro
             hint="stop it first (systemctl stop ...), or leave out --replace: then SQLite "
             "restores into the open database",
         )
+    undos.require_place(job)
     files.require_space(job.target.parent, backup.size)
     return holders
 

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 from gymdbd import clock
 from gymdbd.archive import inspection
 from gymdbd.archive.catalog import DAMAGED, Catalog
-from gymdbd.errors import SourceError
+from gymdbd.errors import GymdbdError, SourceError
+from gymdbd.jobs import restore
 from gymdbd.sqlite import database, identity, processes
 from gymdbd.sqlite.snapshot import Snapshot
 
@@ -25,7 +26,8 @@ def plan(job: RestoreConfig, context: Context) -> dict[str, Any]:
     """Say what the restore would do, changing nothing.
 
     `tables` has for each table the rows `now` in the target and `then` in the backup, None where
-    there is no such table; `problem` says why the target's rows cannot be counted. Raises
+    there is no such table; `problem` says why the target's rows cannot be counted, and `refused`
+    is the error that the restore would end with at once, None if it would begin. Raises
     AnotherFileError if the restore would.
     """
     if job.target.exists():
@@ -42,6 +44,7 @@ def plan(job: RestoreConfig, context: Context) -> dict[str, Any]:
         "problems": found.problems,
         "target": str(job.target),
         "problem": problem,
+        "refused": _refusal(job, backup, context),
         "tables": {
             name: {"now": now.get(name), "then": then.get(name)}
             for name in sorted(now.keys() | then.keys())
@@ -50,6 +53,14 @@ def plan(job: RestoreConfig, context: Context) -> dict[str, Any]:
         "needed_bytes": backup.size,
         "free_bytes": shutil.disk_usage(job.target.parent).free,
     }
+
+
+def _refusal(job: RestoreConfig, backup: Backup, context: Context) -> GymdbdError | None:
+    try:
+        restore.preflight(job, backup, context)
+    except GymdbdError as error:
+        return error
+    return None
 
 
 def _count_now(target: Path) -> tuple[dict[str, int], str]:

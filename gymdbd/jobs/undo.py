@@ -57,6 +57,16 @@ class Undo:
     backup: Backup | None
 
 
+def require_place(job: RestoreConfig) -> None:
+    """Raise NotWritableError if what the target holds could not be saved."""
+    if job.target.exists() and not os.access(job.backup.parent, os.W_OK):
+        raise NotWritableError(
+            f"what {job.target} holds cannot be saved: {job.backup.parent} may not be written",
+            hint="nothing has changed; copy the backup and its .json to a folder that this user "
+            "may write, and restore it from there by its path with --to",
+        )
+
+
 def save(job: RestoreConfig, context: Context) -> Undo | None:
     """Save what the target holds into the archive; None where there is nothing.
 
@@ -64,12 +74,6 @@ def save(job: RestoreConfig, context: Context) -> Undo | None:
     """
     if not job.target.exists():
         return _save_removed(job, context)
-    if not os.access(job.backup.parent, os.W_OK):
-        raise NotWritableError(
-            f"what {job.target} holds cannot be saved: {job.backup.parent} may not be written",
-            hint="nothing has changed; copy the backup and its .json to a folder that this user "
-            "may write, and restore it from there by its path with --to",
-        )
     try:
         return _back_up(job, context)
     except _UNSOUND as error:

@@ -145,7 +145,7 @@ def host_key_refused(
     only = f" (only {others})" if others else ""
     return HostKeyUnknownError(
         f"{shown}, and no such key is known for {target.host_key_name}{only}",
-        hint=f"run {_learn(target, kind)} and {compare}",
+        hint=f"{compare}. Only if they agree: {_learn(target, kind)}",
     )
 
 

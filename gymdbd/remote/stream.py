@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import re
 import time
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from gymdbd.errors import (
@@ -32,6 +34,12 @@ _PIECE_BYTES = 32 * 1024
 _STDERR_BYTES = 8 * 1024
 _HEAD_BYTES = 256
 _NOT_FOUND = 127
+# bash and dash name the path first, zsh last.
+_MISSED = re.compile(
+    r"(?<![^\s])(/[^\s:]+): (?:not found|cannot execute|no such file|permission denied)"
+    r"|(?:no such file or directory|permission denied): (/[^\s:]+)",
+    re.IGNORECASE,
+)
 _NOT_EXECUTABLE = 126
 
 
@@ -268,6 +276,12 @@ class Channel:
         said = self.stderr_tail()
         tail = f": {said[-500:]}" if said else ""
         if status in (_NOT_FOUND, _NOT_EXECUTABLE):
+            if _is_another(said, program):
+                return CommandMissingError(
+                    f"the key is let in for a command that the other machine cannot run{tail}",
+                    hint="its line in ~/.ssh/authorized_keys there names it (command=): install "
+                    "gymdbd there again, or replace the line by a new one of gymdbd authorize",
+                )
             return CommandMissingError(
                 f"the other machine cannot run {program}{tail}",
                 hint=f"install it there (sudo apt install {program}), or see that a shell without "
@@ -278,6 +292,12 @@ class Channel:
             f"{program} on the other machine {ended} before it was done{tail}",
             hint="run the same command over ssh by hand to see what it says",
         )
+
+
+def _is_another(said: str, program: str) -> bool:
+    """Say whether a shell misses a program of its own path, and not the one that was asked for."""
+    found = [one for match in _MISSED.finditer(said) if (one := match[1] or match[2])]
+    return any(PurePosixPath(one).name != PurePosixPath(program).name for one in found)
 
 
 class Reader:

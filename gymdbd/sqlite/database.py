@@ -41,6 +41,7 @@ _BACKPORTS = {(3, 44): 6, (3, 50): 7}
 # through a connection that may only read (unixFileSize, pagerOpenWalIfPresent).
 _EMPTY_SIZE = 1
 _SIDE_SUFFIXES = ("-wal", "-shm", "-journal")
+_SHM_BYTES = 32768
 
 # What a statement raises. SQLite quotes what it finds in a schema, and if that is not UTF-8 Python
 # fails to decode SQLite's own words.
@@ -216,10 +217,21 @@ def _unreadable_hint(path: Path) -> str:
             f"a crash left {journal.name} behind: start the application once, or run "
             f"sqlite3 with a query on the database, so that SQLite rolls it back"
         )
+    if _is_full(path.parent):
+        return f"free some space (df -h {path.parent}): SQLite needs some for its -shm file"
     return (
         f"let this user (uid {os.geteuid()}) read the database and read and write its -shm "
         f"file in {path.parent}; the disk may also be failing (dmesg)"
     )
+
+
+def _is_full(folder: Path) -> bool:
+    """Say whether the disk of a folder has no room for the index of a WAL."""
+    try:
+        disk = os.statvfs(folder)
+    except OSError:
+        return False
+    return disk.f_bavail * disk.f_frsize < _SHM_BYTES
 
 
 @contextlib.contextmanager

@@ -239,6 +239,23 @@ def test_nothing_is_changed_by_a_dry_run(gym: Gym) -> None:
     assert "Nothing has been changed." in text
 
 
+def test_a_dry_run_refuses_what_the_restore_refuses(gym: Gym) -> None:
+    """With the same error and exit code, after it has told the plan all the same."""
+    (backup,) = backups(gym.archive)
+    with sqlite_elsewhere(gym.database, "SELECT * FROM t LIMIT 1"):
+        for words in (["--replace"], ["--to", str(backup)]):
+            code, refused = gym.run("restore", "latest", *words)
+            assert (code, refused["state"]) != (0, "ok")
+            dry_code, plan = gym.run("restore", "latest", *words, "--dry-run")
+            expected = [refused[name] for name in ("state", "error", "hint", "code")]
+            assert [plan[name] for name in ("state", "error", "hint", "code")] == expected
+            assert (dry_code, plan["backup"]) == (code, str(backup))
+        words = ["-c", str(gym.config), "restore", "latest", "--replace", "--dry-run"]
+        told = gymdbd(*words).stdout
+    assert "As things are, the restore would be refused: " in told
+    assert gym.run("restore", "latest", "--replace", "--dry-run")[0] == 0
+
+
 def test_a_time_takes_the_newest_backup_that_is_not_younger(gym: Gym) -> None:
     """In local time, as people write it; before the first backup there is none."""
     (first,) = backups(gym.archive)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sqlite3
@@ -18,6 +19,7 @@ from gymdbd.archive.catalog import Catalog
 from gymdbd.errors import SourceLockedError, StoppedError
 from gymdbd.jobs import backup
 from gymdbd.sqlite import live, snapshot
+from tests.disks import mounted
 from tests.pulling import crash_after
 from tests.support import (
     ORDINARY_USER,
@@ -345,3 +347,22 @@ def test_the_pages_of_a_database_that_replaced_it_are_not_read(tmp_path: Path) -
         with pytest.raises(SourceLockedError, match="was replaced by another file"):
             held.open_file("")
         assert held.count_rows() == {"t": 10}
+
+
+def test_a_full_disk_under_the_source_is_named_and_not_taken_for_a_failing_one(
+    tmp_path: Path,
+) -> None:
+    """SQLite needs a few KiB beside a database in WAL mode to read it."""
+    (tmp_path / "archive").mkdir(mode=0o700)
+    with mounted(tmp_path, "tmpfs", size="256k") as disk:
+        make_database(disk / "gym.db", rows=10)
+        with contextlib.suppress(OSError), (disk / "filler").open("wb", buffering=0) as filler:
+            while True:
+                filler.write(bytes(4096))
+        code, told = gymdbd_json(
+            "backup", "--database", disk / "gym.db", "--archive", tmp_path / "archive"
+        )
+        assert (code, told["hint"]) == (
+            1,
+            f"free some space (df -h {disk}): SQLite needs some for its -shm file",
+        )

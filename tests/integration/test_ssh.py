@@ -232,7 +232,8 @@ def test_an_unknown_host_key_is_refused_with_the_way_out(
     shown = run_tool("ssh-keygen", "-lf", public).split()[1]
     assert shown in caught.value.message
     assert (caught.value.state, caught.value.transient) == ("failed", False)
-    command = caught.value.hint.removeprefix("run ").split(" and compare")[0]
+    assert caught.value.hint.startswith("compare the fingerprint ")
+    command = caught.value.hint.split("Only if they agree: ")[1]
     run_tool("sh", "-c", command)
     assert say(ssh_server.settings(known_hosts=str(known))) == b"hello\n"
 
@@ -550,6 +551,32 @@ def test_a_missing_python_is_named(tmp_path: Path) -> None:
 
     assert isinstance(error, CommandMissingError)
     assert "apt install python3" in error.hint
+
+
+@pytest.mark.parametrize("said", ["No such file", "not found", "Permission denied"])
+def test_a_forced_command_that_is_gone_is_not_taken_for_a_missing_python(
+    said: str, tmp_path: Path
+) -> None:
+    """What the shell over there misses is what authorized_keys names, and that is what is told."""
+    program = tmp_path / "lib/python3/gymdbd"
+    if said == "Permission denied":
+        program.parent.mkdir(parents=True)
+        program.touch(mode=0o600)
+    shell = "bash" if said == "No such file" else "dash"
+    forced = f"{shell} -c '{program} serve --database /x'"
+    with (
+        SshServer(tmp_path / "server", forced_command=forced) as server,
+        ssh.connect(ssh.resolve(server.settings())) as connection,
+    ):
+        channel = connection.run(["python3", "-"])
+        assert channel.reader.read(10) == b""
+        error = channel.explain_end()
+
+    assert isinstance(error, CommandMissingError)
+    assert f"{program}: " in error.message
+    assert said in error.message
+    assert "gymdbd authorize" in error.hint
+    assert "apt" not in error.hint
 
 
 def test_a_command_that_ends_early_is_quoted(ssh_server: SshServer) -> None:
