@@ -11,9 +11,9 @@ from datetime import UTC, datetime, tzinfo
 from typing import TYPE_CHECKING, Any
 
 from gymdbd import files
+from gymdbd.archive import belonging
 from gymdbd.archive import manifest as manifests
 from gymdbd.archive import marks as all_marks
-from gymdbd.archive import ownership
 from gymdbd.archive.marks import Marks
 from gymdbd.errors import BackupAmbiguousError, BackupMissingError, FolderMissingError, FormatError
 from gymdbd.wording import did_you_mean
@@ -125,7 +125,7 @@ class Catalog:
             with contextlib.suppress(BackupMissingError):
                 found.append(self.read(path.name))
         ordered = sorted(found, key=lambda backup: backup.order, reverse=True)
-        return ordered if origin is None else ownership.of(ordered, origin)
+        return ordered if origin is None else belonging.of(ordered, origin)
 
     def read(self, name: str) -> Backup:
         """Return what is known now of the backup with this file's name; BackupMissingError."""
@@ -165,8 +165,8 @@ class Catalog:
         the same path counts.
         """
         every = self.backups()
-        mine = [one for one in ownership.of(every, origin) if one != backup]
-        candidates = mine or ownership.of_same_path(every, origin)
+        mine = [one for one in belonging.of(every, origin) if one != backup]
+        candidates = mine or belonging.of_same_path(every, origin)
         older = (one for one in candidates if backup is None or one.order < backup.order)
         return next((one for one in older if one.good), None)
 
@@ -177,11 +177,11 @@ class Catalog:
         the only one of its name that is meant.
         """
         every = self.backups()
-        mine = ownership.of(every, origin) if origin else []
+        mine = belonging.of(every, origin) if origin else []
         candidates = mine or every
         if origin and not mine:
             named = [one for one in every if one.stem == origin.stem]
-            candidates = ownership.of_same_path(every, origin) or named
+            candidates = belonging.of_same_path(every, origin) or named
         old_enough = [one for one in candidates if moment is None or one.created <= moment]
         good = [one for one in old_enough if one.good]
         if not good:
@@ -192,7 +192,7 @@ class Catalog:
                 hint=f"gymdbd list --archive {self.archive} prints what it holds; one that is "
                 "not good can be taken by its name",
             )
-        sources = [] if mine else ownership.origins(good)
+        sources = [] if mine else belonging.origins(good)
         if len(sources) > 1:
             stems = {one.stem for one in sources}
             names = sorted(stems) if len(stems) == len(sources) else map(str, sources)
@@ -204,7 +204,7 @@ class Catalog:
 
     def moved_from(self, origin: Origin) -> list[str]:
         """Return the paths that a database had before, for the manifest of its next backup."""
-        return [place.path for place in ownership.moved_from(self.backups(), origin)]
+        return [place.path for place in belonging.moved_from(self.backups(), origin)]
 
     def name(self, stem: str, created: datetime) -> Path:
         """Return a path for a backup made at `created`, after all others of the same second.

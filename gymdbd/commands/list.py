@@ -39,7 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace, output: Output) -> int:
     """List them."""
-    from gymdbd.archive import ownership
+    from gymdbd.archive import belonging
     from gymdbd.archive.catalog import Catalog
     from gymdbd.clock import Clock
     from gymdbd.errors import GymdbdError
@@ -65,7 +65,7 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
         if not backups:
             output.say(_none(arguments))
             return
-        named = len({one.stem for one in backups}) < len(ownership.origins(backups))
+        named = len({one.stem for one in backups}) < len(belonging.origins(backups))
         output.table(
             ["backup", "age", "size", "verdict", "proven", "note"],
             [_row(backup, now.now(), sources=named) for backup in backups],

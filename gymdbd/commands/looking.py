@@ -196,10 +196,10 @@ def _only(known: list[tuple[Path | None, Origin]], archive: Path) -> Origin | No
 
 def _are_of_one(found: list[Backup], known: list[tuple[Path | None, Origin]]) -> bool:
     """Say whether backups of several archives are of one database."""
-    from gymdbd.archive import ownership
+    from gymdbd.archive import belonging
 
-    return len(ownership.origins(found)) == 1 or any(
-        len(ownership.of(found, of)) == len(found) for _, of in known
+    return len(belonging.origins(found)) == 1 or any(
+        len(belonging.of(found, of)) == len(found) for _, of in known
     )
 
 

@@ -47,7 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace, output: Output) -> int:
     """Prune, or say what would be."""
     from gymdbd import lock, log
-    from gymdbd.archive import ownership
+    from gymdbd.archive import belonging
     from gymdbd.archive.catalog import Catalog
     from gymdbd.jobs import prune
     from gymdbd.jobs.context import Context
@@ -55,7 +55,7 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
     archive, origins, keep = _what(arguments)
     context = Context(log=log.logger())
     catalog = Catalog(archive, context.clock.zone)
-    origins = origins or ownership.origins(catalog.backups())
+    origins = origins or belonging.origins(catalog.backups())
     if arguments.dry_run:
         decisions = [
             one for origin in origins for one in prune.decide(catalog, origin, keep, context)

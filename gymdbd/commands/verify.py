@@ -125,7 +125,7 @@ def _usual(archive: Path) -> list[str]:
 
     An archive that cannot be read fails in a run of its own, and the others are read.
     """
-    from gymdbd.archive import ownership
+    from gymdbd.archive import belonging
     from gymdbd.archive.catalog import DAMAGED, Catalog
     from gymdbd.clock import Clock
     from gymdbd.errors import GymdbdError
@@ -134,7 +134,7 @@ def _usual(archive: Path) -> list[str]:
         backups = Catalog(archive, Clock().zone).backups()
     except GymdbdError:
         return []
-    newest = [ownership.of(backups, origin)[0] for origin in ownership.origins(backups)]
+    newest = [belonging.of(backups, origin)[0] for origin in belonging.origins(backups)]
     chosen = [one for one in backups if one in newest or one.verdict == DAMAGED]
     return [one.path.name for one in chosen]
 
