@@ -29,6 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="a backup's name or path, or a job: all of it that waits for an answer",
     )
     common.add_archive(parser)
+    looking.add_database(parser)
     common.add_json(parser)
 
 

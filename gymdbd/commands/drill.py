@@ -17,7 +17,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gymdbd.commands import common
+from gymdbd.commands import common, looking
 
 if TYPE_CHECKING:
     import argparse
@@ -33,6 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the flags."""
     common.add_job(parser, "drill")
     parser.add_argument("--archive", type=Path, metavar="DIR", help="an archive instead of a job")
+    looking.add_database(parser)
     common.add_json(parser)
 
 
@@ -52,13 +53,16 @@ def _job(arguments: argparse.Namespace) -> tuple[DrillConfig, Config | None]:
     from gymdbd.errors import UsageError
     from gymdbd.job_config import DrillConfig
 
+    if arguments.source and arguments.archive is None:
+        raise UsageError("--database goes with --archive; a JOB says itself which it means")
     if arguments.archive is None:
         settings = common.load_config(arguments)
         return common.choose_job(settings, arguments.job, DrillConfig), settings
     if arguments.job:
         raise UsageError("name either a JOB or an --archive, not both")
     archive = Path(os.path.abspath(arguments.archive))  # noqa: PTH100 - links stay
-    return DrillConfig(name="drill", kind="drill", archive=archive), None
+    database = Path(os.path.abspath(arguments.source)) if arguments.source else None  # noqa: PTH100
+    return DrillConfig(name="drill", kind="drill", archive=archive, database=database), None
 
 
 def _tell(result: dict[str, Any], output: Output) -> None:

@@ -26,6 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("backup", metavar="BACKUP", help="its name in an archive, or its path")
     parser.add_argument("--note", default="", metavar="TEXT", help="why, for gymdbd list")
     common.add_archive(parser)
+    looking.add_database(parser)
     common.add_json(parser)
 
 

@@ -22,6 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the flags."""
     parser.add_argument("backup", metavar="BACKUP", help="its name in an archive, or its path")
     common.add_archive(parser)
+    looking.add_database(parser)
     common.add_json(parser)
 
 

@@ -86,6 +86,8 @@ def test_the_latest_of_two_databases_of_one_name_is_refused(projects: Projects) 
     assert "--database" in refused["hint"]
     assert projects.restore_latest("--database", projects.database("shop"))[0] == 0
     assert _rows(projects.folder / "restored.db") == 40
+    words = ("drill", "--archive", projects.archive, "--database", projects.database("shop"))
+    assert gymdbd_json(*words)[1]["tables"] == {"t": 40}
 
 
 def test_the_way_to_a_database_may_lead_through_a_link(projects: Projects) -> None:
