@@ -23,7 +23,7 @@ from gymdbd.errors import (
     SourceError,
 )
 from gymdbd.jobs.peer import connect
-from gymdbd.jobs.verify import ARCHIVE_WAIT_S
+from gymdbd.jobs.verify import ARCHIVE_WAIT_S, WORKSHOP
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -66,6 +66,25 @@ def repair(
     except _FAULTS as error:
         for one in left:
             _remark(one, error, context)
+
+
+def clear(catalog: Catalog, context: Context) -> None:
+    """Remove what a killed repair left, unless another one is at work or it cannot be removed."""
+    with contextlib.suppress(BusyError, DestinationError), _workshop(catalog, context):
+        context.log.info("leftover of a killed repair removed", archive=str(catalog.archive))
+
+
+@contextlib.contextmanager
+def _workshop(catalog: Catalog, context: Context) -> Iterator[Path]:
+    """Give an empty folder in the archive that nobody else uses, and remove it again."""
+    folder = catalog.archive / WORKSHOP
+    with lock.hold([lock.file_lock(folder.with_name("repair"))], check=context.check):
+        shutil.rmtree(folder, ignore_errors=True)
+        files.make_folder(folder)
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextlib.contextmanager
@@ -157,7 +176,7 @@ class _Repair:
     def run(self) -> None:
         """Repair it, or raise one of _FAULTS and leave it as it is."""
         name, manifest = self._find()
-        with self._workshop() as workshop:
+        with _workshop(self.catalog, self.context) as workshop:
             copy = workshop / self.backup.path.name
             files.require_space(workshop, manifest.size)
             self._get(name, "", copy, manifest.sha256, manifest.size)
@@ -200,18 +219,6 @@ class _Repair:
         with contextlib.suppress(FormatError):
             return manifests.read(self.backup.path)
         return None
-
-    @contextlib.contextmanager
-    def _workshop(self) -> Iterator[Path]:
-        """Give an empty folder in the archive that nobody else uses, and remove it again."""
-        folder = self.catalog.archive / ".repair"
-        with lock.hold([lock.file_lock(folder.with_name("repair"))], check=self.context.check):
-            shutil.rmtree(folder, ignore_errors=True)
-            files.make_folder(folder)
-            try:
-                yield folder
-            finally:
-                shutil.rmtree(folder, ignore_errors=True)
 
     def _get(self, name: str, suffix: str, copy: Path, sha256: str, size: int) -> None:
         """Bring one file into the workshop: the one here where it is sound, else that of there."""

@@ -27,10 +27,12 @@ if TYPE_CHECKING:
     from gymdbd.archive.catalog import Backup
     from gymdbd.archive.inspection import Findings
     from gymdbd.errors import GymdbdError
-    from gymdbd.job_config import VerifyConfig
+    from gymdbd.job_config import RepairConfig, VerifyConfig
     from gymdbd.jobs.context import Context
 
 ARCHIVE_WAIT_S = 600.0
+# The folder in an archive in which a repair puts together what it fetches.
+WORKSHOP = ".repair"
 _NEVER = datetime(1, 1, 1, tzinfo=UTC)
 _ALL = 100
 _NAMED = 3
@@ -104,13 +106,22 @@ class _Verification:
         with self.timings.step("read"):
             self._read(backups)
         damaged = [one for one in self.found if one.verdict == DAMAGED]
-        if damaged and self.job.repair_from is not None:
-            # It brings paramiko, which nothing else here needs.
-            from gymdbd.jobs import repair  # noqa: PLC0415
-
-            with self.timings.step("repair"):
-                repair.repair(damaged, self.job.repair_from, self.catalog, self.context)
+        if self.job.repair_from is not None:
+            self._repair(damaged, self.job.repair_from)
         return self._conclude(known)
+
+    def _repair(self, damaged: list[Verified], place: RepairConfig) -> None:
+        """Repair what is damaged, and remove what a killed repair left though nothing is."""
+        if not damaged and not (self.job.archive / WORKSHOP).exists():
+            return
+        # It brings paramiko, which nothing else here needs.
+        from gymdbd.jobs import repair  # noqa: PLC0415
+
+        with self.timings.step("repair"):
+            if damaged:
+                repair.repair(damaged, place, self.catalog, self.context)
+            else:
+                repair.clear(self.catalog, self.context)
 
     def _due(self) -> tuple[list[Backup], int]:
         """Return what is to be read, and how many backups the archive holds."""

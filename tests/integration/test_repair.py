@@ -235,6 +235,18 @@ def test_what_a_killed_repair_left_is_not_taken_for_what_was_fetched(peer: Peer)
     assert not (peer.replica / ".repair").exists()
 
 
+def test_what_a_killed_repair_left_goes_also_if_nothing_is_damaged_any_more(peer: Peer) -> None:
+    """Its backup may have been pruned since, and what was fetched for it is as large."""
+    left = peer.replica / ".repair" / "gym_backup_20260101_000000.db"
+    left.parent.mkdir()
+    left.write_bytes(bytes(100_000))
+    with lock.hold([lock.file_lock(peer.replica / "repair")]):
+        assert verify.run(_job(peer), context())["counts"] == {"verified": 1}
+        assert left.exists()
+    assert verify.run(_job(peer), context())["counts"] == {"verified": 1}
+    assert not left.parent.exists()
+
+
 def test_a_machine_that_cannot_be_reached_is_told(peer: Peer) -> None:
     """The verdict is stored all the same, and the next run tries again."""
     _rot(_only(peer.replica))
@@ -341,10 +353,6 @@ def test_a_repair_that_is_killed_leaves_a_backup_that_the_next_one_repairs(
     (before,) = Catalog(peer.replica, UTC).backups()
     assert before.verdict == ("damaged" if nth < 6 else "verified")
     assert gymdbd("-c", _config(peer), "verify", "--repair").returncode == 0
-    # Where nothing was left to repair, the folder that it worked in stays, and is empty.
-    workshop = peer.replica / ".repair"
-    if workshop.exists():
-        workshop.rmdir()
     found = _without_marks(peer.replica)
     found.pop(".repair.lock")
     assert found == good
