@@ -264,6 +264,7 @@ class _Pull:
         from gymdbd.remote import scp  # noqa: PLC0415 - few use it
 
         with connect(self.job, self.context) as connection:
+            self._require_same_file(connection)
             taken = time.monotonic()
             self.timings.seconds["connect"] = self.timings.total_s()
             with self.timings.step("fetch"), connection.sftp() as remote:
@@ -282,6 +283,16 @@ class _Pull:
                 **_traffic(connection),
             }
             return Arrived("copy", taken, facts, ownership=copied.ownership)
+
+    def _require_same_file(self, connection: Connection) -> None:
+        """Refuse a file that is not the application's, if that can be seen over there."""
+        from gymdbd.remote import inquiry  # noqa: PLC0415 - few use it
+
+        unseen = inquiry.require_same_file(
+            connection, self.job.ssh.python, self.job.remote_database
+        )
+        if unseen:
+            self.context.log.info("who has the database open was not seen", reason=unseen)
 
 
 def _traffic(connection: Connection) -> dict[str, int]:

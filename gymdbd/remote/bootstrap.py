@@ -47,6 +47,16 @@ _MODULES = (
     "gymdbd.remote.protocol",
     "gymdbd.remote.server",
 )
+# What tells whether the file is the one that the application has open.
+_LOOKING = (
+    "gymdbd",
+    "gymdbd.errors",
+    "gymdbd.sqlite",
+    "gymdbd.sqlite.descriptors",
+    "gymdbd.sqlite.identity",
+    "gymdbd.sqlite.processes",
+    "gymdbd.sqlite.uses",
+)
 _PACKAGES = ("gymdbd", "gymdbd.remote", "gymdbd.sqlite")
 _QUOTES = '"""'
 
@@ -72,7 +82,7 @@ if found:
 """
 
 # The base classes of importlib.abc would cost a fifth of the serving side's start.
-_START = """
+_SHIPPED = """
 import os, sys
 from importlib.util import spec_from_loader
 from pathlib import Path
@@ -90,8 +100,24 @@ class Shipped:
 
 sys.dont_write_bytecode = True
 sys.meta_path.insert(0, Shipped())
+"""
+
+_START = f"""{_SHIPPED}
 from gymdbd.remote.server import main
 sys.exit(main(Path(database).expanduser()))
+"""
+
+_LOOK = f"""{_SHIPPED}
+import json
+from gymdbd.errors import AnotherFileError
+from gymdbd.sqlite import identity
+said = {{}}
+try:
+    identity.require(Path(database).expanduser())
+except AnotherFileError as error:
+    said = {{"code": error.code, "message": error.message, "hint": error.hint}}
+print("\\n" + json.dumps(said))
+sys.exit()
 """
 
 
@@ -113,9 +139,21 @@ def bundle(database: str) -> bytes:
 
     A leading ``~/`` stands for the home folder of the account there.
     """
-    modules = {name: strip(_source(name)) for name in _MODULES}
+    return _ship(_MODULES, database, _START)
+
+
+def look(database: str) -> bytes:
+    """Return what the loader runs to tell whether another file is open there than the database.
+
+    It prints a line of JSON, an object that is empty or an error, and ends.
+    """
+    return _ship(_LOOKING, database, _LOOK)
+
+
+def _ship(names: tuple[str, ...], database: str, start: str) -> bytes:
+    modules = {name: strip(_source(name)) for name in names}
     return _pack(
-        f"packages = {_PACKAGES!r}\nmodules = {modules!r}\n{_path_line(database)}\n{_START}"
+        f"packages = {_PACKAGES!r}\nmodules = {modules!r}\n{_path_line(database)}\n{start}"
     )
 
 

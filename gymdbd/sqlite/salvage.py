@@ -2,9 +2,9 @@
 
 Nobody can connect to it: SQLite finds a WAL by its name. So the main file is copied first and the
 WAL after it. As long as the WAL's header stands, every page that a checkpoint can have changed
-meanwhile is in the WAL as well, and SQLite leaves out what was not committed; the header changes
-when the WAL is begun anew, and then all is copied again. Without a WAL SQLite's own lock on the
-main file keeps it still.
+meanwhile is in the WAL as well, and SQLite leaves out what was not committed. The lock of a reader
+keeps the WAL from being begun anew; where that happens all the same the header has changed, and all
+is copied again. Without a WAL SQLite's own lock on the main file keeps it still.
 """
 
 from __future__ import annotations
@@ -33,6 +33,8 @@ _POLL_S = 0.01
 _PIECE_BYTES = 1024 * 1024
 _VERSIONS = slice(18, 20)
 _WAL_VERSIONS = b"\2\2"
+# Of the locks of readers the second one: the first does not keep the WAL.
+_READ_LOCK = 124
 _SHARED_FIRST, _SHARED_BYTES = 2**30 + 2, 510
 
 
@@ -50,6 +52,8 @@ def copy(use: Use, target: Path, progress: Progress, *, busy_timeout_s: float) -
         if main.read(100)[_VERSIONS] != _WAL_VERSIONS:
             stack.enter_context(_still(use, main, busy_timeout_s))
             log = None
+        elif log is not None:
+            stack.enter_context(_kept_log(use))
         for _ in range(_ATTEMPTS):
             header = _header(log)
             _copy(main, target, progress)
@@ -106,6 +110,30 @@ def _still(use: Use, main: BinaryIO, timeout_s: float) -> Iterator[None]:
                 ) from error
             time.sleep(_POLL_S)
     yield  # Closing the file ends the lock.
+
+
+@contextlib.contextmanager
+def _kept_log(use: Use) -> Iterator[None]:
+    """Hold the lock of a reader, as long as which nobody begins the WAL anew, if that can be had.
+
+    https://www.sqlite.org/walformat.html section 2.3.
+    """
+    with contextlib.ExitStack() as stack:
+        with contextlib.suppress(OSError):
+            index = stack.enter_context(open(_index(use), "rb", buffering=0))  # noqa: PTH123
+            fcntl.lockf(index, fcntl.LOCK_SH | fcntl.LOCK_NB, 1, _READ_LOCK)
+        yield
+
+
+def _index(use: Use) -> str:
+    """Find the index of a WAL among what its process has open; "" if it is not there."""
+    folder = f"/proc/{use.pid}/fd/"
+    wanted = f"{use.log.name[: -len('-wal')]}-shm" if use.log else ""
+    for number in os.listdir(folder):  # noqa: PTH208 - names only
+        with contextlib.suppress(OSError):
+            if os.readlink(folder + number).startswith(wanted):  # noqa: PTH115
+                return folder + number
+    return ""
 
 
 def _header(log: BinaryIO | None) -> bytes:

@@ -15,17 +15,20 @@ import pytest
 from gymdbd.errors import AnotherFileError, GymdbdError
 from gymdbd.job_config import RestoreConfig
 from gymdbd.jobs import backup, restore, restore_plan
+from gymdbd.remote.probe import is_unchanged
 from gymdbd.sqlite import identity, processes, uses
+from gymdbd.sqlite.pages import PAGE_RULE
 from tests import engine
 from tests.application import Application, application
+from tests.pulling import snapshot_of
 from tests.support import (
     ORDINARY_USER,
+    EventLog,
     backup_job,
     backups,
     context,
     gymdbd_json,
     make_database,
-    query,
     require,
     tree,
     until,
@@ -34,6 +37,8 @@ from tests.support import (
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    from tests.pulling import Peer
 
 
 @pytest.fixture
@@ -402,22 +407,63 @@ def test_processes_that_come_and_go_are_no_trouble(live: Path) -> None:
             crowd.kill()
 
 
-# A database that was removed while the application runs.
+# Pulls, and where there is no /proc.
 
 
-def test_a_removed_database_is_saved_from_its_application(live: Path) -> None:
-    """The backup has every row that was committed, and the run fails all the same."""
+@pytest.mark.parametrize("method", ["query", "scp"])
+def test_a_pull_refuses_a_database_that_is_open_by_another_name(peer: Peer, method: str) -> None:
+    """Also one that would find nothing new; the replica stays as it is."""
+    peer.pull(method=method)
+    peer.pull(method=method)
+    before = snapshot_of(peer.replica.parent)
+    other = peer.database.with_name("members.db")
+    other.hardlink_to(peer.database)
+    with application(other) as app:
+        app.run("PRAGMA wal_autocheckpoint=0")
+        app.run("CREATE TABLE new (x)")
+        with pytest.raises(AnotherFileError, match=rf"\(pid {app.pid}\)"):
+            peer.pull(method=method)
+        assert snapshot_of(peer.replica.parent) == before
+    with application(peer.database) as app:
+        app.run("CREATE TABLE IF NOT EXISTS more (x)")
+        assert "more" in peer.pull(method=method)["tables"]
+
+
+def test_a_copy_by_scp_without_a_python_there_goes_on_and_says_so(peer: Peer) -> None:
+    """What cannot be seen is no reason to refuse."""
+    log = EventLog()
+    peer.pull(method="scp", ssh={"python": "/nonexistent/python"}, log=log)
+    (seen,) = log.named("who has the database open was not seen")
+    assert seen["reason"] != ""
+
+
+def test_a_pull_that_finds_nothing_new_looks_who_has_the_file_open(live: Path) -> None:
+    """The probe leaves any doubt to the serving side."""
     with application(live) as app:
-        app.write(50)
-        for path in live.parent.iterdir():
-            path.unlink()
         app.write()
-        archive = _archive(live)
-        exit_code, answer = gymdbd_json("backup", "--database", live, "--archive", archive)
-        assert (exit_code, answer["code"], answer["tables"]) == (1, "another-file", {"t": 151})
-        assert f"(pid {app.pid})" in answer["error"]
-        assert "gymdbd restore" in answer["hint"]
-        assert query(answer["path"], "SELECT count(*) FROM t") == [(151,)]
-        exit_code, verified = gymdbd_json("verify", answer["path"], "--archive", archive)
-        assert exit_code == 0, verified
-        assert [path for path in archive.iterdir() if "partial" in path.name] == []
+        with engine.session(live) as remote:
+            known = remote.fingerprint
+        file = (known.device, known.inode, known.ctime_ns, known.size)
+        frame = (known.frames, known.checksum_one, known.checksum_two)
+        salts, in_log = bytes.fromhex(known.salts), known.method == PAGE_RULE
+        assert is_unchanged(str(live), file, frame, salts, in_log=in_log)
+        with application(f"file:{_linked(live)}?mode=ro") as other:
+            other.rows()
+            ctime_ns = live.stat().st_ctime_ns
+            file = (known.device, known.inode, ctime_ns, known.size)
+            assert not is_unchanged(str(live), file, frame, salts, in_log=in_log)
+
+
+def test_lsof_tells_another_wal_where_there_is_no_proc(live: Path) -> None:
+    """It tells no times, so that a replaced file is not found; `check` says so."""
+    require("lsof")
+    nowhere = Path("/nonexistent")
+    with application(live) as app:
+        app.write()
+        identity.require(live, proc=nowhere)
+        remarks = [text for text, _ in identity.remarks(live, uses.look(live, proc=nowhere))]
+        assert ["cannot be seen here" in text for text in remarks] == [True]
+    with application(_linked(live)) as app:
+        app.write()
+        with pytest.raises(AnotherFileError, match=rf"\(pid {app.pid}\)"):
+            identity.require(live, proc=nowhere)

@@ -1,0 +1,42 @@
+"""Asking the other machine's processes which file they have open, where only files are copied."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+from gymdbd.errors import GymdbdError, UnreachableError
+from gymdbd.remote import bootstrap, protocol
+
+if TYPE_CHECKING:
+    from gymdbd.remote.ssh import Connection
+
+_MOST_BYTES = 64 * 1024
+_PIECE_BYTES = 16 * 1024
+
+
+def require_same_file(connection: Connection, python: str, database: str) -> str:
+    """Raise AnotherFileError if the application over there has another file open.
+
+    Returns why that could not be seen, "" if it could: the account may have no shell or no Python.
+    """
+    try:
+        channel = connection.run(bootstrap.arguments(python))
+        channel.writer.write(bootstrap.look(database))
+        channel.writer.flush()
+        channel.close_stdin()
+        said = bytearray()
+        while len(said) < _MOST_BYTES and (piece := channel.reader.read(_PIECE_BYTES)):
+            said += piece
+    except (OSError, GymdbdError) as error:
+        if isinstance(error, UnreachableError) and connection.lost() is not None:
+            raise
+        return str(error)
+    try:
+        answer = json.loads(bytes(said).rstrip().rpartition(b"\n")[2])
+        code = answer.get("code")
+    except (ValueError, AttributeError, RecursionError):
+        return channel.stderr_tail() or "no answer"
+    if code is not None:
+        raise protocol.to_error(answer)
+    return ""
