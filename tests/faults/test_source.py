@@ -15,10 +15,19 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests import ledger
+from tests.application import application
 from tests.faults import promises, scenes, sweeps, table
 from tests.faults.promises import content, digest
 from tests.faults.scenes import Operation, Scene
-from tests.support import ORDINARY_USER, gymdbd, make_database, sqlite_elsewhere
+from tests.support import (
+    ORDINARY_USER,
+    gymdbd,
+    gymdbd_json,
+    make_database,
+    require,
+    sqlite_elsewhere,
+    until,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -59,6 +68,11 @@ _HELD = table.row(
 )
 _NAMES = table.row(
     "odd names", "database and folder called so", "backed up, told and listed as usual"
+)
+_ANOTHER = table.row(
+    "the application has another file than the path",
+    "a hard link, a mount of the one file, another file put in its place, its removal",
+    "refused by name, nothing changed; what was removed is saved all the same",
 )
 _FLIPS = 400
 
@@ -356,6 +370,61 @@ def test_a_source_in_use_is_backed_up_or_its_user_named(
         found.append(f"expected {code}: {done}")
     scene.reset()
     table.expect_none({str(code): _HELD.tried(code or "ok", found)})
+
+
+def _link(database: Path) -> Path:
+    other = database.with_name("members.db")
+    other.hardlink_to(database)
+    return other
+
+
+def _mount(database: Path) -> Path:
+    other = database.with_name("mounted.db")
+    other.touch()
+    subprocess.run([require("mount"), "--bind", database, other], check=True)
+    return other
+
+
+def _put_another(database: Path) -> None:
+    make_database(database.with_name("new.db")).replace(database)
+    started = database.stat().st_ctime_ns
+    clock = database.with_name("clock")
+
+    def ticked() -> bool:
+        clock.touch()
+        return clock.stat().st_ctime_ns > started
+
+    until(ticked, "a later moment")
+
+
+def _take_away(database: Path) -> None:
+    for path in database.parent.glob(f"{database.name}*"):
+        path.unlink()
+
+
+@pytest.mark.parametrize("change", [_link, _mount, _put_another, _take_away])
+def test_a_source_that_is_not_the_applications_file_is_refused(
+    tmp_path: Path, change: Callable[[Path], Path | None]
+) -> None:
+    """The error names the process; of what was removed there is a good backup besides."""
+    database = make_database(tmp_path / "gym.db")
+    name = change(database) if change in (_link, _mount) else None
+    try:
+        with application(name or database) as app:
+            app.write(5)
+            if name is None:
+                change(database)
+                app.write(5)
+            words = ("backup", "--database", database, "--archive", tmp_path / "archive")
+            exit_code, answer = gymdbd_json(*words)
+            found = [] if (exit_code, answer["code"]) == (1, "another-file") else [str(answer)]
+            found += [] if f"(pid {app.pid})" in answer["error"] else [str(answer)]
+            rows = {"t": app.rows()} if change is _take_away else None
+            found += [] if answer.get("tables") == rows else [str(answer)]
+    finally:
+        if change is _mount:
+            subprocess.run(["umount", "--lazy", str(name)], check=True)
+    table.expect_none({change.__name__: _ANOTHER.tried("another-file", found)})
 
 
 def test_a_writer_at_full_rate_does_not_break_a_backup(scene: Scene) -> None:
