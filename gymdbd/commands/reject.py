@@ -21,7 +21,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gymdbd.commands import answering
+from gymdbd.commands import answering, common
 
 if TYPE_CHECKING:
     import argparse
@@ -36,6 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     answering.add_arguments(parser)
 
 
+@common.logged
 def run(arguments: argparse.Namespace, output: Output) -> int:
     """Reject what is meant."""
     return answering.answer(arguments, output, right=False)

@@ -22,7 +22,7 @@ def test_after_boot_the_service_is_there_for_the_first_run_that_is_due(bootable:
     (run,) = bootable.await_runs(1)
     assert (run["state"], run["reason"]) == ("ok", "scheduled")
     assert run["due"] == "2026-12-01T03:00:00+09:00"
-    expected = f"next: {JOB} at 2026-12-02 03:00+09:00; last: {JOB} ok at 2026-12-01 03:00"
+    expected = f"next: {JOB} at 2026-12-02 03:00+09:00; last: {JOB} ok at 2026-12-01 03:00+09:00"
     until(lambda: _status_line(bootable) == expected, f"the status line {expected}")
 
 

@@ -129,6 +129,7 @@ def test_every_verb_that_works_on_something_is_in_the_journal(
         f"rescue {backup} --table t --to {tmp_path}/rows.sql",
         f"verify {backup}",
         f"drill --archive {tmp_path}/archive",
+        f"reject {backup}",
     ):
         done = journal.gymdbd("-c", config, *words.split())
         assert done.returncode == 0, (words, done.stderr)
@@ -138,7 +139,7 @@ def test_every_verb_that_works_on_something_is_in_the_journal(
         assert {one["GYMDBD_JOB"] for one in entries} == {words.split()[0]}
         (run_id,) = {one["GYMDBD_RUN_ID"] for one in entries}
         ids.add(run_id)
-    assert len(ids) == 8
+    assert len(ids) == 9
 
 
 def test_a_verb_that_is_refused_is_in_the_journal_as_well(
