@@ -46,7 +46,7 @@ def test_a_flag_that_a_verb_does_not_have_is_refused_with_the_help_of_that_verb(
     verb: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Whoever misspells a flag is sent to the page that lists those there are."""
-    needed = {"accept": ["x"], "keep": ["x"], "unkeep": ["x"], "diff": ["x"]}
+    needed = {"accept": ["x"], "reject": ["x"], "keep": ["x"], "unkeep": ["x"], "diff": ["x"]}
     needed |= {"rescue": ["x", "--table", "t"]}
     needed |= {"serve": ["--database", "x"], "completion": ["bash"]}
     assert cli.main([verb, *needed.get(verb, []), "--no-such-flag"]) == 2
