@@ -25,6 +25,7 @@
     |  +- FolderMissingError
     |  +- NotWritableError
     |  +- DiskFullError
+    |  +- NameTooLongError
     |  +- WriteFailedError
     |  +- TargetInUseError                a process has what is to be replaced open
     |  +- TargetRefusedError              SQLite cannot restore into it
@@ -245,6 +246,12 @@ class DiskFullError(DestinationError):
     """There is, or would be, no space left."""
 
     code = "disk-full"
+
+
+class NameTooLongError(DestinationError):
+    """The file system takes no name as long as the one that a file of ours would have."""
+
+    code = "name-too-long"
 
 
 class WriteFailedError(DestinationError):

@@ -20,6 +20,7 @@ from gymdbd.errors import (
     DiskFullError,
     FolderMissingError,
     GymdbdError,
+    NameTooLongError,
     NotAllowedError,
     NotWritableError,
     ReadFailedError,
@@ -74,9 +75,39 @@ def write_error(error: OSError, path: Path) -> GymdbdError:
             f"cannot write {path}: its folder does not exist",
             hint=f"mkdir -p -m 700 {path.parent} (or mount the disk that holds it)",
         )
+    if error.errno == errno.ENAMETOOLONG:
+        return _too_long(path, path.name)
     return WriteFailedError(
         f"cannot write {path} ({reason})",
         hint="check the disk and the kernel's log (dmesg); nothing of what was there has changed",
+    )
+
+
+def require_name(path: Path, form: str) -> None:
+    """Raise NameTooLongError if a file beside `path` could not be called `form`.
+
+    In that `{}` stands for its name: `.{}.partial`. A folder that is not there takes 255 bytes.
+    """
+    name = form.format(path.name)
+    if len(os.fsencode(name)) > _longest_name(path.parent):
+        raise _too_long(path, name)
+
+
+def _longest_name(folder: Path) -> int:
+    try:
+        return os.pathconf(folder, "PC_NAME_MAX")
+    except (OSError, ValueError):
+        return 255
+
+
+def _too_long(path: Path, name: str) -> NameTooLongError:
+    size, most = len(os.fsencode(name)), _longest_name(path.parent)
+    less = max(1, size - most)
+    return NameTooLongError(
+        f"the name of {path} is too long: gymdbd needs names of up to {size} bytes beside it, and "
+        f"{path.parent} takes {most}",
+        hint=f"choose a name that is {less} bytes shorter (a letter outside ASCII has several); a "
+        "database can keep its own: make a symbolic link to it (ln -s) and name that instead",
     )
 
 

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 _NAME = re.compile(
     r"(?P<stem>.+)_backup_(?P<stamp>\d{8}_\d{6})(?:-(?P<again>\d{1,4}))?\.db", re.DOTALL
 )
+# The longest of the names that making a backup takes.
+_LONGEST = ".{}.json.partial"
 _STAMP = "%Y%m%d_%H%M%S"
 _SIDE_SUFFIXES = ("-wal", "-shm", "-journal")
 
@@ -221,6 +223,10 @@ class Catalog:
         ]
         again = f"-{max(taken) + 1}" if taken else ""
         return self.archive / f"{stem}_backup_{stamp}{again}.db"
+
+    def require_name(self, stem: str) -> None:
+        """Raise NameTooLongError if a backup, or its manifest, would have no name here."""
+        files.require_name(self.archive / f"{stem}_backup_00000000_000000.db", _LONGEST)
 
     def sweep(self) -> list[Path]:
         """Remove what a crashed run left: partials, and side files whose backup is not there.

@@ -121,6 +121,7 @@ def _back_up(
 ) -> dict[str, Any]:
     with timings.step("locate"):
         source = held.path if held else database.locate(job.database)
+        catalog.require_name(job.database.stem)
         files.require_space(job.archive, source.stat().st_size)
     with timings.step("checkpoint"):
         done = checkpoints.checkpoint(

@@ -90,6 +90,7 @@ class _Pull:
 
     def run(self) -> dict[str, Any]:
         """Fetch, prove, save, publish."""
+        files.require_name(self.replica.path, "..{}.pull.json.partial")
         with self.timings.step("replica"):
             self.replica.await_free(self.job.replica_wait, self.context.check)
         arrived = self._copy() if self.job.method == "scp" else self._query()

@@ -144,6 +144,7 @@ def preflight(job: RestoreConfig, backup: Backup, context: Context) -> list[proc
             "restores into the open database",
         )
     undos.require_place(job)
+    files.require_name(job.target, ".{}.partial-wal")
     files.require_space(job.target.parent, backup.size)
     return holders
 

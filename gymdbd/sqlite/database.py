@@ -189,6 +189,11 @@ def source_error(error: Exception, path: Path) -> GymdbdError:
             hint="wait for it to finish, or raise busy_timeout; a process that uses "
             "locking_mode=EXCLUSIVE lets nobody else read",
         )
+    if kind not in _UNKNOWN and _is_full(path.parent):
+        return SourceUnreadableError(
+            f"{path} cannot be used: the disk that it lies on is full ({text})",
+            hint=f"free some space (df -h {path.parent}): SQLite needs some for its -shm file",
+        )
     hint = _unknown_hint() if kind in _UNKNOWN else _unreadable_hint(path)
     return SourceUnreadableError(f"{path} cannot be read ({text})", hint=hint)
 
@@ -201,6 +206,18 @@ def corrupt(path: Path, problems: tuple[str, ...]) -> SourceCorruptError:
         "earlier backups are kept and nothing is pruned meanwhile",
         problems=problems,
     )
+
+
+def _is_full(folder: Path) -> bool:
+    """Say whether a disk has no room for what SQLite makes beside a database."""
+    try:
+        disk = os.statvfs(folder)
+    except OSError:
+        return False
+    blocks, nodes = disk.f_bavail, disk.f_favail
+    if os.geteuid() == 0:
+        blocks, nodes = disk.f_bfree, disk.f_ffree
+    return blocks * disk.f_frsize < _SHM_BYTES or (disk.f_files > 0 and not nodes)
 
 
 def _unknown_hint() -> str:
@@ -217,21 +234,10 @@ def _unreadable_hint(path: Path) -> str:
             f"a crash left {journal.name} behind: start the application once, or run "
             f"sqlite3 with a query on the database, so that SQLite rolls it back"
         )
-    if _is_full(path.parent):
-        return f"free some space (df -h {path.parent}): SQLite needs some for its -shm file"
     return (
         f"let this user (uid {os.geteuid()}) read the database and read and write its -shm "
         f"file in {path.parent}; the disk may also be failing (dmesg)"
     )
-
-
-def _is_full(folder: Path) -> bool:
-    """Say whether the disk of a folder has no room for the index of a WAL."""
-    try:
-        disk = os.statvfs(folder)
-    except OSError:
-        return False
-    return disk.f_bavail * disk.f_frsize < _SHM_BYTES
 
 
 @contextlib.contextmanager
