@@ -84,7 +84,7 @@ def test_an_application_without_locks_loses_nothing(
         outcome = str(result.get("code")) if code else "every commit is there"
         if found := _LOST.tried(outcome, found):
             problems[" ".join(operation)] = found
-        for path in (place / "data").iterdir():
+        for path in [*(place / "data").iterdir(), *(place / "archive").iterdir()]:
             path.unlink()
     table.expect_none(problems)
 
@@ -109,7 +109,7 @@ def test_an_idle_database_stays_its_owners(place: Path, operations: list[list[st
         outcome = str(result.get("code")) if code else "done"
         if found := _IDLE.tried(outcome, found):
             problems[f"{operation} {bits:o}"] = found
-        for path in (place / "data").iterdir():
+        for path in [*(place / "data").iterdir(), *(place / "archive").iterdir()]:
             path.unlink()
     table.expect_none(problems)
 
