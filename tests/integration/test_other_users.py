@@ -15,7 +15,15 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests import forgetful
-from tests.support import backups, gymdbd_json, make_database, query, sqlite_elsewhere, until
+from tests.support import (
+    backups,
+    environment,
+    gymdbd_json,
+    make_database,
+    query,
+    sqlite_elsewhere,
+    until,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -179,7 +187,7 @@ def test_an_idle_database_is_read_whole_or_again_while_its_application_comes_and
         "    c.execute('INSERT INTO t (text) VALUES (?)', (number,))\n"
         "    c.execute('COMMIT')\n"
         "    c.close()\n"
-        "    time.sleep(0.05)\n"
+        "    time.sleep(0.3)\n"
     )
     command = [*AS_APP, sys.executable, "-c", script, str(database)]
     with subprocess.Popen(command) as process:
@@ -234,3 +242,34 @@ def test_what_a_crash_left_without_its_index_is_left_to_the_owner(place: Path) -
     assert ("a crash left" in result["error"], _sides(database)) == (True, ["-wal"])
     code, result = gymdbd_json(*words, place / "app", prefix=AS_APP)
     assert (code, result["tables"]) == (0, {"t": 101})
+
+
+def test_serving_and_probing_an_idle_database_of_another_users_leave_nothing(place: Path) -> None:
+    """The pages are those of the main file, and the next pull hears that nothing has changed."""
+    database = _make(place, bits=0o644)
+    script = (
+        "import sys\n"
+        "from pathlib import Path\n"
+        "from gymdbd.remote.probe import is_unchanged\n"
+        "from gymdbd.sqlite import fingerprint\n"
+        "from gymdbd.sqlite.pages import open_pages\n"
+        "with open_pages(Path(sys.argv[1])) as pages:\n"
+        "    pages.load()\n"
+        "    size = len(pages.read(1, pages.count))\n"
+        "    rows = pages.snapshot.count_rows()\n"
+        "    pages.snapshot.confirm()\n"
+        "    now = fingerprint.take(pages)\n"
+        "file = (now.device, now.inode, now.ctime_ns, now.size)\n"
+        "frame = (now.frames, now.checksum_one, now.checksum_two)\n"
+        "same = is_unchanged(sys.argv[1], file, frame, bytes.fromhex(now.salts), in_log=False)\n"
+        "print(now.journal_mode, now.method, size == now.size, rows, same)\n"
+    )
+    done = subprocess.run(
+        [*AS_OTHER, sys.executable, "-c", script, str(database)],
+        capture_output=True,
+        text=True,
+        env=environment(),
+        check=False,
+    )
+    assert (done.stdout, done.stderr) == ("wal main-file True {'t': 100} True\n", "")
+    assert _sides(database) == []
