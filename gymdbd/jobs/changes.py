@@ -65,6 +65,8 @@ def _tell(before: Backup, after: Backup, context: Context, limit_s: float) -> di
             if one.differs
         },
     }
+    if skipped := {one.name: one.problem for one in differences if one.problem}:
+        changes["not_compared"] = skipped
     context.log.info("changes since the backup before", path=str(after.path), **changes)
     return changes
 

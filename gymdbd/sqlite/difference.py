@@ -18,9 +18,10 @@ _DIGEST_TABLES = 8
 class TableDifference:
     """How one table differs; `definition` is `same`, `altered`, `new` or `dropped`.
 
-    `before` and `after` count its rows, None where there is no such table. Rows are told apart by
-    `key`, and are equal where all columns that both sides have are. Where no key can tell them
-    apart `problem` says why, and only `before` and `after` are known of its rows.
+    `before` and `after` count its rows, None where there is no such table, or nobody can count
+    them. Rows are told apart by `key`, and are equal where all columns that both sides have are.
+    Where no key can tell them apart `problem` says why, and only `before` and `after` are known of
+    its rows.
     """
 
     name: str
@@ -43,7 +44,8 @@ class TableDifference:
     @property
     def differs(self) -> bool:
         """Say whether there is anything to tell."""
-        return bool(self.rows or self.definition != SAME or self.before != self.after)
+        uncounted = self.before is None and self.after is None
+        return bool(self.rows or self.definition != SAME or self.before != self.after or uncounted)
 
 
 @dataclass(frozen=True)
@@ -73,7 +75,9 @@ def digest(differences: Iterable[TableDifference]) -> str:
 def _in_short(one: TableDifference) -> str:
     words = [one.name]
     words += [one.definition] if one.definition != SAME else []
-    if one.problem:
+    if one.problem and one.before is None and one.after is None:
+        words.append("not compared")
+    elif one.problem:
         words.append(f"{one.before} to {one.after} rows")
     elif one.removed or one.changed:
         words.append(f"+{one.added} ~{one.changed} -{one.removed}")

@@ -12,7 +12,7 @@ import sqlite3
 from typing import TYPE_CHECKING, Any, Callable
 
 from gymdbd.errors import GymdbdError
-from gymdbd.sqlite import database, sides, statements, tables
+from gymdbd.sqlite import answers, database, sides, soundness, statements, tables
 from gymdbd.sqlite.database import quote
 from gymdbd.sqlite.difference import (
     ADDED,
@@ -67,6 +67,7 @@ class Pair:
     def _begin(self) -> None:
         execute = self._connection.execute
         with database.translated(self.earlier.path):
+            database.load_schema(self._connection)
             # Should a lookup ever find no index, it must be slow rather than fill the memory.
             execute("PRAGMA automatic_index=OFF")
             encoding = execute("PRAGMA main.encoding").fetchone()[0]
@@ -122,7 +123,29 @@ class Pair:
 
     def table(self, name: str) -> TableDifference:
         """Compare one table."""
-        with self._reading():
+        try:
+            return self._table(name)
+        except database.FAULTS as error:
+            if answers.meaning(error) == answers.UNKNOWN:
+                return self._not_understood(name, error)
+            raise self._blame(error) from error
+
+    def _not_understood(self, name: str, error: Exception) -> TableDifference:
+        """Tell of a table only what can be told without what this SQLite has not got."""
+        counts: dict[str, int | None] = {}
+        for schema in (EARLIER, LATER):
+            with contextlib.suppress(*database.FAULTS):
+                counts[schema] = self._count(schema, name) if name in self._held[schema] else None
+        return TableDifference(
+            name,
+            self._definition("table", name),
+            counts.get(EARLIER),
+            counts.get(LATER),
+            problem=f"SQLite {sqlite3.sqlite_version} cannot read it ({answers.words(error)})",
+        )
+
+    def _table(self, name: str) -> TableDifference:
+        with database.interruptible(self._connection, self._check):
             before, after = self._describe(name)
             old = None if before is None else self._count(EARLIER, name)
             new = None if after is None else self._count(LATER, name)
@@ -163,12 +186,14 @@ class Pair:
 
     def _blame(self, error: Exception) -> GymdbdError:
         """Find out which side an error is about: SQLite does not say."""
+        if answers.meaning(error) == answers.UNKNOWN:
+            return database.source_error(error, self.later.path)
         for side, schema in ((self.earlier, EARLIER), (self.later, LATER)):
             try:
                 found = self._connection.execute(f"PRAGMA {schema}.quick_check(20)").fetchall()
             except database.FAULTS as another:
                 return database.source_error(another, side.path)
-            problems = tuple(str(row[0]) for row in found if row[0] != "ok")
+            problems = tuple(line for (line,) in found if soundness.is_damage(str(line)))
             if problems:
                 return database.corrupt(side.path, problems)
         return database.source_error(error, self.later.path)
@@ -190,12 +215,9 @@ class Pair:
         return SAME if before == after else ALTERED
 
     def _count(self, schema: str, name: str) -> int:
-        sql = f"SELECT count(*) FROM {schema}.{quote(name)}"  # noqa: S608 - quoted
-        try:
-            row = self._ask(sql).fetchone()
-        except sqlite3.OperationalError:
-            # An index is smaller, but its order may be one that only the application knows.
-            row = self._ask(f"{sql} NOT INDEXED").fetchone()
+        # An index is smaller, but its order may be one that only the application knows.
+        with database.StandIns(self._connection, functions=False) as stand_ins:
+            row = stand_ins.execute(f"SELECT count(*) FROM {schema}.{quote(name)}").fetchone()  # noqa: S608 - quoted
         return int(row[0])
 
     def _compare(

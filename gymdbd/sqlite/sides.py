@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from gymdbd.sqlite import database, live
+from gymdbd.sqlite import answers, database, live
 
 if TYPE_CHECKING:
     import sqlite3
@@ -34,7 +34,15 @@ class Opened:
         """Attach another one for reading; both must have the same text encoding."""
         uri = database.uri(*self._find(side))
         with database.translated(side.path):
-            self.connection.execute(f"ATTACH ? AS {database.quote(name)}", (uri,))
+            attach = f"ATTACH ? AS {database.quote(name)}"
+            try:
+                self.connection.execute(attach, (uri,))
+            except database.FAULTS as error:
+                if answers.meaning(error) != answers.NEWER_SCHEMA:
+                    raise
+                # What only a newer SQLite understands of its schema is left out.
+                self.connection.execute("PRAGMA writable_schema=ON")
+                self.connection.execute(attach, (uri,))
 
     def _find(self, side: Side) -> tuple[Path, str]:
         path = database.locate(side.path)

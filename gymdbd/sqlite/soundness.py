@@ -75,6 +75,11 @@ def check(connection: Connection, *, quick: bool = False) -> Soundness:
     return _Check(connection, _QUICK if quick else _FULL).run()
 
 
+def is_damage(line: str) -> bool:
+    """Say whether a line of SQLite's own check is about damage."""
+    return line != "ok" and not _VIOLATION.match(line) and not _NOT_VALIDATED.match(line)
+
+
 class _Check:
     def __init__(self, connection: Connection, pragma: str) -> None:
         self._connection = connection

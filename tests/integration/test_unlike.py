@@ -12,7 +12,7 @@ from gymdbd.archive import manifest as manifests
 from gymdbd.archive.catalog import LATEST, VERIFIED, Catalog
 from gymdbd.job_config import DrillConfig, Probe, RestoreConfig, VerifyConfig
 from gymdbd.jobs import backup, drill, restore, verify
-from tests.support import backup_job, backups, context, gymdbd, gymdbd_json
+from tests.support import EventLog, backup_job, backups, context, gymdbd, gymdbd_json
 from tests.unlike import UNCHECKABLE, VIOLATED, as_application, make
 
 if TYPE_CHECKING:
@@ -144,3 +144,28 @@ def test_list_verify_and_backup_tell_a_person(tmp_path: Path) -> None:
     assert "year_of" in gymdbd("verify", "--all", "--archive", archive).stdout
     (told,) = gymdbd_json("list", "--archive", archive)[1]["backups"]
     assert (told["verdict"], len(told["unchecked"]), told["remarks"]) == (VERIFIED, 1, [])
+
+
+@pytest.mark.parametrize("kind", sorted(ALL))
+def test_the_other_tables_are_compared(tmp_path: Path, kind: str) -> None:
+    """`diff` and the nightly count say which table they could not compare, and do the rest."""
+    source, archive = make(tmp_path / "app.db", ALL[kind]), tmp_path / "archive"
+    backup.run(backup_job(source, archive), context())
+    with closing(as_application(source)) as application:
+        application.execute("PRAGMA writable_schema=ON")
+        application.execute("INSERT INTO plain VALUES (2)")
+    log = EventLog()
+    made = backup.run(backup_job(source, archive), context(log=log))
+    assert log.named("changes not counted") == []
+    assert made["changes"]["tables"]["plain"] == {"added": 1, "changed": 0, "removed": 0}
+    expected = {"collation of a key", "collation of a parent key", "newer table"}
+    assert (made["changes"].get("not_compared", {}) != {}) == (kind in expected)
+
+
+def test_diff_prints_why_a_table_is_not_compared(tmp_path: Path) -> None:
+    """The others are, and the exit code is that of a comparison."""
+    source, archive = make(tmp_path / "app.db", ALL["newer table"]), tmp_path / "archive"
+    backup.run(backup_job(source, archive), context())
+    done = gymdbd("diff", backups(archive)[0], "--database", source)
+    assert done.returncode == 0
+    assert "cannot read it" in done.stdout
