@@ -51,6 +51,11 @@ _FLIPPED = table.row(
     "any byte of the header, the pages or the WAL",
     "what an application would read, or a named error and pruning frozen",
 )
+_SAVED = table.row(
+    "a damaged source",
+    "its header, its schema or its other pages overwritten before the run, and its WAL",
+    "saved as it is, byte for byte, and named; no backup, source and backups untouched",
+)
 _CUT = table.row(
     "the source or its WAL cut short",
     "truncated to any length",
@@ -240,6 +245,35 @@ def test_a_flipped_byte_is_never_backed_up_unseen(
         if found := _FLIPPED.tried(*_damage(stage(_BACKUP), name, flip)):
             problems[f"{name} at {offset}"] = found
     table.expect_none(problems)
+
+
+_SPOILT = {
+    "header and WAL": slice(0, 100),
+    "schema and WAL": slice(100, 4096),
+    "pages": slice(4096, None),
+}
+
+
+@pytest.mark.parametrize("part", sorted(_SPOILT))
+def test_a_damaged_source_is_saved_as_it_is(scene: Scene, part: str) -> None:
+    """The error names the copy, which is no backup, and the next run of a good source is good."""
+    where = _SPOILT[part]
+    path, wal = scene.place / "gym.db", scene.place / "gym.db-wal"
+    data = bytearray(path.read_bytes())
+    data[where] = b"\xff" * len(data[where])
+    path.write_bytes(data)
+    if part.endswith("WAL"):
+        # It has pages of its own in place of these.
+        wal.write_bytes(b"\xff" * wal.stat().st_size)
+    scene.place.joinpath("gym.db-shm").unlink(missing_ok=True)
+    log = wal.read_bytes()
+    done, found = _back_up(scene)
+    copies = [copy.read_bytes() for copy in scene.archive.glob("gym.damaged/*.db")]
+    logs = [copy.read_bytes() for copy in scene.archive.glob("gym.damaged/*.db-wal")]
+    found += [] if (copies, logs) == ([bytes(data)], [log]) else ["it was not saved as it is"]
+    found += [] if "gym.damaged" in str(done.answer.get("hint")) else ["nobody is told where"]
+    code = str(done.answer.get("code"))
+    table.expect_none({part: _SAVED.tried(code, found + _heal(scene))})
 
 
 @pytest.mark.parametrize("part", range(5))
