@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import sqlite3
 from contextlib import closing
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from gymdbd import lock
 from tests.support import backups, gymdbd, gymdbd_json, make_database, tree, write_config
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 class Gym:
@@ -110,6 +108,23 @@ def test_a_younger_suspicious_backup_is_not_accepted_with_an_older_one(gym: Gym)
     verdicts = {one["path"]: one["verdict"] for one in gym.run("list")[1]["backups"]}
     assert (verdicts[first["path"]], verdicts[second["path"]]) == ("verified", "suspicious")
     assert gym.status()[0] == 2
+
+
+def test_a_backup_that_is_damaged_is_not_accepted(gym: Gym) -> None:
+    """That its rows are right says nothing of its bytes; nothing is marked."""
+    gym.run("backup")
+    gym.change("DELETE FROM members")
+    _, made = gym.run("backup")
+    path = Path(made["path"])
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(data)
+    assert gym.run("verify", made["path"])[0] == 1
+    before = tree(gym.archive)
+    code, answer = gym.run("accept", made["path"])
+    assert (code, "is damaged" in answer["error"]) == (2, True)
+    assert tree(gym.archive) == before
+    assert gym.status()[0] != 0
 
 
 @pytest.mark.parametrize("verb", ["accept", "reject", "keep", "unkeep"])
