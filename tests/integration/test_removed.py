@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
-import os
+import dataclasses
+import sqlite3
+import subprocess
+import sys
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 import pytest
 
-from gymdbd.errors import AnotherFileError
+from gymdbd.errors import AnotherFileError, SourceMissingError
 from gymdbd.jobs import backup
+from gymdbd.sqlite import identity, salvage, uses
 from tests.application import application
 from tests.integration.test_emergency import Pi, members, pi
 from tests.support import (
-    ORDINARY_USER,
+    ROOT,
     backup_job,
     backups,
     context,
+    environment,
     gymdbd_json,
     make_database,
     query,
@@ -118,13 +124,59 @@ def test_a_removed_database_is_saved_under_a_writer_at_full_rate(live: Path) -> 
     assert [count % 2 for count in seen] == [1] * 5
 
 
-def test_without_the_right_to_look_the_error_says_who_can(tmp_path: Path, live: Path) -> None:
-    """Another user's processes let nobody but root look into them."""
-    del tmp_path
-    live.unlink()
-    exit_code, answer = _back_up(live, "--deleted", prefix=[*ORDINARY_USER])
-    expected = ("not-allowed", True) if os.getuid() else ("source-missing", False)
-    assert (exit_code, answer["code"]) == (1, expected[0]), answer
+@pytest.mark.parametrize("index", ["found", "missing"])
+def test_a_log_that_would_begin_anew_is_kept_or_copied_again(live: Path, index: str) -> None:
+    """What was checkpointed behind the copy of the main file would be in neither copy."""
+    target = live.parent.parent / "copy.db"
+    with application(live) as app:
+        app.write(50)
+        _remove(live)
+        (use,) = identity.former(uses.look(live))
+        assert use.log is not None
+        if index == "missing":
+            use = dataclasses.replace(use, log=dataclasses.replace(use.log, name="/other-wal"))
+        copied: list[int] = []
+
+        def progress(done: int, total: int) -> None:
+            copied.append(total)
+            if done and len(copied) == 1:
+                app.run("PRAGMA wal_checkpoint(PASSIVE)")
+                app.write()
+
+        salvage.copy(use, target, progress, busy_timeout_s=1.0)
+        with closing(sqlite3.connect(target)) as copy:
+            assert copy.execute("SELECT count(*) FROM t").fetchall() == [(app.rows(),)]
+        assert len(copied) == (2 if index == "found" else 4)
+
+
+_AS_NOBODY = """
+import os, sys
+from pathlib import Path
+from gymdbd.errors import GymdbdError
+from gymdbd.jobs import deleted
+from tests.support import backup_job, context
+job = backup_job(Path(sys.argv[1]), Path(sys.argv[2]), deleted=True)
+os.setuid(65534)
+try:
+    deleted.find(job, context())
+except GymdbdError as error:
+    print(error.code, error.hint)
+"""
+
+
+def test_without_the_right_to_look_the_error_says_who_can(live: Path) -> None:
+    """Another user's processes let nobody but root look into them; root is told the truth."""
+    archive = live.parent.parent / "archive"
+    command = [sys.executable, "-c", _AS_NOBODY, str(live), str(archive)]
+    with application(live) as app:
+        app.write()
+        _remove(live)
+        done = subprocess.run(
+            command, capture_output=True, text=True, env=environment(), check=True, cwd=ROOT
+        )
+    assert done.stdout.startswith("not-allowed run this as root"), done.stderr
+    with pytest.raises(SourceMissingError):
+        backup.run(backup_job(live, archive, deleted=True), context())
 
 
 def test_an_emergency_saves_a_removed_database_over_there(pi: Pi) -> None:
