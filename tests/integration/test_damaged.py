@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
+import subprocess
+import sys
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -185,19 +187,22 @@ def test_a_wrong_path_is_not_taken_for_a_damaged_database(tmp_path: Path) -> Non
     assert not (tmp_path / "archive" / "notes.damaged").exists()
 
 
-def test_copying_a_database_in_use_keeps_everybodys_locks(tmp_path: Path) -> None:
-    """A connection of this process that reads goes on holding what it read."""
-    database = make_database(tmp_path / "gym.db")
+def test_copying_a_database_in_use_keeps_this_processs_locks(tmp_path: Path) -> None:
+    """Another process still finds a reader of this one in its way."""
+    database = make_database(tmp_path / "gym.db", mode="delete")
     uri = f"file:{database}?mode=ro"
+    write = (
+        "import sqlite3, sys\n"
+        "connection = sqlite3.connect(sys.argv[1], isolation_level=None, timeout=0)\n"
+        "connection.execute('DELETE FROM t')\n"
+    )
     with closing(sqlite3.connect(uri, uri=True, isolation_level=None)) as reader:
         reader.execute("BEGIN")
         reader.execute("SELECT count(*) FROM t").fetchone()
         damaged.preserve(database, tmp_path / "archive", "why", context())
-        with closing(sqlite3.connect(database, isolation_level=None, timeout=0)) as writer:
-            writer.execute("INSERT INTO t(text) VALUES ('x')")
-            # A reader that has lost its locks would not be in the way.
-            busy = writer.execute("PRAGMA wal_checkpoint(RESTART)").fetchone()[0]
-    assert busy == 1
+        command = [sys.executable, "-c", write, str(database)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert "database is locked" in done.stderr
 
 
 def test_the_copy_holds_what_is_only_in_the_wal(tmp_path: Path) -> None:

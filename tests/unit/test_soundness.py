@@ -118,9 +118,13 @@ def test_a_page_that_is_no_page_is_found_whatever_cannot_be_checked(
     assert _check(path).problems != ()
 
 
-def test_a_stand_in_is_not_taken_for_the_application(tmp_path: Path) -> None:
-    """A check after another one on the same connection finds the same."""
-    path = make(tmp_path / "app.db", UNCHECKABLE["function in an indexed generated column"])
+@pytest.mark.parametrize(
+    "kind",
+    ["function in an indexed generated column", "collation of a key", "collation of an index"],
+)
+def test_a_stand_in_is_not_taken_for_the_application(tmp_path: Path, kind: str) -> None:
+    """A check after a count or another check on the same connection finds no damage either."""
+    path = make(tmp_path / "app.db", UNCHECKABLE[kind])
     with closing(database.open_immutable(path)) as connection:
         database.count_rows(connection, database.read_facts(connection))
         first = soundness.check(connection)
