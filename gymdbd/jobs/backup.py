@@ -16,7 +16,7 @@ from gymdbd.archive import proof
 from gymdbd.archive.catalog import Catalog
 from gymdbd.archive.manifest import Manifest
 from gymdbd.errors import CopyDamagedError, GymdbdError, SourceCorruptError, SourceMovedError
-from gymdbd.jobs import changes, content, damaged, deleted
+from gymdbd.jobs import changes, content, damaged, deleted, room
 from gymdbd.jobs.context import Timings
 from gymdbd.jobs.prune import prune
 from gymdbd.sqlite import checkpoint as checkpoints
@@ -122,7 +122,7 @@ def _back_up(
     with timings.step("locate"):
         source = held.path if held else database.locate(job.database)
         catalog.require_name(job.database.stem)
-        files.require_space(job.archive, source.stat().st_size)
+        room.require(job, catalog, source.stat().st_size, context)
     with timings.step("checkpoint"):
         done = checkpoints.checkpoint(
             source, job.checkpoint, busy_timeout_s=job.busy_timeout.total_seconds()
@@ -211,7 +211,7 @@ def _take(
             rows = held.count_rows(check=context.check)
         else:
             held = stack.enter_context(held or Snapshot(source, busy_timeout_s=timeout_s))
-            files.require_space(job.archive, held.facts.size_bytes)
+            room.require(job, catalog, held.facts.size_bytes, context)
             rows = held.count_rows(check=context.check)
             held.copy_to(partial, progress)
     created_at = clock.to_text(created, context.clock.zone)
