@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Callable
 from gymdbd.errors import GymdbdError, UsageError
 from gymdbd.sqlite import database, sides, statements, tables
 from gymdbd.sqlite.comeback import Comparison
+from gymdbd.sqlite.copying import Copy
 from gymdbd.sqlite.database import quote
 from gymdbd.sqlite.literal import Literals
 from gymdbd.sqlite.matching import EARLIER, LATER
@@ -28,9 +29,6 @@ if TYPE_CHECKING:
 
 _READING = {sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_RECURSIVE}
 _UNSAFE_FUNCTIONS = {"load_extension", "fts3_tokenizer"}
-_TARGET = "rescued"
-# Letters for private use, one for each byte from 0x80 on.
-_PRIVATE = 0x10FF00
 
 
 @dataclass(frozen=True)
@@ -224,87 +222,6 @@ class Rescue:
             raise _unusable(selection, error) from error
         finally:
             self.connection.set_authorizer(None)
-
-
-class Copy:
-    """Copies what a Rescue has selected into a new database."""
-
-    def __init__(self, rescue: Rescue, target: Path) -> None:
-        self._rescue = rescue
-        self._target = target
-
-    def write(self) -> dict[str, int]:
-        """Write it; return how many rows each table has got."""
-        rescue = self._rescue
-        with self._open() as connection:
-            for selection in rescue.selections:
-                connection.execute(_stand_in(selection.definition))
-        sides.attach_new(rescue.connection, self._target, _TARGET)
-        counts = {one.table.name: self._fill(one) for one in rescue.selections}
-        rescue.connection.execute("COMMIT")
-        rescue.connection.execute(f"DETACH {_TARGET}")
-        rescue.connection.execute("BEGIN")
-        with self._open() as connection:
-            for selection in rescue.selections:
-                for index in selection.indexes:
-                    connection.execute(_stand_in(index))
-            _give_names(connection, rescue.encoding)
-        return counts
-
-    @contextlib.contextmanager
-    def _open(self) -> Iterator[sqlite3.Connection]:
-        with contextlib.closing(sqlite3.connect(self._target, isolation_level=None)) as connection:
-            # Nobody sees the file before it is published, and it is synced once, then.
-            connection.execute("PRAGMA journal_mode=OFF")
-            connection.execute("PRAGMA synchronous=OFF")
-            connection.execute(f"PRAGMA encoding='{self._rescue.encoding}'")
-            yield connection
-
-    def _fill(self, selection: Selection) -> int:
-        """Copy rows inside SQLite: one may be too large to be held in memory several times."""
-        table, connection = selection.table, self._rescue.connection
-        columns = selection.columns
-        limit = connection.getlimit(sqlite3.SQLITE_LIMIT_COLUMN)
-        if table.rowid and not table.integer_key and len(columns) < limit:
-            columns = [table.rowid, *columns]
-        name = quote(table.name)
-        wanted = ", ".join(f"{name}.{quote(column)}" for column in columns)
-        query = f"SELECT {wanted} FROM {selection.rest}"  # noqa: S608 - quoted
-        if not statements.is_text(query):
-            query = statements.as_view(connection, query, len(columns))
-        names = ", ".join(map(quote, columns))
-        insert = _stand_in(f"INSERT INTO {_TARGET}.{name} ({names}) ") + query
-        return connection.execute(insert).rowcount
-
-
-def _stand_in(sql: str) -> str:
-    """Replace bytes that are no UTF-8 by letters that nobody uses, for Python to say them."""
-    return "".join(chr(ord(c) - 0xDC00 + _PRIVATE) if "\udc80" <= c <= "\udcff" else c for c in sql)
-
-
-def _give_names(connection: sqlite3.Connection, encoding: str) -> None:
-    """Give a database the names that `_stand_in` has stood in for."""
-    private = {_PRIVATE + byte: 0xDC00 + byte for byte in range(0x80, 0x100)}
-    rows = connection.execute("SELECT rowid, name, tbl_name, sql FROM sqlite_master").fetchall()
-    changed = [
-        row for row in rows if any(part and part != part.translate(private) for part in row[1:])
-    ]
-    if not changed:
-        return
-    connection.execute("PRAGMA writable_schema=ON")
-    for row in changed:
-        parts = [
-            statements.encode(part.translate(private), encoding) if part else None
-            for part in row[1:]
-        ]
-        connection.execute(
-            "UPDATE sqlite_master SET name = CAST(? AS TEXT), tbl_name = CAST(? AS TEXT), "
-            "sql = CAST(? AS TEXT) WHERE rowid = ?",
-            (*parts, row[0]),
-        )
-    connection.execute("PRAGMA writable_schema=RESET")
-    # A condition or an expression of an index may have such a text in it.
-    connection.execute("REINDEX")
 
 
 def _unusable(selection: Selection, error: Exception) -> UsageError:
