@@ -14,7 +14,6 @@ import os
 import signal
 import subprocess
 import sys
-import tempfile
 import threading
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,6 +33,7 @@ DRAIN, KILL = 1, 2
 
 _POLL_S = 0.25
 _GRACE_S = 15.0
+_LISTEN_S = 2.0
 _NOT_INHERITED = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID")
 
 
@@ -51,13 +51,12 @@ class Supervisor:
         """Do `run` in a child; return its entry, recorded by the child or, failing that, here."""
         started_at = clock.to_text(run.clock.now(), run.clock.zone)
         begun = run.clock.monotonic()
-        with tempfile.TemporaryFile() as answer:
-            process = self._start(run, answer)
-            killed_for = self._attend(process, run)
-            answer.seek(0)
-            entry = _parse(answer.read())
+        try:
+            entry, trouble = self._in_child(run)
+        except OSError as error:
+            entry, trouble = None, files.system_error(error)
         if entry is None or "started_at" not in entry:
-            problem = entry or runner.failure(killed_for or _crash(process, run))
+            problem = entry or runner.failure(trouble)
             entry = {
                 "run_id": run.run_id,
                 "reason": run.reason,
@@ -72,7 +71,16 @@ class Supervisor:
             _clean_up(run)
         return entry
 
-    def _start(self, run: Run, answer: IO[bytes]) -> subprocess.Popen[bytes]:
+    def _in_child(self, run: Run) -> tuple[dict[str, Any] | None, GymdbdError]:
+        """Do `run` in a child; return its answer, and why there is none if there is none."""
+        process = self._start(run)
+        assert process.stdout is not None  # noqa: S101 - it was asked for
+        # Not into a temporary file: the disk of those may be full, and that of the run is not.
+        answer = _listen(process.stdout)
+        killed_for = self._attend(process, run)
+        return _parse(answer()), killed_for or _crash(process, run)
+
+    def _start(self, run: Run) -> subprocess.Popen[bytes]:
         order = {
             "source": str(self.config.source),
             "text": self.config.text,
@@ -86,7 +94,7 @@ class Supervisor:
         process = subprocess.Popen(
             [sys.executable, "-P", "-m", "gymdbd.child"],
             stdin=subprocess.PIPE,
-            stdout=answer,
+            stdout=subprocess.PIPE,
             env=environment,
         )
         with contextlib.suppress(BrokenPipeError):
@@ -148,6 +156,26 @@ def _clean_up(run: Run) -> None:
                 files.remove(partial)
 
 
+def _listen(stream: IO[bytes]) -> Callable[[], bytes]:
+    """Read a child's output while it runs; the answer gives all of it once the child has ended."""
+    heard = bytearray()
+
+    def read() -> None:
+        with stream:
+            while chunk := os.read(stream.fileno(), 65536):
+                heard.extend(chunk)
+
+    reader = threading.Thread(target=read, daemon=True)
+    reader.start()
+
+    def answer() -> bytes:
+        # A process that the run has left behind may hold the other end open.
+        reader.join(_LISTEN_S)
+        return bytes(heard)
+
+    return answer
+
+
 def _parse(answer: bytes) -> dict[str, Any] | None:
     with contextlib.suppress(ValueError):
         entry = json.loads(answer.decode("utf-8", "surrogatepass"))
@@ -192,7 +220,9 @@ def main() -> int:
             stopping=lambda: stop.requested,
         )
         entry = run.execute()
-    os.write(1, json.dumps(entry).encode())
+    # A daemon that was killed does not read it, and the run has recorded its end.
+    with contextlib.suppress(BrokenPipeError), open(1, "wb", closefd=False) as answer:
+        answer.write(json.dumps(entry).encode())
     return int(entry["exit_code"])
 
 

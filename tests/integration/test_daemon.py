@@ -13,9 +13,12 @@ import time
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from gymdbd import lock
+from gymdbd import config, lock
+from gymdbd.child import Supervisor
+from gymdbd.runner import Run
+from gymdbd.status import StatusFile
 from tests.daemon_process import DaemonProcess, running_daemon
 from tests.support import (
     ROOT,
@@ -30,6 +33,9 @@ from tests.support import (
     until,
     write_config,
 )
+
+if TYPE_CHECKING:
+    import pytest
 
 _IDLE_S = 10.0
 _IDLE_RSS_KIB = 45 * 1024
@@ -454,6 +460,45 @@ def test_a_run_that_is_killed_is_a_failed_run_and_the_next_one_works(tmp_path: P
         states = [run["state"] for run in daemon.entry("large")["runs"]]
     assert states[-1] == "failed"
     assert list(archive.glob(".*.partial*")) == []
+
+
+# With nothing but the folder $1 to write to: not even a temporary file has a place.
+_NOWHERE_TEMPORARY = """
+mount --bind "$1" "$1"
+mount --rbind /tmp /tmp
+mount -o remount,ro,bind /tmp
+mount -t tmpfs -o ro tmpfs /var/tmp
+unset TMPDIR TEMP TMP
+cd /proc
+shift
+exec "$@"
+"""
+
+
+def test_runs_need_no_room_for_temporary_files(tmp_path: Path) -> None:
+    """The card may be full, or read-only, while the archive lies on another disk."""
+    settings = _nightly(tmp_path, every="1s")
+    prefix = ["unshare", "--mount", "sh", "-ec", _NOWHERE_TEMPORARY, "sh", str(tmp_path)]
+    with running_daemon(settings, prefix=prefix) as daemon:
+        until(lambda: _good_runs(daemon, "nightly"), "a backup")
+        assert daemon.stop() == 0
+
+
+def test_a_run_that_cannot_be_started_is_a_failed_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its process needs memory and a program, which an upgrade may just be replacing."""
+    settings = config.load(_nightly(tmp_path))
+    status = StatusFile(settings.status_file)
+    python = str(tmp_path / "python")
+    monkeypatch.setattr(sys, "executable", python)
+    run = Run(job=settings.jobs["nightly"], reason="test", status=status)
+    entry = Supervisor(settings, lambda: 0).execute(run)
+    assert (entry["state"], entry["error"]) == (
+        "failed",
+        f"the operating system refused {python}: No such file or directory",
+    )
+    assert status.read()["jobs"]["nightly"]["error"] == entry["error"]
 
 
 def test_a_run_that_hangs_is_ended_by_its_deadline_and_the_daemon_lives(tmp_path: Path) -> None:
