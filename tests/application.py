@@ -41,11 +41,15 @@ class Application:
 
     def run(self, line: str) -> str:
         """Let it execute a statement, or after the word `python` a line of Python."""
-        assert self.process.stdin is not None
+        self.begin(line)
         assert self.process.stdout is not None
+        return self.process.stdout.readline().strip()
+
+    def begin(self, line: str) -> None:
+        """Let it begin what may have no end."""
+        assert self.process.stdin is not None
         self.process.stdin.write(line + "\n")
         self.process.stdin.flush()
-        return self.process.stdout.readline().strip()
 
     def write(self, rows: int = 1) -> None:
         """Commit some rows; they stay in its WAL."""

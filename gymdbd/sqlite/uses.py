@@ -18,6 +18,8 @@ from gymdbd.sqlite.descriptors import PROC, Descriptor, File
 
 # A process that is just opening or closing the database is for an instant without its WAL.
 _SETTLE_S = 0.05
+# Looks at a database whose WAL comes and goes meanwhile.
+_MOST_LOOKS = 5
 # Bytes 18 and 19 of the header: 2 is WAL mode. https://www.sqlite.org/fileformat2.html 1.3.3
 _VERSIONS_OFFSET = 18
 _MAGIC = b"SQLite format 3\0"
@@ -109,6 +111,11 @@ class _Place:
         """Say whether it was written after the file here appeared, or after its own removal."""
         return one.written_ns > self.appeared_ns > 0 or _was_written_removed(one)
 
+    def is_as_it_was(self) -> bool:
+        """Say whether the same files are here: whoever closes a database last removes its WAL."""
+        now = (descriptors.file_at(str(self.path)), descriptors.file_at(f"{self.path}-wal"))
+        return now == (self.main, self.log)
+
     def in_wal_mode(self) -> bool:
         """Read it from the header: only in a process without a connection to the database."""
         try:
@@ -132,12 +139,15 @@ def look(path: Path, *, proc: Path = PROC) -> View:
 
 
 def _look(path: Path, proc: Path) -> View:
-    place = _Place(path, proc)
     by_proc = proc.is_dir()
-    if by_proc:
-        seen = descriptors.scan(str(place.path), place.wanted, proc)
-    else:
-        seen = descriptors.scan_by_lsof([str(place.path), f"{place.path}-wal"], whole=True)
+    for _ in range(_MOST_LOOKS):
+        place = _Place(path, proc)
+        if by_proc:
+            seen = descriptors.scan(str(place.path), place.wanted, proc)
+        else:
+            seen = descriptors.scan_by_lsof([str(place.path), f"{place.path}-wal"], whole=True)
+        if place.is_as_it_was():
+            break
     connected, indexed = processes.connected(place.path, proc=proc)
     apart = connected - indexed - {os.getpid()}
     uses = []

@@ -407,6 +407,18 @@ def test_processes_that_come_and_go_are_no_trouble(live: Path) -> None:
             crowd.kill()
 
 
+def test_an_application_that_opens_and_closes_all_the_time_is_no_other(live: Path) -> None:
+    """Whoever closes a database last removes its WAL, also while somebody looks."""
+    with application(live) as app:
+        app.write()
+        app.begin(
+            "python while True: connection.close(); connection = sqlite3.connect(sys.argv[1]); "
+            "connection.execute('DELETE FROM t'); connection.commit()"
+        )
+        found = [use for _ in range(40) for use in uses.look(live).uses if use.lost]
+        assert (found, app.process.poll()) == ([], None)
+
+
 # Pulls, and where there is no /proc.
 
 
