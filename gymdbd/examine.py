@@ -16,7 +16,7 @@ from gymdbd.job_config import BackupConfig, DrillConfig, PullConfig, VerifyConfi
 from gymdbd.jobs.context import Context
 from gymdbd.log import logger
 from gymdbd.replica import Replica
-from gymdbd.sqlite import database, freshness, identity, live, processes, uses
+from gymdbd.sqlite import database, freshness, identity, live, processes, soundness, uses
 from gymdbd.wording import counted
 
 if TYPE_CHECKING:
@@ -138,11 +138,11 @@ def _backup(job: BackupConfig, now: Clock) -> list[Check]:
     try:
         identity.refuse(job.database, view)
         path = database.locate(job.database)
-        message, size = _look_into(path)
+        message, size, unknown = _look_into(path)
         newest = [_newest(job, path)] if job.newest else []
     except GymdbdError as error:
         return [Check(name, ERROR, error.message, error.hint), _archive(job, now, 0)]
-    seen = [Check(name, OK, message), *newest, *_rights(job, path)]
+    seen = [Check(name, OK, message), *_uncheckable(job, unknown), *newest, *_rights(job, path)]
     remarks = [
         Check(f"{job.name} file", WARNING if hint else OK, text, hint)
         for text, hint in identity.remarks(path, view)
@@ -175,15 +175,30 @@ def _open(path: Path) -> AbstractContextManager[sqlite3.Connection]:
     return live.reading(path, leave_nothing=True)
 
 
-def _look_into(path: Path) -> tuple[str, int]:
-    """Return what there is to say about a database, and its size in bytes."""
+def _look_into(path: Path) -> tuple[str, int, tuple[str, ...]]:
+    """Return what there is to say about a database, its size in bytes, what cannot be checked."""
     in_use = all(side.exists() for side in database.side_files(path)[:2])
     with database.translated(path), _open(path) as connection:
         connection.execute("BEGIN")
         facts = database.read_facts(connection)
+        unknown = soundness.foresee(connection)
     tables = counted(len(database.table_names(facts)), "table")
     mode = f"journal mode {facts.journal_mode}" if in_use else "not open in WAL mode by anybody"
-    return f"{path}: {files.to_size(facts.size_bytes)}, {tables}, {mode}", facts.size_bytes
+    told = f"{path}: {files.to_size(facts.size_bytes)}, {tables}, {mode}"
+    return told, facts.size_bytes, unknown
+
+
+def _unknown_there(job: PullConfig, facts: dict[str, Any]) -> list[Check]:
+    from gymdbd.jobs import peer  # noqa: PLC0415 - brings paramiko, which nothing else here needs
+
+    said = peer.unknown(facts)
+    return [Check(f"{job.name} unchecked", OK, f"not known over there: {said}")] if said else []
+
+
+def _uncheckable(job: BackupConfig, unknown: tuple[str, ...]) -> list[Check]:
+    """Tell what no backup will check, for the application or a newer SQLite alone has it."""
+    name = f"{job.name} unchecked"
+    return [Check(name, OK, f"cannot be checked here: {what}") for what in unknown]
 
 
 def _newest(job: BackupConfig, path: Path) -> Check:
@@ -291,7 +306,7 @@ def _remote_database(job: PullConfig, facts: dict[str, Any], size: int) -> list[
         f"journal mode {facts['journal_mode']}"
     )
     versions = f"SQLite {facts['sqlite']}, Python {facts['python']} over there"
-    found = [Check(f"{job.name} database", OK, text)]
+    found = [Check(f"{job.name} database", OK, text), *_unknown_there(job, facts)]
     if not facts["wal_reset_bug"]:
         return [*found, Check(f"{job.name} sqlite", OK, versions)]
     warning = f"{versions}: this SQLite has the WAL-reset bug, which can lose commits of several "

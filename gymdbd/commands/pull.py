@@ -171,6 +171,7 @@ def _tell(result: dict[str, Any], output: Output) -> None:
 def _tell_facts(facts: dict[str, Any], output: Output) -> None:
     from gymdbd import clock
     from gymdbd.files import to_size
+    from gymdbd.jobs import peer
 
     changed = clock.to_text(datetime.fromtimestamp(facts["newest_change"], UTC), clock.Clock().zone)
     bug = " (has the WAL-reset bug: update it)" if facts["wal_reset_bug"] else ""
@@ -199,6 +200,7 @@ def _tell_facts(facts: dict[str, Any], output: Output) -> None:
             ("in use by", held_by or "no process that the account may see"),
             ("sqlite", f"{facts['sqlite']}{bug}"),
             ("python", facts["python"]),
+            *([("unknown", said)] if (said := peer.unknown(facts)) else []),
         ]
     )
     output.say()

@@ -127,7 +127,10 @@ def _tell(
     output.table(["job", "health", "last good", "next run", "what"], rows)
     for name in settings.jobs:
         entry = content["jobs"][name]
-        waiting = (entry.get("result") or {}).get("waiting")
+        result = entry.get("result") or {}
+        waiting = result.get("waiting")
+        for remark in result.get("remarks") or []:
+            output.say(f"{name}: {remark}")
         if waiting and not entry.get("hint"):
             output.say(f"{name}: what to do: {common.waits(waiting)}")
         elif entry.get("hint"):

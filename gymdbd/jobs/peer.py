@@ -23,7 +23,20 @@ if TYPE_CHECKING:
 def inspect(job: PullConfig, context: Context) -> dict[str, Any]:
     """Return the facts of the remote database and its machine without transferring it."""
     with serving(job, context, context.progress) as (session, _):
-        return {**session.info(), "tables": session.count_rows()}
+        facts = {**session.info(), "tables": session.count_rows()}
+        return {**facts, "uncounted": session.uncounted}
+
+
+def unknown(facts: dict[str, Any]) -> str:
+    """Say what of the remote database the SQLite over there does not understand; "" if nothing.
+
+    A release that does not tell understands all that it knows of.
+    """
+    tables = [f"table {name}" for name in facts["uncounted"]]
+    definition = facts.get("unknown")
+    return ", ".join(
+        [definition, *tables] if isinstance(definition, str) and definition else tables
+    )
 
 
 @contextlib.contextmanager

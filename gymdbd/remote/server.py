@@ -280,6 +280,7 @@ def _facts(pages: Pages) -> dict[str, Any]:
         "python": _PYTHON,
         "sqlite": sqlite3.sqlite_version,
         "wal_reset_bug": has_wal_reset_bug(),
+        "unknown": snapshot.unknown,
         "disk_free_bytes": disk.f_bavail * disk.f_frsize,
         "held_by": [str(one) for one in processes.holders(path)],
     }

@@ -22,9 +22,11 @@ from gymdbd.sqlite.database import (
     corrupt,
     count_rows,
     interruptible,
+    is_tolerant,
     locate,
     read_facts,
     translated,
+    unknown_definition,
 )
 
 if TYPE_CHECKING:
@@ -76,6 +78,13 @@ class Snapshot:
     def idle(self) -> bool:
         """Say whether nobody had the database open, so that its main file is all there is."""
         return self._reader.idle
+
+    @property
+    def unknown(self) -> str:
+        """Name what only a newer SQLite understands of the schema; "" if nothing."""
+        if not is_tolerant(self._connection):
+            return ""
+        return unknown_definition(self._connection)
 
     def _begin(self) -> Facts:
         with translated(self.path):

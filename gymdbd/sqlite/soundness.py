@@ -75,6 +75,14 @@ def check(connection: Connection, *, quick: bool = False) -> Soundness:
     return _Check(connection, _QUICK if quick else _FULL).run()
 
 
+def foresee(connection: Connection) -> tuple[str, ...]:
+    """Name what a check could not check, without reading any row.
+
+    What is damaged is not told, and nothing is raised of it.
+    """
+    return _Preview(connection, _FULL).run().unchecked
+
+
 def is_damage(line: str) -> bool:
     """Say whether a line of SQLite's own check is about damage."""
     return line != "ok" and not _VIOLATION.match(line) and not _NOT_VALIDATED.match(line)
@@ -204,6 +212,23 @@ class _Check:
         if not what:
             return
         self._unchecked[f"{what}, by SQLite {sqlite3.sqlite_version}"] = None
+
+
+class _Preview(_Check):
+    """Lets SQLite prepare each statement of a check, and ends it before it reads."""
+
+    def _check_pages(self) -> None:
+        """Leave them out: with what is missing stood in for they can be checked."""
+
+    def _ask(self, sql: str, stand_ins: StandIns | None = None) -> str:
+        self._connection.set_progress_handler(lambda: 1, 1)
+        try:
+            return super()._ask(sql, stand_ins)
+        finally:
+            self._connection.set_progress_handler(None, 0)
+
+    def _take(self, error: Exception) -> str:
+        return answers.words(error) if answers.meaning(error) == answers.UNKNOWN else ""
 
 
 def foreign_keys(connection: Connection) -> Soundness:

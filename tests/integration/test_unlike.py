@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import sqlite3
 from contextlib import closing
 from typing import TYPE_CHECKING
 
@@ -169,3 +170,36 @@ def test_diff_prints_why_a_table_is_not_compared(tmp_path: Path) -> None:
     done = gymdbd("diff", backups(archive)[0], "--database", source)
     assert done.returncode == 0
     assert "cannot read it" in done.stdout
+
+
+@pytest.mark.parametrize("kind", ["collation of a key", "function in an index", "newer view"])
+def test_check_and_status_tell_what_is_not_checked(tmp_path: Path, kind: str) -> None:
+    """Before the first backup check says it, afterwards status; neither takes it for a fault."""
+    source = make(tmp_path / "app.db", UNCHECKABLE[kind])
+    (tmp_path / "archive").mkdir()
+    config = tmp_path / "gymdbd.yaml"
+    config.write_text(
+        f"status_file: {tmp_path}/status.json\njobs:\n  nightly:\n    kind: backup\n"
+        f"    every: 1h\n    database: {source}\n    archive: {tmp_path}/archive\n"
+    )
+    looked = gymdbd("-c", config, "check")
+    (line,) = [one for one in looked.stdout.splitlines() if "nightly unchecked" in one]
+    assert line.startswith("ok ")
+    assert f"by SQLite {sqlite3.sqlite_version}" in line
+    assert gymdbd("-c", config, "backup").returncode == 0
+    told = gymdbd("-c", config, "status")
+    assert told.returncode == 0
+    assert f"by SQLite {sqlite3.sqlite_version}" in told.stdout
+
+
+def test_info_only_tells_what_is_not_understood_over_there(peer: Peer) -> None:
+    """Of a newer table neither the definition nor the rows are known to the SQLite of the host."""
+    peer.database.unlink()
+    make(peer.database, UNCHECKABLE["newer table"], wal=True)
+    told = gymdbd("-c", peer.config(), "pull", "--info-only")
+    assert told.returncode == 0
+    (line,) = [one for one in told.stdout.splitlines() if one.startswith("unknown")]
+    assert line.startswith("unknown        what its schema says of members (")
+    assert line.endswith(", table members")
+    looked = gymdbd("-c", peer.config(), "check")
+    assert "unchecked: not known over there: what its schema says of members (" in looked.stdout

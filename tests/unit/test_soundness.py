@@ -38,6 +38,26 @@ def test_what_cannot_be_checked_is_no_damage(tmp_path: Path, kind: str, *, quick
 
 
 @pytest.mark.parametrize("kind", sorted(UNCHECKABLE))
+def test_what_cannot_be_checked_is_known_beforehand(tmp_path: Path, kind: str) -> None:
+    """It is what the check will leave out, and no row is read for it, damaged or not."""
+    path = make(tmp_path / "app.db", UNCHECKABLE[kind])
+    with closing(database.open_immutable(path)) as connection:
+        foreseen = soundness.foresee(connection)
+    assert foreseen == _check(path).unchecked
+
+
+def test_nothing_is_foreseen_of_rows(tmp_path: Path) -> None:
+    """A database that is damaged, or breaks its constraints, can be checked all the same."""
+    path = make(tmp_path / "app.db", VIOLATED["NULL"])
+    with path.open("r+b") as file:
+        file.seek(4096)
+        file.write(bytes(4096))
+    with closing(database.open_immutable(path)) as connection:
+        assert soundness.foresee(connection) == ()
+        assert soundness.check(connection).problems != ()
+
+
+@pytest.mark.parametrize("kind", sorted(UNCHECKABLE))
 def test_rows_are_counted_whatever_is_not_understood(tmp_path: Path, kind: str) -> None:
     """Only a table whose own definition is too new is left out."""
     path = make(tmp_path / "app.db", UNCHECKABLE[kind])
