@@ -139,15 +139,11 @@ def look(path: Path, *, proc: Path = PROC) -> View:
 
 
 def _look(path: Path, proc: Path) -> View:
-    by_proc = proc.is_dir()
-    for _ in range(_MOST_LOOKS):
-        place = _Place(path, proc)
-        if by_proc:
-            seen = descriptors.scan(str(place.path), place.wanted, proc)
-        else:
-            seen = descriptors.scan_by_lsof([str(place.path), f"{place.path}-wal"], whole=True)
+    place, seen = _scan(path, proc)
+    for _ in range(_MOST_LOOKS - 1):
         if place.is_as_it_was():
             break
+        place, seen = _scan(path, proc)
     connected, indexed = processes.connected(place.path, proc=proc)
     apart = connected - indexed - {os.getpid()}
     uses = []
@@ -159,7 +155,14 @@ def _look(path: Path, proc: Path) -> View:
         if pid in seen.unseen and _may_write(pid, place) and place.in_wal_mode()
     ]
     held = any(one.file == place.main for files in seen.files.values() for one in files)
-    return View(uses, len(seen.unseen), place.names, held, by_proc)
+    return View(uses, len(seen.unseen), place.names, held, proc.is_dir())
+
+
+def _scan(path: Path, proc: Path) -> Tuple[_Place, descriptors.Seen]:
+    place = _Place(path, proc)
+    if proc.is_dir():
+        return place, descriptors.scan(str(place.path), place.wanted, proc)
+    return place, descriptors.scan_by_lsof([str(place.path), f"{place.path}-wal"], whole=True)
 
 
 def _judge(
