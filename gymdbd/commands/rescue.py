@@ -148,8 +148,10 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
         "database": str(live) if live else None,
         "tables": {name: _count(done) for name, done in written.items()},
         "details": {name: _detail(done) for name, done in written.items()},
+        "left_out": rescue.left_out,
     }
-    output.result(payload, lambda: _tell(written, target, live, output))
+    remarks = _remarks(written, rescue)
+    output.result(payload, lambda: _tell(written, remarks, target, live, output))
     return 0
 
 
@@ -180,7 +182,11 @@ def _detail(done: Comeback | int) -> dict[str, Any]:
 
 
 def _tell(
-    written: dict[str, Comeback] | dict[str, int], target: Path, live: Path | None, output: Output
+    written: dict[str, Comeback] | dict[str, int],
+    remarks: list[str],
+    target: Path,
+    live: Path | None,
+    output: Output,
 ) -> None:
     from gymdbd.wording import counted
 
@@ -188,15 +194,15 @@ def _tell(
     pairs = [("rescued", counts or "nothing"), ("to", str(target))]
     pairs += [("for", str(live))] if live else []
     output.facts(pairs)
-    for line in _remarks(written):
+    for line in remarks:
         output.say(line)
 
 
-def _remarks(written: dict[str, Comeback] | dict[str, int]) -> list[str]:
+def _remarks(written: dict[str, Comeback] | dict[str, int], rescue: Rescue) -> list[str]:
     """Say which rows are not written, and why."""
     from gymdbd.sqlite.script import told
 
-    return [
+    return [f"left out: {what}" for what in rescue.left_out] + [
         line
         for name, done in written.items()
         if not isinstance(done, int)
@@ -247,7 +253,7 @@ def _write(rescue: Rescue, form: str, origin: str, output: Output) -> None:
             rescue.write_csv(file)
         else:
             done = rescue.write_sql(file, origin)
-    for line in _remarks(done):
+    for line in _remarks(done, rescue):
         output.remark(line)
 
 

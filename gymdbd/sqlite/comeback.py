@@ -43,7 +43,8 @@ class Comeback:
     """What becomes of one table's rows; filled while they are written.
 
     `problem` says why its rows could not be compared with the live ones. `counts` has how many were
-    `added`, `updated`, `changed` (left as they are), and how many a unique value kept out.
+    `added`, `updated`, `changed` (left as they are), and how many a unique value kept out. `unsure`
+    names the unique values of which only the application knows to whom they belong.
     """
 
     added: int = 0
@@ -52,6 +53,7 @@ class Comeback:
     taken: int = 0
     problem: str = ""
     skipped: bool = False
+    unsure: list[str] = field(default_factory=list)
     conflicts: list[Conflict] = field(default_factory=list)
 
 
@@ -72,6 +74,7 @@ class Comparison:
         self.columns = [column.name for column in table.columns]
         self._how: Match | None = None
         self.problem = ""
+        self.unsure: list[str] = []
         if schema is not None and ("table", table.name) in schema:
             self._compare()
 
@@ -79,6 +82,9 @@ class Comparison:
         self.live = tables.describe(self._connection, self.table.name, LATER)
         there = {column.name for column in self.live.columns}
         self.columns = [name for name in self.columns if name in there]
+        if not self.columns:
+            self.problem = "none of its columns is known of the live database"
+            return
         try:
             how = match(self._connection, self.table, self.live)
         except sqlite3.OperationalError as error:
@@ -87,7 +93,7 @@ class Comparison:
         self.problem = how.problem
         # A condition of the user's may call the table by its name.
         self._how = replace(how, earlier=quote(self.table.name), later=_LIVE)
-        self._indexes = list(self._unique_indexes())
+        self._indexes = [] if how.problem else list(self._unique_indexes())
 
     @property
     def left_out(self) -> list[str]:
@@ -181,6 +187,9 @@ class Comparison:
             columns = tuple(column for column, _ in parts)
             # Of an expression the columns have no names: should it fail, nothing is applied.
             if how is None or columns == how.key or not set(columns) <= set(self.columns):
+                continue
+            if not {str(order).upper() for _, order in parts} <= tables.COLLATIONS:
+                self.unsure.append(", ".join(columns))
                 continue
             held = " AND ".join(
                 f"{_LIVE}.{quote(column)} = +{how.earlier}.{quote(column)} COLLATE {quote(order)}"

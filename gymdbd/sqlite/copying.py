@@ -6,8 +6,8 @@ import contextlib
 import sqlite3
 from typing import TYPE_CHECKING
 
-from gymdbd.sqlite import sides, statements
-from gymdbd.sqlite.database import quote
+from gymdbd.sqlite import answers, sides, statements
+from gymdbd.sqlite.database import StandIns, quote
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,16 +32,21 @@ class Copy:
         rescue = self._rescue
         with self._open() as connection:
             for selection in rescue.selections:
-                connection.execute(_stand_in(selection.definition))
+                # A CHECK or a default may call what only the application has.
+                StandIns(connection).execute(_stand_in(selection.definition))
         sides.attach_new(rescue.connection, self._target, _TARGET)
-        counts = {one.table.name: self._fill(one) for one in rescue.selections}
+        counts: dict[str, int] = {}
+        for one in rescue.selections:
+            with self._leaving_out(one.table.name, f"DROP TABLE {_TARGET}.{quote(one.table.name)}"):
+                counts[one.table.name] = self._fill(one)
         rescue.connection.execute("COMMIT")
         rescue.connection.execute(f"DETACH {_TARGET}")
         rescue.connection.execute("BEGIN")
         with self._open() as connection:
             for selection in rescue.selections:
-                for index in selection.indexes:
-                    connection.execute(_stand_in(index))
+                for index in selection.indexes if selection.table.name in counts else ():
+                    with self._leaving_out(f"an index of {selection.table.name}"):
+                        connection.execute(_stand_in(index))
             _give_names(connection, rescue.encoding)
         return counts
 
@@ -53,6 +58,19 @@ class Copy:
             connection.execute("PRAGMA synchronous=OFF")
             connection.execute(f"PRAGMA encoding='{self._rescue.encoding}'")
             yield connection
+
+    @contextlib.contextmanager
+    def _leaving_out(self, what: str, undo: str = "") -> Iterator[None]:
+        """Leave out what only the application can write: it needs its functions or collations."""
+        try:
+            yield
+        except sqlite3.OperationalError as error:
+            if answers.meaning(error) != answers.UNKNOWN or (undo and self._rescue.named):
+                raise
+            if undo:
+                self._rescue.connection.execute(_stand_in(undo))
+            said = f"SQLite {sqlite3.sqlite_version} cannot write it ({answers.words(error)})"
+            self._rescue.left_out.append(f"{what}: {said}")
 
     def _fill(self, selection: Selection) -> int:
         """Copy rows inside SQLite: one may be too large to be held in memory several times."""

@@ -16,8 +16,6 @@ if TYPE_CHECKING:
 EARLIER, LATER = "main", "later"
 
 _GROUP = 60
-# https://www.sqlite.org/datatype3.html section 7.
-_COLLATIONS = {"BINARY", "NOCASE", "RTRIM"}
 
 
 @dataclass(frozen=True)
@@ -75,14 +73,18 @@ def match(connection: sqlite3.Connection, before: Table, after: Table) -> Match:
         return _by_rowid(before, after)
     if before.key is None or after.key is None or _names(before) != _names(after):
         return Match(problem="its key is another one than before")
-    unknown = sorted(set(before.key.collations) - _COLLATIONS)
-    if unknown:
-        return Match(problem=f"only the application knows the order {unknown[0]} of its key")
+    if before.unknown_orders:
+        return Match(problem=unknown_order(before))
     if _has_nulls(connection, before, EARLIER) or _has_nulls(connection, after, LATER):
         return _by_rowid(before, after)
     # An integer key is the rowid, the same on both sides; another may be equal and yet differ.
     left_out = before.key.columns if before.integer_key else ()
     return Match(before.key.columns, before.key.collations, _columns(before, after, left_out))
+
+
+def unknown_order(table: Table) -> str:
+    """Say that SQLite cannot look up a row of a table by its key."""
+    return f"only the application knows the order {table.unknown_orders[0]} of its key"
 
 
 def _names(table: Table) -> list[tuple[str, str, str]]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Callable
 
 from gymdbd.errors import GymdbdError, UsageError
-from gymdbd.sqlite import database, sides, statements, tables
+from gymdbd.sqlite import answers, database, matching, sides, statements, tables
 from gymdbd.sqlite.comeback import Comparison
 from gymdbd.sqlite.copying import Copy
 from gymdbd.sqlite.database import quote
@@ -75,6 +75,10 @@ class Rescue:
         """Open `source` and select rows of the tables that are `wanted`."""
         self.path, self.live, self.change = source.path, live, change
         self._check = check
+        # Who names a table is to have it, or an error.
+        self.named = wanted is not None
+        # What is not rescued, and why, a line each.
+        self.left_out: list[str] = []
         self._opened = sides.Opened(source)
         self.connection = self._opened.connection
         try:
@@ -87,11 +91,10 @@ class Rescue:
                 self.encoding = statements.encoding_of(self.connection)
                 self.schema = tables.read_schema(self.connection)
                 self.live_schema = tables.read_schema(self.connection, LATER) if live else None
-                chosen = tables.holding(self.schema) if wanted is None else wanted
-                self.selections = [self._select(name, where) for name in chosen]
                 self._construct_virtual()
-                for selection in self.selections:
-                    self._try(selection)
+                chosen = tables.holding(self.schema) if wanted is None else wanted
+                found = [self._choose(name, where) for name in chosen]
+                self.selections = [selection for selection in found if selection]
         except BaseException:
             self._opened.close()
             raise
@@ -143,7 +146,7 @@ class Rescue:
         file.write(_encoded(",".join(map(self.literals.csv, selection.columns)) + "\r\n"))
         fetch = Fetch(self.connection, selection.table, EARLIER, selection.columns)
         count = 0
-        with self.reading(selection):
+        with self.reading(selection), self.sorting(selection.table):
             for row in fetch.rows(selection.rest, quote(selection.table.name)):
                 for at, value in enumerate(row):
                     file.write(b"," if at else b"")
@@ -168,6 +171,39 @@ class Rescue:
             if chosen.where and "disk image" not in str(error):
                 raise _unusable(chosen, error) from error
             raise database.source_error(error, self.path) from error
+
+    @contextlib.contextmanager
+    def sorting(self, table: Table) -> Iterator[None]:
+        """Let SQLite read a table whose key it cannot sort, from end to end and no other way.
+
+        It asks for the key's collation all the same. One that is none must not stay: whatever was
+        looked up with it would be wrong.
+        """
+        unknown = table.unknown_orders if table.is_sorted_by_application else []
+        for name in unknown:
+            self.connection.create_collation(name, lambda _, __: 0)
+        try:
+            yield
+        finally:
+            for name in unknown:
+                # After an error a statement may be open still: nothing is read any more then.
+                with contextlib.suppress(sqlite3.OperationalError):
+                    self.connection.create_collation(name, None)
+
+    def _choose(self, name: str, where: str) -> Selection | None:
+        """Select a table; one that nobody has named and that cannot be read here is left out."""
+        try:
+            selection = self._select(name, where)
+            with self.sorting(selection.table):
+                self._try(selection)
+        except (sqlite3.Error, UnicodeError) as error:
+            if self.named or answers.meaning(error) != answers.UNKNOWN:
+                raise
+            version = sqlite3.sqlite_version
+            said = f"SQLite {version} cannot read it ({answers.words(error)})"
+            self.left_out.append(f"{name}: {said}")
+            return None
+        return selection
 
     def _select(self, name: str, where: str) -> Selection:
         if name not in tables.holding(self.schema):
@@ -208,6 +244,11 @@ class Rescue:
 
     def _try(self, selection: Selection) -> None:
         """Refuse an expression that SQLite refuses or that does more than read."""
+        if selection.where and selection.table.is_sorted_by_application:
+            raise UsageError(
+                f"--where cannot be used: {matching.unknown_order(selection.table)}",
+                hint="rescue all rows of the table, and look for the right ones in what is written",
+            )
         query = f"SELECT 1 FROM {selection.rest}"  # noqa: S608 - quoted
         try:
             if statements.is_text(query):

@@ -77,6 +77,7 @@ class Script:
             lines[-1] = "A row with the same key is updated; no other row is changed or deleted."
         for name, comparison in compared.items():
             lines += self._about(name, comparison)
+        lines += [f"left out: {what}" for what in rescue.left_out]
         lines += [f"Needed: {need}." for need in self._needs(compared)]
         if len(compared) > 1:
             lines.append(f"In this order, for foreign keys and triggers: {', '.join(compared)}.")
@@ -149,10 +150,15 @@ class Script:
         return found
 
     def _table(self, comparison: Comparison) -> Comeback:
-        done = Comeback(problem=comparison.problem)
-        if comparison.problem and comparison.live and comparison.table.key is None:
+        done = Comeback(problem=comparison.problem, unsure=comparison.unsure)
+        keyless = comparison.table.key is None or not comparison.columns
+        if comparison.problem and comparison.live and keyless:
             done.skipped = True
             return done
+        with self._rescue.sorting(comparison.table):
+            return self._rows_of(comparison, done)
+
+    def _rows_of(self, comparison: Comparison, done: Comeback) -> Comeback:
         selection = self._chosen[comparison.table.name]
         created = comparison.compared and comparison.live is None
         if created:
@@ -278,6 +284,13 @@ def told(name: str, done: Comeback) -> list[str]:
     counts = [_rows(done.added)]
     counts += [f"{done.updated:,} updated"] if done.updated else []
     lines = [f"{name}: {', '.join(counts)}"]
+    if done.problem:
+        lines.append(f"{name}: not compared with what is there: {done.problem}")
+    lines += [
+        f"{name}: not known whether the value of {columns} belongs to another row: only the "
+        "application knows its order"
+        for columns in done.unsure
+    ]
     if done.changed:
         lines.append(f"{name}: left alone, as there with other values: {done.changed:,}")
     if done.taken:

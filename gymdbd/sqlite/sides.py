@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -29,6 +30,9 @@ class Opened:
         self._live: list[live.Access] = []
         path, parameters = self._find(side)
         self.connection = database.connect(path, parameters, busy_timeout_s)
+        # What else is wrong the first statement tells.
+        with contextlib.suppress(*database.FAULTS):
+            database.load_schema(self.connection)
 
     def attach(self, side: Side, name: str) -> None:
         """Attach another one for reading; both must have the same text encoding."""

@@ -66,6 +66,10 @@ class Key:
     nullable: bool = False
 
 
+# https://www.sqlite.org/datatype3.html section 7.
+COLLATIONS = frozenset({"BINARY", "NOCASE", "RTRIM"})
+
+
 @dataclass(frozen=True)
 class Table:
     """A table that holds rows. `rowid` is a name under which its rowid can be read, if any.
@@ -80,6 +84,16 @@ class Table:
     rowid: str | None
     integer_key: bool
     virtual: bool = False
+
+    @property
+    def unknown_orders(self) -> list[str]:
+        """Name the collations of its key that only the application knows."""
+        return sorted(set(self.key.collations if self.key else ()) - COLLATIONS)
+
+    @property
+    def is_sorted_by_application(self) -> bool:
+        """Say whether SQLite cannot find a row of it without such a collation."""
+        return self.rowid is None and bool(self.unknown_orders)
 
 
 def read_schema(connection: sqlite3.Connection, schema: str = "main") -> Schema:

@@ -40,6 +40,8 @@ class Fetch:
         )
         self.most = connection.getlimit(sqlite3.SQLITE_LIMIT_COLUMN)
         self.encoding = statements.encoding_of(connection)
+        # An order that is only stood in for must find no row.
+        self._order = " COLLATE BINARY" if table.is_sorted_by_application else ""
         self.in_parts = bool(self.identity) and (
             len(self.columns) > self.most or self._has_large(schema)
         )
@@ -57,7 +59,7 @@ class Fetch:
         """Return the values of one row."""
         literals = Literals(self.encoding)
         same = " AND ".join(
-            f"{quote(column)} IS {literals.sql(value)}"
+            f"{quote(column)}{self._order} IS {literals.sql(value)}"
             for column, value in zip(self.identity, identity, strict=True)
         )
         literals.close()
