@@ -13,11 +13,11 @@ from datetime import datetime, timedelta, tzinfo
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gymdbd import clock, files, status
-from gymdbd.archive.catalog import Catalog
+from gymdbd.archive.catalog import DAMAGED, Catalog
 from gymdbd.errors import GymdbdError, NotAllowedError, SourceUnreadableError
 from gymdbd.job_config import BackupConfig, DrillConfig, PullConfig, VerifyConfig
 from gymdbd.replica import Replica
-from gymdbd.sqlite import database
+from gymdbd.sqlite import database, identity
 from gymdbd.status import GOOD_STATES, Health
 
 if TYPE_CHECKING:
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 _START_MARGIN = timedelta(minutes=15)
 # Two moments that are written to the second, of one run.
 _SAME_RUN = timedelta(minutes=1)
+# So many damaged backups are named, the others counted.
+_NAMED = 3
 # A disk that sleeps needs ten seconds to start.
 _PATIENCE_S = 15.0
 _DENIED = (NotAllowedError, SourceUnreadableError)
@@ -129,7 +131,8 @@ def _look(job: JobConfig, entry: dict[str, Any], zone: tzinfo) -> Iterator[Findi
         for folder in job.folders():
             files.require_folder(folder)
         if isinstance(job, BackupConfig):
-            yield from _newest_backup(job, entry, zone)
+            yield from _its_backups(job, entry, zone)
+            identity.require(job.database)
             source = database.locate(job.database)
             files.require_space(job.archive, source.stat().st_size)
         elif isinstance(job, PullConfig):
@@ -145,7 +148,7 @@ def _look(job: JobConfig, entry: dict[str, Any], zone: tzinfo) -> Iterator[Findi
         yield Finding(Health.UNKNOWN, told.message, told.hint)
 
 
-def _newest_backup(
+def _its_backups(
     job: BackupConfig, entry: dict[str, Any], zone: tzinfo
 ) -> Iterator[Finding | datetime]:
     backups = Catalog(job.archive, zone).backups(job.origin)
@@ -157,6 +160,15 @@ def _newest_backup(
             Health.FAILING,
             f"{job.archive} holds no good backup of it any more",
             f"find out who removed them, and make one: gymdbd backup {job.name}",
+        )
+    damaged = [backup.path.name for backup in backups if backup.verdict == DAMAGED]
+    if damaged:
+        yield Finding(
+            Health.FAILING,
+            f"damaged, and so no backup any more: {', '.join(damaged[:_NAMED])}"
+            + (f" and {len(damaged) - _NAMED} more" if len(damaged) > _NAMED else ""),
+            "fetch a good copy (gymdbd verify --repair), or remove it once gymdbd list shows good "
+            "ones; look at the disk too (dmesg, SMART)",
         )
 
 

@@ -72,7 +72,8 @@ def _tell(result: dict[str, Any], output: Output) -> None:
     output.say(f"safe copies   {', '.join(places) or 'none'}")
     if kept := _places(result["damaged_copies"]):
         output.say(
-            f"saved as is   {', '.join(kept)}; damaged: sqlite3 PATH .recover reads the rest"
+            f"saved as is   {', '.join(kept)}; damaged: sqlite3 PATH .recover reads the rest "
+            "(not Debian's sqlite3)"
         )
 
 

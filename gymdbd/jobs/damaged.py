@@ -125,7 +125,8 @@ def tell(error: GymdbdError, path: Path) -> None:
     quoted = shlex.quote(str(path))
     error.hint = (
         f"{error.hint}; it was saved as it is, as {path}: sqlite3 {quoted} .recover | sqlite3 "
-        "recovered.db writes what can still be read into a new database"
+        "recovered.db writes what can still be read into a new database (Debian's sqlite3 has no "
+        ".recover and says SQL logic error: use the program of sqlite.org)"
     )
 
 

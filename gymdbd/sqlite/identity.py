@@ -136,5 +136,5 @@ def _former(path: Path, use: Use, who: str) -> AnotherFileError:
 
 
 def _offer(path: Path) -> str:
-    words = ["gymdbd", "backup", "--deleted", "--database", str(path)]
-    return f"save what it has ({shlex.join(words)})"
+    words = shlex.join(["gymdbd", "backup", "--deleted", "--for", str(path)])
+    return f"save what it has ({words}; without a job for it --database, and --archive DIR)"

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from gymdbd.archive import manifest as manifests
+from tests.application import application
 from tests.daemon_process import running_daemon
 from tests.disks import mounted
 from tests.support import (
@@ -160,6 +161,45 @@ def test_a_backup_that_no_status_file_tells_of_counts_all_the_same(tmp_path: Pat
     assert manifest is not None
     assert entry["last_success"] == manifest.created_at
     assert "never" not in gymdbd("-c", config, "status").stdout
+
+
+def test_a_damaged_backup_is_failing_until_it_is_removed(tmp_path: Path) -> None:
+    """No verify job is needed: somebody ran `gymdbd verify`, and a newer backup is good."""
+    config = _nightly(tmp_path)
+    assert gymdbd("-c", config, "backup").returncode == 0
+    (rotten,) = backups(tmp_path / "archive")
+    assert gymdbd("-c", config, "backup").returncode == 0
+    with rotten.open("r+b") as file:
+        file.seek(20_000)
+        file.write(b"x")
+    assert gymdbd("-c", config, "verify", "--all").returncode == 1
+    code, entry = _status(config)
+    assert (code, entry["health"]) == (2, "failing")
+    assert entry["reason"] == f"damaged, and so no backup any more: {rotten.name}"
+    rotten.unlink()
+    assert _status(config)[0] == 0
+
+
+def test_an_application_that_goes_on_in_a_replaced_file_is_failing(tmp_path: Path) -> None:
+    """The last run saved what it had; what it commits now is in no file that has a name."""
+    (tmp_path / "instance").mkdir()
+    live = make_database(tmp_path / "instance" / "gym.db")
+    config = _nightly(tmp_path, database=str(live))
+    with application(live) as app:
+        app.write()
+        shutil.copy(live, tmp_path / "copy.db")
+        for path in live.parent.iterdir():
+            path.unlink()
+        code, entry = _status(config)
+        assert (code, entry["health"]) == (2, "failing")
+        assert f"{live} was removed" in entry["reason"]
+        (tmp_path / "copy.db").rename(live)
+        app.write()
+        assert gymdbd("-c", config, "backup", "--deleted").returncode == 0
+        code, entry = _status(config)
+        assert (code, entry["health"]) == (2, "failing")
+        assert f"(pid {app.pid})" in entry["reason"]
+    assert _status(config)[0] == 0
 
 
 def test_a_database_that_is_gone_is_failing_before_the_next_run(tmp_path: Path) -> None:
