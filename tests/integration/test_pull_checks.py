@@ -13,6 +13,7 @@ import pytest
 
 from gymdbd.errors import SourceCorruptError, VerificationError
 from gymdbd.remote.client import Fetched, Session
+from gymdbd.replica import Replica
 from gymdbd.sqlite import wal
 from tests import ledger
 from tests.pulling import Peer, crash_after, identity
@@ -145,3 +146,15 @@ def _append_commit(database: Path, number: int, page: bytes, pages: int) -> None
     sums = wal.checksum(page, wal.checksum(head, seed, byteorder=byteorder), byteorder=byteorder)
     log.write_bytes(data + head + last[8:16] + struct.pack(">II", *sums) + page)
     database.with_name(database.name + "-shm").unlink()
+
+
+def test_what_was_pulled_from_elsewhere_is_compared_and_not_believed(peer: Peer) -> None:
+    """The job now names another database; what is known of the replica is of the former one."""
+    until(lambda: peer.pull()["strategy"] == "unchanged", "the main file to be old enough")
+    other = peer.database.with_name("other.db")
+    other.symlink_to(peer.database)
+    pulled = peer.pull(remote_database=str(other))
+    assert (pulled["strategy"], pulled["checked"]) == ("digest", "full")
+    state = Replica(peer.replica).state()
+    assert state is not None
+    assert state.remote_database == str(other)
