@@ -103,6 +103,17 @@ def test_many_violations_hide_no_damage(tmp_path: Path) -> None:
     assert found.violations == ("NULL value in members.at (3001 times)",)
 
 
+def test_a_page_that_no_table_claims_is_damage(tmp_path: Path) -> None:
+    """The schema has lost a table; only if it is not understood pages may be its own."""
+    path = make(tmp_path / "app.db", ("CREATE TABLE lost(a)",))
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute("PRAGMA writable_schema=ON")
+        connection.execute("DELETE FROM sqlite_master WHERE name = 'lost'")
+    found = _check(path)
+    assert len(found.problems) == 1
+    assert "never used" in found.problems[0]
+
+
 @pytest.mark.parametrize("kind", sorted(UNCHECKABLE))
 def test_what_cannot_be_checked_hides_no_damage(tmp_path: Path, kind: str) -> None:
     """An index that lacks a row is found, in another table than the one that is not checked."""
