@@ -60,7 +60,8 @@ class World:
 
     `backups` are the digests of the backups that there were, by path; `may_go` those of them that
     the run may prune. `databases` is what each live database or replica may hold, and so may any
-    new backup. `untouched` are files that no byte of may change.
+    new backup. `untouched` are files that no byte of may change. `damaged` are the digests of a
+    damaged database and its WAL, which are to be there, or else in the archive as they were.
     """
 
     folder: Path
@@ -68,6 +69,7 @@ class World:
     may_go: set[Path] = field(default_factory=set)
     databases: dict[Path, set[str]] = field(default_factory=dict)
     untouched: dict[Path, str] = field(default_factory=dict)
+    damaged: dict[Path, list[str]] = field(default_factory=dict)
 
     @classmethod
     def of(cls, folder: Path, *databases: Path) -> World:
@@ -80,6 +82,10 @@ class World:
     def new_backups(self) -> list[Path]:
         """Return the backups that have come since."""
         return [path for path in _backups(self.folder) if path not in self.backups]
+
+    def remember_damaged(self, path: Path) -> None:
+        """Expect what is damaged to be found again, wherever."""
+        self.damaged.setdefault(path, _as_they_are(path))
 
     def take_down(self) -> None:
         """Expect the backups that have come since as well."""
@@ -99,6 +105,7 @@ class World:
             *self._not_whole(),
             *(f"{path} is no whole JSON" for path in self.folder.rglob("*.json") if _torn(path)),
             *self._wrong_databases(),
+            *(f"{path} was damaged, and is lost" for path in self.damaged if self._is_lost(path)),
             *(f"{path} was written" for path, was in self.untouched.items() if digest(path) != was),
         ]
 
@@ -126,6 +133,10 @@ class World:
             elif path not in self.may_go:
                 found.append(f"the backup {path} is gone")
         return found
+
+    def _is_lost(self, path: Path) -> bool:
+        places = [path, *self.folder.rglob("*.damaged/*_damaged_*.db")]
+        return self.damaged[path] not in map(_as_they_are, places)
 
     def _not_whole(self) -> list[str]:
         """Look whether every file with a backup's name is a good one, and told so beside it."""
@@ -175,6 +186,11 @@ def logged_wrongly(exit_code: int, events: list[dict[str, Any]]) -> list[str]:
     if len(errors) == len(whole) == (0 if exit_code == 0 else 1):
         return []
     return [f"it exited with {exit_code} and logged {errors}"]
+
+
+def _as_they_are(path: Path) -> list[str]:
+    files = (path, path.with_name(path.name + "-wal"))
+    return [digest(file) if file.exists() else _NOTHING for file in files]
 
 
 def _backups(folder: Path) -> list[Path]:

@@ -232,6 +232,22 @@ def _may_restore_elsewhere(scene: Scene) -> None:
     scene.world.databases[new] = {content(new), content(_third(scene))}
 
 
+def _damage(scene: Scene) -> None:
+    """Overwrite the pages of the live database; its WAL stays as it is."""
+    with scene.database.open("r+b") as file:
+        file.seek(100)
+        file.write(b"\xff" * (scene.database.stat().st_size - 100))
+
+
+def _may_replace_damaged(scene: Scene) -> None:
+    """Let it be without its WAL for a moment, once what is damaged is in the archive."""
+    _may_restore(scene)
+    alone = scene.place.with_name("alone.db")
+    shutil.copyfile(scene.database, alone)
+    scene.world.databases[scene.database].add(content(alone))
+    scene.world.remember_damaged(scene.database)
+
+
 def may_pull(scene: Scene) -> None:
     """Let the replica become what the other side holds, and let saved ones be pruned."""
     scene.world.databases[scene.replica].add(content(scene.remote))
@@ -291,6 +307,14 @@ LOCAL = (
     Operation("drill", lambda scene: ["drill", "--archive", scene.archive]),
     Operation("verify", lambda scene: ["verify", "--all", "--archive", scene.archive]),
     Operation("keep", lambda scene: ["keep", _third(scene), "--archive", scene.archive]),
+)
+
+# What it overwrites is no backup, and lies in the archive as it is.
+DAMAGED = Operation(
+    "restore-damaged",
+    lambda scene: ["restore", _third(scene), "--replace"],
+    prepare=_damage,
+    allow=_may_replace_damaged,
 )
 
 

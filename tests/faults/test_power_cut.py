@@ -11,7 +11,7 @@ import pytest
 
 from tests.faults import powercut, sweeps, table
 from tests.faults.promises import digest
-from tests.faults.scenes import LOCAL, REMOTE, Operation, Scene
+from tests.faults.scenes import DAMAGED, LOCAL, REMOTE, Operation, Scene
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -85,7 +85,7 @@ def _cut(operation: Operation, scene: Scene, moment: int, way: int) -> tuple[str
 
 
 @pytest.mark.parametrize("way", range(_WAYS))
-@pytest.mark.parametrize("operation", [*LOCAL, *REMOTE], ids=str)
+@pytest.mark.parametrize("operation", [*LOCAL, DAMAGED, *REMOTE], ids=str)
 def test_an_operation_cut_off_by_a_power_failure_breaks_no_promise(
     operation: Operation, way: int, stage: Callable[[Operation], Scene], tmp_path: Path
 ) -> None:
