@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import sqlite3
 from dataclasses import dataclass
@@ -277,7 +278,21 @@ def _pull(job: PullConfig, now: Clock) -> list[Check]:
     found = _other_side(job, now)
     if job.archive and not os.access(job.archive, os.W_OK | os.X_OK):
         found.append(_not_writable(f"{job.name} archive", job.archive))
+    elif job.archive_folder.is_dir():
+        found += _replicas_archive(job, now)
     return found
+
+
+def _replicas_archive(job: PullConfig, now: Clock) -> list[Check]:
+    """Look whether something that was pulled waits for an answer."""
+    name = f"{job.name} archive"
+    try:
+        frozen = Catalog(job.archive_folder, now.zone).frozen(job.origin)
+    except GymdbdError as error:
+        return [Check(name, ERROR, error.message, error.hint)]
+    word = shlex.quote(job.name)
+    hint = f"look at it (gymdbd diff), then gymdbd accept {word} or gymdbd reject {word}"
+    return [Check(name, WARNING, f"pruning is frozen: {frozen}", hint)] if frozen else []
 
 
 def _other_side(job: PullConfig, now: Clock) -> list[Check]:

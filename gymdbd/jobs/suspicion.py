@@ -16,12 +16,15 @@ from gymdbd import clock, files, lock
 from gymdbd.archive import answers, marks
 from gymdbd.archive.catalog import Catalog
 from gymdbd.archive.gates import Content
-from gymdbd.errors import SuspiciousError
+from gymdbd.errors import SourceError, SuspiciousError
 from gymdbd.jobs import content
 from gymdbd.replica import Replica
+from gymdbd.sqlite import database
+from gymdbd.sqlite.snapshot import Snapshot
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from gymdbd.job_config import PullConfig
     from gymdbd.jobs.context import Context
@@ -59,7 +62,8 @@ def last(job: PullConfig, replica: Replica) -> State | None:
 def doubts(job: PullConfig, known: State | None, now: Content, context: Context) -> list[str]:
     """Compare what arrived with the newest good state: `known`, or one in the archive.
 
-    If that is suspicious, and the archive has no good one, nothing proves the next better.
+    If that is suspicious, and the archive has no good one, nothing proves the next better. If no
+    pull of this job is known, as after a move to another host, it is compared with what is here.
     """
     before = None
     if known is not None and not known.suspicious:
@@ -68,7 +72,22 @@ def doubts(job: PullConfig, known: State | None, now: Content, context: Context)
         before = Catalog(job.archive_folder, context.clock.zone).good_before(job.origin)
     if before is not None and before.manifest is not None:
         return content.compare(job.gates, before.manifest, now)
-    return known.suspicious if known else []
+    if known is not None:
+        return known.suspicious
+    here = _held(job.replica)
+    return content.compare(job.gates, here, now) if here else []
+
+
+def _held(replica: Path) -> Content | None:
+    """Describe a replica as it lies there, whoever made it; None if it cannot be read."""
+    if not replica.exists():
+        return None
+    try:
+        with Snapshot(replica) as snapshot:
+            rows, facts = snapshot.count_rows(), snapshot.facts
+    except SourceError:
+        return None
+    return Content(rows, facts.size_bytes, uncounted=database.uncounted(facts, rows))
 
 
 def is_enough(job: PullConfig, known: State | None, context: Context) -> bool:

@@ -123,6 +123,38 @@ def test_a_lost_note_of_the_last_pull_makes_nothing_good(peer: Peer) -> None:
     assert _rows_of_latest(peer) == 400
 
 
+@pytest.mark.parametrize("lost", ["note", "host"])
+def test_a_replica_of_which_nothing_is_known_is_compared_as_it_lies_there(
+    peer: Peer, lost: str
+) -> None:
+    """Its note is gone, or the other machine has a new name: it is all that there is to compare."""
+    settings: dict[str, Any] = {"backup_before": False, "keep": Keep(count=1)}
+    peer.pull(**settings)
+    _empty(peer)
+    if lost == "note":
+        peer.replica.with_name(f".{peer.replica.name}.pull.json").unlink()
+    else:
+        settings["host"] = "localhost"
+        peer.server.known_hosts.write_text(
+            peer.server.known_hosts.read_text().replace("127.0.0.1", "localhost")
+        )
+    assert "table payments is empty, it had 400 rows" in _is_suspicious(peer, **settings)
+    assert (_verdicts(peer), _rows_of_latest(peer)) == ([("verified", True)], 400)
+
+
+def test_check_says_that_a_pull_waits_for_an_answer(peer: Peer) -> None:
+    """It names the job, which is what accept and reject take."""
+    config = peer.config()
+    gymdbd_json("-c", config, "pull")
+    _empty(peer)
+    gymdbd_json("-c", config, "pull")
+    found = gymdbd_json("-c", config, "check")[1]["checks"]
+    (archive,) = [one for one in found if one["name"] == "pull archive"]
+    assert archive["state"] == "warning"
+    assert f"pruning is frozen: the replica {peer.replica} is suspicious" in archive["message"]
+    assert "gymdbd accept pull or gymdbd reject pull" in archive["hint"]
+
+
 def test_accepting_a_pull_accepts_its_replica(peer: Peer) -> None:
     """Status is well again, the pin is gone, and the next pull is compared with what there is."""
     config = peer.config()
