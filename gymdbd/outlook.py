@@ -151,8 +151,7 @@ def _look(job: JobConfig, entry: dict[str, Any], zone: tzinfo) -> Iterator[Findi
 def _its_backups(
     job: BackupConfig, entry: dict[str, Any], zone: tzinfo
 ) -> Iterator[Finding | datetime]:
-    backups = Catalog(job.archive, zone).backups(job.origin)
-    newest = next((one for one in backups if one.good), None)
+    newest = Catalog(job.archive, zone).good_before(job.origin)
     if newest is not None:
         yield newest.created
     elif entry.get("state") in GOOD_STATES:

@@ -33,11 +33,22 @@ def of(backups: Iterable[Backup], origin: Origin) -> list[Backup]:
     return [backup for backup in named if known[backup.place]]
 
 
-def of_same_path(backups: Iterable[Backup], origin: Origin) -> list[Backup]:
-    """Return those of the same path on whatever machine: this one may have had another name.
+def to_look_at(backups: Iterable[Backup], origin: Origin) -> list[Backup]:
+    """Return those that belong to a database; if none is known to, those of the same path as well.
 
-    That is enough to look at them, and not to remove any.
+    The machine may have been renamed, or set up anew under another name. That is enough to look at
+    them, and not to remove any.
     """
+    every = list(backups)
+    mine = of(every, origin)
+    if any(backup.place for backup in mine):
+        return mine
+    paths = {backup.path for backup in (*mine, *of_same_path(every, origin))}
+    return [backup for backup in every if backup.path in paths]
+
+
+def of_same_path(backups: Iterable[Backup], origin: Origin) -> list[Backup]:
+    """Return those of the same path, on whatever machine."""
     paths = {place.path for place in origin.places[:1]}
     return [
         backup

@@ -166,9 +166,8 @@ class Catalog:
         A machine may have another name since: if nothing here is of the database itself, one of
         the same path counts.
         """
-        every = self.backups()
-        mine = [one for one in belonging.of(every, origin) if one != backup]
-        candidates = mine or belonging.of_same_path(every, origin)
+        others = [one for one in self.backups() if one != backup]
+        candidates = belonging.to_look_at(others, origin)
         older = (one for one in candidates if backup is None or one.order < backup.order)
         return next((one for one in older if one.good), None)
 
@@ -180,10 +179,9 @@ class Catalog:
         """
         every = self.backups()
         mine = belonging.of(every, origin) if origin else []
-        candidates = mine or every
-        if origin and not mine:
-            named = [one for one in every if one.stem == origin.stem]
-            candidates = belonging.of_same_path(every, origin) or named
+        candidates = belonging.to_look_at(every, origin) if origin else every
+        if origin and not any(one.place for one in candidates):
+            candidates = [one for one in every if one.stem == origin.stem]
         old_enough = [one for one in candidates if moment is None or one.created <= moment]
         good = [one for one in old_enough if one.good]
         if not good:
@@ -194,8 +192,12 @@ class Catalog:
                 hint=f"gymdbd list --archive {self.archive} prints what it holds; one that is "
                 "not good can be taken by its name",
             )
-        sources = [] if mine else belonging.origins(good)
+        sources = [] if good[0] in mine else belonging.origins(good)
         if len(sources) > 1:
+            # A machine that was renamed has backups under both names.
+            here = [of for of in sources if of.places and of.places[0].is_here]
+            if len(here) == 1 and len(belonging.of_same_path(good, here[0])) == len(good):
+                return belonging.of(good, here[0])[0]
             stems = {one.stem for one in sources}
             names = sorted(stems) if len(stems) == len(sources) else map(str, sources)
             raise BackupAmbiguousError(

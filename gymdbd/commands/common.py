@@ -258,14 +258,15 @@ def archive_of(job: JobConfig) -> tuple[Path, Origin] | None:
 
 def makes(job: JobConfig, backup: Backup) -> bool:
     """Say whether a job makes backups like this one."""
+    from gymdbd.archive import belonging
     from gymdbd.archive.catalog import Catalog
     from gymdbd.clock import Clock
 
     place = archive_of(job)
     if place is None or os.path.realpath(place[0]) != os.path.realpath(backup.path.parent):
         return False
-    mine = Catalog(backup.path.parent, Clock().zone).backups(place[1])
-    return any(one.path == backup.path for one in mine)
+    every = Catalog(backup.path.parent, Clock().zone).backups()
+    return any(one.path == backup.path for one in belonging.to_look_at(every, place[1]))
 
 
 def waits(name: str) -> str:

@@ -67,8 +67,16 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
             decisions = [
                 one for origin in origins for one in prune.prune(catalog, origin, keep, context)
             ]
-    _tell(decisions, output, dry_run=arguments.dry_run)
+    _tell(_once(decisions), output, dry_run=arguments.dry_run)
     return 0
+
+
+def _once(decisions: list[Decision]) -> list[Decision]:
+    """Tell of each file once: one without a manifest is among those of every database."""
+    found: dict[Path, Decision] = {}
+    for decision in sorted(decisions, key=lambda decision: decision.stays):
+        found.setdefault(decision.backup.path, decision)
+    return [decision for decision in decisions if found[decision.backup.path] is decision]
 
 
 def _what(arguments: argparse.Namespace) -> tuple[Path, list[Origin], Keep]:

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shutil
 import sqlite3
 from contextlib import closing
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from gymdbd.archive import manifest as manifests
 from tests.archives import add_backup
 from tests.support import backups, gymdbd_json, make_database, query, write_config
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 class Projects:
@@ -183,6 +182,54 @@ def test_another_machine_of_the_same_path_keeps_its_backups(projects: Projects) 
     projects.prune_all_but_one("shop")
     assert [theirs, *backups(projects.archive)[1:]] == backups(projects.archive)
     assert len(backups(projects.archive)) == 2
+
+
+def _made_elsewhere(projects: Projects, name: str) -> str:
+    """Back a project up as if this machine had had another name then; return the backup."""
+    path = Path(projects.back_up(name)["path"])
+    made = manifests.read(path)
+    assert made is not None
+    manifests.write(dataclasses.replace(made, host="another"), path)
+    return str(path)
+
+
+def test_a_machine_that_was_renamed_goes_on_with_its_backups(projects: Projects) -> None:
+    """Status is well, and the latest goes into the job's database, before its first new backup."""
+    add_backup(projects.archive / "db_backup_20200101_030000.db", verified=False)
+    old = _made_elsewhere(projects, "shop")
+    job = {"kind": "backup", "schedule": "0 3 * * *", "archive": str(projects.archive)}
+    job |= {"database": str(projects.database("shop"))}
+    config = write_config(projects.folder, {"nightly": job})
+    status = gymdbd_json("-c", config, "status")[1]["jobs"]["nightly"]
+    assert (status["health"], status["reason"]) == ("ok", "")
+    code, restored = gymdbd_json("-c", config, "restore", "latest")
+    assert (code, restored["backup"]) == (0, old)
+    assert restored["target"] == str(projects.database("shop"))
+
+
+def test_after_a_rename_the_latest_is_the_newest_of_this_machine(projects: Projects) -> None:
+    """Two machines, or one with two names: of both the one that asks is meant."""
+    new = projects.back_up("shop")["path"]
+    old = _made_elsewhere(projects, "shop")
+    code, restored = projects.restore_latest()
+    assert (code, restored["backup"]) == (0, new)
+    drill = gymdbd_json("drill", "--archive", projects.archive)[1]
+    assert drill["backup"] == new
+    assert old in [str(path) for path in backups(projects.archive)]
+    projects.back_up("blog")
+    assert projects.restore_latest()[1]["code"] == "backup-ambiguous"
+
+
+def test_a_file_of_an_older_script_is_told_once(projects: Projects) -> None:
+    """It has no manifest, and so is among the backups of both databases."""
+    old = add_backup(projects.archive / "db_backup_20200101_030000.db", verified=False)
+    projects.back_up("shop")
+    projects.back_up("blog")
+    flags = ("--archive", projects.archive, "--keep-count", "1")
+    dry = gymdbd_json("prune", *flags, "--dry-run")[1]
+    assert (dry["pruned"], len(dry["backups"])) == ([str(old)], 3)
+    done = gymdbd_json("prune", *flags)[1]
+    assert (done["pruned"], len(done["backups"])) == ([str(old)], 3)
 
 
 def test_a_file_of_an_older_script_goes_by_its_name(projects: Projects) -> None:
