@@ -266,7 +266,8 @@ def tree(folder: Path) -> dict[str, str]:
 
 def backups(folder: Path) -> list[Path]:
     """List the files with a backup's name, oldest first."""
-    return sorted(folder.glob("*_backup_*.db"))
+    # The second one of a second ends in -2.
+    return sorted(folder.glob("*_backup_*.db"), key=lambda path: path.stem)
 
 
 @dataclass(frozen=True)
