@@ -1,6 +1,7 @@
 """An application that has lost its POSIX locks: it has opened and closed its own database file.
 
-A download or a hash of the file does that. It commits one row after the other, tells of each one
+A download or a hash of the file does that, and packing the whole folder ends those on the index of
+its WAL as well. It commits one row after the other, tells of each one
 that is committed, and goes on until it is killed.
 """
 
@@ -18,18 +19,22 @@ from typing import TYPE_CHECKING
 
 from tests.support import until
 
+# What it has opened and closed: its database, or the whole folder.
+FILE, FOLDER = "", ",-wal,-shm"
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
 _SCRIPT = """
 import os, sqlite3, sys, time
-path, told, *statements = sys.argv[1:]
+path, told, ends, *statements = sys.argv[1:]
 connection = sqlite3.connect(path, isolation_level=None, timeout=20)
 for statement in statements:
     connection.execute(statement).fetchall()
 connection.execute("CREATE TABLE IF NOT EXISTS commits (number INTEGER PRIMARY KEY)")
-open(path, "rb").close()
+for end in ends.split(","):
+    open(path + end, "rb").close()
 with open(told, "wb", buffering=0) as file:
     for number in range(1, 10**9):
         connection.execute("INSERT OR REPLACE INTO commits VALUES (?)", (number,))
@@ -68,10 +73,21 @@ class Forgetful:
 
 
 @contextlib.contextmanager
-def running(database: Path, *statements: str, prefix: tuple[str, ...] = ()) -> Iterator[Forgetful]:
+def running(
+    database: Path, *statements: str, prefix: tuple[str, ...] = (), closed: str = FILE
+) -> Iterator[Forgetful]:
     """Run it on a database that is there, after these statements; it is killed in the end."""
     told = database.with_name(f"{database.name}.told")
-    command = [*prefix, sys.executable, "-c", _SCRIPT, str(database), str(told), *statements]
+    command = [
+        *prefix,
+        sys.executable,
+        "-c",
+        _SCRIPT,
+        str(database),
+        str(told),
+        closed,
+        *statements,
+    ]
     with subprocess.Popen(command) as process:
         try:
             app = Forgetful(database, process.pid, told)

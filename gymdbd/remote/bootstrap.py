@@ -32,6 +32,7 @@ _MODULES = (
     "gymdbd.sqlite.digests",
     "gymdbd.sqlite.fingerprint",
     "gymdbd.sqlite.identity",
+    "gymdbd.sqlite.index",
     "gymdbd.sqlite.live",
     "gymdbd.sqlite.ownership",
     "gymdbd.sqlite.pages",

@@ -41,7 +41,7 @@ def is_unchanged(
                 return False
             log, index = (place.with_name(place.name + end) for end in ("-wal", "-shm"))
             if not log.exists() or not log.stat().st_size:
-                # Nobody has it open: the main file is all there is.
+                # The main file is all there is, wherever the WAL ended before.
                 return not in_log
             # Made by this user an index could keep the owner of the database out.
             return index.exists() and _is_at(place, frame, salts, in_log=in_log)
@@ -84,8 +84,9 @@ def _has_frame(place: Path, frame: tuple[int, ...], salts: bytes, *, in_log: boo
 def _is_doubtful(place: Path) -> bool:
     """Say whether an application may have another file or WAL open than these.
 
-    It has a lock on the main file and none on the index, or a file of this name that is gone. The
-    whole serving side finds out whether that means anything (gymdbd.sqlite.identity).
+    It has a lock on the main file and none on the index, or a file of this name that is gone, or
+    nobody has locked the index of a WAL with content. The whole serving side finds out whether that
+    means anything (gymdbd.sqlite.identity).
     """
     if not Path("/proc/locks").exists():
         return False
@@ -100,6 +101,10 @@ def _is_doubtful(place: Path) -> bool:
         pid, file = line.split()[-4:-2]
         users.get(file.rpartition(":")[2], set()).add(pid)
     if users[inodes[0]] - users[inodes[1]] - {str(os.getpid())}:
+        return True
+    log = place.with_name(place.name + "-wal")
+    if log.exists() and log.stat().st_size and not users[inodes[1]]:
+        # A crash left it, or its user has lost his locks: SQLite would make its index anew.
         return True
     gone = tuple(f"/{place.name}{end} (deleted)" for end in _ENDS)
     for process in os.listdir("/proc"):  # noqa: PTH208

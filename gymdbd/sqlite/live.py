@@ -10,6 +10,8 @@ Every reader and every writer of a live database comes from here:
 * A reader leaves no -wal or -shm that the owner of the database could not use. SQLite makes both
   for whoever opens an idle database in WAL mode first. Another user than the owner therefore reads
   an idle database without them, and `confirm` tells whether it has stood still meanwhile.
+* An index (-shm) that somebody uses is never made anew, whatever happened to the locks on it
+  (`gymdbd.sqlite.index`).
 * Locks that gymdbd does not share are respected as far as they can be seen: the `.lock` folder of
   SQLite's unix-dotfile VFS, and a journal of somebody who takes no locks at all.
 """
@@ -30,7 +32,7 @@ from gymdbd.errors import (
     SourceMovedError,
     SourceUnreadableError,
 )
-from gymdbd.sqlite import processes
+from gymdbd.sqlite import index, processes
 from gymdbd.sqlite.database import connect, side_files, source_error
 
 if TYPE_CHECKING:
@@ -161,6 +163,7 @@ class Access:
         self._stamp: Stamp = ()
         deadline = time.monotonic() + busy_timeout_s
         _await_lock_folder(path, deadline)
+        index.keep(path)
         self.parameters = _LOCKED
         self._missing: list[Path] = []
         if not leave_nothing and may_leave_sides(path):

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 WRITE_LOCK = range(120, 121)
 CHECKPOINT_LOCK = range(121, 122)
 READ_LOCKS = range(123, 128)
+# Held by whoever is connected to the index.
+INDEX_LOCK = range(128, 129)
 # The lock bytes of the main file. https://www.sqlite.org/fileformat2.html section 1.3.2 (offset
 # 2^30): PENDING, RESERVED, and 510 bytes of SHARED.
 _MAIN_LOCKS = range(2**30, 2**30 + 512)

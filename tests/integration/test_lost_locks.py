@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gymdbd.errors import TargetInUseError
+from gymdbd.remote.probe import is_unchanged
 from gymdbd.replica import Replica
 from gymdbd.sqlite import checkpoint, live, locks
 from gymdbd.sqlite.overwrite import overwrite
-from tests import forgetful
+from tests import engine, forgetful
+from tests.application import application
 from tests.support import backups, gymdbd_json, make_database, sqlite_elsewhere
 
 if TYPE_CHECKING:
@@ -68,27 +70,32 @@ _PLACES = [
 ]
 
 
+_CLOSED = pytest.mark.parametrize("closed", [forgetful.FILE, forgetful.FOLDER], ids=["file", "all"])
+
+
+@_CLOSED
 @pytest.mark.parametrize("work", _PLACES, ids=lambda work: work.__name__.strip("_"))
 def test_every_commit_is_there_after_a_connection_of_ours_was_closed(
-    database: Path, work: Callable[[Path], None]
+    database: Path, work: Callable[[Path], None], closed: str
 ) -> None:
     """SQLite takes ours for the last connection, and the application goes on until it is killed."""
-    with forgetful.running(database) as app:
+    with forgetful.running(database, closed=closed) as app:
         work(database)
         app.commit_more()
         last = app.kill()
     assert forgetful.missing(database, 1, last) == []
 
 
+@_CLOSED
 @pytest.mark.parametrize("flags", [(), ("--skip-checkpoint",), ("--raw",)])
 def test_every_commit_is_there_after_a_backup(
-    database: Path, tmp_path: Path, flags: tuple[str, ...]
+    database: Path, tmp_path: Path, flags: tuple[str, ...], closed: str
 ) -> None:
     """And the next backup holds what was committed since."""
     archive = tmp_path / "archive"
     archive.mkdir()
     words = ("backup", "--database", database, "--archive", archive)
-    with forgetful.running(database) as app:
+    with forgetful.running(database, closed=closed) as app:
         assert gymdbd_json(*words, *flags)[0] == 0
         before = app.commit_more()
         code, result = gymdbd_json(*words, *flags)
@@ -97,8 +104,9 @@ def test_every_commit_is_there_after_a_backup(
     assert forgetful.missing(database, 1, last) == []
 
 
+@_CLOSED
 def test_every_commit_is_there_after_a_restore_into_the_open_database(
-    database: Path, tmp_path: Path
+    database: Path, tmp_path: Path, closed: str
 ) -> None:
     """What was committed after the restore is in the file, what came before is in its undo."""
     archive = tmp_path / "archive"
@@ -108,12 +116,40 @@ def test_every_commit_is_there_after_a_restore_into_the_open_database(
         pass
     assert gymdbd_json("backup", "--database", database, "--archive", archive)[0] == 0
     backup = backups(archive)[-1]
-    with forgetful.running(database) as app:
+    with forgetful.running(database, closed=closed) as app:
         code, _ = gymdbd_json("restore", backup, "--to", database)
         after = app.commit_more() + 1
         last = app.kill()
     assert code == 0
     assert forgetful.missing(database, after, last) == []
+
+
+def test_an_application_without_any_lock_is_served_and_goes_on(database: Path) -> None:
+    """Neither the probe nor the serving side makes the index anew that it has in its memory."""
+    with forgetful.running(database, closed=forgetful.FOLDER) as app:
+        for _ in range(3):
+            with engine.session(database) as remote:
+                known, before = remote.fingerprint, app.committed
+                assert remote.count_rows()["commits"] <= before + 1
+            file = (known.device, known.inode, known.ctime_ns, known.size)
+            frame = (known.frames, known.checksum_one, known.checksum_two)
+            salts = bytes.fromhex(known.salts)
+            assert not is_unchanged(str(database), file, frame, salts, in_log=True)
+            app.commit_more()
+        last = app.kill()
+    assert forgetful.missing(database, 1, last) == []
+
+
+def test_an_index_that_a_crash_left_is_made_anew(database: Path) -> None:
+    """A program that merely reads it is no user: it has not got it in its memory."""
+    with forgetful.running(database) as app:
+        last = app.kill()
+    index = database.with_name(database.name + "-shm")
+    index.write_bytes(b"\1" * index.stat().st_size)
+    with application(":memory:") as copier:
+        copier.run(f"python file = open({str(index)!r}, 'r+b')")
+        with live.reading(database) as connection:
+            assert connection.execute("SELECT max(number) FROM commits").fetchone() == (last,)
 
 
 def test_a_database_is_not_replaced_under_an_application_without_locks(
