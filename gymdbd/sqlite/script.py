@@ -96,6 +96,7 @@ class Script:
         which = f"where {comparison.where}" if comparison.where else "all rows"
         if comparison.live:
             which = f"{'rows' if comparison.where else 'all rows'} that are missing"
+            which += " or differ" if self._updates(comparison) else ""
             which += f", where {comparison.where}" if comparison.where else ""
         elif comparison.compared:
             which += "; there is no such table, so that it is created"

@@ -83,7 +83,9 @@ def test_a_full_text_index_that_triggers_keep_is_right_afterwards(
     """Rows that are missing are found again, and with --replace those that were spoiled."""
     rows = "INSERT INTO notes VALUES (1, 'quick fox'), (2, 'lazy dog'), (3, 'red hen');"
     damage = "UPDATE notes SET body = 'spoiled' WHERE id = 1; DELETE FROM notes WHERE id = 2;"
-    _, done, live = _put_back(tmp_path, _FTS + rows, damage, change=change)
+    script, done, live = _put_back(tmp_path, _FTS + rows, damage, change=change)
+    which = "rows that are missing or differ" if change else "rows that are missing"
+    assert f"-- notes: all {which}\n" in script
     assert (done["notes"].added, done["notes"].updated) == (1, int(change))
     check = "INSERT INTO notes_fts (notes_fts, rank) VALUES ('integrity-check', 1)"
     assert _query(live, check) == []
