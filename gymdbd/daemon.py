@@ -101,9 +101,18 @@ class Daemon:
         except GymdbdError as error:
             self._tell_trouble(error)
             self._is_claimed = False
+            self._stand_in()
         else:
             self._is_claimed = True
             self._planned = None
+
+    def _stand_in(self) -> None:
+        """Show, by a lock on the configuration, that a daemon is there that has no status file."""
+        source = self.config.source
+        # At each turn: an editor puts another file in its place.
+        with contextlib.suppress(OSError, BusyError):
+            if not lock.is_held(source):
+                self._claim.enter_context(lock.hold_as_it_is(source))
 
     def _start(self) -> None:
         os.set_blocking(self._wake_read, False)

@@ -50,6 +50,21 @@ def hold(
         yield
 
 
+@contextlib.contextmanager
+def hold_as_it_is(path: Path) -> Iterator[None]:
+    """Hold the lock of a file that is only read and is no lock of ours; BusyError if it is held.
+
+    Raises OSError if it cannot be opened.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        if not _try_lock(descriptor):
+            raise _busy(path, descriptor)
+        yield
+    finally:
+        os.close(descriptor)
+
+
 def is_held(path: Path) -> bool:
     """Say whether anybody holds the lock at `path` now; a missing lock file is not held."""
     try:

@@ -8,22 +8,27 @@ that could not be written.
 from __future__ import annotations
 
 import threading
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta, tzinfo
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
-from gymdbd import clock, files, status
+from gymdbd import clock, files, lock, status
+from gymdbd.archive import answers
 from gymdbd.archive.catalog import DAMAGED, Catalog
-from gymdbd.errors import GymdbdError, NotAllowedError, SourceUnreadableError
+from gymdbd.errors import GymdbdError, NotAllowedError, ReadFailedError, SourceUnreadableError
 from gymdbd.job_config import BackupConfig, DrillConfig, PullConfig, VerifyConfig
+from gymdbd.jobs import room
 from gymdbd.replica import Replica
 from gymdbd.sqlite import database, identity
-from gymdbd.status import GOOD_STATES, Health
+from gymdbd.status import GOOD_STATES, Health, StatusFile
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from gymdbd.clock import Clock
+    from gymdbd.config import Config
     from gymdbd.job_config import JobConfig
 
 # A run may wait ten minutes for another one on the same files before it shows in the file.
@@ -35,7 +40,10 @@ _NAMED = 3
 # A disk that sleeps needs ten seconds to start.
 _PATIENCE_S = 15.0
 _DENIED = (NotAllowedError, SourceUnreadableError)
+_DEAD = "look for a dead disk or network mount (dmesg, findmnt)"
 _ACCOUNT = "run gymdbd status as the user that the daemon runs as"
+
+_T = TypeVar("_T")
 
 
 class Finding(NamedTuple):
@@ -46,70 +54,130 @@ class Finding(NamedTuple):
     hint: str = ""
 
 
+class Seen(NamedTuple):
+    """What there was to see of a job: `newest` is its newest good backup, if it has any."""
+
+    findings: list[Finding]
+    newest: datetime | None = None
+    killed: bool = False
+
+
+# What is seen, waited for so many seconds.
+Look = Callable[[float], Seen]
+
+
 @dataclass(frozen=True)
 class Daemon:
     """What is known of the daemon: `alive` is None if this user may not look.
 
     `started` is when one last did with this status file, None if none ever has: then the jobs are
-    run by hand, or by cron, and nobody waits for a daemon.
+    run by hand, or by cron, and nobody waits for a daemon. A `mute` one is there and cannot write
+    the file.
     """
 
     alive: bool | None
     started: datetime | None
     status_file: str
+    mute: bool = False
 
 
-def daemon_of(file: status.StatusFile, content: dict[str, Any]) -> Daemon:
-    """Return what the status file and its lock tell about the daemon."""
-    started = status.instant(content["daemon"] or {}, "started_at")
-    return Daemon(file.is_daemon_alive(), started, str(file.path))
+def read(settings: Config, patience_s: float = _PATIENCE_S) -> tuple[dict[str, Any], Daemon]:
+    """Return what is in the status file, and what it and its lock tell about the daemon."""
+    file = StatusFile(settings.status_file)
+
+    def look() -> tuple[dict[str, Any], Daemon]:
+        content, alive = file.read(), file.is_daemon_alive()
+        mute = not alive and _holds_configuration(settings)
+        started = status.instant(content["daemon"] or {}, "started_at")
+        return content, Daemon(mute or alive, started, str(file.path), mute=mute)
+
+    try:
+        return meanwhile(look)(patience_s)
+    except TimeoutError as error:
+        message = f"the status file {file.path} has not answered for {patience_s:g} s"
+        raise ReadFailedError(message, hint=_DEAD) from error
+
+
+def _holds_configuration(settings: Config) -> bool:
+    """Say whether a daemon is there that could not lock its status file."""
+    try:
+        return lock.is_held(settings.source)
+    except OSError:
+        return False
+
+
+def begin(job: JobConfig, entry: dict[str, Any], file: StatusFile, now: Clock) -> Look:
+    """Begin to look at the disks of a job; `judge` waits for what there is to see."""
+    known = dict(entry)
+
+    def look() -> Seen:
+        seen = list(_look(job, known, now.now(), now.zone))
+        findings = [one for one in seen if isinstance(one, Finding)]
+        newest = next((one for one in seen if isinstance(one, datetime)), None)
+        return Seen(findings, newest, killed=file.was_killed(job, known))
+
+    return meanwhile(look)
 
 
 def judge(
     job: JobConfig,
     entry: dict[str, Any],
+    look: Look,
     daemon: Daemon,
     now: Clock,
     patience_s: float = _PATIENCE_S,
 ) -> Finding:
     """Return the worst of what is found about a job; of several the first.
 
-    Its disks get `patience_s` to answer, so that a dead network mount does not leave whoever asks
-    without any answer.
+    Its disks get `patience_s` to answer, counted from when the look was begun.
 
-    `entry`, what the status file has of it, is brought up to date with what the archive holds. A
-    hint of its last run stays with that run's own failure.
+    `entry`, what the status file has of it, is brought up to date with what there is to see: the
+    archive's newest backup, and that the run which is noted as `running` was `interrupted`. A hint
+    of its last run stays with that run's own failure.
     """
     moment, zone = now.now(), now.zone
-    seen = _look_within(patience_s, job, entry, zone)
-    for newest in seen:
-        if isinstance(newest, datetime):
-            _bring_up_to_date(entry, newest, zone)
+    try:
+        seen = look(patience_s)
+    except TimeoutError:
+        reason = f"its folders have not answered for {patience_s:g} s"
+        seen = Seen([Finding(Health.UNKNOWN, reason, _DEAD)])
+    if seen.newest is not None:
+        _bring_up_to_date(entry, seen.newest, zone)
     health, reason = status.health(job, entry, moment, zone)
-    findings = [Finding(health, reason, str(entry.get("hint") or ""))]
-    findings += [one for one in seen if isinstance(one, Finding)]
+    findings = [Finding(health, reason, str(entry.get("hint") or "")), *seen.findings]
     findings += _next_run(entry, daemon, moment, health)
+    if seen.killed:
+        entry["interrupted"] = entry.pop("running")
     worst = status.worst([one.health for one in findings])
     return next(one for one in findings if one.health == worst)
 
 
-def _look_within(
-    patience_s: float, job: JobConfig, entry: dict[str, Any], zone: tzinfo
-) -> list[Finding | datetime]:
-    seen: list[Finding | datetime] = []
-    done = threading.Event()
+def meanwhile(work: Callable[[], _T]) -> Callable[[float], _T]:
+    """Begin `work`; the answer gives what came of it, or TimeoutError so many seconds after now.
 
-    def look() -> None:
-        found = list(_look(job, dict(entry), zone))
-        seen.extend(found)
+    So a dead network mount does not leave whoever asks without any answer.
+    """
+    began, done = time.monotonic(), threading.Event()
+    came: list[_T] = []
+    failed: list[Exception] = []
+
+    def do() -> None:
+        try:
+            came.append(work())
+        except Exception as error:  # noqa: BLE001 - it is raised where the answer is asked for
+            failed.append(error)
         done.set()
 
-    threading.Thread(target=look, daemon=True).start()
-    if done.wait(patience_s):
-        return seen
-    reason = f"its folders have not answered for {patience_s:g} s"
-    hint = "look for a dead disk or network mount (dmesg, findmnt)"
-    return [Finding(Health.UNKNOWN, reason, hint)]
+    threading.Thread(target=do, daemon=True).start()
+
+    def answer(patience_s: float) -> _T:
+        if not done.wait(max(0.0, began + patience_s - time.monotonic())):
+            raise TimeoutError
+        if failed:
+            raise failed[0]
+        return came[0]
+
+    return answer
 
 
 def _bring_up_to_date(entry: dict[str, Any], newest: datetime, zone: tzinfo) -> None:
@@ -125,7 +193,9 @@ def _bring_up_to_date(entry: dict[str, Any], newest: datetime, zone: tzinfo) -> 
     entry.update(state=entry.get("state") or "ok", last_success=clock.to_text(newest, zone))
 
 
-def _look(job: JobConfig, entry: dict[str, Any], zone: tzinfo) -> Iterator[Finding | datetime]:
+def _look(
+    job: JobConfig, entry: dict[str, Any], now: datetime, zone: tzinfo
+) -> Iterator[Finding | datetime]:
     """Look at the disk: yield what is wrong, and when the newest good backup was made."""
     try:
         for folder in job.folders():
@@ -134,9 +204,11 @@ def _look(job: JobConfig, entry: dict[str, Any], zone: tzinfo) -> Iterator[Findi
             yield from _its_backups(job, entry, zone)
             identity.require(job.database)
             source = database.locate(job.database)
-            files.require_space(job.archive, source.stat().st_size)
+            room.require(job, Catalog(job.archive, zone), source.stat().st_size, now)
         elif isinstance(job, PullConfig):
-            yield from _replica(job, entry)
+            yield from _replica(job, entry, now, zone)
+            if job.archive_folder.is_dir():
+                yield from _unanswered(job, Catalog(job.archive_folder, zone))
         elif isinstance(job, VerifyConfig | DrillConfig):
             Catalog(job.archive, zone).backups()
     except _DENIED as error:
@@ -151,7 +223,9 @@ def _look(job: JobConfig, entry: dict[str, Any], zone: tzinfo) -> Iterator[Findi
 def _its_backups(
     job: BackupConfig, entry: dict[str, Any], zone: tzinfo
 ) -> Iterator[Finding | datetime]:
-    newest = Catalog(job.archive, zone).good_before(job.origin)
+    catalog = Catalog(job.archive, zone)
+    yield from _unanswered(job, catalog)
+    newest = catalog.good_before(job.origin)
     if newest is not None:
         yield newest.created
     elif entry.get("state") in GOOD_STATES:
@@ -160,6 +234,7 @@ def _its_backups(
             f"{job.archive} holds no good backup of it any more",
             f"find out who removed them, and make one: gymdbd backup {job.name}",
         )
+    backups = catalog.backups(job.origin)
     damaged = [backup.path.name for backup in backups if backup.verdict == DAMAGED]
     if damaged:
         yield Finding(
@@ -171,7 +246,25 @@ def _its_backups(
         )
 
 
-def _replica(job: PullConfig, entry: dict[str, Any]) -> Iterator[Finding]:
+def _unanswered(job: BackupConfig | PullConfig, catalog: Catalog) -> Iterator[Finding]:
+    """Yield what has stopped the pruning of an archive, although no status file may tell of it."""
+    waiting = answers.unanswered(catalog.backups(job.origin))
+    frozen = catalog.frozen(job.origin)
+    if waiting or (frozen and isinstance(job, PullConfig)):
+        what = f"{waiting[0].path.name} waits for accept or reject" if waiting else frozen
+        hint = (
+            "look at it (gymdbd diff latest); if the change is right run gymdbd accept "
+            f"{job.name}, if not gymdbd reject {job.name}"
+        )
+        yield Finding(Health.FAILING, f"{what}; pruning is stopped", hint)
+    elif frozen:
+        hint = "mend or restore the database; the next good backup lets pruning go on"
+        yield Finding(Health.FAILING, f"pruning is stopped: {frozen}", hint)
+
+
+def _replica(
+    job: PullConfig, entry: dict[str, Any], now: datetime, zone: tzinfo
+) -> Iterator[Finding]:
     replica = Replica(job.replica)
     if not replica.exists:
         if entry.get("state") in GOOD_STATES:
@@ -180,7 +273,8 @@ def _replica(job: PullConfig, entry: dict[str, Any]) -> Iterator[Finding]:
         return
     missing = max(0, job.replica.stat().st_size - replica.reusable_bytes(replica.state()))
     try:
-        files.require_space(job.replica.parent, missing)
+        catalog = Catalog(job.archive_folder, zone)
+        room.require(job, catalog, missing, now, folder=replica.path.parent)
     except GymdbdError as error:
         # As long as nothing changes over there, none is needed.
         yield Finding(Health.LATE, error.message, error.hint)
@@ -190,9 +284,16 @@ def _next_run(
     entry: dict[str, Any], daemon: Daemon, now: datetime, health: Health
 ) -> Iterator[Finding]:
     """Yield why the next run will not begin, if it will not."""
-    if daemon.started is None:
+    if daemon.mute:
+        yield Finding(
+            Health.UNKNOWN,
+            f"the daemon cannot write {daemon.status_file}: how its runs end is not known",
+            "let the daemon's user write to that folder (under systemd it must be named in "
+            "ReadWritePaths= of the unit), and look into the daemon's log meanwhile",
+        )
+    elif daemon.started is None:
         return
-    if daemon.alive is None:
+    elif daemon.alive is None:
         reason = "whether the daemon is running cannot be seen by this user"
         yield Finding(Health.UNKNOWN, reason, _ACCOUNT)
     elif not daemon.alive:

@@ -60,25 +60,25 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
     now = Clock()
     try:
         settings = common.load_config(arguments)
-        file = status.StatusFile(settings.status_file)
-        content = file.read()
+        content, daemon = outlook.read(settings)
     except GymdbdError as error:
         # A monitor must not take a status that nobody could read for a job that fails.
         error.exit_code = _UNKNOWN
         raise
-    daemon = outlook.daemon_of(file, content)
+    file = status.StatusFile(settings.status_file)
     content["problem"] = _problem(file)
-    content["daemon_running"] = daemon.alive
-    healths = {}
+    content["daemon_running"], content["daemon_is_mute"] = daemon.alive, daemon.mute
+    healths, looks = {}, {}
     for name, job in settings.jobs.items():
         entry = content["jobs"].setdefault(name, {"kind": job.kind})
-        found = outlook.judge(job, entry, daemon, now)
+        looks[name] = outlook.begin(job, entry, file, now)
+    for name, job in settings.jobs.items():
+        entry = content["jobs"][name]
+        found = outlook.judge(job, entry, looks[name], daemon, now)
         healths[name] = found.health
         entry.update(health=found.health.name.lower(), reason=found.reason, hint=found.hint or None)
-        if daemon.alive is False:
+        if daemon.alive is False or daemon.mute:
             entry["next_run"] = None
-        if file.was_killed(job, entry):
-            entry["interrupted"] = entry.pop("running")
     overall = status.worst(list(healths.values()))
     payload = {**content, "state": overall.name.lower()}
     output.result(payload, lambda: _tell(content, settings, healths, now, output))
@@ -105,8 +105,12 @@ def _tell(
     output: Output,
 ) -> None:
     daemon = content["daemon"] or {}
-    if content["daemon_running"]:
+    if content["daemon_running"] and content["daemon_is_mute"]:
+        output.say("daemon running, and its status file cannot be written")
+    elif content["daemon_running"]:
         output.say(f"daemon running, pid {daemon.get('pid')}, since {daemon.get('started_at')}")
+    elif content["daemon_running"] is None:
+        output.say("daemon: this user cannot see whether it is running")
     else:
         output.say("daemon not running")
     if content["problem"]:
@@ -125,16 +129,17 @@ def _tell(
         )
     output.say()
     output.table(["job", "health", "last good", "next run", "what"], rows)
+    hints: dict[str, list[str]] = {}
     for name in settings.jobs:
         entry = content["jobs"][name]
         result = entry.get("result") or {}
         waiting = result.get("waiting")
         for remark in result.get("remarks") or []:
             output.say(f"{name}: {remark}")
-        if waiting and not entry.get("hint"):
-            output.say(f"{name}: what to do: {common.waits(waiting)}")
-        elif entry.get("hint"):
-            output.say(f"{name}: what to do: {entry['hint']}")
+        if hint := entry.get("hint") or (common.waits(waiting) if waiting else ""):
+            hints.setdefault(hint, []).append(name)
+    for hint, names in hints.items():
+        output.say(f"{', '.join(names)}: what to do: {hint}")
 
 
 def _age(entry: dict[str, Any], key: str, now: datetime) -> str:

@@ -122,7 +122,7 @@ def _back_up(
     with timings.step("locate"):
         source = held.path if held else database.locate(job.database)
         catalog.require_name(job.database.stem)
-        room.require(job, catalog, source.stat().st_size, context)
+        room.require(job, catalog, source.stat().st_size, context.clock.now())
     with timings.step("checkpoint"):
         done = checkpoints.checkpoint(
             source, job.checkpoint, busy_timeout_s=job.busy_timeout.total_seconds()
@@ -211,7 +211,7 @@ def _take(
             rows = held.count_rows(check=context.check)
         else:
             held = stack.enter_context(held or Snapshot(source, busy_timeout_s=timeout_s))
-            room.require(job, catalog, held.facts.size_bytes, context)
+            room.require(job, catalog, held.facts.size_bytes, context.clock.now())
             rows = held.count_rows(check=context.check)
             held.copy_to(partial, progress)
     created_at = clock.to_text(created, context.clock.zone)

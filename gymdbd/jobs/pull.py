@@ -213,7 +213,16 @@ class _Pull:
         state = None if plan.strategy == delta.FULL else self.state
         self.replica.drop_useless_spare(state)
         present = self.replica.reusable_bytes(state)
-        files.require_space(self.replica.path.parent, max(0, remote.size_bytes - present))
+        missing, folder = max(0, remote.size_bytes - present), self.replica.path.parent
+        try:
+            files.require_space(folder, missing)
+        except DiskFullError:
+            # A pull that has room need not pay for what knows archives.
+            from gymdbd.archive.catalog import Catalog  # noqa: PLC0415
+            from gymdbd.jobs import room  # noqa: PLC0415
+
+            catalog = Catalog(self.job.archive_folder, self.context.clock.zone)
+            room.require(self.job, catalog, missing, self.context.clock.now(), folder=folder)
 
     def _prepare_partial(self, plan: delta.Plan) -> str:
         """Let the partial begin as a copy of the replica, unless an interrupted pull left one.

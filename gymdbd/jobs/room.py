@@ -2,40 +2,54 @@
 
 from __future__ import annotations
 
+import shlex
 import shutil
 from typing import TYPE_CHECKING
 
 from gymdbd import files
 from gymdbd.archive import retention
 from gymdbd.errors import DiskFullError
+from gymdbd.job_config import BackupConfig
 from gymdbd.wording import counted
 
 if TYPE_CHECKING:
+    from datetime import datetime
+    from pathlib import Path
+
     from gymdbd.archive.catalog import Backup, Catalog
-    from gymdbd.job_config import BackupConfig
-    from gymdbd.jobs.context import Context
+    from gymdbd.job_config import PullConfig
 
 
-def require(job: BackupConfig, catalog: Catalog, size_bytes: int, context: Context) -> None:
+def require(
+    job: BackupConfig | PullConfig,
+    catalog: Catalog,
+    size_bytes: int,
+    now: datetime,
+    *,
+    folder: Path | None = None,
+) -> None:
     """Raise DiskFullError unless the archive has room for a backup of this size.
 
-    The hint names the rule that keeps the most of what there is and would make that room.
+    The hint names the rule that keeps the most of what there is and would make that room. So it
+    does for another `folder` on the disk of the archive.
     """
+    folder = folder or catalog.archive
     try:
-        files.require_space(job.archive, size_bytes)
+        files.require_space(folder, size_bytes)
     except DiskFullError as error:
-        missing = size_bytes * files.SPACE_FACTOR - shutil.disk_usage(job.archive).free
-        frozen = catalog.frozen(job.origin)
-        if frozen:
-            error.hint = f"nothing is pruned meanwhile ({frozen}); free some space otherwise"
-        elif advice := _advice(job, catalog.backups(job.origin), missing, context):
-            error.hint = f"{advice}; or use another disk"
+        if catalog.archive.is_dir() and catalog.archive.stat().st_dev == folder.stat().st_dev:
+            missing = size_bytes * files.SPACE_FACTOR - shutil.disk_usage(folder).free
+            frozen = catalog.frozen(job.origin)
+            if frozen:
+                error.hint = f"nothing is pruned meanwhile ({frozen}); free some space otherwise"
+            elif advice := _advice(job, catalog, missing, now):
+                error.hint = f"{advice}; or use another disk"
         raise
 
 
-def _advice(job: BackupConfig, backups: list[Backup], missing: float, context: Context) -> str:
+def _advice(job: BackupConfig | PullConfig, catalog: Catalog, missing: float, now: datetime) -> str:
     """Say which --keep-days frees enough, or how little the strictest would free."""
-    now = context.clock.now()
+    backups = catalog.backups(job.origin)
     oldest = max(((now - backup.created).days for backup in backups), default=0)
     gone: list[Backup] = []
     days = oldest + 1
@@ -46,7 +60,8 @@ def _advice(job: BackupConfig, backups: list[Backup], missing: float, context: C
     if not gone:
         return ""
     freed = sum(backup.size for backup in gone)
-    what = job.name if job.schedule or job.every else f"--archive {job.archive}"
+    is_named = isinstance(job, BackupConfig) and (job.schedule or job.every)
+    what = job.name if is_named else f"--archive {shlex.quote(str(catalog.archive))}"
     enough = "" if freed >= missing else ", which is not enough"
     return (
         f"gymdbd prune {what} --keep-days {days} would free {files.to_size(freed)} "

@@ -23,7 +23,7 @@ from gymdbd.errors import (
     VerificationError,
 )
 from gymdbd.job_config import BackupConfig, Gates
-from gymdbd.jobs import backup, damaged, suspicion
+from gymdbd.jobs import backup, damaged, room, suspicion
 from gymdbd.jobs.prune import prune
 from gymdbd.sqlite import database, ownership
 
@@ -102,6 +102,7 @@ def keep_copy(job: PullConfig, replica: Replica, context: Context) -> tuple[Path
         described = _describe(job, replica, state)
         manifest = dataclasses.replace(described, md5=sums.md5, sha256=sums.sha256)
         final = catalog.name(job.replica.stem, manifest.created)
+        room.require(job, catalog, manifest.size, context.clock.now())
         _copy(replica, final, manifest, context)
         _pin(final, Marks(), context)
         return final, True
@@ -117,7 +118,6 @@ def _pin(path: Path, known: Marks, context: Context) -> None:
 def _copy(replica: Replica, final: Path, manifest: Manifest, context: Context) -> None:
     """Copy the replica, prove the copy and publish it; VerificationError where it is another."""
     partial = files.partial_path(final)
-    files.require_space(final.parent, manifest.size)
     try:
         with files.writing(partial):
             files.clone(replica.path, partial)

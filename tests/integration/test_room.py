@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import pytest
 
+from gymdbd import files
+from gymdbd.archive.catalog import Catalog
 from gymdbd.clock import Clock
 from gymdbd.errors import DiskFullError
-from gymdbd.job_config import Keep
-from gymdbd.jobs import backup
+from gymdbd.job_config import Keep, PullConfig
+from gymdbd.jobs import backup, room
 from gymdbd.schedule import Cron
 from tests.disks import mounted
 from tests.support import backup_job, backups, context, gymdbd, make_database
@@ -56,3 +58,34 @@ def test_a_full_disk_names_the_rule_that_would_make_room(name: str, tmp_path: Pa
         if not name:
             assert gymdbd(*command.split()[1:]).returncode == 0
             backup.run(job, context())
+
+
+def test_a_replica_without_room_names_the_rule_for_its_archive_on_the_same_disk(
+    tmp_path: Path,
+) -> None:
+    """Old replicas lie beside the replica; those of an archive on another disk make no room."""
+    with mounted(tmp_path, "tmpfs", size="4m") as disk:
+        replica = make_database(disk / "gym.db", rows=1000)
+        archive = disk / "old backups"
+        for days in (9, 7, 5):
+            backup.run(backup_job(replica, archive), context(clock=_Ago(days=days)))
+        job = PullConfig(
+            name="p",
+            kind="pull",
+            host="pi",
+            remote_database="/x.db",
+            replica=replica,
+            archive=archive,
+            schedule=Cron("0 3 * * *"),
+        )
+        free = os.statvfs(disk).f_bavail * os.statvfs(disk).f_frsize
+        missing = int(free / files.SPACE_FACTOR) + 4096
+        now = Clock().now()
+        with pytest.raises(DiskFullError) as caught:
+            room.require(job, Catalog(archive, UTC), missing, now, folder=disk)
+        assert caught.value.hint.startswith(f"gymdbd prune --archive '{archive}' --keep-days 9 ")
+        (tmp_path / "elsewhere").mkdir()
+        elsewhere = Catalog(tmp_path / "elsewhere", UTC)
+        with pytest.raises(DiskFullError) as caught:
+            room.require(job, elsewhere, missing, now, folder=disk)
+        assert "prune" not in caught.value.hint

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import os
 import shutil
 import signal
+import sqlite3
+import subprocess
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -279,6 +282,57 @@ def test_a_job_whose_daemon_is_stopped_is_late_and_then_failing(tmp_path: Path) 
     (backup,) = backups(tmp_path / "archive")
     _back_date(backup, timedelta(days=3))
     assert _status(config)[0] == 2
+
+
+@pytest.mark.parametrize("before", [False, True])
+def test_a_daemon_that_cannot_write_its_status_is_told_as_running(
+    tmp_path: Path, before: bool
+) -> None:
+    """Its runs happen and nobody hears how they end: it may have been that way from its start."""
+    place = tmp_path / "place"
+    place.mkdir()
+    config = _nightly(tmp_path)
+    content = json.loads(config.read_text())
+    config.write_text(json.dumps({**content, "status_file": str(place / "status.json")}))
+    assert gymdbd("-c", config, "backup").returncode == 0
+    if before:
+        with running_daemon(config) as daemon:
+            until((place / ".status.json.daemon.lock").exists, "a daemon of yesterday")
+    subprocess.run(["mount", "--bind", place, place], check=True)
+    try:
+        subprocess.run(["mount", "-o", "remount,ro,bind", place], check=True)
+        with running_daemon(config) as daemon:
+            daemon.wait_for_event("status not written")
+            code, entry = _status(config)
+            assert (code, entry["health"], entry["daemon_running"]) == (3, "unknown", True)
+            assert entry["reason"] == (
+                f"the daemon cannot write {place / 'status.json'}: how its runs end is not known"
+            )
+            assert "ReadWritePaths" in entry["hint"]
+            assert "daemon running, pid" not in gymdbd("-c", config, "status").stdout
+            assert daemon.stop() == 0
+        assert _status(config)[1]["daemon_running"] is False
+    finally:
+        subprocess.run(["umount", place], check=True)
+
+
+def test_a_suspicion_without_an_answer_is_failing_also_without_a_status_file(
+    tmp_path: Path,
+) -> None:
+    """The archive tells of it, and how to answer; once that is done all is well."""
+    config = _nightly(tmp_path, gates={"max_row_drop": "50%"})
+    assert gymdbd("-c", config, "backup").returncode == 0
+    with contextlib.closing(sqlite3.connect(tmp_path / "gym.db")) as database:
+        database.execute("DELETE FROM t")
+        database.commit()
+    assert gymdbd("-c", config, "backup").returncode == 1
+    (tmp_path / "status.json").unlink()
+    code, entry = _status(config)
+    assert (code, entry["health"]) == (2, "failing")
+    assert entry["reason"].endswith(" waits for accept or reject; pruning is stopped")
+    assert "gymdbd accept nightly" in entry["hint"]
+    assert gymdbd("-c", config, "accept", "nightly").returncode == 0
+    assert _status(config)[0] == 0
 
 
 def test_jobs_that_are_run_by_hand_or_by_cron_need_no_daemon(tmp_path: Path) -> None:

@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import os
+import time
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 
+from gymdbd import config, lock
 from gymdbd.archive import manifest as manifests
 from gymdbd.clock import Clock
-from gymdbd.job_config import JobConfig, PullConfig, VerifyConfig
-from gymdbd.outlook import Daemon, judge
+from gymdbd.errors import ReadFailedError
+from gymdbd.job_config import BackupConfig, JobConfig, PullConfig, VerifyConfig
+from gymdbd.outlook import Daemon, Finding, begin, judge, read
 from gymdbd.schedule import Cron
-from gymdbd.status import Health
-from tests.support import make_database
-
-if TYPE_CHECKING:
-    from pathlib import Path
+from gymdbd.status import Health, StatusFile
+from tests.support import make_database, write_config
 
 _NOW = datetime(2026, 11, 23, 9, 0, tzinfo=UTC)
 _MANUAL = Daemon(alive=False, started=None, status_file="status.json")
@@ -51,8 +52,15 @@ def _good(**changes: Any) -> dict[str, Any]:
     return {"state": "ok", "last_success": moment, "last_run": moment, **changes}
 
 
+def _judge(
+    job: JobConfig, entry: dict[str, Any], daemon: Daemon = _MANUAL, patience_s: float = 15
+) -> Finding:
+    look = begin(job, entry, StatusFile(Path("/nowhere/status.json")), _CLOCK)
+    return judge(job, entry, look, daemon, _CLOCK, patience_s)
+
+
 def _health(job: JobConfig, entry: dict[str, Any], daemon: Daemon) -> tuple[Health, str]:
-    found = judge(job, entry, daemon, _CLOCK)
+    found = _judge(job, entry, daemon)
     assert (found.health != Health.OK) == bool(found.reason)
     return found.health, found.reason
 
@@ -108,7 +116,7 @@ def test_a_daemon_that_is_not_there_starts_nothing(
 def test_the_failure_of_the_last_run_is_told_before_what_else_is_wrong(tmp_path: Path) -> None:
     """With its own hint."""
     entry = {"state": "failed", "error": "it broke", "hint": "mend it"}
-    found = judge(_verify(tmp_path / "gone"), entry, _MANUAL, _CLOCK)
+    found = _judge(_verify(tmp_path / "gone"), entry)
     assert found == (Health.FAILING, "it broke", "mend it")
 
 
@@ -118,13 +126,64 @@ def test_a_folder_that_does_not_answer_is_unknown_and_holds_nobody_up(tmp_path: 
     backup.touch()
     manifest = manifests.manifest_path(backup)
     os.mkfifo(manifest)
-    found = judge(_verify(tmp_path), _good(), _MANUAL, _CLOCK, patience_s=0.1)
+    found = _judge(_verify(tmp_path), _good(), patience_s=0.1)
     assert (found.health, found.reason) == (
         Health.UNKNOWN,
         "its folders have not answered for 0.1 s",
     )
     # So that the thread that waits can end.
     os.close(os.open(manifest, os.O_WRONLY))
+
+
+def test_a_lock_that_does_not_answer_is_unknown_and_holds_nobody_up(tmp_path: Path) -> None:
+    """Whether a run is still at work is looked at on the same dead mount; the lock is a pipe."""
+    os.mkfifo(lock.archive_lock(tmp_path))
+    running = {"run_id": "1", "started_at": _ago(hours=1).isoformat(), "pid": os.getpid()}
+    entry = _good(running=running)
+    found = _judge(_backup(tmp_path), entry, patience_s=0.1)
+    assert (found.health, found.reason) == (
+        Health.UNKNOWN,
+        "its folders have not answered for 0.1 s",
+    )
+    assert entry["running"] == running
+    os.close(os.open(lock.archive_lock(tmp_path), os.O_WRONLY))
+
+
+def test_a_status_file_that_does_not_answer_is_told(tmp_path: Path) -> None:
+    """It may lie on the dead mount as well."""
+    job = {"database": "gym.db", "archive": ".", "every": "1h"}
+    settings = config.load(write_config(tmp_path, {"nightly": job}))
+    os.mkfifo(settings.status_file)
+    with pytest.raises(ReadFailedError, match=r"status\.json has not answered for 0\.1 s"):
+        read(settings, 0.1)
+    os.close(os.open(settings.status_file, os.O_WRONLY))
+
+
+def test_dead_disks_of_several_jobs_are_waited_for_at_the_same_time(tmp_path: Path) -> None:
+    """The patience is that of the whole answer."""
+    hung = tmp_path / "hung"
+    hung.mkdir()
+    (hung / "gym_backup_20261123_030000.db").touch()
+    manifest = manifests.manifest_path(hung / "gym_backup_20261123_030000.db")
+    os.mkfifo(manifest)
+    file = StatusFile(tmp_path / "status.json")
+    began = time.monotonic()
+    looks = [begin(_verify(hung), _good(), file, _CLOCK) for _ in range(10)]
+    for look in looks:
+        found = judge(_verify(hung), _good(), look, _MANUAL, _CLOCK, 0.5)
+        assert found.health == Health.UNKNOWN
+    assert time.monotonic() - began < 10 * 0.5
+    os.close(os.open(manifest, os.O_WRONLY))
+
+
+def _backup(folder: Path) -> BackupConfig:
+    return BackupConfig(
+        name="b",
+        kind="backup",
+        database=make_database(folder / "gym.db"),
+        archive=folder,
+        schedule=Cron("0 3 * * *"),
+    )
 
 
 def _pull(folder: Path, **changes: Any) -> PullConfig:
