@@ -236,3 +236,14 @@ def test_an_emergency_brings_a_suspicious_database_and_keeps_the_good_one(peer: 
         [("suspicious", True), ("verified", True)],
         400,
     )
+
+
+def test_a_database_is_not_compared_with_the_one_that_the_job_named_before(peer: Peer) -> None:
+    """That it holds less than that says nothing."""
+    peer.pull()
+    other = peer.database.with_name("other.db")
+    with closing(sqlite3.connect(peer.database)) as app:
+        app.execute("VACUUM INTO ?", (str(other),))
+    _change(other, "DELETE FROM payments")
+    pulled = peer.pull(remote_database=str(other), gates=Gates())
+    assert pulled["tables"]["payments"] == 0
