@@ -19,6 +19,7 @@ from gymdbd.job_config import BackupConfig, JobConfig, PullConfig, VerifyConfig
 from gymdbd.outlook import Daemon, Finding, begin, judge, read
 from gymdbd.schedule import Cron
 from gymdbd.status import Health, StatusFile
+from tests.disks import may_mount, mounted
 from tests.support import make_database, write_config
 
 _NOW = datetime(2026, 11, 23, 9, 0, tzinfo=UTC)
@@ -208,6 +209,18 @@ def test_a_replica_that_is_gone_is_failing_and_one_never_fetched_is_unknown(
     assert (health, reason) == (Health.FAILING, f"the replica {job.replica} is not there any more")
     make_database(job.replica)
     assert _health(job, _good(), _MANUAL)[0] == Health.OK
+
+
+@pytest.mark.skipif(not may_mount(), reason="file systems cannot be mounted here")
+def test_a_replica_without_room_for_another_is_late(tmp_path: Path) -> None:
+    """None is needed as long as nothing changes over there."""
+    with mounted(tmp_path, "tmpfs", size="1m") as disk:
+        job = _pull(disk)
+        make_database(job.replica, rows=1000)
+        free = os.statvfs(disk).f_bavail * os.statvfs(disk).f_frsize
+        (disk / "filler").write_bytes(bytes(free - job.replica.stat().st_size // 2))
+        health, reason = _health(job, _good(), _MANUAL)
+        assert (health, str(disk) in reason) == (Health.LATE, True)
 
 
 def test_a_folder_that_a_job_needs_and_that_is_gone_is_failing(tmp_path: Path) -> None:
