@@ -189,7 +189,7 @@ class Adoption:
         except (CopyDamagedError, SourceCorruptError) as error:
             # Every page is the other side's: what is wrong with them is wrong over there.
             found = _damaged_there(self.job, error.problems)
-            salvage.save_arrived(self.job, partial, found, self.context)
+            salvage.save_arrived(self.job, partial, found, self.context, arrived.fingerprint)
             raise found from error
         rows = arrived.expected.get("rows")
         if rows is None:

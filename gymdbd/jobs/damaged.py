@@ -53,6 +53,14 @@ class Database:
     path: str
 
 
+@dataclass(frozen=True)
+class Copy:
+    """A copy as it was saved, and what its manifest says."""
+
+    path: Path
+    record: dict[str, Any]
+
+
 def here(path: Path) -> Database:
     """Return what names a database of this machine."""
     return Database(path.stem, socket.gethostname(), str(path))
@@ -68,6 +76,10 @@ def preserve(
     unless `room` times its size is free, and a GymdbdError where the files cannot be copied.
     """
     sources = {suffix: path.with_name(path.name + suffix) for suffix in _SUFFIXES}
+    seen = _identities(sources)
+    known = newest(archive, here(path))
+    if known and known.record.get("seen") == seen:
+        return known.path
     size = sum(file.stat().st_size for file in sources.values() if file.exists())
 
     def fill(partial: Path) -> None:
@@ -83,7 +95,7 @@ def preserve(
                 if _identities(sources) == before:
                     return
 
-    return keep(here(path), archive, reason, context, fill, size=room * size)
+    return keep(here(path), archive, reason, context, fill, size=room * size, seen=seen)
 
 
 def keep(
@@ -94,11 +106,13 @@ def keep(
     fill: Callable[[Path], None],
     *,
     size: int,
+    seen: Any = None,
 ) -> Path:
     """Publish what `fill` puts at a path and beside it, with a manifest; return the `.db`.
 
     The caller holds the archive's lock. `size` bytes must be free. The copy that was the newest
-    goes once this one is on the disk, unless it is the first as well.
+    goes once this one is on the disk, unless it is the first as well; if it has the same bytes it
+    stays and is returned. `seen` is stored: what will tell the same state without a copy of it.
     """
     folder = archive / f"{damaged.name}.damaged"
     files.make_folder(folder)
@@ -109,14 +123,24 @@ def keep(
     partial = files.partial_path(final)
     try:
         fill(partial)
-        _publish(damaged, reason, partial, final, context)
+        held = _sums(partial, context)
+        known = newest(archive, damaged)
+        if known and known.record.get("files") == held:
+            return known.path
+        _publish(damaged, reason, partial, final, context, {"files": held, "seen": seen})
     finally:
         for leftover in files.partials(folder):
             files.remove(leftover)
     context.log.warning("damaged database saved as it is", path=str(final), reason=reason)
     for old in _copies(folder, damaged)[1:-1]:
-        _remove(old)
+        _remove(old.path)
     return final
+
+
+def newest(archive: Path, damaged: Database) -> Copy | None:
+    """Return the newest copy of a database that lies in an archive as it was saved, if any."""
+    found = _copies(archive / f"{damaged.name}.damaged", damaged)
+    return found[-1] if found else None
 
 
 def tell(error: GymdbdError, path: Path) -> None:
@@ -154,7 +178,23 @@ def _free_name(folder: Path, name: str, context: Context) -> Path:
     return final
 
 
-def _publish(damaged: Database, reason: str, partial: Path, final: Path, context: Context) -> None:
+def _sums(partial: Path, context: Context) -> dict[str, dict[str, Any]]:
+    parts = {suffix: partial.with_name(partial.name + suffix) for suffix in _SUFFIXES}
+    return {
+        suffix: vars(proof.checksums(part, context.check))
+        for suffix, part in parts.items()
+        if part.exists()
+    }
+
+
+def _publish(
+    damaged: Database,
+    reason: str,
+    partial: Path,
+    final: Path,
+    context: Context,
+    held: dict[str, Any],
+) -> None:
     """Make the copy visible: what lies beside it and its manifest first, the `.db` last."""
     record: dict[str, Any] = {
         "schema": sealed.SCHEMA,
@@ -163,14 +203,12 @@ def _publish(damaged: Database, reason: str, partial: Path, final: Path, context
         "created_at": clock.to_text(context.clock.now(), context.clock.zone),
         "reason": reason,
         "gymdbd_version": gymdbd.__version__,
-        "files": {},
+        **held,
     }
-    parts = {suffix: partial.with_name(partial.name + suffix) for suffix in _SUFFIXES}
-    for suffix, part in parts.items():
-        if part.exists():
-            record["files"][suffix] = vars(proof.checksums(part, context.check))
-            if suffix:
-                files.publish(part, final.with_name(final.name + suffix))
+    for suffix in filter(None, held["files"]):
+        files.publish(
+            partial.with_name(partial.name + suffix), final.with_name(final.name + suffix)
+        )
     sealed.write(_manifest(final), record)
     files.publish(partial, final)
 
@@ -179,15 +217,16 @@ def _manifest(path: Path) -> Path:
     return path.with_name(path.name + ".json")
 
 
-def _copies(folder: Path, damaged: Database) -> list[Path]:
-    """List the copies of one database, oldest first."""
-    found = []
+def _copies(folder: Path, damaged: Database) -> list[Copy]:
+    """List the whole copies of one database, oldest first."""
+    found, records = [], {}
     for path in folder.glob("*_damaged_*.db"):
         with contextlib.suppress(*sealed.FAULTS):
             record = sealed.read(_manifest(path)) or {}
             if (record.get("host"), record.get("source")) == (damaged.host, damaged.path):
                 found.append((clock.from_text(record["created_at"]), path.stat().st_mtime, path))
-    return [path for _, _, path in sorted(found)]
+                records[path] = record
+    return [Copy(path, records[path]) for _, _, path in sorted(found)]
 
 
 def _remove(path: Path) -> None:

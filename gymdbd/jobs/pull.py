@@ -63,7 +63,7 @@ def run(job: PullConfig, context: Context, *, whatever: bool = False) -> dict[st
     (`jobs.damaged`); one that was never pulled and is none at all only with `whatever`.
     """
     try:
-        return _Pull(job, context).run()
+        return _Pull(job, context, whatever=whatever).run()
     except (SourceCorruptError, SourceNotADatabaseError, SourceEmptyError) as error:
         known = whatever or isinstance(error, SourceCorruptError) or job.replica.exists()
         if known and not error.result:
@@ -79,8 +79,9 @@ class _Pull:
     `state` is what the last pull left and still holds: None where the replica is another's work.
     """
 
-    def __init__(self, job: PullConfig, context: Context) -> None:
+    def __init__(self, job: PullConfig, context: Context, *, whatever: bool) -> None:
         self.job = job
+        self.whatever = whatever
         self.context = context
         self.timings = Timings()
         self.progress = _Progress(context)
@@ -160,6 +161,7 @@ class _Pull:
             taken = time.monotonic()
             self.timings.seconds["connect"] = self.timings.total_s()
             remote = session.fingerprint
+            self._refuse_known(remote)
             plan = session.plan(*known)
             self.context.log.info("pull planned", strategy=plan.strategy, reason=plan.reason)
             arrived = Arrived(
@@ -171,6 +173,15 @@ class _Pull:
                 self._transfer(session, plan, arrived)
             arrived.facts |= _traffic(connection)
         return arrived
+
+    def _refuse_known(self, remote: Fingerprint) -> None:
+        """Refuse a state that was fetched and found damaged, unless all bytes are wanted again."""
+        copies = self.job.archive_folder / f"{self.replica.path.stem}.damaged"
+        if self.whatever or not copies.exists():
+            return
+        from gymdbd.jobs import salvage  # noqa: PLC0415 - hardly any pull needs it
+
+        salvage.refuse_known(self.job, remote, self.context)
 
     def _transfer(self, session: Session, plan: delta.Plan, arrived: Arrived) -> None:
         remote, partial = session.fingerprint, self.replica.partial

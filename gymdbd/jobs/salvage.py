@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from gymdbd import files, lock
-from gymdbd.errors import DiskFullError, GymdbdError, RemoteError, SourceEmptyError, SourceError
+from gymdbd import clock, files, lock
+from gymdbd.errors import (
+    DiskFullError,
+    GymdbdError,
+    RemoteError,
+    SourceCorruptError,
+    SourceEmptyError,
+    SourceError,
+)
 from gymdbd.jobs import damaged
 from gymdbd.jobs.peer import connect, serving
+from gymdbd.remote import delta
+from gymdbd.sqlite.fingerprint import Fingerprint
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,7 +31,36 @@ _ARCHIVE_WAIT_S = 60.0
 _ROOM = 2
 
 
-def save_arrived(job: PullConfig, partial: Path, error: GymdbdError, context: Context) -> None:
+def refuse_known(job: PullConfig, remote: Fingerprint, context: Context) -> None:
+    """Raise SourceCorruptError if this very state is damaged and has been saved: none is fetched.
+
+    Every so often it is fetched all the same, as every page of a replica is compared then.
+    """
+    known = damaged.newest(job.archive_folder, _named(job))
+    if known is None:
+        return
+    age = context.clock.now() - clock.from_text(known.record["created_at"])
+    if not 0 <= age.total_seconds() < job.full_verify_every.total_seconds():
+        return
+    with contextlib.suppress(ValueError):
+        seen = Fingerprint.from_json(known.record.get("seen"))
+        if delta.choose(seen, remote, seen.size_bytes).strategy == delta.UNCHANGED:
+            error = SourceCorruptError(
+                f"{known.record['reason']} (nothing was written to it since)",
+                hint=f"on {job.host} stop the application and restore the newest good backup "
+                "(gymdbd list)",
+            )
+            damaged.tell(error, known.path)
+            raise error
+
+
+def save_arrived(
+    job: PullConfig,
+    partial: Path,
+    error: GymdbdError,
+    context: Context,
+    fingerprint: dict[str, Any] | None,
+) -> None:
     """Save what a pull has brought, and tell in the error about it; the partial is gone then."""
 
     def fill(target: Path) -> None:
@@ -29,7 +68,9 @@ def save_arrived(job: PullConfig, partial: Path, error: GymdbdError, context: Co
             shutil.move(partial, target)
 
     damaged.save_source(
-        error, lambda: _keep(job, error, context, fill, partial.stat().st_size), context
+        error,
+        lambda: _keep(job, error, context, fill, partial.stat().st_size, fingerprint),
+        context,
     )
     files.remove(partial)
 
@@ -40,6 +81,7 @@ def save_remote(job: PullConfig, error: GymdbdError, context: Context) -> None:
     Its pages are asked for without its rows being counted; where SQLite cannot even open it, its
     files are copied as they are.
     """
+    seen: dict[str, Any] = {}
 
     def fill(target: Path) -> None:
         if job.method == "scp":
@@ -48,14 +90,15 @@ def save_remote(job: PullConfig, error: GymdbdError, context: Context) -> None:
         try:
             with serving(job, context, context.progress) as (session, _):
                 files.require_space(target.parent, _ROOM * session.fingerprint.size_bytes)
-                session.fetch(target, session.plan(None, None))
+                fetched = session.fetch(target, session.plan(None, None))
+                seen.update(fetched.fingerprint.to_json())
         except DiskFullError:
             raise
         except (RemoteError, SourceError):
             _copy_files(job, target, context)
 
     def save() -> Path:
-        return _keep(job, error, context, fill, 0)
+        return _keep(job, error, context, fill, 0, seen)
 
     try:
         damaged.tell(error, save())
@@ -81,9 +124,14 @@ def _keep(
     context: Context,
     fill: Callable[[Path], None],
     size: int,
+    seen: dict[str, Any] | None = None,
 ) -> Path:
     folder = job.archive_folder
     files.make_folder(folder)
-    found = damaged.Database(job.replica.stem, job.host, job.remote_database)
     with lock.hold([lock.archive_lock(folder)], wait_s=_ARCHIVE_WAIT_S, check=context.check):
-        return damaged.keep(found, folder, error.message, context, fill, size=size)
+        reason = error.message
+        return damaged.keep(_named(job), folder, reason, context, fill, size=size, seen=seen)
+
+
+def _named(job: PullConfig) -> damaged.Database:
+    return damaged.Database(job.replica.stem, job.host, job.remote_database)

@@ -141,7 +141,11 @@ def test_the_first_and_the_newest_copy_stay(tmp_path: Path) -> None:
     _spoil_index(database)
     _spoil_index(other)
     theirs = Path(_fail(other, archive)[damaged.COPY])
-    made = [Path(_fail(database, archive)[damaged.COPY]) for _ in range(4)]
+    made = []
+    for number in range(4):
+        with closing(sqlite3.connect(database)) as application:
+            application.execute(f"PRAGMA user_version={number + 1}")
+        made.append(Path(_fail(database, archive)[damaged.COPY]))
     assert _copies(archive) == sorted([theirs, made[0], made[-1]])
 
 
@@ -260,3 +264,47 @@ def test_a_person_is_told_where_a_damaged_database_lies(peer: Peer) -> None:
     assert "safe copies   none" in done.stdout
     assert f"saved as is   {copy}" in done.stdout
     assert ".recover" in done.stdout
+
+
+def test_the_same_damage_is_saved_once(tmp_path: Path) -> None:
+    """A backup every minute does not write it again and again; what changes since is saved."""
+    database, archive = make_database(tmp_path / "gym.db"), tmp_path / "archive"
+    archive.mkdir()
+    _spoil_page(database)
+    first = _fail(database, archive)[damaged.COPY]
+    facts = identity(Path(first))
+    assert _fail(database, archive)[damaged.COPY] == first
+    # Written anew with the same bytes it is the same.
+    database.write_bytes(database.read_bytes())
+    assert _fail(database, archive)[damaged.COPY] == first
+    assert [str(one) for one in _copies(archive)] == [first]
+    assert identity(Path(first)) == facts
+    with database.open("ab") as file:
+        file.write(b"more")
+    assert _fail(database, archive)[damaged.COPY] != first
+    assert len(_copies(archive)) == 2
+
+
+@pytest.mark.parametrize("how", ["index", "page"])
+def test_a_damaged_database_is_fetched_once(peer: Peer, how: str) -> None:
+    """Pulls go on failing and name the copy; none brings the same state again."""
+    peer.database.unlink()
+    make_database(peer.database)
+    peer.pull()
+    SPOIL[how](peer.database)
+    with closing(sqlite3.connect(peer.database, isolation_level=None)) as application:
+        application.execute("PRAGMA user_version=1")
+        told, planned = [], []
+        for _ in range(3):
+            log = EventLog()
+            with pytest.raises(SourceCorruptError) as caught:
+                peer.pull(log=log, verify="full")
+            told.append((caught.value.result or {})[damaged.COPY])
+            planned.append(len(log.named("pull planned")))
+        (copy,) = _copies(peer.archive, peer.replica.stem)
+        assert told == [str(copy)] * 3
+        assert planned == [1, 0, 0]
+        application.execute("PRAGMA user_version=2")
+        with pytest.raises(SourceCorruptError):
+            peer.pull(verify="full")
+        assert len(_copies(peer.archive, peer.replica.stem)) == 2
