@@ -30,22 +30,28 @@ class Copy:
     def write(self) -> dict[str, int]:
         """Write it; return how many rows each table has got."""
         rescue = self._rescue
+        made: list[Selection] = []
         with self._open() as connection:
-            for selection in rescue.selections:
-                # A CHECK or a default may call what only the application has.
-                StandIns(connection).execute(_stand_in(selection.definition))
+            for one in rescue.selections:
+                with self._leaving_out(one.table.name, named=rescue.named):
+                    # A CHECK or a default may call what only the application has.
+                    StandIns(connection).execute(_stand_in(one.definition))
+                    made.append(one)
         sides.attach_new(rescue.connection, self._target, _TARGET)
         counts: dict[str, int] = {}
-        for one in rescue.selections:
-            with self._leaving_out(one.table.name, f"DROP TABLE {_TARGET}.{quote(one.table.name)}"):
+        for one in made:
+            with self._leaving_out(one.table.name, named=rescue.named):
                 counts[one.table.name] = self._fill(one)
         rescue.connection.execute("COMMIT")
         rescue.connection.execute(f"DETACH {_TARGET}")
         rescue.connection.execute("BEGIN")
         with self._open() as connection:
-            for selection in rescue.selections:
-                for index in selection.indexes if selection.table.name in counts else ():
-                    with self._leaving_out(f"an index of {selection.table.name}"):
+            for one in made:
+                if one.table.name not in counts:
+                    connection.execute(_stand_in(f"DROP TABLE {quote(one.table.name)}"))
+                    continue
+                for index in one.indexes:
+                    with self._leaving_out(f"an index of {one.table.name}"):
                         connection.execute(_stand_in(index))
             _give_names(connection, rescue.encoding)
         return counts
@@ -60,15 +66,13 @@ class Copy:
             yield connection
 
     @contextlib.contextmanager
-    def _leaving_out(self, what: str, undo: str = "") -> Iterator[None]:
-        """Leave out what only the application can write: it needs its functions or collations."""
+    def _leaving_out(self, what: str, *, named: bool = False) -> Iterator[None]:
+        """Leave out what only the application can write, unless somebody has named it."""
         try:
             yield
         except sqlite3.OperationalError as error:
-            if answers.meaning(error) != answers.UNKNOWN or (undo and self._rescue.named):
+            if named or answers.meaning(error) != answers.UNKNOWN:
                 raise
-            if undo:
-                self._rescue.connection.execute(_stand_in(undo))
             said = f"SQLite {sqlite3.sqlite_version} cannot write it ({answers.words(error)})"
             self._rescue.left_out.append(f"{what}: {said}")
 

@@ -78,6 +78,27 @@ def test_a_database_of_rows_lacks_only_what_it_says(tmp_path: Path, kind: str) -
     assert "y" not in kept
 
 
+def test_a_table_with_an_unknown_option_is_left_out_of_a_database(tmp_path: Path) -> None:
+    """Its rows can be read all the same, and are written as statements."""
+    path = make(
+        tmp_path / "app.db",
+        (
+            "CREATE TABLE members(id INTEGER PRIMARY KEY, at TEXT)",
+            "INSERT INTO members(at) VALUES ('a'), ('b')",
+            "PRAGMA writable_schema=ON",
+            "UPDATE sqlite_master SET sql = sql || ' COLUMNAR' WHERE name = 'members'",
+        ),
+    )
+    target = tmp_path / "rescued.db"
+    target.touch()
+    with Rescue(Side(path)) as rescue:
+        assert rescue.write_database(target) == {"plain": 1}
+        (line,) = rescue.left_out
+    assert line.startswith("members: SQLite")
+    assert "unknown table option: COLUMNAR" in line
+    assert _sql(path)[0].count('INSERT INTO "members"') == 2
+
+
 def test_a_table_in_an_order_of_the_application_is_written_whole(tmp_path: Path) -> None:
     """Its rows cannot be looked up here, so that all are written and the file says so."""
     path = make(tmp_path / "app.db", _SORTED)
