@@ -48,7 +48,7 @@ def scalar(parse: Callable[[str], Any], *tags: str) -> Read:
 def path(document: Document, node: yaml.Node, keypath: str) -> Path:
     """Read a path; `~` is expanded, and a relative one is taken from the file's folder.
 
-    Whether there is something is not looked at: a disk that is not mounted stops the run that
+    Whether anything is there is not checked: a disk that is not mounted stops the run that
     needs it, and nothing else.
     """
     written = scalar(values.text, "str")(document, node, keypath)

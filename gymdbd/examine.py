@@ -74,7 +74,7 @@ def _clock(now: Clock) -> Check:
 
 
 def _zone() -> list[Check]:
-    """Look whether the time zone is known; where it is, the clock shows it."""
+    """Check that the time zone is known; if it is, the clock shows it."""
     try:
         clock.local_zone()
     except TimeZoneError as error:
@@ -116,7 +116,7 @@ def _status(settings: Config) -> Check:
 
 
 def _log(settings: Config) -> list[Check]:
-    """Look whether the log file can be written, where there is to be one."""
+    """Check that the log file can be written, if there is to be one."""
     if settings.log.file is None:
         return []
     folder = settings.log.file.parent
@@ -171,7 +171,7 @@ def _rights(job: BackupConfig, path: Path) -> list[Check]:
 def _open(path: Path) -> AbstractContextManager[sqlite3.Connection]:
     """Open a database so that nothing stays beside it.
 
-    Where nobody has it open, looking at it the usual way could leave a -wal and a -shm behind.
+    If nobody has it open, reading it the usual way could leave a -wal and a -shm behind.
     """
     return live.reading(path, leave_nothing=True)
 
@@ -197,7 +197,7 @@ def _unknown_there(job: PullConfig, facts: dict[str, Any]) -> list[Check]:
 
 
 def _uncheckable(job: BackupConfig, unknown: tuple[str, ...]) -> list[Check]:
-    """Tell what no backup will check, for the application or a newer SQLite alone has it."""
+    """Name what no backup will check, because only the application or a newer SQLite has it."""
     name = f"{job.name} unchecked"
     return [Check(name, OK, f"cannot be checked here: {what}") for what in unknown]
 
@@ -284,7 +284,7 @@ def _pull(job: PullConfig, now: Clock) -> list[Check]:
 
 
 def _replicas_archive(job: PullConfig, now: Clock) -> list[Check]:
-    """Look whether something that was pulled waits for an answer."""
+    """Check whether something that was pulled waits for an answer."""
     name = f"{job.name} archive"
     try:
         frozen = Catalog(job.archive_folder, now.zone).frozen(job.origin)

@@ -86,7 +86,7 @@ def write_error(error: OSError, path: Path) -> GymdbdError:
 def require_name(path: Path, form: str) -> None:
     """Raise NameTooLongError if a file beside `path` could not be called `form`.
 
-    In that `{}` stands for its name: `.{}.partial`. A folder that is not there takes 255 bytes.
+    `{}` stands for its name: `.{}.partial`. For a folder that is not there 255 bytes are assumed.
     """
     name = form.format(path.name)
     if len(os.fsencode(name)) > _longest_name(path.parent):
@@ -153,7 +153,7 @@ def _is_somewhere() -> bool:
 
 
 def is_file(path: Path) -> bool:
-    """Say whether there is a file that this user may see; False where it may not look."""
+    """Say whether there is a file that this user may see; False if it may not look."""
     return os.path.isfile(path)  # noqa: PTH113 - that of a Path raises in a folder that is locked
 
 
@@ -165,7 +165,7 @@ def partial_path(final: Path) -> Path:
 def publish(partial: Path, final: Path, *, owned: bool = False) -> None:
     """Make a finished partial visible under its final name, durably.
 
-    Its owner is that of the file or folder there, unless it is `owned` by whom it should be.
+    It gets the owner of the file or folder there, unless it is `owned` by the right user already.
     """
     with writing(final):
         if not owned:

@@ -119,7 +119,7 @@ class Newest:
 class BackupConfig(JobConfig):
     """A backup of one local database into one archive.
 
-    `method` is what the manifest says of how it was made, where that is not the usual, `source`
+    `method` is what the manifest says of how it was made, if that is not the usual way, `source`
     what the backup is of if that is not `database` itself, and `deleted` wants what a process has
     open that nothing leads to any more. None of them is a key of the configuration.
     """

@@ -47,7 +47,7 @@ _T = TypeVar("_T")
 
 
 class Finding(NamedTuple):
-    """How a job is by one of the things that were looked at, why, and what to do about it."""
+    """What one look at a job has found: its health, the reason, and what to do about it."""
 
     health: Health
     reason: str = ""
@@ -127,7 +127,7 @@ def judge(
     now: Clock,
     patience_s: float = _PATIENCE_S,
 ) -> Finding:
-    """Return the worst of what is found about a job; of several the first.
+    """Return the worst finding about a job; of several that are as bad, the first.
 
     Its disks get `patience_s` to answer, counted from when the look was begun.
 
@@ -155,7 +155,7 @@ def judge(
 def meanwhile(work: Callable[[], _T]) -> Callable[[float], _T]:
     """Begin `work`; the answer gives what came of it, or TimeoutError so many seconds after now.
 
-    So a dead network mount does not leave whoever asks without any answer.
+    So a dead network mount does not keep `gymdbd status` from answering.
     """
     began, done = time.monotonic(), threading.Event()
     came: list[_T] = []

@@ -38,7 +38,7 @@ class Output:
 
     @contextlib.contextmanager
     def losing(self) -> Iterator[None]:
-        """End the block where standard output cannot be written; nothing else is written in it."""
+        """End the block if standard output cannot be written; nothing else is written in it."""
         try:
             yield
             sys.stdout.flush()
@@ -62,7 +62,7 @@ class Output:
 
     @staticmethod
     def _complain(text: str) -> None:
-        """Write to standard error; where that cannot be written, nobody is there to be told."""
+        """Write to standard error; if that cannot be written, nobody is there to be told."""
         try:
             sys.stderr.write(text)
         except OSError:

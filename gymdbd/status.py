@@ -288,7 +288,7 @@ def health(
 
 
 def _trouble(entry: dict[str, Any]) -> str:
-    """Say what is wrong with a job however young its last success is, or ""."""
+    """Say what makes a job failing even if its last success is young, or ""."""
     if entry["state"] not in (*GOOD_STATES, UNREACHABLE):
         return str(entry.get("error"))
     waiting = (entry.get("result") or {}).get("waiting")

@@ -1,4 +1,4 @@
-"""Does a new state hold what the one before made one expect? Pure functions of two descriptions.
+"""Does a new state hold as much as the one before it? Pure functions of two descriptions.
 
 A database can be whole and wrong: an application that deleted too much leaves one that passes
 every integrity check.
@@ -47,7 +47,7 @@ class Content:
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """How much less than before is still believed, in percent.
+    """How much less than before a new state may hold, in percent.
 
     `tables` is for single tables, by name or by a pattern such as `log_*`; the name itself goes
     before any pattern, and of the patterns the first counts. A table with 100 % there may be gone.

@@ -1,4 +1,4 @@
-"""believe a suspicious backup or replica, so that pruning and status go on
+"""accept a suspicious backup or replica, so that pruning and status go on
 
 A backup is suspicious when it holds much less than the newest good one: a table
 is gone, or fell by more than gates: in the configuration says. What a pull

@@ -56,7 +56,7 @@ class _Meant:
 
 
 def answer(arguments: argparse.Namespace, output: Output, *, right: bool) -> int:
-    """Mark what is meant, and let the jobs that it is of be well again."""
+    """Mark what is meant, and note the answer in the status of its jobs."""
     from gymdbd import clock
     from gymdbd.archive import answers
     from gymdbd.clock import Clock

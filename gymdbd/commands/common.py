@@ -27,7 +27,7 @@ Value = TypeVar("Value")
 DEFAULT_ARCHIVE = Path("data/backups/database")
 
 
-# What a verb is given in the place of a configuration.
+# What to type after a verb if there is no configuration.
 INSTEAD = {
     **dict.fromkeys(("list", "verify", "drill"), "--archive DIR"),
     **dict.fromkeys(("keep", "unkeep", "accept"), "BACKUP --archive DIR"),
@@ -173,7 +173,7 @@ def run_by_hand(
 
 
 def logged(work: Callable[[argparse.Namespace, Output], int]) -> Callable[..., int]:
-    """Let a verb that changes or takes something, and is no run of a job, be logged as one."""
+    """Log a verb that changes something, and is no run of a job, like a run."""
 
     @functools.wraps(work)
     def run(arguments: argparse.Namespace, output: Output) -> int:
@@ -203,7 +203,7 @@ def logged(work: Callable[[argparse.Namespace, Output], int]) -> Callable[..., i
 
 
 def tell_unread(errors: list[GymdbdError]) -> None:
-    """Tell which archives could not be read, although the others are answer enough."""
+    """Report the archives that could not be read; those that could are shown all the same."""
     from gymdbd.output import Output
 
     for error in errors:

@@ -73,7 +73,7 @@ def preserve(
 
     It may be in use: whatever SQLite can still hold still is held, and other processes do the
     copying, because closing a file drops all locks that a process has on it. Raises DiskFullError
-    unless `room` times its size is free, and a GymdbdError where the files cannot be copied.
+    unless `room` times its size is free, and a GymdbdError if the files cannot be copied.
     """
     sources = {suffix: path.with_name(path.name + suffix) for suffix in _SUFFIXES}
     seen = _identities(sources)
@@ -155,7 +155,7 @@ def tell(error: GymdbdError, path: Path) -> None:
 
 
 def save_source(error: GymdbdError, save: Callable[[], Path], context: Context) -> None:
-    """Save a damaged source by `save` and tell about it; where that fails the log says so."""
+    """Save a damaged source by `save` and name the copy in the error; if that fails, say why."""
     try:
         tell(error, save())
     except (GymdbdError, OSError) as problem:

@@ -32,7 +32,7 @@ class Source:
     trouble: AnotherFileError | None = None
 
     def tell(self, result: dict[str, Any]) -> None:
-        """Fail the run if the application's file is gone, now that what it has is saved."""
+        """Fail the run if the application's file is gone, after its content has been saved."""
         if self.trouble is None:
             return
         words = ["gymdbd", "restore", result["path"], "--to", str(self.job.database)]

@@ -36,7 +36,7 @@ _NOT_FOR_US = ("usage", "config", "not-writable")
 
 
 def run(job: EmergencyConfig, context: Context) -> dict[str, Any]:
-    """Take the three steps, telling each; one that fails keeps none of the others from being tried.
+    """Take the three steps and report each; if one fails, the others are tried all the same.
 
     The caller holds the replica's lock. The result has `steps`, each with `name`, `state` and
     `text`, and `safe_copies`, each with `host` (None is this machine) and `path`, and

@@ -120,7 +120,7 @@ def _reject_newer(
 
 
 def preflight(job: RestoreConfig, backup: Backup, context: Context) -> list[processes.Process]:
-    """Refuse what cannot end well before anything is read; return who has the target open.
+    """Refuse a restore that cannot succeed, before anything is read; return who uses the target.
 
     It changes nothing, so that it can be asked what a restore would be refused for.
     """

@@ -1,4 +1,4 @@
-"""Room for a backup: asked for before it is begun, and what would make some if there is none."""
+"""Room for a backup: checked before it begins, and which rule would make some if there is none."""
 
 from __future__ import annotations
 

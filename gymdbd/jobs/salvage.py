@@ -78,7 +78,7 @@ def save_arrived(
 def save_remote(job: PullConfig, error: GymdbdError, context: Context) -> None:
     """Fetch a database of which a pull has brought nothing, and tell in the error about it.
 
-    Its pages are asked for without its rows being counted; where SQLite cannot even open it, its
+    Its pages are asked for without its rows being counted; if SQLite cannot even open it, its
     files are copied as they are.
     """
     seen: dict[str, Any] = {}

@@ -1,4 +1,4 @@
-"""Is a replica to be believed? What a pull brings is compared with the newest good state.
+"""Is a replica suspicious? What a pull brings is compared with the newest good state.
 
 The replica follows the source whatever that holds. So while it is suspicious the good state is in
 the archive, pinned, and nothing is pruned there; and what the next pulls bring is compared with
@@ -91,7 +91,7 @@ def _held(replica: Path) -> Content | None:
 
 
 def is_enough(job: PullConfig, known: State | None, context: Context) -> bool:
-    """Say whether the archive holds enough suspicious states, so that this one may go."""
+    """Say whether the archive holds so many suspicious states that this one need not be saved."""
     if known is None or not known.suspicious or not job.archive_folder.is_dir():
         return False
     backups = Catalog(job.archive_folder, context.clock.zone).backups(job.origin)

@@ -68,7 +68,7 @@ def require_place(job: RestoreConfig) -> None:
 
 
 def save(job: RestoreConfig, context: Context) -> Undo | None:
-    """Save what the target holds into the archive; None where there is nothing.
+    """Save what the target holds into the archive; None if there is nothing.
 
     A target that was removed is saved from the process that has it open.
     """

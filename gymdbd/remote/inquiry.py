@@ -1,4 +1,4 @@
-"""Asking the other machine's processes which file they have open, where only files are copied."""
+"""Asks which file the other machine's processes have open, for a pull that only copies files."""
 
 from __future__ import annotations
 

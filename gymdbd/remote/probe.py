@@ -50,7 +50,7 @@ def is_unchanged(
 
 
 def _is_at(place: Path, frame: tuple[int, ...], salts: bytes, *, in_log: bool) -> bool:
-    """Let SQLite recover the WAL where it must, then look."""
+    """Let SQLite recover the WAL if it must, then look."""
     name = "".join(f"%{byte:02x}" for byte in bytes(place))
     connection = sqlite3.connect(f"file:{name}?mode=ro", uri=True, timeout=0)
     try:

@@ -62,7 +62,7 @@ def checkpoint(
 
     Being blocked is an answer, not an error: the backup holds the WAL's rows anyway. So is an idle
     database of another user's, which is not opened for writing. `guard` overrides whether this
-    library needs the write lock around it. Raises a SourceError where the database cannot be
+    library needs the write lock around it. Raises a SourceError if the database cannot be
     opened or is damaged.
     """
     if mode == "none":

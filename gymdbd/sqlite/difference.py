@@ -18,9 +18,9 @@ _DIGEST_TABLES = 8
 class TableDifference:
     """How one table differs; `definition` is `same`, `altered`, `new` or `dropped`.
 
-    `before` and `after` count its rows, None where there is no such table, or nobody can count
-    them. Rows are told apart by `key`, and are equal where all columns that both sides have are.
-    Where no key can tell them apart `problem` says why, and only `before` and `after` are known of
+    `before` and `after` count its rows, None if there is no such table, or nobody can count
+    them. Rows are told apart by `key`, and are equal if all columns that both sides have are.
+    If no key can tell them apart, `problem` says why, and only `before` and `after` are known of
     its rows.
     """
 

@@ -47,13 +47,13 @@ def removed(path: Path, view: View) -> List[Use]:
 
 
 def former(view: View) -> List[Use]:
-    """List who has what nothing leads to any more, a file or a WAL; what is worth most first."""
+    """List who has a file or a WAL open that has no name any more; the most valuable first."""
     found = [use for use in view.uses if use.main and use.main.path and _is_gone(use)]
     return sorted(found, key=_worth, reverse=True)
 
 
 def remarks(path: Path, view: View) -> List[Tuple[str, str]]:
-    """Tell what is unusual and no fault, each with what to do about it, "" for nothing."""
+    """Name what is unusual and no fault, each with what to do about it, "" for nothing."""
     found = []
     for use in view.uses:
         what = "-wal that was removed" if use.kind == OTHER_LOG else f"file that was {path} before"

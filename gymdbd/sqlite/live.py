@@ -51,7 +51,7 @@ _VERSIONS = slice(18, 20)
 _HEADER_SIZE = 100
 _POLL_S = 0.01
 # How long after a write another one may leave the file's times as they are: a tick of the kernel,
-# and two seconds where the file system keeps whole seconds only.
+# and two seconds if the file system keeps whole seconds only.
 _TICK_NS = 20_000_000
 _SECONDS_NS = 2_000_000_000
 _CAP_CHOWN = 0x1

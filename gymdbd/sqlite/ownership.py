@@ -26,7 +26,7 @@ def read(path: Path) -> dict[str, Any]:
 
 
 def describe(mode: int, uid: int, gid: int, *, names: bool = True) -> dict[str, Any]:
-    """Return FIELDS for what stat says; without `names` where this machine's mean nothing."""
+    """Return FIELDS for what stat says; without `names` if this machine's mean nothing."""
     return {
         "mode": f"{mode & 0o777:04o}",
         "owner": (_user_name(uid) if names else None) or str(uid),

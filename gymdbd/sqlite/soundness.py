@@ -69,8 +69,8 @@ def check(connection: Connection, *, quick: bool = False) -> Soundness:
     """Check a database as far as this SQLite can; nothing is changed.
 
     A `quick` check leaves out the comparison of every index with its table. Foreign keys are not
-    part of it: an application may leave them unenforced on purpose. Raises sqlite3.Error where
-    reading fails, or where it is interrupted.
+    part of it: an application may leave them unenforced on purpose. Raises sqlite3.Error if
+    reading fails, or if it is interrupted.
     """
     return _Check(connection, _QUICK if quick else _FULL).run()
 

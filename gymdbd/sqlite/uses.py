@@ -127,7 +127,7 @@ class _Place:
 
 
 def look(path: Path, *, proc: Path = PROC) -> View:
-    """Look at everybody else who has the database open; what is to be refused is seen twice."""
+    """Look at all other processes that have the database open; what is refused was seen twice."""
     view = _look(path, proc)
     if any(use.lost for use in view.uses):
         time.sleep(_SETTLE_S)
