@@ -21,8 +21,8 @@ exit status:
   0  ok
   1  late: the newest backup of a job is older than its max_age, or the daemon
      is not running
-  2  failing: the last run of a job failed, a backup of it is suspicious, damaged
-     or gone, or the next run will fail (no room, no folder, no database)
+  2  failing: the last run of a job failed, a backup of it is suspicious,
+     damaged or gone, or the next run will fail (no room, folder, database)
   3  unknown: the status or an archive cannot be read by this user, or a job has
      not run yet
 """
