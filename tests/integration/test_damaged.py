@@ -21,6 +21,7 @@ from gymdbd.errors import (
 )
 from gymdbd.jobs import backup, damaged
 from gymdbd.jobs.context import Context
+from tests.application import application
 from tests.disks import mounted
 from tests.pulling import Peer, identity
 from tests.support import (
@@ -308,3 +309,19 @@ def test_a_damaged_database_is_fetched_once(peer: Peer, how: str) -> None:
         with pytest.raises(SourceCorruptError):
             peer.pull(verify="full")
         assert len(_copies(peer.archive, peer.replica.stem)) == 2
+
+
+def test_a_copy_of_a_database_in_use_is_one_state_of_it(tmp_path: Path) -> None:
+    """Its WAL begins anew all the time, and each commit adds two rows."""
+    database = make_database(tmp_path / "gym.db", rows=5000)
+    insert = "INSERT INTO t(text) VALUES (1);"
+    with application(database) as app:
+        app.run("PRAGMA wal_autocheckpoint=20")
+        app.run("PRAGMA synchronous=OFF")
+        app.begin(f"python while True: connection.executescript('BEGIN; {insert * 2} COMMIT')")
+        for _ in range(4):
+            copy = damaged.preserve(database, tmp_path / "archive", "why", context())
+            with closing(sqlite3.connect(copy)) as connection:
+                assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+                (rows,) = connection.execute("SELECT count(*) FROM t").fetchone()
+            assert (rows > 5000, rows % 2) == (True, 0)

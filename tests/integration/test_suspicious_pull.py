@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
 from contextlib import closing
 from datetime import UTC
@@ -247,3 +248,25 @@ def test_a_database_is_not_compared_with_the_one_that_the_job_named_before(peer:
     _change(other, "DELETE FROM payments")
     pulled = peer.pull(remote_database=str(other), gates=Gates())
     assert pulled["tables"]["payments"] == 0
+
+
+def test_a_suspicious_replica_is_no_measure_of_the_next_if_nothing_good_is_left(
+    peer: Peer,
+) -> None:
+    """Somebody has removed the archive with the good state in it: nothing proves the next pull."""
+    peer.pull()
+    _empty(peer)
+    told = _is_suspicious(peer)
+    shutil.rmtree(peer.archive)
+    _change(peer.database, "CREATE TABLE lockers (id INTEGER PRIMARY KEY)")
+    assert _is_suspicious(peer) == told
+
+
+def test_as_many_suspicious_states_are_kept_as_are_enough(peer: Peer) -> None:
+    """None of them is pruned, and every pull may bring another one."""
+    peer.pull()
+    _empty(peer)
+    for number in range(7):
+        _change(peer.database, f"CREATE TABLE lockers{number} (id INTEGER PRIMARY KEY)")
+        _is_suspicious(peer)
+    assert sorted(_verdicts(peer)) == [("suspicious", False)] * 5 + [("verified", True)]
