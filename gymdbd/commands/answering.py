@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from gymdbd.archive.catalog import Backup, Catalog
     from gymdbd.config import Config
-    from gymdbd.job_config import JobConfig, PullConfig
+    from gymdbd.job_config import JobConfig, PullConfig, RestoreConfig
     from gymdbd.origin import Origin
     from gymdbd.output import Output
 
@@ -170,7 +170,7 @@ def clear_status(settings: Config, archive: Path, origin: Origin, *, right: bool
 
     for job in settings.jobs.values():
         place = common.archive_of(job)
-        if place is None or not _same_folder(place[0], archive) or not _overlap(place[1], origin):
+        if place is None or not _same_place(place[0], archive) or not _overlap(place[1], origin):
             continue
         there = archive.is_dir()
         waiting = content.waiting(Catalog(archive, Clock().zone), place[1]) if there else None
@@ -183,7 +183,46 @@ def clear_status(settings: Config, archive: Path, origin: Origin, *, right: bool
             (file.accepted if right else file.rejected)(job, waiting)
 
 
-def _same_folder(one: Path, other: Path) -> bool:
+def reject_elsewhere(settings: Config, restored: RestoreConfig, output: Output) -> list[str]:
+    """Let a restore answer in the other archives of its database as well; return what it rejects.
+
+    One that is in use, or not there, is left as it is: its own status says what waits there.
+    """
+    from gymdbd import lock, log
+    from gymdbd.archive.catalog import Catalog
+    from gymdbd.errors import GymdbdError
+    from gymdbd.jobs import restore
+    from gymdbd.jobs.context import Context
+
+    context = Context(log=log.logger())
+    backup = Catalog(restored.backup.parent, context.clock.zone).read(restored.backup.name)
+    rejected: list[str] = []
+    for archive, origin in _archives_of(restored.target, settings):
+        if _same_place(archive, restored.backup.parent) or not archive.is_dir():
+            continue
+        try:
+            with lock.hold([lock.archive_lock(archive)]):
+                catalog = Catalog(archive, context.clock.zone)
+                rejected += restore.reject_newer(origin, backup, catalog, context)
+                clear_status(settings, archive, origin, right=False)
+        except GymdbdError as error:
+            output.remark(f"gymdbd: what is suspicious in {archive} still waits: {error.message}")
+    return rejected
+
+
+def _archives_of(database: Path, settings: Config) -> list[tuple[Path, Origin]]:
+    """Return where the jobs of the configuration put the backups of a database or replica."""
+    from gymdbd.job_config import BackupConfig, PullConfig
+
+    return [
+        (job.archive_folder if isinstance(job, PullConfig) else job.archive, job.origin)
+        for job in settings.jobs.values()
+        if isinstance(job, BackupConfig | PullConfig)
+        and _same_place(job.replica if isinstance(job, PullConfig) else job.database, database)
+    ]
+
+
+def _same_place(one: Path, other: Path) -> bool:
     return os.path.realpath(one) == os.path.realpath(other)
 
 

@@ -94,6 +94,7 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
         result = entry["result"]
         if settings and job.source:
             answering.clear_status(settings, job.backup.parent, job.source, right=False)
+            result["rejected"] += answering.reject_elsewhere(settings, job, output)
         output.result({"state": entry["state"], **result}, lambda: _tell(result, output))
     return exit_code
 

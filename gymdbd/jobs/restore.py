@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from gymdbd.job_config import RestoreConfig
     from gymdbd.jobs.context import Context
     from gymdbd.jobs.undo import Undo
+    from gymdbd.origin import Origin
 
 # Offsets 18 and 19 of the header: 2 is WAL mode. https://www.sqlite.org/fileformat2.html 1.3.3
 _VERSIONS_OFFSET = 18
@@ -104,7 +105,14 @@ def _reject_newer(
     into = origin.here(job.target)
     if job.source is None and not (backup.place and into.places[0].same(backup.place)):
         return []
-    source = job.source or into
+    return reject_newer(job.source or into, backup, catalog, context)
+
+
+def reject_newer(source: Origin, backup: Backup, catalog: Catalog, context: Context) -> list[str]:
+    """Reject the suspicious ones of a database that are newer than a backup; return their paths.
+
+    The lock of the archive, which need not be that of the backup, is held.
+    """
     waiting = answers.unanswered(catalog.backups(source))
     newer = [one for one in waiting if one.order > backup.order]
     now = clock.to_text(context.clock.now(), context.clock.zone)

@@ -189,6 +189,27 @@ def test_a_restore_of_an_older_backup_answers_by_itself(gym: Gym) -> None:
     assert gym.run("backup")[1]["state"] == "ok"
 
 
+def test_a_restore_answers_in_every_archive_of_its_database(tmp_path: Path) -> None:
+    """Two jobs have seen the same loss; the archive that is in use meanwhile goes on waiting."""
+    gym = Gym(tmp_path)
+    job = {"kind": "backup", "schedule": "0 3 * * *", "database": str(gym.database)}
+    folders = [tmp_path / name for name in ("near", "far", "busy")]
+    for folder in folders:
+        folder.mkdir()
+    jobs = {folder.name: {**job, "archive": str(folder)} for folder in folders}
+    gym.config = str(write_config(tmp_path, jobs))
+    for name in jobs:
+        gym.run("backup", name)
+    gym.change("DELETE FROM members")
+    near, far, busy = (gym.run("backup", name)[1]["path"] for name in jobs)
+    with lock.hold([lock.archive_lock(tmp_path / "busy")]):
+        restored = gym.run("restore", "latest", "--archive", tmp_path / "near")[1]
+    assert restored["rejected"] == [near, far]
+    health = {name: entry["health"] for name, entry in gym.run("status")[1]["jobs"].items()}
+    assert health == {"near": "ok", "far": "ok", "busy": "failing"}
+    assert gym.run("reject", "busy")[1]["rejected"] == [busy]
+
+
 def test_a_restore_of_the_suspicious_one_rejects_nothing(gym: Gym) -> None:
     """It is what was wanted."""
     gym.run("backup")
