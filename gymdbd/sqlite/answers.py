@@ -7,6 +7,7 @@ application, or syntax of a newer SQLite, is missing here and nothing is wrong w
 from __future__ import annotations
 
 import re
+import sqlite3
 
 DAMAGED = "damaged"
 NOT_A_DATABASE = "not a database"
@@ -46,7 +47,8 @@ _SCHEMA = re.compile(r"malformed database schema \((?P<name>.*?)\) - (?P<why>.+)
 # What SQLite says of a definition that it can read as text and does not understand.
 _NOT_UNDERSTOOD = re.compile(
     r"near \"(?P<near>.*)\": syntax error|unknown table option: (?P<option>.+)"
-    r"|unrecognized token: \"\d[\d_.]*\"?|no such (function|collation sequence|module): .+"
+    r"|unrecognized token: \"(\d[\d_.]*|(?P<sign>[\^#:@!]))\"?"
+    r"|no such (function|collation sequence|module): .+"
     r"|unknown (function|datatype).*|wrong number of arguments to function .+|too many .+"
     r"|unsafe use of .+|.*(unsupported|not supported|prohibited|may not be used).*",
     re.DOTALL,
@@ -56,6 +58,8 @@ _DEFINITION = re.compile(
     re.IGNORECASE,
 )
 _WORD = re.compile(r"\w+")
+# Signs that may be an operator of a newer SQLite, as a wrong letter in a name is not.
+_OPERATOR = re.compile(r"(?<=\s)[-+*/%<>=|&~^#:@!?]+(?=\s)|::")
 _KEYWORDS = re.findall(
     r"\w+",
     "ACTION AFTER ALWAYS ASC AUTOINCREMENT BEFORE BEGIN BETWEEN CASCADE CASE CAST CHECK "
@@ -68,6 +72,7 @@ _KEYWORDS = re.findall(
     "WITHOUT",
 )
 _LEAST_LENGTH = 3
+_SYNTAX = re.compile(r"near \".*\": syntax error|unrecognized token|incomplete input", re.DOTALL)
 
 
 def meaning(error: Exception) -> str:
@@ -79,7 +84,7 @@ def meaning(error: Exception) -> str:
         (kind for pattern, kind in _BY_TEXT if pattern.match(text)), FAILED
     )
     schema = _SCHEMA.fullmatch(text)
-    if found == DAMAGED and schema and _may_be_newer(schema["why"]):
+    if found == DAMAGED and schema and _is_text(text) and _NOT_UNDERSTOOD.fullmatch(schema["why"]):
         return NEWER_SCHEMA
     return found
 
@@ -105,35 +110,55 @@ def unknown_object(error: Exception) -> tuple[str, str]:
 def is_intact(definition: str, why: str) -> bool:
     """Say whether SQL that SQLite does not understand may be newer rather than damaged.
 
-    It is text without control characters that begins as a definition does, and the word that
-    SQLite stumbles over, or the one before it, is not a keyword with one wrong letter.
+    It is text without control characters that begins as a definition does, and does not make sense
+    once the word that SQLite stumbles over, or the one before it, has one other letter.
     """
     if not _DEFINITION.match(definition) or not _is_text(definition):
         return False
     found = _NOT_UNDERSTOOD.fullmatch(why)
+    if found and found["sign"]:
+        return any(found["sign"] in sign for sign in _OPERATOR.findall(definition))
     near = (found["near"] or found["option"] or "") if found else ""
     before = _WORD.findall(definition[: max(0, definition.find(near))])
-    return not any(_is_misspelt(word) for word in before[-1:])
-
-
-def _may_be_newer(why: str) -> bool:
-    found = _NOT_UNDERSTOOD.fullmatch(why)
-    if found is None or not _is_text(why):
-        return False
-    return not _is_misspelt(found["near"] or found["option"] or "")
+    return not any(_is_misspelt(word, definition) for word in {near, *before[-1:]})
 
 
 def _is_text(text: str) -> bool:
     return all(letter.isprintable() or letter in "\t\r\n" for letter in text)
 
 
-def _is_misspelt(word: str) -> bool:
-    """Say whether a word is a keyword but for one letter."""
+def _is_misspelt(word: str, definition: str) -> bool:
+    """Say whether a word of a definition must be a keyword but for one letter.
+
+    Many a name is one letter away from one: a column `cost` is no CAST.
+    """
+    return any(
+        _makes_sense(definition[: at.start()] + keyword + definition[at.end() :])
+        for keyword in _alike(word)
+        for at in re.finditer(rf"\b{re.escape(word)}\b", definition)
+    )
+
+
+def _alike(word: str) -> list[str]:
+    """Return the keywords that differ from a word in one letter; none if it is one itself."""
     letters = word.upper()
     if letters in _KEYWORDS or len(letters) <= _LEAST_LENGTH:
-        return False
-    return any(
-        len(keyword) == len(letters)
-        and sum(keyword[at] != letters[at] for at in range(len(letters))) == 1
+        return []
+    return [
+        keyword
         for keyword in _KEYWORDS
-    )
+        if len(keyword) == len(letters)
+        and sum(keyword[at] != letters[at] for at in range(len(letters))) == 1
+    ]
+
+
+def _makes_sense(definition: str) -> bool:
+    """Say whether SQLite takes a definition for one, whatever it says of what that is about."""
+    connection = sqlite3.connect(":memory:")
+    try:
+        connection.execute(f"EXPLAIN {definition}")
+    except (sqlite3.Error, sqlite3.Warning, UnicodeError) as error:
+        return _SYNTAX.match(words(error)) is None
+    finally:
+        connection.close()
+    return True

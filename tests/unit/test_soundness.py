@@ -174,6 +174,8 @@ def test_a_stand_in_is_not_taken_for_the_application(tmp_path: Path, kind: str) 
         ("SELECT", "SEL\xffCT"),
         ("SELECT", "\x01ELECT"),
         (r"\d.*", ""),
+        ("members", "memb^rs"),
+        ("WHERE", "WHFRE"),
     ],
 )
 def test_a_schema_with_a_wrong_letter_is_damaged_and_not_newer(
@@ -192,6 +194,31 @@ def test_a_schema_with_a_wrong_letter_is_damaged_and_not_newer(
     ):
         database.read_facts(connection)
     assert _check(path).problems != ()
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "group_concat(cost, ',' ORDER BY cost)",
+        "count(DISTINCT last ORDER BY base)",
+        "at ^ 2",
+        "at @> '{}'",
+        "at::text",
+        "median(at) WITHIN GROUP (ORDER BY at)",
+    ],
+)
+def test_a_view_of_a_newer_sqlite_is_not_damaged_whatever_it_calls_its_columns(
+    tmp_path: Path, query: str
+) -> None:
+    """A column `cost` is no CAST with a wrong letter, and a new operator no spoilt letter."""
+    path = make(
+        tmp_path / "app.db",
+        ("CREATE TABLE members(at, cost, last, base)", "CREATE VIEW v AS SELECT 1 FROM members"),
+    )
+    spoil_schema(path, "v", "1", query)
+    found = _check(path)
+    assert found.problems == ()
+    assert len(found.unchecked) == 1
 
 
 @pytest.mark.parametrize(
