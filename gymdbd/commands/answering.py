@@ -102,8 +102,9 @@ def _settings(arguments: argparse.Namespace) -> Config | None:
 def _find(arguments: argparse.Namespace, settings: Config | None, *, right: bool) -> _Meant:
     """Find what a word means: a job, a replica, or a backup."""
     from gymdbd.archive.catalog import DAMAGED
-    from gymdbd.errors import UsageError
+    from gymdbd.errors import BackupMissingError, UsageError
     from gymdbd.origin import Origin
+    from gymdbd.wording import did_you_mean
 
     word = arguments.backup
     if settings is not None and word in settings.jobs:
@@ -111,7 +112,13 @@ def _find(arguments: argparse.Namespace, settings: Config | None, *, right: bool
     pull = _of_replica(Path(os.path.abspath(word)), arguments)  # noqa: PTH100 - links stay
     if pull is not None:
         return _of_job(pull)
-    backup = looking.find_backup(word, arguments)
+    try:
+        backup = looking.find_backup(word, arguments)
+    except BackupMissingError as error:
+        if settings is not None and os.sep not in word:
+            near = did_you_mean(word, list(settings.jobs))
+            error.message = f"no job is called {word}{near}, and {error.message}"
+        raise
     if right and backup.verdict == DAMAGED:
         raise UsageError(
             f"{backup.path} is damaged: {'; '.join(backup.marks.problems)}",

@@ -308,6 +308,14 @@ def test_a_backup_that_is_not_there_is_named_with_the_nearest(gym: Gym, verb: st
     assert f'did you mean "{name}"?' in result["error"]
 
 
+@pytest.mark.parametrize("verb", ["accept", "reject"])
+def test_a_job_that_is_not_there_is_named_with_the_nearest(gym: Gym, verb: str) -> None:
+    """The word may have been meant for a job as well as for a backup."""
+    code, result = gym.run(verb, "nihgtly")
+    assert (code, result["code"]) == (1, "backup-missing")
+    assert 'no job is called nihgtly; did you mean "nightly"?' in result["error"]
+
+
 def test_the_age_of_the_newest_row_is_told_and_bounded(tmp_path: Path) -> None:
     """In the result, the manifest and the status, which is late when it is too old."""
     newest = {"table": "members", "column": "joined"}
