@@ -18,7 +18,7 @@ from gymdbd.jobs.context import Context
 from gymdbd.log import logger
 from gymdbd.replica import Replica
 from gymdbd.sqlite import database, freshness, identity, live, processes, soundness, uses
-from gymdbd.wording import counted
+from gymdbd.wording import counted, service_command
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
@@ -111,7 +111,7 @@ def _status(settings: Config) -> Check:
         "status",
         WARNING,
         f"{settings.status_file}; the daemon is not running",
-        "systemctl start gymdbd, or gymdbd run",
+        f"{service_command('start')}, or gymdbd run",
     )
 
 
@@ -225,7 +225,8 @@ def _holders(job: BackupConfig, path: Path) -> Check:
         f"{job.name} app",
         WARNING,
         "no process that this user may see has the database open",
-        "start the application if it should be running; run this as root to see everything",
+        "start the application if it should be running"
+        + ("; run this as root to see everything" if os.geteuid() else ""),
     )
 
 

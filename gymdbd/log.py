@@ -27,7 +27,7 @@ with without("rich", "structlog"):
     import structlog
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from io import TextIOWrapper
 
     from structlog.typing import EventDict
@@ -163,7 +163,9 @@ def _ordered(event: EventDict) -> EventDict:
 def _complain(error: OSError) -> None:
     """Say on stderr that the log cannot be written; where that fails too, nothing is left."""
     try:
-        sys.stderr.write(f"gymdbd: cannot write the log: {error}\n")
+        place = f"{os.fsdecode(error.filename)}: " if error.filename else ""
+        what = f"{place}{error.strerror or error}"
+        sys.stderr.write(f"gymdbd: cannot write the log: {what}. The work goes on\n")
     except (OSError, ValueError):
         return
 
@@ -280,9 +282,23 @@ def _file_sink(config: LogConfig) -> Callable[[EventDict], None]:
     _opened.callback(handler.close)
 
     def sink(event: EventDict) -> None:
-        handler.emit(logging.LogRecord("gymdbd", 20, "", 0, _encodable(_json(event)), None, None))
+        with _told_of(str(config.file)):
+            handler.emit(
+                logging.LogRecord("gymdbd", 20, "", 0, _encodable(_json(event)), None, None)
+            )
 
     return sink
+
+
+@contextlib.contextmanager
+def _told_of(file: str) -> Iterator[None]:
+    """Let trouble with the files beside a log, of which nobody has heard, be told of the log."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is None:
+            raise
+        raise OSError(error.errno, error.strerror, file) from error
 
 
 def _write(stream: TextIO, line: str) -> None:

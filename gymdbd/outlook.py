@@ -23,6 +23,7 @@ from gymdbd.jobs import room
 from gymdbd.replica import Replica
 from gymdbd.sqlite import database, identity
 from gymdbd.status import GOOD_STATES, Health, StatusFile
+from gymdbd.wording import service_command
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -40,7 +41,7 @@ _NAMED = 3
 # A disk that sleeps needs ten seconds to start.
 _PATIENCE_S = 15.0
 _DENIED = (NotAllowedError, SourceUnreadableError)
-_DEAD = "look for a dead disk or network mount (dmesg, findmnt)"
+_DEAD = "look for a dead disk or network mount (dmesg, mount)"
 _ACCOUNT = "run gymdbd status as the user that the daemon runs as"
 
 _T = TypeVar("_T")
@@ -301,8 +302,8 @@ def _next_run(
         yield Finding(
             Health.LATE if health in (Health.OK, Health.UNKNOWN) else Health.FAILING,
             "the daemon is not running, so that the next run will not happen",
-            "start it (systemctl start gymdbd, or gymdbd run); if something else runs the jobs "
-            f"now, remove {daemon.status_file}, which the next run writes anew",
+            f"start it ({service_command('start')}, or gymdbd run); if something else runs the "
+            f"jobs now, remove {daemon.status_file}, which the next run writes anew",
         )
     elif now - daemon.started > _START_MARGIN:
         yield from _unplanned(entry, now)
@@ -312,7 +313,7 @@ def _unplanned(entry: dict[str, Any], now: datetime) -> Iterator[Finding]:
     planned = status.instant(entry, "next_run")
     if planned is None:
         reason = "the daemon has no plan for it"
-        hint = "let it read the configuration again: systemctl reload gymdbd"
+        hint = f"let it read the configuration again: {service_command('reload')}"
         yield Finding(Health.LATE, reason, hint)
     elif "running" not in entry and now - planned > _START_MARGIN:
         reason = f"its run of {entry['next_run']} is not known to have begun"

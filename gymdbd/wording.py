@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import difflib
+import os
+import sys
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -23,3 +25,15 @@ def counted(number: int, thing: str) -> str:
 def rows_in(tables: Mapping[str, int]) -> str:
     """Sum up the rows of each table: "1,200 rows in 3 tables"."""
     return f"{counted(sum(tables.values()), 'row')} in {counted(len(tables), 'table')}"
+
+
+def service_command(verb: str, platform: str = sys.platform) -> str:
+    """Return what somebody types to "start", "restart" or "reload" the installed service."""
+    if platform != "darwin":
+        return f"systemctl {verb} gymdbd"
+    domain, label = f"gui/{os.getuid()}", "io.github.gymdbd"
+    return {
+        "start": f"launchctl bootstrap {domain} ~/Library/LaunchAgents/{label}.plist",
+        "restart": f"launchctl kickstart -k {domain}/{label}",
+        "reload": f"launchctl kill HUP {domain}/{label}",
+    }[verb]

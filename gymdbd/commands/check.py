@@ -76,6 +76,7 @@ def _require_same_status_file(settings: Config) -> None:
 
     from gymdbd.errors import ConfigError
     from gymdbd.status import StatusFile
+    from gymdbd.wording import service_command
 
     file = StatusFile(settings.status_file)
     # A daemon that cannot write there has no lock there, and runs all the same.
@@ -83,7 +84,7 @@ def _require_same_status_file(settings: Config) -> None:
         raise ConfigError(
             f"{settings.source}: no running daemon uses status_file {file.path}, and it cannot "
             "change while the daemon runs",
-            hint="restart the daemon instead of reloading it (systemctl restart gymdbd)",
+            hint=f"restart the daemon instead of reloading it ({service_command('restart')})",
         )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import ast
+import os
 import re
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import pytest
 import gymdbd
 from gymdbd import cli
 from gymdbd.commands import common
+from gymdbd.wording import service_command
 from tests.support import make_database, write_config
 
 _ROOT = Path(gymdbd.__file__).parent
@@ -163,3 +165,15 @@ def test_nobody_is_advised_to_install_a_package_that_is_not_ours() -> None:
     texts = {path: path.read_text(encoding="utf-8") for path in files if path.is_file()}
     advised = re.compile(r"\bpip[23x]?'? install [^\n]*(?<![/.\w-])gymdbd\b(?![/.\w-])")
     assert [str(path) for path, text in texts.items() if advised.search(text)] == []
+
+
+@pytest.mark.parametrize("verb", ["start", "restart", "reload"])
+def test_the_command_for_the_service_is_that_of_this_machine(verb: str) -> None:
+    """On a Mac there is no systemctl: it is the agent that the installer installs."""
+    assert service_command(verb, "linux") == f"systemctl {verb} gymdbd"
+    typed = service_command(verb, "darwin")
+    installer = (_ROOT.parent / "deploy/launchd/install.sh").read_text(encoding="utf-8")
+    label = re.search(r"^label=(\S+)$", installer, re.MULTILINE)
+    assert label is not None
+    assert (typed.startswith("launchctl "), label[1] in typed) == (True, True)
+    assert f"gui/{os.getuid()}" in typed
