@@ -94,7 +94,7 @@ def test_a_daemon_whose_disk_is_unplugged_goes_on_with_the_others_and_takes_it_b
         ("restore latest --to {folder}/restored.db", "restored"),
         ("restore latest --dry-run", "Nothing has been changed"),
         ("diff latest", "changes  nothing"),
-        ("rescue latest --table t", "INSERT"),
+        ("rescue latest --table t", "-- t: 0 rows"),
         ("keep {backup}", "kept"),
         ("prune to-card --keep-count 1", "0 of 1 backups gone"),
         ("backup to-card", "integrity ok"),
