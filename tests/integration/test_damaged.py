@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import subprocess
 import sys
@@ -18,13 +19,15 @@ from gymdbd.errors import (
     SourceCorruptError,
     SourceEmptyError,
     SourceNotADatabaseError,
+    WriteFailedError,
 )
 from gymdbd.jobs import backup, damaged
 from gymdbd.jobs.context import Context
 from tests.application import application
-from tests.disks import mounted
+from tests.disks import may_mount, mounted
 from tests.pulling import Peer, identity
 from tests.support import (
+    ROOT,
     EventLog,
     backup_job,
     backups,
@@ -325,3 +328,22 @@ def test_a_copy_of_a_database_in_use_is_one_state_of_it(tmp_path: Path) -> None:
                 assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
                 (rows,) = connection.execute("SELECT count(*) FROM t").fetchone()
             assert (rows > 5000, rows % 2) == (True, 0)
+
+
+@pytest.mark.skipif(not may_mount(), reason="file systems cannot be mounted here")
+def test_a_copy_that_was_cut_short_is_none(tmp_path: Path) -> None:
+    """Somebody else took the room meanwhile: that is an error, and no part of it stays."""
+    database = make_database(tmp_path / "gym.db", rows=5000)
+    with mounted(tmp_path, "tmpfs", size="256k") as disk:
+        with pytest.raises(WriteFailedError):
+            damaged.preserve(database, disk, "why", context(), room=0)
+        assert list((disk / "gym.damaged").iterdir()) == []
+
+
+@pytest.mark.skipif(not ROOT, reason="needs root")
+def test_what_root_saves_belongs_to_the_owner_of_the_database(tmp_path: Path) -> None:
+    """It is they who will read what can still be read."""
+    database = make_database(tmp_path / "gym.db")
+    os.chown(database, 65534, 65534)
+    copy = damaged.preserve(database, tmp_path / "archive", "why", context())
+    assert (copy.stat().st_uid, copy.stat().st_gid) == (65534, 65534)

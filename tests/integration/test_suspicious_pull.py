@@ -192,6 +192,17 @@ def test_rejecting_a_pull_lets_pruning_go_on_and_keeps_the_good_state(peer: Peer
     assert _rows_of_latest(peer) == 400
 
 
+def test_a_rejected_database_that_goes_on_changing_stops_no_pruning(peer: Peer) -> None:
+    """The answer holds as long as the doubts are the same."""
+    peer.pull()
+    _empty(peer)
+    _is_suspicious(peer)
+    assert gymdbd_json("-c", peer.config(), "reject", "pull")[0] == 0
+    _change(peer.database, "CREATE TABLE lockers (id INTEGER PRIMARY KEY)")
+    _is_suspicious(peer)
+    assert Catalog(peer.archive, UTC).frozen(peer.job().origin) == ""
+
+
 def test_a_suspicious_state_that_was_left_behind_waits_for_an_answer(peer: Peer) -> None:
     """The pull is good again; the backup of what it was meanwhile is for somebody to look at."""
     config = peer.config()
