@@ -62,7 +62,8 @@ def run(job: BackupConfig, context: Context, held: Snapshot | None = None) -> di
     try:
         with timings.step("preflight"):
             source = deleted.find(job, context) if held is None else deleted.Source(job, held)
-        result = _back_up(source.job, catalog, context, timings, source.held)
+        with contextlib.closing(source):
+            result = _back_up(source.job, catalog, context, timings, source.held)
     except damaged.DAMAGE as error:
         # The space is needed.
         _discard_partials(job.archive)

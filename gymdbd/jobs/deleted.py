@@ -31,6 +31,11 @@ class Source:
     held: Snapshot | None = None
     trouble: AnotherFileError | None = None
 
+    def close(self) -> None:
+        """Let go of what was held, whatever became of the backup."""
+        if self.held is not None:
+            self.held.close()
+
     def tell(self, result: dict[str, Any]) -> None:
         """Fail the run if the application's file is gone, after its content has been saved."""
         if self.trouble is None:

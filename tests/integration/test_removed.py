@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import sqlite3
 import subprocess
 import sys
 from contextlib import closing
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
-from gymdbd.errors import AnotherFileError, SourceMissingError
+from gymdbd.errors import AnotherFileError, GymdbdError, SourceMissingError
 from gymdbd.jobs import backup
 from gymdbd.sqlite import identity, salvage, uses
 from tests.application import application
@@ -26,9 +27,6 @@ from tests.support import (
     make_database,
     query,
 )
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 __all__ = ["pi"]
 
@@ -147,6 +145,20 @@ def test_a_log_that_would_begin_anew_is_kept_or_copied_again(live: Path, index: 
         with closing(sqlite3.connect(target)) as copy:
             assert copy.execute("SELECT count(*) FROM t").fetchall() == [(app.rows(),)]
         assert len(copied) == (2 if index == "found" else 4)
+
+
+def test_what_was_copied_is_let_go_of_if_no_backup_comes_of_it(tmp_path: Path) -> None:
+    """A daemon would keep the room of each such copy until it ends."""
+    (tmp_path / "live").mkdir()
+    live = make_database(tmp_path / "live" / f"{'g' * 225}.db")
+    with application(live) as app:
+        app.write()
+        _remove(live)
+        with pytest.raises(GymdbdError, match="too long"):
+            backup.run(backup_job(live, tmp_path / "archive"), context())
+    with os.scandir("/proc/self/fd") as own:
+        open_now = [str(Path(one.path).readlink()) for one in own]
+    assert [name for name in open_now if name.startswith(str(tmp_path / "archive"))] == []
 
 
 _AS_NOBODY = """
