@@ -77,6 +77,7 @@ def test_a_name_goes_before_a_pattern_and_the_first_pattern_before_the_next() ->
         ({"a": 344}, {"a": 0}, ["table a is empty, it had 344 rows"]),
         ({"a": 1, "b": 3}, {"a": 1}, ["table b is gone, it had 3 rows"]),
         ({"queue": 9, "b": 3}, {"queue": 0, "b": 3}, []),
+        ({"queue": 10, "b": 3}, {"queue": 0, "b": 3}, ["table queue is empty, it had 10 rows"]),
         ({"a": 2, "b": 3}, {"a": 0, "b": 0}, ["no table holds a row, there were 5"]),
         ({"a": 0}, {"a": 0}, []),
     ],
@@ -86,6 +87,15 @@ def test_without_limits_only_what_is_emptied_or_gone_is_doubted(
 ) -> None:
     """A queue of a few rows may be empty; a database that has lost all of its rows may not."""
     assert emptied(Content(before, 1), Content(now, 1)) == expected
+
+
+def test_a_table_that_cannot_be_counted_is_not_doubted() -> None:
+    """It is there: its rows may only be unknown to this SQLite."""
+    before, now = Content({"a": 5, "b": 90}, 1), Content({"a": 5}, 1, uncounted=["b"])
+    limits = Limits(max_row_drop=20, max_size_drop=50, ignore_rows=10)
+    assert (doubts(before, now, limits), emptied(before, now)) == ([], [])
+    nothing = Content({"a": 0}, 1, uncounted=["b"])
+    assert emptied(before, nothing) == []
 
 
 def test_a_database_that_shrinks_by_more_than_its_limit_is_doubted() -> None:
