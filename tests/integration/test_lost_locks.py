@@ -202,3 +202,14 @@ def test_an_application_that_turns_to_wal_mode_meanwhile_keeps_its_wal(tmp_path:
         app.commit_more()
         last = app.kill()
     assert forgetful.missing(path, 1, last) == []
+
+
+def test_whoever_reads_an_idle_database_without_locks_holds_nobody_up(database: Path) -> None:
+    """An application that comes meanwhile may do what takes the whole database."""
+    reader = live.Reader(database, leave_nothing=True)
+    try:
+        assert reader.idle
+        with application(database) as app:
+            assert app.run("PRAGMA journal_mode=DELETE") == "[('delete',)]"
+    finally:
+        reader.close()
