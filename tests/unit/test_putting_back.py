@@ -239,6 +239,16 @@ def test_parents_come_before_the_rows_that_refer_to_them(tmp_path: Path) -> None
     assert _query(live, "PRAGMA foreign_key_check") == []
 
 
+def test_rows_whose_parents_are_gone_do_not_come_back_alone(tmp_path: Path) -> None:
+    """Foreign keys hold for what is put back: it is refused, and nothing is changed."""
+    before = """
+        CREATE TABLE z (id INTEGER PRIMARY KEY); INSERT INTO z VALUES (1);
+        CREATE TABLE a (id INTEGER PRIMARY KEY, p REFERENCES z); INSERT INTO a VALUES (1, 1);"""
+    with pytest.raises(sqlite3.IntegrityError, match="FOREIGN KEY"):
+        _put_back(tmp_path, before, "DELETE FROM a; DELETE FROM z;", "a")
+    assert _query(tmp_path / "live.db", "SELECT * FROM a") == []
+
+
 def test_keys_that_the_backup_breaks_already_are_not_enforced(tmp_path: Path) -> None:
     """The application does without them, and the first lines say so."""
     before = "CREATE TABLE a (id INTEGER PRIMARY KEY, p REFERENCES z); INSERT INTO a VALUES (1, 7);"
