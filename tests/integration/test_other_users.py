@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests import forgetful
+from tests.application import application
 from tests.support import (
     backups,
     environment,
@@ -273,3 +274,21 @@ def test_serving_and_probing_an_idle_database_of_another_users_leave_nothing(pla
     )
     assert (done.stdout, done.stderr) == ("wal main-file True {'t': 100} True\n", "")
     assert _sides(database) == []
+
+
+_LEAVE = (
+    "try:\\n rescue.__exit__(None, None, None)\\nexcept Exception as error:\\n print(error.code)"
+)
+
+
+def test_rows_for_an_idle_database_that_was_written_meanwhile_are_refused(place: Path) -> None:
+    """Another user reads it without locks: what it lacked may be no single state of it."""
+    database = _make(place)
+    backup = Path(shutil.copy(database, place / "backup.db"))
+    with application(":memory:", prefix=AS_OTHER) as other:
+        other.run("python from pathlib import Path; from gymdbd.sqlite.rescue import Rescue")
+        other.run("python from gymdbd.sqlite.sides import Side")
+        sides = f"Side(Path({str(backup)!r})), live=Side(Path({str(database)!r}), live=True)"
+        assert other.run(f"python rescue = Rescue({sides})") == "done"
+        _write_as_app(database)
+        assert other.run(f"python exec('{_LEAVE}')") == "source-moved"
