@@ -113,8 +113,8 @@ def begin(job: JobConfig, entry: dict[str, Any], file: StatusFile, now: Clock) -
 
     def look() -> Seen:
         seen = list(_look(job, known, now.now(), now.zone))
-        findings = [one for one in seen if isinstance(one, Finding)]
-        newest = next((one for one in seen if isinstance(one, datetime)), None)
+        findings = [found for found in seen if isinstance(found, Finding)]
+        newest = next((found for found in seen if isinstance(found, datetime)), None)
         return Seen(findings, newest, killed=file.was_killed(job, known))
 
     return meanwhile(look)
@@ -149,8 +149,8 @@ def judge(
     findings += _next_run(entry, daemon, moment, health)
     if seen.killed:
         entry["interrupted"] = entry.pop("running")
-    worst = status.worst([one.health for one in findings])
-    return next(one for one in findings if one.health == worst)
+    worst = status.worst([finding.health for finding in findings])
+    return next(finding for finding in findings if finding.health == worst)
 
 
 def meanwhile(work: Callable[[], _T]) -> Callable[[float], _T]:

@@ -166,10 +166,10 @@ class Catalog:
         A machine may have another name since: if nothing here is of the database itself, one of
         the same path counts.
         """
-        others = [one for one in self.backups() if one != backup]
+        others = [other for other in self.backups() if other != backup]
         candidates = belonging.to_look_at(others, origin)
-        older = (one for one in candidates if backup is None or one.order < backup.order)
-        return next((one for one in older if one.good), None)
+        older = (other for other in candidates if backup is None or other.order < backup.order)
+        return next((other for other in older if other.good), None)
 
     def _newest(self, origin: Origin | None, moment: datetime | None) -> Backup:
         """Return the newest good backup that is old enough; all must be of one database.
@@ -180,10 +180,10 @@ class Catalog:
         every = self.backups()
         mine = belonging.of(every, origin) if origin else []
         candidates = belonging.to_look_at(every, origin) if origin else every
-        if origin and not any(one.place for one in candidates):
-            candidates = [one for one in every if one.stem == origin.stem]
-        old_enough = [one for one in candidates if moment is None or one.created <= moment]
-        good = [one for one in old_enough if one.good]
+        if origin and not any(backup.place for backup in candidates):
+            candidates = [backup for backup in every if backup.stem == origin.stem]
+        old_enough = [backup for backup in candidates if moment is None or backup.created <= moment]
+        good = [backup for backup in old_enough if backup.good]
         if not good:
             of = f" of {origin}" if origin else ""
             limit = f" as old as {moment.astimezone(self.zone)}" if moment else ""
@@ -198,7 +198,7 @@ class Catalog:
             here = [of for of in sources if of.places and of.places[0].is_here]
             if len(here) == 1 and len(belonging.of_same_path(good, here[0])) == len(good):
                 return belonging.of(good, here[0])[0]
-            stems = {one.stem for one in sources}
+            stems = {source.stem for source in sources}
             names = sorted(stems) if len(stems) == len(sources) else map(str, sources)
             raise BackupAmbiguousError(
                 f"{self.archive} holds backups of several databases: {', '.join(names)}",
@@ -267,7 +267,7 @@ class Catalog:
 
     def frozen(self, origin: Origin) -> str:
         """Return why pruning is frozen, or an empty text."""
-        suspicious = [one for one in self.backups(origin) if one.verdict == SUSPICIOUS]
+        suspicious = [backup for backup in self.backups(origin) if backup.verdict == SUSPICIOUS]
         if suspicious:
             return f"{suspicious[0].path.name} is suspicious and nobody has accepted it"
         for path in (self._awaited(origin), *self._freezers(origin)):

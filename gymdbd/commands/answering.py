@@ -66,8 +66,8 @@ def answer(arguments: argparse.Namespace, output: Output, *, right: bool) -> int
     meant = _find(arguments, settings, right=right)
     with meant.locked() as catalog:
         backups = catalog.backups(meant.origin) if catalog else []
-        chosen = [one for one in backups if _is_meant(one, meant, right=right)]
-        paths = [str(one.path) for one in chosen]
+        chosen = [backup for backup in backups if _is_meant(backup, meant, right=right)]
+        paths = [str(backup.path) for backup in chosen]
         answers.mark(chosen, clock.to_text(now.now(), now.zone), right=right)
         if meant.pull is not None:
             from gymdbd.jobs import suspicion

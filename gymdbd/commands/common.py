@@ -266,7 +266,7 @@ def makes(job: JobConfig, backup: Backup) -> bool:
     if place is None or os.path.realpath(place[0]) != os.path.realpath(backup.path.parent):
         return False
     every = Catalog(backup.path.parent, Clock().zone).backups()
-    return any(one.path == backup.path for one in belonging.to_look_at(every, place[1]))
+    return any(other.path == backup.path for other in belonging.to_look_at(every, place[1]))
 
 
 def waits(name: str) -> str:

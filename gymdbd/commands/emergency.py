@@ -78,4 +78,4 @@ def _tell(result: dict[str, Any], output: Output) -> None:
 
 
 def _places(copies: list[dict[str, Any]]) -> list[str]:
-    return [f"{one['host']}:{one['path']}" if one["host"] else one["path"] for one in copies]
+    return [f"{copy['host']}:{copy['path']}" if copy["host"] else copy["path"] for copy in copies]

@@ -65,7 +65,7 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
         if not backups:
             output.say(_none(arguments))
             return
-        named = len({one.stem for one in backups}) < len(belonging.origins(backups))
+        named = len({backup.stem for backup in backups}) < len(belonging.origins(backups))
         output.table(
             ["backup", "age", "size", "verdict", "proven", "note"],
             [_row(backup, now.now(), sources=named) for backup in backups],

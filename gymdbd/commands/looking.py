@@ -151,8 +151,8 @@ def _find_in_archives(
     if not found:
         raise unread[0] if unread else missing
     common.tell_unread(unread)
-    by_name = any(one.path.name == word for one in found)
-    if len({one.path for one in found}) > 1 and (by_name or not _are_of_one(found, known)):
+    by_name = any(backup.path.name == word for backup in found)
+    if len({backup.path for backup in found}) > 1 and (by_name or not _are_of_one(found, known)):
         raise UsageError(
             f"{word} could be {' or '.join(str(one.path) for one in found)}",
             hint="name its path, or its archive with --archive DIR",
@@ -178,7 +178,7 @@ def _origins(arguments: argparse.Namespace) -> list[tuple[Path | None, Origin]]:
     if not getattr(arguments, "source", None):
         return known
     meant = _here(arguments.source)
-    of_jobs = (of for _, of in known if any(one.same(meant.places[0]) for one in of.places))
+    of_jobs = (of for _, of in known if any(place.same(meant.places[0]) for place in of.places))
     return [(None, next(of_jobs, meant))]
 
 

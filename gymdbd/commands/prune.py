@@ -58,14 +58,18 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
     origins = origins or belonging.origins(catalog.backups())
     if arguments.dry_run:
         decisions = [
-            one for origin in origins for one in prune.decide(catalog, origin, keep, context)
+            decision
+            for origin in origins
+            for decision in prune.decide(catalog, origin, keep, context)
         ]
     else:
         with lock.hold([lock.archive_lock(archive)]):
             for path in catalog.sweep():
                 context.log.warning("leftover of an interrupted run removed", path=str(path))
             decisions = [
-                one for origin in origins for one in prune.prune(catalog, origin, keep, context)
+                decision
+                for origin in origins
+                for decision in prune.prune(catalog, origin, keep, context)
             ]
     _tell(_once(decisions), output, dry_run=arguments.dry_run)
     return 0

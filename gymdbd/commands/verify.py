@@ -135,7 +135,7 @@ def _usual(archive: Path) -> list[str]:
     except GymdbdError:
         return []
     newest = [belonging.of(backups, origin)[0] for origin in belonging.origins(backups)]
-    chosen = [one for one in backups if one in newest or one.verdict == DAMAGED]
+    chosen = [backup for backup in backups if backup in newest or backup.verdict == DAMAGED]
     return [one.path.name for one in chosen]
 
 

@@ -44,7 +44,7 @@ def tell(
 
 def _two(catalog: Catalog, origin: Origin, path: Path) -> tuple[Backup | None, Backup | None]:
     """Return the newest good backup of a database before the one at `path`, and that one."""
-    after = next((one for one in catalog.backups(origin) if one.path == path), None)
+    after = next((backup for backup in catalog.backups(origin) if backup.path == path), None)
     return (catalog.good_before(origin, after) if after else None), after
 
 
@@ -65,7 +65,9 @@ def _tell(before: Backup, after: Backup, context: Context, limit_s: float) -> di
             if one.differs
         },
     }
-    if skipped := {one.name: one.problem for one in differences if one.problem}:
+    if skipped := {
+        difference.name: difference.problem for difference in differences if difference.problem
+    }:
         changes["not_compared"] = skipped
     context.log.info("changes since the backup before", path=str(after.path), **changes)
     return changes

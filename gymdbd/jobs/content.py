@@ -76,8 +76,8 @@ def compare(limits: Gates | None, before: gates.Described, now: gates.Described)
 
 def waiting(catalog: Catalog, origin: Origin) -> str | None:
     """Return the newest suspicious backup that nobody has accepted or rejected, by its name."""
-    suspicious = (one for one in catalog.backups(origin) if one.verdict == SUSPICIOUS)
-    return next((one.path.name for one in suspicious), None)
+    suspicious = (backup for backup in catalog.backups(origin) if backup.verdict == SUSPICIOUS)
+    return next((backup.path.name for backup in suspicious), None)
 
 
 def refuse_suspicious(catalog: Catalog, origin: Origin, result: dict[str, Any]) -> None:

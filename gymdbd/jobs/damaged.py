@@ -230,8 +230,8 @@ def _copies(folder: Path, damaged: Database) -> list[Copy]:
 
 
 def _remove(path: Path) -> None:
-    for one in (path, *database.side_files(path), _manifest(path)):
-        files.remove(one)
+    for file in (path, *database.side_files(path), _manifest(path)):
+        files.remove(file)
     with files.writing(path.parent):
         files.sync_folder(path.parent)
 

@@ -99,7 +99,7 @@ def _saved(
 def _size(use: Use) -> int:
     """Return the bytes of what is open, as far as they can be told."""
     total = 0
-    for one in (use.main, use.log):
+    for opened in (use.main, use.log):
         with contextlib.suppress(OSError):
-            total += Path(one.path).stat().st_size if one else 0
+            total += Path(opened.path).stat().st_size if opened else 0
     return total

@@ -114,7 +114,7 @@ def reject_newer(source: Origin, backup: Backup, catalog: Catalog, context: Cont
     The lock of the archive, which need not be that of the backup, is held.
     """
     waiting = answers.unanswered(catalog.backups(source))
-    newer = [one for one in waiting if one.order > backup.order]
+    newer = [other for other in waiting if other.order > backup.order]
     now = clock.to_text(context.clock.now(), context.clock.zone)
     try:
         answers.mark(newer, now, right=False)
@@ -122,9 +122,9 @@ def reject_newer(source: Origin, backup: Backup, catalog: Catalog, context: Cont
     except GymdbdError as error:
         context.log.warning("suspicious backups not rejected", reason=error.message)
         return []
-    for one in newer:
-        context.log.info("suspicious backup rejected", path=str(one.path))
-    return [str(one.path) for one in newer]
+    for other in newer:
+        context.log.info("suspicious backup rejected", path=str(other.path))
+    return [str(other.path) for other in newer]
 
 
 def preflight(job: RestoreConfig, backup: Backup, context: Context) -> list[processes.Process]:

@@ -56,7 +56,7 @@ def _advice(job: BackupConfig | PullConfig, catalog: Catalog, missing: float, no
     while days > 1 and sum(backup.size for backup in gone) < missing:
         days -= 1
         decisions = retention.plan(backups, days=days, count=0, now=now)
-        gone = [one.backup for one in decisions if not one.stays]
+        gone = [decision.backup for decision in decisions if not decision.stays]
     if not gone:
         return ""
     freed = sum(backup.size for backup in gone)

@@ -93,12 +93,14 @@ def keep_copy(job: PullConfig, replica: Replica, context: Context) -> tuple[Path
                 f"{replica.path} was changed here while it was being copied",
                 hint="stop whoever writes to it and run this again",
             )
-        for one in catalog.backups(job.origin):
-            usable = one.good or (state.suspicious and one.verdict in (SUSPICIOUS, REJECTED))
-            known = one.manifest.sha256 if usable and one.manifest else None
-            if known == sums.sha256 and proof.checksums(one.path, context.check) == sums:
-                _pin(one.path, one.marks, context)
-                return one.path, False
+        for candidate in catalog.backups(job.origin):
+            usable = candidate.good or (
+                state.suspicious and candidate.verdict in (SUSPICIOUS, REJECTED)
+            )
+            known = candidate.manifest.sha256 if usable and candidate.manifest else None
+            if known == sums.sha256 and proof.checksums(candidate.path, context.check) == sums:
+                _pin(candidate.path, candidate.marks, context)
+                return candidate.path, False
         described = _describe(job, replica, state)
         manifest = dataclasses.replace(described, md5=sums.md5, sha256=sums.sha256)
         final = catalog.name(job.replica.stem, manifest.created)

@@ -119,7 +119,7 @@ def goes_on(job: PullConfig, known: State | None, catalog: Catalog) -> bool:
     """Say whether the replica is suspicious; if its state is lost, the pin still tells."""
     if known is not None:
         return bool(known.suspicious)
-    return any(one.marks.note == PIN for one in catalog.backups(job.origin))
+    return any(backup.marks.note == PIN for backup in catalog.backups(job.origin))
 
 
 def release(job: PullConfig, catalog: Catalog) -> None:

@@ -297,7 +297,7 @@ class Channel:
 def _is_another(said: str, program: str) -> bool:
     """Say whether a shell misses a program of its own path, and not the one that was asked for."""
     found = [one for match in _MISSED.finditer(said) if (one := match[1] or match[2])]
-    return any(PurePosixPath(one).name != PurePosixPath(program).name for one in found)
+    return any(PurePosixPath(missed).name != PurePosixPath(program).name for missed in found)
 
 
 class Reader:

@@ -98,7 +98,7 @@ class Comparison:
     @property
     def left_out(self) -> list[str]:
         """Return the columns that the live database has no longer."""
-        return [one.name for one in self.table.columns if one.name not in self.columns]
+        return [column.name for column in self.table.columns if column.name not in self.columns]
 
     @property
     def key(self) -> tuple[str, ...]:
@@ -199,7 +199,7 @@ class Comparison:
 
     def _where(self, *conditions: str) -> str:
         own = [f"(\n{self.where}\n)"] if self.where else []
-        return " AND ".join([*own, *(f"({one})" for one in conditions)]) or "1"
+        return " AND ".join([*own, *(f"({condition})" for condition in conditions)]) or "1"
 
     def query(self, *conditions: str) -> str:
         """Return what follows FROM, for rows of the backup that fulfil all conditions."""

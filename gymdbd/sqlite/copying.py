@@ -32,26 +32,26 @@ class Copy:
         rescue = self._rescue
         made: list[Selection] = []
         with self._open() as connection:
-            for one in rescue.selections:
-                with self._leaving_out(one.table.name, named=rescue.named):
+            for selection in rescue.selections:
+                with self._leaving_out(selection.table.name, named=rescue.named):
                     # A CHECK or a default may call what only the application has.
-                    StandIns(connection).execute(_stand_in(one.definition))
-                    made.append(one)
+                    StandIns(connection).execute(_stand_in(selection.definition))
+                    made.append(selection)
         sides.attach_new(rescue.connection, self._target, _TARGET)
         counts: dict[str, int] = {}
-        for one in made:
-            with self._leaving_out(one.table.name, named=rescue.named):
-                counts[one.table.name] = self._fill(one)
+        for selection in made:
+            with self._leaving_out(selection.table.name, named=rescue.named):
+                counts[selection.table.name] = self._fill(selection)
         rescue.connection.execute("COMMIT")
         rescue.connection.execute(f"DETACH {_TARGET}")
         rescue.connection.execute("BEGIN")
         with self._open() as connection:
-            for one in made:
-                if one.table.name not in counts:
-                    connection.execute(_stand_in(f"DROP TABLE {quote(one.table.name)}"))
+            for selection in made:
+                if selection.table.name not in counts:
+                    connection.execute(_stand_in(f"DROP TABLE {quote(selection.table.name)}"))
                     continue
-                for index in one.indexes:
-                    with self._leaving_out(f"an index of {one.table.name}"):
+                for index in selection.indexes:
+                    with self._leaving_out(f"an index of {selection.table.name}"):
                         connection.execute(_stand_in(index))
             _give_names(connection, rescue.encoding)
         return counts

@@ -76,7 +76,7 @@ def scan(near: str, wanted: Callable[[str, File], bool], proc: Path = PROC) -> S
                 continue  # It has ended.
             else:
                 if any(wanted(name, (facts.st_dev, facts.st_ino)) for _, name, _, facts in found):
-                    seen.files[int(number)] = [_describe(int(number), *one) for one in found]
+                    seen.files[int(number)] = [_describe(int(number), *place) for place in found]
     return seen
 
 

@@ -82,7 +82,7 @@ def _is_gone(use: Use) -> bool:
 
 def users(found: List[Use]) -> List[str]:
     """Name the processes."""
-    return [str(one) for one in sorted({processes.named(use.pid) for use in found})]
+    return [str(process) for process in sorted({processes.named(use.pid) for use in found})]
 
 
 def _error(path: Path, found: List[Use]) -> AnotherFileError:

@@ -41,7 +41,7 @@ def keep(path: Path) -> None:
         here = facts.st_dev, facts.st_ino
         if here in _kept or processes.lock_holders(path, processes.INDEX_LOCK):
             return
-        if not any(_maps(one.pid, facts.st_ino) for one in processes.writers(index)):
+        if not any(_maps(user.pid, facts.st_ino) for user in processes.writers(index)):
             return
         descriptor = os.open(index, os.O_RDONLY | os.O_CLOEXEC)
         _kept[here] = descriptor

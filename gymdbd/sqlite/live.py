@@ -353,8 +353,8 @@ def _settled_stamp(path: Path) -> Stamp:
     """Wait until a later write must show in the times of the file; return its stamp."""
     while True:
         found = _stamp(path)
-        since = _TICK_NS if any(one % 1_000_000_000 for one in found[3:]) else _SECONDS_NS
-        if all(abs(time.time_ns() - one) >= since for one in found[3:]):
+        since = _TICK_NS if any(moment % 1_000_000_000 for moment in found[3:]) else _SECONDS_NS
+        if all(abs(time.time_ns() - moment) >= since for moment in found[3:]):
             return found
         time.sleep(_POLL_S)
 

@@ -69,7 +69,7 @@ def give_back(path: Path, value: Any) -> str:
         if number is None or number == (facts.st_uid if name == "owner" else facts.st_gid):
             continue
         try:
-            os.chown(path, *(-1 if one is None else one for one in place))
+            os.chown(path, *(-1 if number is None else number for number in place))
         except OSError:
             refused.append(f"{name} {wanted.get(name, number)}")
     if "mode" in wanted:

@@ -59,7 +59,12 @@ def writers(path: Path, *, proc: Path = descriptors.PROC) -> list[Process]:
     """List the other processes that have the database itself open for writing."""
     main = descriptors.file_at(str(path))
     seen = _who_has([str(path)], proc).files
-    pids = {pid for pid in seen for one in seen[pid] if one.file == main and one.writable}
+    pids = {
+        pid
+        for pid in seen
+        for descriptor in seen[pid]
+        if descriptor.file == main and descriptor.writable
+    }
     return [named(pid, proc) for pid in sorted(pids)]
 
 

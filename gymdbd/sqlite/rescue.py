@@ -222,7 +222,7 @@ class Rescue:
 
     def _refused(self, name: str) -> UsageError:
         held = tables.holding(self.schema)
-        owner = next((one for one in held if name.startswith(f"{one}_")), None)
+        owner = next((table for table in held if name.startswith(f"{table}_")), None)
         if name in tables.shadows(self.schema) and owner:
             return UsageError(
                 f"{name} is where {owner} keeps what it holds, and only {owner} may write it",

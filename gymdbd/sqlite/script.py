@@ -29,10 +29,10 @@ class Script:
         self._file = file
         schema = rescue.live_schema
         self._schema = rescue.schema if schema is None else schema
-        self._chosen = {one.table.name: one for one in rescue.selections}
+        self._chosen = {selection.table.name: selection for selection in rescue.selections}
         names = list(self._chosen)
         # Triggers that keep a table, as a counter, come first: what they make of it stays.
-        self._kept = {one: needs.kept_by(self._schema, one, names) for one in names}
+        self._kept = {table: needs.kept_by(self._schema, table, names) for table in names}
 
     def write(self, origin: str) -> dict[str, Comeback]:
         """Write all; return what becomes of the rows of each table."""
@@ -55,7 +55,7 @@ class Script:
         before: dict[str, set[str]] = {}
         for name in names:
             parents = needs.parents(self._rescue.connection, name, schema)
-            before[name] = {one for one in names if one.lower() in parents}
+            before[name] = {other for other in names if other.lower() in parents}
             before[name] |= set(self._kept[name])
         for name in names:
             for writer in needs.written_by(self._schema, name, names):
@@ -296,7 +296,7 @@ def told(name: str, done: Comeback) -> list[str]:
         lines.append(f"{name}: left alone, as there with other values: {done.changed:,}")
     if done.taken:
         lines.append(f"{name}: left out, as a unique value belongs to another row: {done.taken:,}")
-    lines += [f"  {name}: {conflict_text(one)}" for one in done.conflicts[:_SHOWN]]
+    lines += [f"  {name}: {conflict_text(conflict)}" for conflict in done.conflicts[:_SHOWN]]
     more = done.changed + done.taken - min(len(done.conflicts), _SHOWN)
     return [*lines, *([f"  {name}: and {more:,} more"] if more > 0 else [])]
 

@@ -45,13 +45,13 @@ class Use:
 
     def key(self) -> Tuple[object, ...]:
         """Return what is the same at the second look."""
-        files = [one and one.file for one in (self.main, self.log)]
+        files = [opened and opened.file for opened in (self.main, self.log)]
         return (self.pid, self.kind, *files)
 
     @property
     def written_ns(self) -> int:
         """Return when it was written last."""
-        return max((one.written_ns for one in (self.main, self.log) if one), default=0)
+        return max((opened.written_ns for opened in (self.main, self.log) if opened), default=0)
 
 
 @dataclass(frozen=True)
@@ -154,7 +154,7 @@ def _look(path: Path, proc: Path) -> View:
         for pid in sorted(apart - seen.files.keys())
         if pid in seen.unseen and _may_write(pid, place) and place.in_wal_mode()
     ]
-    held = any(one.file == place.main for files in seen.files.values() for one in files)
+    held = any(opened.file == place.main for files in seen.files.values() for opened in files)
     return View(uses, len(seen.unseen), place.names, held, proc.is_dir())
 
 
@@ -169,12 +169,12 @@ def _judge(
     place: _Place, pid: int, files: List[Descriptor], connected: Set[int], apart: Set[int]
 ) -> List[Use]:
     """Say what one process has to do with the database, if that is anything unusual."""
-    mains = [one for one in files if one.file == place.main]
+    mains = [opened for opened in files if opened.file == place.main]
     found = _judge_former(place, pid, files, alone=not mains)
     # Merely reading the files, as a copying program does, is not being connected.
-    if pid not in connected and not any(one.writable for one in mains):
+    if pid not in connected and not any(opened.writable for opened in mains):
         return found
-    logs = [one for one in files if one.name.endswith("-wal")]
+    logs = [opened for opened in files if opened.name.endswith("-wal")]
     for main in mains:
         for log in logs:
             if log.name == f"{main.name}-wal" and log.file != place.log:
@@ -183,7 +183,7 @@ def _judge(
                 return [Use(pid, OTHER_LOG, main, log, in_use), *found]
     if any(log.file == place.log for log in logs):
         return found
-    names = {one.name for one in files}
+    names = {opened.name for opened in files}
     orphans = [log for log in logs if log.name[: -len("-wal")] not in names]
     without = pid in apart and mains[0].writable and place.in_wal_mode()
     if orphans or without:
@@ -196,16 +196,16 @@ def _judge_former(place: _Place, pid: int, files: List[Descriptor], *, alone: bo
 
     `alone` says that the process has not got the file that is there now, too.
     """
-    logs = [one for one in files if one.writable and place.is_here(one, "-wal")]
+    logs = [opened for opened in files if opened.writable and place.is_here(opened, "-wal")]
     if not alone:
-        logs = [one for one in logs if one.file != place.log]
+        logs = [opened for opened in logs if opened.file != place.log]
     log = max(logs, key=lambda one: one.written_ns, default=None)
-    mains = [one for one in files if one.deleted and place.is_here(one)]
+    mains = [opened for opened in files if opened.deleted and place.is_here(opened)]
     if alone and not mains and log is not None:
         mains = _moved(files, log)
     found = []
     for main in mains:
-        written = any(place.was_written(one) for one in (main, log) if one)
+        written = any(place.was_written(opened) for opened in (main, log) if opened)
         lost = main.writable and place.main is not None and written
         found.append(Use(pid, FORMER, main, log, lost))
     return found
@@ -218,12 +218,12 @@ def _was_written_removed(one: Descriptor) -> bool:
 
 def _moved(files: List[Descriptor], log: Descriptor) -> List[Descriptor]:
     """Find the main file of a WAL whose own name leads to another file now, or to none."""
-    names = {one.name for one in files}
+    names = {opened.name for opened in files}
     found: Dict[File, Descriptor] = {
-        one.file: one
-        for one in files
-        if one.writable and one.file[0] == log.file[0] and not one.name.endswith(_SIDES)
-        if f"{one.name}-wal" not in names and _is_database(one.path)
+        opened.file: opened
+        for opened in files
+        if opened.writable and opened.file[0] == log.file[0] and not opened.name.endswith(_SIDES)
+        if f"{opened.name}-wal" not in names and _is_database(opened.path)
     }
     return list(found.values()) if len(found) == 1 else []
 
