@@ -249,6 +249,17 @@ def test_rows_whose_parents_are_gone_do_not_come_back_alone(tmp_path: Path) -> N
     assert _query(tmp_path / "live.db", "SELECT * FROM a") == []
 
 
+def test_a_row_that_came_meanwhile_is_not_replaced_though_its_table_would(tmp_path: Path) -> None:
+    """ON CONFLICT REPLACE of the table would delete what somebody has entered since."""
+    before = "CREATE TABLE t (id INTEGER PRIMARY KEY ON CONFLICT REPLACE, v);"
+    rows = "INSERT INTO t VALUES (1, 'old');"
+    script, _, live = _put_back(tmp_path, before + rows, "DELETE FROM t;")
+    _script(live, "UPDATE t SET v = 'new'")
+    with pytest.raises(sqlite3.IntegrityError, match="UNIQUE"):
+        _script(live, script)
+    assert _query(live, "SELECT v FROM t") == [("new",)]
+
+
 def test_keys_that_the_backup_breaks_already_are_not_enforced(tmp_path: Path) -> None:
     """The application does without them, and the first lines say so."""
     before = "CREATE TABLE a (id INTEGER PRIMARY KEY, p REFERENCES z); INSERT INTO a VALUES (1, 7);"
