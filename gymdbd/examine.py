@@ -400,6 +400,7 @@ def _not_writable(name: str, folder: Path) -> Check:
     """Say why a folder cannot be written: it is not there, or not for this user."""
     try:
         files.require_folder(folder)
+        files.require_writable_disk(folder)
     except GymdbdError as error:
         return Check(name, ERROR, error.message, error.hint)
     return Check(

@@ -66,9 +66,7 @@ def write_error(error: OSError, path: Path) -> GymdbdError:
         )
     if error.errno in _DENIED:
         return NotWritableError(
-            f"cannot write {path} ({reason})",
-            hint=f"let this user (uid {os.geteuid()}) write to {path.parent}; "
-            "under systemd the folder must be named in ReadWritePaths= of the unit",
+            f"cannot write {path} ({reason})", hint=denied_hint(path.parent, error.errno)
         )
     if error.errno in (errno.ENOENT, errno.ENOTDIR):
         return FolderMissingError(
@@ -81,6 +79,28 @@ def write_error(error: OSError, path: Path) -> GymdbdError:
         f"cannot write {path} ({reason})",
         hint="check the disk and the kernel's log (dmesg); nothing of what was there has changed",
     )
+
+
+def denied_hint(folder: Path, reason: int | None) -> str:
+    """Say what to do where a folder may not be written, for this reason of the kernel's."""
+    if reason == errno.EROFS:
+        return (
+            f"see whether the disk of {folder} is mounted read-only (mount): after an error of a "
+            "disk or card the kernel does that (dmesg), and then it needs to be replaced; under "
+            "systemd the folder must be named in ReadWritePaths= of the unit"
+        )
+    return (
+        f"let this user (uid {os.geteuid()}) write to {folder}; "
+        "under systemd the folder must be named in ReadWritePaths= of the unit"
+    )
+
+
+def require_writable_disk(folder: Path) -> None:
+    """Raise NotWritableError if the disk of a folder is mounted read-only."""
+    if os.statvfs(folder).f_flag & os.ST_RDONLY:
+        raise NotWritableError(
+            f"the disk of {folder} is mounted read-only", hint=denied_hint(folder, errno.EROFS)
+        )
 
 
 def require_name(path: Path, form: str) -> None:

@@ -199,8 +199,7 @@ def _look(
 ) -> Iterator[Finding | datetime]:
     """Look at the disk: yield what is wrong, and when the newest good backup was made."""
     try:
-        for folder in job.folders():
-            files.require_folder(folder)
+        _require_places(job)
         if isinstance(job, BackupConfig):
             yield from _its_backups(job, entry, zone)
             identity.require(job.database)
@@ -219,6 +218,13 @@ def _look(
     except OSError as error:
         told = files.system_error(error)
         yield Finding(Health.UNKNOWN, told.message, told.hint)
+
+
+def _require_places(job: JobConfig) -> None:
+    for folder in job.folders():
+        files.require_folder(folder)
+        if isinstance(job, BackupConfig | PullConfig):
+            files.require_writable_disk(folder)
 
 
 def _its_backups(

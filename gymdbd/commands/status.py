@@ -108,7 +108,8 @@ def _tell(
     if content["daemon_running"] and content["daemon_is_mute"]:
         output.say("daemon running, and its status file cannot be written")
     elif content["daemon_running"]:
-        output.say(f"daemon running, pid {daemon.get('pid')}, since {daemon.get('started_at')}")
+        known = f", pid {daemon['pid']}, since {daemon['started_at']}" if daemon else ""
+        output.say(f"daemon running{known}")
     elif content["daemon_running"] is None:
         output.say("daemon: this user cannot see whether it is running")
     else:

@@ -20,8 +20,10 @@ from tests.application import application
 from tests.daemon_process import running_daemon
 from tests.disks import mounted
 from tests.support import (
+    GYMDBD,
     ORDINARY_USER,
     backups,
+    environment,
     gymdbd,
     gymdbd_json,
     make_database,
@@ -99,6 +101,36 @@ def test_a_full_disk_is_failing_even_if_no_run_could_record_it(card: Path) -> No
     assert (code, entry["health"]) == (2, "failing")
     assert f"{card / 'archive'} has 0 B free, and " in entry["reason"]
     assert "free some space" in entry["hint"]
+
+
+def test_a_disk_that_became_read_only_is_failing_before_the_next_run(card: Path) -> None:
+    """The kernel does that after an error of the card; who is root need not be let in."""
+    config = _nightly(card)
+    assert gymdbd("-c", config, "backup").returncode == 0
+    assert _status(config)[0] == 0
+    subprocess.run(["mount", "-o", "remount,ro", card], check=True)
+    code, entry = _status(config)
+    assert (code, entry["health"]) == (2, "failing")
+    assert entry["reason"] == f"the disk of {card / 'archive'} is mounted read-only"
+    code, answer = gymdbd_json("-c", config, "backup")
+    assert (code, answer["code"]) == (1, "not-writable")
+    checked = {one["name"]: one for one in gymdbd_json("-c", config, "check")[1]["checks"]}
+    for hint in (entry["hint"], answer["hint"], checked["nightly archive"]["hint"]):
+        assert ("mounted read-only" in hint, "dmesg" in hint, "uid" in hint) == (True, True, False)
+
+
+def test_a_daemon_whose_disk_is_full_from_its_start_is_told_as_running(card: Path) -> None:
+    """It has its lock, and could not write who it is."""
+    config = _nightly(card)
+    _fill(card)
+    command = [*GYMDBD, "-c", str(config), "run"]
+    daemon = subprocess.Popen(command, env=environment(), stderr=subprocess.DEVNULL)
+    try:
+        until(lambda: _status(config)[1]["daemon_running"], "the daemon")
+        assert gymdbd("-c", config, "status").stdout.splitlines()[0] == "daemon running"
+    finally:
+        daemon.terminate()
+        daemon.wait(30)
 
 
 def test_nothing_is_held_back_on_a_disk_that_is_nearly_full(card: Path) -> None:
