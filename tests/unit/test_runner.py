@@ -58,6 +58,8 @@ _KEYS = {
 def events() -> Iterator[list[MutableMapping[str, Any]]]:
     """Give the log's events of this test, with what is bound to them."""
     capture = LogCapture()
+    # An earlier test of this process may have left a level that drops events.
+    structlog.reset_defaults()
     structlog.configure(processors=[structlog.contextvars.merge_contextvars, capture])
     yield capture.entries
     structlog.reset_defaults()
