@@ -8,12 +8,14 @@ import sqlite3
 import subprocess
 import sys
 from contextlib import closing
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
-from gymdbd.errors import AnotherFileError, GymdbdError, SourceMissingError
-from gymdbd.jobs import backup
+from gymdbd.errors import AnotherFileError, GymdbdError, SourceMissingError, TargetInUseError
+from gymdbd.job_config import RestoreConfig
+from gymdbd.jobs import backup, restore
 from gymdbd.sqlite import identity, salvage, uses
 from tests.application import application
 from tests.integration.test_emergency import Pi, members, pi
@@ -145,6 +147,29 @@ def test_a_log_that_would_begin_anew_is_kept_or_copied_again(live: Path, index: 
         with closing(sqlite3.connect(target)) as copy:
             assert copy.execute("SELECT count(*) FROM t").fetchall() == [(app.rows(),)]
         assert len(copied) == (2 if index == "found" else 4)
+
+
+def test_a_journal_whose_database_cannot_be_saved_is_left_to_its_application(
+    tmp_path: Path,
+) -> None:
+    """It is in the middle of a transaction: nothing takes the place of the removed file."""
+    (tmp_path / "live").mkdir()
+    live = make_database(tmp_path / "live" / "gym.db", mode="delete")
+    _, made = _back_up(live)
+    job = RestoreConfig(
+        name="restore",
+        kind="restore",
+        backup=Path(str(made["path"])),
+        target=live,
+        busy_timeout=timedelta(seconds=0.1),
+    )
+    with application(live) as app:
+        app.run("BEGIN EXCLUSIVE")
+        app.run("INSERT INTO t (text) VALUES ('new')")
+        live.unlink()
+        with pytest.raises(TargetInUseError, match=rf"\(pid {app.pid}\)"):
+            restore.run(job, context())
+        assert [path.name for path in live.parent.iterdir()] == ["gym.db-journal"]
 
 
 def test_what_was_copied_is_let_go_of_if_no_backup_comes_of_it(tmp_path: Path) -> None:
