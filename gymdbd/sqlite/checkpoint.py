@@ -122,8 +122,9 @@ def _take_write_lock(connection: sqlite3.Connection, deadline: float) -> None:
     while True:
         try:
             connection.execute("BEGIN IMMEDIATE")
-        except sqlite3.OperationalError:
-            if time.monotonic() >= deadline:
+        except sqlite3.OperationalError as error:
+            # Who may not write need not wait.
+            if "locked" not in str(error) or time.monotonic() >= deadline:
                 raise
             time.sleep(_POLL_S)
         else:

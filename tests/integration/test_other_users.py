@@ -115,6 +115,20 @@ def test_the_checkpoint_of_an_idle_database_of_another_users_is_left_out(place: 
     assert '"journal_mode": "wal"' in backup.with_name(backup.name + ".json").read_text()
 
 
+def test_who_may_not_write_what_a_crash_left_does_not_wait_for_it(place: Path) -> None:
+    """The backup is made at once, with every row."""
+    database = _make(place, bits=0o666)
+    with forgetful.running(database, prefix=tuple(AS_APP)) as app:
+        last = app.kill()
+    for end in ("-wal", "-shm"):
+        database.with_name(database.name + end).chmod(0o644)
+    words = ("backup", "--database", database, "--archive", place / "bk")
+    code, result = gymdbd_json(*words, prefix=AS_OTHER)
+    assert (code, result["tables"]["commits"] >= last) == (0, True)
+    assert "may not write" in result["checkpoint"]["skipped"]
+    assert result["timings"]["checkpoint"] < 4
+
+
 def test_while_the_application_runs_another_user_checkpoints_as_before(place: Path) -> None:
     """The application's own files are there, stay its own, and it goes on."""
     database = _make(place, bits=0o664)
