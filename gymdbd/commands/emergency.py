@@ -8,9 +8,10 @@ r"""get the other machine's database to safety, now: three copies
 Without a gymdbd over there, without a job of its own for the database, or with
 a key that may do nothing but pull, the first step is skipped, and that is said.
 A step that fails keeps no other from being tried; the failure is told in the
-end. A damaged database is saved as it is, into NAME.damaged/ of the archive. It
-is safe to run again: a copy that is there already is not made a second time.
-The copy here is pinned: gymdbd unkeep lets a later pull prune it.
+end. A damaged database is saved as it is, into NAME.damaged/ of the archive. If
+the archive here cannot be written the folder `emergency` beside the replica is
+used. It is safe to run again: a copy that is there already is not made a second
+time. The copy here is pinned: gymdbd unkeep lets a later pull prune it.
 
 The steps are told on standard error as they are done, and the last line says
 where the safe copies are.

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from gymdbd import wording
+from gymdbd import files, wording
 from gymdbd.archive import proof
 from gymdbd.errors import (
     AnotherFileError,
     ChannelRefusedError,
     CommandMissingError,
     DeadlineError,
+    DiskFullError,
+    FolderMissingError,
     GymdbdError,
+    NotWritableError,
     RemoteCommandError,
     StoppedError,
     SuspiciousError,
     VerificationError,
+    WriteFailedError,
 )
 from gymdbd.files import to_size
 from gymdbd.jobs import damaged, peer, pull
@@ -25,11 +30,16 @@ from gymdbd.remote import delta, installed
 from gymdbd.replica import Replica
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from gymdbd.job_config import EmergencyConfig
     from gymdbd.jobs.context import Context
 
 SKIPPED = "skipped"
+# The archive beside the replica if that of the job cannot be written: nothing else uses it.
+FALLBACK = "emergency"
 
+_NO_PLACE = (FolderMissingError, NotWritableError, DiskFullError, WriteFailedError)
 # The codes of a gymdbd over there that has no job for the database, no configuration that this
 # account may read, or may not write to its archive: nothing that a pull would suffer from.
 _NOT_FOR_US = ("usage", "config", "not-writable")
@@ -45,6 +55,13 @@ def run(job: EmergencyConfig, context: Context) -> dict[str, Any]:
     done, and that the backup over there holds much less than the one before it.
     """
     return _Emergency(job, context).run()
+
+
+def _wants_a_place(error: GymdbdError) -> bool:
+    """Say whether a step failed for the lack of a place to write to."""
+    if isinstance(error, damaged.DAMAGE):
+        return not (error.result or {}).get(damaged.COPY)
+    return isinstance(error, _NO_PLACE)
 
 
 class _Emergency:
@@ -71,7 +88,7 @@ class _Emergency:
         for name, step in work.items():
             try:
                 with self.timings.step(name):
-                    self._tell({"name": name, **step()})
+                    self._tell({"name": name, **self._take(step)})
             except (StoppedError, DeadlineError) as error:
                 self._fail(name, error)
                 error.result = self._report()
@@ -89,6 +106,29 @@ class _Emergency:
                 result=self._report(),
             )
         return self._report()
+
+    def _take(self, step: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+        """Take a step, and if the archive here is of no use again with one beside the replica."""
+        try:
+            return step()
+        except GymdbdError as error:
+            usual = self.pull
+            place = usual.replica.parent / FALLBACK
+            if place == usual.archive_folder or not _wants_a_place(error):
+                raise
+            reason = error.message
+            self.context.log.warning("other archive taken", archive=str(place), reason=reason)
+            self.pull = replace(usual, archive=place)
+            try:
+                files.make_folder(place)
+                return step()
+            except (StoppedError, DeadlineError):
+                raise
+            except GymdbdError as another:
+                if (another.result or {}).get(damaged.COPY):
+                    raise
+                self.pull = usual
+                raise error from another
 
     def _fail(self, name: str, error: GymdbdError) -> None:
         self._tell({"name": name, "state": error.state, "text": error.message})

@@ -346,3 +346,24 @@ def test_what_root_saves_belongs_to_the_owner_of_the_database(tmp_path: Path) ->
     os.chown(database, 65534, 65534)
     copy = damaged.preserve(database, tmp_path / "archive", "why", context())
     assert (copy.stat().st_uid, copy.stat().st_gid) == (65534, 65534)
+
+
+@pytest.mark.parametrize("how", ["sound", "page", "header"])
+def test_an_emergency_needs_no_archive(peer: Peer, how: str) -> None:
+    """If it cannot be written, what there is goes into a folder beside the replica."""
+    peer.database.unlink()
+    make_database(peer.database)
+    if how != "sound":
+        SPOIL[how](peer.database)
+    peer.archive.write_text("no folder")
+    code, result = gymdbd_json("-c", peer.config(), "emergency")
+    place = peer.replica.parent / "emergency"
+    if how == "sound":
+        assert (code, [one["path"] for one in result["safe_copies"]]) == (
+            0,
+            [str(peer.replica), str(backups(place)[0])],
+        )
+    else:
+        (copy,) = _copies(place, peer.replica.stem)
+        assert (code, result["damaged_copies"]) == (1, [{"host": None, "path": str(copy)}])
+    assert peer.archive.read_text() == "no folder"
