@@ -256,6 +256,20 @@ def test_the_locks_alone_tell_where_descriptors_may_not_be_seen(
         assert (exit_code, answer.get("tables")) == (0, {"t": 101}), answer
 
 
+def test_a_process_that_nobody_may_look_into_and_that_may_not_write_is_no_trouble(
+    shared: Path, tmp_path: Path
+) -> None:
+    """Its lock is that of a reader by another name, who commits nothing."""
+    shared.chmod(0o644)
+    other = shared.with_name("members.db")
+    other.hardlink_to(shared)
+    words = ("backup", "--database", shared, "--archive", tmp_path / "archive")
+    with application(f"file:{other}?mode=ro", user=65534) as reader:
+        assert reader.rows() == 100
+        exit_code, answer = gymdbd_json(*words, prefix=ORDINARY_USER)
+        assert (exit_code, answer.get("tables")) == (0, {"t": 100}), answer
+
+
 # What is no fault.
 
 
