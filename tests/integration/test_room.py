@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
@@ -84,7 +85,7 @@ def test_a_replica_without_room_names_the_rule_for_its_archive_on_the_same_disk(
         with pytest.raises(DiskFullError) as caught:
             room.require(job, Catalog(archive, UTC), missing, now, folder=disk)
         assert caught.value.hint.startswith(f"gymdbd prune --archive '{archive}' --keep-days 9 ")
-        (tmp_path / "elsewhere").mkdir()
+        shutil.copytree(archive, tmp_path / "elsewhere")
         elsewhere = Catalog(tmp_path / "elsewhere", UTC)
         with pytest.raises(DiskFullError) as caught:
             room.require(job, elsewhere, missing, now, folder=disk)

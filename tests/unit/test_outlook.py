@@ -13,6 +13,7 @@ import pytest
 
 from gymdbd import config, lock
 from gymdbd.archive import manifest as manifests
+from gymdbd.archive.catalog import Catalog
 from gymdbd.clock import Clock
 from gymdbd.errors import ReadFailedError
 from gymdbd.job_config import BackupConfig, JobConfig, PullConfig, VerifyConfig
@@ -229,3 +230,16 @@ def test_a_folder_that_a_job_needs_and_that_is_gone_is_failing(tmp_path: Path) -
     make_database(tmp_path / "replica.db")
     for job in (_verify(gone), _pull(gone), _pull(tmp_path, archive=gone)):
         assert _health(job, _good(), _MANUAL) == (Health.FAILING, f"there is no folder {gone}")
+
+
+def test_a_replica_that_waits_for_an_answer_is_failing_whatever_the_file_says(
+    tmp_path: Path,
+) -> None:
+    """The archive of the pull tells of it."""
+    make_database(tmp_path / "replica.db")
+    job = _pull(tmp_path, archive=tmp_path)
+    assert _health(job, _good(), _MANUAL)[0] == Health.OK
+    Catalog(tmp_path, UTC).await_answer(job.origin, "the replica is suspicious", _NOW)
+    found = _judge(job, _good())
+    assert (found.health, "the replica is suspicious" in found.reason) == (Health.FAILING, True)
+    assert "gymdbd accept p" in found.hint
