@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from gymdbd import files, spare
 from gymdbd.errors import ReplicaInUseError
+from gymdbd.origin import Place
 from gymdbd.spare import Spare
 from gymdbd.sqlite import database, live, locks, processes
 
@@ -63,6 +64,11 @@ class State:
     identity: list[int] = field(default_factory=list)
     spare: dict[str, Any] | None = None
     schema: int = SCHEMA
+
+    @property
+    def place(self) -> Place:
+        """Return where the database lay that was pulled."""
+        return Place(self.host, self.remote_database)
 
 
 class Replica:

@@ -141,8 +141,10 @@ class Adoption:
         wanted = self.job.backup_before or (new.suspicious and was_good)
         if self.replica.exists and wanted:
             if not suspicion.is_enough(self.job, known, self.context):
-                # Its manifest may only say what is so: somebody may have written to it since.
-                unchanged = None if self.replica.change(self.state) else self.state
+                # Its manifest may only say what is so: somebody may have written to it since. And
+                # it is of the database that it was pulled from, which the job may have left.
+                last = self.replica.state()
+                unchanged = None if self.replica.change(last) else last
                 return save(self.job, self.replica, unchanged, self.context, new)
             self.context.log.warning("old replica not saved", reason="as suspicious as those saved")
         if new.suspicious or (self.job.archive_folder.is_dir() and not (known and was_good)):

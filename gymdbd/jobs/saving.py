@@ -25,6 +25,7 @@ from gymdbd.errors import (
 from gymdbd.job_config import BackupConfig, Gates
 from gymdbd.jobs import backup, damaged, room, suspicion
 from gymdbd.jobs.prune import prune
+from gymdbd.origin import Origin
 from gymdbd.sqlite import database, ownership
 
 if TYPE_CHECKING:
@@ -165,6 +166,7 @@ def _save_changed(job: PullConfig, replica: Replica, catalog: Catalog, context: 
     is too damaged for a backup is kept as it is, under a name that is never pruned.
     """
     doubted = suspicion.goes_on(job, suspicion.last(job, replica), catalog)
+    known = replica.state()
     settings = BackupConfig(
         name=job.name,
         kind="backup",
@@ -173,7 +175,7 @@ def _save_changed(job: PullConfig, replica: Replica, catalog: Catalog, context: 
         checkpoint="none",
         count_changes=False,
         gates=(job.gates or Gates()) if doubted else None,
-        source=job.origin,
+        source=Origin(job.replica.stem, (known.place,)) if known else job.origin,
     )
     if replica.path.stat().st_size == 0:
         # Opening it would make SQLite remove the -wal, which may hold all there is.
@@ -221,8 +223,8 @@ def _describe(job: PullConfig, replica: Replica, state: State) -> Manifest:
         facts = database.read_facts(connection)
         version = connection.execute("SELECT sqlite_version()").fetchone()[0]
     return Manifest(
-        source=job.remote_database,
-        host=job.host,
+        source=state.remote_database,
+        host=state.host,
         created_at=state.pulled_at,
         method=f"pull-{job.method}",
         sqlite_version=version,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import sqlite3
 from contextlib import closing
@@ -270,3 +271,23 @@ def test_as_many_suspicious_states_are_kept_as_are_enough(peer: Peer) -> None:
         _change(peer.database, f"CREATE TABLE lockers{number} (id INTEGER PRIMARY KEY)")
         _is_suspicious(peer)
     assert sorted(_verdicts(peer)) == [("suspicious", False)] * 5 + [("verified", True)]
+
+
+@pytest.mark.parametrize("changed_here", [False, True])
+def test_a_replica_of_another_database_is_saved_as_that_of_the_other(
+    peer: Peer, *, changed_here: bool
+) -> None:
+    """After the job got another source, `latest` of the new one is none of the former one."""
+    peer.pull()
+    if changed_here:
+        _change(peer.replica, "DELETE FROM payments WHERE id = 1")
+    former, other = peer.job().origin, ledger.create(peer.database.with_name("other.db"))
+    with contextlib.suppress(SuspiciousError):  # it holds less than the former one did
+        peer.pull(remote_database=str(other))
+    catalog = Catalog(peer.archive, UTC)
+    (saved,) = catalog.backups()
+    assert saved.manifest is not None
+    assert saved.manifest.source == str(peer.database)
+    assert [backup.path for backup in catalog.backups(former)] == [saved.path]
+    new = peer.job(remote_database=str(other)).origin
+    assert catalog.backups(new) == []
