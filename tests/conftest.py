@@ -6,12 +6,13 @@ import os
 import random
 from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 if TYPE_CHECKING:
     from _pytest.terminal import TerminalReporter
+    from xdist.scheduler import LoadScopeScheduling
 
 # Before any process of the tests starts: all of them take the same sample of the faults.
 os.environ.setdefault("GYMDBD_FAULTS_SEED", str(random.SystemRandom().randrange(10**6)))
@@ -27,17 +28,24 @@ def _part(path: Path) -> str:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put the parts into order, and say what only one process at a time may run.
-
-    The booted machines share a network and a tree, and a database of 1 GiB is made once.
-    """
+    """Put the parts into order, leaving the order within each as it is."""
     order = {name: place for place, name in enumerate(_PARTS)}
     items.sort(key=lambda item: order.get(_part(item.path), len(order)))
-    for item in items:
-        if _part(item.path) == "e2e":
-            item.add_marker(pytest.mark.xdist_group("machines"))
-        elif "large" in getattr(item, "fixturenames", ()):
-            item.add_marker(pytest.mark.xdist_group("large"))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:
+    """Let one process boot the machines, one after the other, and all others do the rest.
+
+    They share a network and a tree. `--dist loadgroup` has no effect with pytest 9.2.
+    """
+    from xdist.scheduler import LoadScopeScheduling  # noqa: PLC0415 - not needed without xdist
+
+    class Scheduling(LoadScopeScheduling):  # type: ignore[misc] # it has no types
+        def _split_scope(self, nodeid: str) -> str:
+            return "e2e" if nodeid.startswith("tests/e2e/") else nodeid
+
+    return Scheduling(config, log)
 
 
 def pytest_terminal_summary(terminalreporter: TerminalReporter) -> None:
