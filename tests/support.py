@@ -260,7 +260,7 @@ def tree(folder: Path) -> dict[str, str]:
     return {
         path.name: hashlib.sha256(path.read_bytes()).hexdigest()
         for path in folder.iterdir()
-        if path.name != ".gymdbd.lock"
+        if path.is_file() and path.name != ".gymdbd.lock"
     }
 
 

@@ -286,7 +286,7 @@ LOCAL = (
     ),
     Operation(
         "backup-first",
-        lambda scene: ["backup", "--database", scene.database, "--archive", scene.place / "new/a"],
+        lambda scene: ["backup", "--database", scene.database, "--archive", scene.place / "new"],
     ),
     Operation(
         "prune",

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests import forgetful
+from tests import everyone, forgetful
 from tests.faults import table
 from tests.support import backups, gymdbd_json, make_database, query
 
@@ -31,7 +31,7 @@ _IDLE = table.row(
     "done, or refused by name; nothing beside it keeps the application from writing",
 )
 _APP, _OTHER = 12001, 12002
-_USER = ["env", "HOME=/nonexistent", "setpriv"]
+_USER = [*everyone.ENVIRONMENT, "setpriv"]
 _SIDES = ("-wal", "-shm", "-journal")
 _WRITE = (
     "import sqlite3, sys; c = sqlite3.connect(sys.argv[1]); "
@@ -52,6 +52,7 @@ def _words(operation: list[str], database: Path, archive: Path) -> list[object]:
 @pytest.fixture
 def place() -> Iterator[Path]:
     """Give a folder that every user may enter."""
+    everyone.install()
     folder = Path(tempfile.mkdtemp(prefix="gymdbd-live-"))
     folder.chmod(0o755)
     for name in ("data", "archive"):

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests import forgetful
+from tests import everyone, forgetful
 from tests.application import application
 from tests.support import (
     backups,
@@ -32,16 +32,14 @@ if TYPE_CHECKING:
 _APP, _OTHER, _WEB = 12001, 12002, 12003
 # The application, and a user of the application's group.
 AS_APP = [
-    "env",
-    "HOME=/nonexistent",
+    *everyone.ENVIRONMENT,
     "setpriv",
     f"--reuid={_APP}",
     f"--regid={_APP}",
     f"--groups={_WEB}",
 ]
 AS_OTHER = [
-    "env",
-    "HOME=/nonexistent",
+    *everyone.ENVIRONMENT,
     "setpriv",
     f"--reuid={_OTHER}",
     f"--regid={_OTHER}",
@@ -53,6 +51,7 @@ _SIDES = ("-wal", "-shm", "-journal")
 @pytest.fixture
 def place() -> Iterator[Path]:
     """Give a folder that every user may enter, with an archive for each."""
+    everyone.install()
     folder = Path(tempfile.mkdtemp(prefix="gymdbd-users-"))
     folder.chmod(0o755)
     for name, owner in (("bk", _OTHER), ("app", _APP)):

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from gymdbd.sqlite import ownership
-from tests import ledger
+from tests import everyone, ledger
 from tests.integration.test_other_users import AS_APP
 from tests.support import backups, gymdbd_json, make_database
 
@@ -28,6 +28,7 @@ _UID, _GID = 12001, 12003
 @pytest.fixture
 def place() -> Iterator[Path]:
     """Give a folder that every user may enter and write."""
+    everyone.install()
     folder = Path(tempfile.mkdtemp(prefix="gymdbd-owner-"))
     folder.chmod(0o777)
     try:
