@@ -188,12 +188,12 @@ def test_a_flipped_page_is_corrupt(place: Path) -> None:
 
 
 def test_a_schema_that_is_no_text_is_corrupt(place: Path) -> None:
-    """SQLite quotes what it found there, and Python cannot even decode its words."""
+    """SQLite quotes what it found there, and its words are shown though they are no UTF-8."""
     path = place / "gym.db"
     data = path.read_bytes()
     assert data.count(b"CREATE TABLE t (") == 1
     path.write_bytes(data.replace(b"CREATE TABLE t (", b"CREATE TABLE\xf4t ("))
-    assert "not text" in _expect(place, "source-corrupt")["error"]
+    assert "malformed database schema (t)" in _expect(place, "source-corrupt")["error"]
 
 
 def test_pruning_stays_frozen_until_a_backup_has_been_made(place: Path) -> None:
