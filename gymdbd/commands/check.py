@@ -39,8 +39,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--reload",
         action="store_true",
-        help="only find out whether the running daemon can take the configuration; print nothing if "
-        "it can: no database, folder or host is looked at, and a fault is logged",
+        help="only find out whether the running daemon can take the configuration; print nothing "
+        "if it can: no database, folder or host is looked at, and a fault is logged",
     )
     common.add_json(parser)
 
