@@ -77,7 +77,7 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
         return _inspect(job, output)
     entry, exit_code = common.run_by_hand(job, settings, output)
     result = entry["result"]
-    if result is None:
+    if result is None or "strategy" not in result:
         common.tell_failure(entry, output)
         return exit_code
     facts = {name: entry[name] for name in ("error", "hint", "code") if entry["error"]}

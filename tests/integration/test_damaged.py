@@ -259,6 +259,18 @@ def test_a_failed_pull_of_an_emergency_still_pins_what_is_here(peer: Peer) -> No
     assert identity(peer.replica) == before
 
 
+@pytest.mark.parametrize("method", ["query", "scp"])
+def test_a_pull_of_a_damaged_database_names_the_copy_of_it(peer: Peer, method: str) -> None:
+    """To a person as to a program: what failed, what to do, and where the damaged one lies."""
+    _spoil_page(peer.database)
+    done = gymdbd("-c", peer.config(method=method), "pull")
+    (copy,) = _copies(peer.archive, peer.replica.stem)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert " is damaged" in done.stderr
+    assert str(copy) in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_a_person_is_told_where_a_damaged_database_lies(peer: Peer) -> None:
     """The last lines name it, and what reads the rest."""
     _spoil_page(peer.database)
