@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import signal
 import threading
 from typing import TYPE_CHECKING
@@ -118,11 +119,10 @@ def interrupt(
             action()
         except BaseException as error:  # noqa: BLE001 - the test raises it where it can be seen
             told.append(error)
-        # Each of its threads stops at its own call of that number.
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGCONT)
-            while not ended.wait(_POLL_S):
-                os.kill(pid, signal.SIGCONT)
+        # Each of its threads, and of the programs that it starts, stops at its own such call.
+        _go_on(log, pid)
+        while not ended.wait(_POLL_S):
+            _go_on(log, pid)
 
     with tracing.injecting(point, "signal=STOP", log) as tracer:
         threads: list[threading.Thread] = []
@@ -138,6 +138,14 @@ def interrupt(
     for error in told:
         raise error
     return done
+
+
+def _go_on(log: Path, pid: int) -> None:
+    text = log.read_text(errors="replace")
+    stopped = re.findall(r"^(\d+) --- stopped by SIGSTOP ---", text, re.MULTILINE)
+    for process in {pid, *map(int, stopped)}:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(process, signal.SIGCONT)
 
 
 def _has_stopped_or_ended(log: Path, pid: int) -> bool:
