@@ -1,15 +1,18 @@
-"""accept a suspicious backup or replica, so that pruning and status go on
+"""accept a suspicious backup or replica, so that pruning resumes
 
-A backup is suspicious when it holds much less than the newest good one: a table
-is gone, or fell by more than gates: in the configuration says. What a pull
-brings is looked at likewise. Look at it first (gymdbd diff). Accepting a backup
-accepts every older suspicious one of the same database as well; the next is
-compared with it. With the name of a job all of it that waits is accepted, the
-replica of a pull too. gymdbd reject says the contrary.
+A backup is suspicious if it holds much less than the newest good backup: a
+table is missing, or has lost more rows than gates: in the configuration allows.
+The data that a pull brings is compared in the same way. Look at the backup
+first (gymdbd diff).
+
+Accepting a backup also accepts every older suspicious backup of the same
+database; the next backup is compared with it. If you name a job, everything of
+that job that waits for an answer is accepted, including the replica of a pull.
+The opposite of accept is gymdbd reject.
 
 examples:
   gymdbd accept gym_system_backup_20261123_030000.db
-      a backup, and the suspicious ones before it
+      a backup, and the older suspicious backups of its database
   gymdbd accept pull-from-pi
       the replica of a job, and its suspicious backups
 """

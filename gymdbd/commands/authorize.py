@@ -1,25 +1,25 @@
-"""print the authorized_keys line for a key that may only pull
+"""print the authorized_keys line for a key that can only pull
 
-The line goes into ~/.ssh/authorized_keys of the account here that the other
-machine logs in to. With it that key gets this database by gymdbd pull,
-whatever it asks for: no shell, no other file, no forwarding, no writing.
+Add the line to ~/.ssh/authorized_keys of the account on this machine that the
+other machine logs in to. With this key, gymdbd pull can read this one database
+and nothing else: no shell, no other file, no forwarding, no writing.
 
-Make a key for nothing else on the machine that pulls, without a passphrase,
-because nobody is there at night to type one:
+On the machine that pulls, create a key for this purpose only. It has no
+passphrase, because nobody is there to type one at night:
 
   ssh-keygen -t ed25519 -N '' -f ~/.ssh/gymdbd
 
-Only the public half, ~/.ssh/gymdbd.pub, comes here. Run this as the account
-that serves: the database must be readable for it.
+Copy only the public key, ~/.ssh/gymdbd.pub, to this machine. Run this command
+as the account that will serve the database; it must be able to read it.
 
 examples:
   gymdbd authorize --key gymdbd.pub >> ~/.ssh/authorized_keys
-      the database that the configuration backs up
+      for the database that the configuration backs up
   gymdbd authorize --database instance/gym_system.db < gymdbd.pub
-      a database of your choice; the key comes from standard input
+      for a database of your choice, with the key from standard input
 
 files:
-  ~/.ssh/authorized_keys   where the line belongs; it must be mode 0600
+  ~/.ssh/authorized_keys   the file for the line; it must have mode 0600
 """
 
 from __future__ import annotations

@@ -1,29 +1,30 @@
-"""make one verified backup now
+"""make a verified backup now
 
-The backup is one self-contained .db file with every committed row, also of
-those that are only in the WAL. It appears under its name only after it has been
-proven good; until then, and after any failure, the archive is as it was.
+The backup is one self-contained .db file with every committed row, including
+rows that are still in the WAL. It is verified before it is renamed into place.
+If the backup fails, the archive stays as it was.
 
-The application may go on writing. It never waits longer than busy_timeout. If
-the file at the path is not the one that it has open, no backup is made, and the
-error says who has which; a database that was removed under it is saved.
+The application can keep writing, and never waits longer than busy_timeout. If
+the application has another file open than the one at the path, no backup is
+made, and the error names the processes and files. If the database was deleted
+while the application has it open, its content is saved, and the command fails.
 
 examples:
   gymdbd backup nightly-backup
-      a job of the configuration, now instead of at its time
+      run a job of the configuration now
   gymdbd backup --for instance/gym_system.db
-      the job that backs this database up, whatever it is called
+      run the job that backs up this database, whatever its name is
   gymdbd backup --database instance/gym_system.db
       without a configuration, into data/backups/database/
   gymdbd backup nightly-backup --cleanup --keep-days 14 --keep-count 10
-      and prune afterwards
+      prune old backups afterwards
   gymdbd backup nightly-backup --deleted
-      what the application goes on writing to after its file was replaced
+      save what the application still writes to after its file was replaced
   gymdbd backup nightly-backup --stats-only
-      make none; count, size, oldest, newest and rows of what is there
+      make no backup; print count, size, oldest, newest and rows of the backups
 
 files:
-  gym_system_backup_20261123_030000.db        a backup; the time is local
+  gym_system_backup_20261123_030000.db        a backup, named by local time
   gym_system_backup_20261123_030000.db.json   its manifest: checksums, rows
 """
 

@@ -1,22 +1,23 @@
-"""examine the configuration and all it names, changing nothing
+"""check the configuration and all it names; change nothing
 
-One line for each thing looked at, the databases, folders, hosts and the clock:
-ok, a warning, or an error with what to do about it.
+Prints one line for each check of the databases, folders, hosts and clock: ok, a
+warning, or an error and what to do about it.
 
-Run it as the account of the daemon, which may see less than you.
+Run it as the account that runs the daemon, because that account may have fewer
+permissions than yours.
 
 examples:
   gymdbd check
   gymdbd -c new.yaml check
-      try a configuration before it is taken
+      check a configuration before you install it
   gymdbd check --reload
-      as systemctl reload does first: is the configuration without a fault, and
-      can the running daemon take it?
+      only check whether the configuration is valid and the running daemon can
+      load it, as systemctl reload does first
 
 exit status:
-  0  all is ok, or there are only warnings
-  1  there is an error
-  2  usage, or a configuration with faults: all are listed
+  0  no errors; there may be warnings
+  1  at least one error
+  2  invalid usage or configuration; all errors in the configuration are listed
 """
 
 from __future__ import annotations

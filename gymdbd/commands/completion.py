@@ -1,15 +1,14 @@
-"""print the script for Tab, in bash, zsh or fish
+"""print the Tab completion script for bash, zsh or fish
 
-Once it is in place, Tab after gymdbd offers the verbs, after a verb its flags,
-and where the help says JOB, BACKUP, DIR, PATH or FILE what there is of it. The
-shell asks gymdbd itself at each Tab, so the script need not be renewed when
-gymdbd is.
+With the script installed, Tab completes commands, flags, and the values that
+the help calls JOB, BACKUP, DIR, PATH or FILE. The script asks gymdbd at each
+Tab, so it does not need to be updated together with gymdbd.
 
 examples:
   gymdbd completion bash > ~/.local/share/bash-completion/completions/gymdbd
       for one account; needs the package bash-completion
   gymdbd completion bash > /etc/bash_completion.d/gymdbd
-      for everybody, as root
+      for all accounts, as root
   gymdbd completion zsh > ~/.zfunc/_gymdbd
       with fpath=(~/.zfunc $fpath) before compinit in ~/.zshrc
   gymdbd completion fish > ~/.config/fish/completions/gymdbd.fish

@@ -1,12 +1,12 @@
-"""see it work on made data: a backup under a live writer
+"""try it on sample data: a backup while another process writes
 
-It changes nothing of yours: all happens in a folder of its own, which goes away
-unless --keep.
+Everything happens in a temporary folder, which is deleted at the end unless you
+add --keep. Your own files are not touched.
 
 examples:
   gymdbd demo
   gymdbd demo --keep
-      leave the folder, with a configuration to play with
+      leave the folder in place, with a configuration to experiment with
 """
 
 from __future__ import annotations

@@ -1,26 +1,26 @@
-"""tell what changed from one backup to another, or since it
+"""show what changed between two backups, or since a backup
 
-A and B are names of backups in an archive, paths, or `latest`. Added is what B
-has and A has not. Name the older one first; otherwise a line says so.
+A and B are each the name of a backup in an archive, a path, or `latest`. Rows
+that B has and A does not are added. Name the older one first; if you do not, a
+note says so.
 
-Rows are told apart by the primary key, or by the rowid where none is declared.
-A row has changed when any value of it has: 1 is not 1.0 and `a` is not `A`,
-also where SQLite calls them equal. Generated columns are left out. Where a
-table has got or lost columns, those of both sides are compared. Of a full-text
-index its texts (NAME_content) are compared; a view has no rows of its own.
-Where no key tells the rows apart, only their number is told.
+Rows are matched by primary key, or by rowid if the table has none. A row has
+changed if any of its values has: 1 differs from 1.0, and `a` from `A`, even if
+SQLite compares them as equal. Generated columns are ignored. If columns were
+added or dropped, the common columns are compared. For a full-text index, its
+texts (NAME_content) are compared; views are ignored. If a table has no key that
+tells its rows apart, only the number of rows is compared.
 
 --rows prints up to 20 added, 20 changed and 20 removed rows. With --json it
-gives all of them, of any number: a blob is {"blob": "00FF"}, an infinite number
-{"real": "inf"}, and a changed row has only the columns that changed.
+prints all of them: a blob is {"blob": "00FF"}, infinity is {"real": "inf"}, and
+a changed row has only the columns that changed.
 
-Nothing is written. A backup is opened as a file that does not change, the live
-database for reading, in one transaction that lasts as long as the comparison;
-where it has no WAL, the application's commits wait meanwhile. The comparison
-takes some tens of MB of memory, whatever the size. (A WAL database that
-nobody has open may get an empty -wal and a -shm beside it, as always when
-SQLite reads one. To read a raw backup, a copy of it goes to the temporary
-folder.)
+Nothing is written. The live database is read in one transaction, which lasts as
+long as the comparison; if it has no WAL, the commits of the application wait
+meanwhile. The comparison needs some tens of MB of memory for any size. (As
+always when SQLite reads it, a WAL database that no process has open may get an
+empty -wal and a -shm beside it. A raw backup is copied to the temporary folder
+to read it.)
 
 examples:
   gymdbd diff latest
@@ -33,10 +33,10 @@ examples:
       without a configuration
 
 exit status:
-  0  done, whether anything differs or not; in --json the state is `unchanged`
-     where nothing does, otherwise `ok`
-  1  it failed: why, and what to do, is told on standard error
-  2  usage or configuration
+  0  success, with or without differences; with --json the state is `unchanged`
+     if there are none, otherwise `ok`
+  1  failure; standard error says why and what to do
+  2  invalid usage or configuration
 """
 
 from __future__ import annotations

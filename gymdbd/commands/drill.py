@@ -1,14 +1,15 @@
 """rehearse a restore of the newest backup, and time it
 
-The newest good backup is restored to a scratch place just as gymdbd restore
-does it, then asked the job's probes: and given to its command:, and removed
-again. The live database is not touched. Every drill's answer is in the status.
+The newest good backup is restored to a scratch folder, in the same way as
+gymdbd restore does it. Then the job's probes: are queried and its command: is
+run, and the copy is deleted. The live database is not touched. gymdbd status
+reports the result of the last drill.
 
 examples:
   gymdbd drill
       the drill job of the configuration
   gymdbd drill --archive data/backups/database
-      without one: no probes, no command
+      without a configuration, and without probes or a command
 """
 
 from __future__ import annotations

@@ -1,27 +1,28 @@
-r"""get the other machine's database to safety, now: three copies
+r"""bring the other machine's database to safety now: three copies
 
-1  backup there: the gymdbd that is installed on the other machine runs the job
-   of its own configuration that backs the database up
-2  pull: the database comes here, as gymdbd pull does it
-3  backup here: a proven copy of what came goes into the pull's archive
+1  backup there: the gymdbd installed on the other machine runs the job of its
+   own configuration that backs up the database
+2  pull: the database is pulled, as gymdbd pull does it
+3  backup here: a verified copy of the replica is stored in the pull's archive
 
-Without a gymdbd over there, without a job of its own for the database, or with
-a key that may do nothing but pull, the first step is skipped, and that is said.
-A step that fails keeps no other from being tried; the failure is told in the
-end. A damaged database is saved as it is, into NAME.damaged/ of the archive. If
-the archive here cannot be written the folder `emergency` beside the replica is
-used. It is safe to run again: a copy that is there already is not made a second
-time. The copy here is pinned: gymdbd unkeep lets a later pull prune it.
+Step 1 is skipped, with a message, if the other machine has no gymdbd or no job
+for the database, or if the SSH key can only pull. If a step fails, the other
+steps are still tried, and the command fails at the end. A damaged database is
+preserved as it is in the folder NAME.damaged/ of the archive. If the archive on
+this machine cannot be written, the folder `emergency` beside the replica is
+used instead. You can run the command again safely: an existing identical copy
+is not made a second time. The copy on this machine is pinned; gymdbd unkeep
+lets a later pull prune it.
 
-The steps are told on standard error as they are done, and the last line says
-where the safe copies are.
+Each step is reported on standard error when it ends, and the last line lists
+the safe copies.
 
 examples:
   gymdbd emergency
       the pull job of the configuration
   gymdbd emergency --host raspberry-pi --replica rescued/gym_system.db \
       --remote-database /home/pi/gym-controller/instance/gym_system.db
-      without a configuration, on any machine that may log in there
+      without a configuration, on any machine that can log in there
 
 files:
   ~/.ssh/config, ~/.ssh/known_hosts   how to reach the host, and its key

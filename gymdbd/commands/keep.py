@@ -1,7 +1,7 @@
-"""pin a backup, so that no pruning ever removes it
+"""pin a backup, so that it is never pruned
 
 A pinned backup stays until gymdbd unkeep, whatever keep: in the configuration
-says; it does not count among the newest that stay by that rule any less.
+says. It still counts as one of the newest backups that the rule retains.
 
 examples:
   gymdbd keep gym_system_backup_20261123_030000.db --note "before the move"

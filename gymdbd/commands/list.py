@@ -1,12 +1,12 @@
 """list the backups of an archive, newest first
 
-verified    proven good when it was made, or by gymdbd verify since then (the
-            column "proven")
-unverified  nothing says so, as for the backups of older scripts
-suspicious  whole, but its content fell too far behind the newest good one;
-            gymdbd accept or gymdbd reject answers that
-rejected    somebody said that its content is wrong; it is never offered
-damaged     gymdbd verify found it rotten; it counts as no backup
+verified    verified when it was made, or later by gymdbd verify (the column
+            "proven" shows how long ago)
+unverified  not verified, like the backups of older scripts
+suspicious  intact, but with much less content than the newest good backup;
+            decide with gymdbd accept or gymdbd reject
+rejected    somebody has marked its content as wrong; latest never chooses it
+damaged     gymdbd verify found damage; it does not count as a backup
 
 examples:
   gymdbd list

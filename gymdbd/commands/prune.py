@@ -1,16 +1,16 @@
-"""remove the backups that the retention rule lets go
+"""remove the backups that the retention rule does not retain
 
-The newest verified backup always stays, nothing goes while the source is
-damaged or the clock looks wrong, and files that are not backups are never
-touched. With --dry-run nothing goes; it prints for every backup whether it
-stays and why.
+The newest verified backup and pinned backups are never removed. Nothing is
+removed while the source is damaged, a backup is suspicious or the clock looks
+wrong. Files that are not backups are never touched. --dry-run removes nothing
+and prints for every backup whether it would be removed, and why.
 
-Backups younger than --keep-days and the newest --keep-count stay, whichever are
-more; without either, the rule is the job's keep: section.
+The rule retains backups younger than --keep-days and also the newest
+--keep-count. Without these two flags, the rule is the job's keep: section.
 
 examples:
   gymdbd prune nightly-backup --dry-run
-      what would go by the rule of the configuration
+      what the rule of the configuration would remove
   gymdbd prune --archive data/backups/database --keep-days 14 --keep-count 10
       without a configuration
 """

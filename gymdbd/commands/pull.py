@@ -1,17 +1,18 @@
-r"""bring a database here over SSH, prove it equal, swap it in
+r"""pull a database over SSH, prove it equal, and swap it in
 
-Only what changed travels. The replica is always one whole snapshot; the old one
-is saved before it is replaced. A connection that breaks leaves the old replica
-in place, and the next pull goes on where it was.
+Only changes are transferred. The replica is always one complete snapshot; the
+previous replica is saved before it is replaced. If the connection breaks, the
+previous replica stays in place, and the next pull continues where this one
+stopped.
 
-The other machine needs sshd and python3 3.9, nothing of gymdbd. Hosts, users
-and keys come from ~/.ssh/config; host keys are always checked.
+The other machine needs sshd and python3 3.9 or newer, but no gymdbd. Hosts,
+users and keys come from ~/.ssh/config; host keys are always checked.
 
 examples:
   gymdbd pull pull-from-pi
-      a job of the configuration, now instead of at its time
+      run a job of the configuration now
   gymdbd pull pull-from-pi --info-only
-      transfer nothing; tell about the database over there
+      pull nothing; print information about the remote database
   gymdbd pull --host raspberry-pi --replica instance/gym_system.db \
       --remote-database /home/pi/gym-controller/instance/gym_system.db
       without a configuration

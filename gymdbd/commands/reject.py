@@ -1,18 +1,20 @@
-"""say that the content of a backup or replica is wrong
+"""mark the content of a backup or replica as wrong
 
-A rejected backup stays as long as the retention rule says, as one that is not
-good. It is never offered by latest or --at, nor compared with; by its name it
-can still be restored. Pruning and status go on. Rejecting a backup rejects
-every older suspicious one of the same database as well; gymdbd accept takes it
-back. A restore of an older backup into the database does the same by itself.
+A rejected backup is retained as long as the rule says, but does not count as
+good: latest and --at never choose it, and no backup is compared with it. You
+can still restore it by name. Pruning resumes.
 
-With the name of a job all of it that waits is rejected. The replica of a pull
-goes on following the other machine: the next pull is compared with the good
-state again, and all is well once it passes.
+Rejecting a backup also rejects every older suspicious backup of the same
+database; gymdbd accept undoes it. Restoring an older backup into the database
+rejects its suspicious backups as well.
+
+If you name a job, everything of that job that waits for an answer is rejected.
+The replica of a pull keeps following the other machine: the next pull is
+compared with the last good state again, and succeeds once it passes.
 
 examples:
   gymdbd reject gym_system_backup_20261123_030000.db
-      a backup, and the suspicious ones before it
+      a backup, and the older suspicious backups of its database
   gymdbd reject nightly-backup
       all suspicious backups of a job
 """

@@ -1,46 +1,46 @@
-"""write rows of a backup as something to review and apply
+"""write rows of a backup to a file, to review and apply
 
 BACKUP is the name of a backup in an archive, a path, or `latest`, the newest
-good one. The rows go to standard output, or with --to into a new file for its
-owner alone (mode 0600), which appears whole or not at all.
+good backup. The rows are written to standard output, or with --to to a new file
+with mode 0600, which is renamed into place when it is complete.
 
-sql  INSERT statements in one transaction, one row a line, each value exact.
-     Look them over, then apply all or none of them:
+sql  INSERT statements in one transaction, one row per line, with exact values.
+     Review them, then apply all or none of them:
        sqlite3 -bail instance/gym_system.db < rentals.sql
-     Only rows that the live database lacks are written: what `gymdbd diff`
-     calls removed. It is the one of --database, of the job that made the
-     backup, or the one that the backup was made of; without it every row is
-     written. A row that is there with other values is named and left alone, and
-     so is one whose unique value belongs to another row by now. With --replace
-     rows that differ are updated by their primary key; no other row is changed
-     or deleted. Triggers run and foreign keys hold, so that counters and
-     full-text indexes are right afterwards; parents come before the rows that
-     refer to them. The first lines say what is needed, such as a function of
-     the application's that a trigger calls. What is not printable is written by
-     its code, as char(10); a text that is no UTF-8, or has hundreds of line
-     breaks, as CAST(X'..' AS TEXT).
-csv  RFC 4180 with a header, in UTF-8, one table. Only text is in quotes: "" is
-     an empty text and nothing at all is NULL, "1" is text and 1 a number. A
-     blob is X'00FF', infinity 9e999.
-db   A small SQLite database: the table as it was defined, with its indexes and
-     the rows under their rowids (new ones if a table has 2,000 columns).
+     Only rows that the live database lacks are written: the rows that `gymdbd
+     diff` reports as removed. The live database is the one given with
+     --database, or that of the job that made the backup, or the one that the
+     backup was made of; if there is none, every row is written. A row that
+     exists with other values is listed and left out, and so is a row whose
+     unique value now belongs to another row. With --replace, rows that differ
+     are updated by primary key; no other row is changed or deleted. Triggers
+     run and foreign keys are enforced, so counters and full-text indexes are
+     right afterwards; parents come before the rows that refer to them. The
+     first lines of the script list its requirements, such as a function of the
+     application that a trigger calls. Unprintable characters are written as
+     char(10); text that is not valid UTF-8, or has hundreds of line breaks, as
+     CAST(X'..' AS TEXT).
+csv  RFC 4180 with a header, in UTF-8, one table. Only text is quoted: "" is an
+     empty text and an empty field is NULL, "1" is text and 1 a number. A blob
+     is X'00FF', infinity 9e999.
+db   A small SQLite database: the table with its definition and indexes, and the
+     rows with their rowids (new rowids if a table has 2,000 columns).
 
-Of a full-text index or an R-tree name the virtual table itself, not the tables
-in which it keeps what it holds. Generated columns are left out: they come back
-by themselves.
+For a full-text index or an R-tree, name the virtual table itself, not the
+tables that store its content. Generated columns are left out: SQLite computes
+them again.
 
---where takes one SQL expression, which may ask other tables too. It can read
-the backup and do nothing else: SQLite is told to refuse what would write,
-attach, load or set anything. The backup is opened as a file that does not
-change, and nothing appears beside it.
+--where takes one SQL expression, which may query other tables. It can only read
+the backup: SQLite refuses whatever would write, attach, load or set something.
+Nothing is written beside the backup.
 
 examples:
   gymdbd rescue latest --to missing.sql
-      all that the live database lacks
+      all rows that the live database lacks
   gymdbd rescue latest --table members --where "id = 7"
       one member, if that row is missing
   gymdbd rescue latest --table rentals --to rentals.sql
-      a table, into a file
+      one table, into a file
   gymdbd rescue A.db --table members --as csv --to members.csv
       for a spreadsheet
   gymdbd rescue A.db --table members --table rentals --as db --to some.db

@@ -1,26 +1,27 @@
-"""get a backup back, into the live database or anywhere else
+"""restore a backup, into the live database or another file
 
-The backup is read as a whole before anything is touched. What the target holds
-is saved in the archive, and the command that undoes the restore is printed. The
-application may be running: it sees the old state until the restore commits, and
-the backup's state after it. Only --replace, which puts a new file in the
-target's place, wants every process to have closed it.
+Before anything is changed, the whole backup is verified and the current content
+of the target is saved in the archive. The output includes the command that
+undoes the restore. The application can keep running: it sees the old state
+until the restore commits, and the restored state afterwards. Only --replace,
+which puts a new file in place of the target, requires that every process has
+closed it.
 
-BACKUP is a name in an archive, a path, or latest. Backups that are suspicious,
-unverified or made by an earlier restore are taken by their name only, damaged
-ones not at all.
+BACKUP is the name of a backup in an archive, a path, or `latest`. A backup that
+is suspicious, rejected or unverified, or that was saved by an earlier restore,
+must be given by name. A damaged backup is refused.
 
 examples:
   gymdbd restore latest --dry-run
-      what would be done, and what would be lost
+      show what would be restored, and what would be lost
   gymdbd restore latest
       the newest good backup, into its database
   gymdbd restore --at "2026-11-20 14:00"
-      the newest good one not younger than that
+      the newest good backup made at or before that time
   gymdbd restore gym_system_backup_20261123_030000.db --to /tmp/look.db
-      this one, into another file
+      this backup, into another file
   gymdbd restore latest --replace
-      where SQLite cannot open the damaged file
+      if the file is so damaged that SQLite cannot open it
 """
 
 from __future__ import annotations

@@ -1,28 +1,28 @@
 """run the daemon: every job of the configuration on its schedule
 
-A run that was missed, because the machine was off or asleep, is made up once.
-A run that fails is logged and recorded, and the daemon goes on.
+A run that was missed because the machine was off or asleep is made up once. If
+a run fails, the failure is logged and recorded, and the daemon continues.
 
-SIGTERM or SIGINT ends it: what is at work gets to a safe point within
-stop_timeout; a second signal ends it at once. SIGHUP reads the configuration
-again; a faulty one is refused and the old one stays.
+SIGTERM or SIGINT stops the daemon: running jobs have stop_timeout to reach a
+safe point; a second signal stops it at once. SIGHUP reloads the configuration;
+if it is invalid, the old configuration stays in effect.
 
-Under systemd and launchd this is what the service runs; deploy/ has both.
+systemd and launchd run this command as a service; see the folder deploy/.
 
 examples:
   gymdbd -c /etc/gymdbd/config.yaml run
-      as the service does; on a terminal the log is shown there
+      like the service; on a terminal, the log is printed there
 
 files:
-  status_file:   the outcome of every run, and that the daemon is at work
-  log: file:     the events as JSON lines, where the configuration names it
+  status_file:   the outcome of every run, and whether the daemon is alive
+  log: file:     the events as JSON lines, if the configuration names a file
 
 exit status:
-  0  it was told to stop and did
-  1  it failed
-  2  the configuration is faulty: every fault is logged with its line; or TZ
-     names no time zone
-  3  busy: another daemon runs with the same status_file
+  0  stopped on request
+  1  failure
+  2  invalid configuration, every error is logged with its line; or TZ is not a
+     time zone
+  3  busy: another daemon is using the same status_file
 """
 
 from __future__ import annotations

@@ -2,9 +2,9 @@
 
 examples:
   gymdbd schedule
-      the next five of each
+      the next five runs of each job
   gymdbd schedule --count 1
-      when each comes next
+      only the next run of each job
 """
 
 from __future__ import annotations

@@ -1,12 +1,13 @@
 """serve one database, read-only, over standard input and output
 
-What a restricted SSH key runs instead of whatever it asks for: gymdbd pull with
-such a key gets that database, and can do nothing else. gymdbd authorize prints
-the line of authorized_keys for it. People have no use for it at a terminal.
+This is the command that a restricted SSH key runs, whatever the client asks
+for: with such a key, gymdbd pull can read that database and nothing else.
+gymdbd authorize prints the line for authorized_keys. There is no need to run
+this command on a terminal.
 
-It keeps one snapshot until the client closes. A client that has vanished is
-given up after --stall-timeout without a byte, so that no reader is left over
-that lets the WAL grow.
+It holds one snapshot until the client closes the connection. If no data moves
+for --stall-timeout, the connection is closed, so that a vanished client cannot
+let the WAL grow.
 
 examples:
   gymdbd serve --database /home/pi/gym-controller/instance/gym_system.db

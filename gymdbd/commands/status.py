@@ -1,21 +1,21 @@
-"""say whether all is well, by exit status too
+"""report whether all is well, also as exit status
 
-It reads the status file that every run leaves, and looks at what is there now:
-the newest backup, the room for the next one, and the daemon. It works while the
-daemon is down. The exit status is the one that monitoring plugins have, for the
-job that is worst.
+It reads the status file that every run updates, and checks what is there now:
+the newest backup, the room for the next one, and the daemon. It also works
+while the daemon is down. The exit status is that of the worst job, with the
+meaning that monitoring plugins use.
 
-A daemon that was started and is not running makes every job late: the next run
-will not happen. Jobs that are run by hand or by cron need none.
+If a daemon was started and is no longer running, every job is late, because its
+next run will not happen. Jobs that cron or a person runs need no daemon.
 
 examples:
   gymdbd status
-      a table of the jobs, and what to do about those that fail
+      a table of the jobs, and what to do about failures
   gymdbd status --json
-      for a program: the whole status file
+      the whole status, for a program
 
 files:
-  status_file:   of the configuration; what is read
+  status_file:   the status file that the configuration names
 
 exit status:
   0  ok
@@ -23,8 +23,8 @@ exit status:
      is not running
   2  failing: the last run of a job failed, a backup of it is suspicious,
      damaged or gone, or the next run will fail (no room, folder, database)
-  3  unknown: the status or an archive cannot be read by this user, or a job has
-     not run yet
+  3  unknown: this user cannot read the status or an archive, or a job has not
+     run yet
 """
 
 from __future__ import annotations

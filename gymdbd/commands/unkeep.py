@@ -1,4 +1,4 @@
-"""take the pin off a backup, so that pruning may remove it again
+"""remove the pin from a backup, so that it can be pruned again
 
 examples:
   gymdbd unkeep gym_system_backup_20261123_030000.db

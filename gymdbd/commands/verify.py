@@ -1,27 +1,27 @@
-"""read backups again and say whether they are still good
+"""read backups again and check that they are still good
 
-Every byte is read: md5 and sha256 are computed anew and compared with the
-manifest, SQLite checks integrity and foreign keys, the rows of every table are
-counted, and nothing that SQLite would roll into it may lie beside the file.
-Neither a backup nor its folder is changed; the verdict is stored in marks
-beside it (.marks.json), where gymdbd list shows it and pruning minds it. Exit
-status 1 says that at least one is damaged.
+Every byte is read: md5 and sha256 are computed and compared with the manifest,
+SQLite checks integrity and foreign keys, and the rows of every table are
+counted. There must be no file beside the backup that SQLite would apply to it.
+Neither the backup nor its folder is changed; the verdict is stored in the file
+.marks.json beside it, which gymdbd list and pruning read. The exit status is 1
+if at least one backup is damaged.
 
---repair needs a verify job with repair_from: in the configuration. Its machine
-is reached over SSH, and a backup there with the same SHA-256 is fetched,
-proven, and put in place of the damaged one.
+--repair needs a verify job with repair_from: in the configuration. A backup
+with the same SHA-256 is fetched over SSH from that machine, verified, and put
+in place of the damaged one.
 
 examples:
   gymdbd verify
-      the newest backup of each database, and every one that is marked damaged
+      the newest backup of each database, and every backup marked damaged
   gymdbd verify --all
       every backup of every archive in the configuration
   gymdbd verify --sample 10%
-      a tenth: those that were proven longest ago
+      a tenth of the backups: those verified longest ago
   gymdbd verify gym_system_backup_20261123_030000.db
-      one, by its name or its path
+      a backup, by its name or path
   gymdbd verify --all --repair
-      fetch good copies of the damaged ones
+      fetch good copies of the damaged backups
 """
 
 from __future__ import annotations
