@@ -169,6 +169,9 @@ class Mac(Machine):
         self.double("launchctl", _LAUNCHCTL)
         self.double("plutil", _PLUTIL)
         self.double("sleep")
+        system = self.programs / "uname"
+        system.write_text("#!/bin/sh\necho Darwin\n")
+        system.chmod(0o755)
         program = self.double("gymdbd", '[ ! -e "$state/faulty" ]', on_path=False)
         venv = self.home / ".local" / "share" / "gymdbd" / "bin"
         venv.mkdir(parents=True)
@@ -182,9 +185,17 @@ class Mac(Machine):
         """Return where the agent's property list lies."""
         return self.home / "Library" / "LaunchAgents" / "io.github.gymdbd.plist"
 
-    def install(self, *words: str | Path) -> subprocess.CompletedProcess[str]:
+    def install(
+        self, *words: str | Path, script: str = "launchd/install.sh"
+    ) -> subprocess.CompletedProcess[str]:
         """Run the installer."""
-        return _run([str(ROOT / "deploy" / "launchd" / "install.sh"), *map(str, words)], self)
+        return _run([str(ROOT / "deploy" / script), *map(str, words)], self)
+
+    def uninstall_by_hand(self) -> None:
+        """Make the machine one that has never seen the agent."""
+        self.set("loaded", to=False)
+        self.plist.unlink()
+        self.calls()
 
     @property
     def environment(self) -> dict[str, str]:

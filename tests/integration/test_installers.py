@@ -89,7 +89,7 @@ def test_a_service_that_has_something_to_put_right_fails_the_installation(
     """A folder that the user may not write, say: it runs, and tonight's backup would fail."""
     pi.double("gymdbd", "exit 1", on_path=False)
     done = _install(pi, database)
-    assert (done.returncode, "something above needs to be put right" in done.stderr) == (1, True)
+    assert (done.returncode, "the check above found an error" in done.stderr) == (1, True)
     assert pi.is_set("active")
 
 
@@ -250,7 +250,7 @@ def test_a_dry_run_of_the_installer_only_asks(
     assert (database.parent / "archive").exists() == installed
 
 
-# launchd/install.sh
+# install.sh on a Mac
 
 
 def test_the_agent_is_checked_written_and_started(mac: Mac) -> None:
@@ -267,6 +267,15 @@ def test_the_agent_is_checked_written_and_started(mac: Mac) -> None:
     assert mac.is_set("loaded")
     assert plistlib.loads(mac.plist.read_bytes())["WorkingDirectory"] == str(mac.home)
     assert (mac.home / "Library" / "Logs" / "gymdbd").stat().st_mode & 0o777 == 0o700
+
+
+def test_both_places_of_the_installer_install_the_agent_on_a_mac(mac: Mac) -> None:
+    """Whoever knows the place of release 0.1, deploy/launchd, gets the same as the others."""
+    assert mac.install().returncode == 0
+    (calls, agent) = (mac.calls(), mac.plist.read_bytes())
+    mac.uninstall_by_hand()
+    assert mac.install(script="install.sh").returncode == 0
+    assert (mac.calls(), mac.plist.read_bytes()) == (calls, agent)
 
 
 def test_an_agent_that_runs_has_ended_before_it_is_started_anew(mac: Mac) -> None:
@@ -317,6 +326,17 @@ def test_an_agent_that_would_not_start_leaves_the_one_that_runs(mac: Mac, fault:
     assert mac.calls("launchctl") == []
     assert mac.is_set("loaded")
     assert mac.plist.read_bytes() == before + b"<!-- as it was -->"
+
+
+def test_a_dry_run_names_everything_that_the_agent_lacks(mac: Mac) -> None:
+    """Nobody has to try again to learn of the second."""
+    (mac.home / ".local" / "share" / "gymdbd" / "bin" / "gymdbd").unlink()
+    mac.config.unlink()
+    refusals = [line for line in mac.install("--dry-run").stdout.splitlines() if "refuse" in line]
+    assert [line.partition(":")[2].split()[:2] for line in refusals] == [
+        ["no", "gymdbd"],
+        ["no", "configuration:"],
+    ]
 
 
 @pytest.mark.parametrize("missing", ["program", "configuration"])

@@ -17,7 +17,7 @@ from gymdbd.config import Config
 
 _FOLDER = Path(__file__).parents[2] / "deploy" / "launchd"
 _PLIST = _FOLDER / "io.github.gymdbd.plist"
-_INSTALL = _FOLDER / "install.sh"
+_INSTALL = _FOLDER / "install.sh"  # it calls the one in deploy/
 
 
 def _run_installer(home: Path, *flags: str) -> subprocess.CompletedProcess[str]:
@@ -126,18 +126,24 @@ def test_without_launchd_the_installer_refuses(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_an_unknown_argument_is_refused(tmp_path: Path) -> None:
-    """A misspelt flag does not install anything."""
-    done = _run_installer(tmp_path, "--dryrun")
-    assert (done.returncode, "--dryrun" in done.stderr) == (2, True)
+@pytest.mark.parametrize(
+    "words", [["--dryrun"], ["--database", "gym.db"], ["venv", "v"], ["--"], ["--config"]]
+)
+def test_an_argument_that_the_agents_installer_does_not_know_is_refused(
+    tmp_path: Path, words: list[str]
+) -> None:
+    """A misspelt flag, one of the Pi's, or one without its value does not install anything."""
+    done = _run_installer(tmp_path, *words)
+    assert (done.returncode, f"{words[0]} " in done.stderr) == (2, True)
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.skipif(shutil.which("shellcheck") is None, reason="shellcheck is not installed")
 def test_shellcheck_finds_no_fault_in_the_scripts() -> None:
     """Neither the installers nor the test runner have a fault that shellcheck knows."""
-    runner = _FOLDER.parents[1] / "tests" / "run"
+    scripts = [_INSTALL, _FOLDER.parent / "install.sh", _FOLDER.parents[1] / "tests" / "run"]
     done = subprocess.run(
-        ["shellcheck", _INSTALL, _FOLDER.parent / "install.sh", runner],
+        ["shellcheck", "--external-sources", "--check-sourced", *scripts],
         capture_output=True,
         text=True,
         check=False,

@@ -172,7 +172,7 @@ def test_the_command_for_the_service_is_that_of_this_machine(verb: str) -> None:
     """On a Mac there is no systemctl: it is the agent that the installer installs."""
     assert service_command(verb, "linux") == f"systemctl {verb} gymdbd"
     typed = service_command(verb, "darwin")
-    installer = (_ROOT.parent / "deploy/launchd/install.sh").read_text(encoding="utf-8")
+    installer = (_ROOT.parent / "deploy/launchd/agent.sh").read_text(encoding="utf-8")
     label = re.search(r"^label=(\S+)$", installer, re.MULTILINE)
     assert label is not None
     assert (typed.startswith("launchctl "), label[1] in typed) == (True, True)

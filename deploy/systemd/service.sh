@@ -1,0 +1,196 @@
+# shellcheck shell=bash
+# The systemd service. deploy/install.sh reads this file on Linux.
+
+venv=/opt/gymdbd
+link=/usr/local/bin/gymdbd
+config=/etc/gymdbd/config.yaml
+unit=/etc/systemd/system/gymdbd.service
+paths="$unit.d/paths.conf"
+
+path_options="--database --archive --wheels"
+other_options="--user"
+database=/home/pi/gym-controller/instance/gym_system.db
+archive=""
+wheels=""
+user=""
+group=""
+
+require_platform() {
+    command -v systemctl >/dev/null ||
+        fail "this system has no systemd, which the service needs (--dry-run works everywhere)"
+    [ "$(id -u)" -eq 0 ] || fail "run it as root: sudo $0"
+}
+
+# Write standard input to a file that the user may edit later: an existing file stays as it is.
+write_once() {
+    if [ -e "$1" ]; then
+        echo "kept: $1"
+        cat >/dev/null
+    elif $dry_run; then
+        echo "would write $1:"
+        cat
+    else
+        install -d -m 755 "$(dirname "$1")"
+        cat >"$1"
+        chmod 644 "$1"
+        echo "written: $1"
+    fi
+}
+
+# Quote a path for YAML.
+yaml() {
+    printf "'%s'" "${1//\'/\'\'}"
+}
+
+# Quote a path for a unit file.
+systemd_path() {
+    local text="${1//\\/\\\\}"
+    text="${text//\"/\\\"}"
+    printf '"%s"' "${text//%/%%}"
+}
+
+check_parts() {
+    [ -n "$archive" ] || archive="$(dirname "$(dirname "$database")")/data/backups/database"
+    case "$database$archive" in
+    *[[:cntrl:]]*) fail "a unit file cannot hold a path with control characters" 2 ;;
+    esac
+    [ -z "$wheels" ] || compgen -G "$wheels/gymdbd-*.whl" >/dev/null ||
+        refuse "$wheels has no wheel of gymdbd: deploy/README.md shows how to build them"
+    [ -e "$config" ] && [ -e "$paths" ] || [ -f "$database" ] ||
+        refuse "there is no database $database: name yours with --database"
+    settle_user
+}
+
+# An installed service keeps the user that its paths.conf names.
+settle_user() {
+    local settled=""
+    if [ -e "$paths" ]; then
+        settled="$(sed -n 's/^User=//p' "$paths" | tail -n 1)"
+        settled="${settled:-gymdbd}"
+        [ "${user:-$settled}" = "$settled" ] ||
+            refuse "the service runs as $settled: to change that, edit $paths"
+    fi
+    user="${user:-${settled:-$(stat -c %U "$database" 2>/dev/null || id -un)}}"
+    id "$user" >/dev/null 2>&1 ||
+        refuse "there is no user $user: adduser --system --group --home /var/lib/gymdbd $user"
+    group="$(id -gn "$user" 2>/dev/null || echo "$user")"
+}
+
+install_program() {
+    if ! python3 -c 'import ensurepip, venv' 2>/dev/null; then
+        run apt-get install -y python3-venv
+    fi
+    pause_service
+    # pip may not install into the system's Python (PEP 668), so gymdbd gets an environment.
+    run python3 -m venv "$venv"
+    if [ -n "$wheels" ]; then
+        run pip_install --no-index --find-links "$wheels" --upgrade gymdbd
+        # The wheel may have been rebuilt under the same version.
+        run pip_install --no-index --find-links "$wheels" --force-reinstall --no-deps gymdbd
+    else
+        install_checkout
+    fi
+    run ln -sfn "$venv/bin/gymdbd" "$link"
+}
+
+# No run may start while pip replaces gymdbd's modules. Runs that come due are made up afterwards.
+pause_service() {
+    systemctl is-active --quiet gymdbd 2>/dev/null || return 0
+    # If pip fails, it leaves the old version in place: start that again.
+    $dry_run || trap 'systemctl start gymdbd' EXIT
+    run systemctl stop gymdbd
+}
+
+# Build in a copy: a build writes files beside the sources, and here they would belong to root.
+install_checkout() {
+    local copy
+    copy="$(mktemp -d)"
+    cp -R "$repository/gymdbd" "$repository/pyproject.toml" "$repository/README.md" "$copy"
+    run pip_install --upgrade "$copy" || { rm -rf "$copy" && return 1; }
+    rm -rf "$copy"
+}
+
+pip_install() {
+    "$venv/bin/python" -m pip install --quiet --disable-pip-version-check \
+        --root-user-action=ignore "$@"
+}
+
+write_configuration() {
+    write_once "$config" <<END
+# config.example.yaml beside this file explains every key.
+status_file: /var/lib/gymdbd/status.json
+jobs:
+  nightly-backup:
+    kind: backup
+    schedule: "0 3 * * *"
+    database: $(yaml "$database")
+    archive: $(yaml "$archive")
+    keep:
+      days: 14
+      count: 10
+END
+    run install -D -m 644 "$repository/config.example.yaml" "$(dirname "$config")/config.example.yaml"
+}
+
+write_unit() {
+    run install -D -m 644 "$here/systemd/gymdbd.service" "$unit"
+    write_once "$paths" <<END
+[Service]
+# This user must be able to read the database and write its -wal and -shm: see deploy/README.md.
+User=$user
+Group=$group
+
+# The folders that the service may write besides /var/lib/gymdbd: the folder of the database,
+# because SQLite keeps -wal and -shm there, and every archive. The minus sign lets the service start
+# if a folder is missing; only the job that needs it then fails.
+ReadWritePaths=$(systemd_path "-$(dirname "$database")")
+ReadWritePaths=$(systemd_path "-$archive")
+END
+}
+
+# Create the missing folders of the archive's path. They belong to the service's user.
+make_archive() {
+    local missing=() folder="$archive"
+    while [ ! -d "$folder" ]; do
+        missing=("$folder" "${missing[@]}")
+        folder="$(dirname "$folder")"
+    done
+    if [ ${#missing[@]} -gt 0 ]; then
+        run install -d -o "$user" -g "$group" -m 700 "${missing[@]}"
+    fi
+}
+
+start_service() {
+    trap - EXIT
+    run systemctl daemon-reload
+    run systemctl enable --quiet gymdbd
+    # After too many failed starts systemd would refuse to start it, although it is repaired now.
+    run systemctl reset-failed gymdbd 2>/dev/null || true
+    run systemctl restart gymdbd ||
+        fail "gymdbd does not start: journalctl -u gymdbd -n 20 shows why"
+    if $dry_run; then return; fi
+    echo
+    setpriv --init-groups --reuid "$user" --regid "$group" -- \
+        "$link" -c "$config" check || fail "gymdbd runs, but the check above found an error: correct it"
+    echo
+    echo "gymdbd runs as $user; next: gymdbd status, journalctl -u gymdbd"
+}
+
+install_all() {
+    check_parts
+    install_program
+    # An existing configuration may name another archive.
+    [ -e "$config" ] || make_archive
+    write_configuration
+    write_unit
+    start_service
+}
+
+remove() {
+    if systemctl cat gymdbd >/dev/null 2>&1; then
+        run systemctl disable --quiet --now gymdbd
+    fi
+    run rm -rf "$unit" "$unit.d" "$venv" "$link"
+    run systemctl daemon-reload
+    echo "kept: $(dirname "$config"), /var/lib/gymdbd, and every backup"
+}
