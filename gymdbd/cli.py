@@ -1,4 +1,4 @@
-"""The command line: argv to a verb, and the one place where an error becomes text and a code."""
+"""The command line: parse argv, run the verb, turn an error into text and an exit code."""
 
 from __future__ import annotations
 
@@ -15,49 +15,49 @@ from gymdbd.output import Output
 
 _EXITS = """
 exit status:
-  0  done
-  1  it failed: why, and what to do, is told on standard error
-  2  usage or configuration
-  3  busy: another run is at work on the same files
+  0  success
+  1  failure; standard error says why and what to do
+  2  invalid usage or configuration
+  3  busy: another run is using the same files
 """
 
 _MORE = """
-gymdbd VERB --help tells about each, with examples.
+Run gymdbd COMMAND --help for details and examples.
 
 examples:
   gymdbd demo
-      see it work on data it makes itself
+      try it on sample data
   gymdbd backup --database instance/gym_system.db
-      one verified backup, without a configuration
+      make a verified backup, without a configuration
   gymdbd status
-      is all well?
+      check whether all is well
 
 files:
   config.yaml
-      the configuration: that of --config, or of $GYMDBD_CONFIG, or else the
-      first that is found of ./config.yaml, ~/.config/gymdbd/config.yaml and
-      /etc/gymdbd/config.yaml
+      the configuration: the file given with --config or $GYMDBD_CONFIG, or else
+      the first of ./config.yaml, ~/.config/gymdbd/config.yaml and
+      /etc/gymdbd/config.yaml that exists
 """
 
 
 class _Overview(argparse.RawDescriptionHelpFormatter):
-    """The page of all verbs, which leaves them most of the line."""
+    """The help page that lists all verbs, with a narrow column for their names."""
 
     def __init__(self, prog: str) -> None:
-        """Begin what is told about a verb right of the longest one."""
+        """Start the summaries right of the longest name."""
         super().__init__(prog, max_help_position=16)
 
 
 class _Parser(argparse.ArgumentParser):
-    """A parser whose complaints take the same way out as every other error."""
+    """A parser that raises its errors, so that they are reported like all others."""
 
     def error(self, message: str) -> NoReturn:
-        """Refuse the command line."""
+        """Raise UsageError; argparse itself would exit."""
         raise UsageError(message, hint=f"see {self.prog} --help")
 
 
-# What these print is all that they are for.
-_TELLING = ("authorize", "check", "completion", "diff", "list", "rescue", "schedule")
+# Verbs that have failed if their output is lost.
+_PRINTING = ("authorize", "check", "completion", "diff", "list", "rescue", "schedule")
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -80,7 +80,7 @@ def main(argv: list[str] | None = None) -> int:
     except GymdbdError as error:
         return output.finish(_report(error, output), needed=False)
     code = _run(arguments, unknown, output)
-    needed = arguments.parser.prog.split()[-1] in _TELLING or getattr(arguments, "dry_run", False)
+    needed = arguments.parser.prog.split()[-1] in _PRINTING or getattr(arguments, "dry_run", False)
     return output.finish(code, needed=needed)
 
 
@@ -94,10 +94,10 @@ def _run(arguments: argparse.Namespace, unknown: list[str], output: Output) -> i
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:
-        # Whoever read our output had enough of it before the work was done.
+        # The reader of our output closed it before the work was done.
         return 1
     except OSError as error:
-        from gymdbd import files  # noqa: PLC0415 - only where something has failed
+        from gymdbd import files  # noqa: PLC0415 - only after a failure
 
         return _report(files.system_error(error), output)
 
@@ -120,7 +120,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="gymdbd",
         description="Keeps a live SQLite database safe: verified backups on a schedule, and\n"
-        "replicas on another machine, proven equal.",
+        "replicas on other machines that are proven equal.",
         epilog=_MORE + _EXITS,
         formatter_class=_Overview,
     )
@@ -130,9 +130,9 @@ def _parser() -> argparse.ArgumentParser:
         "--config",
         type=Path,
         metavar="FILE",
-        help="the configuration (default: see files, below)",
+        help="the configuration file (default: see files, below)",
     )
-    verbs = parser.add_subparsers(title="verbs", metavar="VERB", required=True)
+    verbs = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     for verb in commands.all_verbs():
         above, below_flags = _help(verb.__doc__ or "")
         below = verbs.add_parser(
@@ -148,6 +148,6 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _help(text: str) -> tuple[str, str]:
-    """Split a verb's docstring into what stands above its flags and what stands below them."""
+    """Split a verb's docstring into the text above its flags and the text below them."""
     above, heading, below = text.partition("examples:\n")
     return above, heading + below + ("" if "exit status:\n" in below else _EXITS)

@@ -26,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "backup",
         metavar="BACKUP|JOB",
-        help="a backup's name or path, or a job: all of it that waits for an answer",
+        help="a backup's name or path, or a job, for everything of it that waits for an answer",
     )
     common.add_archive(parser)
     looking.add_database(parser)
@@ -82,7 +82,7 @@ def answer(arguments: argparse.Namespace, output: Output, *, right: bool) -> int
         for path in paths:
             output.say(f"{word}  {path}")
         if not paths:
-            output.say(f"nothing of {arguments.backup} waits to be {word}")
+            output.say(f"nothing of {arguments.backup} needed to be {word}")
 
     output.result({"state": "ok" if paths else "unchanged", word: paths}, tell)
     return 0
@@ -122,7 +122,7 @@ def _find(arguments: argparse.Namespace, settings: Config | None, *, right: bool
     if right and backup.verdict == DAMAGED:
         raise UsageError(
             f"{backup.path} is damaged: {'; '.join(backup.marks.problems)}",
-            hint="a damaged backup cannot be accepted; gymdbd verify --repair may mend it",
+            hint="a damaged backup cannot be accepted; try to repair it: gymdbd verify --repair",
         )
     origin = Origin(backup.stem, (backup.place,) if backup.place else ())
     return _Meant(backup.path.parent, origin, backup=backup)
@@ -213,7 +213,9 @@ def reject_elsewhere(settings: Config, restored: RestoreConfig, output: Output) 
                 rejected += restore.reject_newer(origin, backup, catalog, context)
                 clear_status(settings, archive, origin, right=False)
         except GymdbdError as error:
-            output.remark(f"gymdbd: what is suspicious in {archive} still waits: {error.message}")
+            output.remark(
+                f"gymdbd: suspicious backups in {archive} were not rejected: {error.message}"
+            )
     return rejected
 
 

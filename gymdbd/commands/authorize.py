@@ -48,16 +48,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--database",
         type=Path,
         metavar="PATH",
-        help="the database (default: the one that the configuration backs up)",
+        help="the database to serve (default: the only one that the configuration backs up)",
     )
     parser.add_argument(
-        "--key", type=Path, metavar="FILE", help="the public key (default: standard input)"
+        "--key", type=Path, metavar="FILE", help="the public key file (default: standard input)"
     )
     parser.add_argument(
         "--gymdbd",
         type=Path,
         metavar="PATH",
-        help="the gymdbd that is to serve (default: this one)",
+        help="the gymdbd program in the line (default: this one)",
     )
     common.add_json(parser)
 
@@ -93,8 +93,8 @@ def _database(arguments: argparse.Namespace) -> Path:
     databases = sorted({str(job.database) for job in jobs if isinstance(job, BackupConfig)})
     if len(databases) != 1:
         raise UsageError(
-            f"{settings.source} backs up {len(databases)} databases, so one must be named",
-            hint=f"add --database PATH; those of the configuration: {', '.join(databases) or '-'}",
+            f"{settings.source} backs up {len(databases)} databases; name one of them",
+            hint=f"add --database PATH; in the configuration: {', '.join(databases) or 'none'}",
         )
     return Path(databases[0])
 
@@ -112,7 +112,7 @@ def _program(given: Path | None) -> Path:
         if path.is_file() and os.access(path, os.X_OK):
             return path
     raise UsageError(
-        f"{candidates[0]} is not a program that can be run",
+        f"{candidates[0]} is not an executable program",
         hint="install gymdbd, or name its executable: --gymdbd /opt/gymdbd/bin/gymdbd",
     )
 
@@ -130,5 +130,5 @@ def _key_text(path: Path | None) -> str:
     except OSError as error:
         raise UsageError(f"the key cannot be read: {error}", hint=hint) from error
     if len(content) > _LONGEST_KEY:
-        raise UsageError("that is too long for a public key", hint=hint)
+        raise UsageError("the input is too long for a public key", hint=hint)
     return os.fsdecode(content)

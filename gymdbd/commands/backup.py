@@ -59,43 +59,43 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         dest="of",
         type=Path,
         metavar="PATH",
-        help="run the job of the configuration that backs this database up",
+        help="run the job of the configuration that backs up this database",
     )
     parser.add_argument(
         "--archive",
         type=Path,
         metavar="DIR",
         help=f"the folder for the backup (default: {common.DEFAULT_ARCHIVE}/); with --database "
-        "it is created if the folder above it is there",
+        "it is created if its parent folder exists",
     )
     parser.add_argument(
         "--skip-checkpoint",
         action="store_true",
-        help="leave the WAL alone; the backup holds its rows all the same",
+        help="make no checkpoint; the backup still contains all rows in the WAL",
     )
     parser.add_argument(
-        "--raw", action="store_true", help="keep .db, -wal and -shm as they are, as three files"
+        "--raw", action="store_true", help="copy .db, -wal and -shm unchanged, as three files"
     )
     parser.add_argument(
         "--deleted",
         action="store_true",
-        help="save a database that was removed or replaced, from the process that has it open",
+        help="save a deleted or replaced database from the process that still has it open",
     )
-    parser.add_argument("--cleanup", action="store_true", help="prune old backups after a good one")
+    parser.add_argument("--cleanup", action="store_true", help="prune old backups afterwards")
     parser.add_argument(
         "--keep-days",
         type=common.number,
         metavar="N",
-        help=f"with --cleanup: keep those younger than N days (default: {_KEEP_DAYS})",
+        help=f"with --cleanup: retain backups younger than N days (default: {_KEEP_DAYS})",
     )
     parser.add_argument(
         "--keep-count",
         type=common.number,
         metavar="N",
-        help=f"with --cleanup: keep the newest N (default: {_KEEP_COUNT})",
+        help=f"with --cleanup: retain the newest N backups (default: {_KEEP_COUNT})",
     )
     parser.add_argument(
-        "--stats-only", action="store_true", help="make no backup, tell what the archive holds"
+        "--stats-only", action="store_true", help="make no backup, describe those in the archive"
     )
     common.add_json(parser)
 
@@ -123,11 +123,11 @@ def _job(arguments: argparse.Namespace) -> tuple[BackupConfig, Config | None]:
     from gymdbd.job_config import BackupConfig
 
     if bool(arguments.job) + bool(arguments.database) + bool(arguments.of) > 1:
-        raise UsageError("name either a JOB, a --database or the database --for which to run one")
+        raise UsageError("name only one of JOB, --database PATH and --for PATH")
     if (arguments.keep_days, arguments.keep_count) != (None, None) and not arguments.cleanup:
         raise UsageError(
-            "--keep-days and --keep-count say what pruning keeps, but nothing is pruned",
-            hint="add --cleanup to prune",
+            "--keep-days and --keep-count have no effect without --cleanup",
+            hint="add --cleanup to prune old backups",
         )
     settings = None
     if arguments.database:
@@ -177,7 +177,7 @@ def _job_for(database: Path, settings: Config) -> BackupConfig:
         if isinstance(job, BackupConfig) and os.path.realpath(job.database) == wanted:
             return job
     raise UsageError(
-        f"no job of {settings.source} backs {database} up",
+        f"no job of {settings.source} backs up {database}",
         hint="add one, or make a backup without a job: gymdbd backup --database PATH",
     )
 
@@ -201,7 +201,7 @@ def _with_flags(job: BackupConfig, arguments: argparse.Namespace) -> BackupConfi
             count=before.count if count is None else count,
         )
         if keep.faults():
-            raise UsageError("--keep-days 0 and --keep-count 0 together would keep nothing")
+            raise UsageError("--keep-days 0 and --keep-count 0 together would retain nothing")
         changes["keep"] = keep
     return dataclasses.replace(job, **changes)
 
@@ -216,7 +216,7 @@ def tell(result: dict[str, Any], output: Output) -> None:
         [
             ("backup", result["path"]),
             ("size", f"{to_size(result['size'])}; {rows_in(result['tables'])}"),
-            ("proof", "integrity ok, schema and row counts equal to the snapshot's"),
+            ("verified", "integrity ok; schema and row counts equal those of the snapshot"),
             *(("remark", remark) for remark in result["remarks"]),
             ("sha256", result["sha256"]),
             ("md5", result["md5"]),
@@ -243,7 +243,7 @@ def _checkpoint(done: dict[str, Any]) -> str:
     if done["guarded"]:
         text += ", under the write lock"
     if done["blocked_by"]:
-        text += f", held up by {', '.join(done['blocked_by'])}"
+        text += f", blocked by {', '.join(done['blocked_by'])}"
     return text
 
 

@@ -40,8 +40,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--reload",
         action="store_true",
-        help="only find out whether the running daemon can take the configuration; print nothing "
-        "if it can: no database, folder or host is looked at, and a fault is logged",
+        help="only check whether the running daemon can load the configuration, and print nothing "
+        "if it can; databases, folders and hosts are not checked, and errors are also logged",
     )
     common.add_json(parser)
 

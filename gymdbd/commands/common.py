@@ -44,7 +44,7 @@ INSTEAD = {
 def add_json(parser: argparse.ArgumentParser) -> None:
     """Add --json."""
     parser.add_argument(
-        "--json", action="store_true", help="print one JSON object, errors included"
+        "--json", action="store_true", help="print one JSON object, also for errors"
     )
 
 
@@ -54,7 +54,7 @@ def add_job(parser: argparse.ArgumentParser, kind: str) -> None:
         "job",
         nargs="?",
         metavar="JOB",
-        help=f"a {kind} job of the configuration (default: its only one)",
+        help=f"a {kind} job of the configuration (default: the only one)",
     )
 
 
@@ -64,7 +64,7 @@ def add_archive(parser: argparse.ArgumentParser) -> None:
         "--archive",
         type=Path,
         metavar="DIR",
-        help="the archive to look in (default: every one of the configuration)",
+        help="the archive to search (default: every archive of the configuration)",
     )
 
 
@@ -124,10 +124,10 @@ def choose_job(settings: Config, name: str | None, kind: type[Job]) -> Job:
         if not candidates:
             raise UsageError(
                 f"{settings.source} has no {word} job",
-                hint=f"its jobs are: {others}; another machine may be the one that has it",
+                hint=f"its jobs are: {others}; the {word} job may belong to another machine",
             )
         raise UsageError(
-            f"{settings.source} has {len(candidates)} {word} jobs, so one must be named",
+            f"{settings.source} has {len(candidates)} {word} jobs; name one of them",
             hint=f"its {word} jobs are: {', '.join(job.name for job in candidates)}",
         )
     job = settings.job(name)

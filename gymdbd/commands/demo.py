@@ -43,7 +43,7 @@ jobs:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the flags."""
-    parser.add_argument("--keep", action="store_true", help="leave the folder for you to look at")
+    parser.add_argument("--keep", action="store_true", help="leave the folder in place")
     common.add_json(parser)
 
 
@@ -67,11 +67,11 @@ def _demonstrate(folder: Path, output: Output, *, keep: bool) -> int:
         each.mkdir(mode=0o700)
     settings_path.write_text(_CONFIG.format(folder=folder))
     gym.build(database)
-    tell(f"a gym's database in WAL mode:  {database}")
+    tell(f"created a sample database in WAL mode: {database}")
     settings = config.load(settings_path)
     with _writer(database):
         before = gym.newest_event(database)
-        tell("an application is writing to it; now: gymdbd backup nightly-backup")
+        tell("another process is writing to it; running gymdbd backup nightly-backup:")
         tell()
         entry, exit_code = common.run_by_hand(
             settings.jobs["nightly-backup"], settings, output, in_journal=False
@@ -98,20 +98,20 @@ def _tell(payload: dict[str, Any], folder: Path, output: Output, *, keep: bool) 
     backup.tell(payload, output)
     output.say()
     output.say(
-        f"the writer had committed event {events['before']:,} when the backup began and "
-        f"{events['after']:,} when it ended;"
+        f"The writer had committed event {events['before']:,} when the backup started and "
+        f"{events['after']:,} when it ended."
     )
     output.say(
-        f"the backup holds every event up to {events['in_backup']:,}: one whole moment in between"
+        f"The backup contains every event up to {events['in_backup']:,}: one consistent snapshot."
     )
     output.say()
     output.say("gymdbd status:")
     status.run(argparse.Namespace(config=folder / "config.yaml"), output)
     output.say()
     if keep:
-        output.say(f"everything lies in {folder}; try gymdbd -c {folder}/config.yaml list")
+        output.say(f"Everything is in {folder}. Try gymdbd -c {folder}/config.yaml list")
     else:
-        output.say("all of it is gone again; gymdbd demo --keep leaves it for you to look at")
+        output.say("The folder has been deleted. gymdbd demo --keep leaves it in place.")
 
 
 @contextlib.contextmanager

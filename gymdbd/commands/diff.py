@@ -78,22 +78,24 @@ class _Found:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the flags."""
-    parser.add_argument("earlier", metavar="A", help="the backup or database to start from")
+    parser.add_argument("earlier", metavar="A", help="the first backup or database")
     parser.add_argument(
-        "later", nargs="?", metavar="B", help="the one to end at (default: the live database)"
+        "later", nargs="?", metavar="B", help="the second (default: the live database)"
     )
-    parser.add_argument("--rows", metavar="TABLE", help="compare this table only, show its rows")
+    parser.add_argument(
+        "--rows", metavar="TABLE", help="compare only this table, and show its rows"
+    )
     parser.add_argument(
         "--archive",
         type=Path,
         metavar="DIR",
-        help="where names are looked up (default: every archive of the configuration)",
+        help="the archive to search (default: every archive of the configuration)",
     )
     parser.add_argument(
         "--database",
         type=Path,
         metavar="PATH",
-        help="the live database (default: that of the backup job whose archive A lies in)",
+        help="the live database (default: that of the job whose archive contains A)",
     )
     common.add_json(parser)
 
@@ -135,7 +137,7 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
     now = clock.now()
     sides = [("from", earlier.tell(now, clock.zone)), ("to", later.tell(now, clock.zone))]
     if _is_backwards(earlier, later):
-        sides.append(("note", "the first is the younger: what is added here has gone since"))
+        sides.append(("note", "A is newer than B: rows shown as added have been removed since"))
     output.result(payload, lambda: _tell(sides, found, short, output))
     return 0
 
@@ -146,7 +148,7 @@ def _sides(arguments: argparse.Namespace) -> tuple[Database, Database]:
     if arguments.later and arguments.database:
         raise UsageError(
             "name either a second backup or --database, not both",
-            hint="gymdbd diff A --database PATH is from A to the live database",
+            hint="gymdbd diff A --database PATH compares A with the live database",
         )
     earlier = looking.find(arguments.earlier, arguments)
     if arguments.later:
@@ -184,7 +186,9 @@ def _compare(pair: Pair, table: str | None, spool: TextIO | None) -> _Found:
                 found.lines.append(_in_a_line(row))
     for change, count in shown.items():
         if spool is None and count > _SHOWN_ROWS:
-            found.lines.append(f"{_SIGNS[change]} and {count - _SHOWN_ROWS:,} more: --json has all")
+            found.lines.append(
+                f"{_SIGNS[change]} and {count - _SHOWN_ROWS:,} more; --json prints all"
+            )
     return found
 
 

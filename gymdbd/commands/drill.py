@@ -33,7 +33,9 @@ NAME = "drill"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the flags."""
     common.add_job(parser, "drill")
-    parser.add_argument("--archive", type=Path, metavar="DIR", help="an archive instead of a job")
+    parser.add_argument(
+        "--archive", type=Path, metavar="DIR", help="use this archive instead of a job"
+    )
     looking.add_database(parser)
     common.add_json(parser)
 
@@ -55,12 +57,12 @@ def _job(arguments: argparse.Namespace) -> tuple[DrillConfig, Config | None]:
     from gymdbd.job_config import DrillConfig
 
     if arguments.source and arguments.archive is None:
-        raise UsageError("--database goes with --archive; a JOB says itself which it means")
+        raise UsageError("--database needs --archive; a JOB already names its database")
     if arguments.archive is None:
         settings = common.load_config(arguments)
         return common.choose_job(settings, arguments.job, DrillConfig), settings
     if arguments.job:
-        raise UsageError("name either a JOB or an --archive, not both")
+        raise UsageError("name either a JOB or --archive DIR, not both")
     archive = Path(os.path.abspath(arguments.archive))  # noqa: PTH100 - links stay
     database = Path(os.path.abspath(arguments.source)) if arguments.source else None  # noqa: PTH100
     return DrillConfig(name="drill", kind="drill", archive=archive, database=database), None

@@ -74,7 +74,7 @@ def _tell(result: dict[str, Any], output: Output) -> None:
     output.say(f"safe copies   {', '.join(places) or 'none'}")
     if kept := _places(result["damaged_copies"]):
         output.say(
-            f"saved as is   {', '.join(kept)}; damaged: sqlite3 PATH .recover reads the rest "
+            f"damaged copy  {', '.join(kept)}; sqlite3 PATH .recover reads what is left "
             "(not Debian's sqlite3)"
         )
 

@@ -23,8 +23,12 @@ NAME = "keep"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the flags."""
-    parser.add_argument("backup", metavar="BACKUP", help="its name in an archive, or its path")
-    parser.add_argument("--note", default="", metavar="TEXT", help="why, for gymdbd list")
+    parser.add_argument(
+        "backup", metavar="BACKUP", help="the name of a backup in an archive, or a path"
+    )
+    parser.add_argument(
+        "--note", default="", metavar="TEXT", help="the reason, shown by gymdbd list"
+    )
     common.add_archive(parser)
     looking.add_database(parser)
     common.add_json(parser)
@@ -47,9 +51,9 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
         marks.change(backup.path, kept_at=kept_at, note=arguments.note)
 
     def tell() -> None:
-        output.say(f"kept  {backup.path}")
+        output.say(f"pinned  {backup.path}")
         if backup.verdict == DAMAGED:
-            output.say(f"but it is damaged: {'; '.join(backup.marks.problems)}")
+            output.say(f"But it is damaged: {'; '.join(backup.marks.problems)}")
 
     payload = {"path": str(backup.path), "kept": True, "note": arguments.note}
     output.result({**payload, "verdict": backup.verdict}, tell)

@@ -128,12 +128,12 @@ def _note(backup: Backup) -> str:
     from gymdbd.archive import manifest as manifests
 
     suspicious = backup.manifest.suspicious if backup.manifest else []
-    kept = ["kept"] if backup.marks.kept_at else []
+    kept = ["pinned"] if backup.marks.kept_at else []
     if backup.manifest and backup.manifest.method == manifests.OVERWRITTEN:
-        kept = ["what a restore has overwritten", *kept]
+        kept = ["content overwritten by a restore", *kept]
     accepted = ["accepted"] if backup.marks.accepted_at else []
     if backup.manifest and backup.manifest.unchecked:
-        kept = [*kept, "not all of it could be checked"]
+        kept = [*kept, "could not be checked completely"]
     if backup.manifest and backup.manifest.remarks:
         kept = [*kept, "violates constraints"]
     said = [*kept, backup.marks.note, *accepted, backup.note, backup.doubt]

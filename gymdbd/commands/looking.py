@@ -71,7 +71,7 @@ def add_database(parser: argparse.ArgumentParser) -> None:
         dest="source",
         type=Path,
         metavar="PATH",
-        help="whose backups latest means, if an archive holds those of several databases",
+        help="the database that latest refers to, if an archive has backups of several",
     )
 
 
@@ -101,8 +101,8 @@ def find_backup(word: str, arguments: argparse.Namespace) -> Backup:
     found = find(word, arguments)
     if found.backup is None:
         raise BackupMissingError(
-            f"{found.path} is not named as a backup is",
-            hint="gymdbd list prints the backups that there are",
+            f"{found.path} does not have the name of a backup",
+            hint="gymdbd list prints all backups",
         )
     return found.backup
 
@@ -133,7 +133,7 @@ def _find_in_archives(
 
     found = []
     unread: list[GymdbdError] = []
-    missing = BackupMissingError(f"there is no archive to look for {word} in")
+    missing = BackupMissingError(f"there is no archive to search for {word}")
     known = _origins(arguments)
     for archive in common.archives(arguments):
         catalog = Catalog(archive.absolute(), Clock().zone)
@@ -212,7 +212,7 @@ def live_database(of: Database, arguments: argparse.Namespace) -> Database:
     hint = "name it with --database PATH, or name a second backup"
     if of.backup is None:
         raise UsageError(
-            f"{of.path} is no backup, so nothing says what to compare it with", hint=hint
+            f"{of.path} is not a backup, so the database to compare it with is unknown", hint=hint
         )
     made_of = _made_of(of.backup, arguments)
     if made_of is None:
@@ -256,8 +256,8 @@ def _made_of(backup: Backup, arguments: argparse.Namespace) -> Path | None:
     )
     if len(found) > 1:
         raise UsageError(
-            f"{backup.path} may be of {' or '.join(map(str, found))}",
-            hint="name the database that is meant with --to PATH",
+            f"{backup.path} may be a backup of {' or '.join(map(str, found))}",
+            hint="name the database to restore into with --to PATH",
         )
     return next(iter(found), None)
 

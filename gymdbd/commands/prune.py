@@ -36,10 +36,12 @@ NAME = "prune"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the flags."""
     common.add_job(parser, "backup")
-    parser.add_argument("--archive", type=Path, metavar="DIR", help="an archive instead of a job's")
-    parser.add_argument("--keep-days", type=common.number, metavar="N", help="keep those of N days")
-    parser.add_argument("--keep-count", type=common.number, metavar="N", help="keep the newest N")
-    parser.add_argument("--dry-run", action="store_true", help="remove nothing, say what would go")
+    parser.add_argument(
+        "--archive", type=Path, metavar="DIR", help="use this archive instead of a job's"
+    )
+    parser.add_argument("--keep-days", type=common.number, metavar="N", help="retain N days")
+    parser.add_argument("--keep-count", type=common.number, metavar="N", help="retain the newest N")
+    parser.add_argument("--dry-run", action="store_true", help="remove nothing, print the plan")
     common.add_json(parser)
 
 
@@ -92,7 +94,7 @@ def _what(arguments: argparse.Namespace) -> tuple[Path, list[Origin], Keep]:
     flags = Keep(days=arguments.keep_days or 0, count=arguments.keep_count or 0)
     if arguments.archive:
         if arguments.job:
-            raise UsageError("name either a JOB or an --archive, not both")
+            raise UsageError("name either a JOB or --archive DIR, not both")
         archive, keep = arguments.archive, flags
     else:
         job = common.choose_job(common.load_config(arguments), arguments.job, BackupConfig)
@@ -100,8 +102,8 @@ def _what(arguments: argparse.Namespace) -> tuple[Path, list[Origin], Keep]:
         keep = job.keep if flags.faults() and job.keep else flags
     if keep.faults():
         raise UsageError(
-            "nothing says what to keep",
-            hint="give --keep-days N, --keep-count N or both, or the job a keep: section",
+            "there is no retention rule",
+            hint="add --keep-days N, --keep-count N or both, or a keep: section to the job",
         )
     return archive, origins, keep
 
@@ -112,12 +114,12 @@ def _tell(decisions: list[Decision], output: Output, *, dry_run: bool) -> None:
         for one in decisions
     ]
     gone = [str(one.backup.path) for one in decisions if not one.stays]
-    verb = "would go" if dry_run else "gone"
+    verb = "would be removed" if dry_run else "removed"
 
     def text() -> None:
         for one in decisions:
             word = "stays" if one.stays else verb
-            output.say(f"{word:<8}  {one.backup.path}  ({one.reason})")
+            output.say(f"{word:<{len(verb)}}  {one.backup.path}  ({one.reason})")
         output.say(f"{len(gone)} of {len(decisions)} backups {verb}")
 
     output.result({"dry_run": dry_run, "pruned": gone, "backups": described}, text)

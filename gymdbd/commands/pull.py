@@ -51,9 +51,9 @@ _CHECKED = {
 def add_source(parser: argparse.ArgumentParser) -> None:
     """Add what `find_job` reads: a job, or the three flags that say the same."""
     common.add_job(parser, "pull")
-    parser.add_argument("--host", help="a host of ~/.ssh/config, a name or an address")
-    parser.add_argument("--remote-database", metavar="PATH", help="the database over there")
-    parser.add_argument("--replica", type=Path, metavar="PATH", help="the copy here")
+    parser.add_argument("--host", help="a host in ~/.ssh/config, a name or an address")
+    parser.add_argument("--remote-database", metavar="PATH", help="the database on that host")
+    parser.add_argument("--replica", type=Path, metavar="PATH", help="the copy on this machine")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -62,11 +62,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--method",
         choices=("query", "scp"),
-        help="query: one snapshot, only what changed travels (default); scp: plain file copy, "
+        help="query: one snapshot, only changes are transferred (default); scp: copy the files, "
         "refused if the database was written to meanwhile",
     )
     parser.add_argument(
-        "--info-only", action="store_true", help="transfer nothing, tell about the remote database"
+        "--info-only", action="store_true", help="pull nothing, describe the remote database"
     )
     common.add_json(parser)
 
@@ -101,14 +101,14 @@ def find_job(arguments: argparse.Namespace) -> tuple[PullConfig, Config | None]:
         job = common.choose_job(settings, arguments.job, PullConfig)
         return dataclasses.replace(job, method=arguments.method or job.method), settings
     if arguments.job:
-        raise UsageError("name either a JOB or --host, --remote-database and --replica, not both")
+        raise UsageError("name either a JOB, or --host, --remote-database and --replica, not both")
     if not (arguments.host and arguments.remote_database):
         raise UsageError(
-            "--host and --remote-database say what to pull, --replica where to",
-            hint="give all three, or name a pull JOB of the configuration",
+            "--host, --remote-database and --replica are needed together",
+            hint="add the missing ones, or name a pull JOB of the configuration",
         )
     if not arguments.replica and not arguments.info_only:
-        raise UsageError("--replica is missing: the path of the copy here")
+        raise UsageError("--replica is missing: the path of the copy on this machine")
     replica = Path(os.path.abspath(arguments.replica or "replica.db"))  # noqa: PTH100 - links stay
     try:
         files.require_folder(replica.parent)
@@ -162,7 +162,7 @@ def _tell(result: dict[str, Any], output: Output) -> None:
         facts.append(("checked", _CHECKED[result["checked"]]))
     facts += [("remark", remark) for remark in result.get("remarks", [])]
     if result.get("saved"):
-        facts.append(("saved", f"the old replica, as {result['saved']}"))
+        facts.append(("saved", f"the previous replica, as {result['saved']}"))
     if result.get("waiting"):
         facts.append(("waiting", common.waits(result["waiting"])))
     facts.append(("took", f"{result['duration_s']:.3f} s ({timings})"))
@@ -198,7 +198,7 @@ def _tell_facts(facts: dict[str, Any], output: Output) -> None:
             ("journal mode", facts["journal_mode"]),
             ("newest change", changed.replace("T", " ")),
             ("free disk", to_size(facts["disk_free_bytes"])),
-            ("in use by", held_by or "no process that the account may see"),
+            ("in use by", held_by or "no process that the account can see"),
             ("sqlite", f"{facts['sqlite']}{bug}"),
             ("python", facts["python"]),
             *([("unknown", said)] if (said := peer.unknown(facts)) else []),

@@ -71,37 +71,39 @@ NAME = "rescue"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the flags."""
-    parser.add_argument("backup", metavar="BACKUP", help="the backup to read")
+    parser.add_argument("backup", metavar="BACKUP", help="the backup to read from")
     parser.add_argument(
         "--table",
         action="append",
         metavar="T",
-        help="the table; may be given several times (default: all; not with csv)",
+        help="the table; can be repeated (default: all tables; csv needs exactly one)",
     )
-    parser.add_argument("--where", default="", metavar="SQL", help="which rows (default: all)")
+    parser.add_argument(
+        "--where", default="", metavar="SQL", help="the rows to write (default: all)"
+    )
     parser.add_argument(
         "--as",
         dest="form",
         choices=("sql", "csv", "db"),
         default="sql",
-        help="the form (default: sql)",
+        help="the output format (default: sql)",
     )
     parser.add_argument(
-        "--replace", action="store_true", help="update rows that are there with other values (sql)"
+        "--replace", action="store_true", help="also update rows that exist with other values (sql)"
     )
     parser.add_argument(
         "--database",
         type=Path,
         metavar="PATH",
-        help="the live database (default: that of the job, or what the backup was made of)",
+        help="the live database (default: that of the job, or the one the backup was made of)",
     )
-    parser.add_argument("--to", type=Path, metavar="FILE", help="the file to write")
-    parser.add_argument("--force", action="store_true", help="replace FILE where it is there")
+    parser.add_argument("--to", type=Path, metavar="FILE", help="write to this file")
+    parser.add_argument("--force", action="store_true", help="replace FILE if it exists")
     parser.add_argument(
         "--archive",
         type=Path,
         metavar="DIR",
-        help="where BACKUP is looked up (default: every archive of the configuration)",
+        help="the archive to search (default: every archive of the configuration)",
     )
     common.add_json(parser)
 
@@ -120,10 +122,10 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
         _refuse_target(target, arguments)
     found = looking.find(arguments.backup, arguments)
     if target and target.exists() and target.samefile(found.path):
-        raise UsageError(f"{target} is what is to be read", hint="write to another file")
+        raise UsageError(f"{target} is the backup to read from", hint="write to another file")
     live = _live(found, arguments) if arguments.form == "sql" else None
     if arguments.form == "sql" and live is None:
-        output.remark("not compared with a live database, so every row is written (--database)")
+        output.remark("no live database to compare with, so every row is written (--database)")
     with contextlib.ExitStack() as stack:
         check = stack.enter_context(looking.stoppable())
         side = stack.enter_context(found.opened())
@@ -216,19 +218,21 @@ def _refuse(arguments: argparse.Namespace) -> None:
 
     named = arguments.table or []
     if arguments.form == "csv" and len(named) != 1:
-        raise UsageError("CSV has place for one table", hint="write one file for each --table")
+        raise UsageError("--as csv needs exactly one --table", hint="write one file for each table")
     if arguments.where and len(named) != 1:
-        raise UsageError("--where is about one table", hint="write one file for each --table")
+        raise UsageError("--where needs exactly one --table", hint="write one file for each table")
     if arguments.form != "sql" and arguments.replace:
         raise UsageError(
-            f"--replace is about --as sql, not {arguments.form}",
-            hint="leave them out: all rows that are selected are written",
+            f"--replace works with --as sql, not with --as {arguments.form}",
+            hint="leave it out: all selected rows are written",
         )
     if len(set(named)) < len(named):
         raise UsageError("a --table is named twice", hint="name each table once")
     if arguments.to is None and (arguments.form == "db" or arguments.json):
-        what = "a database" if arguments.form == "db" else "beside --json what is rescued"
-        raise UsageError(f"{what} cannot go to standard output", hint="name a file with --to FILE")
+        what = "a database" if arguments.form == "db" else "with --json, the rows"
+        raise UsageError(
+            f"{what} cannot be written to standard output", hint="name a file with --to FILE"
+        )
 
 
 def _refuse_target(target: Path, arguments: argparse.Namespace) -> None:
@@ -236,12 +240,12 @@ def _refuse_target(target: Path, arguments: argparse.Namespace) -> None:
     from gymdbd.sqlite import database
 
     if target.exists() and not arguments.force:
-        raise UsageError(f"{target} is there already", hint="name another, or replace it: --force")
+        raise UsageError(f"{target} exists", hint="name another file, or replace it with --force")
     strays = [one.name for one in database.side_files(target) if one.exists()]
     if arguments.form == "db" and strays:
         raise UsageError(
-            f"{' and '.join(strays)} beside {target} would be taken for the new database's own",
-            hint="write to another name; it may belong to a database in use",
+            f"SQLite would take {' and '.join(strays)} beside {target} for files of the new one",
+            hint="write to another name; they may belong to a database in use",
         )
 
 

@@ -47,23 +47,27 @@ NAME = "restore"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the flags."""
-    parser.add_argument("backup", nargs="?", metavar="BACKUP", help="a name, a path, or latest")
+    parser.add_argument(
+        "backup", nargs="?", metavar="BACKUP", help="a backup's name or path, or latest"
+    )
     common.add_archive(parser)
     looking.add_database(parser)
     parser.add_argument(
-        "--at", type=_moment, metavar="TIME", help="the newest good backup that was made by then"
+        "--at", type=_moment, metavar="TIME", help="the newest good backup made at or before TIME"
     )
     parser.add_argument(
         "--to",
         type=Path,
         metavar="PATH",
-        help="the file to restore into (default: the database that it is a backup of)",
+        help="the file to restore into (default: the database that the backup was made of)",
     )
     parser.add_argument(
-        "--replace", action="store_true", help="put a new file in the place of the target"
+        "--replace", action="store_true", help="put a new file in place of the target"
     )
     parser.add_argument(
-        "--dry-run", action="store_true", help="change nothing, say what would be done and lost"
+        "--dry-run",
+        action="store_true",
+        help="change nothing, print what would be restored and lost",
     )
     common.add_json(parser)
 
@@ -152,14 +156,14 @@ def _tell(result: dict[str, Any], output: Output) -> None:
         ("from", result["backup"]),
         ("how", result["how"]),
         ("content", f"{rows_in(result['tables'])}; {proof}"),
-        ("saved", f"what was there before, as {result['undo']}" if result["undo"] else "nothing"),
+        ("saved", f"the previous content, as {result['undo']}" if result["undo"] else "nothing"),
         *(("remark", remark) for remark in result["remarks"]),
         *[("rejected", f"{path}, which was suspicious") for path in result["rejected"]],
         ("took", f"{result['duration_s']:.3f} s ({timings})"),
     ]
     if result["restart"]:
         who = ", ".join(result["restart"])
-        facts.append(("restart", f"{who}: it goes on in the file that was removed, until then"))
+        facts.append(("restart", f"{who}: until then, it keeps using the file that was removed"))
     output.facts(facts)
     command = result["undo_command"]
     if command:
@@ -197,7 +201,7 @@ def _print_plan(plan: dict[str, Any], refused: GymdbdError | None, output: Outpu
             ("made", f"{plan['created_at']}, {common.age(plan['age_s'])} ago"),
             ("verdict", f"{plan['verdict']}{problems}"),
             ("target", plan["target"] + (f" ({plan['problem']})" if plan["problem"] else "")),
-            ("open in", ", ".join(plan["holders"]) or "no process that this user may see"),
+            ("open in", ", ".join(plan["holders"]) or "no process that this user can see"),
             ("space", space),
         ]
     )
@@ -206,10 +210,10 @@ def _print_plan(plan: dict[str, Any], refused: GymdbdError | None, output: Outpu
         [name, _rows(counts["now"]), _rows(counts["then"]), _change(counts)]
         for name, counts in plan["tables"].items()
     ]
-    output.table(["table", "now", "then", "what would change"], rows)
+    output.table(["table", "now", "in the backup", "change"], rows)
     output.say("Nothing has been changed.")
     if refused:
-        output.say(f"As things are, the restore would be refused: {refused.message}")
+        output.say(f"The restore would be refused: {refused.message}")
         output.say(f"What to do: {refused.hint}")
 
 
@@ -220,10 +224,10 @@ def _rows(count: int | None) -> str:
 def _change(counts: dict[str, int | None]) -> str:
     now, then = counts["now"], counts["then"]
     if now is None:
-        return "comes back"
+        return "table comes back"
     if then is None:
-        return "would be gone"
+        return "table is dropped"
     if now == then:
-        return "the same number of rows"
+        return "same number of rows"
     word = "fewer" if then < now else "more"
     return f"{abs(now - then):,} rows {word}"

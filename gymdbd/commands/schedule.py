@@ -25,7 +25,7 @@ _MOST = 1000
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the flags."""
     parser.add_argument(
-        "--count", type=common.number, default=5, metavar="N", help="how many (default: 5)"
+        "--count", type=common.number, default=5, metavar="N", help="runs of each job (default: 5)"
     )
     common.add_json(parser)
 

@@ -37,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--stall-timeout",
         type=common.duration,
         metavar="TIME",
-        help="how long to wait for a client that neither sends nor takes anything (default 15m)",
+        help="close the connection if no data moves for this long (default: 15m)",
     )
     parser.set_defaults(json=False)
 

@@ -93,7 +93,7 @@ def _problem(file: StatusFile) -> str | None:
     try:
         files.require_folder(file.path.parent)
     except GymdbdError as error:
-        return f"no run can leave its outcome: {error.message}. What to do: {error.hint}"
+        return f"runs cannot record their outcome: {error.message}. What to do: {error.hint}"
     return None
 
 
@@ -106,12 +106,12 @@ def _tell(
 ) -> None:
     daemon = content["daemon"] or {}
     if content["daemon_running"] and content["daemon_is_mute"]:
-        output.say("daemon running, and its status file cannot be written")
+        output.say("daemon running, but it cannot write its status file")
     elif content["daemon_running"]:
         known = f", pid {daemon['pid']}, since {daemon['started_at']}" if daemon else ""
         output.say(f"daemon running{known}")
     elif content["daemon_running"] is None:
-        output.say("daemon: this user cannot see whether it is running")
+        output.say("daemon state unknown: this user cannot see it")
     else:
         output.say("daemon not running")
     if content["problem"]:
@@ -129,7 +129,7 @@ def _tell(
             ]
         )
     output.say()
-    output.table(["job", "health", "last good", "next run", "what"], rows)
+    output.table(["job", "health", "last good", "next run", "details"], rows)
     hints: dict[str, list[str]] = {}
     for name in settings.jobs:
         entry = content["jobs"][name]
@@ -161,8 +161,8 @@ def _next_run(entry: dict[str, Any], zone: tzinfo) -> str:
 def _running(entry: dict[str, Any]) -> str:
     if "interrupted" in entry:
         begun = entry["interrupted"]["started_at"]
-        return f"the run begun at {begun} was killed; run it again"
-    return f"at work since {entry['running']['started_at']}" if "running" in entry else ""
+        return f"the run started at {begun} was killed; run it again"
+    return f"running since {entry['running']['started_at']}" if "running" in entry else ""
 
 
 def _last(entry: dict[str, Any]) -> str:
@@ -172,5 +172,5 @@ def _last(entry: dict[str, Any]) -> str:
     if result.get("path"):
         return Path(result["path"]).name
     if "in_archive" in result:
-        return f"{len(result['backups'])} of {result['in_archive']} backups read, all well"
+        return f"{len(result['backups'])} of {result['in_archive']} backups read, all good"
     return str(entry.get("state"))

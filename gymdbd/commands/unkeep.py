@@ -20,7 +20,9 @@ NAME = "unkeep"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the flags."""
-    parser.add_argument("backup", metavar="BACKUP", help="its name in an archive, or its path")
+    parser.add_argument(
+        "backup", metavar="BACKUP", help="the name of a backup in an archive, or a path"
+    )
     common.add_archive(parser)
     looking.add_database(parser)
     common.add_json(parser)
@@ -41,7 +43,7 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
         was_kept = backup.marks.kept_at is not None
         if was_kept:
             marks.change(backup.path, kept_at=None, note="")
-    words = "no longer kept" if was_kept else "was not kept"
+    words = "no longer pinned" if was_kept else "was not pinned"
     payload = {"state": "ok" if was_kept else "unchanged", "path": str(backup.path), "kept": False}
     output.result(payload, lambda: output.say(f"{words}  {backup.path}"))
     return 0

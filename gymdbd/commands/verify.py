@@ -46,7 +46,7 @@ NAME = "verify"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the flags."""
     parser.add_argument(
-        "backups", nargs="*", metavar="BACKUP", help="a backup's name or path (or latest)"
+        "backups", nargs="*", metavar="BACKUP", help="a backup's name or path, or latest"
     )
     common.add_archive(parser)
     looking.add_database(parser)
@@ -55,10 +55,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--sample",
         type=common.percent,
         metavar="N%",
-        help="read this share of the backups, those proven longest ago first",
+        help="read this share of the backups, those verified longest ago",
     )
     parser.add_argument(
-        "--repair", action="store_true", help="fetch good copies of damaged ones (repair_from:)"
+        "--repair", action="store_true", help="replace damaged backups by copies (repair_from:)"
     )
     common.add_json(parser)
 
@@ -68,7 +68,7 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
     from gymdbd.errors import UsageError
 
     if (arguments.backups != []) + arguments.all + (arguments.sample is not None) > 1:
-        raise UsageError("name backups, or say --all or --sample: only one of them")
+        raise UsageError("use only one of BACKUP names, --all and --sample")
     settings = _settings(arguments)
     jobs = _jobs(arguments, settings)
     entries, exit_code = [], 0
@@ -176,10 +176,10 @@ def _refuse_repair(archives: list[Path]) -> None:
     from gymdbd.errors import UsageError
 
     raise UsageError(
-        "nothing says which other machine holds copies of the backups in "
+        "the configuration does not name a machine with copies of the backups in "
         f"{' or '.join(map(str, archives))}",
-        hint="give the configuration a job of kind: verify for that archive, with "
-        "repair_from: {host: HOST, archive: PATH over there}",
+        hint="add a job of kind: verify for that archive, with "
+        "repair_from: {host: HOST, archive: PATH on that host}",
     )
 
 
@@ -219,7 +219,7 @@ def _tell_backups(payload: dict[str, Any], output: Output) -> None:
             ]
         )
     if rows:
-        output.table(["backup", "verdict", "what"], rows)
+        output.table(["backup", "verdict", "details"], rows)
         count = f"{len(rows)} backup{'s' if len(rows) > 1 else ''}"
         output.say()
         output.say(

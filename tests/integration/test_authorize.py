@@ -133,7 +133,7 @@ def test_of_several_databases_one_must_be_named(tmp_path: Path) -> None:
     config = write_config(tmp_path, {"one": jobs[0], "two": jobs[1]})
     done = gymdbd("-c", config, "authorize")
     assert (done.returncode, done.stdout) == (2, "")
-    assert f"add --database PATH; those of the configuration: {', '.join(databases)}" in done.stderr
+    assert f"add --database PATH; in the configuration: {', '.join(databases)}" in done.stderr
 
 
 def test_a_link_to_the_program_is_followed_and_a_relative_database_made_absolute(
@@ -187,4 +187,4 @@ def test_an_executable_that_is_none_is_an_error(tmp_path: Path) -> None:
     database = make_database(tmp_path / "gym.db")
     done = gymdbd("authorize", "--database", database, "--gymdbd", tmp_path / "gymdbd")
     assert (done.returncode, done.stdout) == (2, "")
-    assert "is not a program that can be run" in done.stderr
+    assert "is not an executable program" in done.stderr

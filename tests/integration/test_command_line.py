@@ -189,7 +189,7 @@ def test_a_killed_run_is_told_from_one_at_work(tmp_path: Path) -> None:
     after = entry()
     assert (after.get("running"), after["interrupted"]) == (None, begun)
     told = gymdbd("-c", path, "status").stdout
-    assert f"the run begun at {begun['started_at']} was killed; run it again" in told
+    assert f"the run started at {begun['started_at']} was killed; run it again" in told
 
 
 @pytest.mark.parametrize(

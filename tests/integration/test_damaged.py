@@ -277,7 +277,7 @@ def test_a_person_is_told_where_a_damaged_database_lies(peer: Peer) -> None:
     done = gymdbd("-c", peer.config(), "emergency")
     (copy,) = _copies(peer.archive, peer.replica.stem)
     assert "safe copies   none" in done.stdout
-    assert f"saved as is   {copy}" in done.stdout
+    assert f"damaged copy  {copy}" in done.stdout
     assert ".recover" in done.stdout
 
 

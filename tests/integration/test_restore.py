@@ -107,7 +107,7 @@ def test_what_a_restore_overwrote_is_never_the_latest(gym: Gym) -> None:
     assert len(gym.rows()) == 100
     listed = gym.run("list")[1]["backups"]
     (undo,) = [one for one in listed if one["path"] == first["undo"]]
-    assert undo["note"] == "what a restore has overwritten"
+    assert undo["note"] == "content overwritten by a restore"
 
 
 def test_an_application_at_full_rate_sees_one_change_and_writes_on(tmp_path: Path) -> None:
@@ -235,7 +235,7 @@ def test_nothing_is_changed_by_a_dry_run(gym: Gym) -> None:
     assert (tree(gym.archive), gym.rows()) == before
     text = gymdbd("-c", gym.config, "restore", "latest", "--dry-run").stdout
     assert "60 rows more" in text
-    assert "would be gone" in text
+    assert "table is dropped" in text
     assert "Nothing has been changed." in text
 
 
@@ -252,7 +252,7 @@ def test_a_dry_run_refuses_what_the_restore_refuses(gym: Gym) -> None:
             assert (dry_code, plan["backup"]) == (code, str(backup))
         words = ["-c", str(gym.config), "restore", "latest", "--replace", "--dry-run"]
         told = gymdbd(*words).stdout
-    assert "As things are, the restore would be refused: " in told
+    assert "The restore would be refused: " in told
     assert gym.run("restore", "latest", "--replace", "--dry-run")[0] == 0
 
 
