@@ -28,8 +28,8 @@ _ELSEWHERE = {
     "sudo mkdir -p /usr/local/bin",
     "sudo ln -sf ~/.local/share/gymdbd/bin/gymdbd /usr/local/bin/gymdbd",
     "scp ~/.ssh/gymdbd.pub raspberry-pi:",
-    "deploy/launchd/install.sh",
-    "deploy/launchd/install.sh --uninstall",
+    "deploy/install.sh",
+    "deploy/install.sh --uninstall",
     "ping -c 3 raspberrypi.local",
     "sudo pmset repeat wakeorpoweron MTWRFSU 08:55:00",
 }

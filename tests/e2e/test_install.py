@@ -17,6 +17,7 @@ def test_a_pi_gets_the_service_keeps_it_and_gives_it_back(fresh: Pi) -> None:
     _refuses_without_root(fresh)
     fresh.install()
     _is_installed(fresh)
+    _the_package_is_whole(fresh)
     backup = fresh.gymdbd("backup", JOB)
     assert (backup["state"], backup["tables"]["members"]) == ("ok", 1)
     _can_be_repeated(fresh)
@@ -43,6 +44,16 @@ def _is_installed(pi: Pi) -> None:
     status = pi.gymdbd("status")
     assert (status["daemon_running"], list(status["jobs"])) == (True, [JOB])
     assert [one for one in pi.gymdbd("check")["checks"] if one["state"] == "error"] == []
+
+
+def _the_package_is_whole(pi: Pi) -> None:
+    """Only the wheels of gymdbd and its dependencies are here: no checkout, no test tools."""
+    machine = pi.machine
+    assert "usage: gymdbd " in machine.sh("cd / && /opt/gymdbd/bin/python -m gymdbd --help")
+    assert "one whole moment" in machine.run("gymdbd", "demo", user="pi").stdout
+    machine.sh(
+        "grep -q '^MIT License$' /opt/gymdbd/lib/python3.*/site-packages/gymdbd-*/licenses/*/*"
+    )
 
 
 def _can_be_repeated(pi: Pi) -> None:
