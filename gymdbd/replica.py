@@ -37,13 +37,16 @@ class State:
     """What the last pull left: where it came from, which snapshot, and the proof of the file.
 
     `fingerprint` is the serving side's (gymdbd.sqlite.fingerprint); `compared_at` is when every
-    page was last compared with the other side and every page was checked here, RFC 3339. The
-    hashes are "" where neither an archive nor the proof itself needed them. `ownership` are the
-    mode, owner and group of the source (gymdbd.sqlite.ownership); `uncounted`, `remarks` and
-    `unchecked` are those of a manifest. `suspicious` says why the content is doubted, one sentence
-    for each reason, `rejected` that somebody has said that it is wrong, and `waiting` that a
-    suspicious backup in the archive has no answer. `identity` and `spare` are of the files beside
-    it (gymdbd.spare), and are filled in by `publish`.
+    page was last compared with the other side and every page and index was checked here, RFC 3339.
+    `checked_at` is when every page was last checked here, "" if nobody knows, `check_s` how long
+    the last quick check took, and `is_checked` says whether that was this very state
+    (gymdbd.jobs.checking); before there were these three every state was checked. The hashes are ""
+    where neither an archive nor the proof itself needed them. `ownership` are the mode, owner and
+    group of the source (gymdbd.sqlite.ownership); `uncounted`, `remarks` and `unchecked` are those
+    of a manifest. `suspicious` says why the content is doubted, one sentence for each reason,
+    `rejected` that somebody has said that it is wrong, and `waiting` that a suspicious backup in
+    the archive has no answer. `identity` and `spare` are of the files beside it (gymdbd.spare), and
+    are filled in by `publish`.
     """
 
     host: str
@@ -61,6 +64,9 @@ class State:
     suspicious: list[str] = field(default_factory=list)
     rejected: bool = False
     waiting: bool = False
+    checked_at: str = ""
+    check_s: float | None = None
+    is_checked: bool = True
     identity: list[int] = field(default_factory=list)
     spare: dict[str, Any] | None = None
     schema: int = SCHEMA

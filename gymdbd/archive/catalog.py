@@ -74,14 +74,14 @@ class Backup:
         """Say what it is worth.
 
         `damaged` when the last verification found it so, `rejected` when somebody said that its
-        content is wrong, `unverified` when no manifest says that it was proven good, `suspicious`
+        content is wrong, `unverified` when nothing says that it was proven good, `suspicious`
         while nobody has accepted or rejected its content, else `verified`.
         """
         if self.marks.problems:
             return DAMAGED
         if self.marks.rejected_at is not None:
             return REJECTED
-        if self.manifest is None:
+        if self.manifest is None or self.verified_at is None:
             return UNVERIFIED
         if self.manifest.suspicious and self.marks.accepted_at is None:
             return SUSPICIOUS
@@ -103,7 +103,8 @@ class Backup:
     @property
     def verified_at(self) -> str | None:
         """Return when it was last proven: by a verification, or when it was made."""
-        return self.marks.verified_at or (self.manifest.created_at if self.manifest else None)
+        made = self.manifest.created_at if self.manifest and self.manifest.is_checked else None
+        return self.marks.verified_at or made
 
     @property
     def files(self) -> list[Path]:

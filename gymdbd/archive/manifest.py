@@ -17,6 +17,10 @@ if TYPE_CHECKING:
 # The method of a backup of what a restore was about to overwrite.
 OVERWRITTEN = "before-restore"
 
+# What SQLite's check has said of a backup: that it is sound, or nothing, as there was none.
+SOUND = "ok"
+UNCHECKED = "not checked"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Manifest:
@@ -24,9 +28,9 @@ class Manifest:
 
     `size`, `md5` and `sha256` are those of the `.db` file; `side_files` holds the same of the
     `-wal` that a raw backup keeps, by suffix. `tables` counts the rows of the snapshot.
-    `remarks` says what was found that is no damage, `unchecked` what the SQLite that made it could
-    not check, and `uncounted` which tables it could not count. `suspicious` says why its content
-    was doubted when it was made: one sentence for each reason.
+    `integrity` is SOUND or UNCHECKED. `remarks` says what was found that is no damage, `unchecked`
+    what the SQLite that made it could not check, and `uncounted` which tables it could not count.
+    `suspicious` says why its content was doubted when it was made: one sentence for each reason.
     `mode` (octal, "0640"), `owner` and `group` are those of the source file: names, or the numbers
     as text; `uid` and `gid` are for machines without these names. None if they are not known.
     `newest` holds `table`, `column`, the greatest `value` there and the instant `at` that it means.
@@ -65,6 +69,11 @@ class Manifest:
     uid: int | None = None
     gid: int | None = None
     schema: int = sealed.SCHEMA
+
+    @property
+    def is_checked(self) -> bool:
+        """Say whether it was proven sound when it was made."""
+        return self.integrity != UNCHECKED
 
     @property
     def created(self) -> datetime:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 
 HASHES = ("md5", "sha256")
-FULL, QUICK, CHANGES = "full", "quick", "changes"
+FULL, QUICK, EQUAL = "full", "quick", "equal"
 
 _CHUNK = 1024 * 1024
 _HINT = "check the disk that it was written to (dmesg, SMART) and try again"
@@ -40,10 +41,14 @@ class Checksums:
 
 @dataclass(frozen=True)
 class Proof:
-    """What proves a copy: its checksums, and what SQLite says of what is not damage."""
+    """What proves a copy: its checksums, and what SQLite says of what is not damage.
+
+    `check_s` is how many seconds SQLite's check took.
+    """
 
     sums: Checksums
     soundness: Soundness
+    check_s: float
 
 
 def prove(
@@ -63,21 +68,21 @@ def prove(
     were read inside the snapshot's transaction, and any of the `hashes`. These are computed
     meanwhile, on other cores: both for a manifest, fewer for a copy that none will describe.
     `integrity` says how much SQLite is to check: FULL; QUICK, which leaves out the comparison of
-    every index with its table; nothing for CHANGES, where the copy and its rows are proven by what
-    changed in a sound one. What SQLite cannot check here is proven by all that equality, and is in
-    the result. `advance` is told how many more bytes have been hashed. Raises VerificationError,
-    and CopyDamagedError for a copy of just those bytes.
+    every index with its table; nothing for EQUAL, which leaves it at what is expected. What SQLite
+    cannot check here is proven by all that equality, and is in the result. `advance` is told how
+    many more bytes have been hashed. Raises VerificationError, and CopyDamagedError for a copy of
+    just those bytes.
     """
     with ThreadPoolExecutor(1) as pool:
         hashing = pool.submit(checksums, path, check, advance, hashes)
         try:
             with closing(open_copy()) as copy, database.interruptible(copy, check):
-                found = _compare(copy, path, expected, integrity)
+                found, check_s = _compare(copy, path, expected, integrity)
         finally:
             # A file of other bytes is told first: it says nothing about what they were read from.
             sums = hashing.result()
             _require_same(vars(sums), expected, path, HASHES)
-        return Proof(sums, found)
+        return Proof(sums, found, check_s)
 
 
 def checksums(
@@ -100,17 +105,16 @@ def checksums(
 
 def _compare(
     copy: sqlite3.Connection, path: Path, expected: Mapping[str, Any], integrity: str
-) -> Soundness:
-    sound = Soundness()
+) -> tuple[Soundness, float]:
+    sound, begun = Soundness(), time.monotonic()
     with database.translated(path):
-        if integrity != CHANGES:
+        if integrity != EQUAL:
             sound = _require_sound(copy, path, quick=integrity == QUICK)
+        check_s = time.monotonic() - begun
         facts = database.read_facts(copy)
-        found = dict(vars(facts))
-        if integrity != CHANGES:
-            found["rows"] = database.count_rows(copy, facts)
+        found = {**vars(facts), "rows": database.count_rows(copy, facts)}
     _require_same(found, _countable(expected, found), path, found)
-    return sound
+    return sound, check_s
 
 
 def _countable(expected: Mapping[str, Any], found: dict[str, Any]) -> Mapping[str, Any]:

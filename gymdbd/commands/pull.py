@@ -44,7 +44,7 @@ NAME = "pull"
 _CHECKED = {
     "full": "every page and index (PRAGMA integrity_check), and the rows",
     "quick": "every page (PRAGMA quick_check), and the rows",
-    "changes": "the pages that changed, and the rows; the others were checked before",
+    "equal": "equality with the database over there, and the rows; every page is due later",
 }
 
 

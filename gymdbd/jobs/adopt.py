@@ -11,11 +11,11 @@ from gymdbd import clock, files
 from gymdbd.archive import proof
 from gymdbd.archive.gates import Content
 from gymdbd.errors import CopyDamagedError, SourceCorruptError
-from gymdbd.jobs import salvage, suspicion
+from gymdbd.jobs import checking, salvage, suspicion
 from gymdbd.jobs.saving import save
 from gymdbd.remote import delta
 from gymdbd.replica import State
-from gymdbd.sqlite import database, structure
+from gymdbd.sqlite import database
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -33,7 +33,7 @@ class Adoption:
     """What arrived becomes the replica.
 
     `state` is what the last pull left and still holds: None where the replica is another's work.
-    `in_full` says that no shortcut is taken: every page is checked.
+    `integrity` is how much SQLite has to check at least (gymdbd.jobs.checking).
     """
 
     def __init__(
@@ -42,14 +42,14 @@ class Adoption:
         context: Context,
         replica: Replica,
         state: State | None,
-        *,
-        in_full: bool,
+        integrity: str,
     ) -> None:
         self.job = job
         self.context = context
         self.replica = replica
         self.state = state
-        self.in_full = in_full
+        self.integrity = integrity
+        self.in_full = integrity == proof.FULL
 
     def run(self, arrived: Arrived, timings: Timings) -> dict[str, Any]:
         """Prove what arrived, save the old replica, and put the new one in its place.
@@ -57,20 +57,24 @@ class Adoption:
         Where they are the same the old one stays, unless all was due to be checked; the state in
         the result is `delta.UNCHANGED` then.
         """
+        integrity = self._choose_integrity(arrived)
         with timings.step("verify"), files.syncing(self.replica.partial):
-            integrity = self._choose_integrity(arrived)
             proven, tables = self._prove(arrived, integrity)
             sums = proven.sums
         before = self.state
+        now = clock.to_text(self.context.clock.now(), self.context.clock.zone)
+        check = self._known_of_check(proven, integrity, now)
         same = arrived.changed is not None and not len(arrived.changed)
         if before is not None and same and sums.size == before.identity[1] and not self.in_full:
             files.remove(self.replica.partial)
             # From here on the next pull can tell without comparing.
             owned = arrived.ownership or before.ownership
-            told = replace(before, fingerprint=arrived.fingerprint, ownership=owned, spare=None)
+            check["is_checked"] |= before.is_checked
+            told = replace(
+                before, fingerprint=arrived.fingerprint, ownership=owned, spare=None, **check
+            )
             self.replica.note(told)
             return {"state": delta.UNCHANGED, "checked": integrity}
-        now = clock.to_text(self.context.clock.now(), self.context.clock.zone)
         remarks, unchecked = self._told(proven.soundness, integrity)
         known = suspicion.last(self.job, self.replica)
         uncounted = arrived.expected.get("uncounted", [])
@@ -92,6 +96,7 @@ class Adoption:
             suspicious=doubts,
             # An answer holds for as long as it is the same that is wrong.
             rejected=known is not None and known.rejected and known.suspicious == doubts,
+            **check,
         )
         with timings.step("save"):
             self.replica.await_free(self.job.replica_wait, self.context.check)
@@ -129,7 +134,7 @@ class Adoption:
         if integrity == proof.FULL or self.state is None:
             return found.broken, list(found.unchecked)
         known = self.state
-        remarks = known.remarks if integrity == proof.CHANGES else found.broken
+        remarks = known.remarks if integrity == proof.EQUAL else found.broken
         return remarks, list(dict.fromkeys([*known.unchecked, *found.unchecked]))
 
     def _save(self, known: State | None, new: State) -> Path | None:
@@ -162,19 +167,29 @@ class Adoption:
         return arrived.changed if needed and known else None
 
     def _choose_integrity(self, arrived: Arrived) -> str:
-        """Choose how much SQLite has to check: nothing where the changes prove the rest."""
+        """Choose how much SQLite has to check, now that it is known what arrived."""
         if self.in_full or self.job.verify == proof.FULL:
             return proof.FULL
-        if self.state is None or arrived.changed is None or self.replica.change(self.state):
+        if self.integrity == proof.QUICK:
             return proof.QUICK
-        verdict = structure.compare(self.replica.path, self.replica.partial, arrived.changed)
-        before = self.state.tables
-        rows = {name: number + verdict.gained.get(name, 0) for name, number in before.items()}
-        if not verdict.doubt and rows == arrived.expected["rows"]:
-            return proof.CHANGES
-        reason = verdict.doubt or "the rows are not as many as over there"
+        if arrived.changed is None:
+            reason = "it is not known which pages changed"
+        elif not checking.is_ordinary(self.replica.path, self.replica.partial):
+            reason = "the header changed in what an ordinary commit leaves alone"
+        else:
+            return proof.EQUAL
         self.context.log.info("everything is checked", reason=reason)
         return proof.QUICK
+
+    def _known_of_check(self, proven: Proof, integrity: str, now: str) -> dict[str, Any]:
+        """Return what the state says of the last check, this one included."""
+        before = self.state
+        known = before.check_s if before else None
+        return {
+            "checked_at": before.checked_at if before and integrity == proof.EQUAL else now,
+            "check_s": round(proven.check_s, 6) if integrity == proof.QUICK else known,
+            "is_checked": integrity != proof.EQUAL,
+        }
 
     def _prove(self, arrived: Arrived, integrity: str) -> tuple[Proof, dict[str, int]]:
         """Return what proves the partial, and the rows in it."""

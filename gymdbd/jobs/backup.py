@@ -288,7 +288,7 @@ def _describe(
         size=proven.sums.size,
         md5=proven.sums.md5,
         sha256=proven.sums.sha256,
-        integrity="ok",
+        integrity=manifests.SOUND,
         **copy.ownership,
         tables=copy.rows,
         uncounted=database.uncounted(facts, copy.rows),

@@ -8,15 +8,18 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from gymdbd import clock, files
+from gymdbd import files
+from gymdbd.archive import proof
 from gymdbd.errors import (
     DiskFullError,
+    GymdbdError,
     ReplicaChangedError,
     SourceCorruptError,
     SourceEmptyError,
     SourceError,
     SourceNotADatabaseError,
 )
+from gymdbd.jobs import checking
 from gymdbd.jobs.context import Timings
 from gymdbd.jobs.peer import connect, serving
 from gymdbd.remote import delta
@@ -87,11 +90,32 @@ class _Pull:
         self.progress = _Progress(context)
         self.replica = Replica(job.replica)
         self.state = self._known_state()
-        self.in_full = self._is_full_due()
+        self.integrity = self._choose_integrity()
+        self.harm = ""
 
     def run(self) -> dict[str, Any]:
-        """Fetch, prove, save, publish."""
+        """Fetch, prove, save, publish; if that fails, tell what is wrong with the replica, too."""
         files.require_name(self.replica.path, "..{}.pull.json.partial")
+        if self.integrity != proof.EQUAL:
+            self._recheck()
+        try:
+            return self._run()
+        except GymdbdError as error:
+            if isinstance(error, SourceCorruptError) and not self.harm:
+                # It was like this one not long ago.
+                self._recheck()
+            error.hint = "; ".join(filter(None, [error.hint, self.harm]))
+            raise
+
+    def _recheck(self) -> None:
+        """Check the replica if the pull that swapped it in did not."""
+        if self.state is not None and not self.state.is_checked:
+            with self.timings.step("recheck"):
+                self.state, self.harm = checking.recheck(
+                    self.job, self.replica, self.state, self.context
+                )
+
+    def _run(self) -> dict[str, Any]:
         with self.timings.step("replica"):
             self.replica.await_free(self.job.replica_wait, self.context.check)
         arrived = self._copy() if self.job.method == "scp" else self._query()
@@ -144,12 +168,17 @@ class _Pull:
         )
         return None
 
-    def _is_full_due(self) -> bool:
-        """Say whether this pull takes no shortcut: it compares and checks every page."""
-        if self.state is None:
-            return True
-        age = self.context.clock.now() - clock.from_text(self.state.compared_at)
-        return not 0 <= age.total_seconds() < self.job.full_verify_every.total_seconds()
+    def _choose_integrity(self) -> str:
+        """Choose how much SQLite has to check of what may arrive, as far as the time tells.
+
+        In full means that this pull takes no shortcut at all: every page is compared, too.
+        """
+        now = self.context.clock.now()
+        if self.state is None or checking.has_passed(
+            self.state.compared_at, self.job.full_verify_every, now
+        ):
+            return proof.FULL
+        return proof.QUICK if checking.is_due(self.job, self.state, now) else proof.EQUAL
 
     def _origin(self) -> tuple[str, str]:
         return self.job.host, self.job.remote_database
@@ -265,7 +294,7 @@ class _Pull:
         if not self.replica.exists:
             return None, None
         size = self.replica.path.stat().st_size
-        if self.in_full or self.state is None or self.state.fingerprint is None:
+        if self.integrity == proof.FULL or self.state is None or self.state.fingerprint is None:
             return None, size
         try:
             return Fingerprint.from_json(self.state.fingerprint), size
@@ -277,7 +306,7 @@ class _Pull:
         # Most pulls find nothing new, and all that this imports takes a tenth of their time.
         from gymdbd.jobs.adopt import Adoption  # noqa: PLC0415
 
-        adoption = Adoption(self.job, self.context, self.replica, self.state, in_full=self.in_full)
+        adoption = Adoption(self.job, self.context, self.replica, self.state, self.integrity)
         return adoption.run(arrived, self.timings)
 
     def _copy(self) -> Arrived:

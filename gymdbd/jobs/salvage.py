@@ -6,7 +6,7 @@ import contextlib
 import shutil
 from typing import TYPE_CHECKING, Any
 
-from gymdbd import clock, files, lock
+from gymdbd import files, lock
 from gymdbd.errors import (
     DiskFullError,
     GymdbdError,
@@ -15,7 +15,7 @@ from gymdbd.errors import (
     SourceEmptyError,
     SourceError,
 )
-from gymdbd.jobs import damaged
+from gymdbd.jobs import checking, damaged
 from gymdbd.jobs.peer import connect, serving
 from gymdbd.remote import delta
 from gymdbd.sqlite.fingerprint import Fingerprint
@@ -39,8 +39,8 @@ def refuse_known(job: PullConfig, remote: Fingerprint, context: Context) -> None
     known = damaged.newest(job.archive_folder, _named(job))
     if known is None:
         return
-    age = context.clock.now() - clock.from_text(known.record["created_at"])
-    if not 0 <= age.total_seconds() < job.full_verify_every.total_seconds():
+    created_at, now = known.record["created_at"], context.clock.now()
+    if checking.has_passed(created_at, job.full_verify_every, now):
         return
     with contextlib.suppress(ValueError):
         seen = Fingerprint.from_json(known.record.get("seen"))

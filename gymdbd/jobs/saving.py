@@ -23,7 +23,7 @@ from gymdbd.errors import (
     VerificationError,
 )
 from gymdbd.job_config import BackupConfig, Gates
-from gymdbd.jobs import backup, damaged, room, suspicion
+from gymdbd.jobs import backup, checking, damaged, room, suspicion
 from gymdbd.jobs.prune import prune
 from gymdbd.origin import Origin
 from gymdbd.sqlite import database, ownership
@@ -48,14 +48,16 @@ def save(
     """Put the replica into the archive, where its own retention rules; return the backup.
 
     `state` is what the last pull left, None if the replica is not what that pull made. An
-    untouched one only gets a second name: its pull has proven it, and nobody will write to it.
-    `new` describes what is to come in its place: if that is suspicious the good state is pinned
-    before anything is pruned.
+    untouched one only gets a second name: its pull has proven it, and nobody will write to it. If
+    it was not checked yet and is due for it, it is checked now; otherwise its manifest says so.
+    `new` describes what is to come in its place: if that is suspicious the good state is checked,
+    and pinned before anything is pruned.
     """
+    sure = new is not None and bool(new.suspicious)
     with suspicion.opened(job, context) as catalog:
         catalog.sweep()
         _drop_twins(catalog, replica, context)
-        saved = _save(job, replica, state, catalog, context)
+        saved = _save(job, replica, state, catalog, context, sure=sure)
         if new is not None:
             suspicion.settle(job, catalog, new, context)
         prune(catalog, job.origin, job.keep, context)
@@ -63,9 +65,16 @@ def save(
 
 
 def _save(
-    job: PullConfig, replica: Replica, state: State | None, catalog: Catalog, context: Context
+    job: PullConfig,
+    replica: Replica,
+    state: State | None,
+    catalog: Catalog,
+    context: Context,
+    *,
+    sure: bool,
 ) -> Path:
-    state = _summed_up(replica, state, context)
+    if state is not None and _needs_proof(job, state, context, sure=sure):
+        state = _proven(replica, state, context)
     if state is None:
         return _save_changed(job, replica, catalog, context)
     final = catalog.name(job.replica.stem, clock.from_text(state.pulled_at))
@@ -103,7 +112,10 @@ def keep_copy(job: PullConfig, replica: Replica, context: Context) -> tuple[Path
                 _pin(candidate.path, candidate.marks, context)
                 return candidate.path, False
         described = _describe(job, replica, state)
-        manifest = dataclasses.replace(described, md5=sums.md5, sha256=sums.sha256)
+        # The copy is proven before it gets its name.
+        manifest = dataclasses.replace(
+            described, md5=sums.md5, sha256=sums.sha256, integrity=manifests.SOUND
+        )
         final = catalog.name(job.replica.stem, manifest.created)
         room.require(job, catalog, manifest.size, context.clock.now())
         _copy(replica, final, manifest, context)
@@ -138,14 +150,19 @@ def _copy(replica: Replica, final: Path, manifest: Manifest, context: Context) -
     )
 
 
-def _summed_up(replica: Replica, state: State | None, context: Context) -> State | None:
-    """Return the state with hashes; None where the replica is no longer what was proven.
+def _needs_proof(job: PullConfig, state: State, context: Context, *, sure: bool) -> bool:
+    """Say whether an old replica has to be read before its manifest is written."""
+    if not (state.md5 and state.sha256):
+        return True
+    return not state.is_checked and (sure or checking.is_due(job, state, context.clock.now()))
+
+
+def _proven(replica: Replica, state: State, context: Context) -> State | None:
+    """Return the state with hashes and checked; None if the replica is not what it says.
 
     They are missing where the last pull was not to save anything, and a manifest may only say
     what is proven.
     """
-    if state is None or (state.md5 and state.sha256):
-        return state
     try:
         proven = proof.prove(
             lambda: database.open_immutable(replica.path),
@@ -156,7 +173,8 @@ def _summed_up(replica: Replica, state: State | None, context: Context) -> State
         )
     except _UNREADABLE:
         return None
-    return dataclasses.replace(state, md5=proven.sums.md5, sha256=proven.sums.sha256)
+    sums = proven.sums
+    return dataclasses.replace(state, md5=sums.md5, sha256=sums.sha256, is_checked=True)
 
 
 def _save_changed(job: PullConfig, replica: Replica, catalog: Catalog, context: Context) -> Path:
@@ -237,7 +255,7 @@ def _describe(job: PullConfig, replica: Replica, state: State) -> Manifest:
         size=replica.path.stat().st_size,
         md5=state.md5,
         sha256=state.sha256,
-        integrity="ok",
+        integrity=manifests.SOUND if state.is_checked else manifests.UNCHECKED,
         **ownership.parse(state.ownership),
         tables=state.tables,
         uncounted=state.uncounted,

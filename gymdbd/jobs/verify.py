@@ -160,7 +160,9 @@ class _Verification:
         backup = self.catalog.read(name)
         before = _identity(backup)
         findings = inspection.inspect(backup, self.context.check, advance)
-        marks = dataclasses.replace(backup.marks, problems=findings.problems)
+        marks = dataclasses.replace(
+            backup.marks, problems=findings.problems, verified_at=self._now()
+        )
         one = Verified(backup, findings, dataclasses.replace(backup, marks=marks).verdict)
         try:
             self._mark(one, before)
@@ -178,8 +180,12 @@ class _Verification:
         with lock.hold([archive_lock], wait_s=ARCHIVE_WAIT_S, check=self.context.check):
             if _identity(one.backup) != before:
                 raise _gone(one.backup)
-            now = clock.to_text(self.context.clock.now(), self.context.clock.zone)
-            all_marks.change(one.backup.path, verified_at=now, problems=one.findings.problems)
+            all_marks.change(
+                one.backup.path, verified_at=self._now(), problems=one.findings.problems
+            )
+
+    def _now(self) -> str:
+        return clock.to_text(self.context.clock.now(), self.context.clock.zone)
 
     def _conclude(self, known: int) -> dict[str, Any]:
         self.found.sort(key=lambda one: one.backup.order, reverse=True)

@@ -1,4 +1,4 @@
-"""What a pull checks here: what changed where that proves the rest, otherwise everything."""
+"""What a pull checks here, and when: that it is equal always, that it is sound if that is due."""
 
 from __future__ import annotations
 
@@ -6,22 +6,27 @@ import dataclasses
 import os
 import struct
 from contextlib import closing
-from datetime import timedelta
-from typing import TYPE_CHECKING
+from datetime import UTC, timedelta
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from gymdbd.errors import SourceCorruptError, VerificationError
+from gymdbd.archive.catalog import Catalog
+from gymdbd.errors import SourceCorruptError, SuspiciousError, VerificationError
+from gymdbd.job_config import Keep, VerifyConfig
+from gymdbd.jobs import suspicion, verify
 from gymdbd.remote.client import Fetched, Session
 from gymdbd.replica import Replica
 from gymdbd.sqlite import wal
 from tests import ledger
 from tests.pulling import Peer, crash_after, identity
-from tests.support import EventLog, until
+from tests.support import EventLog, context, until
 
 if TYPE_CHECKING:
+    import sqlite3
     from pathlib import Path
 
+    from gymdbd.archive.catalog import Backup
     from gymdbd.remote import delta
 
 
@@ -29,28 +34,119 @@ _PAGE = 1024
 _LEAF = 13
 
 
-def test_what_changed_is_checked_and_everything_only_when_it_has_to_be(peer: Peer) -> None:
-    """Changed rows prove themselves, however they were found; a new table does not."""
-    log = EventLog()
+def _remember(peer: Peer, **known: Any) -> None:
+    """Change what the last pull knew of its check."""
+    replica = Replica(peer.replica)
+    state = replica.state()
+    assert state is not None
+    replica.note(dataclasses.replace(state, **known))
+
+
+def _pay(application: sqlite3.Connection, peer: Peer, **known: Any) -> None:
+    """Commit a payment over there, and let the last check have been a slow one."""
+    ledger.pay(application)
+    _remember(peer, **{"check_s": 1.0, **known})
+
+
+def _verdicts(peer: Peer) -> list[str]:
+    """Return the verdicts of the old replicas, the newest first."""
+    return [backup.verdict for backup in Catalog(peer.archive, UTC).backups()]
+
+
+def test_what_is_quick_to_check_is_checked_after_every_pull(peer: Peer) -> None:
+    """The check's time is measured, not guessed; a first pull checks the indexes as well."""
     with closing(ledger.connect(peer.database, autocheckpoint=0)) as application:
         ledger.pay(application)
-        checked = [peer.pull(log=log)["checked"]]
+        checked = [peer.pull()["checked"]]
         ledger.pay(application, strike=False)
-        paid = peer.pull(log=log)
-        checked.append(paid["checked"])
-        application.execute("CREATE TABLE lockers (id INTEGER PRIMARY KEY)")
-        checked.append(peer.pull(log=log)["checked"])
+        paid = peer.pull()
+        _remember(peer, check_s=0.049)
         ledger.pay(application)
-        checked.append(peer.pull(log=log, verify="full")["checked"])
-        ledger.pay(application)
-        application.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
-        checked.append(peer.pull(log=log)["checked"])
-        ledger.pay(application)
-        checked.append(peer.pull(log=log, full_verify_every=timedelta(0))["checked"])
-    assert checked == ["full", "changes", "quick", "full", "changes", "full"]
+        checked += [paid["checked"], peer.pull()["checked"]]
+    state = Replica(peer.replica).state()
+    assert checked == ["full", "quick", "quick"]
     assert paid["tables"] == {"accounts": 50, "payments": 401, "totals": 1}
+    assert state is not None
+    assert state.check_s is not None
+    assert (0 < state.check_s < 10, state.checked_at) == (True, state.pulled_at)
+
+
+def test_what_is_slow_to_check_is_checked_when_that_is_due_or_the_schema_changed(
+    peer: Peer,
+) -> None:
+    """In between it is proven equal to what is over there, however its changes were found."""
+    log, never = EventLog(), timedelta(days=1000)
+    with closing(ledger.connect(peer.database, autocheckpoint=0)) as application:
+        ledger.pay(application)
+        peer.pull()
+        _pay(application, peer)
+        paid = peer.pull(log=log)
+        checked = [paid["checked"]]
+        application.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        _pay(application, peer)
+        compared = peer.pull(log=log)
+        checked.append(compared["checked"])
+        _pay(application, peer)
+        checked.append(peer.pull(log=log, check_every=timedelta(0))["checked"])
+        application.execute("CREATE TABLE lockers (id INTEGER PRIMARY KEY)")
+        _pay(application, peer)
+        checked.append(peer.pull(log=log)["checked"])
+        _pay(application, peer)
+        checked.append(peer.pull(log=log, verify="full")["checked"])
+        _pay(application, peer, checked_at="2026-11-01T09:00:00+00:00")
+        checked.append(peer.pull(log=log)["checked"])
+        _pay(application, peer)
+        full = peer.pull(log=log, full_verify_every=timedelta(0), check_every=never)
+    assert (paid["strategy"], compared["strategy"]) == ("wal-tail", "digest")
+    assert checked == ["equal", "equal", "quick", "quick", "full", "quick"]
+    assert (full["checked"], full["strategy"]) == ("full", "digest")
     assert len(log.named("everything is checked")) == 1
     assert ledger.check_copy(peer.replica).problems == ()
+
+
+def test_an_old_replica_that_was_not_checked_is_unverified_and_pushes_no_verified_one_out(
+    peer: Peer,
+) -> None:
+    """The archive keeps the newest verified one; what is due, or verified later, is verified."""
+    keep = Keep(count=1)
+    with closing(ledger.connect(peer.database, autocheckpoint=0)) as application:
+        ledger.pay(application)
+        peer.pull()
+        for _ in range(3):
+            _pay(application, peer)
+            peer.pull(keep=keep)
+        assert _verdicts(peer) == ["unverified", "verified"]
+        assert [one.manifest and one.manifest.integrity for one in _backups(peer)] == [
+            "not checked",
+            "ok",
+        ]
+        job = VerifyConfig(name="verify", kind="verify", every=None, archive=peer.archive)
+        assert verify.run(job, context())["counts"] == {"verified": 2}
+        assert _verdicts(peer) == ["verified", "verified"]
+        _pay(application, peer)
+        peer.pull(keep=keep, check_every=timedelta(0))
+    assert _verdicts(peer) == ["verified"]
+
+
+def _backups(peer: Peer) -> list[Backup]:
+    return Catalog(peer.archive, UTC).backups()
+
+
+def test_the_good_state_before_a_suspicious_one_is_checked_before_it_is_pinned(
+    peer: Peer,
+) -> None:
+    """It may have been swapped in without a check."""
+    with closing(ledger.connect(peer.database, autocheckpoint=0)) as application:
+        ledger.pay(application)
+        peer.pull()
+        _pay(application, peer)
+        peer.pull(backup_before=False)
+        application.execute("DELETE FROM payments")
+        _remember(peer, check_s=1.0)
+        with pytest.raises(SuspiciousError):
+            peer.pull(backup_before=False)
+    (saved,) = _backups(peer)
+    assert (saved.verdict, saved.marks.note) == ("verified", suspicion.PIN)
 
 
 def test_a_comparison_that_finds_nothing_leaves_the_replica_and_the_archive(peer: Peer) -> None:
@@ -109,8 +205,36 @@ def test_a_replica_that_has_rotted_proves_nothing(peer: Peer) -> None:
         application.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
         pulled = peer.pull(log=log)
     assert (pulled["strategy"], pulled["checked"]) == ("digest", "quick")
-    assert len(log.named("everything is checked")) == 1
+    assert log.named("replica damaged") == []
     assert ledger.check_copy(peer.replica).problems == ()
+
+
+def test_a_replica_that_rots_before_its_check_is_mended_by_a_comparison(peer: Peer) -> None:
+    """The check that is due finds it; every page is compared then, and the rot is kept aside."""
+    log = EventLog()
+    with closing(ledger.connect(peer.database, autocheckpoint=0)) as application:
+        ledger.pay(application)
+        peer.pull()
+        _pay(application, peer)
+        peer.pull()
+        _rot(peer.replica)
+        pulled = peer.pull(log=log, check_every=timedelta(0))
+    (told,) = log.named("replica damaged")
+    assert "not checked then, is damaged (" in told["reason"]
+    assert (pulled["strategy"], pulled["checked"]) == ("digest", "quick")
+    assert "_damaged_" in pulled["saved"]
+    assert ledger.check_copy(peer.replica).problems == ()
+
+
+def _rot(replica: Path) -> None:
+    """Damage a leaf, and leave the file's time as it is."""
+    facts = replica.stat()
+    data = bytearray(replica.read_bytes())
+    leaf = next(at for at in range(_PAGE, len(data), _PAGE) if data[at] == _LEAF)
+    # As many bytes as that lie scattered between the cells, says the header.
+    data[leaf + 7] ^= 0x55
+    replica.write_bytes(data)
+    os.utime(replica, ns=(facts.st_atime_ns, facts.st_mtime_ns))
 
 
 def test_damage_in_what_changed_is_found(peer: Peer) -> None:
@@ -120,18 +244,75 @@ def test_damage_in_what_changed_is_found(peer: Peer) -> None:
     )
     peer.pull()
     before = identity(peer.replica)
-    data = bytearray(peer.replica.read_bytes())
-    number = next(at for at in range(2, len(data) // _PAGE) if data[(at - 1) * _PAGE] == _LEAF)
-    page = data[(number - 1) * _PAGE : number * _PAGE]
-    # As many bytes as that lie scattered between the cells, says the header.
-    page[7] ^= 0x55
-    _append_commit(peer.database, number, bytes(page), len(data) // _PAGE)
+    _damage(peer)
     with pytest.raises(SourceCorruptError, match="is damaged: ") as caught:
         peer.pull()
     assert caught.value.message.startswith(f"{peer.database} on 127.0.0.1 is damaged: ")
     assert not any("\n" in one or one.startswith("***") for one in caught.value.problems)
     assert identity(peer.replica) == before
     assert not peer.partial.exists()
+
+
+def test_damage_that_was_swapped_in_without_a_check_is_told_and_never_counts_as_good(
+    peer: Peer,
+) -> None:
+    """The check that is due finds it where it lies, on every pull until the source is mended."""
+    crash_after(
+        peer.database, "PRAGMA wal_autocheckpoint=0", "UPDATE totals SET commits = commits + 1"
+    )
+    sound = {path: path.read_bytes() for path in _files(peer.database)}
+    peer.pull()
+    _remember(peer, check_s=1.0)
+    _damage(peer)
+    assert peer.pull()["checked"] == "equal"
+    hints = []
+    for check_every in (timedelta(0), timedelta(hours=1)):
+        with pytest.raises(SourceCorruptError, match=" is damaged: ") as caught:
+            peer.pull(check_every=check_every)
+        hints.append(caught.value.hint)
+    for hint in hints:
+        assert f"the replica {peer.replica}, pulled at " in hint
+        assert "not checked then, is damaged (" in hint
+        assert f"do not use it: gymdbd list --archive {peer.archive} says" in hint
+    for path, data in sound.items():
+        path.write_bytes(data)
+    peer.database.with_name(peer.database.name + "-shm").unlink(missing_ok=True)
+    mended = peer.pull()
+    assert (mended["checked"], "_damaged_" in mended["saved"]) == ("quick", True)
+    assert _verdicts(peer) == ["verified"]
+
+
+def test_the_replica_is_checked_when_what_comes_after_it_is_damaged(peer: Peer) -> None:
+    """What was sound when nobody looked is known to be sound then, and nothing else is told."""
+    crash_after(
+        peer.database, "PRAGMA wal_autocheckpoint=0", "UPDATE totals SET commits = commits + 1"
+    )
+    peer.pull()
+    _remember(peer, check_s=1.0)
+    crash_after(
+        peer.database, "PRAGMA wal_autocheckpoint=0", "UPDATE totals SET commits = commits + 1"
+    )
+    peer.pull()
+    _damage(peer)
+    with pytest.raises(SourceCorruptError) as caught:
+        peer.pull(verify="full")
+    state = Replica(peer.replica).state()
+    assert state is not None
+    assert (state.is_checked, "not checked then" in caught.value.hint) == (True, False)
+
+
+def _files(database: Path) -> list[Path]:
+    return [database, database.with_name(database.name + "-wal")]
+
+
+def _damage(peer: Peer) -> None:
+    """Commit a damaged page over there; no row is counted on it."""
+    data = bytearray(peer.replica.read_bytes())
+    number = next(at for at in range(2, len(data) // _PAGE) if data[(at - 1) * _PAGE] == _LEAF)
+    page = data[(number - 1) * _PAGE : number * _PAGE]
+    # As many bytes as that lie scattered between the cells, says the header.
+    page[7] ^= 0x55
+    _append_commit(peer.database, number, bytes(page), len(data) // _PAGE)
 
 
 def _append_commit(database: Path, number: int, page: bytes, pages: int) -> None:
