@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import re
 from pathlib import Path
@@ -54,3 +55,38 @@ def test_every_link_within_the_operators_guide_leads_somewhere() -> None:
     links = set(re.findall(r"\]\(#([^)]+)\)", text))
     assert links
     assert links - headings == set()
+
+
+# How the pages name a message: in the first column of a table, or in a heading.
+_MESSAGE = re.compile(r'^(?:\| (?=`)|### (?="))([^|\n]*)', re.MULTILINE)
+_NOT_OURS = {"database is locked"}  # SQLite's, by the application
+
+
+def _literals() -> list[str]:
+    """Return the texts of the code; in those of an f-string a value is a line's end."""
+    found = []
+    for path in (_ROOT / "gymdbd").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.JoinedStr):
+                parts = [
+                    part.value if isinstance(part, ast.Constant) else "\n" for part in node.values
+                ]
+                found.append("".join(map(str, parts)))
+            elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+                found.append(node.value)
+    return found
+
+
+@pytest.mark.parametrize("page", ["deploy/GUIDE.ko.md", "deploy/README.md"])
+def test_every_message_that_a_guide_explains_is_one_of_ours(page: str) -> None:
+    """Whoever searches the guide for what is on the screen finds it: `...` stands for a value."""
+    named = [
+        text for line in _MESSAGE.findall(read(page)) for text in re.findall(r'[`"](.+?)[`"]', line)
+    ]
+    sentences = [text for text in named if " " in text and not text.startswith("systemctl")]
+    parts = (
+        {part.strip(" ,;") for text in sentences for part in text.split("...")} - {""} - _NOT_OURS
+    )
+    assert len(parts) > 5
+    literals = _literals()
+    assert sorted(part for part in parts if not any(part in text for text in literals)) == []
