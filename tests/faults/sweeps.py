@@ -142,7 +142,8 @@ def interrupt(
 
 def _go_on(log: Path, pid: int) -> None:
     text = log.read_text(errors="replace")
-    stopped = re.findall(r"^(\d+) --- stopped by SIGSTOP ---", text, re.MULTILINE)
+    # strace pads a process id to five characters.
+    stopped = re.findall(r"^(\d+) +--- stopped by SIGSTOP ---", text, re.MULTILINE)
     for process in {pid, *map(int, stopped)}:
         with contextlib.suppress(ProcessLookupError):
             os.kill(process, signal.SIGCONT)
@@ -151,4 +152,5 @@ def _go_on(log: Path, pid: int) -> None:
 def _has_stopped_or_ended(log: Path, pid: int) -> bool:
     """Look into what strace has written: a process's state tells its own stops from ours not."""
     text = log.read_text(errors="replace")
-    return "--- stopped by SIGSTOP ---" in text or f"{pid} +++ " in text
+    ended = re.search(rf"^{pid} +\+\+\+ ", text, re.MULTILINE)
+    return "--- stopped by SIGSTOP ---" in text or ended is not None
