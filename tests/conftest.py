@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import os
-import random
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests import samples
+
 if TYPE_CHECKING:
     from _pytest.terminal import TerminalReporter
     from xdist.scheduler import LoadScopeScheduling
-
-# Before any process of the tests starts: all of them take the same sample of the faults.
-os.environ.setdefault("GYMDBD_FAULTS_SEED", str(random.SystemRandom().randrange(10**6)))
 
 _ROOT = Path(__file__).parent
 # What is quick tells first that something is broken; machines are booted last.
@@ -25,6 +22,11 @@ _OUTCOMES = ("passed", "failed", "error", "skipped", "xfailed")
 
 def _part(path: Path) -> str:
     return path.relative_to(_ROOT).parts[0]
+
+
+def pytest_report_header() -> str:
+    """Report which sample is tried, for whoever has to try it again."""
+    return f"tests: {samples.DESCRIPTION}"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -102,6 +102,8 @@ class Relay:
                 pairs.update({client: (server, False), server: (client, True)})
                 selector.register(client, selectors.EVENT_READ)
                 selector.register(server, selectors.EVENT_READ)
+                # Whoever comes after the link has stalled is not listened to either.
+                self._obey(selector, pairs)
             elif end in pairs and not self._is_stalled():
                 self._forward(end, selector, pairs)
         return True

@@ -1,35 +1,24 @@
 """The fault table: what is injected, how, what is expected, and what was seen how often.
 
-Every test of this folder counts its tries in a row. The rows are printed at the end of a run, and
-`tests/run --write` puts them into tests/README.md.
+Every test of this folder counts its tries in a row. The rows are printed at the end of a run and
+left in tests/results/faults.md.
 """
 
 from __future__ import annotations
 
 import collections
-import os
-import random
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests import samples
+
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from pathlib import Path
 
-Item = TypeVar("Item")
-
-README = Path(__file__).resolve().parent.parent / "README.md"
-_BEGIN, _END = "<!-- fault table -->", "<!-- end of the fault table -->"
 _HEAD = "| fault | injected by | expected | observed | tries |\n| --- | --- | --- | --- | ---: |\n"
 _MOST_TOLD = 5
-
-# Everything is tried, and not a sample of it.
-ALL = os.environ.get("GYMDBD_FAULTS") == "all"
-# tests/conftest.py sets the seed, so that all processes of one test run take the same sample.
-SEED = int(os.environ["GYMDBD_FAULTS_SEED"])
-WHAT = "everything" if ALL else f"a sample, tests/run --seed {SEED}"
 
 
 @dataclass
@@ -95,19 +84,11 @@ def add_report(report: list[dict[str, Any]]) -> None:
         row_here.broken += other["broken"]
 
 
-def sample(stratum: Iterable[Item], what: str) -> list[Item]:
-    """Return all of a stratum where everything is tried, otherwise one of it by the seed."""
-    every = list(stratum)
-    if ALL or not every:
-        return every
-    return [random.Random(f"{SEED} {what}").choice(every)]
-
-
 def expect_none(problems: dict[str, list[str]]) -> None:
     """Fail where there are problems, with all of them in full."""
     lines = [f"{what}\n    " + "\n    ".join(found) for what, found in problems.items() if found]
     if lines:
-        pytest.fail(f"seed {SEED}\n" + "\n".join(lines), pytrace=False)
+        pytest.fail(f"seed {samples.SEED}\n" + "\n".join(lines), pytrace=False)
 
 
 def render() -> str:
@@ -115,11 +96,7 @@ def render() -> str:
     return _HEAD + "".join(f"{one}\n" for one in ROWS if one.tries)
 
 
-def write() -> None:
-    """Put the rows that were tried into tests/README.md; the others stay as they are there."""
-    before, _, rest = README.read_text().partition(_BEGIN)
-    table, _, after = rest.partition(_END)
-    lines = {line.split("|")[1].strip(): line for line in table.splitlines()[3:] if "|" in line}
-    lines |= {one.fault: str(one) for one in ROWS if one.tries}
-    body = "\n".join(lines.values())
-    README.write_text(f"{before}{_BEGIN}\n{_HEAD}{body}\n{_END}{after}")
+def write(folder: Path) -> None:
+    """Leave the table in a file of the folder, in place of the one of the run before."""
+    folder.mkdir(exist_ok=True)
+    (folder / "faults.md").write_text(f"Tried: {samples.DESCRIPTION}\n\n{render()}")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests import samples
 from tests.faults import promises, sweeps, table
 from tests.faults.scenes import LOCAL, REMOTE, Operation, Scene
 from tests.faults.zygote import Zygote
@@ -98,9 +99,9 @@ def test_two_commands_at_once_do_no_harm(
 ) -> None:
     """Whenever the second comes, each is done or says that the other is at work."""
     one, other = _BY_NAME[first], _BY_NAME[second]
-    every = sweeps.points(one, stage(one), tmp_path)[:: 5 if table.ALL else 1]
+    every = sweeps.points(one, stage(one), tmp_path)[:: 5 if samples.EVERYTHING else 1]
     problems = {}
-    for point in table.sample(every, f"{first} {second}"):
+    for point in samples.sample(every, f"{first} {second}"):
         if found := _PAIR.tried(*_meet(one, other, stage(one), point, second_zygote)):
             problems[f"{second} before {point} of {first}"] = found
     table.expect_none(problems)
@@ -108,7 +109,7 @@ def test_two_commands_at_once_do_no_harm(
 
 def test_many_databases_are_backed_up_at_once(tmp_path: Path) -> None:
     """Processes that share a status file each write their own entry, and none is lost."""
-    count = 50 if table.ALL else 12
+    count = samples.count(12, of=50)
     jobs = {}
     for number in range(count):
         archive = tmp_path / f"archive{number}"

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from gymdbd.clock import Clock, to_text
+from tests import samples
 from tests.daemon_process import DaemonProcess, running_daemon
 from tests.faults import promises, table
 from tests.faults.promises import World
@@ -89,7 +90,7 @@ def test_a_second_daemon_is_refused_whenever_it_comes(tmp_path: Path) -> None:
     """It ends with 3 and names the first, whose runs go on."""
     problems = {}
     with _every_second(tmp_path) as (daemon, world):
-        for number in range(20 if table.ALL else 3):
+        for number in range(samples.count(3, of=20)):
             done = gymdbd("-c", daemon.config, "run")
             found = world.broken_while_at_work()
             if done.returncode != 3 or f"process {daemon.pid}" not in done.stderr:
@@ -117,7 +118,7 @@ def test_commands_by_hand_beside_the_daemon_do_no_harm(tmp_path: Path) -> None:
             "nothing",
             *world.databases[tmp_path / "gym.db"],
         }
-        for number in range(20 if table.ALL else 2):
+        for number in range(samples.count(2, of=20)):
             for words in commands:
                 exit_code, answer = gymdbd_json("-c", daemon.config, *words)
                 found = promises.told_wrongly(answer, exit_code) + world.broken_while_at_work()
@@ -157,7 +158,7 @@ def test_a_reload_in_mid_run_does_not_touch_the_run(tmp_path: Path, *, faulty: b
 
 def test_all_that_was_missed_in_a_week_is_made_up_once(tmp_path: Path) -> None:
     """However many jobs there are, each runs once, and says what it is made up for."""
-    names = [f"gym{number}" for number in range(50 if table.ALL else 12)]
+    names = [f"gym{number}" for number in range(samples.count(12, of=50))]
     config = write_config(
         tmp_path, {one: _job(tmp_path, one, schedule="0 3 * * *") for one in names}
     )

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests import samples
 from tests.faults import sweeps, table
 from tests.faults.scenes import LOCAL, REMOTE, Operation, Scene
 
@@ -50,7 +51,7 @@ def test_an_operation_with_a_call_that_fails_breaks_no_promise(
     ]
     problems = {
         str(point): found
-        for point in table.sample(every, f"{fault} {operation}")
+        for point in samples.sample(every, f"{fault} {operation}")
         if (found := _ROWS[fault].tried(*sweeps.refuse(operation, stage(operation), point, fault)))
     }
     table.expect_none(problems)

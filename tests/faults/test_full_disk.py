@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests import samples
 from tests.disks import may_mount, mounted
 from tests.faults import scenes, sweeps, table
 from tests.faults.scenes import LOCAL, REMOTE, Operation, Scene
@@ -38,7 +39,7 @@ def test_an_operation_whose_writes_are_cut_short_breaks_no_promise(
     """It is done all the same or fails with an error of its own, and the next run succeeds."""
     every = [*range(0, 4096, 137), *range(4096, 66_000, 1021)][part::2]
     problems = {}
-    for limit in table.sample(every, f"short {operation} {part}"):
+    for limit in samples.sample(every, f"short {operation} {part}"):
         scene = stage(operation)
         # Appended to by every run, it would be what meets the limit first.
         (scene.place / "log" / "gymdbd.jsonl").unlink(missing_ok=True)
@@ -69,7 +70,7 @@ def test_an_operation_on_a_full_disk_breaks_no_promise(
     scene = scenes.build(folder / "scene", zygote, sshd)
     scenes.begin(operation, scene)
     problems = {}
-    for blocks in table.sample(range(60), f"full {operation}"):
+    for blocks in samples.sample(range(60), f"full {operation}"):
         scenes.again(operation, scene)
         _fill(disk, blocks)
         done = scene.run(*operation.arguments(scene))

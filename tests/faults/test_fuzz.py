@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
 
 from gymdbd.remote import protocol
+from tests import samples
 from tests.faults import table, targets
 
 _ROW = table.row(
@@ -20,7 +21,7 @@ _ROW = table.row(
     "an error of ours or none; at most 32 MiB of memory",
 )
 _MOST_BYTES = 32 * 1024 * 1024
-_EXAMPLES = 5000 if table.ALL else 150
+_EXAMPLES = samples.count(150, of=5000)
 
 _JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
@@ -62,7 +63,7 @@ def test_bytes_that_nobody_meant_are_an_error_of_ours_or_none(name: str) -> None
     """Whatever they are, nothing else is raised, and memory stays within its bound."""
     target = targets.TARGETS[name]
 
-    @seed(table.SEED)
+    @seed(samples.SEED)
     @settings(
         max_examples=_EXAMPLES,
         deadline=None,

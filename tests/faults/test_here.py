@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests import samples
 from tests.faults import promises, table
 from tests.faults.promises import World, content, digest
 from tests.faults.scenes import Operation, Scene, by_age
@@ -40,7 +41,7 @@ def test_a_backup_that_rots_is_found_and_counts_as_none(
     size = path.with_name(path.name + suffix).stat().st_size
     every = [*range(0, size, max(1, size // 400)), -size // 2][part::4]
     problems = {}
-    for at in table.sample(every, f"rot {suffix} {part}"):
+    for at in samples.sample(every, f"rot {suffix} {part}"):
         scene = stage(_VERIFY)
         found = _rot(scene, path, suffix, at)
         problems[f"{suffix} at {at}"] = _ROT.tried("found", found)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests import samples
 from tests.faults import sweeps, table
 from tests.faults.scenes import LOCAL, REMOTE, Operation, Scene
 
@@ -37,7 +38,7 @@ def test_an_operation_killed_at_any_call_breaks_no_promise(
     """Everything is as before or as after, and the next run succeeds and leaves nothing about."""
     every = sweeps.points(operation, stage(operation), tmp_path)
     problems = {}
-    for point in table.sample(every[part::_STRATA], f"kill {operation} {part}"):
+    for point in samples.sample(every[part::_STRATA], f"kill {operation} {part}"):
         outcome, found = sweeps.kill(operation, stage(operation), point)
         problems[str(point)] = _ROWS[operation.name].tried(outcome, found)
         if "status.json" in point.line:
@@ -56,7 +57,7 @@ def test_a_status_killed_in_mid_writing_is_whole(
     writing = [point for point in every if "status.json" in point.line]
     problems = {
         str(point): _STATUS.tried(*sweeps.kill(operation, stage(operation), point))
-        for point in ([] if table.ALL else table.sample(writing[part::3], f"{name} {part}"))
+        for point in samples.sample(writing[part::3], f"{name} {part}")
     }
     table.expect_none(problems)
 

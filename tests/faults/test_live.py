@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests import everyone, forgetful
+from tests import everyone, forgetful, samples
 from tests.faults import table
 from tests.support import backups, gymdbd_json, make_database, query
 
@@ -69,7 +69,7 @@ def test_an_application_without_locks_loses_nothing(
 ) -> None:
     """A restore overwrites what was there before it; what comes after it stays."""
     problems = {}
-    for operation in table.sample(operations, f"lost {operations[0]}"):
+    for operation in samples.sample(operations, f"lost {operations[0]}"):
         database = make_database(place / "data" / "gym.db")
         with forgetful.running(database):
             pass
@@ -95,7 +95,7 @@ def test_an_idle_database_stays_its_owners(place: Path, operations: list[list[st
     """For a file that only its owner may write, its group, or all."""
     problems = {}
     every = [(one, bits) for one in operations for bits in (0o640, 0o644, 0o660, 0o666)]
-    for operation, bits in table.sample(every, f"idle {operations[0]}"):
+    for operation, bits in samples.sample(every, f"idle {operations[0]}"):
         database = make_database(place / "data" / "gym.db")
         for path in (database, place / "data"):
             os.chown(path, _APP, _APP)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests import samples
 from tests.disks import may_mount, mounted
 from tests.faults import hostile, scenes, sweeps, table
 from tests.faults.promises import content
@@ -176,7 +177,7 @@ def test_a_link_that_fails_anywhere_leaves_the_old_replica(
     """The next pull over a good link succeeds, and the replica is whole all the while."""
     row, every = _LINKS[fault]
     problems = {}
-    for offset in table.sample(every[part::6], f"{fault} {part}"):
+    for offset in samples.sample(every[part::6], f"{fault} {part}"):
         outcome = _through(stage(_PULL), sshd, **{fault: offset})
         if found := row.tried(*outcome):
             problems[f"{fault} {offset}"] = found
@@ -206,7 +207,7 @@ def test_a_serving_side_that_says_something_else_at_any_byte_breaks_no_promise(
     """It is refused by name, or the replica is what the other side really holds."""
     every = [*range(0, 200, 3), *range(200, 100_000, 1024)][part::4]
     problems = {}
-    for offset in table.sample(every, f"{mode} {part}"):
+    for offset in samples.sample(every, f"{mode} {part}"):
         python = _lying_python(tmp_path, mode, offset)
         if found := row.tried(*_pull(stage(_PULL), python=python, **_IMPATIENT)):
             problems[f"{mode} at {offset}"] = found
@@ -219,9 +220,9 @@ def test_a_serving_side_that_lies_is_refused(
     mode: str, part: int, stage: Callable[[Operation], Scene], tmp_path: Path
 ) -> None:
     """In every frame of its answers, with every lie, whatever the way of the pull."""
-    every = [(pull, number) for number in range(6 if table.ALL else 3) for pull in _PULLS]
+    every = [(pull, number) for number in range(samples.count(3, of=6)) for pull in _PULLS]
     problems = {}
-    for operation, number in table.sample(every[part::2], f"lie {mode} {part}"):
+    for operation, number in samples.sample(every[part::2], f"lie {mode} {part}"):
         python = _lying_python(tmp_path, mode, number)
         outcome, found = _pull(stage(operation), python=python, **_IMPATIENT)
         if not (tmp_path / "lied").exists():
@@ -258,7 +259,7 @@ def test_an_sftp_server_that_says_something_else_at_any_byte_breaks_no_promise(
     """It is refused by name; what it says a file holds nobody could doubt."""
     server, script = lying_sftp
     problems = {}
-    for offset in table.sample(range(part, 700, 6), f"sftp {part}"):
+    for offset in samples.sample(range(part, 700, 6), f"sftp {part}"):
         script.write_text(
             f"#!/bin/sh\nexec {sys.executable} {ROOT}/tests/faults/hostile.py "
             f"{tmp_path / 'lied'} sftp {offset} {SFTP_SERVER}\n"

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests import samples
 from tests.disks import may_mount, mounted
 from tests.faults import table
 from tests.support import backups, gymdbd, gymdbd_json, make_database, tree, write_config
@@ -67,7 +68,7 @@ def test_whatever_is_gone_only_what_needs_it_fails(tmp_path: Path) -> None:
     every = [{name for n, name in enumerate(_PLACES) if bits >> n & 1} for bits in range(1, 32)]
     for size in range(1, len(_PLACES)):
         of_size = [one for one in every if len(one) == size]
-        for gone in table.sample(of_size, f"gone {size}"):
+        for gone in samples.sample(of_size, f"gone {size}"):
             before = {name: tree(tmp_path / name) for name in ("near", "far")}
             for name in gone:
                 (tmp_path / name).rename(tmp_path / f"{name}.away")
@@ -114,7 +115,7 @@ def test_a_status_on_a_full_disk_never_says_ok_while_runs_fail(disk: Path, *, he
     job = {"database": str(database), "archive": str(folder / "archive"), "every": "1h"}
     config = write_config(folder, {"nightly": job})
     problems = {}
-    for blocks in table.sample(range(20), f"status {held}"):
+    for blocks in samples.sample(range(20), f"status {held}"):
         (disk / "filler").unlink(missing_ok=True)
         assert gymdbd("-c", config, "backup").returncode == 0
         if not held:

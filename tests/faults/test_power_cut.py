@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests import samples
 from tests.faults import powercut, sweeps, table
 from tests.faults.promises import digest
 from tests.faults.scenes import DAMAGED, LOCAL, REMOTE, Operation, Scene
@@ -70,7 +71,7 @@ def _cut(operation: Operation, scene: Scene, moment: int, way: int) -> tuple[str
         if number == moment:
             ended = False
             break
-    chance = random.Random(f"{table.SEED} {operation} {moment}")
+    chance = random.Random(f"{samples.SEED} {operation} {moment}")
     disk.write_out(powercut.survivors(chance)[way])
     # A reboot changes no file. The spare is told by size and time, which tell no writing that they
     # were not flushed with: here they never do.
@@ -93,7 +94,7 @@ def test_an_operation_cut_off_by_a_power_failure_breaks_no_promise(
     count = _moments(operation, stage(operation), tmp_path)
     problems = {}
     # The last of them is after the end.
-    for moment in [*table.sample(range(count), f"cut {operation} {way}"), count]:
+    for moment in [*samples.sample(range(count), f"cut {operation} {way}"), count]:
         if found := _ROW.tried(*_cut(operation, stage(operation), moment, way)):
             problems[f"{moment} of {count}, way {way}"] = found
     table.expect_none(problems)

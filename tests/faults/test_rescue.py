@@ -12,6 +12,7 @@ import pytest
 
 from gymdbd.sqlite.rescue import Rescue
 from gymdbd.sqlite.sides import Side
+from tests import samples
 from tests.faults import table
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ _BACK = table.row(
     "full-text index and a counter",
     "what was missing is there, every other row as it was, index and counter right",
 )
-_TRIES = 200 if table.ALL else 10
+_TRIES = samples.count(10, of=200)
 _SCHEMA = """
 CREATE TABLE teams (id INTEGER PRIMARY KEY, n INTEGER NOT NULL DEFAULT 0);
 CREATE TABLE members (id INTEGER PRIMARY KEY, email TEXT UNIQUE, team REFERENCES teams (id));
@@ -103,7 +104,7 @@ def test_rows_put_back_harm_no_other_and_what_triggers_keep_is_right(
     """Whatever has happened since the backup, with --replace as well."""
     problems = {}
     for number in range(_TRIES):
-        draw = random.Random(f"{table.SEED} {change} {number}")
+        draw = random.Random(f"{samples.SEED} {change} {number}")
         folder = tmp_path / str(number)
         folder.mkdir()
         problems[str(number)] = _BACK.tried("right", _try(folder, draw, change=change))

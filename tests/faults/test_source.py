@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests import ledger
+from tests import ledger, samples
 from tests.application import application
 from tests.faults import promises, scenes, sweeps, table
 from tests.faults.promises import content, digest
@@ -234,10 +234,10 @@ def test_a_flipped_byte_is_never_backed_up_unseen(
 ) -> None:
     """The backup is what an application reads, or there is an error and the earlier ones stay."""
     size = (stage(_BACKUP).place / name).stat().st_size
-    chance = random.Random(table.SEED)
+    chance = random.Random(samples.SEED)
     every = [*range(100), *(chance.randrange(size) for _ in range(_FLIPS - 100))][part::10]
     problems = {}
-    for offset in table.sample(every, f"flip {name} {part}"):
+    for offset in samples.sample(every, f"flip {name} {part}"):
 
         def flip(data: bytearray, at: int = offset) -> None:
             data[at] ^= 0xFF
@@ -285,7 +285,7 @@ def test_a_source_cut_short_is_never_backed_up_unseen(
     size = (stage(_BACKUP).place / name).stat().st_size
     every = [*range(3), *range(10, 64, 9), *range(100, size, 997)][part::5]
     problems = {}
-    for length in table.sample(every, f"cut {name} {part}"):
+    for length in samples.sample(every, f"cut {name} {part}"):
 
         def cut(data: bytearray, at: int = length) -> None:
             del data[at:]
@@ -350,7 +350,7 @@ def test_a_source_that_is_changed_in_mid_backup_gives_one_state_or_an_error(
     """Whatever is done to it and when, a backup holds what it held before or after."""
     every = sweeps.points(_BACKUP, stage(_BACKUP), tmp_path)
     problems = {}
-    for point in table.sample(every[part :: 3 * (4 if table.ALL else 1)], f"{change} {part}"):
+    for point in samples.sample(every[part :: 12 if samples.EVERYTHING else 3], f"{change} {part}"):
         scene = stage(_BACKUP)
         before, seen = content(scene.database), len(scene.events())
 
@@ -468,7 +468,7 @@ def test_a_writer_at_full_rate_does_not_break_a_backup(scene: Scene) -> None:
     database = ledger.create(scene.place / "ledger.db")
     problems = {}
     with ledger.writing(database):
-        for number in range(200 if table.ALL else 20):
+        for number in range(samples.count(20, of=200)):
             done = scene.run("backup", "--database", database, "--archive", scene.place / "ledgers")
             found = promises.told_wrongly(done.answer, done.exit_code)
             if done.exit_code == 0:

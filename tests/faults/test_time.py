@@ -13,6 +13,7 @@ from gymdbd import config
 from gymdbd.clock import Clock
 from gymdbd.runner import Run
 from gymdbd.status import StatusFile
+from tests import samples
 from tests.faults import table
 from tests.faults.scenes import Operation, Scene, by_age
 
@@ -75,7 +76,7 @@ def test_a_clock_that_jumps_at_any_step_costs_no_backup(
         "+10 a": timedelta(days=3652),
     }[jump]
     problems = {}
-    for at in table.sample(range(_READINGS), f"jump {jump}"):
+    for at in samples.sample(range(_READINGS), f"jump {jump}"):
         scene = stage(_BACKUP)
         before = by_age(scene)
         # Read once before the first backup has its time, a clock in the past lets nothing go.

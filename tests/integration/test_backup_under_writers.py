@@ -10,6 +10,7 @@ from contextlib import closing
 from typing import TYPE_CHECKING
 
 from gymdbd.jobs import backup
+from tests import samples
 from tests.support import (
     App,
     backup_job,
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _NEVER = 0
-_RAW_ROUNDS = 60
+_RAW_ROUNDS = samples.count(15, of=60)
 
 
 def _rent_over_http(app: App, stop: threading.Event, rented: list[int]) -> None:

@@ -341,6 +341,7 @@ def test_a_machine_that_dies_during_its_backup_is_not_waited_for(pi: Pi) -> None
     with Relay(pi.server.port) as relay:
         alias = f"[127.0.0.1]:{pi.server.port}"
         changes = {"port": relay.port, "host_key_alias": alias, "stall_timeout": "1s"}
+        changes |= {"connect_timeout": "3s", "auth_timeout": "3s"}
         command = [*GYMDBD, "-c", str(pi.peer.config(ssh=changes)), "emergency", "--json"]
         with subprocess.Popen(command, env=environment(), stdout=subprocess.PIPE) as process:
             until(started.exists, "the backup over there to begin")

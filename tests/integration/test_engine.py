@@ -30,6 +30,7 @@ from gymdbd.remote import bootstrap, delta
 from gymdbd.remote.client import Fetched, Session
 from gymdbd.sqlite.fingerprint import take
 from gymdbd.sqlite.pages import MAIN_FILE, ONLINE_BACKUP, PAGE_RULE, Pages, open_pages
+from tests import samples
 from tests.engine import make_members, open_app, problems, serving, session, wait_until
 
 if TYPE_CHECKING:
@@ -104,7 +105,7 @@ def test_every_snapshot_pulled_from_a_writer_at_full_rate_is_whole(tmp_path: Pat
     saved: Fingerprint | None = None
     results: list[Fetched] = []
     with writing_at_full_rate(source):
-        for turn in range(60):
+        for turn in range(samples.count(20, of=60)):
             with session(source) as remote:
                 known = saved if turn % 5 else None
                 plan = remote.plan(known, target.stat().st_size if target.exists() else None)

@@ -27,8 +27,6 @@ from tests.support import (
 if TYPE_CHECKING:
     from pathlib import Path
 
-_GIB = 2**30
-
 _HABITS = {
     "WITHOUT ROWID": ["CREATE TABLE t (key TEXT PRIMARY KEY, n INT) WITHOUT ROWID"],
     "FTS5": [
@@ -194,14 +192,6 @@ def test_a_database_with_a_collation_of_its_application_is_backed_up(
         result = backup.run(job, context())
         assert result["tables"] == {"t": 3}
         assert gymdbd_json("verify", result["path"])[0] == 0
-
-
-def test_a_database_larger_than_a_gibibyte_is_backed_up(tmp_path: Path, large: Path) -> None:
-    """The page at offset 1 GiB, which SQLite never uses, does not stop it."""
-    result = backup.run(backup_job(large, tmp_path / "archive"), context())
-    assert result["size"] == large.stat().st_size > _GIB
-    assert query(result["path"], "SELECT word FROM last") == [("written beyond everything else",)]
-    backups(tmp_path / "archive")[0].unlink()
 
 
 def test_a_backup_opens_from_a_read_only_folder_and_verifying_leaves_nothing(

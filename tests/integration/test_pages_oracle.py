@@ -21,6 +21,7 @@ from gymdbd.errors import SourceError
 from gymdbd.remote import delta
 from gymdbd.sqlite.fingerprint import Fingerprint, take
 from gymdbd.sqlite.pages import Pages, open_pages
+from tests import samples
 
 # The application lives in a process of its own: closing a descriptor of the database here would
 # drop its locks.
@@ -273,7 +274,7 @@ class PageRule(RuleBasedStateMachine):
 
 
 PageRule.TestCase.settings = settings(
-    max_examples=120,
+    max_examples=samples.count(30, of=120),
     stateful_step_count=50,
     deadline=None,
     phases=[Phase.explicit, Phase.reuse, Phase.generate],

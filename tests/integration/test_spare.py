@@ -13,7 +13,7 @@ import pytest
 
 from gymdbd import files, spare
 from gymdbd.replica import SPARE
-from tests import ledger
+from tests import ledger, samples
 from tests.support import query
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from tests.pulling import Peer
 
-_ROUNDS = 40
+_ROUNDS = samples.count(20, of=40)
 
 
 @pytest.fixture(autouse=True)
