@@ -168,10 +168,10 @@ class SshConfig:
     proxy_jump: str | None = key(_TEXT, None)
     proxy_command: str | None = key(_TEXT, None)
     ciphers: str | None = key(_TEXT, None)
-    connect_timeout: timedelta = key(_DURATION, timedelta(seconds=15))
+    connect_timeout: timedelta | None = key(_DURATION, None)
     auth_timeout: timedelta = key(_DURATION, timedelta(seconds=30))
     stall_timeout: timedelta = key(_DURATION, timedelta(seconds=60))
-    keepalive: timedelta = key(_DURATION, timedelta(seconds=15))
+    keepalive: timedelta | None = key(_DURATION, None)
     python: str = key(_TEXT, "python3")
     gymdbd: str = key(_TEXT, "gymdbd")
 

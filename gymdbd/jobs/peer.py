@@ -13,6 +13,7 @@ from gymdbd.remote.target import HostSettings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from datetime import timedelta
 
     from gymdbd.job_config import PullConfig, RepairConfig
     from gymdbd.jobs.context import Context
@@ -54,13 +55,17 @@ def connect(job: PullConfig | RepairConfig, context: Context) -> Iterator[Connec
         proxy_jump=options.proxy_jump,
         proxy_command=options.proxy_command,
         ciphers=options.ciphers,
-        connect_timeout_s=options.connect_timeout.total_seconds(),
+        connect_timeout_s=_seconds(options.connect_timeout),
         auth_timeout_s=options.auth_timeout.total_seconds(),
         stall_timeout_s=options.stall_timeout.total_seconds(),
-        keepalive_s=options.keepalive.total_seconds(),
+        keepalive_s=_seconds(options.keepalive),
     )
     with ssh.connect(ssh.resolve(settings), check=context.check) as connection:
         yield connection
+
+
+def _seconds(duration: timedelta | None) -> float | None:
+    return None if duration is None else duration.total_seconds()
 
 
 @contextlib.contextmanager

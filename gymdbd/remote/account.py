@@ -5,16 +5,11 @@ A container may run under a number that no account has, and a service without a 
 
 from __future__ import annotations
 
-import contextlib
 import getpass
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from gymdbd.errors import SshConfigError
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 
 def user() -> str:
@@ -27,19 +22,6 @@ def user() -> str:
             hint="name the user of the other machine: ssh: {user: NAME} in the job, or User in "
             "~/.ssh/config",
         ) from error
-
-
-@contextlib.contextmanager
-def lent_name() -> Iterator[None]:
-    """Let a user without a name go by its number in the block, for a library that asks in vain."""
-    try:
-        getpass.getuser()
-    except (KeyError, OSError):
-        os.environ["LOGNAME"] = str(os.getuid())
-        yield
-        del os.environ["LOGNAME"]
-    else:
-        yield
 
 
 def home() -> Path:
@@ -63,9 +45,7 @@ def folder() -> Path | None:
 
 
 def expand(name: str) -> Path:
-    """Return the path that a setting names, with the home folder for `~` and `%d`."""
-    if "%d" in name:
-        name = name.replace("%d", str(home()))
+    """Return the path that a setting names, with the home folder for `~`."""
     try:
         return Path(name).expanduser()
     except RuntimeError as error:

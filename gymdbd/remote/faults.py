@@ -60,16 +60,22 @@ def not_connected(
             "sudo systemctl enable --now ssh over there",
         )
     if isinstance(error, TimeoutError):
-        return timed_out(target, "did not answer", target.settings.connect_timeout_s)
+        return timed_out(target, "did not answer", target.connect_timeout_s)
     if number in _NO_ROUTE:
         return NoRouteError(
             f"there is no route to {place} ({error.strerror})",
             hint=_no_route_hint(elapsed_s, platform),
         )
     return ConnectionLostError(
-        f"{place} cannot be reached ({error})",
+        f"{place} cannot be reached ({error}){_beyond(target, 'BindInterface')}",
         hint="check the network; the next run tries again",
     )
+
+
+def _beyond(target: Target, *keywords: str) -> str:
+    """Name those that are set for a host, and that gymdbd does not use although OpenSSH does."""
+    found = [word for word in keywords if target.said.sets(word.lower())]
+    return f"; gymdbd does not use {' and '.join(found)} as ssh would" if found else ""
 
 
 def _no_route_hint(elapsed_s: float, platform: str) -> str:
@@ -117,11 +123,15 @@ def incompatible(target: Target, reason: str) -> SshProtocolError:
 
 
 def host_key_refused(
-    target: Target, kind: str, blob: bytes, known: Sequence[KnownKey]
+    target: Target, kind: str, blob: bytes, known: Sequence[KnownKey], reason: str = ""
 ) -> HostKeyUnknownError:
-    """Build the error for a host key that is not known, has changed, or was revoked."""
+    """Build the error for a host key that is not known, has changed, or was revoked.
+
+    `reason` says why the authority that is known for the host does not vouch for the key.
+    """
     shown = f"{target.place} shows the {kind} key {fingerprint(blob)}"
-    same_kind = [key for key in known if key.kind == kind]
+    own = [key for key in known if key.is_its_own]
+    same_kind = [key for key in own if key.kind == kind]
     compare = (
         "compare the fingerprint with what the machine itself says: "
         f"ssh-keygen -lf /etc/ssh/ssh_host_{_file_word(kind)}_key.pub"
@@ -141,10 +151,12 @@ def host_key_refused(
             hint="the machine was set up anew, or somebody is listening in; "
             f"{compare}. Only if they agree: {forget} && {_learn(target, kind)}",
         )
-    others = ", ".join(sorted({key.kind for key in known}))
+    others = ", ".join(sorted({key.kind for key in own}))
     only = f" (only {others})" if others else ""
+    vouched = f"; no @cert-authority of it vouches for the key: {reason}" if reason else ""
+    beyond = _beyond(target, "KnownHostsCommand", "VerifyHostKeyDNS")
     return HostKeyUnknownError(
-        f"{shown}, and no such key is known for {target.host_key_name}{only}",
+        f"{shown}, and no such key is known for {target.host_key_name}{only}{vouched}{beyond}",
         hint=f"{compare}. Only if they agree: {_learn(target, kind)}",
     )
 
@@ -175,6 +187,10 @@ def login_refused(
     keys = "; ".join(tried) if tried else "none"
     skipped = f"; not usable: {'; '.join(unusable)}" if unusable else ""
     port = f" -p {target.port}" if target.settings.port or target.port != 22 else ""  # noqa: PLR2004 - SSH's port
+    beyond = _beyond(
+        target,
+        *("ControlPath", "GSSAPIAuthentication", "HostbasedAuthentication", "PKCS11Provider"),
+    )
     if any("passphrase" in line for line in unusable):
         hint = (
             "give the key to the agent (ssh-add, on macOS ssh-add --apple-use-keychain) and see "
@@ -189,7 +205,7 @@ def login_refused(
         )
     return AuthenticationError(
         f"{target.place} does not let {target.user} in ({reason}); keys tried: {keys}{skipped}",
-        hint=hint,
+        hint=hint + beyond,
     )
 
 
@@ -218,11 +234,14 @@ def forwarding_failed(target: Target, via: Target, text: str, *, forbidden: bool
 
 def proxy_failed(target: Target, said: str) -> ProxyError:
     """Build the error for a ProxyCommand that cannot be started or ended early."""
+    shell = target.proxy_command[1:2] == ("-c",)
+    without = (
+        "" if shell else "; it is started without a shell: no pipes, redirections or variables"
+    )
     return ProxyError(
         f"the ProxyCommand for {target.place} did not get through: "
         f"{shlex.join(target.proxy_command)}{f': {said}' if said else ''}",
-        hint="run it by hand; it is started without a shell, so pipes, redirections and "
-        "variables do not work in it",
+        hint=f"run it by hand{without}{_beyond(target, 'ProxyUseFdpass')}",
     )
 
 

@@ -1,8 +1,7 @@
 """The files of known host keys, read as OpenSSH reads them.
 
 Format: sshd(8), "SSH_KNOWN_HOSTS FILE FORMAT". Read here rather than by paramiko, which stops at
-the first marked line, knows no patterns and keeps one key of a type for each host. Keys of
-certificate authorities are passed over, so a host that is known only by one counts as unknown.
+the first marked line, knows no patterns and keeps one key of a type for each host.
 """
 
 from __future__ import annotations
@@ -22,53 +21,75 @@ if TYPE_CHECKING:
 
 _HASHED = "|1|"
 _REVOKED = "@revoked"
+_AUTHORITY = "@cert-authority"
 _FIELDS = 3
 
 
 @dataclass(frozen=True)
 class KnownKey:
-    """One line that speaks of the host: the key's type, the key itself, and where it stands."""
+    """One line that speaks of the host: the key's type, the key itself, and where it stands.
+
+    The key of an `authority` is not the host's: it signs certificates of hosts.
+    """
 
     kind: str
     blob: bytes
-    revoked: bool
     file: Path
+    revoked: bool = False
+    authority: bool = False
+
+    @property
+    def is_its_own(self) -> bool:
+        """Say whether the key is the host's, and good."""
+        return not self.revoked and not self.authority
 
 
-def find_keys(files: tuple[Path, ...], name: str) -> tuple[KnownKey, ...]:
+def find_keys(files: tuple[Path, ...], name: str, plain: str = "") -> tuple[KnownKey, ...]:
     """List the keys known for `name`, which is a host, `[host]:port` or an alias.
 
-    A file that is not there holds none; raises SshConfigError for one that cannot be read.
+    Keys known for the host without a port, `plain`, count if there is none for `name`, as with
+    OpenSSH. A file that is not there holds none; raises SshConfigError for one that cannot be read.
     """
-    found: list[KnownKey] = []
-    for file in files:
-        try:
-            text = file.read_text(encoding="utf-8", errors="surrogateescape")
-        except FileNotFoundError:
-            continue
-        except OSError as error:
-            raise SshConfigError(
-                f"{file} cannot be read ({error.strerror})",
-                hint=f"let this user read it (ls -l {file}): without it no host key can be checked",
-            ) from error
-        keys = (_parse(line, name.lower(), file) for line in text.splitlines())
-        found.extend(key for key in keys if key)
+    lines = [(line, file) for file in files for line in _read(file).splitlines()]
+    found = [key for line, file in lines if (key := _parse(line, name.lower(), file))]
+    if plain and plain != name:
+        known = any(key.is_its_own for key in found)
+        more = [key for line, file in lines if (key := _parse(line, plain.lower(), file))]
+        found += [key for key in more if not (known and key.is_its_own)]
     return tuple(found)
+
+
+def _read(file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8", errors="surrogateescape")
+    except FileNotFoundError:
+        return ""
+    except OSError as error:
+        raise SshConfigError(
+            f"{file} cannot be read ({error.strerror})",
+            hint=f"let this user read it (ls -l {file}): without it no host key can be checked",
+        ) from error
 
 
 def _parse(line: str, name: str, file: Path) -> KnownKey | None:
     """Read one line, or None where it is blank, broken, or about somebody else."""
     fields = line.split()
     marker = fields.pop(0) if fields and fields[0].startswith("@") else ""
-    if len(fields) < _FIELDS or fields[0].startswith("#") or marker not in ("", _REVOKED):
+    if len(fields) < _FIELDS or fields[0].startswith("#"):
         return None
-    if not _matches(fields[0], name):
+    if marker not in ("", _REVOKED, _AUTHORITY) or not _matches(fields[0], name):
         return None
     try:
         blob = base64.b64decode(fields[2], validate=True)
     except binascii.Error:
         return None
-    return KnownKey(kind=fields[1], blob=blob, revoked=marker == _REVOKED, file=file)
+    return KnownKey(
+        kind=fields[1],
+        blob=blob,
+        file=file,
+        revoked=marker == _REVOKED,
+        authority=marker == _AUTHORITY,
+    )
 
 
 def _matches(names: str, name: str) -> bool:

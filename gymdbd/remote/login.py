@@ -3,25 +3,27 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import contextlib
-import os
 import socket
 import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+import paramiko
 from cryptography.exceptions import UnsupportedAlgorithm
+from paramiko.pkey import OPENSSH_AUTH_MAGIC, PublicBlob
 
 from gymdbd.remote import faults
+from gymdbd.remote.algorithms import CERTIFICATE, accepts
 from gymdbd.remote.known_hosts import fingerprint
-from gymdbd.remote.light import paramiko
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
     from pathlib import Path
 
     from gymdbd.remote.target import Target
+
+    Labelled = tuple[paramiko.PKey, str]
 
 _BROKEN_KEY = (
     paramiko.SSHException,
@@ -42,28 +44,46 @@ class Login:
 
     def run(self) -> None:
         """Offer one key after the other; raises AuthenticationError when none is taken."""
-        with contextlib.closing(_open_agent(self.unusable)) as agent:
-            for key, label in self._keys(agent.get_keys()):
-                if self._offer(key, label):
-                    return
+        with contextlib.closing(_Agent()) as agent:
+            try:
+                agent.open(self.target.agent, self.target.settings.auth_timeout_s)
+            except (paramiko.SSHException, OSError) as error:
+                self.unusable.append(f"the agent at {self.target.agent} ({error})")
+            certificates = list(self._certificates())
+            for plain, label in self._keys(agent):
+                for key, name in _certified(plain, label, certificates):
+                    if self._is_allowed(key, name) and self._offer(key, name):
+                        return
         raise faults.login_refused(self.target, self.tried, self.unusable, "public key refused")
 
-    def _keys(self, held: Sequence[paramiko.AgentKey]) -> Iterator[tuple[paramiko.PKey, str]]:
-        """Yield the host's own identities, then whatever else the agent holds."""
-        by_blob = {key.asbytes(): key for key in held}
+    def _keys(self, agent: _Agent) -> Iterator[Labelled]:
+        """Yield the host's own identities and whatever else the agent holds.
+
+        First those that are both. The names that OpenSSH only guesses come last, as with OpenSSH:
+        a server counts every key that it refuses.
+        """
+        held = {key.blob: key for key in agent.get_keys()}
+        in_files: list[Path] = []
         for file in self.target.identity_files:
-            agent_key = by_blob.pop(_public_blob(file), None)
-            key = agent_key or self._load(file)
+            key = held.pop(_public_blob(file), None)
             if key is not None:
-                yield key, _label(key, f"{file}, in the agent" if agent_key else str(file))
-        if not self.target.identities_only:
-            for key in by_blob.values():
-                yield key, _label(key, "agent")
+                yield key, f"{file}, in the agent"
+            else:
+                in_files.append(file)
+        others = [] if self.target.identities_only else [(key, "agent") for key in held.values()]
+        if not self.target.has_own_identities:
+            yield from others
+        for file in in_files:
+            loaded = self._load(file)
+            if loaded is not None:
+                yield loaded, str(file)
+        if self.target.has_own_identities:
+            yield from others
 
     def _load(self, file: Path) -> paramiko.PKey | None:
         """Load a private key; None, and a note, for one that is absent or cannot be used."""
         try:
-            return paramiko.PKey.from_path(file)
+            key = paramiko.PKey.from_path(file)
         except FileNotFoundError:
             # The default names are only guesses, and most of them are absent.
             if self.target.has_own_identities:
@@ -74,8 +94,42 @@ class Login:
         except OSError as error:
             self.unusable.append(f"{file} cannot be read ({error.strerror})")
         except _BROKEN_KEY as error:
-            self.unusable.append(f"{file} cannot be used ({type(error).__name__})")
+            reason = f"cannot be used ({type(error).__name__})"
+            if _read_public(file):
+                reason = "is a public key, and the agent does not hold its private one"
+            self.unusable.append(f"{file} {reason}")
+        else:
+            # The certificate beside it is offered on its own.
+            key.public_blob = None
+            return key
         return None
+
+    def _certificates(self) -> Iterator[tuple[PublicBlob, bytes, Path]]:
+        """Yield the certificates to offer, each with the public key that it is for."""
+        beside = [file.with_name(file.name + "-cert.pub") for file in self.target.identity_files]
+        for file in self.target.certificate_files or beside:
+            try:
+                found = PublicBlob.from_file(str(file))
+                kind = found.key_type.removesuffix(CERTIFICATE)
+                key = paramiko.PKey.from_type_string(kind, found.key_blob)
+            except FileNotFoundError:
+                if self.target.certificate_files:
+                    self.unusable.append(f"{file} does not exist")
+            except (OSError, *_BROKEN_KEY) as error:
+                self.unusable.append(f"{file} cannot be used ({type(error).__name__})")
+            else:
+                yield found, key.asbytes(), file
+
+    def _is_allowed(self, key: paramiko.PKey, label: str) -> bool:
+        """Say whether PubkeyAcceptedAlgorithms has the key's kind; notes one that it has not."""
+        kind = key.public_blob.key_type if key.public_blob else key.get_name()
+        # Its name before OpenSSH 8.5 was another one.
+        said = self.target.said.first
+        allowed = said("pubkeyacceptedalgorithms") or said("pubkeyacceptedkeytypes")
+        if accepts(allowed, kind):
+            return True
+        self.unusable.append(f"{label} is not among PubkeyAcceptedAlgorithms")
+        return False
 
     def _offer(self, key: paramiko.PKey, label: str) -> bool:
         """Try one key; True when it was taken, False to go on with the next one."""
@@ -109,36 +163,56 @@ class Login:
         return faults.no_handshake(self.target, b"", "while logging in")
 
 
-def _open_agent(unusable: list[str]) -> paramiko.Agent:
-    """Connect to the agent of SSH_AUTH_SOCK, or to none."""
-    path = os.environ.get("SSH_AUTH_SOCK")
-    if not path:
-        return _NoAgent()
-    try:
-        # paramiko would forget to close its socket, and to say why there is no agent.
-        with socket.socket(socket.AF_UNIX) as probe:
-            probe.connect(path)
-        return paramiko.Agent()
-    except (paramiko.SSHException, OSError) as error:
-        unusable.append(f"the agent at SSH_AUTH_SOCK ({error})")
-    return _NoAgent()
+class _Agent(paramiko.agent.AgentSSH):
+    """The agent at the path that the configuration names; without keys if there is none."""
+
+    def open(self, path: str, timeout_s: float) -> None:
+        """Ask for its keys; paramiko's own goes by SSH_AUTH_SOCK and waits for ever."""
+        if path:
+            connection = socket.socket(socket.AF_UNIX)
+            self._conn = connection
+            connection.settimeout(timeout_s)
+            connection.connect(path)
+            self._connect(connection)  # type: ignore[attr-defined]
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._close()  # type: ignore[attr-defined]
 
 
-class _NoAgent(paramiko.Agent):
-    """An agent without keys, where there is none or it does not answer."""
-
-    def __init__(self) -> None:
-        paramiko.agent.AgentSSH.__init__(self)
+def _certified(
+    key: paramiko.PKey, where: str, certificates: list[tuple[PublicBlob, bytes, Path]]
+) -> Iterator[Labelled]:
+    """Yield a key with each of its certificates, and then as it is."""
+    label = f"{key.get_name()} {fingerprint(key.asbytes())} ({where})"
+    for certificate, blob, file in certificates:
+        if blob == key.asbytes():
+            key.public_blob = certificate
+            yield key, f"{label}, certificate {file}"
+    key.public_blob = None
+    yield key, label
 
 
 def _public_blob(file: Path) -> bytes:
-    """Read the public half beside a private key, which may be locked or only in the agent."""
+    """Find the public half of a key that may be locked, or only in the agent; b"" for none."""
+    public = _read_public(file) or _read_public(file.with_name(file.name + ".pub"))
+    if public:
+        return public
     try:
-        words = file.with_name(file.name + ".pub").read_text("utf-8", "replace").split()
-        return base64.b64decode(words[1], validate=True)
-    except (OSError, IndexError, binascii.Error):
+        lines = file.read_bytes().split(b"\n")
+        data = b"".join(line.strip() for line in lines if not line.startswith(b"-----"))
+        message = paramiko.Message(base64.b64decode(data).removeprefix(OPENSSH_AUTH_MAGIC))
+        for _ in ("cipher", "derivation", "its options"):
+            message.get_binary()
+        message.get_int()
+        return message.get_binary()
+    except (OSError, ValueError):
         return b""
 
 
-def _label(key: paramiko.PKey, where: str) -> str:
-    return f"{key.get_name()} {fingerprint(key.asbytes())} ({where})"
+def _read_public(file: Path) -> bytes:
+    """Read a public key; b"" where there is none."""
+    try:
+        return PublicBlob.from_file(str(file)).key_blob
+    except (OSError, ValueError, paramiko.SSHException):
+        return b""

@@ -8,87 +8,39 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
 import shlex
-import socket
-import subprocess
-import tempfile
 import threading
-import time
-from pathlib import Path
 from typing import IO, TYPE_CHECKING, cast
 
-from gymdbd.errors import GymdbdError, HostNotFoundError
-from gymdbd.remote import account, faults, ssh_config, target
-from gymdbd.remote.known_hosts import find_keys
-from gymdbd.remote.light import paramiko
+import paramiko
+
+from gymdbd.errors import GymdbdError
+from gymdbd.remote import dial, faults
+from gymdbd.remote.handshake import Transport, shake_hands
 from gymdbd.remote.login import Login
 from gymdbd.remote.sftp import Client, RemoteFiles
-from gymdbd.remote.stream import Channel, Session, Socket, Wire, lost, stalled
+from gymdbd.remote.stream import Channel, Session
+from gymdbd.remote.target import resolve
 from gymdbd.remote.translation import STUMBLES, TRANSLATIONS, garbled, translate
+from gymdbd.remote.wire import Socket, Wire, lost, stalled
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Callable, Iterator, Sequence
 
-    from gymdbd.remote.target import HostSettings, Target
+    from gymdbd.remote.target import Target
+
+__all__ = ["Connection", "connect", "resolve"]
 
 # The most that one channel may hold unread. Medians on loopback, 150 MB over an exec channel, MB/s:
 # 1 MiB 383, 2 MiB 384, 4 MiB 360, 16 MiB 144, 64 MiB 134 (paramiko copies what has piled up).
 # Four MiB still fill a link of 100 MB/s and 40 ms. A packet of more than 32 KiB sshd never sends.
 _WINDOW_BYTES = 4 * 1024 * 1024
 _PACKET_BYTES = 32 * 1024
-# paramiko prefers AES-CTR; GCM needs no separate MAC: aes128-gcm 424 MB/s, aes256-gcm 356,
-# aes128-ctr 271, measured as above. CBC and 3DES are not offered at all.
-_CIPHERS = (
-    "aes128-gcm@openssh.com",
-    "aes256-gcm@openssh.com",
-    "aes128-ctr",
-    "aes192-ctr",
-    "aes256-ctr",
-)
-_RSA_SIGNATURES = ("rsa-sha2-512", "rsa-sha2-256")
 _OPEN_PROHIBITED = 1
 
 # paramiko's thread logs, with a traceback, what the caller gets as an exception anyway.
 logging.getLogger("paramiko").setLevel(logging.CRITICAL)
-
-
-def resolve(settings: HostSettings, config_file: Path | None = None) -> Target:
-    """Look a host up in `~/.ssh/config` and lay the settings over it; raises SshConfigError."""
-    try:
-        folder = account.folder()
-        path = config_file or (folder / "config" if folder else Path(os.devnull))
-        return target.resolve(settings, lambda host: ssh_config.lookup(path, host, _parse_config))
-    except paramiko.ssh_exception.CouldNotCanonicalize as error:
-        raise HostNotFoundError(
-            f"{settings.host} cannot be completed to a full name ({error})",
-            hint="check CanonicalDomains in ~/.ssh/config, and the network",
-        ) from error
-    except (paramiko.SSHException, KeyError, ValueError) as error:
-        # KeyError and ValueError: CanonicalizeHostname without, or with odd, companions.
-        raise faults.bad_config(str(error)) from error
-
-
-def _parse_config(lines: str, host: str) -> paramiko.SSHConfigDict:
-    # paramiko asks for the name of this user even if nothing needs it.
-    with account.lent_name():
-        return paramiko.SSHConfig.from_text(lines).lookup(host)
-
-
-class _Transport(paramiko.Transport):
-    """paramiko's, of whose thread every end is an SSHException, an EOFError or an OSError.
-
-    That thread ends with whatever it stumbles over in what the peer has said, and its callers get
-    the same: InvalidTag of the cryptography package for a bit that was flipped on the way of
-    AES-GCM, ValueError for a point that is on no curve.
-    """
-
-    def get_exception(self) -> Exception | None:
-        """Return what the thread has ended with since this was last asked, or None."""
-        error = super().get_exception()
-        if error is None or isinstance(error, (paramiko.SSHException, EOFError, OSError)):
-            return error
-        return garbled(error)
 
 
 def _do_nothing() -> None:
@@ -118,134 +70,38 @@ def _connect(
     if via is not None:
         plain = via.forward(goal)
     elif goal.proxy_command:
-        plain, proxy = _start_proxy(goal, stack)
+        plain, proxy = dial.start_proxy(goal, stack)
     else:
-        plain = _dial(goal)
+        plain = dial.dial(goal)
     wire = Wire(plain, stall_timeout_s=goal.settings.stall_timeout_s)
     stack.callback(wire.close)
     # A socket is all that paramiko's Transport wants; its annotation says more than it needs.
-    transport = _Transport(
+    transport = Transport(
         cast("socket.socket", wire),
         default_window_size=_WINDOW_BYTES,
         default_max_packet_size=_PACKET_BYTES,
     )
     stack.callback(_end, transport)
     try:
-        _shake_hands(transport, wire, goal)
+        shake_hands(transport, wire, goal)
     except GymdbdError as error:
         if proxy is not None and wire.bytes_received == 0:
             raise faults.proxy_failed(goal, _read_tail(proxy)) from error
         raise
     Login(transport, goal).run()
-    transport.set_keepalive(int(goal.settings.keepalive_s))
+    transport.set_keepalive(int(goal.keepalive_s))
     return Connection(goal, transport, wire, check)
 
 
-def _end(transport: paramiko.Transport) -> None:
+def _end(transport: Transport) -> None:
     # Otherwise the timer of a handshake that failed keeps the interpreter alive.
     transport.packetizer.complete_handshake()
     transport.close()
 
 
-def _dial(goal: Target) -> Socket:
-    """Connect to the first address that answers; raises what the last one had to say."""
-    began = time.monotonic()
-    failure: OSError | UnicodeError = OSError("the name has no address")
-    try:
-        addresses = socket.getaddrinfo(goal.hostname, goal.port, type=socket.SOCK_STREAM)
-    except (OSError, UnicodeError) as error:
-        raise faults.not_connected(error, goal, time.monotonic() - began) from error
-    for family, kind, protocol, _, address in addresses:
-        began = time.monotonic()
-        plain = socket.socket(family, kind, protocol)
-        try:
-            plain.settimeout(goal.settings.connect_timeout_s)
-            plain.connect(address)
-            # Questions and answers must not wait for each other's acknowledgements.
-            plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        except OSError as error:
-            plain.close()
-            failure = error
-        else:
-            return cast("Socket", plain)
-    raise faults.not_connected(failure, goal, time.monotonic() - began) from failure
-
-
-def _start_proxy(goal: Target, stack: contextlib.ExitStack) -> tuple[Socket, IO[bytes]]:
-    """Start the ProxyCommand on one end of a socket pair; return the other end and its stderr.
-
-    paramiko's own ProxyCommand neither notices the command's end nor reads its stderr.
-    """
-    ours, theirs = socket.socketpair()
-    said = stack.enter_context(tempfile.TemporaryFile())  # noqa: SIM115 - the stack is one
-    stack.callback(ours.close)
-    with theirs:
-        end = theirs.fileno()
-        try:
-            process = subprocess.Popen(goal.proxy_command, stdin=end, stdout=end, stderr=said)
-        except OSError as error:
-            raise faults.proxy_failed(goal, str(error)) from error
-    stack.callback(_stop, process)
-    return cast("Socket", ours), said
-
-
-def _stop(process: subprocess.Popen[bytes]) -> None:
-    process.terminate()
-    try:
-        process.wait(timeout=2)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
-
-
 def _read_tail(file: IO[bytes]) -> str:
     file.seek(0)
     return file.read()[-500:].decode("utf-8", "replace").strip()
-
-
-def _shake_hands(transport: paramiko.Transport, wire: Wire, goal: Target) -> None:
-    """Agree on keys, then check the host's; raises when it is not the one we know."""
-    known = find_keys(goal.known_hosts, goal.host_key_name)
-    _set_algorithms(transport, goal, [key.kind for key in known if not key.revoked])
-    limit = goal.settings.connect_timeout_s
-    transport.banner_timeout = transport.handshake_timeout = limit
-    transport.auth_timeout = goal.settings.auth_timeout_s
-    began = time.monotonic()
-    try:
-        # A server that sends line after line has its time limited by this one.
-        transport.start_client(timeout=2 * limit)
-        key = transport.get_remote_server_key()
-    except (paramiko.SSHException, EOFError, OSError) as error:
-        raise _no_handshake(error, transport, wire, goal, time.monotonic() - began) from error
-    kind, blob = key.get_name(), key.asbytes()
-    matching = [entry for entry in known if entry.blob == blob]
-    if not matching or any(entry.revoked for entry in matching):
-        raise faults.host_key_refused(goal, kind, blob, known)
-
-
-def _no_handshake(
-    error: Exception, transport: paramiko.Transport, wire: Wire, goal: Target, elapsed_s: float
-) -> GymdbdError:
-    """Tell apart silence, hanging up, something that is not SSH, and no common algorithm."""
-    spoke_ssh = transport.remote_version.startswith("SSH-")
-    if elapsed_s >= goal.settings.connect_timeout_s and (spoke_ssh or not wire.head):
-        return faults.timed_out(goal, "accepts connections, but does not start SSH", elapsed_s)
-    if spoke_ssh and not isinstance(error, (EOFError, OSError)):
-        return translate(error, goal)
-    return faults.no_handshake(goal, wire.head, str(error))
-
-
-def _set_algorithms(
-    transport: paramiko.Transport, goal: Target, known_kinds: Sequence[str]
-) -> None:
-    """Prefer AES-GCM, and those host keys that we know already."""
-    options = transport.get_security_options()
-    options.ciphers = target.choose_ciphers(goal, options.ciphers, _CIPHERS)
-    signatures = [
-        name for kind in known_kinds for name in (_RSA_SIGNATURES if kind == "ssh-rsa" else (kind,))
-    ]
-    # Sorting is stable: among the known, and among the others, paramiko's order stays.
-    options.key_types = tuple(sorted(options.key_types, key=lambda name: name not in signatures))
 
 
 class Connection:
@@ -254,7 +110,7 @@ class Connection:
     def __init__(
         self,
         goal: Target,
-        transport: paramiko.Transport,
+        transport: Transport,
         wire: Wire,
         check: Callable[[], None],
     ) -> None:
@@ -317,7 +173,7 @@ class Connection:
 
     def forward(self, goal: Target) -> Socket:
         """Open a way through this host to the next one."""
-        limit = goal.settings.connect_timeout_s
+        limit = goal.connect_timeout_s
         try:
             channel = self._transport.open_channel(
                 "direct-tcpip", (goal.hostname, goal.port), ("127.0.0.1", 0), timeout=limit

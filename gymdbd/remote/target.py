@@ -1,39 +1,47 @@
-"""Where to connect and how: the YAML's overrides laid over what `~/.ssh/config` says.
+"""Where to connect and how: the YAML's word, then OpenSSH's (`gymdbd.remote.ssh_config`).
 
-No part of it imports paramiko, so that reading a configuration costs nothing; `gymdbd.remote.ssh`
-passes in the look-up. Meanings: ssh_config(5).
+No part of it imports paramiko, so that reading a configuration costs nothing. Meanings:
+ssh_config(5).
 """
 
 from __future__ import annotations
 
-import fnmatch
+import os
+import re
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from gymdbd.errors import SshConfigError
-from gymdbd.remote import account
-from gymdbd.remote.ssh_config import split
+from gymdbd.remote import account, ssh_config
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
-    Lookup = Callable[[str], Mapping[str, Any]]
+    from gymdbd.remote.ssh_config import Said
 
 SSH_PORT = 22
 _HIGHEST_PORT = 65535
 _MOST_HOPS = 8
-_GLOBAL_KNOWN_HOSTS = (Path("/etc/ssh/ssh_known_hosts"), Path("/etc/ssh/ssh_known_hosts2"))
+_GLOBAL_KNOWN_HOSTS = ("/etc/ssh/ssh_known_hosts", "/etc/ssh/ssh_known_hosts2")
 _DEFAULT_KEYS = ("id_ed25519", "id_ecdsa", "id_rsa")
+# What OpenSSH tries of itself, as it writes it; a file may name any single one of them.
+_DEFAULT_IDENTITIES = re.compile(r"~/\.ssh/id_[a-z0-9_]+")
+_CONNECT_TIMEOUT_S = 15.0
+_KEEPALIVE_S = 15.0
+_TOKEN = re.compile("%(.)")
+# Shells that run nothing; OpenSSH would give a ProxyCommand to them.
+_NO_SHELLS = ("", "nologin", "false")
 
 
 @dataclass(frozen=True, kw_only=True)
 class HostSettings:
     """What the YAML says of a host; None leaves the word to `~/.ssh/config`.
 
-    `host` is an alias of that file, a name or an address. Durations are seconds: each of TCP
-    connect and key exchange gets `connect_timeout_s`, logging in gets `auth_timeout_s`, and
-    afterwards `stall_timeout_s` may pass without a byte moving.
+    `host` is what `ssh HOST` takes. Durations are seconds: each of TCP connect and key exchange
+    gets `connect_timeout_s`, logging in gets `auth_timeout_s`, and afterwards `stall_timeout_s` may
+    pass without a byte moving.
     """
 
     host: str
@@ -46,28 +54,35 @@ class HostSettings:
     proxy_jump: str | None = None
     proxy_command: str | None = None
     ciphers: str | None = None
-    connect_timeout_s: float = 15.0
+    connect_timeout_s: float | None = None
     auth_timeout_s: float = 30.0
     stall_timeout_s: float = 60.0
-    keepalive_s: float = 15.0
+    keepalive_s: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Target:
-    """A host with every question answered; `jumps` are passed through in order."""
+    """A host with every question answered; `jumps` are passed through in order.
+
+    `said` is what OpenSSH says of it, of which the rest is made; `agent` the path of a socket.
+    """
 
     settings: HostSettings
+    said: Said
     hostname: str
     port: int
     user: str
+    connect_timeout_s: float
+    keepalive_s: float
     identity_files: tuple[Path, ...]
     has_own_identities: bool
     identities_only: bool
+    certificate_files: tuple[Path, ...]
+    agent: str
     known_hosts: tuple[Path, ...]
-    host_key_alias: str | None
+    host_key_alias: str
     proxy_command: tuple[str, ...]
     jumps: tuple[Target, ...]
-    ciphers: str
 
     @property
     def name(self) -> str:
@@ -86,61 +101,118 @@ class Target:
             return self.host_key_alias
         return self.hostname if self.port == SSH_PORT else f"[{self.hostname}]:{self.port}"
 
+    @property
+    def certified_name(self) -> str:
+        """Return the name that a host certificate, or an entry without a port, has to name."""
+        return self.host_key_alias or self.hostname
 
-def resolve(settings: HostSettings, lookup: Lookup) -> Target:
+
+def resolve(settings: HostSettings) -> Target:
     """Answer every question about a host; raises SshConfigError for answers that cannot be."""
-    return _resolve(settings, lookup, depth=0)
+    return _resolve(settings, depth=0)
 
 
-def _resolve(settings: HostSettings, lookup: Lookup, *, depth: int) -> Target:
+def _resolve(settings: HostSettings, *, depth: int) -> Target:
     if depth > _MOST_HOPS:
         raise SshConfigError(
             f"{settings.host} is reached through more than {_MOST_HOPS} jump hosts",
             hint="look for a ProxyJump that leads back to itself in ~/.ssh/config",
         )
-    said = lookup(settings.host)
-    jumps, command = _find_proxy(settings, said)
-    hostname = str(said.get("hostname", settings.host))
-    port = _parse_port(settings.port or said.get("port", SSH_PORT), settings.host)
-    user = str(settings.user or said.get("user") or account.user())
-    words = {"%h": hostname, "%p": str(port), "%r": user}
-    chosen_keys = [settings.identity_file] if settings.identity_file else said.get("identityfile")
+    said = ssh_config.ask(settings.host, user=settings.user, port=settings.port)
+    port = _parse_port(settings.port or said.first("port") or SSH_PORT, settings.host)
+    user = settings.user or said.first("user") or account.user()
+    alias = settings.host_key_alias or said.first("hostkeyalias")
+    words = _tokens(settings.host, said, user, port, alias)
+    keys = [settings.identity_file] if settings.identity_file else said.all("identityfile")
     only = settings.identities_only
+    jumps, command = _find_proxy(settings, said, words)
     return Target(
         settings=settings,
-        hostname=hostname,
+        said=said,
+        hostname=words["h"],
         port=port,
         user=user,
-        identity_files=_find_identities(chosen_keys),
-        has_own_identities=bool(chosen_keys),
-        identities_only=_says_yes(said, "identitiesonly") if only is None else only,
-        known_hosts=_find_known_hosts(settings, said),
-        host_key_alias=settings.host_key_alias or said.get("hostkeyalias"),
-        proxy_command=tuple(_expand(word, words) for word in split(command, settings.host)),
-        jumps=_resolve_jumps(jumps, settings, lookup, depth),
-        ciphers=settings.ciphers or str(said.get("ciphers", "")),
+        connect_timeout_s=settings.connect_timeout_s
+        or said.number("connecttimeout")
+        or _CONNECT_TIMEOUT_S,
+        keepalive_s=(said.number("serveraliveinterval") or _KEEPALIVE_S)
+        if settings.keepalive_s is None
+        else settings.keepalive_s,
+        identity_files=_find_identities(keys, words),
+        has_own_identities=not _are_defaults(keys),
+        identities_only=said.sets("identitiesonly") if only is None else only,
+        certificate_files=tuple(_path(text, words) for text in said.all("certificatefile")),
+        agent=_find_agent(said, words),
+        known_hosts=_find_known_hosts(settings, said, words),
+        host_key_alias=alias,
+        proxy_command=command,
+        jumps=_resolve_jumps(jumps, settings, depth),
     )
 
 
-def _find_proxy(settings: HostSettings, said: Mapping[str, Any]) -> tuple[str, str]:
-    """Return ProxyJump and ProxyCommand, at most one of them not empty: the first one said."""
-    if settings.proxy_jump or settings.proxy_command:
-        jump, command = settings.proxy_jump or "", settings.proxy_command or ""
-        if jump and command:
+def _tokens(host: str, said: Said, user: str, port: int, alias: str) -> dict[str, str]:
+    """Return what the letters after a `%` stand for; `ssh -G` leaves some of them to us."""
+    folder = account.folder()
+    machine = os.uname().nodename
+    words = {
+        "%": "%",
+        "L": machine.partition(".")[0],
+        "h": said.first("hostname") or host,
+        "i": str(os.getuid()),
+        "k": alias or said.first("host") or host,
+        "l": machine,
+        "n": said.first("host") or host,
+        "p": str(port),
+        "r": user,
+    }
+    if said:
+        words["u"] = account.user()
+    if folder:
+        words["d"] = str(folder.parent)
+    return words
+
+
+def _expand(text: str, words: Mapping[str, str]) -> str:
+    return _TOKEN.sub(lambda token: words.get(token[1], token[0]), text)
+
+
+def _path(text: str, words: Mapping[str, str]) -> Path:
+    return account.expand(os.path.expandvars(_expand(text, words)))
+
+
+def _find_proxy(
+    settings: HostSettings, said: Said, words: Mapping[str, str]
+) -> tuple[str, tuple[str, ...]]:
+    """Return ProxyJump and ProxyCommand, at most one of them not empty."""
+    jump, command = settings.proxy_jump or "", settings.proxy_command or ""
+    if jump and command:
+        raise SshConfigError(
+            f"{settings.host} has both proxy_jump and proxy_command",
+            hint="leave one of them out",
+        )
+    if command:
+        try:
+            parts = [] if command.lower() == "none" else shlex.split(command)
+        except ValueError as error:
             raise SshConfigError(
-                f"{settings.host} has both proxy_jump and proxy_command",
-                hint="leave one of them out",
-            )
-    else:
-        first = next((key for key in said if key in ("proxyjump", "proxycommand")), "")
-        jump = str(said.get(first) or "") if first == "proxyjump" else ""
-        command = str(said.get(first) or "") if first == "proxycommand" else ""
-    return ("" if jump.lower() == "none" else jump), ("" if command.lower() == "none" else command)
+                f"proxy_command of {settings.host} cannot be split into words: {command!r} "
+                f"({error})",
+                hint="balance its quotes",
+            ) from error
+        return "", tuple(_expand(part, words) for part in parts)
+    if jump:
+        return ("" if jump.lower() == "none" else jump), ()
+    command = said.first("proxycommand")
+    if command:
+        # The user's shell runs it, as OpenSSH has it.
+        shell = os.environ.get("SHELL", "")
+        if Path(shell).name in _NO_SHELLS:
+            shell = "/bin/sh"
+        return "", (shell, "-c", f"exec {_expand(command, words)}")
+    return _expand(said.first("proxyjump"), words), ()
 
 
-def _resolve_jumps(
-    text: str, settings: HostSettings, lookup: Lookup, depth: int
-) -> tuple[Target, ...]:
+def _resolve_jumps(text: str, settings: HostSettings, depth: int) -> tuple[Target, ...]:
     """Resolve `[user@]host[:port],...`; only the first hop may have jump hosts of its own."""
     jumps: list[Target] = []
     for position, item in enumerate(filter(None, (part.strip() for part in text.split(",")))):
@@ -158,7 +230,7 @@ def _resolve_jumps(
             stall_timeout_s=settings.stall_timeout_s,
             keepalive_s=settings.keepalive_s,
         )
-        target = _resolve(hop, lookup, depth=depth + 1)
+        target = _resolve(hop, depth=depth + 1)
         jumps.extend((*target.jumps, target))
     return tuple(jumps)
 
@@ -184,57 +256,34 @@ def _parse_port(value: object, host: str) -> int:
     )
 
 
-def _find_identities(chosen: list[str] | None) -> tuple[Path, ...]:
-    if chosen:
-        return tuple(account.expand(name) for name in chosen if name.lower() != "none")
+def _are_defaults(identities: Sequence[str]) -> bool:
+    """Say whether these are the names that OpenSSH tries of itself: no one writes down them all."""
+    return len(identities) != 1 and all(map(_DEFAULT_IDENTITIES.fullmatch, identities))
+
+
+def _find_identities(identities: Sequence[str], words: Mapping[str, str]) -> tuple[Path, ...]:
+    if identities:
+        return tuple(_path(name, words) for name in identities if name.lower() != "none")
     folder = account.folder()
     return tuple(folder / name for name in _DEFAULT_KEYS) if folder else ()
 
 
-def _find_known_hosts(settings: HostSettings, said: Mapping[str, Any]) -> tuple[Path, ...]:
+def _find_agent(said: Said, words: Mapping[str, str]) -> str:
+    """Return the path of the agent's socket; "" for none."""
+    name = next(iter(said.all("identityagent")), "SSH_AUTH_SOCK")
+    if name == "SSH_AUTH_SOCK":
+        return os.environ.get(name, "")
+    return "" if name.lower() == "none" else str(_path(name, words))
+
+
+def _find_known_hosts(
+    settings: HostSettings, said: Said, words: Mapping[str, str]
+) -> tuple[Path, ...]:
     if settings.known_hosts:
-        return (account.expand(settings.known_hosts),)
-    text = said.get("userknownhostsfile")
-    if text is None:
+        return (_path(settings.known_hosts, words),)
+    if not said:
         folder = account.folder()
         own = (folder / "known_hosts", folder / "known_hosts2") if folder else ()
-        return (*own, *_GLOBAL_KNOWN_HOSTS)
-    files = [name for name in split(str(text), settings.host) if name.lower() != "none"]
-    return (*(account.expand(name) for name in files), *_GLOBAL_KNOWN_HOSTS)
-
-
-def choose_ciphers(
-    target: Target, available: Sequence[str], preferred: Sequence[str]
-) -> tuple[str, ...]:
-    """Choose and order ciphers as the host's Ciphers line says, among those that paramiko has.
-
-    `+`, `-` and `^` before a list add to, take from, or go before the preferred ones.
-    """
-    order = [name for name in preferred if name in available]
-    sign, names = target.ciphers[:1], target.ciphers.lstrip("+-^").split(",")
-    wanted = [name for name in names if name in available]
-    if sign == "+":
-        chosen = [*order, *wanted]
-    elif sign == "^":
-        chosen = [*wanted, *order]
-    elif sign == "-":
-        chosen = [name for name in order if not any(fnmatch.fnmatchcase(name, n) for n in names)]
-    else:
-        chosen = wanted if target.ciphers else order
-    if chosen:
-        return tuple(dict.fromkeys(chosen))
-    raise SshConfigError(
-        f"none of the ciphers {target.ciphers!r} set for {target.name} can be used",
-        hint=f"leave Ciphers out, or name one of {', '.join(available)}",
-    )
-
-
-def _says_yes(said: Mapping[str, Any], key: str) -> bool:
-    return str(said.get(key, "no")).lower() in ("yes", "true")
-
-
-def _expand(word: str, words: dict[str, str]) -> str:
-    """Put host, port and user into a word of a proxy command that the YAML gave."""
-    for token, value in words.items():
-        word = word.replace(token, value)
-    return word.replace("%%", "%")
+        return (*own, *map(Path, _GLOBAL_KNOWN_HOSTS))
+    names = (*said.paths("userknownhostsfile"), *said.paths("globalknownhostsfile"))
+    return tuple(_path(name, words) for name in names)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING, cast
 
+import paramiko
+
 from gymdbd.remote import faults
-from gymdbd.remote.light import paramiko
-from gymdbd.remote.stream import lost
+from gymdbd.remote.wire import lost
 
 if TYPE_CHECKING:
     from collections.abc import Callable

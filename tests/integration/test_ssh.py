@@ -187,7 +187,7 @@ def test_a_jump_host_that_gets_no_further_is_named(
 
 def test_a_jump_host_that_jumps_through_itself_is_an_error(ssh_home: Path) -> None:
     """A loop of ProxyJump ends in an error about the configuration."""
-    (ssh_home / "config").write_text("Host a b\n  ProxyJump b\n")
+    (ssh_home / "config").write_text("Host a\n  ProxyJump b\nHost b\n  ProxyJump a\n")
 
     with pytest.raises(SshConfigError, match="jump hosts"):
         ssh.resolve(HostSettings(host="a"))

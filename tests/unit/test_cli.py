@@ -144,22 +144,6 @@ def test_a_pull_that_finds_nothing_new_does_not_load_what_swaps_it_in() -> None:
     assert {*late, "gymdbd.remote.scp"} & set(json.loads(_python(script).stdout)) == set()
 
 
-def test_what_paramiko_runs_match_exec_by_is_not_loaded(tmp_path: Path) -> None:
-    """It takes as long to import as half of paramiko; a command is run without it."""
-    script = (
-        "import sys, pathlib\nfrom gymdbd.remote import ssh\n"
-        "from gymdbd.remote.target import HostSettings\n"
-        "for name in sys.argv[1:]:\n"
-        "    goal = ssh.resolve(HostSettings(host='pi'), pathlib.Path(name))\n"
-        "    print(goal.port, 'invoke' in sys.modules, 'asyncio' in sys.modules)\n"
-    )
-    plain, asking = tmp_path / "plain", tmp_path / "asking"
-    plain.write_text("Host pi\n  Port 2022\n")
-    asking.write_text("  match exec false\n  Port 2021\nMatch host pi exec true\n  Port 2023\n")
-    done = _python(script, str(plain), str(asking))
-    assert done.stdout == "2022 False False\n2023 False False\n", done.stderr
-
-
 def test_the_log_does_not_bring_what_draws_tables() -> None:
     """A daemon, and a run of it, hold neither rich nor its lexers in memory."""
     script = (

@@ -128,7 +128,7 @@ def test_what_the_example_shows_as_a_default_is_one(tmp_path: Path) -> None:
         assert getattr(pull, name) == defaults[name]
     for name in ("on_local_change", "replica_wait"):
         assert getattr(pull, name) == defaults[name]
-    for name in ("connect_timeout", "auth_timeout", "stall_timeout", "keepalive", "python"):
+    for name in ("auth_timeout", "stall_timeout", "python"):
         assert getattr(pull.ssh, name) == getattr(job_config.SshConfig(), name)
 
 

@@ -18,17 +18,25 @@ _MODULES = {
 
 _SHIPPED = bootstrap._MODULES  # noqa: SLF001 - the list itself is what is tested
 
-# The one place of each third-party package. paramiko's is the package `remote`, where logging in
-# needs the errors of its keys, which are those of the cryptography below it; that also reads the
-# key that is to be let in.
+# The places of each third-party package. A login needs the errors of keys, which are those of the
+# cryptography below paramiko.
 _PLACES = {
     "argcomplete": {"gymdbd.completion"},
     "apscheduler": {"gymdbd.scheduler"},
     "concurrent_log_handler": {"gymdbd.log"},
     "cronsim": {"gymdbd.schedule"},
     "logging_journald": {"gymdbd.log"},
-    "cryptography": {"gymdbd.remote.login", "gymdbd.remote.authorized"},
-    "paramiko": {"gymdbd.remote.light"},
+    "cryptography": {
+        "gymdbd.remote.authorized",
+        "gymdbd.remote.certificate",
+        "gymdbd.remote.login",
+    },
+    "paramiko": {
+        "gymdbd.remote.handshake",
+        "gymdbd.remote.login",
+        "gymdbd.remote.ssh",
+        "gymdbd.remote.translation",
+    },
     "rich": {"gymdbd.output"},
     "sdnotify": {"gymdbd.systemd"},
     "structlog": {"gymdbd.log"},

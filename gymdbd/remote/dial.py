@@ -1,0 +1,78 @@
+"""The way to a host: a TCP connection, or a ProxyCommand that stands for one."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from typing import IO, TYPE_CHECKING, cast
+
+from gymdbd.remote import faults
+
+if TYPE_CHECKING:
+    from gymdbd.remote.target import Target
+    from gymdbd.remote.wire import Socket
+
+_FAMILIES = {"inet": socket.AF_INET, "inet6": socket.AF_INET6}
+
+
+def dial(goal: Target) -> Socket:
+    """Connect to the first address that answers; raises what the last one had to say."""
+    began = time.monotonic()
+    failure: OSError | UnicodeError = OSError("the name has no address")
+    family = _FAMILIES.get(goal.said.first("addressfamily"), socket.AF_UNSPEC)
+    try:
+        addresses = socket.getaddrinfo(goal.hostname, goal.port, family, socket.SOCK_STREAM)
+    except (OSError, UnicodeError) as error:
+        raise faults.not_connected(error, goal, time.monotonic() - began) from error
+    for kind, _, protocol, _, address in addresses:
+        began = time.monotonic()
+        plain = socket.socket(kind, socket.SOCK_STREAM, protocol)
+        try:
+            plain.settimeout(goal.connect_timeout_s)
+            if goal.said.first("bindaddress"):
+                plain.bind((goal.said.first("bindaddress"), 0))
+            plain.connect(address)
+            # Questions and answers must not wait for each other's acknowledgements.
+            plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        except OSError as error:
+            plain.close()
+            failure = error
+        else:
+            return cast("Socket", plain)
+    raise faults.not_connected(failure, goal, time.monotonic() - began) from failure
+
+
+def start_proxy(goal: Target, stack: contextlib.ExitStack) -> tuple[Socket, IO[bytes]]:
+    """Start the ProxyCommand on one end of a socket pair; return the other end and its stderr.
+
+    paramiko's own ProxyCommand neither notices the command's end nor reads its stderr.
+    """
+    ours, theirs = socket.socketpair()
+    said = stack.enter_context(tempfile.TemporaryFile())  # noqa: SIM115 - the stack is one
+    stack.callback(ours.close)
+    with theirs:
+        end = theirs.fileno()
+        try:
+            # Without a terminal it cannot ask for a password that nobody will type.
+            process = subprocess.Popen(
+                goal.proxy_command, stdin=end, stdout=end, stderr=said, start_new_session=True
+            )
+        except OSError as error:
+            raise faults.proxy_failed(goal, str(error)) from error
+    stack.callback(_stop, process)
+    return cast("Socket", ours), said
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    """End a command and all that it has started."""
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(process.pid, number)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(timeout=2)
+            return
