@@ -62,7 +62,7 @@
     +- FormatError                        a file of ours that does not say what it should
 
 The module needs nothing but the standard library of Python 3.9: the puller ships it to the
-other machine together with `gymdbd.sqlite`.
+other machine together with `gymdbd.source`.
 """
 
 from __future__ import annotations

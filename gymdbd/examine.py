@@ -17,7 +17,8 @@ from gymdbd.job_config import BackupConfig, DrillConfig, PullConfig, VerifyConfi
 from gymdbd.jobs.context import Context
 from gymdbd.log import logger
 from gymdbd.replica import Replica
-from gymdbd.sqlite import database, freshness, identity, live, processes, soundness, uses
+from gymdbd.source import database, identity, live, processes, uses
+from gymdbd.sqlite import freshness, soundness
 from gymdbd.wording import counted, service_command
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ import sys
 from contextlib import closing
 from pathlib import Path
 
-from gymdbd.sqlite.database import open_copy, open_immutable
+from gymdbd.source.database import open_copy, open_immutable
 
 _MEMBERS, _LOCKERS, _EVENTS = 344, 120, 20_000
 

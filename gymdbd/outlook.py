@@ -21,7 +21,7 @@ from gymdbd.errors import GymdbdError, NotAllowedError, ReadFailedError, SourceU
 from gymdbd.job_config import BackupConfig, DrillConfig, PullConfig, VerifyConfig
 from gymdbd.jobs import room
 from gymdbd.replica import Replica
-from gymdbd.sqlite import database, identity
+from gymdbd.source import database, identity
 from gymdbd.status import GOOD_STATES, Health, StatusFile
 from gymdbd.wording import service_command
 

@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Any
 from gymdbd import files, spare
 from gymdbd.errors import ReplicaInUseError
 from gymdbd.origin import Place
+from gymdbd.source import database, live, processes
 from gymdbd.spare import Spare
-from gymdbd.sqlite import database, live, locks, processes
+from gymdbd.sqlite import locks
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -36,13 +37,13 @@ _BLOCK_BYTES = 512
 class State:
     """What the last pull left: where it came from, which snapshot, and the proof of the file.
 
-    `fingerprint` is the serving side's (gymdbd.sqlite.fingerprint); `compared_at` is when every
+    `fingerprint` is the serving side's (gymdbd.source.fingerprint); `compared_at` is when every
     page was last compared with the other side and every page and index was checked here, RFC 3339.
     `checked_at` is when every page was last checked here, "" if nobody knows, `check_s` how long
     the last quick check took, and `is_checked` says whether that was this very state
     (gymdbd.jobs.checking); before there were these three every state was checked. The hashes are ""
     where neither an archive nor the proof itself needed them. `ownership` are the mode, owner and
-    group of the source (gymdbd.sqlite.ownership); `uncounted`, `remarks` and `unchecked` are those
+    group of the source (gymdbd.source.ownership); `uncounted`, `remarks` and `unchecked` are those
     of a manifest. `suspicious` says why the content is doubted, one sentence for each reason,
     `rejected` that somebody has said that it is wrong, and `waiting` that a suspicious backup in
     the archive has no answer. `identity` and `spare` are of the files beside it (gymdbd.spare), and

@@ -17,7 +17,8 @@ from gymdbd.errors import (
     SourceUnreadableError,
     VerificationError,
 )
-from gymdbd.sqlite import database, soundness
+from gymdbd.source import database
+from gymdbd.sqlite import soundness
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

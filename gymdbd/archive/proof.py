@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from gymdbd.errors import CopyDamagedError, VerificationError
-from gymdbd.sqlite import database, soundness
+from gymdbd.source import database
+from gymdbd.sqlite import soundness
 from gymdbd.sqlite.soundness import Soundness
 
 if TYPE_CHECKING:

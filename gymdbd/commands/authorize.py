@@ -65,7 +65,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace, output: Output) -> int:
     """Print the line."""
     from gymdbd.remote import authorized
-    from gymdbd.sqlite import database
+    from gymdbd.source import database
 
     path = _database(arguments)
     database.locate(path)

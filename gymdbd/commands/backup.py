@@ -158,7 +158,7 @@ def _job(arguments: argparse.Namespace) -> tuple[BackupConfig, Config | None]:
 def _require_database(path: Path, arguments: argparse.Namespace) -> None:
     """Raise unless there is something to back up: a mistyped path leaves no archive behind."""
     from gymdbd.errors import SourceMissingError
-    from gymdbd.sqlite import database, identity, uses
+    from gymdbd.source import database, identity, uses
 
     try:
         database.locate(path)

@@ -81,7 +81,7 @@ def find(word: str, arguments: argparse.Namespace) -> Database:
     from gymdbd.archive.catalog import Catalog
     from gymdbd.clock import Clock
     from gymdbd.errors import BackupMissingError
-    from gymdbd.sqlite import database
+    from gymdbd.source import database
 
     zone = Clock().zone
     if os.sep not in word and not files.is_file(Path(word)):

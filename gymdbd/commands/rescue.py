@@ -237,7 +237,7 @@ def _refuse(arguments: argparse.Namespace) -> None:
 
 def _refuse_target(target: Path, arguments: argparse.Namespace) -> None:
     from gymdbd.errors import UsageError
-    from gymdbd.sqlite import database
+    from gymdbd.source import database
 
     if target.exists() and not arguments.force:
         raise UsageError(f"{target} exists", hint="name another file, or replace it with --force")
@@ -281,7 +281,7 @@ def _publish(
 def _building(target: Path) -> Iterator[Path]:
     """Give an empty file beside the target, which is gone again if it is not published."""
     from gymdbd import files
-    from gymdbd.sqlite import snapshot
+    from gymdbd.source import snapshot
 
     partial = files.partial_path(target)
     with files.writing(target):

@@ -44,7 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace, output: Output) -> int:
     """Serve until the client closes."""
-    from gymdbd.remote import server
+    from gymdbd.source import server
 
     del output
     if arguments.stall_timeout is None:

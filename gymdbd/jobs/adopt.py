@@ -15,7 +15,7 @@ from gymdbd.jobs import checking, salvage, suspicion
 from gymdbd.jobs.saving import save
 from gymdbd.remote import delta
 from gymdbd.replica import State
-from gymdbd.sqlite import database
+from gymdbd.source import database
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence

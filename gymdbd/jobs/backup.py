@@ -19,16 +19,17 @@ from gymdbd.errors import CopyDamagedError, GymdbdError, SourceCorruptError, Sou
 from gymdbd.jobs import changes, content, damaged, deleted, room
 from gymdbd.jobs.context import Timings
 from gymdbd.jobs.prune import prune
+from gymdbd.source import database, live, ownership, snapshot
+from gymdbd.source.snapshot import Snapshot
 from gymdbd.sqlite import checkpoint as checkpoints
-from gymdbd.sqlite import database, live, ownership, snapshot, soundness
-from gymdbd.sqlite.snapshot import Snapshot
+from gymdbd.sqlite import soundness
 
 if TYPE_CHECKING:
     from gymdbd.archive.proof import Proof
     from gymdbd.job_config import BackupConfig
     from gymdbd.jobs.context import Context
+    from gymdbd.source.database import Facts
     from gymdbd.sqlite.checkpoint import Checkpoint
-    from gymdbd.sqlite.database import Facts
 
 _ATTEMPTS = 5
 

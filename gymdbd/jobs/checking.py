@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING
 from gymdbd import clock
 from gymdbd.archive import proof
 from gymdbd.errors import CopyDamagedError, SourceCorruptError, VerificationError
-from gymdbd.sqlite import database
+from gymdbd.source import database
 
 if TYPE_CHECKING:
     from datetime import datetime

@@ -24,8 +24,8 @@ from gymdbd.errors import (
     SourceNotADatabaseError,
     WriteFailedError,
 )
-from gymdbd.sqlite import database, live
-from gymdbd.sqlite.snapshot import create
+from gymdbd.source import database, live
+from gymdbd.source.snapshot import create
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -11,14 +11,15 @@ from typing import TYPE_CHECKING, Any
 
 from gymdbd import files
 from gymdbd.errors import AnotherFileError, NotAllowedError, SourceMissingError
-from gymdbd.sqlite import identity, salvage
-from gymdbd.sqlite.snapshot import Snapshot
-from gymdbd.sqlite.uses import look
+from gymdbd.source import identity
+from gymdbd.source.snapshot import Snapshot
+from gymdbd.source.uses import look
+from gymdbd.sqlite import salvage
 
 if TYPE_CHECKING:
     from gymdbd.job_config import BackupConfig
     from gymdbd.jobs.context import Context
-    from gymdbd.sqlite.uses import Use
+    from gymdbd.source.uses import Use
 
 METHOD = "deleted-file"
 

@@ -18,7 +18,7 @@ from gymdbd.errors import DrillFailedError
 from gymdbd.job_config import RestoreConfig
 from gymdbd.jobs import restore
 from gymdbd.jobs.context import Timings
-from gymdbd.sqlite import database
+from gymdbd.source import database
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from gymdbd.job_config import PullConfig, RepairConfig
     from gymdbd.jobs.context import Context
     from gymdbd.remote.ssh import Connection
-    from gymdbd.sqlite.fingerprint import Fingerprint
+    from gymdbd.source.fingerprint import Fingerprint
 
 
 def inspect(job: PullConfig, context: Context) -> dict[str, Any]:

@@ -24,7 +24,7 @@ from gymdbd.jobs.context import Timings
 from gymdbd.jobs.peer import connect, serving
 from gymdbd.remote import delta
 from gymdbd.replica import Replica, State
-from gymdbd.sqlite.fingerprint import Fingerprint
+from gymdbd.source.fingerprint import Fingerprint
 
 if TYPE_CHECKING:
     from collections.abc import Collection

@@ -24,10 +24,11 @@ from gymdbd.errors import (
 )
 from gymdbd.jobs import undo as undos
 from gymdbd.jobs.context import Timings
+from gymdbd.source import database, identity, live, ownership, processes
+from gymdbd.source.uses import look
 from gymdbd.sqlite import checkpoint as checkpoints
-from gymdbd.sqlite import database, identity, live, locks, ownership, processes, soundness
+from gymdbd.sqlite import locks, soundness
 from gymdbd.sqlite.overwrite import overwrite
-from gymdbd.sqlite.uses import look
 
 if TYPE_CHECKING:
     import sqlite3

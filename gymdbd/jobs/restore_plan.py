@@ -11,8 +11,8 @@ from gymdbd.archive import inspection
 from gymdbd.archive.catalog import DAMAGED, Catalog
 from gymdbd.errors import GymdbdError, SourceError
 from gymdbd.jobs import restore
-from gymdbd.sqlite import database, identity, processes
-from gymdbd.sqlite.snapshot import Snapshot
+from gymdbd.source import database, identity, processes
+from gymdbd.source.snapshot import Snapshot
 
 if TYPE_CHECKING:
     from pathlib import Path

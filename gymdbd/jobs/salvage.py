@@ -18,7 +18,7 @@ from gymdbd.errors import (
 from gymdbd.jobs import checking, damaged
 from gymdbd.jobs.peer import connect, serving
 from gymdbd.remote import delta
-from gymdbd.sqlite.fingerprint import Fingerprint
+from gymdbd.source.fingerprint import Fingerprint
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -26,7 +26,7 @@ from gymdbd.job_config import BackupConfig, Gates
 from gymdbd.jobs import backup, checking, damaged, room, suspicion
 from gymdbd.jobs.prune import prune
 from gymdbd.origin import Origin
-from gymdbd.sqlite import database, ownership
+from gymdbd.source import database, ownership
 
 if TYPE_CHECKING:
     from gymdbd.archive.catalog import Catalog

@@ -19,8 +19,8 @@ from gymdbd.archive.gates import Content
 from gymdbd.errors import SourceError, SuspiciousError
 from gymdbd.jobs import content
 from gymdbd.replica import Replica
-from gymdbd.sqlite import database
-from gymdbd.sqlite.snapshot import Snapshot
+from gymdbd.source import database
+from gymdbd.source.snapshot import Snapshot
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

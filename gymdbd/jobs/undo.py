@@ -28,9 +28,9 @@ from gymdbd.errors import (
 from gymdbd.job_config import BackupConfig
 from gymdbd.jobs import backup as backups
 from gymdbd.jobs import damaged
-from gymdbd.sqlite import database, identity, live
-from gymdbd.sqlite.snapshot import Snapshot
-from gymdbd.sqlite.uses import look
+from gymdbd.source import database, identity, live
+from gymdbd.source.snapshot import Snapshot
+from gymdbd.source.uses import look
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

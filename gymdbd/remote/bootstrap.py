@@ -2,9 +2,9 @@
 
 The other machine runs ``python3 -I -S -B -c LOADER``. The loader asks for a length-prefixed,
 compressed piece of Python, runs it, and asks for the next one. The first may be the probe
-(`gymdbd.remote.probe`): it ends everything where nothing has changed. The other one makes the
+(`gymdbd.source.probe`): it ends everything where nothing has changed. The other one makes the
 modules that it carries importable from memory, and hands the rest of the stream to
-`gymdbd.remote.server.main`.
+`gymdbd.source.server.main`.
 """
 
 from __future__ import annotations
@@ -15,50 +15,49 @@ import shlex
 import zlib
 from typing import TYPE_CHECKING
 
-from gymdbd.remote import protocol
-from gymdbd.sqlite.pages import PAGE_RULE
+from gymdbd.source import protocol
+from gymdbd.source.pages import PAGE_RULE
 
 if TYPE_CHECKING:
-    from gymdbd.sqlite.fingerprint import Fingerprint
+    from gymdbd.source.fingerprint import Fingerprint
 
-_PROBE = "gymdbd.remote.probe"
+_PROBE = "gymdbd.source.probe"
 _MODULES = (
     "gymdbd",
     "gymdbd.errors",
-    "gymdbd.sqlite",
-    "gymdbd.sqlite.answers",
-    "gymdbd.sqlite.database",
-    "gymdbd.sqlite.descriptors",
-    "gymdbd.sqlite.digests",
-    "gymdbd.sqlite.fingerprint",
-    "gymdbd.sqlite.identity",
-    "gymdbd.sqlite.index",
-    "gymdbd.sqlite.live",
-    "gymdbd.sqlite.ownership",
-    "gymdbd.sqlite.pages",
-    "gymdbd.sqlite.processes",
-    "gymdbd.sqlite.snapshot",
-    "gymdbd.sqlite.statements",
-    "gymdbd.sqlite.uses",
-    "gymdbd.sqlite.wal",
-    "gymdbd.remote",
-    "gymdbd.remote.compress",
-    "gymdbd.remote.memory",
-    "gymdbd.remote.patience",
-    "gymdbd.remote.protocol",
-    "gymdbd.remote.server",
+    "gymdbd.source",
+    "gymdbd.source.answers",
+    "gymdbd.source.database",
+    "gymdbd.source.descriptors",
+    "gymdbd.source.digests",
+    "gymdbd.source.fingerprint",
+    "gymdbd.source.identity",
+    "gymdbd.source.index",
+    "gymdbd.source.live",
+    "gymdbd.source.ownership",
+    "gymdbd.source.pages",
+    "gymdbd.source.processes",
+    "gymdbd.source.snapshot",
+    "gymdbd.source.statements",
+    "gymdbd.source.uses",
+    "gymdbd.source.wal",
+    "gymdbd.source.compress",
+    "gymdbd.source.memory",
+    "gymdbd.source.patience",
+    "gymdbd.source.protocol",
+    "gymdbd.source.server",
 )
 # What tells whether the file is the one that the application has open.
 _LOOKING = (
     "gymdbd",
     "gymdbd.errors",
-    "gymdbd.sqlite",
-    "gymdbd.sqlite.descriptors",
-    "gymdbd.sqlite.identity",
-    "gymdbd.sqlite.processes",
-    "gymdbd.sqlite.uses",
+    "gymdbd.source",
+    "gymdbd.source.descriptors",
+    "gymdbd.source.identity",
+    "gymdbd.source.processes",
+    "gymdbd.source.uses",
 )
-_PACKAGES = ("gymdbd", "gymdbd.remote", "gymdbd.sqlite")
+_PACKAGES = ("gymdbd", "gymdbd.source")
 _QUOTES = '"""'
 
 # Written for any Python from 2.7 on, up to the line that tells the version.
@@ -104,14 +103,14 @@ sys.meta_path.insert(0, Shipped())
 """
 
 _START = f"""{_SHIPPED}
-from gymdbd.remote.server import main
+from gymdbd.source.server import main
 sys.exit(main(Path(database).expanduser()))
 """
 
 _LOOK = f"""{_SHIPPED}
 import json
 from gymdbd.errors import AnotherFileError
-from gymdbd.sqlite import identity
+from gymdbd.source import identity
 said = {{}}
 try:
     identity.require(Path(database).expanduser())

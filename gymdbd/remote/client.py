@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING, Any
 
 from gymdbd.errors import ConnectionLostError, ProtocolError
 from gymdbd.files import FILE_MODE, write_at, writing
-from gymdbd.remote import compress, delta, memory, protocol
-from gymdbd.remote.protocol import Channel
-from gymdbd.sqlite import digests, ownership
-from gymdbd.sqlite.fingerprint import Fingerprint
+from gymdbd.remote import delta
+from gymdbd.source import compress, digests, memory, ownership, protocol
+from gymdbd.source.fingerprint import Fingerprint
+from gymdbd.source.protocol import Channel
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from gymdbd.sqlite import digests
-from gymdbd.sqlite.pages import MAIN_FILE, ONLINE_BACKUP
+from gymdbd.source import digests
+from gymdbd.source.pages import MAIN_FILE, ONLINE_BACKUP
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from gymdbd.sqlite.fingerprint import Fingerprint
+    from gymdbd.source.fingerprint import Fingerprint
 
 FULL = "full"
 TAIL = "wal-tail"

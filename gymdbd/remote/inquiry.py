@@ -6,7 +6,8 @@ import json
 from typing import TYPE_CHECKING
 
 from gymdbd.errors import GymdbdError, UnreachableError
-from gymdbd.remote import bootstrap, protocol
+from gymdbd.remote import bootstrap
+from gymdbd.source import protocol
 
 if TYPE_CHECKING:
     from gymdbd.remote.ssh import Connection

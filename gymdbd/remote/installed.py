@@ -7,7 +7,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from gymdbd.errors import ChannelRefusedError, CommandMissingError, RemoteCommandError, StalledError
-from gymdbd.remote import protocol
+from gymdbd.source import protocol
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

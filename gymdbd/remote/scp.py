@@ -32,9 +32,10 @@ from gymdbd.errors import (
     SourceMissingError,
     SourceNotADatabaseError,
 )
-from gymdbd.sqlite import answers, soundness, wal
-from gymdbd.sqlite.database import load_schema
-from gymdbd.sqlite.snapshot import create
+from gymdbd.source import answers, wal
+from gymdbd.source.database import load_schema
+from gymdbd.source.snapshot import create
+from gymdbd.sqlite import soundness
 
 if TYPE_CHECKING:
     from collections.abc import Callable

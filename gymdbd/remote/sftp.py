@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 
 from gymdbd.errors import SourceMissingError, SourceNotAFileError, SourceUnreadableError
-from gymdbd.sqlite import ownership
+from gymdbd.source import ownership
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -64,7 +64,7 @@ class Client(Protocol):
 class FileFacts:
     """Size in bytes, and the time of the last change in whole seconds of that machine's clock.
 
-    `ownership` is that of gymdbd.sqlite.ownership, by numbers only; not compared.
+    `ownership` is that of gymdbd.source.ownership, by numbers only; not compared.
     """
 
     size: int

@@ -1,1 +1,1 @@
-"""All knowledge of SQLite and its files. Standard library only, Python 3.9 and newer."""
+"""What only this machine does to databases: checkpoints, overwriting, proofs of soundness."""

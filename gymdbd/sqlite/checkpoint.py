@@ -15,13 +15,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from gymdbd.errors import NotOwnerError, SourceLockedError
-from gymdbd.sqlite import live, processes
-from gymdbd.sqlite.database import (
-    FAULTS,
-    has_wal_reset_bug,
-    load_schema,
-    source_error,
-)
+from gymdbd.source import live, processes
+from gymdbd.source.database import FAULTS, has_wal_reset_bug, load_schema, source_error
 
 if TYPE_CHECKING:
     from pathlib import Path

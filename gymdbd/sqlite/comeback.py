@@ -6,8 +6,9 @@ import sqlite3
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from gymdbd.sqlite import statements, tables
-from gymdbd.sqlite.database import quote
+from gymdbd.source import statements
+from gymdbd.source.database import quote
+from gymdbd.sqlite import tables
 from gymdbd.sqlite.matching import EARLIER, LATER, match
 from gymdbd.sqlite.values import Fetch
 

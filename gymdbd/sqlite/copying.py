@@ -6,8 +6,9 @@ import contextlib
 import sqlite3
 from typing import TYPE_CHECKING
 
-from gymdbd.sqlite import answers, sides, statements
-from gymdbd.sqlite.database import StandIns, quote
+from gymdbd.source import answers, statements
+from gymdbd.source.database import StandIns, quote
+from gymdbd.sqlite import sides
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -6,7 +6,7 @@ import sqlite3
 from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Optional, Union
 
-from gymdbd.sqlite import database
+from gymdbd.source import database
 
 if TYPE_CHECKING:
     from datetime import tzinfo

@@ -6,7 +6,7 @@ import codecs
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from gymdbd.sqlite import statements
+from gymdbd.source import statements
 
 if TYPE_CHECKING:
     import sqlite3

@@ -7,7 +7,7 @@ import math
 import sqlite3
 from typing import TYPE_CHECKING, Any
 
-from gymdbd.sqlite import statements
+from gymdbd.source import statements
 from gymdbd.sqlite.large import Large
 
 if TYPE_CHECKING:

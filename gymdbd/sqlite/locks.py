@@ -13,7 +13,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from gymdbd.errors import TargetInUseError
-from gymdbd.sqlite import processes
+from gymdbd.source import processes
 
 if TYPE_CHECKING:
     from pathlib import Path

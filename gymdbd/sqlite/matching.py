@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from gymdbd.sqlite import statements
-from gymdbd.sqlite.database import quote
+from gymdbd.source import statements
+from gymdbd.source.database import quote
 
 if TYPE_CHECKING:
     import sqlite3

@@ -8,8 +8,9 @@ import sqlite3
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from gymdbd.sqlite import statements, tables
-from gymdbd.sqlite.database import quote
+from gymdbd.source import statements
+from gymdbd.source.database import quote
+from gymdbd.sqlite import tables
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator

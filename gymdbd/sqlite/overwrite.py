@@ -14,8 +14,8 @@ import time
 from typing import TYPE_CHECKING
 
 from gymdbd.errors import DiskFullError, GymdbdError, SourceLockedError, TargetRefusedError
-from gymdbd.sqlite import live, processes
-from gymdbd.sqlite.database import load_schema, open_immutable, read_facts, translated
+from gymdbd.source import live, processes
+from gymdbd.source.database import load_schema, open_immutable, read_facts, translated
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

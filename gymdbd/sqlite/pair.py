@@ -12,8 +12,9 @@ import sqlite3
 from typing import TYPE_CHECKING, Any, Callable
 
 from gymdbd.errors import GymdbdError
-from gymdbd.sqlite import answers, database, sides, soundness, statements, tables
-from gymdbd.sqlite.database import quote
+from gymdbd.source import answers, database, statements
+from gymdbd.source.database import quote
+from gymdbd.sqlite import sides, soundness, tables
 from gymdbd.sqlite.difference import (
     ADDED,
     ALTERED,

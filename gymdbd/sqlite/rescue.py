@@ -8,10 +8,11 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Callable
 
 from gymdbd.errors import GymdbdError, UsageError
-from gymdbd.sqlite import answers, database, matching, sides, statements, tables
+from gymdbd.source import answers, database, statements
+from gymdbd.source.database import quote
+from gymdbd.sqlite import matching, sides, tables
 from gymdbd.sqlite.comeback import Comparison
 from gymdbd.sqlite.copying import Copy
-from gymdbd.sqlite.database import quote
 from gymdbd.sqlite.literal import Literals
 from gymdbd.sqlite.matching import EARLIER, LATER
 from gymdbd.sqlite.script import Script

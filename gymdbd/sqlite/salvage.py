@@ -16,15 +16,15 @@ import time
 from typing import TYPE_CHECKING, BinaryIO
 
 from gymdbd.errors import CopyTornError, NotAllowedError, SourceLockedError, SourceMissingError
-from gymdbd.sqlite import processes, wal
-from gymdbd.sqlite.snapshot import create
+from gymdbd.source import processes, wal
+from gymdbd.source.snapshot import create
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from gymdbd.sqlite.descriptors import Descriptor
-    from gymdbd.sqlite.uses import Use
+    from gymdbd.source.descriptors import Descriptor
+    from gymdbd.source.uses import Use
 
     Progress = Callable[[int, int], None]
 

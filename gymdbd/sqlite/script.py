@@ -5,9 +5,10 @@ from __future__ import annotations
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
-from gymdbd.sqlite import database, needs, sides, statements
+from gymdbd.source import database, statements
+from gymdbd.source.database import quote
+from gymdbd.sqlite import needs, sides
 from gymdbd.sqlite.comeback import Comeback
-from gymdbd.sqlite.database import quote
 from gymdbd.sqlite.matching import EARLIER, LATER
 from gymdbd.sqlite.sides import Side
 

@@ -6,7 +6,7 @@ import contextlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from gymdbd.sqlite import answers, database, live
+from gymdbd.source import answers, database, live
 
 if TYPE_CHECKING:
     import sqlite3

@@ -13,8 +13,8 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Iterator
 
-from gymdbd.sqlite import answers, statements
-from gymdbd.sqlite.database import (
+from gymdbd.source import answers, statements
+from gymdbd.source.database import (
     FAULTS,
     StandIns,
     is_tolerant,

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Dict, Tuple
 
-from gymdbd.sqlite import database, statements
+from gymdbd.source import database, statements
 
 if TYPE_CHECKING:
     import sqlite3

@@ -13,8 +13,8 @@ import sqlite3
 import tempfile
 from typing import TYPE_CHECKING, Any
 
-from gymdbd.sqlite import statements
-from gymdbd.sqlite.database import quote
+from gymdbd.source import statements
+from gymdbd.source.database import quote
 from gymdbd.sqlite.large import LARGE, Large
 from gymdbd.sqlite.literal import Literals
 

@@ -28,7 +28,7 @@ from gymdbd.config import LogConfig
 from gymdbd.job_config import BackupConfig, RestoreConfig
 from gymdbd.jobs import backup, restore
 from gymdbd.jobs.context import Context
-from gymdbd.sqlite import database
+from gymdbd.source import database
 from tests.benchmarks import application, machine
 
 if TYPE_CHECKING:

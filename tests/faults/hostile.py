@@ -19,7 +19,7 @@ from typing import IO
 from backports import zstd
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent.parent))
-from gymdbd.remote import compress, protocol
+from gymdbd.source import compress, protocol
 
 _FRAME = struct.Struct(">BBI")
 _VERSION_BYTES = 2

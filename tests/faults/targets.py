@@ -20,10 +20,9 @@ from typing import TYPE_CHECKING
 from gymdbd import config
 from gymdbd.archive import manifest, marks
 from gymdbd.errors import GymdbdError
-from gymdbd.remote import compress, protocol
 from gymdbd.remote.client import Session
-from gymdbd.sqlite import wal
-from gymdbd.sqlite.fingerprint import Fingerprint
+from gymdbd.source import compress, protocol, wal
+from gymdbd.source.fingerprint import Fingerprint
 from gymdbd.status import StatusFile
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
 
-from gymdbd.remote import protocol
+from gymdbd.source import protocol
 from tests import samples
 from tests.faults import table, targets
 

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gymdbd.jobs import backup
+from gymdbd.source.database import has_wal_reset_bug
 from gymdbd.sqlite.checkpoint import checkpoint
-from gymdbd.sqlite.database import has_wal_reset_bug
 from tests.support import (
     EventLog,
     backup_job,

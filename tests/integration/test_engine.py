@@ -28,15 +28,15 @@ from gymdbd.errors import (
 )
 from gymdbd.remote import bootstrap, delta
 from gymdbd.remote.client import Fetched, Session
-from gymdbd.sqlite.fingerprint import take
-from gymdbd.sqlite.pages import MAIN_FILE, ONLINE_BACKUP, PAGE_RULE, Pages, open_pages
+from gymdbd.source.fingerprint import take
+from gymdbd.source.pages import MAIN_FILE, ONLINE_BACKUP, PAGE_RULE, Pages, open_pages
 from tests import samples
 from tests.engine import make_members, open_app, problems, serving, session, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from gymdbd.sqlite.fingerprint import Fingerprint
+    from gymdbd.source.fingerprint import Fingerprint
 
 _PYTHONS = sorted(Path("~/.pyenv/versions").expanduser().glob("3.*/bin/python"))
 
@@ -354,7 +354,7 @@ def test_an_installed_server_serves_its_own_database_and_no_other(tmp_path: Path
     make_members(secret, 20)
     code = (
         f"import pathlib, sys; sys.path.insert(0, {str(Path(bootstrap.__file__).parents[2])!r}); "
-        "from gymdbd.remote.server import main; main(pathlib.Path(sys.argv[1]))"
+        "from gymdbd.source.server import main; main(pathlib.Path(sys.argv[1]))"
     )
     started = [sys.executable, "-c", code]
     with serving([*started, str(source)]) as process:

@@ -15,9 +15,9 @@ import pytest
 from gymdbd.errors import AnotherFileError, GymdbdError
 from gymdbd.job_config import RestoreConfig
 from gymdbd.jobs import backup, restore, restore_plan
-from gymdbd.remote.probe import is_unchanged
-from gymdbd.sqlite import identity, processes, uses
-from gymdbd.sqlite.pages import PAGE_RULE
+from gymdbd.source import identity, processes, uses
+from gymdbd.source.pages import PAGE_RULE
+from gymdbd.source.probe import is_unchanged
 from tests import engine
 from tests.application import Application, application
 from tests.pulling import snapshot_of

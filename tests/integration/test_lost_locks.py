@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gymdbd.errors import TargetInUseError
-from gymdbd.remote.probe import is_unchanged
 from gymdbd.replica import Replica
-from gymdbd.sqlite import checkpoint, live, locks
+from gymdbd.source import live
+from gymdbd.source.probe import is_unchanged
+from gymdbd.sqlite import checkpoint, locks
 from gymdbd.sqlite.overwrite import overwrite
 from tests import engine, forgetful
 from tests.application import application

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gymdbd.errors import SourceLockedError
-from gymdbd.sqlite import live
-from gymdbd.sqlite.snapshot import Snapshot
+from gymdbd.source import live
+from gymdbd.source.snapshot import Snapshot
 from tests.support import backups, gymdbd_json, make_database, query, require, sqlite_elsewhere
 
 if TYPE_CHECKING:

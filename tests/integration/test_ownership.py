@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from gymdbd.sqlite import ownership
+from gymdbd.source import ownership
 from tests import everyone, ledger
 from tests.integration.test_other_users import AS_APP
 from tests.support import backups, gymdbd_json, make_database

@@ -19,8 +19,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from gymdbd.errors import SourceError
 from gymdbd.remote import delta
-from gymdbd.sqlite.fingerprint import Fingerprint, take
-from gymdbd.sqlite.pages import Pages, open_pages
+from gymdbd.source.fingerprint import Fingerprint, take
+from gymdbd.source.pages import Pages, open_pages
 from tests import samples
 
 # The application lives in a process of its own: closing a descriptor of the database here would

@@ -16,13 +16,13 @@ import pytest
 
 from gymdbd.remote import bootstrap, delta
 from gymdbd.remote.client import Session
-from gymdbd.sqlite.pages import MAIN_FILE, PAGE_RULE
+from gymdbd.source.pages import MAIN_FILE, PAGE_RULE
 from tests.engine import make_members, open_app, serving, session
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from gymdbd.sqlite.fingerprint import Fingerprint
+    from gymdbd.source.fingerprint import Fingerprint
 
 _PYTHONS = [
     python

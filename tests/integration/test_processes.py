@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from gymdbd.sqlite import processes
+from gymdbd.source import processes
 from tests.support import make_database, require, sqlite_elsewhere
 
 _NO_PROC = Path("/nonexistent")

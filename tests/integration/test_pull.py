@@ -14,7 +14,7 @@ from gymdbd.archive import manifest as manifests
 from gymdbd.errors import CopyTornError
 from gymdbd.job_config import Keep
 from gymdbd.jobs import pull
-from gymdbd.sqlite import processes
+from gymdbd.source import processes
 from tests import ledger, samples
 from tests.pulling import Peer, crash_after, identity
 from tests.support import (

@@ -17,7 +17,7 @@ from gymdbd.job_config import Keep, VerifyConfig
 from gymdbd.jobs import suspicion, verify
 from gymdbd.remote.client import Fetched, Session
 from gymdbd.replica import Replica
-from gymdbd.sqlite import wal
+from gymdbd.source import wal
 from tests import ledger
 from tests.pulling import Peer, crash_after, identity
 from tests.support import EventLog, context, until

@@ -16,7 +16,8 @@ import pytest
 from gymdbd.errors import AnotherFileError, GymdbdError, SourceMissingError, TargetInUseError
 from gymdbd.job_config import RestoreConfig
 from gymdbd.jobs import backup, restore
-from gymdbd.sqlite import identity, salvage, uses
+from gymdbd.source import identity, uses
+from gymdbd.sqlite import salvage
 from tests.application import application
 from tests.integration.test_emergency import Pi, members, pi
 from tests.support import (

@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gymdbd.errors import ChannelRefusedError, StalledError
-from gymdbd.remote import protocol, ssh
+from gymdbd.remote import ssh
+from gymdbd.source import protocol
 from tests import ledger
 from tests.engine import make_members, serving
 from tests.pulling import Peer, identity, snapshot_of

@@ -10,7 +10,7 @@ import pytest
 from backports import zstd
 
 from gymdbd.errors import ProtocolError
-from gymdbd.remote import compress
+from gymdbd.source import compress
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from gymdbd.remote import delta
-from gymdbd.sqlite.fingerprint import Fingerprint
-from gymdbd.sqlite.pages import MAIN_FILE, ONLINE_BACKUP, PAGE_RULE
+from gymdbd.source.fingerprint import Fingerprint
+from gymdbd.source.pages import MAIN_FILE, ONLINE_BACKUP, PAGE_RULE
 
 _SEEN = Fingerprint(
     device=1,

@@ -49,6 +49,7 @@ _FORBIDDEN = {
     "gymdbd.jobs": (*_ABOVE_JOBS, "output"),
     "gymdbd.archive": (*_ABOVE_JOBS, "output", "jobs", "config", "remote"),
     "gymdbd.remote": (*_ABOVE_JOBS, "output", "jobs", "config", "archive"),
+    "gymdbd.source": (*_ABOVE_JOBS, "output", "jobs", "config", "archive", "remote", "sqlite"),
     "gymdbd.sqlite": (*_ABOVE_JOBS, "output", "jobs", "config", "archive", "remote"),
     "gymdbd.replica": (*_ABOVE_JOBS, "output", "jobs", "config", "archive", "remote"),
     "gymdbd.spare": (*_ABOVE_JOBS, "output", "jobs", "config", "archive", "remote", "sqlite"),
@@ -127,15 +128,15 @@ def test_what_is_shipped_needs_only_the_standard_library_and_itself(module: str)
     assert strangers == set()
 
 
-def test_every_module_of_sqlite_needs_only_the_standard_library() -> None:
-    """Shipped or not, the knowledge of SQLite stands on nothing but errors."""
+def test_the_source_and_sqlite_need_only_the_standard_library() -> None:
+    """The knowledge of SQLite stands on nothing but errors."""
     strangers = {
         name
-        for module in _below("gymdbd.sqlite")
-        for name in _imports(module)
+        for module in [*_below("gymdbd.source"), *_below("gymdbd.sqlite")]
+        for name in _imports(module, types=False)
         if name.partition(".")[0] not in sys.stdlib_module_names
-        and name != "gymdbd.errors"
-        and name not in _below("gymdbd.sqlite")
+        and name not in {"gymdbd", "gymdbd.errors"}
+        and name not in [*_below("gymdbd.source"), *_below("gymdbd.sqlite")]
     }
     assert strangers == set()
 

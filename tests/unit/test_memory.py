@@ -9,13 +9,13 @@ import sys
 
 import pytest
 
-from gymdbd.remote import memory
+from gymdbd.source import memory
 from tests.support import ROOT, environment
 
 # In a thread, as the serving side packs: its heap is another one than the main thread's.
 _SCRIPT = """
 import resource, sys, threading
-from gymdbd.remote import memory
+from gymdbd.source import memory
 
 def work():
     def faults():

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gymdbd.sqlite import processes
-from gymdbd.sqlite.processes import CHECKPOINT_LOCK, READ_LOCKS, WRITE_LOCK, Process
+from gymdbd.source import processes
+from gymdbd.source.processes import CHECKPOINT_LOCK, READ_LOCKS, WRITE_LOCK, Process
 from tests.support import make_database, require, sqlite_elsewhere
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ import pytest
 
 from gymdbd.archive import proof
 from gymdbd.errors import CopyDamagedError, DeadlineError, VerificationError
-from gymdbd.sqlite import database
+from gymdbd.source import database
 from tests.support import make_database
 
 if TYPE_CHECKING:

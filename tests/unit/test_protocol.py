@@ -18,12 +18,12 @@ from gymdbd.errors import (
     ShellNoiseError,
     SourceLockedError,
 )
-from gymdbd.remote import compress, delta, protocol
+from gymdbd.remote import delta
 from gymdbd.remote.client import Session
-from gymdbd.remote.protocol import Channel
-from gymdbd.sqlite import digests
-from gymdbd.sqlite.fingerprint import Fingerprint
-from gymdbd.sqlite.pages import PAGE_RULE
+from gymdbd.source import compress, digests, protocol
+from gymdbd.source.fingerprint import Fingerprint
+from gymdbd.source.pages import PAGE_RULE
+from gymdbd.source.protocol import Channel
 
 if TYPE_CHECKING:
     from pathlib import Path

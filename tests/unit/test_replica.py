@@ -22,7 +22,7 @@ from gymdbd.errors import BusyError, FolderMissingError, ReplicaInUseError, Stop
 from gymdbd.job_config import Keep, PullConfig
 from gymdbd.jobs import saving
 from gymdbd.replica import Replica, State
-from gymdbd.sqlite import processes
+from gymdbd.source import processes
 from tests.support import context, make_database, query, sqlite_elsewhere
 
 if TYPE_CHECKING:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gymdbd.errors import SourceCorruptError, SourceUnreadableError
-from gymdbd.sqlite import answers, database, soundness
+from gymdbd.source import answers, database
+from gymdbd.sqlite import soundness
 from tests.unlike import UNCHECKABLE, VIOLATED, make, spoil_schema
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gymdbd.errors import GymdbdError
-from gymdbd.sqlite import database, statements
+from gymdbd.source import database, statements
 from gymdbd.sqlite.pair import Pair
 from gymdbd.sqlite.sides import Side
 from tests.support import require, tree

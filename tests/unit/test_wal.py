@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gymdbd.errors import SourceCorruptError
-from gymdbd.sqlite import wal
+from gymdbd.source import wal
 from tests.engine import open_app
 
 if TYPE_CHECKING:

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Dict, List, Optional, Set, Tuple
 
-from gymdbd.sqlite import descriptors, processes
-from gymdbd.sqlite.descriptors import PROC, Descriptor, File
+from gymdbd.source import descriptors, processes
+from gymdbd.source.descriptors import PROC, Descriptor, File
 
 # A process that is just opening or closing the database is for an instant without its WAL.
 _SETTLE_S = 0.05

@@ -1,6 +1,6 @@
 """The first thing that is shipped: a few lines that tell whether anything has changed at all.
 
-They say yes only where everything that identifies a snapshot (gymdbd.sqlite.fingerprint) is there
+They say yes only where everything that identifies a snapshot (gymdbd.source.fingerprint) is there
 to be seen and is just as it was. Any doubt, and any trouble, is left to the whole serving side,
 which names it.
 """
@@ -86,7 +86,7 @@ def _is_doubtful(place: Path) -> bool:
 
     It has a lock on the main file and none on the index, or a file of this name that is gone, or
     nobody has locked the index of a WAL with content. The whole serving side finds out whether that
-    means anything (gymdbd.sqlite.identity).
+    means anything (gymdbd.source.identity).
     """
     if not Path("/proc/locks").exists():
         return False

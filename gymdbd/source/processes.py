@@ -10,7 +10,7 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from gymdbd.sqlite import descriptors
+from gymdbd.source import descriptors
 
 if TYPE_CHECKING:
     from pathlib import Path

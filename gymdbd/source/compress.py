@@ -34,7 +34,7 @@ _SMALL = 128
 _LARGE = 64 * 1024
 _SAMPLES, _SAMPLE_BYTES = 16, 512
 _DENSE = 0.97
-# A power of two: more than any payload has (gymdbd.remote.protocol).
+# A power of two: more than any payload has (gymdbd.source.protocol).
 _MOST_WINDOW_LOG = 22
 
 

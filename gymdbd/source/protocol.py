@@ -8,7 +8,7 @@ send frames (integers are big-endian)::
 
     kind 1 byte | codec 1 byte | length 4 bytes | payload of that length, at most 2 MiB
 
-The codec says how the payload was packed (`gymdbd.remote.compress`); unpacked it is at most 2 MiB
+The codec says how the payload was packed (`gymdbd.source.compress`); unpacked it is at most 2 MiB
 too. JSON payloads are objects of at most 1 MiB. The server opens the database and sends::
 
     HELLO    JSON {gymdbd, python, sqlite, codecs, fingerprint, reason, ownership}
@@ -30,7 +30,7 @@ frame holds entries of a 32-bit group number and 16 bytes for each of that group
 client has them, zeros for a page that it lacks; the server sends the pages that differ. At most
 two such frames are under way at a time, so neither end can block the other by not reading.
 
-`sha256` is that of the whole normalised snapshot (`gymdbd.sqlite.pages`). Instead of any answer
+`sha256` is that of the whole normalised snapshot (`gymdbd.source.pages`). Instead of any answer
 the server may send ERROR, JSON {code, message, hint}, and end.
 """
 
@@ -48,7 +48,7 @@ from gymdbd.errors import (
     RemoteError,
     ShellNoiseError,
 )
-from gymdbd.remote import compress
+from gymdbd.source import compress
 
 MAGIC = b"\0gymdbd\xff"
 VERSION = 1

@@ -17,9 +17,9 @@ import shlex
 from typing import TYPE_CHECKING, List, Tuple
 
 from gymdbd.errors import AnotherFileError
-from gymdbd.sqlite import processes
-from gymdbd.sqlite.descriptors import PROC
-from gymdbd.sqlite.uses import FORMER, OTHER_LOG, Use, View, look
+from gymdbd.source import processes
+from gymdbd.source.descriptors import PROC
+from gymdbd.source.uses import FORMER, OTHER_LOG, Use, View, look
 
 if TYPE_CHECKING:
     from pathlib import Path

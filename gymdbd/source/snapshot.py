@@ -16,8 +16,8 @@ from gymdbd.errors import (
     SourceLockedError,
     WriteFailedError,
 )
-from gymdbd.sqlite import live, wal
-from gymdbd.sqlite.database import (
+from gymdbd.source import live, wal
+from gymdbd.source.database import (
     Facts,
     corrupt,
     count_rows,

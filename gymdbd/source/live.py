@@ -11,7 +11,7 @@ Every reader and every writer of a live database comes from here:
   for whoever opens an idle database in WAL mode first. Another user than the owner therefore reads
   an idle database without them, and `confirm` tells whether it has stood still meanwhile.
 * An index (-shm) that somebody uses is never made anew, whatever happened to the locks on it
-  (`gymdbd.sqlite.index`).
+  (`gymdbd.source.index`).
 * Locks that gymdbd does not share are respected as far as they can be seen: the `.lock` folder of
   SQLite's unix-dotfile VFS, and a journal of somebody who takes no locks at all.
 """
@@ -32,8 +32,8 @@ from gymdbd.errors import (
     SourceMovedError,
     SourceUnreadableError,
 )
-from gymdbd.sqlite import index, processes
-from gymdbd.sqlite.database import connect, side_files, source_error
+from gymdbd.source import index, processes
+from gymdbd.source.database import connect, side_files, source_error
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -26,7 +26,7 @@ from gymdbd.errors import (
     SourceNotAFileError,
     SourceUnreadableError,
 )
-from gymdbd.sqlite import answers, processes, statements
+from gymdbd.source import answers, processes, statements
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -126,7 +126,7 @@ def open_copy(path: Path, *, write: bool = False) -> sqlite3.Connection:
     """Open a file of our own that nobody else has, together with its WAL.
 
     Who closes it for writing as the last one brings its WAL in and removes it: a live database is
-    opened by gymdbd.sqlite.live.
+    opened by gymdbd.source.live.
     """
     return connect(path, "mode=rw" if write else "mode=ro", 0.0)
 

@@ -25,8 +25,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gymdbd.errors import SourceCorruptError, SourceLockedError, SourceUnreadableError
-from gymdbd.sqlite import wal
-from gymdbd.sqlite.snapshot import Snapshot
+from gymdbd.source import wal
+from gymdbd.source.snapshot import Snapshot
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -1,7 +1,7 @@
 """The serving side of a pull: one database, read-only, one snapshot, and then the end.
 
 Runs on the standard library of Python 3.9 in a process of its own, writes nothing anywhere, and
-needs the same memory for any size of database. `gymdbd.remote.protocol` says what is spoken.
+needs the same memory for any size of database. `gymdbd.source.protocol` says what is spoken.
 """
 
 from __future__ import annotations
@@ -15,13 +15,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from gymdbd import __version__
 from gymdbd.errors import GymdbdError, ProtocolError, RemoteError, SourceError, StalledError
-from gymdbd.remote import compress, memory, protocol
-from gymdbd.remote.patience import STALL_TIMEOUT_S, Patience, PatientStream
-from gymdbd.remote.protocol import Channel
-from gymdbd.sqlite import digests, identity, ownership, processes
-from gymdbd.sqlite.database import has_wal_reset_bug, side_files, uncounted
-from gymdbd.sqlite.fingerprint import take
-from gymdbd.sqlite.pages import Pages, open_pages
+from gymdbd.source import compress, digests, identity, memory, ownership, processes, protocol
+from gymdbd.source.database import has_wal_reset_bug, side_files, uncounted
+from gymdbd.source.fingerprint import take
+from gymdbd.source.pages import Pages, open_pages
+from gymdbd.source.patience import STALL_TIMEOUT_S, Patience, PatientStream
+from gymdbd.source.protocol import Channel
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -15,8 +15,8 @@ import os
 import struct
 from typing import TYPE_CHECKING, Dict, Tuple
 
-from gymdbd.sqlite import processes
-from gymdbd.sqlite.descriptors import PROC
+from gymdbd.source import processes
+from gymdbd.source.descriptors import PROC
 
 if TYPE_CHECKING:
     from pathlib import Path
