@@ -56,8 +56,8 @@ if TYPE_CHECKING:
 
     from gymdbd.commands.looking import Database
     from gymdbd.output import Output
-    from gymdbd.sqlite.difference import RowDifference, TableDifference
-    from gymdbd.sqlite.pair import Pair
+    from gymdbd.rows.compare import Pair
+    from gymdbd.rows.difference import RowDifference, TableDifference
 
 NAME = "diff"
 
@@ -103,8 +103,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace, output: Output) -> int:
     """Compare and tell."""
     from gymdbd.clock import Clock
-    from gymdbd.sqlite.difference import digest
-    from gymdbd.sqlite.pair import Pair
+    from gymdbd.rows.compare import Pair
+    from gymdbd.rows.difference import digest
 
     clock = Clock()
     started = time.monotonic()
@@ -243,7 +243,7 @@ def _in_a_line(row: RowDifference) -> str:
 
 
 def _shown(value: Any) -> str:
-    from gymdbd.sqlite.large import Large
+    from gymdbd.rows.large import Large
 
     if value is None:
         return "NULL"

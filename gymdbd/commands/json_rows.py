@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from gymdbd.sqlite.large import Large
+from gymdbd.rows.large import Large
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from gymdbd.sqlite.difference import RowDifference
+    from gymdbd.rows.difference import RowDifference
 
 
 def pieces(row: RowDifference) -> Iterator[str]:

@@ -63,8 +63,8 @@ if TYPE_CHECKING:
 
     from gymdbd.commands.looking import Database
     from gymdbd.output import Output
-    from gymdbd.sqlite.comeback import Comeback
-    from gymdbd.sqlite.rescue import Rescue
+    from gymdbd.rows.missing import Comeback
+    from gymdbd.rows.rescue import Rescue
 
 NAME = "rescue"
 
@@ -112,7 +112,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace, output: Output) -> int:
     """Write the rows."""
     from gymdbd.errors import UsageError
-    from gymdbd.sqlite.rescue import Rescue
+    from gymdbd.rows.rescue import Rescue
     from gymdbd.sqlite.sides import Side
 
     _refuse(arguments)
@@ -202,7 +202,7 @@ def _tell(
 
 def _remarks(written: dict[str, Comeback] | dict[str, int], rescue: Rescue) -> list[str]:
     """Say which rows are not written, and why."""
-    from gymdbd.sqlite.script import told
+    from gymdbd.rows.script import told
 
     return [f"left out: {what}" for what in rescue.left_out] + [
         line

@@ -6,8 +6,8 @@ import sqlite3
 from typing import TYPE_CHECKING, Any
 
 from gymdbd.errors import DeadlineError, GymdbdError
-from gymdbd.sqlite.difference import digest
-from gymdbd.sqlite.pair import Pair
+from gymdbd.rows.compare import Pair
+from gymdbd.rows.difference import digest
 from gymdbd.sqlite.sides import Side
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gymdbd.sqlite.rescue import Rescue
+from gymdbd.rows.rescue import Rescue
 from gymdbd.sqlite.sides import Side
 from tests import samples
 from tests.faults import table

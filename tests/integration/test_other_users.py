@@ -299,7 +299,7 @@ def test_rows_for_an_idle_database_that_was_written_meanwhile_are_refused(place:
     database = _make(place)
     backup = Path(shutil.copy(database, place / "backup.db"))
     with application(":memory:", prefix=AS_OTHER) as other:
-        other.run("python from pathlib import Path; from gymdbd.sqlite.rescue import Rescue")
+        other.run("python from pathlib import Path; from gymdbd.rows.rescue import Rescue")
         other.run("python from gymdbd.sqlite.sides import Side")
         sides = f"Side(Path({str(backup)!r})), live=Side(Path({str(database)!r}), live=True)"
         assert other.run(f"python rescue = Rescue({sides})") == "done"

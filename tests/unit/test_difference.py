@@ -15,8 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gymdbd.errors import GymdbdError, SourceCorruptError, SourceMissingError, StoppedError
-from gymdbd.sqlite.difference import TableDifference, digest
-from gymdbd.sqlite.pair import Pair
+from gymdbd.rows.compare import Pair
+from gymdbd.rows.difference import TableDifference, digest
 from gymdbd.sqlite.sides import Side
 from tests.support import tree
 from tests.tables import BLOBS, NAMES, TEXTS, VALUES, Row, make, quoted

@@ -50,6 +50,7 @@ _FORBIDDEN = {
     "gymdbd.archive": (*_ABOVE_JOBS, "output", "jobs", "config", "remote"),
     "gymdbd.remote": (*_ABOVE_JOBS, "output", "jobs", "config", "archive"),
     "gymdbd.source": (*_ABOVE_JOBS, "output", "jobs", "config", "archive", "remote", "sqlite"),
+    "gymdbd.rows": (*_ABOVE_JOBS, "output", "jobs", "config", "archive", "remote"),
     "gymdbd.sqlite": (*_ABOVE_JOBS, "output", "jobs", "config", "archive", "remote"),
     "gymdbd.replica": (*_ABOVE_JOBS, "output", "jobs", "config", "archive", "remote"),
     "gymdbd.spare": (*_ABOVE_JOBS, "output", "jobs", "config", "archive", "remote", "sqlite"),
@@ -132,11 +133,11 @@ def test_the_source_and_sqlite_need_only_the_standard_library() -> None:
     """The knowledge of SQLite stands on nothing but errors."""
     strangers = {
         name
-        for module in [*_below("gymdbd.source"), *_below("gymdbd.sqlite")]
+        for module in [*_below("gymdbd.source"), *_below("gymdbd.sqlite"), *_below("gymdbd.rows")]
         for name in _imports(module, types=False)
         if name.partition(".")[0] not in sys.stdlib_module_names
         and name not in {"gymdbd", "gymdbd.errors"}
-        and name not in [*_below("gymdbd.source"), *_below("gymdbd.sqlite")]
+        and name not in [*_below("gymdbd.source"), *_below("gymdbd.sqlite"), *_below("gymdbd.rows")]
     }
     assert strangers == set()
 

@@ -13,11 +13,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gymdbd.sqlite.rescue import Rescue
+from gymdbd.rows.rescue import Rescue
 from gymdbd.sqlite.sides import Side
 
 if TYPE_CHECKING:
-    from gymdbd.sqlite.comeback import Comeback
+    from gymdbd.rows.missing import Comeback
 
 _FTS = """
 CREATE TABLE notes (id INTEGER PRIMARY KEY, body TEXT);

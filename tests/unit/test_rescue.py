@@ -19,8 +19,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gymdbd.errors import GymdbdError, SourceCorruptError, UsageError
-from gymdbd.sqlite.literal import Literals
-from gymdbd.sqlite.rescue import Rescue
+from gymdbd.rows.literals import Literals
+from gymdbd.rows.rescue import Rescue
 from gymdbd.sqlite.sides import Side
 from tests.support import require, tree
 from tests.tables import BROKEN_TEXTS, FLOATS, NAMES, VALUES, Row, make, quoted, read

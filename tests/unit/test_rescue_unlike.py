@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gymdbd.errors import SourceUnreadableError, UsageError
-from gymdbd.sqlite.rescue import Rescue
+from gymdbd.rows.rescue import Rescue
 from gymdbd.sqlite.sides import Side
 from tests.unlike import UNCHECKABLE, as_application, make
 

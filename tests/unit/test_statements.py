@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gymdbd.errors import GymdbdError
+from gymdbd.rows.compare import Pair
 from gymdbd.source import database, statements
-from gymdbd.sqlite.pair import Pair
 from gymdbd.sqlite.sides import Side
 from tests.support import require, tree
 

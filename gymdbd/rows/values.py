@@ -13,15 +13,15 @@ import sqlite3
 import tempfile
 from typing import TYPE_CHECKING, Any
 
+from gymdbd.rows.large import LARGE, Large
+from gymdbd.rows.literals import Literals
 from gymdbd.source import statements
 from gymdbd.source.database import quote
-from gymdbd.sqlite.large import LARGE, Large
-from gymdbd.sqlite.literal import Literals
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from gymdbd.sqlite.tables import Table
+    from gymdbd.rows.tables import Table
 
 _GROUP = 60
 

@@ -12,10 +12,8 @@ import sqlite3
 from typing import TYPE_CHECKING, Any, Callable
 
 from gymdbd.errors import GymdbdError
-from gymdbd.source import answers, database, statements
-from gymdbd.source.database import quote
-from gymdbd.sqlite import sides, soundness, tables
-from gymdbd.sqlite.difference import (
+from gymdbd.rows import tables
+from gymdbd.rows.difference import (
     ADDED,
     ALTERED,
     CHANGED,
@@ -26,16 +24,19 @@ from gymdbd.sqlite.difference import (
     RowDifference,
     TableDifference,
 )
-from gymdbd.sqlite.large import Large
-from gymdbd.sqlite.matching import EARLIER, LATER, match
-from gymdbd.sqlite.values import Fetch, fetch_both
+from gymdbd.rows.keys import EARLIER, LATER, match
+from gymdbd.rows.large import Large
+from gymdbd.rows.values import Fetch, fetch_both
+from gymdbd.source import answers, database, statements
+from gymdbd.source.database import quote
+from gymdbd.sqlite import sides, soundness
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator, Sequence
 
-    from gymdbd.sqlite.matching import Match
+    from gymdbd.rows.keys import Match
+    from gymdbd.rows.tables import Table
     from gymdbd.sqlite.sides import Side
-    from gymdbd.sqlite.tables import Table
 
 
 class Pair:

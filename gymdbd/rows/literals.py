@@ -7,8 +7,8 @@ import math
 import sqlite3
 from typing import TYPE_CHECKING, Any
 
+from gymdbd.rows.large import Large
 from gymdbd.source import statements
-from gymdbd.sqlite.large import Large
 
 if TYPE_CHECKING:
     from typing import BinaryIO

@@ -11,7 +11,7 @@ from gymdbd.source.database import quote
 if TYPE_CHECKING:
     import sqlite3
 
-    from gymdbd.sqlite.tables import Table
+    from gymdbd.rows.tables import Table
 
 EARLIER, LATER = "main", "later"
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from gymdbd.sqlite.rescue import Rescue, Selection
+    from gymdbd.rows.rescue import Rescue, Selection
 
 _TARGET = "rescued"
 # Letters for private use, one for each byte from 0x80 on.

@@ -5,19 +5,20 @@ from __future__ import annotations
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
+from gymdbd.rows import needs
+from gymdbd.rows.keys import EARLIER, LATER
+from gymdbd.rows.missing import Comeback
 from gymdbd.source import database, statements
 from gymdbd.source.database import quote
-from gymdbd.sqlite import needs, sides
-from gymdbd.sqlite.comeback import Comeback
-from gymdbd.sqlite.matching import EARLIER, LATER
+from gymdbd.sqlite import sides
 from gymdbd.sqlite.sides import Side
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import BinaryIO
 
-    from gymdbd.sqlite.comeback import Comparison, Conflict
-    from gymdbd.sqlite.rescue import Rescue, Selection
+    from gymdbd.rows.missing import Comparison, Conflict
+    from gymdbd.rows.rescue import Rescue, Selection
 
 _SHOWN = 20
 

@@ -8,14 +8,14 @@ import sqlite3
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from gymdbd.rows import tables
 from gymdbd.source import statements
 from gymdbd.source.database import quote
-from gymdbd.sqlite import tables
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator
 
-    from gymdbd.sqlite.tables import Schema
+    from gymdbd.rows.tables import Schema
 
 _FUNCTION = re.compile(r"(?:no such|unknown) function: ([^()]+)(?:\(\))?", re.DOTALL)
 _COLLATION = re.compile(r"no such collation sequence: (.+)", re.DOTALL)

@@ -8,15 +8,16 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Callable
 
 from gymdbd.errors import GymdbdError, UsageError
+from gymdbd.rows import keys, tables
+from gymdbd.rows.copying import Copy
+from gymdbd.rows.keys import EARLIER, LATER
+from gymdbd.rows.literals import Literals
+from gymdbd.rows.missing import Comparison
+from gymdbd.rows.script import Script
+from gymdbd.rows.values import Fetch
 from gymdbd.source import answers, database, statements
 from gymdbd.source.database import quote
-from gymdbd.sqlite import matching, sides, tables
-from gymdbd.sqlite.comeback import Comparison
-from gymdbd.sqlite.copying import Copy
-from gymdbd.sqlite.literal import Literals
-from gymdbd.sqlite.matching import EARLIER, LATER
-from gymdbd.sqlite.script import Script
-from gymdbd.sqlite.values import Fetch
+from gymdbd.sqlite import sides
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,9 +25,9 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import BinaryIO
 
-    from gymdbd.sqlite.comeback import Comeback
+    from gymdbd.rows.missing import Comeback
+    from gymdbd.rows.tables import Table
     from gymdbd.sqlite.sides import Side
-    from gymdbd.sqlite.tables import Table
 
 _READING = {sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_RECURSIVE}
 _UNSAFE_FUNCTIONS = {"load_extension", "fts3_tokenizer"}
@@ -247,7 +248,7 @@ class Rescue:
         """Refuse an expression that SQLite refuses or that does more than read."""
         if selection.where and selection.table.is_sorted_by_application:
             raise UsageError(
-                f"--where cannot be used: {matching.unknown_order(selection.table)}",
+                f"--where cannot be used: {keys.unknown_order(selection.table)}",
                 hint="rescue all rows of the table, and look for the right ones in what is written",
             )
         query = f"SELECT 1 FROM {selection.rest}"  # noqa: S608 - quoted

@@ -6,17 +6,17 @@ import sqlite3
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+from gymdbd.rows import tables
+from gymdbd.rows.keys import EARLIER, LATER, match
+from gymdbd.rows.values import Fetch
 from gymdbd.source import statements
 from gymdbd.source.database import quote
-from gymdbd.sqlite import tables
-from gymdbd.sqlite.matching import EARLIER, LATER, match
-from gymdbd.sqlite.values import Fetch
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from gymdbd.sqlite.matching import Match
-    from gymdbd.sqlite.tables import Schema, Table
+    from gymdbd.rows.keys import Match
+    from gymdbd.rows.tables import Schema, Table
 
 # How many conflicts of a kind are named; all are counted.
 MOST_NAMED = 100

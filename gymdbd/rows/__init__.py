@@ -1,0 +1,1 @@
+"""Comparing the rows of two databases, and rescuing rows of a backup."""
