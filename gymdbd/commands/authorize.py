@@ -64,7 +64,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace, output: Output) -> int:
     """Print the line."""
-    from gymdbd.remote import authorized
+    from gymdbd.remote.ssh import authorized
     from gymdbd.source import database
 
     path = _database(arguments)

@@ -7,9 +7,10 @@ import functools
 from typing import TYPE_CHECKING, Any
 
 from gymdbd.errors import ConnectionLostError
-from gymdbd.remote import bootstrap, delta, ssh
+from gymdbd.remote import bootstrap, delta
 from gymdbd.remote.client import Session
-from gymdbd.remote.target import HostSettings
+from gymdbd.remote.ssh import ssh
+from gymdbd.remote.ssh.target import HostSettings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
     from gymdbd.job_config import PullConfig, RepairConfig
     from gymdbd.jobs.context import Context
-    from gymdbd.remote.ssh import Connection
+    from gymdbd.remote.ssh.ssh import Connection
     from gymdbd.source.fingerprint import Fingerprint
 
 

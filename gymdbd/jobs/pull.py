@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from gymdbd.job_config import PullConfig
     from gymdbd.jobs.context import Context
     from gymdbd.remote.client import Session
-    from gymdbd.remote.ssh import Connection
+    from gymdbd.remote.ssh.ssh import Connection
 
 _REPORT_S = 30.0
 

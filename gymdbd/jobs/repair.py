@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from gymdbd.job_config import RepairConfig
     from gymdbd.jobs.context import Context
     from gymdbd.jobs.verify import Verified
-    from gymdbd.remote.sftp import RemoteFiles
+    from gymdbd.remote.ssh.sftp import RemoteFiles
 
 # What ends the repair of one backup, or of all, and leaves them as they are.
 _FAULTS = (

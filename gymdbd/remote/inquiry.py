@@ -10,7 +10,7 @@ from gymdbd.remote import bootstrap
 from gymdbd.source import protocol
 
 if TYPE_CHECKING:
-    from gymdbd.remote.ssh import Connection
+    from gymdbd.remote.ssh.ssh import Connection
 
 _MOST_BYTES = 64 * 1024
 _PIECE_BYTES = 16 * 1024

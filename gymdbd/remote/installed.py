@@ -12,8 +12,8 @@ from gymdbd.source import protocol
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from gymdbd.remote.ssh import Connection
-    from gymdbd.remote.stream import Channel
+    from gymdbd.remote.ssh.ssh import Connection
+    from gymdbd.remote.ssh.stream import Channel
 
 USUAL = "gymdbd"
 # A shell that nobody logs in to may not have what the installer puts on the PATH.

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from gymdbd.remote.sftp import FileFacts, RemoteFiles
+    from gymdbd.remote.ssh.sftp import FileFacts, RemoteFiles
 
     Progress = Callable[[str, int, int], None]
 

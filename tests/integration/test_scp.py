@@ -25,8 +25,9 @@ from gymdbd.errors import (
     StalledError,
     StoppedError,
 )
-from gymdbd.remote import scp, ssh
-from gymdbd.remote.sftp import RemoteFiles
+from gymdbd.remote import scp
+from gymdbd.remote.ssh import ssh
+from gymdbd.remote.ssh.sftp import RemoteFiles
 from tests.relay import Relay
 from tests.sshd import SshServer, wait_until
 
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from gymdbd.remote.target import HostSettings
+    from gymdbd.remote.ssh.target import HostSettings
 
 pytestmark = pytest.mark.usefixtures("ssh_home")
 

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gymdbd.errors import ChannelRefusedError, StalledError
-from gymdbd.remote import ssh
+from gymdbd.remote.ssh import ssh
 from gymdbd.source import protocol
 from tests import ledger
 from tests.engine import make_members, serving

@@ -33,9 +33,9 @@ from gymdbd.errors import (
     StalledError,
     StoppedError,
 )
-from gymdbd.remote import ssh
-from gymdbd.remote.known_hosts import find_keys, fingerprint
-from gymdbd.remote.target import HostSettings
+from gymdbd.remote.ssh import ssh
+from gymdbd.remote.ssh.known_hosts import find_keys, fingerprint
+from gymdbd.remote.ssh.target import HostSettings
 from tests.relay import Relay
 from tests.sshd import SshServer, free_port, make_key, run_tool, wait_until
 
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from gymdbd.remote.stream import Channel
+    from gymdbd.remote.ssh.stream import Channel
 
 pytestmark = pytest.mark.usefixtures("ssh_home")
 

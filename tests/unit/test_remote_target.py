@@ -15,10 +15,10 @@ import paramiko
 import pytest
 
 from gymdbd.errors import GymdbdError, NoRouteError, SshConfigError
-from gymdbd.remote import faults, ssh, translation
-from gymdbd.remote.known_hosts import find_keys
-from gymdbd.remote.target import HostSettings, Target
-from gymdbd.remote.wire import Socket, Wire
+from gymdbd.remote.ssh import faults, ssh, translation
+from gymdbd.remote.ssh.known_hosts import find_keys
+from gymdbd.remote.ssh.target import HostSettings, Target
+from gymdbd.remote.ssh.wire import Socket, Wire
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -13,7 +13,7 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import load_ssh_public_key
 
 from gymdbd.errors import UsageError
-from gymdbd.remote.known_hosts import fingerprint
+from gymdbd.remote.ssh.known_hosts import fingerprint
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -1,7 +1,7 @@
 """The bytes of a remote command: reading and writing that give up when nothing moves.
 
 `Channel` is one command: it gives up when its own bytes do not move, and keeps the end of what it
-writes to stderr. The socket underneath is watched by `gymdbd.remote.wire`.
+writes to stderr. The socket underneath is watched by `gymdbd.remote.ssh.wire`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from gymdbd.errors import (
     GymdbdError,
     RemoteCommandError,
 )
-from gymdbd.remote.wire import stalled
+from gymdbd.remote.ssh.wire import stalled
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, cast
 
 import paramiko
 
-from gymdbd.remote import faults
-from gymdbd.remote.wire import lost
+from gymdbd.remote.ssh import faults
+from gymdbd.remote.ssh.wire import lost
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from gymdbd.errors import GymdbdError
-    from gymdbd.remote.target import Target
+    from gymdbd.remote.ssh.target import Target
 
     Translation = Callable[[Exception, Target], GymdbdError]
 

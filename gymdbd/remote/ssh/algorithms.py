@@ -10,7 +10,7 @@ from gymdbd.errors import SshConfigError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from gymdbd.remote.known_hosts import KnownKey
+    from gymdbd.remote.ssh.known_hosts import KnownKey
 
 CERTIFICATE = "-cert-v01@openssh.com"
 # paramiko prefers AES-CTR; GCM needs no separate MAC: aes128-gcm 424 MB/s, aes256-gcm 356,

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import IO
 
 from gymdbd.errors import HostNotFoundError, SshConfigError
-from gymdbd.remote import account
+from gymdbd.remote.ssh import account
 
 # A Match may ask a command, and the name of a host may have to be completed by a name server.
 _TIMEOUT_S = 30.0

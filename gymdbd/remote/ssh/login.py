@@ -13,15 +13,15 @@ import paramiko
 from cryptography.exceptions import UnsupportedAlgorithm
 from paramiko.pkey import OPENSSH_AUTH_MAGIC, PublicBlob
 
-from gymdbd.remote import faults
-from gymdbd.remote.algorithms import CERTIFICATE, accepts
-from gymdbd.remote.known_hosts import fingerprint
+from gymdbd.remote.ssh import faults
+from gymdbd.remote.ssh.algorithms import CERTIFICATE, accepts
+from gymdbd.remote.ssh.known_hosts import fingerprint
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from gymdbd.remote.target import Target
+    from gymdbd.remote.ssh.target import Target
 
     Labelled = tuple[paramiko.PKey, str]
 

@@ -1,7 +1,7 @@
 """One SSH connection: found in `~/.ssh/config`, its host key checked, bounded in every wait.
 
-With `gymdbd.remote.login` the only user of paramiko. Everything that paramiko and its sockets
-raise leaves as one of our errors (gymdbd.remote.translation).
+With `gymdbd.remote.ssh.login` the only user of paramiko. Everything that paramiko and its sockets
+raise leaves as one of our errors (gymdbd.remote.ssh.translation).
 """
 
 from __future__ import annotations
@@ -15,20 +15,20 @@ from typing import IO, TYPE_CHECKING, cast
 import paramiko
 
 from gymdbd.errors import GymdbdError
-from gymdbd.remote import dial, faults
-from gymdbd.remote.handshake import Transport, shake_hands
-from gymdbd.remote.login import Login
-from gymdbd.remote.sftp import Client, RemoteFiles
-from gymdbd.remote.stream import Channel, Session
-from gymdbd.remote.target import resolve
-from gymdbd.remote.translation import STUMBLES, TRANSLATIONS, garbled, translate
-from gymdbd.remote.wire import Socket, Wire, lost, stalled
+from gymdbd.remote.ssh import dial, faults
+from gymdbd.remote.ssh.handshake import Transport, shake_hands
+from gymdbd.remote.ssh.login import Login
+from gymdbd.remote.ssh.sftp import Client, RemoteFiles
+from gymdbd.remote.ssh.stream import Channel, Session
+from gymdbd.remote.ssh.target import resolve
+from gymdbd.remote.ssh.translation import STUMBLES, TRANSLATIONS, garbled, translate
+from gymdbd.remote.ssh.wire import Socket, Wire, lost, stalled
 
 if TYPE_CHECKING:
     import socket
     from collections.abc import Callable, Iterator, Sequence
 
-    from gymdbd.remote.target import Target
+    from gymdbd.remote.ssh.target import Target
 
 __all__ = ["Connection", "connect", "resolve"]
 

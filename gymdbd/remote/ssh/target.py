@@ -1,4 +1,4 @@
-"""Where to connect and how: the YAML's word, then OpenSSH's (`gymdbd.remote.ssh_config`).
+"""Where to connect and how: the YAML's word, then OpenSSH's (`gymdbd.remote.ssh.ssh_config`).
 
 No part of it imports paramiko, so that reading a configuration costs nothing. Meanings:
 ssh_config(5).
@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gymdbd.errors import SshConfigError
-from gymdbd.remote import account, ssh_config
+from gymdbd.remote.ssh import account, ssh_config
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from gymdbd.remote.ssh_config import Said
+    from gymdbd.remote.ssh.ssh_config import Said
 
 SSH_PORT = 22
 _HIGHEST_PORT = 65535

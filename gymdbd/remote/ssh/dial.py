@@ -11,11 +11,11 @@ import tempfile
 import time
 from typing import IO, TYPE_CHECKING, cast
 
-from gymdbd.remote import faults
+from gymdbd.remote.ssh import faults
 
 if TYPE_CHECKING:
-    from gymdbd.remote.target import Target
-    from gymdbd.remote.wire import Socket
+    from gymdbd.remote.ssh.target import Target
+    from gymdbd.remote.ssh.wire import Socket
 
 _FAMILIES = {"inet": socket.AF_INET, "inet6": socket.AF_INET6}
 

@@ -1,6 +1,6 @@
 """What can go wrong on the way to a host, and what to do about each: builders of our errors.
 
-`gymdbd.remote.ssh` decides which of them it is; the words and remedies are here.
+`gymdbd.remote.ssh.ssh` decides which of them it is; the words and remedies are here.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ from gymdbd.errors import (
     SshConfigError,
     SshProtocolError,
 )
-from gymdbd.remote.known_hosts import fingerprint
+from gymdbd.remote.ssh.known_hosts import fingerprint
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from gymdbd.remote.known_hosts import KnownKey
-    from gymdbd.remote.target import Target
+    from gymdbd.remote.ssh.known_hosts import KnownKey
+    from gymdbd.remote.ssh.target import Target
 
 _NO_ROUTE = (errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EHOSTDOWN, errno.ENETDOWN)
 # A real "no route" takes seconds of unanswered ARP; a refusal by the system itself takes none.
