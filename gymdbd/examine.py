@@ -15,8 +15,8 @@ from gymdbd.archive.catalog import DAMAGED, LATEST, SUSPICIOUS, Catalog
 from gymdbd.errors import GymdbdError, RemoteError, TimeZoneError
 from gymdbd.job_config import BackupConfig, DrillConfig, PullConfig, VerifyConfig
 from gymdbd.jobs.context import Context
+from gymdbd.jobs.pull.replica import Replica
 from gymdbd.log import logger
-from gymdbd.replica import Replica
 from gymdbd.source import database, identity, live, processes, uses
 from gymdbd.sqlite import freshness, soundness
 from gymdbd.wording import counted, service_command
@@ -384,7 +384,7 @@ def _verified_archive(job: VerifyConfig, now: Clock) -> Check:
 
 
 def _copies(name: str, place: RepairConfig, now: Clock) -> Check:
-    from gymdbd.jobs import repair  # noqa: PLC0415 - brings paramiko, as above
+    from gymdbd.jobs.verify import repair  # noqa: PLC0415 - brings paramiko, as above
 
     try:
         with repair.reach(place, Context(log=logger(), clock=now)) as there:

@@ -19,8 +19,8 @@ from gymdbd.archive import answers
 from gymdbd.archive.catalog import DAMAGED, Catalog
 from gymdbd.errors import GymdbdError, NotAllowedError, ReadFailedError, SourceUnreadableError
 from gymdbd.job_config import BackupConfig, DrillConfig, PullConfig, VerifyConfig
-from gymdbd.jobs import room
-from gymdbd.replica import Replica
+from gymdbd.jobs.backup import room
+from gymdbd.jobs.pull.replica import Replica
 from gymdbd.source import database, identity
 from gymdbd.status import GOOD_STATES, Health, StatusFile
 from gymdbd.wording import service_command

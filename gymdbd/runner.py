@@ -122,7 +122,7 @@ class Run:
 
     def _try_until_good(self) -> dict[str, Any]:
         """Work, and again after a while where the error says that this can help."""
-        work = importlib.import_module(f"gymdbd.jobs.{self.job.kind}").run
+        work = importlib.import_module(f"gymdbd.jobs.{self.job.kind}.{self.job.kind}").run
         delay_s = self.job.retry.delay.total_seconds()
         attempts = self.job.retry.attempts if self.due else 1
         for attempt in range(1, attempts + 1):

@@ -10,8 +10,8 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from gymdbd.job_config import PullConfig, Retry, SshConfig
-from gymdbd.jobs import pull
 from gymdbd.jobs.context import Context
+from gymdbd.jobs.pull import pull
 from tests.support import EventLog, gymdbd_json, write_config
 
 if TYPE_CHECKING:

@@ -70,7 +70,7 @@ def answer(arguments: argparse.Namespace, output: Output, *, right: bool) -> int
         paths = [str(backup.path) for backup in chosen]
         answers.mark(chosen, clock.to_text(now.now(), now.zone), right=right)
         if meant.pull is not None:
-            from gymdbd.jobs import suspicion
+            from gymdbd.jobs.pull import suspicion
 
             answered = suspicion.answer(meant.pull, catalog, right=right)
             paths += [str(meant.pull.replica)] if answered else []
@@ -141,7 +141,7 @@ def _of_job(job: JobConfig) -> _Meant:
 def _of_replica(path: Path, arguments: argparse.Namespace) -> PullConfig | None:
     """Return the pull without a configuration that has made a replica, if it is one."""
     from gymdbd.job_config import PullConfig
-    from gymdbd.replica import Replica
+    from gymdbd.jobs.pull.replica import Replica
 
     state = Replica(path).state() if path.is_file() else None
     if state is None:
@@ -171,8 +171,9 @@ def clear_status(settings: Config, archive: Path, origin: Origin, *, right: bool
     from gymdbd.archive.catalog import Catalog
     from gymdbd.clock import Clock
     from gymdbd.job_config import PullConfig
-    from gymdbd.jobs import content, suspicion
-    from gymdbd.replica import Replica
+    from gymdbd.jobs.backup import content
+    from gymdbd.jobs.pull import suspicion
+    from gymdbd.jobs.pull.replica import Replica
     from gymdbd.status import StatusFile, trouble_logged
 
     for job in settings.jobs.values():
@@ -198,8 +199,8 @@ def reject_elsewhere(settings: Config, restored: RestoreConfig, output: Output) 
     from gymdbd import lock, log
     from gymdbd.archive.catalog import Catalog
     from gymdbd.errors import GymdbdError
-    from gymdbd.jobs import restore
     from gymdbd.jobs.context import Context
+    from gymdbd.jobs.restore import restore
 
     context = Context(log=log.logger())
     backup = Catalog(restored.backup.parent, context.clock.zone).read(restored.backup.name)

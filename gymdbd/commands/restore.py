@@ -176,11 +176,11 @@ def _tell(result: dict[str, Any], output: Output) -> None:
 def _tell_plan(job: RestoreConfig, output: Output) -> int:
     from gymdbd import log
     from gymdbd.config import LogConfig
-    from gymdbd.jobs import restore_plan
     from gymdbd.jobs.context import Context
+    from gymdbd.jobs.restore import preview
 
     log.configure(LogConfig(), by_hand=True)
-    plan = restore_plan.plan(job, Context(log=log.logger()))
+    plan = preview.plan(job, Context(log=log.logger()))
     refused = plan.pop("refused")
     good = refused is None and not plan["problems"]
     payload = {"state": "ok" if good else "failed", "dry_run": True, **plan}

@@ -23,11 +23,13 @@ from gymdbd.errors import (
     WriteFailedError,
 )
 from gymdbd.files import to_size
-from gymdbd.jobs import damaged, peer, pull
+from gymdbd.jobs import peer
+from gymdbd.jobs.backup import damaged
 from gymdbd.jobs.context import Timings
-from gymdbd.jobs.saving import keep_copy
+from gymdbd.jobs.pull import pull
+from gymdbd.jobs.pull.old_replica import keep_copy
+from gymdbd.jobs.pull.replica import Replica
 from gymdbd.remote import delta, installed
-from gymdbd.replica import Replica
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 from gymdbd import log
 from gymdbd.config import LogConfig
 from gymdbd.job_config import BackupConfig
-from gymdbd.jobs import backup
+from gymdbd.jobs.backup import backup
 from gymdbd.jobs.context import Context
 from tests.benchmarks import application, machine
 

@@ -26,8 +26,9 @@ from typing import TYPE_CHECKING
 from gymdbd import log
 from gymdbd.config import LogConfig
 from gymdbd.job_config import BackupConfig, RestoreConfig
-from gymdbd.jobs import backup, restore
+from gymdbd.jobs.backup import backup
 from gymdbd.jobs.context import Context
+from gymdbd.jobs.restore import restore
 from gymdbd.source import database
 from tests.benchmarks import application, machine
 

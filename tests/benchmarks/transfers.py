@@ -22,8 +22,8 @@ from typing import TYPE_CHECKING
 
 from gymdbd import files, log
 from gymdbd.job_config import PullConfig, SshConfig
-from gymdbd.jobs import pull
 from gymdbd.jobs.context import Context
+from gymdbd.jobs.pull import pull
 from tests.benchmarks.tables import LITESTREAM
 from tests.support import GYMDBD, write_config
 

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gymdbd.job_config import Keep
-from gymdbd.jobs import backup
+from gymdbd.jobs.backup import backup
 from tests import ledger
 from tests.pulling import Peer
 from tests.sshd import SshServer

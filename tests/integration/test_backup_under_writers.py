@@ -9,7 +9,7 @@ import threading
 from contextlib import closing
 from typing import TYPE_CHECKING
 
-from gymdbd.jobs import backup
+from gymdbd.jobs.backup import backup
 from tests import samples
 from tests.support import (
     App,

@@ -11,7 +11,7 @@ from gymdbd.archive import marks
 from gymdbd.archive.catalog import Catalog
 from gymdbd.clock import Clock
 from gymdbd.errors import StoppedError
-from gymdbd.jobs import backup, changes
+from gymdbd.jobs.backup import backup, changes
 from gymdbd.origin import here as origin_of
 from tests.support import EventLog, backup_job, backups, context, tree
 

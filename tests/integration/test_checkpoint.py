@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gymdbd.jobs import backup
+from gymdbd.jobs.backup import backup
 from gymdbd.source.database import has_wal_reset_bug
 from gymdbd.sqlite.checkpoint import checkpoint
 from tests.support import (

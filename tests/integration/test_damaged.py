@@ -21,7 +21,7 @@ from gymdbd.errors import (
     SourceNotADatabaseError,
     WriteFailedError,
 )
-from gymdbd.jobs import backup, damaged
+from gymdbd.jobs.backup import backup, damaged
 from gymdbd.jobs.context import Context
 from tests.application import application
 from tests.disks import may_mount, mounted

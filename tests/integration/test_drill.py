@@ -12,7 +12,7 @@ import pytest
 
 from gymdbd import lock
 from gymdbd.job_config import DrillConfig
-from gymdbd.jobs import drill
+from gymdbd.jobs.drill import drill
 from tests.support import (
     ROOT,
     Contended,

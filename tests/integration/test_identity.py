@@ -14,7 +14,8 @@ import pytest
 
 from gymdbd.errors import AnotherFileError, GymdbdError
 from gymdbd.job_config import RestoreConfig
-from gymdbd.jobs import backup, restore, restore_plan
+from gymdbd.jobs.backup import backup
+from gymdbd.jobs.restore import preview, restore
 from gymdbd.source import identity, processes, uses
 from gymdbd.source.pages import PAGE_RULE
 from gymdbd.source.probe import is_unchanged
@@ -73,7 +74,7 @@ _VERBS: dict[str, Callable[[Path], object]] = {
     "raw": lambda live: _back_up(live, raw=True),
     "restore": lambda live: restore.run(_restore_job(live), context()),
     "replace": lambda live: restore.run(_restore_job(live, replace=True), context()),
-    "dry-run": lambda live: restore_plan.plan(_restore_job(live), context()),
+    "dry-run": lambda live: preview.plan(_restore_job(live), context()),
     "serve": _serve,
 }
 

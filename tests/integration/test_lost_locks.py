@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gymdbd.errors import TargetInUseError
-from gymdbd.replica import Replica
+from gymdbd.jobs.pull.replica import Replica
 from gymdbd.source import live
 from gymdbd.source.probe import is_unchanged
 from gymdbd.sqlite import checkpoint, locks

@@ -13,8 +13,8 @@ from gymdbd.archive.catalog import Catalog
 from gymdbd.clock import Clock
 from gymdbd.errors import FolderMissingError
 from gymdbd.job_config import PullConfig
-from gymdbd.jobs import saving
-from gymdbd.replica import Replica
+from gymdbd.jobs.pull import old_replica
+from gymdbd.jobs.pull.replica import Replica
 from tests.daemon_process import DaemonProcess, running_daemon
 from tests.support import (
     ORDINARY_USER,
@@ -178,8 +178,8 @@ def test_an_archive_that_is_unplugged_during_a_pull_is_not_made_anew(tmp_path: P
         name="p", kind="pull", host="pi", remote_database="/x.db", replica=path, archive=archive
     )
     for save in (
-        lambda: saving.save(job, Replica(path), None, context()),
-        lambda: saving.keep_copy(job, Replica(path), context()),
+        lambda: old_replica.save(job, Replica(path), None, context()),
+        lambda: old_replica.keep_copy(job, Replica(path), context()),
     ):
         with pytest.raises(FolderMissingError):
             save()

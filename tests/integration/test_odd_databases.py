@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gymdbd.errors import SourceCorruptError
-from gymdbd.jobs import backup
+from gymdbd.jobs.backup import backup
 from tests.support import (
     ORDINARY_USER,
     backup_job,

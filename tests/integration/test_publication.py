@@ -11,7 +11,7 @@ import pytest
 
 from gymdbd.errors import VerificationError
 from gymdbd.job_config import Keep
-from gymdbd.jobs import backup
+from gymdbd.jobs.backup import backup
 from tests.support import (
     GYMDBD,
     backup_job,

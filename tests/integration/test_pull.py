@@ -13,7 +13,7 @@ import pytest
 from gymdbd.archive import manifest as manifests
 from gymdbd.errors import CopyTornError
 from gymdbd.job_config import Keep
-from gymdbd.jobs import pull
+from gymdbd.jobs.pull import pull
 from gymdbd.source import processes
 from tests import ledger, samples
 from tests.pulling import Peer, crash_after, identity

@@ -14,9 +14,10 @@ import pytest
 from gymdbd.archive.catalog import Catalog
 from gymdbd.errors import SourceCorruptError, SuspiciousError, VerificationError
 from gymdbd.job_config import Keep, VerifyConfig
-from gymdbd.jobs import suspicion, verify
+from gymdbd.jobs.pull import suspicion
+from gymdbd.jobs.pull.replica import Replica
+from gymdbd.jobs.verify import verify
 from gymdbd.remote.client import Fetched, Session
-from gymdbd.replica import Replica
 from gymdbd.source import wal
 from tests import ledger
 from tests.pulling import Peer, crash_after, identity

@@ -15,9 +15,9 @@ from gymdbd.archive import marks
 from gymdbd.archive.catalog import Catalog
 from gymdbd.archive.inspection import inspect
 from gymdbd.errors import ReplicaInUseError
-from gymdbd.jobs import pull
-from gymdbd.jobs.saving import keep_copy, save
-from gymdbd.replica import Replica
+from gymdbd.jobs.pull import pull
+from gymdbd.jobs.pull.old_replica import keep_copy, save
+from gymdbd.jobs.pull.replica import Replica
 from tests import ledger
 from tests.clocks import HandClock
 from tests.pulling import Peer, identity

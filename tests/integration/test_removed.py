@@ -15,7 +15,8 @@ import pytest
 
 from gymdbd.errors import AnotherFileError, GymdbdError, SourceMissingError, TargetInUseError
 from gymdbd.job_config import RestoreConfig
-from gymdbd.jobs import backup, restore
+from gymdbd.jobs.backup import backup
+from gymdbd.jobs.restore import restore
 from gymdbd.source import identity, uses
 from gymdbd.sqlite import salvage
 from tests.application import application
@@ -191,7 +192,7 @@ _AS_NOBODY = """
 import os, sys
 from pathlib import Path
 from gymdbd.errors import GymdbdError
-from gymdbd.jobs import deleted
+from gymdbd.jobs.backup import deleted
 from tests.support import backup_job, context
 job = backup_job(Path(sys.argv[1]), Path(sys.argv[2]), deleted=True)
 os.setuid(65534)

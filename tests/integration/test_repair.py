@@ -21,7 +21,8 @@ from gymdbd.archive import marks as all_marks
 from gymdbd.archive.catalog import Catalog
 from gymdbd.errors import BackupDamagedError
 from gymdbd.job_config import RepairConfig, SshConfig, VerifyConfig
-from gymdbd.jobs import backup, verify
+from gymdbd.jobs.backup import backup
+from gymdbd.jobs.verify import verify
 from tests.pulling import Peer
 from tests.support import (
     ROOT,

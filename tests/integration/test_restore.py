@@ -19,7 +19,8 @@ import pytest
 from gymdbd.errors import CopyDamagedError, TargetInUseError
 from gymdbd.files import partial_path
 from gymdbd.job_config import RestoreConfig
-from gymdbd.jobs import backup, restore
+from gymdbd.jobs.backup import backup
+from gymdbd.jobs.restore import restore
 from tests.integration.test_odd_databases import _HABITS, _create, _dump
 from tests.support import (
     ORDINARY_USER,

@@ -15,7 +15,7 @@ from gymdbd.archive.catalog import Catalog
 from gymdbd.clock import Clock
 from gymdbd.errors import DiskFullError
 from gymdbd.job_config import Keep, PullConfig
-from gymdbd.jobs import backup, room
+from gymdbd.jobs.backup import backup, room
 from gymdbd.schedule import Cron
 from tests.disks import mounted
 from tests.support import backup_job, backups, context, gymdbd, make_database

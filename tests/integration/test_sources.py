@@ -17,7 +17,7 @@ import pytest
 
 from gymdbd.archive.catalog import Catalog
 from gymdbd.errors import SourceLockedError, StoppedError
-from gymdbd.jobs import backup
+from gymdbd.jobs.backup import backup
 from gymdbd.source import live, snapshot
 from tests.disks import mounted
 from tests.pulling import crash_after

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gymdbd import files, spare
-from gymdbd.replica import SPARE
+from gymdbd import files
+from gymdbd.jobs.pull import spare
+from gymdbd.jobs.pull.replica import SPARE
 from tests import ledger, samples
 from tests.support import query
 

@@ -12,7 +12,10 @@ import pytest
 from gymdbd.archive import manifest as manifests
 from gymdbd.archive.catalog import LATEST, VERIFIED, Catalog
 from gymdbd.job_config import DrillConfig, Probe, RestoreConfig, VerifyConfig
-from gymdbd.jobs import backup, drill, restore, verify
+from gymdbd.jobs.backup import backup
+from gymdbd.jobs.drill import drill
+from gymdbd.jobs.restore import restore
+from gymdbd.jobs.verify import verify
 from tests.support import EventLog, backup_job, backups, context, gymdbd, gymdbd_json
 from tests.unlike import UNCHECKABLE, VIOLATED, as_application, make
 

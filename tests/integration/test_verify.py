@@ -22,8 +22,9 @@ from gymdbd.archive.inspection import inspect
 from gymdbd.clock import Clock
 from gymdbd.errors import BackupDamagedError, BackupMissingError
 from gymdbd.job_config import Keep, VerifyConfig
-from gymdbd.jobs import backup, verify
+from gymdbd.jobs.backup import backup
 from gymdbd.jobs.prune import prune
+from gymdbd.jobs.verify import verify
 from gymdbd.origin import here
 from tests.support import (
     ORDINARY_USER,

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from gymdbd.job_config import PullConfig
-from gymdbd.jobs import checking
-from gymdbd.replica import State
+from gymdbd.jobs.pull import checking
+from gymdbd.jobs.pull.replica import State
 from tests.support import make_database
 
 if TYPE_CHECKING:

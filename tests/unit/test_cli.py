@@ -139,8 +139,8 @@ def test_the_version_is_told_without_loading_what_it_does_not_need() -> None:
 
 def test_a_pull_that_finds_nothing_new_does_not_load_what_swaps_it_in() -> None:
     """Most pulls do, and what only the others need is loaded by them."""
-    script = "import sys, json, gymdbd.jobs.pull\nprint(json.dumps(sorted(sys.modules)))"
-    late = {"gymdbd.jobs.adopt", "gymdbd.jobs.saving"}
+    script = "import sys, json, gymdbd.jobs.pull.pull\nprint(json.dumps(sorted(sys.modules)))"
+    late = {"gymdbd.jobs.pull.swap", "gymdbd.jobs.pull.old_replica"}
     assert {*late, "gymdbd.remote.scp"} & set(json.loads(_python(script).stdout)) == set()
 
 

@@ -52,8 +52,6 @@ _FORBIDDEN = {
     "gymdbd.source": (*_ABOVE_JOBS, "output", "jobs", "config", "archive", "remote", "sqlite"),
     "gymdbd.rows": (*_ABOVE_JOBS, "output", "jobs", "config", "archive", "remote"),
     "gymdbd.sqlite": (*_ABOVE_JOBS, "output", "jobs", "config", "archive", "remote"),
-    "gymdbd.replica": (*_ABOVE_JOBS, "output", "jobs", "config", "archive", "remote"),
-    "gymdbd.spare": (*_ABOVE_JOBS, "output", "jobs", "config", "archive", "remote", "sqlite"),
     "gymdbd.files": (*_ABOVE_JOBS, "output", "jobs", "config", "archive", "remote", "lock", "log"),
     "gymdbd.config": (*_ABOVE_JOBS, "output", "jobs", "archive", "remote"),
     "gymdbd.job_config": (*_ABOVE_JOBS, "config", "output", "jobs", "archive", "remote"),

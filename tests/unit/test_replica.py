@@ -20,8 +20,8 @@ from gymdbd.archive.catalog import Catalog
 from gymdbd.clock import Clock
 from gymdbd.errors import BusyError, FolderMissingError, ReplicaInUseError, StoppedError
 from gymdbd.job_config import Keep, PullConfig
-from gymdbd.jobs import saving
-from gymdbd.replica import Replica, State
+from gymdbd.jobs.pull import old_replica
+from gymdbd.jobs.pull.replica import Replica, State
 from gymdbd.source import processes
 from tests.support import context, make_database, query, sqlite_elsewhere
 
@@ -289,7 +289,7 @@ def _saved(replica: Replica) -> list[Backup]:
 def test_saving_an_unchanged_replica_makes_a_verified_backup(replica: Replica) -> None:
     """Described from what its own pull has proven, dated by it, in a folder of its own."""
     run = context(clock=_FixedClock(zone=UTC))
-    path = saving.save(_job(replica), replica, replica.state(), run)
+    path = old_replica.save(_job(replica), replica, replica.state(), run)
     assert path == replica.path.parent / "backups" / "gym_backup_20261123_090000.db"
     assert path.samefile(replica.path)
     assert path.parent.stat().st_mode & 0o777 == 0o700
@@ -310,7 +310,7 @@ def test_saving_a_changed_replica_makes_a_backup_of_the_change(replica: Replica)
     ) as other:
         other.kill()
         other.wait()
-    path = saving.save(_job(replica), replica, None, context(clock=_FixedClock(zone=UTC)))
+    path = old_replica.save(_job(replica), replica, None, context(clock=_FixedClock(zone=UTC)))
     assert query(path, "SELECT count(*) FROM t") == [(101,)]
     assert [one.verdict for one in _saved(replica)] == ["verified"]
     assert not path.samefile(replica.path)
@@ -322,7 +322,7 @@ def test_a_replica_too_damaged_for_a_backup_is_kept_as_it_is(replica: Replica) -
         file.seek(4096)
         file.write(b"\xff" * 4096)
     run = context(clock=_FixedClock(zone=UTC))
-    path = saving.save(_job(replica), replica, None, run)
+    path = old_replica.save(_job(replica), replica, None, run)
     assert path.name == "gym_damaged_20261123_100000.db"
     assert path.parent.name == "gym.damaged"
     assert path.read_bytes() == replica.path.read_bytes()
@@ -345,7 +345,7 @@ def test_the_wal_of_a_damaged_replica_is_kept_with_it(replica: Replica, content:
     replica.path.write_bytes(damaged)
     log = _side(replica.path, "-wal").read_bytes()
     replica.roll_back()
-    path = saving.save(_job(replica), replica, None, context(clock=_FixedClock(zone=UTC)))
+    path = old_replica.save(_job(replica), replica, None, context(clock=_FixedClock(zone=UTC)))
     assert path.name == "gym_damaged_20261123_100000.db"
     assert path.parent.name == "gym.damaged"
     assert path.read_bytes() == damaged
@@ -356,7 +356,7 @@ def test_a_replica_that_was_not_summed_up_is_proven_when_it_is_saved(replica: Re
     """Its manifest says what is true of it; one that rotted since is kept as a damaged one."""
     run = context(clock=_FixedClock(zone=UTC))
     state = replace(_state(replica.path), md5="", sha256="")
-    path = saving.save(_job(replica), replica, state, run)
+    path = old_replica.save(_job(replica), replica, state, run)
     sums = proof.checksums(replica.path)
     found = manifests.read(path)
     assert found is not None
@@ -365,7 +365,7 @@ def test_a_replica_that_was_not_summed_up_is_proven_when_it_is_saved(replica: Re
     with replica.path.open("r+b") as file:
         file.seek(4096)
         file.write(b"\xff" * 4096)
-    assert "_damaged_" in saving.save(_job(replica), replica, state, run).name
+    assert "_damaged_" in old_replica.save(_job(replica), replica, state, run).name
 
 
 def test_saving_prunes_by_the_jobs_rule(replica: Replica) -> None:
@@ -375,7 +375,7 @@ def test_saving_prunes_by_the_jobs_rule(replica: Replica) -> None:
         make_database(replica.partial, rows=hour, mode="delete")
         moment = f"2026-11-23T0{hour}:00:00+00:00"
         replica.publish(_state(replica.partial, pulled_at=moment, tables={"t": hour}))
-        saving.save(_job(replica), replica, replica.state(), run)
+        old_replica.save(_job(replica), replica, replica.state(), run)
     names = [one.path.name for one in _saved(replica)]
     assert names == ["gym_backup_20261123_040000.db", "gym_backup_20261123_030000.db"]
 
@@ -386,11 +386,11 @@ def test_a_second_name_left_by_a_crash_is_dropped(replica: Replica) -> None:
     Whoever then writes to the replica would write into the archive.
     """
     run = context(clock=_FixedClock(zone=UTC))
-    first = saving.save(_job(replica), replica, replica.state(), run)
+    first = old_replica.save(_job(replica), replica, replica.state(), run)
     with closing(sqlite3.connect(replica.path)) as connection:
         connection.execute("INSERT INTO t (text) VALUES ('local')")
         connection.commit()
-    second = saving.save(_job(replica), replica, None, run)
+    second = old_replica.save(_job(replica), replica, None, run)
     assert [one.path for one in _saved(replica)] == [second]
     assert query(second, "SELECT count(*) FROM t") == [(101,)]
     assert not second.samefile(replica.path)
@@ -401,11 +401,11 @@ def test_a_second_name_left_by_a_crash_is_dropped(replica: Replica) -> None:
 def test_a_saved_replica_that_was_replaced_is_no_second_name(replica: Replica) -> None:
     """The backups of earlier pulls stay."""
     run = context(clock=_FixedClock(zone=UTC))
-    saving.save(_job(replica), replica, replica.state(), run)
+    old_replica.save(_job(replica), replica, replica.state(), run)
     make_database(replica.partial, rows=7, mode="delete")
     moment = "2026-11-23T09:30:00+00:00"
     replica.publish(_state(replica.partial, pulled_at=moment))
-    saving.save(_job(replica), replica, replica.state(), run)
+    old_replica.save(_job(replica), replica, replica.state(), run)
     assert len(_saved(replica)) == 2
 
 
@@ -418,4 +418,4 @@ def test_saving_waits_for_the_archives_lock(replica: Replica) -> None:
         raise BusyError("enough")
 
     with lock.hold([lock.archive_lock(folder)]), pytest.raises(BusyError, match="enough"):
-        saving.save(_job(replica), replica, replica.state(), context(check=check))
+        old_replica.save(_job(replica), replica, replica.state(), context(check=check))

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from gymdbd import files, spare
-from gymdbd.spare import Spare
+from gymdbd import files
+from gymdbd.jobs.pull import spare
+from gymdbd.jobs.pull.spare import Spare
 from tests.support import ROOT, environment
 
 if TYPE_CHECKING:
@@ -104,7 +105,7 @@ def test_who_opens_the_file_while_it_is_looked_at_does_not_end_us(tmp_path: Path
     script = (
         "import fcntl, subprocess, sys\n"
         "from pathlib import Path\n"
-        "from gymdbd import spare\n"
+        "from gymdbd.jobs.pull import spare\n"
         "ask, opened = fcntl.fcntl, []\n"
         "def slowly(descriptor, command, value):\n"
         "    answer = ask(descriptor, command, value)\n"

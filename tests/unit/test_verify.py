@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from gymdbd.archive.catalog import Backup
 from gymdbd.archive.marks import Marks
-from gymdbd.jobs.verify import choose
+from gymdbd.jobs.verify.verify import choose
 from tests.archives import CREATED, manifest
 
 _DAY = timedelta(days=1)

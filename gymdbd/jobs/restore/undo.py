@@ -26,8 +26,8 @@ from gymdbd.errors import (
     VerificationError,
 )
 from gymdbd.job_config import BackupConfig
-from gymdbd.jobs import backup as backups
-from gymdbd.jobs import damaged
+from gymdbd.jobs.backup import backup as backups
+from gymdbd.jobs.backup import damaged
 from gymdbd.source import database, identity, live
 from gymdbd.source.snapshot import Snapshot
 from gymdbd.source.uses import look

@@ -15,8 +15,9 @@ from gymdbd.errors import (
     SourceEmptyError,
     SourceError,
 )
-from gymdbd.jobs import checking, damaged
+from gymdbd.jobs.backup import damaged
 from gymdbd.jobs.peer import connect, serving
+from gymdbd.jobs.pull import checking
 from gymdbd.remote import delta
 from gymdbd.source.fingerprint import Fingerprint
 

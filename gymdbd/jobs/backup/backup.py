@@ -16,7 +16,7 @@ from gymdbd.archive import proof
 from gymdbd.archive.catalog import Catalog
 from gymdbd.archive.manifest import Manifest
 from gymdbd.errors import CopyDamagedError, GymdbdError, SourceCorruptError, SourceMovedError
-from gymdbd.jobs import changes, content, damaged, deleted, room
+from gymdbd.jobs.backup import changes, content, damaged, deleted, room
 from gymdbd.jobs.context import Timings
 from gymdbd.jobs.prune import prune
 from gymdbd.source import database, live, ownership, snapshot

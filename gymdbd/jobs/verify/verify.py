@@ -115,7 +115,7 @@ class _Verification:
         if not damaged and not (self.job.archive / WORKSHOP).exists():
             return
         # It brings paramiko, which nothing else here needs.
-        from gymdbd.jobs import repair  # noqa: PLC0415
+        from gymdbd.jobs.verify import repair  # noqa: PLC0415
 
         with self.timings.step("repair"):
             if damaged:

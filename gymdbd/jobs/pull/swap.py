@@ -11,10 +11,10 @@ from gymdbd import clock, files
 from gymdbd.archive import proof
 from gymdbd.archive.gates import Content
 from gymdbd.errors import CopyDamagedError, SourceCorruptError
-from gymdbd.jobs import checking, salvage, suspicion
-from gymdbd.jobs.saving import save
+from gymdbd.jobs.pull import checking, salvage, suspicion
+from gymdbd.jobs.pull.old_replica import save
+from gymdbd.jobs.pull.replica import State
 from gymdbd.remote import delta
-from gymdbd.replica import State
 from gymdbd.source import database
 
 if TYPE_CHECKING:
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from gymdbd.archive.proof import Proof
     from gymdbd.job_config import PullConfig
     from gymdbd.jobs.context import Context, Timings
-    from gymdbd.jobs.pull import Arrived
-    from gymdbd.replica import Replica
+    from gymdbd.jobs.pull.pull import Arrived
+    from gymdbd.jobs.pull.replica import Replica
     from gymdbd.sqlite.soundness import Soundness
 
 
@@ -33,7 +33,7 @@ class Adoption:
     """What arrived becomes the replica.
 
     `state` is what the last pull left and still holds: None where the replica is another's work.
-    `integrity` is how much SQLite has to check at least (gymdbd.jobs.checking).
+    `integrity` is how much SQLite has to check at least (gymdbd.jobs.pull.checking).
     """
 
     def __init__(

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from gymdbd.job_config import PullConfig
     from gymdbd.jobs.context import Context
-    from gymdbd.replica import Replica, State
+    from gymdbd.jobs.pull.replica import Replica, State
 
 _WORTH_SPARING_S = 0.05
 # What no ordinary commit changes in a header: schema, encoding, vacuum mode, user_version.

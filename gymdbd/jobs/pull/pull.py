@@ -19,11 +19,11 @@ from gymdbd.errors import (
     SourceError,
     SourceNotADatabaseError,
 )
-from gymdbd.jobs import checking
 from gymdbd.jobs.context import Timings
 from gymdbd.jobs.peer import connect, serving
+from gymdbd.jobs.pull import checking
+from gymdbd.jobs.pull.replica import Replica, State
 from gymdbd.remote import delta
-from gymdbd.replica import Replica, State
 from gymdbd.source.fingerprint import Fingerprint
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ def run(job: PullConfig, context: Context, *, whatever: bool = False) -> dict[st
     except (SourceCorruptError, SourceNotADatabaseError, SourceEmptyError) as error:
         known = whatever or isinstance(error, SourceCorruptError) or job.replica.exists()
         if known and not error.result:
-            from gymdbd.jobs import salvage  # noqa: PLC0415 - hardly any pull needs it
+            from gymdbd.jobs.pull import salvage  # noqa: PLC0415 - hardly any pull needs it
 
             salvage.save_remote(job, error, context)
         raise
@@ -145,7 +145,7 @@ class _Pull:
         if state is None or not (state.suspicious or state.waiting):
             return
         # Most pulls find nothing of the kind.
-        from gymdbd.jobs import suspicion  # noqa: PLC0415
+        from gymdbd.jobs.pull import suspicion  # noqa: PLC0415
 
         result["waiting"] = suspicion.waiting(self.job, self.context)
         suspicion.refuse(self.job, state, result)
@@ -208,7 +208,7 @@ class _Pull:
         copies = self.job.archive_folder / f"{self.replica.path.stem}.damaged"
         if self.whatever or not copies.exists():
             return
-        from gymdbd.jobs import salvage  # noqa: PLC0415 - hardly any pull needs it
+        from gymdbd.jobs.pull import salvage  # noqa: PLC0415 - hardly any pull needs it
 
         salvage.refuse_known(self.job, remote, self.context)
 
@@ -259,7 +259,7 @@ class _Pull:
         except DiskFullError:
             # A pull that has room need not pay for what knows archives.
             from gymdbd.archive.catalog import Catalog  # noqa: PLC0415
-            from gymdbd.jobs import room  # noqa: PLC0415
+            from gymdbd.jobs.backup import room  # noqa: PLC0415
 
             catalog = Catalog(self.job.archive_folder, self.context.clock.zone)
             room.require(self.job, catalog, missing, self.context.clock.now(), folder=folder)
@@ -304,7 +304,7 @@ class _Pull:
 
     def _adopt(self, arrived: Arrived) -> dict[str, Any]:
         # Most pulls find nothing new, and all that this imports takes a tenth of their time.
-        from gymdbd.jobs.adopt import Adoption  # noqa: PLC0415
+        from gymdbd.jobs.pull.swap import Adoption  # noqa: PLC0415
 
         adoption = Adoption(self.job, self.context, self.replica, self.state, self.integrity)
         return adoption.run(arrived, self.timings)

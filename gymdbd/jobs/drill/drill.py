@@ -16,8 +16,8 @@ from gymdbd import clock, files, lock
 from gymdbd.archive.catalog import LATEST, Catalog
 from gymdbd.errors import DrillFailedError
 from gymdbd.job_config import RestoreConfig
-from gymdbd.jobs import restore
 from gymdbd.jobs.context import Timings
+from gymdbd.jobs.restore import restore
 from gymdbd.source import database
 
 if TYPE_CHECKING:

@@ -23,7 +23,7 @@ from gymdbd.errors import (
     SourceError,
 )
 from gymdbd.jobs.peer import connect
-from gymdbd.jobs.verify import ARCHIVE_WAIT_S, WORKSHOP
+from gymdbd.jobs.verify.verify import ARCHIVE_WAIT_S, WORKSHOP
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from gymdbd.errors import GymdbdError
     from gymdbd.job_config import RepairConfig
     from gymdbd.jobs.context import Context
-    from gymdbd.jobs.verify import Verified
+    from gymdbd.jobs.verify.verify import Verified
     from gymdbd.remote.ssh.sftp import RemoteFiles
 
 # What ends the repair of one backup, or of all, and leaves them as they are.

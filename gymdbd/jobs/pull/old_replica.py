@@ -23,8 +23,9 @@ from gymdbd.errors import (
     VerificationError,
 )
 from gymdbd.job_config import BackupConfig, Gates
-from gymdbd.jobs import backup, checking, damaged, room, suspicion
+from gymdbd.jobs.backup import backup, damaged, room
 from gymdbd.jobs.prune import prune
+from gymdbd.jobs.pull import checking, suspicion
 from gymdbd.origin import Origin
 from gymdbd.source import database, ownership
 
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from gymdbd.archive.catalog import Catalog
     from gymdbd.job_config import PullConfig
     from gymdbd.jobs.context import Context
-    from gymdbd.replica import Replica, State
+    from gymdbd.jobs.pull.replica import Replica, State
 
 # What a backup says of a file that has no sound state to copy.
 _UNREADABLE = (SourceCorruptError, SourceEmptyError, SourceNotADatabaseError, VerificationError)

@@ -2,7 +2,7 @@
 
 Beside the replica `NAME` lies `.NAME.pull.json`, what the last pull knew of it. A replica whose
 inode, size or time differs from that was changed by somebody here. There may be `.NAME.spare`
-(gymdbd.spare).
+(gymdbd.jobs.pull.spare).
 """
 
 from __future__ import annotations
@@ -13,11 +13,12 @@ import time
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from gymdbd import files, spare
+from gymdbd import files
 from gymdbd.errors import ReplicaInUseError
+from gymdbd.jobs.pull import spare
+from gymdbd.jobs.pull.spare import Spare
 from gymdbd.origin import Place
 from gymdbd.source import database, live, processes
-from gymdbd.spare import Spare
 from gymdbd.sqlite import locks
 
 if TYPE_CHECKING:
@@ -41,12 +42,12 @@ class State:
     page was last compared with the other side and every page and index was checked here, RFC 3339.
     `checked_at` is when every page was last checked here, "" if nobody knows, `check_s` how long
     the last quick check took, and `is_checked` says whether that was this very state
-    (gymdbd.jobs.checking); before there were these three every state was checked. The hashes are ""
+    (gymdbd.jobs.pull.checking); before there were these three every state was checked. The hashes are ""
     where neither an archive nor the proof itself needed them. `ownership` are the mode, owner and
     group of the source (gymdbd.source.ownership); `uncounted`, `remarks` and `unchecked` are those
     of a manifest. `suspicious` says why the content is doubted, one sentence for each reason,
     `rejected` that somebody has said that it is wrong, and `waiting` that a suspicious backup in
-    the archive has no answer. `identity` and `spare` are of the files beside it (gymdbd.spare), and
+    the archive has no answer. `identity` and `spare` are of the files beside it (gymdbd.jobs.pull.spare), and
     are filled in by `publish`.
     """
 

@@ -10,7 +10,7 @@ from gymdbd import clock
 from gymdbd.archive import inspection
 from gymdbd.archive.catalog import DAMAGED, Catalog
 from gymdbd.errors import GymdbdError, SourceError
-from gymdbd.jobs import restore
+from gymdbd.jobs.restore import restore
 from gymdbd.source import database, identity, processes
 from gymdbd.source.snapshot import Snapshot
 

@@ -17,8 +17,8 @@ from gymdbd.archive import answers, marks
 from gymdbd.archive.catalog import Catalog
 from gymdbd.archive.gates import Content
 from gymdbd.errors import SourceError, SuspiciousError
-from gymdbd.jobs import content
-from gymdbd.replica import Replica
+from gymdbd.jobs.backup import content
+from gymdbd.jobs.pull.replica import Replica
 from gymdbd.source import database
 from gymdbd.source.snapshot import Snapshot
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from gymdbd.job_config import PullConfig
     from gymdbd.jobs.context import Context
-    from gymdbd.replica import State
+    from gymdbd.jobs.pull.replica import State
 
 PIN = "the good state before a suspicious pull"
 # Every pull may bring another suspicious state, and none of them is pruned: these many are enough.

@@ -22,8 +22,8 @@ from gymdbd.errors import (
     UsageError,
     VerificationError,
 )
-from gymdbd.jobs import undo as undos
 from gymdbd.jobs.context import Timings
+from gymdbd.jobs.restore import undo as undos
 from gymdbd.source import database, identity, live, ownership, processes
 from gymdbd.source.uses import look
 from gymdbd.sqlite import checkpoint as checkpoints
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from gymdbd.archive.catalog import Backup
     from gymdbd.job_config import RestoreConfig
     from gymdbd.jobs.context import Context
-    from gymdbd.jobs.undo import Undo
+    from gymdbd.jobs.restore.undo import Undo
     from gymdbd.origin import Origin
 
 # Offsets 18 and 19 of the header: 2 is WAL mode. https://www.sqlite.org/fileformat2.html 1.3.3

@@ -1,0 +1,1 @@
+"""A drill: rehearse a restore of the newest backup, and time it."""

@@ -1,0 +1,1 @@
+"""A restore: put a backup back, after saving what it overwrites."""

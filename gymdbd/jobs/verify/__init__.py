@@ -1,0 +1,1 @@
+"""A verification: read backups again, and repair damaged ones from another archive."""
