@@ -174,7 +174,7 @@ def clear_status(settings: Config, archive: Path, origin: Origin, *, right: bool
     from gymdbd.jobs.backup import content
     from gymdbd.jobs.pull import suspicion
     from gymdbd.jobs.pull.replica import Replica
-    from gymdbd.status import StatusFile, trouble_logged
+    from gymdbd.runs.status import StatusFile, trouble_logged
 
     for job in settings.jobs.values():
         place = common.archive_of(job)

@@ -76,7 +76,7 @@ def _require_same_status_file(settings: Config) -> None:
     import os
 
     from gymdbd.errors import ConfigError
-    from gymdbd.status import StatusFile
+    from gymdbd.runs.status import StatusFile
     from gymdbd.wording import service_command
 
     file = StatusFile(settings.status_file)
@@ -90,8 +90,8 @@ def _require_same_status_file(settings: Config) -> None:
 
 
 def _examine(arguments: argparse.Namespace, output: Output) -> int:
-    from gymdbd import examine
     from gymdbd.clock import Clock
+    from gymdbd.runs import examine
 
     settings = common.load_config(arguments)
     checks = examine.examine(settings, Clock())

@@ -149,8 +149,8 @@ def run_by_hand(
     """
     from gymdbd import log
     from gymdbd.config import LogConfig
-    from gymdbd.runner import Run
-    from gymdbd.status import StatusFile
+    from gymdbd.runs.runner import Run
+    from gymdbd.runs.status import StatusFile
 
     stops: list[int] = []
     for number_ in (signal.SIGINT, signal.SIGTERM):
@@ -177,9 +177,10 @@ def logged(work: Callable[[argparse.Namespace, Output], int]) -> Callable[..., i
 
     @functools.wraps(work)
     def run(arguments: argparse.Namespace, output: Output) -> int:
-        from gymdbd import files, log, runner
+        from gymdbd import files, log
         from gymdbd.config import LogConfig
         from gymdbd.errors import GymdbdError
+        from gymdbd.runs import runner
 
         log.configure(LogConfig(), by_hand=True)
         backup = getattr(arguments, "backup", None)

@@ -48,7 +48,7 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
     """Run the daemon until it is told to stop."""
     from gymdbd import log
     from gymdbd.clock import Clock, local_zone
-    from gymdbd.daemon import Daemon
+    from gymdbd.daemon.loop import Daemon
 
     del output
     settings = common.load_config(arguments)

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from gymdbd.clock import Clock
     from gymdbd.config import Config
     from gymdbd.output import Output
-    from gymdbd.status import Health, StatusFile
+    from gymdbd.runs.status import Health, StatusFile
 
 NAME = "status"
 _UNKNOWN = 3
@@ -53,14 +53,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace, output: Output) -> int:
     """Tell, and exit as monitoring plugins do."""
-    from gymdbd import outlook, status
     from gymdbd.clock import Clock
     from gymdbd.errors import GymdbdError
+    from gymdbd.runs import health, status
 
     now = Clock()
     try:
         settings = common.load_config(arguments)
-        content, daemon = outlook.read(settings)
+        content, daemon = health.read(settings)
     except GymdbdError as error:
         # A monitor must not take a status that nobody could read for a job that fails.
         error.exit_code = _UNKNOWN
@@ -71,10 +71,10 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
     healths, looks = {}, {}
     for name, job in settings.jobs.items():
         entry = content["jobs"].setdefault(name, {"kind": job.kind})
-        looks[name] = outlook.begin(job, entry, file, now)
+        looks[name] = health.begin(job, entry, file, now)
     for name, job in settings.jobs.items():
         entry = content["jobs"][name]
-        found = outlook.judge(job, entry, looks[name], daemon, now)
+        found = health.judge(job, entry, looks[name], daemon, now)
         healths[name] = found.health
         entry.update(health=found.health.name.lower(), reason=found.reason, hint=found.hint or None)
         if daemon.alive is False or daemon.mute:
@@ -144,7 +144,7 @@ def _tell(
 
 
 def _age(entry: dict[str, Any], key: str, now: datetime) -> str:
-    from gymdbd.status import instant
+    from gymdbd.runs.status import instant
 
     moment = instant(entry, key)
     return f"{common.age((now - moment).total_seconds())} ago" if moment else "never"
@@ -152,7 +152,7 @@ def _age(entry: dict[str, Any], key: str, now: datetime) -> str:
 
 def _next_run(entry: dict[str, Any], zone: tzinfo) -> str:
     from gymdbd import clock
-    from gymdbd.status import instant
+    from gymdbd.runs.status import instant
 
     moment = instant(entry, "next_run")
     return clock.to_minute(moment, zone) if moment else "-"

@@ -21,9 +21,9 @@ from gymdbd import config
 from gymdbd.archive import manifest, marks
 from gymdbd.errors import GymdbdError
 from gymdbd.remote.client import Session
+from gymdbd.runs.status import StatusFile
 from gymdbd.source import compress, protocol, wal
 from gymdbd.source.fingerprint import Fingerprint
-from gymdbd.status import StatusFile
 
 if TYPE_CHECKING:
     from collections.abc import Callable

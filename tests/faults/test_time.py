@@ -11,8 +11,8 @@ import pytest
 
 from gymdbd import config
 from gymdbd.clock import Clock
-from gymdbd.runner import Run
-from gymdbd.status import StatusFile
+from gymdbd.runs.runner import Run
+from gymdbd.runs.status import StatusFile
 from tests import samples
 from tests.faults import table
 from tests.faults.scenes import Operation, Scene, by_age

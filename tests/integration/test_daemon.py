@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gymdbd import config, lock
-from gymdbd.child import Supervisor
-from gymdbd.runner import Run
-from gymdbd.status import StatusFile
+from gymdbd.runs.child import Supervisor
+from gymdbd.runs.runner import Run
+from gymdbd.runs.status import StatusFile
 from tests.daemon_process import DaemonProcess, running_daemon
 from tests.support import (
     ROOT,
@@ -115,7 +115,7 @@ import sys
 from datetime import timedelta
 from pathlib import Path
 from gymdbd import clock, config
-from gymdbd.daemon import Daemon
+from gymdbd.daemon.loop import Daemon
 class Late(clock.Clock):
     def late(self):
         return 100 if Path(sys.argv[1]).exists() else 0
@@ -225,7 +225,7 @@ import sys
 from datetime import timedelta
 from pathlib import Path
 from gymdbd import clock, config, log
-from gymdbd.daemon import Daemon
+from gymdbd.daemon.loop import Daemon
 class Ahead(clock.Clock):
     def now(self):
         return super().now() + timedelta(days=0 if Path(sys.argv[1]).exists() else 90)
@@ -302,7 +302,7 @@ def test_sigterm_during_a_run_ends_it_at_a_safe_point(tmp_path: Path, large: Pat
 # Python imports this before the first line of the child; no other process of the daemon's stops.
 _STOPS_AT_ITS_START = """
 import os, signal, sys
-if "gymdbd.child" in sys.orig_argv:
+if "gymdbd.runs.child" in sys.orig_argv:
     os.kill(os.getpid(), signal.SIGSTOP)
 """
 

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from gymdbd import config, daemon, values
+from gymdbd import config, values
 from gymdbd.config import Config
+from gymdbd.daemon import loop
 from gymdbd.job_config import BackupConfig
 from tests.support import make_database
 
@@ -80,7 +81,7 @@ def test_every_drop_in_is_tried() -> None:
 def test_the_watchdog_waits_for_longer_than_the_scheduler_may_be_silent() -> None:
     """No daemon is ended whose own limit of silence has not passed yet."""
     limit_s = values.duration(_setting("WatchdogSec")).total_seconds()
-    assert limit_s > daemon._SILENT_S + limit_s / 3  # noqa: SLF001 - the unit is made to fit it
+    assert limit_s > loop._SILENT_S + limit_s / 3  # noqa: SLF001 - the unit is made to fit it
 
 
 def test_a_stop_waits_for_longer_than_stop_timeout() -> None:

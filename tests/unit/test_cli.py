@@ -147,7 +147,7 @@ def test_a_pull_that_finds_nothing_new_does_not_load_what_swaps_it_in() -> None:
 def test_the_log_does_not_bring_what_draws_tables() -> None:
     """A daemon, and a run of it, hold neither rich nor its lexers in memory."""
     script = (
-        "import sys, gymdbd.daemon, gymdbd.child\n"
+        "import sys, gymdbd.daemon.loop, gymdbd.runs.child\n"
         "from gymdbd import log\nfrom gymdbd.config import LogConfig\n"
         "log.configure(LogConfig())\n"
         "try:\n    1 / 0\n"

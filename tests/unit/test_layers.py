@@ -22,7 +22,7 @@ _SHIPPED = bootstrap._MODULES  # noqa: SLF001 - the list itself is what is teste
 # cryptography below paramiko.
 _PLACES = {
     "argcomplete": {"gymdbd.completion"},
-    "apscheduler": {"gymdbd.scheduler"},
+    "apscheduler": {"gymdbd.daemon.scheduler"},
     "concurrent_log_handler": {"gymdbd.log"},
     "cronsim": {"gymdbd.schedule"},
     "logging_journald": {"gymdbd.log"},
@@ -38,7 +38,7 @@ _PLACES = {
         "gymdbd.remote.ssh.translation",
     },
     "rich": {"gymdbd.output"},
-    "sdnotify": {"gymdbd.systemd"},
+    "sdnotify": {"gymdbd.daemon.systemd"},
     "structlog": {"gymdbd.log"},
     "yaml": {"gymdbd.document"},
 }
@@ -57,11 +57,19 @@ _FORBIDDEN = {
     "gymdbd.job_config": (*_ABOVE_JOBS, "config", "output", "jobs", "archive", "remote"),
     "gymdbd.document": (*_ABOVE_JOBS, "output", "jobs", "config", "archive", "remote", "sqlite"),
     "gymdbd.schedule": (*_ABOVE_JOBS, "output", "jobs", "config", "archive", "remote", "sqlite"),
-    "gymdbd.scheduler": ("status", "daemon", "runner", "child", "jobs", "output", "commands"),
-    "gymdbd.status": ("scheduler", "daemon", "runner", "child", "jobs", "output", "commands"),
-    "gymdbd.runner": ("scheduler", "daemon", "child", "systemd", "output", "commands", "cli"),
-    "gymdbd.child": ("scheduler", "daemon", "systemd", "output", "commands", "cli"),
-    "gymdbd.daemon": ("output", "commands", "cli", "jobs", "archive", "remote", "sqlite"),
+    "gymdbd.daemon.scheduler": (
+        "status",
+        "daemon",
+        "runner",
+        "child",
+        "jobs",
+        "output",
+        "commands",
+    ),
+    "gymdbd.runs.status": ("scheduler", "daemon", "runner", "child", "jobs", "output", "commands"),
+    "gymdbd.runs.runner": ("scheduler", "daemon", "child", "systemd", "output", "commands", "cli"),
+    "gymdbd.runs.child": ("scheduler", "daemon", "systemd", "output", "commands", "cli"),
+    "gymdbd.daemon.loop": ("output", "commands", "cli", "jobs", "archive", "remote", "sqlite"),
     "gymdbd.output": (*_ABOVE_JOBS, "jobs", "config", "archive", "remote", "sqlite"),
     "gymdbd.errors": ("*",),
 }

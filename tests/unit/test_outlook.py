@@ -17,9 +17,9 @@ from gymdbd.archive.catalog import Catalog
 from gymdbd.clock import Clock
 from gymdbd.errors import ReadFailedError
 from gymdbd.job_config import BackupConfig, JobConfig, PullConfig, VerifyConfig
-from gymdbd.outlook import Daemon, Finding, begin, judge, read
+from gymdbd.runs.health import Daemon, Finding, begin, judge, read
+from gymdbd.runs.status import Health, StatusFile
 from gymdbd.schedule import Cron
-from gymdbd.status import Health, StatusFile
 from tests.disks import may_mount, mounted
 from tests.support import make_database, write_config
 

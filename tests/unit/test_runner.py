@@ -18,8 +18,8 @@ from structlog.testing import LogCapture
 from gymdbd import config, lock
 from gymdbd.errors import ConfigError
 from gymdbd.job_config import Retry
-from gymdbd.runner import Run
-from gymdbd.status import StatusFile
+from gymdbd.runs.runner import Run
+from gymdbd.runs.status import StatusFile
 from tests.clocks import HandClock
 from tests.support import (
     Contended,

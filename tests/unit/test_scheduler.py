@@ -15,9 +15,9 @@ import pytest
 import structlog
 
 from gymdbd.clock import Clock
+from gymdbd.daemon.scheduler import Past, Scheduler, _Trigger
 from gymdbd.job_config import BackupConfig
 from gymdbd.schedule import Cron, Interval
-from gymdbd.scheduler import Past, Scheduler, _Trigger
 from tests.clocks import NIGHT, HandClock
 from tests.support import until
 

@@ -16,16 +16,8 @@ from structlog.testing import capture_logs
 from gymdbd import lock
 from gymdbd.errors import BusyError, FormatError, GymdbdError
 from gymdbd.job_config import BackupConfig, Newest, VerifyConfig
+from gymdbd.runs.status import Health, StatusFile, health, instant, max_age, trouble_logged, worst
 from gymdbd.schedule import Cron, Interval
-from gymdbd.status import (
-    Health,
-    StatusFile,
-    health,
-    instant,
-    max_age,
-    trouble_logged,
-    worst,
-)
 from tests.support import environment
 
 if TYPE_CHECKING:
@@ -123,7 +115,7 @@ def test_two_processes_that_update_at_once_lose_nothing(file: StatusFile) -> Non
     script = (
         "import sys\n"
         "from pathlib import Path\n"
-        "from gymdbd.status import StatusFile\n"
+        "from gymdbd.runs.status import StatusFile\n"
         "file = StatusFile(Path(sys.argv[1]))\n"
         "sys.stdin.readline()\n"
         "for number in range(40):\n"

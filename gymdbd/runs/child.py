@@ -19,10 +19,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-from gymdbd import clock, config, files, light, lock, log, runner
+from gymdbd import clock, config, files, light, lock, log
 from gymdbd.errors import ConfigError, CrashError, DeadlineError, GymdbdError, StoppedError
-from gymdbd.runner import Run
-from gymdbd.status import StatusFile
+from gymdbd.runs import runner
+from gymdbd.runs.runner import Run
+from gymdbd.runs.status import StatusFile
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -92,7 +93,7 @@ class Supervisor:
         }
         environment = {k: v for k, v in os.environ.items() if k not in _NOT_INHERITED}
         process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "gymdbd.child"],
+            [sys.executable, "-P", "-m", "gymdbd.runs.child"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env=environment,

@@ -15,7 +15,7 @@ from gymdbd.clock import Clock
 from gymdbd.errors import DeadlineError, GymdbdError, StoppedError
 from gymdbd.jobs.context import Context
 from gymdbd.log import bound, logger
-from gymdbd.status import StatusFile, trouble_logged
+from gymdbd.runs.status import StatusFile, trouble_logged
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -16,9 +16,10 @@ from enum import IntEnum
 from typing import TYPE_CHECKING, Any
 
 import gymdbd
-from gymdbd import clock, files, lock, reserve
+from gymdbd import clock, files, lock
 from gymdbd.errors import FormatError, GymdbdError
 from gymdbd.log import logger
+from gymdbd.runs import reserve
 from gymdbd.schedule import usual_gap
 
 if TYPE_CHECKING:

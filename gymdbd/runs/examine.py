@@ -10,13 +10,14 @@ from dataclasses import dataclass
 from datetime import UTC
 from typing import TYPE_CHECKING, Any
 
-from gymdbd import clock, files, status
+from gymdbd import clock, files
 from gymdbd.archive.catalog import DAMAGED, LATEST, SUSPICIOUS, Catalog
 from gymdbd.errors import GymdbdError, RemoteError, TimeZoneError
 from gymdbd.job_config import BackupConfig, DrillConfig, PullConfig, VerifyConfig
 from gymdbd.jobs.context import Context
 from gymdbd.jobs.pull.replica import Replica
 from gymdbd.log import logger
+from gymdbd.runs import status
 from gymdbd.source import database, identity, live, processes, uses
 from gymdbd.sqlite import freshness, soundness
 from gymdbd.wording import counted, service_command

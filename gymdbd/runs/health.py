@@ -14,15 +14,16 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta, tzinfo
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
-from gymdbd import clock, files, lock, status
+from gymdbd import clock, files, lock
 from gymdbd.archive import answers
 from gymdbd.archive.catalog import DAMAGED, Catalog
 from gymdbd.errors import GymdbdError, NotAllowedError, ReadFailedError, SourceUnreadableError
 from gymdbd.job_config import BackupConfig, DrillConfig, PullConfig, VerifyConfig
 from gymdbd.jobs.backup import room
 from gymdbd.jobs.pull.replica import Replica
+from gymdbd.runs import status
+from gymdbd.runs.status import GOOD_STATES, Health, StatusFile
 from gymdbd.source import database, identity
-from gymdbd.status import GOOD_STATES, Health, StatusFile
 from gymdbd.wording import service_command
 
 if TYPE_CHECKING:

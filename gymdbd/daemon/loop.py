@@ -13,13 +13,14 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import gymdbd
-from gymdbd import child, clock, config, lock, log, status
+from gymdbd import clock, config, lock, log
+from gymdbd.daemon.scheduler import Past, Scheduler
+from gymdbd.daemon.systemd import Notifier
 from gymdbd.errors import BusyError, ConfigError, GymdbdError, TimeZoneError
 from gymdbd.log import logger
-from gymdbd.runner import Run
-from gymdbd.scheduler import Past, Scheduler
-from gymdbd.status import StatusFile
-from gymdbd.systemd import Notifier
+from gymdbd.runs import child, status
+from gymdbd.runs.runner import Run
+from gymdbd.runs.status import StatusFile
 
 if TYPE_CHECKING:
     from gymdbd.clock import Clock

@@ -1,0 +1,1 @@
+"""The daemon: its loop, the scheduler and the child processes it supervises."""
