@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from structlog.typing import EventDict
 
-    from gymdbd.config import LogConfig
+    from gymdbd.config.config import LogConfig
     from gymdbd.errors import ConfigError
 
 _LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40, "critical": 50}

@@ -9,7 +9,7 @@ import sys
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from gymdbd.job_config import PullConfig, Retry, SshConfig
+from gymdbd.config.kinds import PullConfig, Retry, SshConfig
 from gymdbd.jobs.context import Context
 from gymdbd.jobs.pull import pull
 from tests.support import EventLog, gymdbd_json, write_config

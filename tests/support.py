@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gymdbd import lock
-from gymdbd.job_config import BackupConfig
+from gymdbd.config.kinds import BackupConfig
 from gymdbd.jobs.context import Context
 
 if TYPE_CHECKING:

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from gymdbd.archive.catalog import Backup, Catalog
-    from gymdbd.config import Config
-    from gymdbd.job_config import JobConfig, PullConfig, RestoreConfig
+    from gymdbd.config.config import Config
+    from gymdbd.config.kinds import JobConfig, PullConfig, RestoreConfig
     from gymdbd.origin import Origin
     from gymdbd.output import Output
 
@@ -129,8 +129,8 @@ def _find(arguments: argparse.Namespace, settings: Config | None, *, right: bool
 
 
 def _of_job(job: JobConfig) -> _Meant:
+    from gymdbd.config.kinds import PullConfig
     from gymdbd.errors import UsageError
-    from gymdbd.job_config import PullConfig
 
     place = common.archive_of(job)
     if place is None:
@@ -140,7 +140,7 @@ def _of_job(job: JobConfig) -> _Meant:
 
 def _of_replica(path: Path, arguments: argparse.Namespace) -> PullConfig | None:
     """Return the pull without a configuration that has made a replica, if it is one."""
-    from gymdbd.job_config import PullConfig
+    from gymdbd.config.kinds import PullConfig
     from gymdbd.jobs.pull.replica import Replica
 
     state = Replica(path).state() if path.is_file() else None
@@ -170,7 +170,7 @@ def clear_status(settings: Config, archive: Path, origin: Origin, *, right: bool
     """Let the jobs that make these backups be well again, unless more waits for an answer."""
     from gymdbd.archive.catalog import Catalog
     from gymdbd.clock import Clock
-    from gymdbd.job_config import PullConfig
+    from gymdbd.config.kinds import PullConfig
     from gymdbd.jobs.backup import content
     from gymdbd.jobs.pull import suspicion
     from gymdbd.jobs.pull.replica import Replica
@@ -222,7 +222,7 @@ def reject_elsewhere(settings: Config, restored: RestoreConfig, output: Output) 
 
 def _archives_of(database: Path, settings: Config) -> list[tuple[Path, Origin]]:
     """Return where the jobs of the configuration put the backups of a database or replica."""
-    from gymdbd.job_config import BackupConfig, PullConfig
+    from gymdbd.config.kinds import BackupConfig, PullConfig
 
     return [
         (job.archive_folder if isinstance(job, PullConfig) else job.archive, job.origin)

@@ -83,8 +83,8 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
 
 
 def _database(arguments: argparse.Namespace) -> Path:
+    from gymdbd.config.kinds import BackupConfig
     from gymdbd.errors import UsageError
-    from gymdbd.job_config import BackupConfig
 
     if arguments.database:
         return Path(os.path.abspath(arguments.database))  # noqa: PTH100 - links stay

@@ -40,8 +40,8 @@ from gymdbd.commands import common
 if TYPE_CHECKING:
     import argparse
 
-    from gymdbd.config import Config
-    from gymdbd.job_config import BackupConfig
+    from gymdbd.config.config import Config
+    from gymdbd.config.kinds import BackupConfig
     from gymdbd.output import Output
 
 NAME = "backup"
@@ -119,8 +119,8 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
 
 def _job(arguments: argparse.Namespace) -> tuple[BackupConfig, Config | None]:
     from gymdbd import files
+    from gymdbd.config.kinds import BackupConfig
     from gymdbd.errors import UsageError
-    from gymdbd.job_config import BackupConfig
 
     if bool(arguments.job) + bool(arguments.database) + bool(arguments.of) > 1:
         raise UsageError("name only one of JOB, --database PATH and --for PATH")
@@ -169,8 +169,8 @@ def _require_database(path: Path, arguments: argparse.Namespace) -> None:
 
 def _job_for(database: Path, settings: Config) -> BackupConfig:
     """Return the first job that backs a database up, by whatever path or link it is named."""
+    from gymdbd.config.kinds import BackupConfig
     from gymdbd.errors import UsageError
-    from gymdbd.job_config import BackupConfig
 
     wanted = os.path.realpath(database.expanduser())
     for job in settings.jobs.values():
@@ -183,8 +183,8 @@ def _job_for(database: Path, settings: Config) -> BackupConfig:
 
 
 def _with_flags(job: BackupConfig, arguments: argparse.Namespace) -> BackupConfig:
+    from gymdbd.config.kinds import Keep
     from gymdbd.errors import UsageError
-    from gymdbd.job_config import Keep
 
     changes: dict[str, Any] = {}
     if arguments.skip_checkpoint:

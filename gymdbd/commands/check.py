@@ -29,7 +29,7 @@ from gymdbd.commands import common
 if TYPE_CHECKING:
     import argparse
 
-    from gymdbd.config import Config
+    from gymdbd.config.config import Config
     from gymdbd.output import Output
 
 NAME = "check"
@@ -56,7 +56,7 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
 def _check_reload(arguments: argparse.Namespace, output: Output) -> int:
     """Refuse a configuration that the daemon would refuse, while somebody waits for the answer."""
     from gymdbd import log
-    from gymdbd.config import LogConfig
+    from gymdbd.config.config import LogConfig
     from gymdbd.errors import ConfigError
 
     log.configure(LogConfig(), by_hand=True)

@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     from datetime import timedelta
 
     from gymdbd.archive.catalog import Backup
-    from gymdbd.config import Config
+    from gymdbd.config.config import Config
+    from gymdbd.config.kinds import JobConfig
     from gymdbd.errors import GymdbdError
-    from gymdbd.job_config import JobConfig
     from gymdbd.origin import Origin
     from gymdbd.output import Output
 
@@ -70,21 +70,21 @@ def add_archive(parser: argparse.ArgumentParser) -> None:
 
 def number(text: str) -> int:
     """Read a number of the command line as the configuration would."""
-    from gymdbd import values
+    from gymdbd.config import values
 
     return _read(values.number, text)
 
 
 def percent(text: str) -> int:
     """Read a share of the command line as the configuration would."""
-    from gymdbd import values
+    from gymdbd.config import values
 
     return _read(values.percent, text)
 
 
 def duration(text: str) -> timedelta:
     """Read a duration of the command line as the configuration would."""
-    from gymdbd import values
+    from gymdbd.config import values
 
     return _read(values.duration, text)
 
@@ -98,7 +98,7 @@ def _read(reader: Callable[[str], Value], text: str) -> Value:
 
 def load_config(arguments: argparse.Namespace) -> Config:
     """Load the configuration that the command line or the usual places name."""
-    from gymdbd import config
+    from gymdbd.config import config
 
     found = config.find(arguments.config, instead=_instead(arguments))
     return config.load(Path(os.path.abspath(found)))  # noqa: PTH100 - links stay
@@ -148,7 +148,7 @@ def run_by_hand(
     The first SIGINT or SIGTERM ends it at its next safe point.
     """
     from gymdbd import log
-    from gymdbd.config import LogConfig
+    from gymdbd.config.config import LogConfig
     from gymdbd.runs.runner import Run
     from gymdbd.runs.status import StatusFile
 
@@ -178,7 +178,7 @@ def logged(work: Callable[[argparse.Namespace, Output], int]) -> Callable[..., i
     @functools.wraps(work)
     def run(arguments: argparse.Namespace, output: Output) -> int:
         from gymdbd import files, log
-        from gymdbd.config import LogConfig
+        from gymdbd.config.config import LogConfig
         from gymdbd.errors import GymdbdError
         from gymdbd.runs import runner
 
@@ -237,7 +237,7 @@ def archives(arguments: argparse.Namespace) -> list[Path]:
 
 def archives_of(settings: Config) -> list[Path]:
     """Return every archive of the configuration; a pull that has made none yet has none."""
-    from gymdbd.job_config import BackupConfig, PullConfig, VerifyConfig
+    from gymdbd.config.kinds import BackupConfig, PullConfig, VerifyConfig
 
     found = set()
     for job in settings.jobs.values():
@@ -250,7 +250,7 @@ def archives_of(settings: Config) -> list[Path]:
 
 def archive_of(job: JobConfig) -> tuple[Path, Origin] | None:
     """Return where a job puts backups and of which database, None if it makes none."""
-    from gymdbd.job_config import BackupConfig, PullConfig
+    from gymdbd.config.kinds import BackupConfig, PullConfig
 
     if isinstance(job, BackupConfig):
         return job.archive, job.origin

@@ -58,7 +58,8 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
 
 
 def _demonstrate(folder: Path, output: Output, *, keep: bool) -> int:
-    from gymdbd import config, gym
+    from gymdbd import gym
+    from gymdbd.config import config
 
     tell = output.say if not output.json else lambda line="": None  # noqa: ARG005
     settings_path = folder / "config.yaml"

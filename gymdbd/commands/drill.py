@@ -23,8 +23,8 @@ from gymdbd.commands import common, looking
 if TYPE_CHECKING:
     import argparse
 
-    from gymdbd.config import Config
-    from gymdbd.job_config import DrillConfig
+    from gymdbd.config.config import Config
+    from gymdbd.config.kinds import DrillConfig
     from gymdbd.output import Output
 
 NAME = "drill"
@@ -53,8 +53,8 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
 
 
 def _job(arguments: argparse.Namespace) -> tuple[DrillConfig, Config | None]:
+    from gymdbd.config.kinds import DrillConfig
     from gymdbd.errors import UsageError
-    from gymdbd.job_config import DrillConfig
 
     if arguments.source and arguments.archive is None:
         raise UsageError("--database needs --archive; a JOB already names its database")

@@ -53,7 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace, output: Output) -> int:
     """Take the steps, and say where the safe copies are."""
-    from gymdbd.job_config import EmergencyConfig
+    from gymdbd.config.kinds import EmergencyConfig
 
     job, settings = pull.find_job(arguments)
     emergency = EmergencyConfig(name=NAME, kind=NAME, pull=job, timeout=_STEPS * job.timeout)

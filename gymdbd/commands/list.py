@@ -77,7 +77,7 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
 
 def _none(arguments: argparse.Namespace) -> str:
     """Say that there is no backup, and what makes one here."""
-    from gymdbd.job_config import BackupConfig
+    from gymdbd.config.kinds import BackupConfig
 
     if arguments.archive:
         return f"there are no backups in {arguments.archive}"

@@ -245,8 +245,8 @@ def made_of(of: Database, arguments: argparse.Namespace) -> Path | None:
 
 def _made_of(backup: Backup, arguments: argparse.Namespace) -> Path | None:
     """Return the database or replica whose job makes backups like this one; UsageError if two."""
+    from gymdbd.config.kinds import BackupConfig, PullConfig
     from gymdbd.errors import UsageError
-    from gymdbd.job_config import BackupConfig, PullConfig
 
     jobs = [job for job in common.load_config(arguments).jobs.values() if common.makes(job, backup)]
     found = dict.fromkeys(
@@ -285,8 +285,8 @@ def restore_target(backup: Backup, arguments: argparse.Namespace) -> Path:
 
 def origin_of(backup: Backup, target: Path, arguments: argparse.Namespace) -> Origin | None:
     """Return which backups are of a target, if a job makes them of it, this one among them."""
+    from gymdbd.config.kinds import BackupConfig, PullConfig
     from gymdbd.errors import ConfigError
-    from gymdbd.job_config import BackupConfig, PullConfig
 
     with contextlib.suppress(ConfigError):
         for job in common.load_config(arguments).jobs.values():

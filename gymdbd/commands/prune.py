@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     import argparse
 
     from gymdbd.archive.retention import Decision
-    from gymdbd.job_config import Keep
+    from gymdbd.config.kinds import Keep
     from gymdbd.origin import Origin
     from gymdbd.output import Output
 
@@ -87,8 +87,8 @@ def _once(decisions: list[Decision]) -> list[Decision]:
 
 def _what(arguments: argparse.Namespace) -> tuple[Path, list[Origin], Keep]:
     """Return the archive, the databases in it (all where none are named) and the rule."""
+    from gymdbd.config.kinds import BackupConfig, Keep
     from gymdbd.errors import UsageError
-    from gymdbd.job_config import BackupConfig, Keep
 
     origins: list[Origin] = []
     flags = Keep(days=arguments.keep_days or 0, count=arguments.keep_count or 0)

@@ -35,8 +35,8 @@ from gymdbd.commands import common
 if TYPE_CHECKING:
     import argparse
 
-    from gymdbd.config import Config
-    from gymdbd.job_config import PullConfig
+    from gymdbd.config.config import Config
+    from gymdbd.config.kinds import PullConfig
     from gymdbd.output import Output
 
 NAME = "pull"
@@ -92,8 +92,8 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
 def find_job(arguments: argparse.Namespace) -> tuple[PullConfig, Config | None]:
     """Return the job that the command line means, and the configuration that it is of, if any."""
     from gymdbd import files
+    from gymdbd.config.kinds import PullConfig
     from gymdbd.errors import FolderMissingError, UsageError
-    from gymdbd.job_config import PullConfig
 
     given = {name: getattr(arguments, name) for name in ("host", "remote_database", "replica")}
     if not any(given.values()):
@@ -127,7 +127,7 @@ def find_job(arguments: argparse.Namespace) -> tuple[PullConfig, Config | None]:
 
 def _inspect(job: PullConfig, output: Output) -> int:
     from gymdbd import log
-    from gymdbd.config import LogConfig
+    from gymdbd.config.config import LogConfig
     from gymdbd.jobs import peer
     from gymdbd.jobs.context import Context
 

@@ -37,9 +37,9 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from gymdbd.archive.catalog import Backup
-    from gymdbd.config import Config
+    from gymdbd.config.config import Config
+    from gymdbd.config.kinds import RestoreConfig
     from gymdbd.errors import GymdbdError
-    from gymdbd.job_config import RestoreConfig
     from gymdbd.output import Output
 
 NAME = "restore"
@@ -105,8 +105,8 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
 
 
 def _job(arguments: argparse.Namespace) -> tuple[RestoreConfig, Config | None]:
+    from gymdbd.config.kinds import RestoreConfig
     from gymdbd.errors import ConfigError, FolderMissingError
-    from gymdbd.job_config import RestoreConfig
 
     backup = _backup(arguments)
     target = looking.restore_target(backup, arguments)
@@ -175,7 +175,7 @@ def _tell(result: dict[str, Any], output: Output) -> None:
 
 def _tell_plan(job: RestoreConfig, output: Output) -> int:
     from gymdbd import log
-    from gymdbd.config import LogConfig
+    from gymdbd.config.config import LogConfig
     from gymdbd.jobs.context import Context
     from gymdbd.jobs.restore import preview
 

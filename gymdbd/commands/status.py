@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from datetime import datetime, tzinfo
 
     from gymdbd.clock import Clock
-    from gymdbd.config import Config
+    from gymdbd.config.config import Config
     from gymdbd.output import Output
     from gymdbd.runs.status import Health, StatusFile
 

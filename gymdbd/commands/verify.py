@@ -36,8 +36,8 @@ from gymdbd.commands import common, looking
 if TYPE_CHECKING:
     import argparse
 
-    from gymdbd.config import Config
-    from gymdbd.job_config import VerifyConfig
+    from gymdbd.config.config import Config
+    from gymdbd.config.kinds import VerifyConfig
     from gymdbd.output import Output
 
 NAME = "verify"
@@ -164,7 +164,7 @@ def _job_of(archive: Path, settings: Config | None) -> VerifyConfig:
     """Return the job of the configuration that verifies an archive, or one made up for it."""
     from datetime import timedelta
 
-    from gymdbd.job_config import VerifyConfig
+    from gymdbd.config.kinds import VerifyConfig
 
     for job in settings.jobs.values() if settings else ():
         if isinstance(job, VerifyConfig) and job.archive.resolve() == archive.resolve():

@@ -13,7 +13,8 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import gymdbd
-from gymdbd import clock, config, lock, log
+from gymdbd import clock, lock, log
+from gymdbd.config import config
 from gymdbd.daemon.scheduler import Past, Scheduler
 from gymdbd.daemon.systemd import Notifier
 from gymdbd.errors import BusyError, ConfigError, GymdbdError, TimeZoneError
@@ -24,8 +25,8 @@ from gymdbd.runs.status import StatusFile
 
 if TYPE_CHECKING:
     from gymdbd.clock import Clock
-    from gymdbd.config import Config
-    from gymdbd.job_config import JobConfig
+    from gymdbd.config.config import Config
+    from gymdbd.config.kinds import JobConfig
 
 # A run by hand shows in the status line as soon as this.
 _TURN_S = 5.0

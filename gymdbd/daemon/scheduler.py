@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from gymdbd.clock import Clock
-    from gymdbd.job_config import JobConfig
+    from gymdbd.config.kinds import JobConfig
     from gymdbd.schedule import Schedule
 
 _BEAT = "heartbeat"

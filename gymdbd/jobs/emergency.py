@@ -34,7 +34,7 @@ from gymdbd.remote import delta, installed
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from gymdbd.job_config import EmergencyConfig
+    from gymdbd.config.kinds import EmergencyConfig
     from gymdbd.jobs.context import Context
 
 SKIPPED = "skipped"

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from datetime import timedelta
 
-    from gymdbd.job_config import PullConfig, RepairConfig
+    from gymdbd.config.kinds import PullConfig, RepairConfig
     from gymdbd.jobs.context import Context
     from gymdbd.remote.ssh.ssh import Connection
     from gymdbd.source.fingerprint import Fingerprint

@@ -19,7 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-from gymdbd import clock, config, files, light, lock, log
+from gymdbd import clock, files, light, lock, log
+from gymdbd.config import config
 from gymdbd.errors import ConfigError, CrashError, DeadlineError, GymdbdError, StoppedError
 from gymdbd.runs import runner
 from gymdbd.runs.runner import Run
@@ -28,7 +29,7 @@ from gymdbd.runs.status import StatusFile
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from gymdbd.config import Config
+    from gymdbd.config.config import Config
 
 DRAIN, KILL = 1, 2
 

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from gymdbd import clock, files
 from gymdbd.archive.catalog import DAMAGED, LATEST, SUSPICIOUS, Catalog
+from gymdbd.config.kinds import BackupConfig, DrillConfig, PullConfig, VerifyConfig
 from gymdbd.errors import GymdbdError, RemoteError, TimeZoneError
-from gymdbd.job_config import BackupConfig, DrillConfig, PullConfig, VerifyConfig
 from gymdbd.jobs.context import Context
 from gymdbd.jobs.pull.replica import Replica
 from gymdbd.log import logger
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 
     from gymdbd.archive.catalog import Backup
     from gymdbd.clock import Clock
-    from gymdbd.config import Config
-    from gymdbd.job_config import JobConfig, RepairConfig
+    from gymdbd.config.config import Config
+    from gymdbd.config.kinds import JobConfig, RepairConfig
 
 OK, WARNING, ERROR = "ok", "warning", "error"
 

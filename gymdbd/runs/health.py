@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 from gymdbd import clock, files, lock
 from gymdbd.archive import answers
 from gymdbd.archive.catalog import DAMAGED, Catalog
+from gymdbd.config.kinds import BackupConfig, DrillConfig, PullConfig, VerifyConfig
 from gymdbd.errors import GymdbdError, NotAllowedError, ReadFailedError, SourceUnreadableError
-from gymdbd.job_config import BackupConfig, DrillConfig, PullConfig, VerifyConfig
 from gymdbd.jobs.backup import room
 from gymdbd.jobs.pull.replica import Replica
 from gymdbd.runs import status
@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from gymdbd.clock import Clock
-    from gymdbd.config import Config
-    from gymdbd.job_config import JobConfig
+    from gymdbd.config.config import Config
+    from gymdbd.config.kinds import JobConfig
 
 # A run may wait ten minutes for another one on the same files before it shows in the file.
 _START_MARGIN = timedelta(minutes=15)

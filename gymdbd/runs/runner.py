@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import datetime
 
-    from gymdbd.job_config import JobConfig
+    from gymdbd.config.kinds import JobConfig
 
 _POLL_S = 0.2
 

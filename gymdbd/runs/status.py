@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
-    from gymdbd.job_config import JobConfig
+    from gymdbd.config.kinds import JobConfig
 
 SCHEMA = 1
 GOOD_STATES = ("ok", "unchanged")

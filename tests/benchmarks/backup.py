@@ -21,8 +21,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gymdbd import log
-from gymdbd.config import LogConfig
-from gymdbd.job_config import BackupConfig
+from gymdbd.config.config import LogConfig
+from gymdbd.config.kinds import BackupConfig
 from gymdbd.jobs.backup import backup
 from gymdbd.jobs.context import Context
 from tests.benchmarks import application, machine

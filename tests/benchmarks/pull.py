@@ -35,7 +35,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gymdbd import log
-from gymdbd.config import LogConfig
+from gymdbd.config.config import LogConfig
 from tests.benchmarks import application, machine, tables, transfers
 from tests.benchmarks.tables import RSYNC, SCP
 from tests.benchmarks.transfers import (

@@ -24,8 +24,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gymdbd import log
-from gymdbd.config import LogConfig
-from gymdbd.job_config import BackupConfig, RestoreConfig
+from gymdbd.config.config import LogConfig
+from gymdbd.config.kinds import BackupConfig, RestoreConfig
 from gymdbd.jobs.backup import backup
 from gymdbd.jobs.context import Context
 from gymdbd.jobs.restore import restore

@@ -18,7 +18,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gymdbd.job_config import Keep
+from gymdbd.config.kinds import Keep
 from gymdbd.jobs.backup import backup
 from tests import ledger
 from tests.pulling import Peer

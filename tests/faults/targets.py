@@ -17,8 +17,8 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gymdbd import config
 from gymdbd.archive import manifest, marks
+from gymdbd.config import config
 from gymdbd.errors import GymdbdError
 from gymdbd.remote.client import Session
 from gymdbd.runs.status import StatusFile

@@ -9,8 +9,8 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from gymdbd import config
 from gymdbd.clock import Clock
+from gymdbd.config import config
 from gymdbd.runs.runner import Run
 from gymdbd.runs.status import StatusFile
 from tests import samples

@@ -15,7 +15,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gymdbd import config, lock
+from gymdbd import lock
+from gymdbd.config import config
 from gymdbd.runs.child import Supervisor
 from gymdbd.runs.runner import Run
 from gymdbd.runs.status import StatusFile
@@ -114,7 +115,8 @@ _SILENT = """
 import sys
 from datetime import timedelta
 from pathlib import Path
-from gymdbd import clock, config
+from gymdbd import clock
+from gymdbd.config import config
 from gymdbd.daemon.loop import Daemon
 class Late(clock.Clock):
     def late(self):
@@ -224,7 +226,8 @@ _AHEAD = """
 import sys
 from datetime import timedelta
 from pathlib import Path
-from gymdbd import clock, config, log
+from gymdbd import clock, log
+from gymdbd.config import config
 from gymdbd.daemon.loop import Daemon
 class Ahead(clock.Clock):
     def now(self):

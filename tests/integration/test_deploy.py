@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from gymdbd import config, values
-from gymdbd.config import Config
+from gymdbd.config import config, values
+from gymdbd.config.config import Config
+from gymdbd.config.kinds import BackupConfig
 from gymdbd.daemon import loop
-from gymdbd.job_config import BackupConfig
 from tests.support import make_database
 
 _ROOT = Path(__file__).parents[2]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from gymdbd import lock
-from gymdbd.job_config import DrillConfig
+from gymdbd.config.kinds import DrillConfig
 from gymdbd.jobs.drill import drill
 from tests.support import (
     ROOT,

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from gymdbd.job_config import Keep
+from gymdbd.config.kinds import Keep
 from tests import ledger
 from tests.pulling import Peer, snapshot_of
 from tests.relay import Relay

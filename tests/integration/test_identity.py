@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from gymdbd.config.kinds import RestoreConfig
 from gymdbd.errors import AnotherFileError, GymdbdError
-from gymdbd.job_config import RestoreConfig
 from gymdbd.jobs.backup import backup
 from gymdbd.jobs.restore import preview, restore
 from gymdbd.source import identity, processes, uses

@@ -13,7 +13,7 @@ import pytest
 
 from gymdbd import cli
 from gymdbd.commands import run
-from gymdbd.config import Config
+from gymdbd.config.config import Config
 
 _FOLDER = Path(__file__).parents[2] / "deploy" / "launchd"
 _PLIST = _FOLDER / "io.github.gymdbd.plist"

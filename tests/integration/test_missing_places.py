@@ -11,8 +11,8 @@ import pytest
 
 from gymdbd.archive.catalog import Catalog
 from gymdbd.clock import Clock
+from gymdbd.config.kinds import PullConfig
 from gymdbd.errors import FolderMissingError
-from gymdbd.job_config import PullConfig
 from gymdbd.jobs.pull import old_replica
 from gymdbd.jobs.pull.replica import Replica
 from tests.daemon_process import DaemonProcess, running_daemon

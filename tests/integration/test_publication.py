@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from gymdbd.config.kinds import Keep
 from gymdbd.errors import VerificationError
-from gymdbd.job_config import Keep
 from gymdbd.jobs.backup import backup
 from tests.support import (
     GYMDBD,

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from gymdbd.archive import manifest as manifests
+from gymdbd.config.kinds import Keep
 from gymdbd.errors import CopyTornError
-from gymdbd.job_config import Keep
 from gymdbd.jobs.pull import pull
 from gymdbd.source import processes
 from tests import ledger, samples

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from gymdbd.archive.catalog import Catalog
+from gymdbd.config.kinds import Keep, VerifyConfig
 from gymdbd.errors import SourceCorruptError, SuspiciousError, VerificationError
-from gymdbd.job_config import Keep, VerifyConfig
 from gymdbd.jobs.pull import suspicion
 from gymdbd.jobs.pull.replica import Replica
 from gymdbd.jobs.verify import verify

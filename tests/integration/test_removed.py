@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from gymdbd.config.kinds import RestoreConfig
 from gymdbd.errors import AnotherFileError, GymdbdError, SourceMissingError, TargetInUseError
-from gymdbd.job_config import RestoreConfig
 from gymdbd.jobs.backup import backup
 from gymdbd.jobs.restore import restore
 from gymdbd.source import identity, uses

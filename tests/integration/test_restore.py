@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from gymdbd.config.kinds import RestoreConfig
 from gymdbd.errors import CopyDamagedError, TargetInUseError
 from gymdbd.files import partial_path
-from gymdbd.job_config import RestoreConfig
 from gymdbd.jobs.backup import backup
 from gymdbd.jobs.restore import restore
 from tests.integration.test_odd_databases import _HABITS, _create, _dump

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from gymdbd.archive.catalog import Catalog
+from gymdbd.config.kinds import Gates, Keep
 from gymdbd.errors import SuspiciousError
-from gymdbd.job_config import Gates, Keep
 from tests import ledger
 from tests.support import backups, gymdbd_json, query
 

@@ -11,7 +11,7 @@ import pytest
 
 from gymdbd.archive import manifest as manifests
 from gymdbd.archive.catalog import LATEST, VERIFIED, Catalog
-from gymdbd.job_config import DrillConfig, Probe, RestoreConfig, VerifyConfig
+from gymdbd.config.kinds import DrillConfig, Probe, RestoreConfig, VerifyConfig
 from gymdbd.jobs.backup import backup
 from gymdbd.jobs.drill import drill
 from gymdbd.jobs.restore import restore

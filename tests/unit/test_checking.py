@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from gymdbd.job_config import PullConfig
+from gymdbd.config.kinds import PullConfig
 from gymdbd.jobs.pull import checking
 from gymdbd.jobs.pull.replica import State
 from tests.support import make_database

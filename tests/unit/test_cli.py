@@ -148,7 +148,7 @@ def test_the_log_does_not_bring_what_draws_tables() -> None:
     """A daemon, and a run of it, hold neither rich nor its lexers in memory."""
     script = (
         "import sys, gymdbd.daemon.loop, gymdbd.runs.child\n"
-        "from gymdbd import log\nfrom gymdbd.config import LogConfig\n"
+        "from gymdbd import log\nfrom gymdbd.config.config import LogConfig\n"
         "log.configure(LogConfig())\n"
         "try:\n    1 / 0\n"
         "except ZeroDivisionError:\n    log.logger().error('it broke', exc_info=True)\n"

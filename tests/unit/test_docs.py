@@ -9,23 +9,24 @@ from typing import Any
 
 import pytest
 
-from gymdbd import commands, config, job_config
+from gymdbd import commands
+from gymdbd.config import config, kinds
 
 _README = Path(__file__).parents[2] / "README.md"
 _SECTIONS: tuple[Any, ...] = (
     config.Config,
     config.LogConfig,
-    job_config.Keep,
-    job_config.Gates,
-    job_config.Newest,
-    job_config.Retry,
-    job_config.BackupConfig,
-    job_config.PullConfig,
-    job_config.DrillConfig,
-    job_config.Probe,
-    job_config.VerifyConfig,
-    job_config.RepairConfig,
-    job_config.SshConfig,
+    kinds.Keep,
+    kinds.Gates,
+    kinds.Newest,
+    kinds.Retry,
+    kinds.BackupConfig,
+    kinds.PullConfig,
+    kinds.DrillConfig,
+    kinds.Probe,
+    kinds.VerifyConfig,
+    kinds.RepairConfig,
+    kinds.SshConfig,
 )
 _KEYS = sorted(
     {one.name for kind in _SECTIONS for one in dataclasses.fields(kind) if "read" in one.metadata}

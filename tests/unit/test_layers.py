@@ -40,7 +40,7 @@ _PLACES = {
     "rich": {"gymdbd.output"},
     "sdnotify": {"gymdbd.daemon.systemd"},
     "structlog": {"gymdbd.log"},
-    "yaml": {"gymdbd.document"},
+    "yaml": {"gymdbd.config.document"},
 }
 
 # What a layer must know nothing of, types included.
@@ -53,9 +53,9 @@ _FORBIDDEN = {
     "gymdbd.rows": (*_ABOVE_JOBS, "output", "jobs", "config", "archive", "remote"),
     "gymdbd.sqlite": (*_ABOVE_JOBS, "output", "jobs", "config", "archive", "remote"),
     "gymdbd.files": (*_ABOVE_JOBS, "output", "jobs", "config", "archive", "remote", "lock", "log"),
-    "gymdbd.config": (*_ABOVE_JOBS, "output", "jobs", "archive", "remote"),
-    "gymdbd.job_config": (*_ABOVE_JOBS, "config", "output", "jobs", "archive", "remote"),
-    "gymdbd.document": (*_ABOVE_JOBS, "output", "jobs", "config", "archive", "remote", "sqlite"),
+    "gymdbd.config.config": (*_ABOVE_JOBS, "output", "jobs", "archive", "remote"),
+    "gymdbd.config.kinds": (*_ABOVE_JOBS, "output", "jobs", "archive", "remote"),
+    "gymdbd.config.document": (*_ABOVE_JOBS, "output", "jobs", "archive", "remote", "sqlite"),
     "gymdbd.schedule": (*_ABOVE_JOBS, "output", "jobs", "config", "archive", "remote", "sqlite"),
     "gymdbd.daemon.scheduler": (
         "status",
@@ -121,7 +121,9 @@ def test_types_of_third_parties_are_named_in_few_places() -> None:
         for name in _imports(module) - _imports(module, types=False)
         if name.partition(".")[0] not in {"gymdbd", *sys.stdlib_module_names}
     }
-    assert {one for one in named if one[0] not in _PLACES[one[1]]} == {("gymdbd.config", "yaml")}
+    assert {one for one in named if one[0] not in _PLACES[one[1]]} == {
+        ("gymdbd.config.config", "yaml")
+    }
 
 
 @pytest.mark.parametrize("module", _SHIPPED)

@@ -17,7 +17,7 @@ import structlog
 from logging_journald import JournaldTransport
 
 from gymdbd import log
-from gymdbd.config import LogConfig
+from gymdbd.config.config import LogConfig
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -11,12 +11,13 @@ from typing import Any
 
 import pytest
 
-from gymdbd import config, lock
+from gymdbd import lock
 from gymdbd.archive import manifest as manifests
 from gymdbd.archive.catalog import Catalog
 from gymdbd.clock import Clock
+from gymdbd.config import config
+from gymdbd.config.kinds import BackupConfig, JobConfig, PullConfig, VerifyConfig
 from gymdbd.errors import ReadFailedError
-from gymdbd.job_config import BackupConfig, JobConfig, PullConfig, VerifyConfig
 from gymdbd.runs.health import Daemon, Finding, begin, judge, read
 from gymdbd.runs.status import Health, StatusFile
 from gymdbd.schedule import Cron

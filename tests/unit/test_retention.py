@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from gymdbd.archive import retention
 from gymdbd.archive.catalog import Backup, Catalog
 from gymdbd.clock import Clock
-from gymdbd.job_config import Keep
+from gymdbd.config.kinds import Keep
 from gymdbd.jobs import prune
 from gymdbd.origin import Origin
 from tests.archives import CREATED, GYM, add_backup, manifest

@@ -15,9 +15,10 @@ import pytest
 import structlog
 from structlog.testing import LogCapture
 
-from gymdbd import config, lock
+from gymdbd import lock
+from gymdbd.config import config
+from gymdbd.config.kinds import Retry
 from gymdbd.errors import ConfigError
-from gymdbd.job_config import Retry
 from gymdbd.runs.runner import Run
 from gymdbd.runs.status import StatusFile
 from tests.clocks import HandClock
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, MutableMapping
     from pathlib import Path
 
-    from gymdbd.job_config import BackupConfig
+    from gymdbd.config.kinds import BackupConfig
 
 _DUE = datetime(2026, 11, 23, 3, 0, tzinfo=UTC)
 _KEYS = {

@@ -15,8 +15,8 @@ import pytest
 import structlog
 
 from gymdbd.clock import Clock
+from gymdbd.config.kinds import BackupConfig
 from gymdbd.daemon.scheduler import Past, Scheduler, _Trigger
-from gymdbd.job_config import BackupConfig
 from gymdbd.schedule import Cron, Interval
 from tests.clocks import NIGHT, HandClock
 from tests.support import until
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from gymdbd.job_config import JobConfig
+    from gymdbd.config.kinds import JobConfig
 
 HOUR = timedelta(hours=1)
 DAY = timedelta(days=1)

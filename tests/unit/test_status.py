@@ -14,14 +14,14 @@ import pytest
 from structlog.testing import capture_logs
 
 from gymdbd import lock
+from gymdbd.config.kinds import BackupConfig, Newest, VerifyConfig
 from gymdbd.errors import BusyError, FormatError, GymdbdError
-from gymdbd.job_config import BackupConfig, Newest, VerifyConfig
 from gymdbd.runs.status import Health, StatusFile, health, instant, max_age, trouble_logged, worst
 from gymdbd.schedule import Cron, Interval
 from tests.support import environment
 
 if TYPE_CHECKING:
-    from gymdbd.job_config import JobConfig
+    from gymdbd.config.kinds import JobConfig
 
 _NOW = datetime(2026, 11, 23, 9, 0, tzinfo=UTC)
 _EMPTY: dict[str, Any] = {"schema": 1, "daemon": None, "jobs": {}}

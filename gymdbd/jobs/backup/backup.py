@@ -26,7 +26,7 @@ from gymdbd.sqlite import soundness
 
 if TYPE_CHECKING:
     from gymdbd.archive.proof import Proof
-    from gymdbd.job_config import BackupConfig
+    from gymdbd.config.kinds import BackupConfig
     from gymdbd.jobs.context import Context
     from gymdbd.source.database import Facts
     from gymdbd.sqlite.checkpoint import Checkpoint

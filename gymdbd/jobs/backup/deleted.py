@@ -17,7 +17,7 @@ from gymdbd.source.uses import look
 from gymdbd.sqlite import salvage
 
 if TYPE_CHECKING:
-    from gymdbd.job_config import BackupConfig
+    from gymdbd.config.kinds import BackupConfig
     from gymdbd.jobs.context import Context
     from gymdbd.source.uses import Use
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from gymdbd import files
 from gymdbd.archive import retention
+from gymdbd.config.kinds import BackupConfig
 from gymdbd.errors import DiskFullError
-from gymdbd.job_config import BackupConfig
 from gymdbd.wording import counted
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from gymdbd.archive.catalog import Backup, Catalog
-    from gymdbd.job_config import PullConfig
+    from gymdbd.config.kinds import PullConfig
 
 
 def require(

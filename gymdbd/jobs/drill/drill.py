@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from gymdbd import clock, files, lock
 from gymdbd.archive.catalog import LATEST, Catalog
+from gymdbd.config.kinds import RestoreConfig
 from gymdbd.errors import DrillFailedError
-from gymdbd.job_config import RestoreConfig
 from gymdbd.jobs.context import Timings
 from gymdbd.jobs.restore import restore
 from gymdbd.source import database
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from gymdbd.archive.catalog import Backup
-    from gymdbd.job_config import DrillConfig, Probe
+    from gymdbd.config.kinds import DrillConfig, Probe
     from gymdbd.jobs.context import Context
 
 _ARCHIVE_WAIT_S = 600.0

@@ -14,6 +14,7 @@ from gymdbd.archive import marks, proof
 from gymdbd.archive.catalog import REJECTED, SUSPICIOUS
 from gymdbd.archive.manifest import Manifest
 from gymdbd.archive.marks import Marks
+from gymdbd.config.kinds import BackupConfig, Gates
 from gymdbd.errors import (
     ReplicaInUseError,
     SourceCorruptError,
@@ -22,7 +23,6 @@ from gymdbd.errors import (
     SuspiciousError,
     VerificationError,
 )
-from gymdbd.job_config import BackupConfig, Gates
 from gymdbd.jobs.backup import backup, damaged, room
 from gymdbd.jobs.prune import prune
 from gymdbd.jobs.pull import checking, suspicion
@@ -31,7 +31,7 @@ from gymdbd.source import database, ownership
 
 if TYPE_CHECKING:
     from gymdbd.archive.catalog import Catalog
-    from gymdbd.job_config import PullConfig
+    from gymdbd.config.kinds import PullConfig
     from gymdbd.jobs.context import Context
     from gymdbd.jobs.pull.replica import Replica, State
 

@@ -29,7 +29,7 @@ from gymdbd.source.fingerprint import Fingerprint
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-    from gymdbd.job_config import PullConfig
+    from gymdbd.config.kinds import PullConfig
     from gymdbd.jobs.context import Context
     from gymdbd.remote.client import Session
     from gymdbd.remote.ssh.ssh import Connection

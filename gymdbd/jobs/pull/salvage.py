@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from gymdbd.job_config import PullConfig
+    from gymdbd.config.kinds import PullConfig
     from gymdbd.jobs.context import Context
 
 _ARCHIVE_WAIT_S = 60.0

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from gymdbd.archive.proof import Proof
-    from gymdbd.job_config import PullConfig
+    from gymdbd.config.kinds import PullConfig
     from gymdbd.jobs.context import Context, Timings
     from gymdbd.jobs.pull.pull import Arrived
     from gymdbd.jobs.pull.replica import Replica

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from gymdbd.archive.catalog import Backup
-    from gymdbd.job_config import RestoreConfig
+    from gymdbd.config.kinds import RestoreConfig
     from gymdbd.jobs.context import Context
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from gymdbd import origin
 from gymdbd.archive import manifest as manifests
 from gymdbd.archive.catalog import Catalog
+from gymdbd.config.kinds import BackupConfig
 from gymdbd.errors import (
     DeadlineError,
     GymdbdError,
@@ -25,7 +26,6 @@ from gymdbd.errors import (
     StoppedError,
     VerificationError,
 )
-from gymdbd.job_config import BackupConfig
 from gymdbd.jobs.backup import backup as backups
 from gymdbd.jobs.backup import damaged
 from gymdbd.source import database, identity, live
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from gymdbd.archive.catalog import Backup
-    from gymdbd.job_config import RestoreConfig
+    from gymdbd.config.kinds import RestoreConfig
     from gymdbd.jobs.context import Context
 
 # What a backup says of a target that has no sound state to copy: SQLite may still restore into

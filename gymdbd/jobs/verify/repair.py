@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 
     from gymdbd.archive.catalog import Backup
     from gymdbd.archive.manifest import Manifest
+    from gymdbd.config.kinds import RepairConfig
     from gymdbd.errors import GymdbdError
-    from gymdbd.job_config import RepairConfig
     from gymdbd.jobs.context import Context
     from gymdbd.jobs.verify.verify import Verified
     from gymdbd.remote.ssh.sftp import RemoteFiles

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
     from gymdbd.archive.catalog import Backup
     from gymdbd.archive.inspection import Findings
+    from gymdbd.config.kinds import RepairConfig, VerifyConfig
     from gymdbd.errors import GymdbdError
-    from gymdbd.job_config import RepairConfig, VerifyConfig
     from gymdbd.jobs.context import Context
 
 ARCHIVE_WAIT_S = 600.0

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 import yaml
 
-from gymdbd import values
+from gymdbd.config import values
 from gymdbd.errors import ConfigError
 from gymdbd.wording import did_you_mean
 

@@ -12,10 +12,11 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gymdbd import files, values
-from gymdbd.document import Document, join, key, path, scalar, section
+from gymdbd import files
+from gymdbd.config import values
+from gymdbd.config.document import Document, join, key, path, scalar, section
+from gymdbd.config.kinds import KINDS, JobConfig
 from gymdbd.errors import ConfigError
-from gymdbd.job_config import KINDS, JobConfig
 from gymdbd.wording import did_you_mean
 
 if TYPE_CHECKING:

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from gymdbd import lock, origin, values
-from gymdbd.document import items, key, mapping, path, scalar, section, sections
+from gymdbd import lock, origin
+from gymdbd.config import values
+from gymdbd.config.document import items, key, mapping, path, scalar, section, sections
 from gymdbd.errors import ConfigError
 from gymdbd.origin import Origin, Place
 from gymdbd.schedule import Cron, Interval, Schedule

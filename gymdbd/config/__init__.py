@@ -1,0 +1,1 @@
+"""The configuration: YAML to frozen dataclasses."""
