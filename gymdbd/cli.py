@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import gymdbd
-from gymdbd import commands, light, streams
+from gymdbd import commands, light
 from gymdbd.errors import ConfigError, GymdbdError, UsageError
-from gymdbd.output import Output
+from gymdbd.terminal import streams
+from gymdbd.terminal.output import Output
 
 _EXITS = """
 exit status:
@@ -69,7 +70,7 @@ def main(argv: list[str] | None = None) -> int:
     output = Output(json="--json" in words)
     parser = _parser()
     if "_ARGCOMPLETE" in os.environ:
-        from gymdbd import completion  # noqa: PLC0415 - only for a shell that asks
+        from gymdbd.terminal import completion  # noqa: PLC0415 - only for a shell that asks
 
         completion.offer(parser)
     try:

@@ -20,7 +20,7 @@ from datetime import UTC, datetime, tzinfo
 from pathlib import Path
 
 from gymdbd.errors import TimeZoneError
-from gymdbd.wording import did_you_mean
+from gymdbd.words import did_you_mean
 
 # No machine that runs this release has a right clock that shows an earlier time.
 RELEASED = datetime(2026, 11, 1, tzinfo=UTC)

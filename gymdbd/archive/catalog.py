@@ -16,7 +16,7 @@ from gymdbd.archive import manifest as manifests
 from gymdbd.archive import marks as all_marks
 from gymdbd.archive.marks import Marks
 from gymdbd.errors import BackupAmbiguousError, BackupMissingError, FolderMissingError, FormatError
-from gymdbd.wording import did_you_mean
+from gymdbd.words import did_you_mean
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -21,12 +21,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gymdbd.commands import answering, common
+from gymdbd.commands import answering
+from gymdbd.terminal import options
 
 if TYPE_CHECKING:
     import argparse
 
-    from gymdbd.output import Output
+    from gymdbd.terminal.output import Output
 
 NAME = "accept"
 
@@ -36,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     answering.add_arguments(parser)
 
 
-@common.logged
+@options.logged
 def run(arguments: argparse.Namespace, output: Output) -> int:
     """Accept what is meant."""
     return answering.answer(arguments, output, right=True)

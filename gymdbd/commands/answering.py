@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gymdbd.commands import common, looking
+from gymdbd.terminal import databases, options
 
 if TYPE_CHECKING:
     import argparse
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from gymdbd.config.config import Config
     from gymdbd.config.kinds import JobConfig, PullConfig, RestoreConfig
     from gymdbd.origin import Origin
-    from gymdbd.output import Output
+    from gymdbd.terminal.output import Output
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -28,9 +28,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="BACKUP|JOB",
         help="a backup's name or path, or a job, for everything of it that waits for an answer",
     )
-    common.add_archive(parser)
-    looking.add_database(parser)
-    common.add_json(parser)
+    options.add_archive(parser)
+    databases.add_database(parser)
+    options.add_json(parser)
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ def _settings(arguments: argparse.Namespace) -> Config | None:
     from gymdbd.errors import ConfigError
 
     try:
-        return common.load_config(arguments)
+        return options.load_config(arguments)
     except ConfigError:
         if arguments.archive is None and arguments.config is not None:
             raise
@@ -104,7 +104,7 @@ def _find(arguments: argparse.Namespace, settings: Config | None, *, right: bool
     from gymdbd.archive.catalog import DAMAGED
     from gymdbd.errors import BackupMissingError, UsageError
     from gymdbd.origin import Origin
-    from gymdbd.wording import did_you_mean
+    from gymdbd.words import did_you_mean
 
     word = arguments.backup
     if settings is not None and word in settings.jobs:
@@ -113,7 +113,7 @@ def _find(arguments: argparse.Namespace, settings: Config | None, *, right: bool
     if pull is not None:
         return _of_job(pull)
     try:
-        backup = looking.find_backup(word, arguments)
+        backup = databases.find_backup(word, arguments)
     except BackupMissingError as error:
         if settings is not None and os.sep not in word:
             near = did_you_mean(word, list(settings.jobs))
@@ -132,7 +132,7 @@ def _of_job(job: JobConfig) -> _Meant:
     from gymdbd.config.kinds import PullConfig
     from gymdbd.errors import UsageError
 
-    place = common.archive_of(job)
+    place = options.archive_of(job)
     if place is None:
         raise UsageError(f"job {job.name} is a {job.kind} job, which makes no backups")
     return _Meant(*place, pull=job if isinstance(job, PullConfig) else None)
@@ -177,7 +177,7 @@ def clear_status(settings: Config, archive: Path, origin: Origin, *, right: bool
     from gymdbd.runs.status import StatusFile, trouble_logged
 
     for job in settings.jobs.values():
-        place = common.archive_of(job)
+        place = options.archive_of(job)
         if place is None or not _same_place(place[0], archive) or not _overlap(place[1], origin):
             continue
         there = archive.is_dir()

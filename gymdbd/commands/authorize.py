@@ -29,12 +29,12 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gymdbd.commands import common
+from gymdbd.terminal import options
 
 if TYPE_CHECKING:
     import argparse
 
-    from gymdbd.output import Output
+    from gymdbd.terminal.output import Output
 
 NAME = "authorize"
 
@@ -59,7 +59,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="PATH",
         help="the gymdbd program in the line (default: this one)",
     )
-    common.add_json(parser)
+    options.add_json(parser)
 
 
 def run(arguments: argparse.Namespace, output: Output) -> int:
@@ -88,7 +88,7 @@ def _database(arguments: argparse.Namespace) -> Path:
 
     if arguments.database:
         return Path(os.path.abspath(arguments.database))  # noqa: PTH100 - links stay
-    settings = common.load_config(arguments)
+    settings = options.load_config(arguments)
     jobs = settings.jobs.values()
     databases = sorted({str(job.database) for job in jobs if isinstance(job, BackupConfig)})
     if len(databases) != 1:

@@ -35,14 +35,14 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gymdbd.commands import common
+from gymdbd.terminal import options
 
 if TYPE_CHECKING:
     import argparse
 
     from gymdbd.config.config import Config
     from gymdbd.config.kinds import BackupConfig
-    from gymdbd.output import Output
+    from gymdbd.terminal.output import Output
 
 NAME = "backup"
 
@@ -52,7 +52,7 @@ _KEEP_DAYS, _KEEP_COUNT = 14, 10
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the flags."""
-    common.add_job(parser, "backup")
+    options.add_job(parser, "backup")
     parser.add_argument("--database", type=Path, metavar="PATH", help="the database to back up")
     parser.add_argument(
         "--for",
@@ -65,7 +65,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--archive",
         type=Path,
         metavar="DIR",
-        help=f"the folder for the backup (default: {common.DEFAULT_ARCHIVE}/); with --database "
+        help=f"the folder for the backup (default: {options.DEFAULT_ARCHIVE}/); with --database "
         "it is created if its parent folder exists",
     )
     parser.add_argument(
@@ -84,20 +84,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--cleanup", action="store_true", help="prune old backups afterwards")
     parser.add_argument(
         "--keep-days",
-        type=common.number,
+        type=options.number,
         metavar="N",
         help=f"with --cleanup: retain backups younger than N days (default: {_KEEP_DAYS})",
     )
     parser.add_argument(
         "--keep-count",
-        type=common.number,
+        type=options.number,
         metavar="N",
         help=f"with --cleanup: retain the newest N backups (default: {_KEEP_COUNT})",
     )
     parser.add_argument(
         "--stats-only", action="store_true", help="make no backup, describe those in the archive"
     )
-    common.add_json(parser)
+    options.add_json(parser)
 
 
 def run(arguments: argparse.Namespace, output: Output) -> int:
@@ -105,15 +105,15 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
     job, settings = _job(arguments)
     if arguments.stats_only:
         return _stats(job, output)
-    entry, exit_code = common.run_by_hand(job, settings, output)
+    entry, exit_code = options.run_by_hand(job, settings, output)
     result = entry["result"]
     if result is None or "path" not in result:
-        common.tell_failure(entry, output)
+        options.tell_failure(entry, output)
         return exit_code
     facts = {name: entry[name] for name in ("state", "error", "hint", "code") if entry["error"]}
     output.result({**facts, **result}, lambda: tell(result, output))
     if exit_code and not arguments.json:
-        common.tell_failure(entry, output)
+        options.tell_failure(entry, output)
     return exit_code
 
 
@@ -131,7 +131,7 @@ def _job(arguments: argparse.Namespace) -> tuple[BackupConfig, Config | None]:
         )
     settings = None
     if arguments.database:
-        archive = arguments.archive or common.DEFAULT_ARCHIVE
+        archive = arguments.archive or options.DEFAULT_ARCHIVE
         job = BackupConfig(
             name="backup",
             kind="backup",
@@ -139,11 +139,11 @@ def _job(arguments: argparse.Namespace) -> tuple[BackupConfig, Config | None]:
             archive=Path(os.path.abspath(archive)),  # noqa: PTH100 - links stay
         )
     else:
-        settings = common.load_config(arguments)
+        settings = options.load_config(arguments)
         if arguments.of:
             job = _job_for(arguments.of, settings)
         else:
-            job = common.choose_job(settings, arguments.job, BackupConfig)
+            job = options.choose_job(settings, arguments.job, BackupConfig)
         if arguments.archive:
             job = dataclasses.replace(job, archive=Path(os.path.abspath(arguments.archive)))  # noqa: PTH100 - links stay
     if arguments.database and not arguments.stats_only:
@@ -209,7 +209,7 @@ def _with_flags(job: BackupConfig, arguments: argparse.Namespace) -> BackupConfi
 def tell(result: dict[str, Any], output: Output) -> None:
     """Print what a backup came to."""
     from gymdbd.files import to_size
-    from gymdbd.wording import rows_in
+    from gymdbd.words import rows_in
 
     timings = ", ".join(f"{name} {seconds:.3f}" for name, seconds in result["timings"].items())
     output.facts(
@@ -223,7 +223,7 @@ def tell(result: dict[str, Any], output: Output) -> None:
             ("checkpoint", _checkpoint(result["checkpoint"])),
             *_changes(result["changes"]),
             ("pruned", str(len(result["pruned"]))),
-            *([("waiting", common.waits(result["waiting"]))] if result.get("waiting") else []),
+            *([("waiting", options.waits(result["waiting"]))] if result.get("waiting") else []),
             ("took", f"{result['duration_s']:.3f} s ({timings})"),
         ]
     )
@@ -255,7 +255,7 @@ def _stats(job: BackupConfig, output: Output) -> int:
     backups = Catalog(job.archive, Clock().zone).backups(job.origin)
     newest = next((one.manifest for one in backups if one.manifest), None)
     tables = newest.tables if newest else {}
-    summary = {**common.archive_summary(backups), "tables": tables}
+    summary = {**options.archive_summary(backups), "tables": tables}
 
     def tell() -> None:
         output.facts(

@@ -24,13 +24,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gymdbd.commands import common
+from gymdbd.terminal import options
 
 if TYPE_CHECKING:
     import argparse
 
     from gymdbd.config.config import Config
-    from gymdbd.output import Output
+    from gymdbd.terminal.output import Output
 
 NAME = "check"
 
@@ -43,7 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="only check whether the running daemon can load the configuration, and print nothing "
         "if it can; databases, folders and hosts are not checked, and errors are also logged",
     )
-    common.add_json(parser)
+    options.add_json(parser)
 
 
 def run(arguments: argparse.Namespace, output: Output) -> int:
@@ -61,7 +61,7 @@ def _check_reload(arguments: argparse.Namespace, output: Output) -> int:
 
     log.configure(LogConfig(), by_hand=True)
     try:
-        settings = common.load_config(arguments)
+        settings = options.load_config(arguments)
         _require_same_status_file(settings)
     except ConfigError as error:
         log.refusal(error)
@@ -77,7 +77,7 @@ def _require_same_status_file(settings: Config) -> None:
 
     from gymdbd.errors import ConfigError
     from gymdbd.runs.status import StatusFile
-    from gymdbd.wording import service_command
+    from gymdbd.words import service_command
 
     file = StatusFile(settings.status_file)
     # A daemon that cannot write there has no lock there, and runs all the same.
@@ -93,7 +93,7 @@ def _examine(arguments: argparse.Namespace, output: Output) -> int:
     from gymdbd.clock import Clock
     from gymdbd.runs import examine
 
-    settings = common.load_config(arguments)
+    settings = options.load_config(arguments)
     checks = examine.examine(settings, Clock())
     failed = any(check.state == "error" for check in checks)
 

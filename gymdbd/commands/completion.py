@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import argparse
 
-    from gymdbd.output import Output
+    from gymdbd.terminal.output import Output
 
 NAME = "completion"
 
@@ -36,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace, output: Output) -> int:
     """Print the script."""
-    from gymdbd import completion
+    from gymdbd.terminal import completion
 
     for line in completion.script(arguments.shell).strip().splitlines():
         output.verbatim(line)

@@ -20,12 +20,12 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gymdbd.commands import common
+from gymdbd.terminal import options
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from gymdbd.output import Output
+    from gymdbd.terminal.output import Output
 
 NAME = "demo"
 
@@ -44,7 +44,7 @@ jobs:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the flags."""
     parser.add_argument("--keep", action="store_true", help="leave the folder in place")
-    common.add_json(parser)
+    options.add_json(parser)
 
 
 def run(arguments: argparse.Namespace, output: Output) -> int:
@@ -58,8 +58,8 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
 
 
 def _demonstrate(folder: Path, output: Output, *, keep: bool) -> int:
-    from gymdbd import gym
     from gymdbd.config import config
+    from gymdbd.terminal import sample
 
     tell = output.say if not output.json else lambda line="": None  # noqa: ARG005
     settings_path = folder / "config.yaml"
@@ -67,22 +67,22 @@ def _demonstrate(folder: Path, output: Output, *, keep: bool) -> int:
     for each in (database.parent, folder / "backups"):
         each.mkdir(mode=0o700)
     settings_path.write_text(_CONFIG.format(folder=folder))
-    gym.build(database)
+    sample.build(database)
     tell(f"created a sample database in WAL mode: {database}")
     settings = config.load(settings_path)
     with _writer(database):
-        before = gym.newest_event(database)
+        before = sample.newest_event(database)
         tell("another process is writing to it; running gymdbd backup nightly-backup:")
         tell()
-        entry, exit_code = common.run_by_hand(
+        entry, exit_code = options.run_by_hand(
             settings.jobs["nightly-backup"], settings, output, in_journal=False
         )
-        after = gym.newest_event(database)
+        after = sample.newest_event(database)
     if exit_code:
-        common.tell_failure(entry, output)
+        options.tell_failure(entry, output)
         return exit_code
     result = entry["result"]
-    inside = gym.newest_event(Path(result["path"]), immutable=True)
+    inside = sample.newest_event(Path(result["path"]), immutable=True)
     payload: dict[str, Any] = {
         **result,
         "folder": str(folder) if keep else None,
@@ -119,7 +119,7 @@ def _tell(payload: dict[str, Any], folder: Path, output: Output, *, keep: bool) 
 def _writer(database: Path) -> Iterator[None]:
     """Let another process write to the database all the while."""
     process = subprocess.Popen(
-        [sys.executable, "-P", "-m", "gymdbd.gym", str(database)],
+        [sys.executable, "-P", "-m", "gymdbd.terminal.sample", str(database)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
     )

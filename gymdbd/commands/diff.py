@@ -48,16 +48,16 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gymdbd.commands import common, looking
+from gymdbd.terminal import databases, options
 
 if TYPE_CHECKING:
     import argparse
     from typing import TextIO
 
-    from gymdbd.commands.looking import Database
-    from gymdbd.output import Output
     from gymdbd.rows.compare import Pair
     from gymdbd.rows.difference import RowDifference, TableDifference
+    from gymdbd.terminal.databases import Database
+    from gymdbd.terminal.output import Output
 
 NAME = "diff"
 
@@ -97,7 +97,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="PATH",
         help="the live database (default: that of the job whose archive contains A)",
     )
-    common.add_json(parser)
+    options.add_json(parser)
 
 
 def run(arguments: argparse.Namespace, output: Output) -> int:
@@ -111,7 +111,7 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
     earlier, later = _sides(arguments)
     with tempfile.TemporaryFile("w+", encoding="utf-8") as spool:
         with (
-            looking.stoppable() as check,
+            databases.stoppable() as check,
             earlier.opened() as one,
             later.opened() as other,
             Pair(one, other, check=check) as pair,
@@ -150,10 +150,10 @@ def _sides(arguments: argparse.Namespace) -> tuple[Database, Database]:
             "name either a second backup or --database, not both",
             hint="gymdbd diff A --database PATH compares A with the live database",
         )
-    earlier = looking.find(arguments.earlier, arguments)
+    earlier = databases.find(arguments.earlier, arguments)
     if arguments.later:
-        return earlier, looking.find(arguments.later, arguments)
-    return earlier, looking.live_database(earlier, arguments)
+        return earlier, databases.find(arguments.later, arguments)
+    return earlier, databases.live_database(earlier, arguments)
 
 
 def _is_backwards(earlier: Database, later: Database) -> bool:
@@ -172,7 +172,7 @@ def _compare(pair: Pair, table: str | None, spool: TextIO | None) -> _Found:
             f"neither side has a table {table} with rows of its own",
             hint=f"their tables are: {', '.join(pair.table_names()) or 'none'}",
         )
-    from gymdbd.commands import json_rows
+    from gymdbd.terminal import json_rows
 
     found = _Found([pair.table(table)], [])
     shown = dict.fromkeys(_SIGNS, 0)

@@ -18,34 +18,34 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gymdbd.commands import common, looking
+from gymdbd.terminal import databases, options
 
 if TYPE_CHECKING:
     import argparse
 
     from gymdbd.config.config import Config
     from gymdbd.config.kinds import DrillConfig
-    from gymdbd.output import Output
+    from gymdbd.terminal.output import Output
 
 NAME = "drill"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the flags."""
-    common.add_job(parser, "drill")
+    options.add_job(parser, "drill")
     parser.add_argument(
         "--archive", type=Path, metavar="DIR", help="use this archive instead of a job"
     )
-    looking.add_database(parser)
-    common.add_json(parser)
+    databases.add_database(parser)
+    options.add_json(parser)
 
 
 def run(arguments: argparse.Namespace, output: Output) -> int:
     """Rehearse."""
     job, settings = _job(arguments)
-    entry, exit_code = common.run_by_hand(job, settings, output)
+    entry, exit_code = options.run_by_hand(job, settings, output)
     if exit_code:
-        common.tell_failure(entry, output)
+        options.tell_failure(entry, output)
     else:
         result = entry["result"]
         output.result({"state": entry["state"], **result}, lambda: _tell(result, output))
@@ -59,8 +59,8 @@ def _job(arguments: argparse.Namespace) -> tuple[DrillConfig, Config | None]:
     if arguments.source and arguments.archive is None:
         raise UsageError("--database needs --archive; a JOB already names its database")
     if arguments.archive is None:
-        settings = common.load_config(arguments)
-        return common.choose_job(settings, arguments.job, DrillConfig), settings
+        settings = options.load_config(arguments)
+        return options.choose_job(settings, arguments.job, DrillConfig), settings
     if arguments.job:
         raise UsageError("name either a JOB or --archive DIR, not both")
     archive = Path(os.path.abspath(arguments.archive))  # noqa: PTH100 - links stay
@@ -69,11 +69,11 @@ def _job(arguments: argparse.Namespace) -> tuple[DrillConfig, Config | None]:
 
 
 def _tell(result: dict[str, Any], output: Output) -> None:
-    from gymdbd.wording import rows_in
+    from gymdbd.words import rows_in
 
     output.facts(
         [
-            ("backup", f"{result['backup']}, made {common.age(result['age_s'])} ago"),
+            ("backup", f"{result['backup']}, made {options.age(result['age_s'])} ago"),
             ("restored", f"{rows_in(result['tables'])}, integrity ok"),
             *[("probe", f"{one['sql']}: {one['value']}") for one in result["probes"]],
             *([("command", "passed")] if result["command"] else []),

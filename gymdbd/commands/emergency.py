@@ -33,12 +33,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from gymdbd.commands import common, pull
+from gymdbd.commands import pull
+from gymdbd.terminal import options
 
 if TYPE_CHECKING:
     import argparse
 
-    from gymdbd.output import Output
+    from gymdbd.terminal.output import Output
 
 NAME = "emergency"
 _STEPS = 3
@@ -48,7 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the flags."""
     pull.add_source(parser)
     parser.set_defaults(method=None, info_only=False)
-    common.add_json(parser)
+    options.add_json(parser)
 
 
 def run(arguments: argparse.Namespace, output: Output) -> int:
@@ -57,15 +58,15 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
 
     job, settings = pull.find_job(arguments)
     emergency = EmergencyConfig(name=NAME, kind=NAME, pull=job, timeout=_STEPS * job.timeout)
-    entry, exit_code = common.run_by_hand(emergency, settings, output)
+    entry, exit_code = options.run_by_hand(emergency, settings, output)
     result = entry["result"]
     if result is None:
-        common.tell_failure(entry, output)
+        options.tell_failure(entry, output)
         return exit_code
     facts = {name: entry[name] for name in ("state", "error", "hint", "code") if entry["error"]}
     output.result({**facts, **result}, lambda: _tell(result, output))
     if exit_code and not arguments.json:
-        common.tell_failure(entry, output)
+        options.tell_failure(entry, output)
     return exit_code
 
 

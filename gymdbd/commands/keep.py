@@ -11,12 +11,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gymdbd.commands import common, looking
+from gymdbd.terminal import databases, options
 
 if TYPE_CHECKING:
     import argparse
 
-    from gymdbd.output import Output
+    from gymdbd.terminal.output import Output
 
 NAME = "keep"
 
@@ -29,12 +29,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--note", default="", metavar="TEXT", help="the reason, shown by gymdbd list"
     )
-    common.add_archive(parser)
-    looking.add_database(parser)
-    common.add_json(parser)
+    options.add_archive(parser)
+    databases.add_database(parser)
+    options.add_json(parser)
 
 
-@common.logged
+@options.logged
 def run(arguments: argparse.Namespace, output: Output) -> int:
     """Pin it."""
     from gymdbd import clock, lock
@@ -43,7 +43,7 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
     from gymdbd.clock import Clock
 
     now = Clock()
-    backup = looking.find_backup(arguments.backup, arguments)
+    backup = databases.find_backup(arguments.backup, arguments)
     catalog = Catalog(backup.path.parent, now.zone)
     with lock.hold([lock.archive_lock(catalog.archive)]):
         backup = catalog.find(backup.path.name)

@@ -19,22 +19,22 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from gymdbd.commands import common
+from gymdbd.terminal import options
 
 if TYPE_CHECKING:
     import argparse
     from datetime import datetime
 
     from gymdbd.archive.catalog import Backup
-    from gymdbd.output import Output
+    from gymdbd.terminal.output import Output
 
 NAME = "list"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the flags."""
-    common.add_archive(parser)
-    common.add_json(parser)
+    options.add_archive(parser)
+    options.add_json(parser)
 
 
 def run(arguments: argparse.Namespace, output: Output) -> int:
@@ -47,7 +47,7 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
     now = Clock()
     backups: list[Backup] = []
     unread: list[GymdbdError] = []
-    archives = common.archives(arguments)
+    archives = options.archives(arguments)
     for archive in archives:
         try:
             backups += Catalog(archive, now.zone).backups()
@@ -55,7 +55,7 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
             unread.append(error)
     if unread and len(unread) == len(archives):
         raise unread[0]
-    common.tell_unread(unread)
+    options.tell_unread(unread)
     payload = {
         "backups": [_describe(backup, now.zone) for backup in backups],
         "unread": [{"error": error.message, "hint": error.hint} for error in unread],
@@ -81,7 +81,7 @@ def _none(arguments: argparse.Namespace) -> str:
 
     if arguments.archive:
         return f"there are no backups in {arguments.archive}"
-    jobs = common.load_config(arguments).jobs.values()
+    jobs = options.load_config(arguments).jobs.values()
     if any(isinstance(job, BackupConfig) for job in jobs):
         return "there are no backups yet; gymdbd backup makes one"
     return "there are no backups yet; gymdbd pull saves each replica that it replaces"
@@ -109,10 +109,10 @@ def _row(backup: Backup, now: Any, *, sources: bool) -> list[str]:
 
     return [
         str(backup.path),
-        common.age((now - backup.created).total_seconds()),
+        options.age((now - backup.created).total_seconds()),
         to_size(backup.size),
         backup.verdict,
-        common.age((now - moment).total_seconds()) if (moment := _proven(backup)) else "-",
+        options.age((now - moment).total_seconds()) if (moment := _proven(backup)) else "-",
         "; ".join(filter(None, [f"of {backup.place}" if sources else "", _note(backup)])),
     ]
 

@@ -20,7 +20,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gymdbd.commands import common
+from gymdbd.terminal import options
 
 if TYPE_CHECKING:
     import argparse
@@ -28,24 +28,26 @@ if TYPE_CHECKING:
     from gymdbd.archive.retention import Decision
     from gymdbd.config.kinds import Keep
     from gymdbd.origin import Origin
-    from gymdbd.output import Output
+    from gymdbd.terminal.output import Output
 
 NAME = "prune"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the flags."""
-    common.add_job(parser, "backup")
+    options.add_job(parser, "backup")
     parser.add_argument(
         "--archive", type=Path, metavar="DIR", help="use this archive instead of a job's"
     )
-    parser.add_argument("--keep-days", type=common.number, metavar="N", help="retain N days")
-    parser.add_argument("--keep-count", type=common.number, metavar="N", help="retain the newest N")
+    parser.add_argument("--keep-days", type=options.number, metavar="N", help="retain N days")
+    parser.add_argument(
+        "--keep-count", type=options.number, metavar="N", help="retain the newest N"
+    )
     parser.add_argument("--dry-run", action="store_true", help="remove nothing, print the plan")
-    common.add_json(parser)
+    options.add_json(parser)
 
 
-@common.logged
+@options.logged
 def run(arguments: argparse.Namespace, output: Output) -> int:
     """Prune, or say what would be."""
     from gymdbd import lock, log
@@ -97,7 +99,7 @@ def _what(arguments: argparse.Namespace) -> tuple[Path, list[Origin], Keep]:
             raise UsageError("name either a JOB or --archive DIR, not both")
         archive, keep = arguments.archive, flags
     else:
-        job = common.choose_job(common.load_config(arguments), arguments.job, BackupConfig)
+        job = options.choose_job(options.load_config(arguments), arguments.job, BackupConfig)
         archive, origins = job.archive, [job.origin]
         keep = job.keep if flags.faults() and job.keep else flags
     if keep.faults():

@@ -30,14 +30,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gymdbd.commands import common
+from gymdbd.terminal import options
 
 if TYPE_CHECKING:
     import argparse
 
     from gymdbd.config.config import Config
     from gymdbd.config.kinds import PullConfig
-    from gymdbd.output import Output
+    from gymdbd.terminal.output import Output
 
 NAME = "pull"
 
@@ -50,7 +50,7 @@ _CHECKED = {
 
 def add_source(parser: argparse.ArgumentParser) -> None:
     """Add what `find_job` reads: a job, or the three flags that say the same."""
-    common.add_job(parser, "pull")
+    options.add_job(parser, "pull")
     parser.add_argument("--host", help="a host in ~/.ssh/config, a name or an address")
     parser.add_argument("--remote-database", metavar="PATH", help="the database on that host")
     parser.add_argument("--replica", type=Path, metavar="PATH", help="the copy on this machine")
@@ -68,7 +68,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--info-only", action="store_true", help="pull nothing, describe the remote database"
     )
-    common.add_json(parser)
+    options.add_json(parser)
 
 
 def run(arguments: argparse.Namespace, output: Output) -> int:
@@ -76,16 +76,16 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
     job, settings = find_job(arguments)
     if arguments.info_only:
         return _inspect(job, output)
-    entry, exit_code = common.run_by_hand(job, settings, output)
+    entry, exit_code = options.run_by_hand(job, settings, output)
     result = entry["result"]
     if result is None or "strategy" not in result:
-        common.tell_failure(entry, output)
+        options.tell_failure(entry, output)
         return exit_code
     facts = {name: entry[name] for name in ("error", "hint", "code") if entry["error"]}
     payload = {**result, **facts, "state": entry["state"]}
     output.result(payload, lambda: _tell(result, output))
     if exit_code and not arguments.json:
-        common.tell_failure(entry, output)
+        options.tell_failure(entry, output)
     return exit_code
 
 
@@ -97,8 +97,8 @@ def find_job(arguments: argparse.Namespace) -> tuple[PullConfig, Config | None]:
 
     given = {name: getattr(arguments, name) for name in ("host", "remote_database", "replica")}
     if not any(given.values()):
-        settings = common.load_config(arguments)
-        job = common.choose_job(settings, arguments.job, PullConfig)
+        settings = options.load_config(arguments)
+        job = options.choose_job(settings, arguments.job, PullConfig)
         return dataclasses.replace(job, method=arguments.method or job.method), settings
     if arguments.job:
         raise UsageError("name either a JOB, or --host, --remote-database and --replica, not both")
@@ -139,7 +139,7 @@ def _inspect(job: PullConfig, output: Output) -> int:
 
 def _tell(result: dict[str, Any], output: Output) -> None:
     from gymdbd.files import to_size
-    from gymdbd.wording import rows_in
+    from gymdbd.words import rows_in
 
     timings = ", ".join(
         f"{name} {took:.3f}" for name, took in result["timings"].items() if "." not in name
@@ -164,7 +164,7 @@ def _tell(result: dict[str, Any], output: Output) -> None:
     if result.get("saved"):
         facts.append(("saved", f"the previous replica, as {result['saved']}"))
     if result.get("waiting"):
-        facts.append(("waiting", common.waits(result["waiting"])))
+        facts.append(("waiting", options.waits(result["waiting"])))
     facts.append(("took", f"{result['duration_s']:.3f} s ({timings})"))
     output.facts(facts)
 

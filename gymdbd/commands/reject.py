@@ -23,12 +23,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gymdbd.commands import answering, common
+from gymdbd.commands import answering
+from gymdbd.terminal import options
 
 if TYPE_CHECKING:
     import argparse
 
-    from gymdbd.output import Output
+    from gymdbd.terminal.output import Output
 
 NAME = "reject"
 
@@ -38,7 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     answering.add_arguments(parser)
 
 
-@common.logged
+@options.logged
 def run(arguments: argparse.Namespace, output: Output) -> int:
     """Reject what is meant."""
     return answering.answer(arguments, output, right=False)

@@ -54,17 +54,17 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gymdbd.commands import common, looking
+from gymdbd.terminal import databases, options
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Iterator
     from typing import Any
 
-    from gymdbd.commands.looking import Database
-    from gymdbd.output import Output
     from gymdbd.rows.missing import Comeback
     from gymdbd.rows.rescue import Rescue
+    from gymdbd.terminal.databases import Database
+    from gymdbd.terminal.output import Output
 
 NAME = "rescue"
 
@@ -105,10 +105,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="the archive to search (default: every archive of the configuration)",
     )
-    common.add_json(parser)
+    options.add_json(parser)
 
 
-@common.logged
+@options.logged
 def run(arguments: argparse.Namespace, output: Output) -> int:
     """Write the rows."""
     from gymdbd.errors import UsageError
@@ -120,14 +120,14 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
     if arguments.to:
         target = Path(os.path.abspath(arguments.to))  # noqa: PTH100 - links stay
         _refuse_target(target, arguments)
-    found = looking.find(arguments.backup, arguments)
+    found = databases.find(arguments.backup, arguments)
     if target and target.exists() and target.samefile(found.path):
         raise UsageError(f"{target} is the backup to read from", hint="write to another file")
     live = _live(found, arguments) if arguments.form == "sql" else None
     if arguments.form == "sql" and live is None:
         output.remark("no live database to compare with, so every row is written (--database)")
     with contextlib.ExitStack() as stack:
-        check = stack.enter_context(looking.stoppable())
+        check = stack.enter_context(databases.stoppable())
         side = stack.enter_context(found.opened())
         rescue = stack.enter_context(
             Rescue(
@@ -159,7 +159,7 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
 
 def _live(found: Database, arguments: argparse.Namespace) -> Path | None:
     """Find the database that the rows are to go to, if it is there."""
-    made_of = looking.made_of(found, arguments)
+    made_of = databases.made_of(found, arguments)
     if arguments.database or (made_of and made_of.is_file()):
         return made_of
     return None
@@ -172,7 +172,7 @@ def _count(done: Comeback | int) -> int:
 def _detail(done: Comeback | int) -> dict[str, Any]:
     from dataclasses import asdict
 
-    from gymdbd.commands.json_rows import json_value
+    from gymdbd.terminal.json_rows import json_value
 
     if isinstance(done, int):
         return {"added": done}
@@ -190,7 +190,7 @@ def _tell(
     live: Path | None,
     output: Output,
 ) -> None:
-    from gymdbd.wording import counted
+    from gymdbd.words import counted
 
     counts = ", ".join(f"{name}: {counted(_count(done), 'row')}" for name, done in written.items())
     pairs = [("rescued", counts or "nothing"), ("to", str(target))]

@@ -31,7 +31,8 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gymdbd.commands import answering, common, looking
+from gymdbd.commands import answering
+from gymdbd.terminal import databases, options
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
     from gymdbd.config.config import Config
     from gymdbd.config.kinds import RestoreConfig
     from gymdbd.errors import GymdbdError
-    from gymdbd.output import Output
+    from gymdbd.terminal.output import Output
 
 NAME = "restore"
 
@@ -50,8 +51,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "backup", nargs="?", metavar="BACKUP", help="a backup's name or path, or latest"
     )
-    common.add_archive(parser)
-    looking.add_database(parser)
+    options.add_archive(parser)
+    databases.add_database(parser)
     parser.add_argument(
         "--at", type=_moment, metavar="TIME", help="the newest good backup made at or before TIME"
     )
@@ -69,7 +70,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="change nothing, print what would be restored and lost",
     )
-    common.add_json(parser)
+    options.add_json(parser)
 
 
 def _moment(text: str) -> datetime:
@@ -92,9 +93,9 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
     job, settings = _job(arguments)
     if arguments.dry_run:
         return _tell_plan(job, output)
-    entry, exit_code = common.run_by_hand(job, settings, output)
+    entry, exit_code = options.run_by_hand(job, settings, output)
     if exit_code:
-        common.tell_failure(entry, output)
+        options.tell_failure(entry, output)
     else:
         result = entry["result"]
         if settings and job.source:
@@ -109,7 +110,7 @@ def _job(arguments: argparse.Namespace) -> tuple[RestoreConfig, Config | None]:
     from gymdbd.errors import ConfigError, FolderMissingError
 
     backup = _backup(arguments)
-    target = looking.restore_target(backup, arguments)
+    target = databases.restore_target(backup, arguments)
     real = Path(os.path.realpath(target))
     if not real.parent.is_dir():
         raise FolderMissingError(
@@ -121,10 +122,10 @@ def _job(arguments: argparse.Namespace) -> tuple[RestoreConfig, Config | None]:
         backup=Path(os.path.realpath(backup.path)),
         target=real,
         replace=arguments.replace,
-        source=looking.origin_of(backup, real, arguments),
+        source=databases.origin_of(backup, real, arguments),
     )
     try:
-        return job, common.load_config(arguments)
+        return job, options.load_config(arguments)
     except ConfigError:
         if arguments.config is not None:
             raise
@@ -140,12 +141,12 @@ def _backup(arguments: argparse.Namespace) -> Backup:
             hint="gymdbd restore latest takes the newest good backup; gymdbd list prints all",
         )
     if arguments.at is not None:
-        return looking.find_at(arguments.at, arguments)
-    return looking.find_backup(arguments.backup, arguments)
+        return databases.find_at(arguments.at, arguments)
+    return databases.find_backup(arguments.backup, arguments)
 
 
 def _tell(result: dict[str, Any], output: Output) -> None:
-    from gymdbd.wording import rows_in
+    from gymdbd.words import rows_in
 
     timings = ", ".join(f"{name} {seconds:.3f}" for name, seconds in result["timings"].items())
     proof = "integrity ok, counts equal"
@@ -198,7 +199,7 @@ def _print_plan(plan: dict[str, Any], refused: GymdbdError | None, output: Outpu
     output.facts(
         [
             ("backup", plan["backup"]),
-            ("made", f"{plan['created_at']}, {common.age(plan['age_s'])} ago"),
+            ("made", f"{plan['created_at']}, {options.age(plan['age_s'])} ago"),
             ("verdict", f"{plan['verdict']}{problems}"),
             ("target", plan["target"] + (f" ({plan['problem']})" if plan["problem"] else "")),
             ("open in", ", ".join(plan["holders"]) or "no process that this user can see"),

@@ -29,12 +29,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gymdbd.commands import common
+from gymdbd.terminal import options
 
 if TYPE_CHECKING:
     import argparse
 
-    from gymdbd.output import Output
+    from gymdbd.terminal.output import Output
 
 NAME = "run"
 
@@ -51,6 +51,6 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
     from gymdbd.daemon.loop import Daemon
 
     del output
-    settings = common.load_config(arguments)
+    settings = options.load_config(arguments)
     log.configure(settings.log)
     return Daemon(settings, Clock(zone=local_zone())).run()

@@ -11,12 +11,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gymdbd.commands import common
+from gymdbd.terminal import options
 
 if TYPE_CHECKING:
     import argparse
 
-    from gymdbd.output import Output
+    from gymdbd.terminal.output import Output
 
 NAME = "schedule"
 _MOST = 1000
@@ -25,16 +25,16 @@ _MOST = 1000
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the flags."""
     parser.add_argument(
-        "--count", type=common.number, default=5, metavar="N", help="runs of each job (default: 5)"
+        "--count", type=options.number, default=5, metavar="N", help="runs of each job (default: 5)"
     )
-    common.add_json(parser)
+    options.add_json(parser)
 
 
 def run(arguments: argparse.Namespace, output: Output) -> int:
     """Print them."""
     from gymdbd import clock
 
-    settings = common.load_config(arguments)
+    settings = options.load_config(arguments)
     now = clock.Clock(zone=clock.local_zone())
     runs = {}
     for name, job in settings.jobs.items():

@@ -31,7 +31,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from gymdbd.commands import common
+from gymdbd.terminal import options
 
 if TYPE_CHECKING:
     import argparse
@@ -39,8 +39,8 @@ if TYPE_CHECKING:
 
     from gymdbd.clock import Clock
     from gymdbd.config.config import Config
-    from gymdbd.output import Output
     from gymdbd.runs.status import Health, StatusFile
+    from gymdbd.terminal.output import Output
 
 NAME = "status"
 _UNKNOWN = 3
@@ -48,7 +48,7 @@ _UNKNOWN = 3
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the flags."""
-    common.add_json(parser)
+    options.add_json(parser)
 
 
 def run(arguments: argparse.Namespace, output: Output) -> int:
@@ -59,7 +59,7 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
 
     now = Clock()
     try:
-        settings = common.load_config(arguments)
+        settings = options.load_config(arguments)
         content, daemon = health.read(settings)
     except GymdbdError as error:
         # A monitor must not take a status that nobody could read for a job that fails.
@@ -137,7 +137,7 @@ def _tell(
         waiting = result.get("waiting")
         for remark in result.get("remarks") or []:
             output.say(f"{name}: {remark}")
-        if hint := entry.get("hint") or (common.waits(waiting) if waiting else ""):
+        if hint := entry.get("hint") or (options.waits(waiting) if waiting else ""):
             hints.setdefault(hint, []).append(name)
     for hint, names in hints.items():
         output.say(f"{', '.join(names)}: what to do: {hint}")
@@ -147,7 +147,7 @@ def _age(entry: dict[str, Any], key: str, now: datetime) -> str:
     from gymdbd.runs.status import instant
 
     moment = instant(entry, key)
-    return f"{common.age((now - moment).total_seconds())} ago" if moment else "never"
+    return f"{options.age((now - moment).total_seconds())} ago" if moment else "never"
 
 
 def _next_run(entry: dict[str, Any], zone: tzinfo) -> str:

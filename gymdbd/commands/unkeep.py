@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gymdbd.commands import common, looking
+from gymdbd.terminal import databases, options
 
 if TYPE_CHECKING:
     import argparse
 
-    from gymdbd.output import Output
+    from gymdbd.terminal.output import Output
 
 NAME = "unkeep"
 
@@ -23,12 +23,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "backup", metavar="BACKUP", help="the name of a backup in an archive, or a path"
     )
-    common.add_archive(parser)
-    looking.add_database(parser)
-    common.add_json(parser)
+    options.add_archive(parser)
+    databases.add_database(parser)
+    options.add_json(parser)
 
 
-@common.logged
+@options.logged
 def run(arguments: argparse.Namespace, output: Output) -> int:
     """Take the pin off."""
     from gymdbd import lock
@@ -36,7 +36,7 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
     from gymdbd.archive.catalog import Catalog
     from gymdbd.clock import Clock
 
-    backup = looking.find_backup(arguments.backup, arguments)
+    backup = databases.find_backup(arguments.backup, arguments)
     catalog = Catalog(backup.path.parent, Clock().zone)
     with lock.hold([lock.archive_lock(catalog.archive)]):
         backup = catalog.find(backup.path.name)

@@ -31,14 +31,14 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gymdbd.commands import common, looking
+from gymdbd.terminal import databases, options
 
 if TYPE_CHECKING:
     import argparse
 
     from gymdbd.config.config import Config
     from gymdbd.config.kinds import VerifyConfig
-    from gymdbd.output import Output
+    from gymdbd.terminal.output import Output
 
 NAME = "verify"
 
@@ -48,19 +48,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "backups", nargs="*", metavar="BACKUP", help="a backup's name or path, or latest"
     )
-    common.add_archive(parser)
-    looking.add_database(parser)
+    options.add_archive(parser)
+    databases.add_database(parser)
     parser.add_argument("--all", action="store_true", help="read every backup")
     parser.add_argument(
         "--sample",
-        type=common.percent,
+        type=options.percent,
         metavar="N%",
         help="read this share of the backups, those verified longest ago",
     )
     parser.add_argument(
         "--repair", action="store_true", help="replace damaged backups by copies (repair_from:)"
     )
-    common.add_json(parser)
+    options.add_json(parser)
 
 
 def run(arguments: argparse.Namespace, output: Output) -> int:
@@ -76,7 +76,7 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
         # What somebody looked at by its name is no run of the job.
         of_config = settings is not None and job.name in settings.jobs
         recorded = settings if of_config and not arguments.backups else None
-        entry, code = common.run_by_hand(job, recorded, output)
+        entry, code = options.run_by_hand(job, recorded, output)
         entries.append(entry)
         exit_code = max(exit_code, code)
     _tell(entries, exit_code, output)
@@ -88,7 +88,7 @@ def _settings(arguments: argparse.Namespace) -> Config | None:
     paths_only = arguments.backups and all(map(_is_path, arguments.backups))
     if (arguments.archive or paths_only) and not arguments.repair and not arguments.config:
         return None
-    return common.load_config(arguments)
+    return options.load_config(arguments)
 
 
 def _jobs(arguments: argparse.Namespace, settings: Config | None) -> list[VerifyConfig]:
@@ -144,7 +144,7 @@ def _locate(word: str, arguments: argparse.Namespace) -> tuple[Path, str]:
     if _is_path(word):
         path = Path(os.path.abspath(word))  # noqa: PTH100 - links stay
         return path.parent, path.name
-    path = looking.find_backup(word, arguments).path
+    path = databases.find_backup(word, arguments).path
     return path.parent, path.name
 
 
@@ -157,7 +157,7 @@ def _is_path(word: str) -> bool:
 def _archives(arguments: argparse.Namespace, settings: Config | None) -> list[Path]:
     if arguments.archive or settings is None:
         return [Path(os.path.abspath(arguments.archive))]  # noqa: PTH100 - links stay
-    return common.archives_of(settings)
+    return options.archives_of(settings)
 
 
 def _job_of(archive: Path, settings: Config | None) -> VerifyConfig:

@@ -17,7 +17,7 @@ from gymdbd.config import values
 from gymdbd.config.document import Document, join, key, path, scalar, section
 from gymdbd.config.kinds import KINDS, JobConfig
 from gymdbd.errors import ConfigError
-from gymdbd.wording import did_you_mean
+from gymdbd.words import did_you_mean
 
 if TYPE_CHECKING:
     import yaml

@@ -18,7 +18,7 @@ import yaml
 
 from gymdbd.config import values
 from gymdbd.errors import ConfigError
-from gymdbd.wording import did_you_mean
+from gymdbd.words import did_you_mean
 
 Section = TypeVar("Section")
 Read = Callable[["Document", yaml.Node, str], Any]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from gymdbd import files, wording
+from gymdbd import files, words
 from gymdbd.archive import proof
 from gymdbd.errors import (
     AnotherFileError,
@@ -155,13 +155,13 @@ class _Emergency:
 
     def _back_up_there(self) -> dict[str, Any]:
         """Let the gymdbd over there run its own job; where there is none the pull must do."""
-        words = ["backup", f"--for={self.pull.remote_database}"]
+        command = ["backup", f"--for={self.pull.remote_database}"]
         try:
             with peer.connect(self.pull, self.context) as connection:
-                answer = installed.ask(connection, self.pull.ssh.gymdbd, words)
+                answer = installed.ask(connection, self.pull.ssh.gymdbd, command)
                 if answer.get("code") == AnotherFileError.code and "path" not in answer:
-                    words.append("--deleted")
-                    saved = installed.ask(connection, self.pull.ssh.gymdbd, words)
+                    command.append("--deleted")
+                    saved = installed.ask(connection, self.pull.ssh.gymdbd, command)
                     answer = saved if "path" in saved else answer
         except (CommandMissingError, ChannelRefusedError) as error:
             return self._skipped(error.message)
@@ -205,7 +205,7 @@ class _Emergency:
             self._require_unspoilt()
         self.pulled = True
         self.copies.append({"host": None, "path": str(self.pull.replica)})
-        rows = wording.rows_in(pulled["tables"])
+        rows = words.rows_in(pulled["tables"])
         traffic = f"{to_size(pulled['bytes_received'])} received"
         text = f"{self.pull.replica}, {rows}, {traffic} ({pulled['strategy']})"
         return {"state": state, "text": text, "pull": pulled}

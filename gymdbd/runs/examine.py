@@ -20,7 +20,7 @@ from gymdbd.log import logger
 from gymdbd.runs import status
 from gymdbd.source import database, identity, live, processes, uses
 from gymdbd.sqlite import freshness, soundness
-from gymdbd.wording import counted, service_command
+from gymdbd.words import counted, service_command
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager

@@ -24,7 +24,7 @@ from gymdbd.jobs.pull.replica import Replica
 from gymdbd.runs import status
 from gymdbd.runs.status import GOOD_STATES, Health, StatusFile
 from gymdbd.source import database, identity
-from gymdbd.wording import service_command
+from gymdbd.words import service_command
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -265,7 +265,7 @@ def test_serving_and_probing_an_idle_database_of_another_users_leave_nothing(pla
         "import sys\n"
         "from pathlib import Path\n"
         "from gymdbd.source.probe import is_unchanged\n"
-        "from gymdbd.sqlite import fingerprint\n"
+        "from gymdbd.source import fingerprint\n"
         "from gymdbd.source.pages import open_pages\n"
         "with open_pages(Path(sys.argv[1])) as pages:\n"
         "    pages.load()\n"

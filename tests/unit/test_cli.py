@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 import gymdbd
 from gymdbd import cli, commands, errors
-from gymdbd.output import Output, printable
+from gymdbd.terminal.output import Output, printable
 from tests.support import ROOT, environment
 
 if TYPE_CHECKING:

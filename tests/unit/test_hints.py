@@ -12,8 +12,8 @@ import pytest
 
 import gymdbd
 from gymdbd import cli
-from gymdbd.commands import common
-from gymdbd.wording import service_command
+from gymdbd.terminal import options
+from gymdbd.words import service_command
 from tests.support import make_database, write_config
 
 _ROOT = Path(gymdbd.__file__).parent
@@ -85,7 +85,7 @@ def test_every_verb_and_flag_that_a_hint_names_is_there() -> None:
     assert wrong == []
 
 
-@pytest.mark.parametrize("verb", common.INSTEAD)
+@pytest.mark.parametrize("verb", options.INSTEAD)
 def test_what_is_advised_without_a_configuration_needs_none(
     verb: str,
     tmp_path: Path,
@@ -98,15 +98,15 @@ def test_what_is_advised_without_a_configuration_needs_none(
     monkeypatch.delenv("GYMDBD_CONFIG", raising=False)
     words = {"BACKUP": "latest", "TABLE": "t", "HOST": "localhost.invalid", "N": "3"}
     words["DIR"] = words["PATH"] = words["FILE"] = str(make_database(tmp_path / "gym.db"))
-    required = ["latest"] if "BACKUP" in common.INSTEAD[verb] else []
-    required += ["--table", "t"] if "TABLE" in common.INSTEAD[verb] else []
+    required = ["latest"] if "BACKUP" in options.INSTEAD[verb] else []
+    required += ["--table", "t"] if "TABLE" in options.INSTEAD[verb] else []
 
     cli.main([verb, *required])
     told = capsys.readouterr().err
     assert told.startswith("gymdbd: there is no configuration: ")
-    assert told.endswith(f"; or do without: gymdbd {verb} {common.INSTEAD[verb]}\n")
+    assert told.endswith(f"; or do without: gymdbd {verb} {options.INSTEAD[verb]}\n")
 
-    cli.main([verb, *(words.get(word, word) for word in common.INSTEAD[verb].split())])
+    cli.main([verb, *(words.get(word, word) for word in options.INSTEAD[verb].split())])
     assert "no configuration" not in capsys.readouterr().err
 
 

@@ -21,7 +21,7 @@ _SHIPPED = bootstrap._MODULES  # noqa: SLF001 - the list itself is what is teste
 # The places of each third-party package. A login needs the errors of keys, which are those of the
 # cryptography below paramiko.
 _PLACES = {
-    "argcomplete": {"gymdbd.completion"},
+    "argcomplete": {"gymdbd.terminal.completion"},
     "apscheduler": {"gymdbd.daemon.scheduler"},
     "concurrent_log_handler": {"gymdbd.log"},
     "cronsim": {"gymdbd.schedule"},
@@ -37,7 +37,7 @@ _PLACES = {
         "gymdbd.remote.ssh.ssh",
         "gymdbd.remote.ssh.translation",
     },
-    "rich": {"gymdbd.output"},
+    "rich": {"gymdbd.terminal.output"},
     "sdnotify": {"gymdbd.daemon.systemd"},
     "structlog": {"gymdbd.log"},
     "yaml": {"gymdbd.config.document"},
@@ -70,7 +70,7 @@ _FORBIDDEN = {
     "gymdbd.runs.runner": ("scheduler", "daemon", "child", "systemd", "output", "commands", "cli"),
     "gymdbd.runs.child": ("scheduler", "daemon", "systemd", "output", "commands", "cli"),
     "gymdbd.daemon.loop": ("output", "commands", "cli", "jobs", "archive", "remote", "sqlite"),
-    "gymdbd.output": (*_ABOVE_JOBS, "jobs", "config", "archive", "remote", "sqlite"),
+    "gymdbd.terminal.output": (*_ABOVE_JOBS, "jobs", "config", "archive", "remote", "sqlite"),
     "gymdbd.errors": ("*",),
 }
 
@@ -167,5 +167,6 @@ def test_imports_point_one_way(layer: str) -> None:
 
 def test_only_the_command_line_prints() -> None:
     """Terminal output is the business of output.py; the verbs and the command line call it."""
-    users = {module for module in _MODULES if "gymdbd.output" in _imports(module)}
-    assert {one for one in users if not one.startswith("gymdbd.commands.")} == {"gymdbd.cli"}
+    users = {module for module in _MODULES if "gymdbd.terminal.output" in _imports(module)}
+    ours = ("gymdbd.commands.", "gymdbd.terminal.")
+    assert {one for one in users if not one.startswith(ours)} == {"gymdbd.cli"}

@@ -10,7 +10,7 @@ from gymdbd import files
 from gymdbd.archive import retention
 from gymdbd.config.kinds import BackupConfig
 from gymdbd.errors import DiskFullError
-from gymdbd.wording import counted
+from gymdbd.words import counted
 
 if TYPE_CHECKING:
     from datetime import datetime

@@ -1,6 +1,6 @@
 """A gym's database and an application that writes to it, for the demonstration.
 
-`python -m gymdbd.gym DATABASE` writes until its standard input ends.
+`python -m gymdbd.terminal.sample DATABASE` writes until its standard input ends.
 """
 
 from __future__ import annotations

@@ -14,8 +14,8 @@ import argcomplete
 from argcomplete.completers import BaseCompleter, DirectoriesCompleter, FilesCompleter
 from argcomplete.shell_integration import shellcode
 
-from gymdbd.commands import common
 from gymdbd.errors import GymdbdError
+from gymdbd.terminal import options
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -68,7 +68,7 @@ def _jobs(arguments: argparse.Namespace, verb: str) -> list[str]:
     kind = _KIND_OF_VERB.get(verb, verb)
     # A configuration with a fault is for the verb itself to tell about.
     with contextlib.suppress(GymdbdError):
-        jobs = common.load_config(arguments).jobs
+        jobs = options.load_config(arguments).jobs
         return [name for name, job in jobs.items() if job.kind == kind]
     return []
 
@@ -81,7 +81,7 @@ def _backups(arguments: argparse.Namespace) -> list[str]:
     given = argparse.Namespace(**{"archive": None, **vars(arguments)})
     archives: list[Path] = []
     with contextlib.suppress(GymdbdError):
-        archives = common.archives(given)
+        archives = options.archives(given)
     for archive in archives:
         with contextlib.suppress(GymdbdError):
             names += [one.path.name for one in Catalog(archive, Clock().zone).backups()]

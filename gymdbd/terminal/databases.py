@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gymdbd.commands import common
+from gymdbd.terminal import options
 
 if TYPE_CHECKING:
     import argparse
@@ -59,7 +59,7 @@ class Database:
 
         if self.backup is None:
             return f"{self.path} (live, now)"
-        age = common.age((now - self.backup.created).total_seconds())
+        age = options.age((now - self.backup.created).total_seconds())
         created = clock.to_text(self.backup.created, zone)
         return f"{self.path} ({self.backup.verdict}, {created}, {age} old)"
 
@@ -135,7 +135,7 @@ def _find_in_archives(
     unread: list[GymdbdError] = []
     missing = BackupMissingError(f"there is no archive to search for {word}")
     known = _origins(arguments)
-    for archive in common.archives(arguments):
+    for archive in options.archives(arguments):
         catalog = Catalog(archive.absolute(), Clock().zone)
         try:
             found.append(choose(catalog, _only(known, archive)))
@@ -150,7 +150,7 @@ def _find_in_archives(
             unread.append(error)
     if not found:
         raise unread[0] if unread else missing
-    common.tell_unread(unread)
+    options.tell_unread(unread)
     by_name = any(backup.path.name == word for backup in found)
     if len({backup.path for backup in found}) > 1 and (by_name or not _are_of_one(found, known)):
         raise UsageError(
@@ -169,8 +169,8 @@ def _origins(arguments: argparse.Namespace) -> list[tuple[Path | None, Origin]]:
 
     known: list[tuple[Path | None, Origin]] = []
     try:
-        jobs = common.load_config(arguments).jobs.values()
-        places = [place for job in jobs if (place := common.archive_of(job))]
+        jobs = options.load_config(arguments).jobs.values()
+        places = [place for job in jobs if (place := options.archive_of(job))]
         known = [(archive.resolve(), of) for archive, of in places]
     except ConfigError:
         if not arguments.archive:
@@ -248,7 +248,9 @@ def _made_of(backup: Backup, arguments: argparse.Namespace) -> Path | None:
     from gymdbd.config.kinds import BackupConfig, PullConfig
     from gymdbd.errors import UsageError
 
-    jobs = [job for job in common.load_config(arguments).jobs.values() if common.makes(job, backup)]
+    jobs = [
+        job for job in options.load_config(arguments).jobs.values() if options.makes(job, backup)
+    ]
     found = dict.fromkeys(
         job.replica if isinstance(job, PullConfig) else job.database
         for job in jobs
@@ -289,8 +291,8 @@ def origin_of(backup: Backup, target: Path, arguments: argparse.Namespace) -> Or
     from gymdbd.errors import ConfigError
 
     with contextlib.suppress(ConfigError):
-        for job in common.load_config(arguments).jobs.values():
-            if not isinstance(job, BackupConfig | PullConfig) or not common.makes(job, backup):
+        for job in options.load_config(arguments).jobs.values():
+            if not isinstance(job, BackupConfig | PullConfig) or not options.makes(job, backup):
                 continue
             database = job.replica if isinstance(job, PullConfig) else job.database
             if os.path.realpath(database) == os.path.realpath(target):

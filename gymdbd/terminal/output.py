@@ -9,7 +9,7 @@ import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from gymdbd import streams
+from gymdbd.terminal import streams
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from gymdbd.config.kinds import JobConfig
     from gymdbd.errors import GymdbdError
     from gymdbd.origin import Origin
-    from gymdbd.output import Output
+    from gymdbd.terminal.output import Output
 
 Job = TypeVar("Job", bound="JobConfig")
 Value = TypeVar("Value")
@@ -205,7 +205,7 @@ def logged(work: Callable[[argparse.Namespace, Output], int]) -> Callable[..., i
 
 def tell_unread(errors: list[GymdbdError]) -> None:
     """Report the archives that could not be read; those that could are shown all the same."""
-    from gymdbd.output import Output
+    from gymdbd.terminal.output import Output
 
     for error in errors:
         Output().remark(f"gymdbd: left out: {error.message}. What to do: {error.hint}")

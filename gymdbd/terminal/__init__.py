@@ -1,0 +1,1 @@
+"""The terminal: what a person types means and what it prints; nothing of what is done."""
