@@ -62,8 +62,8 @@ class SshServer:
     """One sshd, a child process of the test; `start` and `stop` it, or use it as a context.
 
     `forced_command` restricts the key to that command, `config` are further lines of sshd_config,
-    `environment` is set for every session. `user_key` is the key that is let in, `host_key` the
-    server's own; `log()` is what it said.
+    `environment` is set for every session, `prefix` goes before the command that starts it.
+    `user_key` is the key that is let in, `host_key` the server's own; `log()` is what it said.
     """
 
     def __init__(
@@ -73,6 +73,7 @@ class SshServer:
         forced_command: str = "",
         config: Sequence[str] = (),
         environment: Mapping[str, str] | None = None,
+        prefix: Sequence[str] = (),
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
@@ -82,6 +83,7 @@ class SshServer:
         self.known_hosts = folder / "known_hosts"
         self._authorized = folder / "authorized_keys"
         self._log = folder / "sshd.log"
+        self._prefix = prefix
         self._process: subprocess.Popen[bytes] | None = None
         self.authorize(self.user_key, forced_command=forced_command)
         self._write_known_hosts()
@@ -127,7 +129,7 @@ class SshServer:
             Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
-                [SSHD, "-D", "-e", "-f", str(self.folder / "sshd_config")],
+                [*self._prefix, SSHD, "-D", "-e", "-f", str(self.folder / "sshd_config")],
                 stdin=subprocess.DEVNULL,
                 stderr=log,
             )

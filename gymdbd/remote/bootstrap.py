@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import os
 import pkgutil
-import shlex
 import zlib
 from typing import TYPE_CHECKING
 
@@ -60,16 +59,18 @@ _LOOKING = (
 _PACKAGES = ("gymdbd", "gymdbd.source")
 _QUOTES = '"""'
 
-# Written for any Python from 2.7 on, up to the line that tells the version.
+# Written for any Python from 2.7 on, up to the line that tells the version. On its way it is one
+# line between single quotes, in which sh, csh, tcsh, zsh and fish all leave every letter as it is:
+# none of these quotes, no exclamation mark, and no backslash but before an n.
 _LOADER = f"""
 import sys
 if sys.version_info < (3, 9):
-    sys.stdout.write("{protocol.TOO_OLD.decode()}%d.%d is too old\\n" % sys.version_info[:2])
+    print("{protocol.TOO_OLD.decode()}%d.%d is too old" % sys.version_info[:2])
     sys.exit(1)
 import zlib
 read = sys.stdin.buffer.read
 while 1:
-    sys.stdout.write("{protocol.READY.decode().strip()}\\n")
+    print("{protocol.READY.decode().strip()}")
     sys.stdout.flush()
     exec(zlib.decompress(read(int.from_bytes(read(4), "big"))), {{}})
 """
@@ -121,17 +122,13 @@ sys.exit()
 """
 
 
-def command(python: str = "python3") -> str:
-    """Return the shell command that starts the loader on the other machine.
+def arguments(python: str = "python3") -> list[str]:
+    """Return the command that starts the loader on the other machine.
 
     It names no path: what is served travels in the bundle, and not in a process list.
     """
-    return f"exec {shlex.join(arguments(python))}"
-
-
-def arguments(python: str = "python3") -> list[str]:
-    """Return the same as a list, for a process on this machine."""
-    return [python, "-I", "-S", "-B", "-c", _LOADER.strip()]
+    line = _LOADER.strip().replace("\n", "\\n")
+    return [python, "-I", "-S", "-B", "-c", f'exec("""{line}""")']
 
 
 def bundle(database: str) -> bytes:

@@ -335,8 +335,8 @@ def _noise(seen: bytes, *, spoke: bool) -> GymdbdError:
         )
     return ShellNoiseError(
         f"the other side printed {text!r} instead of starting the server",
-        hint="check that the account may run commands (its shell, and command= of the key), and "
-        "that its start-up files print only in interactive shells",
+        hint="check that the account may run commands: its login shell there (getent passwd USER), "
+        "and command= of the key; and that its start-up files print only in interactive shells",
     )
 
 

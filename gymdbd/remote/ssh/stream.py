@@ -192,7 +192,7 @@ class Channel:
         program = self._argv[0]
         said = self.stderr_tail()
         tail = f": {said[-500:]}" if said else ""
-        if status in (_NOT_FOUND, _NOT_EXECUTABLE):
+        if status in (_NOT_FOUND, _NOT_EXECUTABLE) or said == f"{program}: Command not found.":
             if _is_another(said, program):
                 return CommandMissingError(
                     f"the key is let in for a command that the other machine cannot run{tail}",
@@ -207,7 +207,10 @@ class Channel:
         ended = "was killed by a signal" if status is None else f"ended with status {status}"
         return RemoteCommandError(
             f"{program} on the other machine {ended} before it was done{tail}",
-            hint="run the same command over ssh by hand to see what it says",
+            hint="run the same command over ssh by hand to see what it says"
+            if said or status is None
+            else "see that ssh HOST true succeeds: the account's login shell over there (getent "
+            "passwd USER) may be one that runs nothing",
         )
 
 
