@@ -43,7 +43,7 @@ class State:
     `checked_at` is when every page was last checked here, "" if nobody knows, `check_s` how long
     the last quick check took, and `is_checked` says whether that was this very state
     (gymdbd.jobs.pull.checking); before there were these three every state was checked. The hashes
-    are "" where neither an archive nor the proof itself needed them. `ownership` are the mode, owner
+    are "" if neither an archive nor the proof itself needed them. `ownership` is the mode, owner
     and group of the source (gymdbd.source.ownership); `uncounted`, `remarks` and `unchecked` are
     those of a manifest. `suspicious` says why the content is doubted, one sentence for each reason,
     `rejected` that somebody has said that it is wrong, and `waiting` that a suspicious backup in
