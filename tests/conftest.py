@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests import samples
+from tests.support import samples
 
 if TYPE_CHECKING:
     from _pytest.terminal import TerminalReporter

@@ -48,7 +48,7 @@ from tests.benchmarks.transfers import (
     Sqlite3Rsync,
     Taken,
 )
-from tests.sshd import SshServer
+from tests.support.sshd import SshServer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -25,12 +25,12 @@ from gymdbd.config.kinds import PullConfig, SshConfig
 from gymdbd.jobs.context import Context
 from gymdbd.jobs.pull import pull
 from tests.benchmarks.tables import LITESTREAM
-from tests.support import GYMDBD, write_config
+from tests.support.command import GYMDBD, write_config
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from tests.sshd import SshServer
+    from tests.support.sshd import SshServer
 
 HOST = "bench"
 LOG_VARIABLE = "GYMDBD_BENCHMARK_LOG"

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from tests.e2e.network import PI_FAR, PI_NEAR
-from tests.support import GYMDBD, environment
+from tests.support.command import GYMDBD, environment
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tests.support import ROOT, environment, until
+from tests.support.command import ROOT, environment, until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tests.e2e import tree
-from tests.support import ROOT, until
+from tests.support.command import ROOT, until
 
 if TYPE_CHECKING:
     import subprocess

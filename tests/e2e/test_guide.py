@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from tests.e2e.mac import Mac
 from tests.e2e.network import PI_NEAR
 from tests.e2e.pi import ARCHIVE, DATABASE
-from tests.support import GYMDBD, ROOT, broken_promises
+from tests.support.command import GYMDBD, ROOT, broken_promises
 
 if TYPE_CHECKING:
     import subprocess

@@ -10,7 +10,7 @@ import pytest
 
 from tests.e2e.network import wire
 from tests.e2e.pi import DATABASE
-from tests.support import broken_promises, until
+from tests.support.command import broken_promises, until
 
 if TYPE_CHECKING:
     import subprocess

@@ -7,7 +7,7 @@ import shutil
 from typing import TYPE_CHECKING
 
 from tests.e2e.pi import ARCHIVE, JOB
-from tests.support import broken_promises, query, until
+from tests.support.command import broken_promises, query, until
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -19,7 +19,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tests.support import ROOT
+from tests.support.command import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests import samples
 from tests.faults import scenes, table
 from tests.faults.zygote import Zygote
-from tests.sshd import SshServer
+from tests.support import samples
+from tests.support.sshd import SshServer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

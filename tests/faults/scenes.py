@@ -9,15 +9,15 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from tests.faults.promises import World, content
-from tests.pulling import Peer, crash_after
-from tests.support import make_database, write_config
+from tests.support.command import make_database, write_config
+from tests.support.pulling import Peer, crash_after
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
     from tests.faults.zygote import Finished, Zygote
-    from tests.sshd import SshServer
+    from tests.support.sshd import SshServer
 
 _ROWS = 120
 

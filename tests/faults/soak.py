@@ -20,10 +20,10 @@ from typing import TYPE_CHECKING, Any
 
 from gymdbd.config.kinds import Keep
 from gymdbd.jobs.backup import backup
-from tests import ledger
-from tests.pulling import Peer
-from tests.sshd import SshServer
-from tests.support import backup_job, context
+from tests.support import ledger
+from tests.support.command import backup_job, context
+from tests.support.pulling import Peer
+from tests.support.sshd import SshServer
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests import samples
+from tests.support import samples
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests import samples
 from tests.faults import promises, sweeps, table
 from tests.faults.scenes import LOCAL, REMOTE, Operation, Scene
 from tests.faults.zygote import Zygote
-from tests.support import GYMDBD, environment, make_database, write_config
+from tests.support import samples
+from tests.support.command import GYMDBD, environment, make_database, write_config
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

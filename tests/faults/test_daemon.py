@@ -11,11 +11,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from gymdbd.clock import Clock, to_text
-from tests import samples
-from tests.daemon_process import DaemonProcess, running_daemon
 from tests.faults import promises, table
 from tests.faults.promises import World
-from tests.support import (
+from tests.support import samples
+from tests.support.command import (
     gymdbd,
     gymdbd_json,
     make_database,
@@ -23,6 +22,7 @@ from tests.support import (
     until,
     write_config,
 )
+from tests.support.daemon_process import DaemonProcess, running_daemon
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests import samples
 from tests.faults import sweeps, table
 from tests.faults.scenes import LOCAL, REMOTE, Operation, Scene
+from tests.support import samples
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -6,17 +6,17 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests import samples
-from tests.disks import may_mount, mounted
 from tests.faults import scenes, sweeps, table
 from tests.faults.scenes import LOCAL, REMOTE, Operation, Scene
+from tests.support import samples
+from tests.support.disks import may_mount, mounted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from tests.faults.zygote import Zygote
-    from tests.sshd import SshServer
+    from tests.support.sshd import SshServer
 
 _SHORT = table.row(
     "a write cut short, the next refused",

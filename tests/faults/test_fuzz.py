@@ -12,8 +12,8 @@ from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
 
 from gymdbd.source import protocol
-from tests import samples
 from tests.faults import table, targets
+from tests.support import samples
 
 _ROW = table.row(
     "bytes that nobody meant",

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests import samples
 from tests.faults import promises, table
 from tests.faults.promises import World, content, digest
 from tests.faults.scenes import Operation, Scene, by_age
-from tests.support import ORDINARY_USER, gymdbd, make_database, write_config
+from tests.support import samples
+from tests.support.command import ORDINARY_USER, gymdbd, make_database, write_config
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

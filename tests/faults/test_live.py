@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests import everyone, forgetful, samples
 from tests.faults import table
-from tests.support import backups, gymdbd_json, make_database, query
+from tests.support import everyone, forgetful, samples
+from tests.support.command import backups, gymdbd_json, make_database, query
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests import samples
-from tests.disks import may_mount, mounted
 from tests.faults import hostile, scenes, sweeps, table
 from tests.faults.promises import content
 from tests.faults.scenes import Operation, Scene
-from tests.relay import Relay
-from tests.sshd import SFTP_SERVER, SshServer, free_port, make_key
-from tests.support import ROOT, make_database, sqlite_elsewhere
+from tests.support import samples
+from tests.support.command import ROOT, make_database, sqlite_elsewhere
+from tests.support.disks import may_mount, mounted
+from tests.support.relay import Relay
+from tests.support.sshd import SFTP_SERVER, SshServer, free_port, make_key
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

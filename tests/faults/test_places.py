@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests import samples
-from tests.disks import may_mount, mounted
 from tests.faults import table
-from tests.support import backups, gymdbd, gymdbd_json, make_database, tree, write_config
+from tests.support import samples
+from tests.support.command import backups, gymdbd, gymdbd_json, make_database, tree, write_config
+from tests.support.disks import may_mount, mounted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

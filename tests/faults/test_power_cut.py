@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests import samples
 from tests.faults import powercut, sweeps, table
 from tests.faults.promises import digest
 from tests.faults.scenes import DAMAGED, LOCAL, REMOTE, Operation, Scene
+from tests.support import samples
 
 if TYPE_CHECKING:
     from collections.abc import Callable

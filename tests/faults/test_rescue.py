@@ -12,8 +12,8 @@ import pytest
 
 from gymdbd.rows.rescue import Rescue
 from gymdbd.sqlite.sides import Side
-from tests import samples
 from tests.faults import table
+from tests.support import samples
 
 if TYPE_CHECKING:
     from pathlib import Path

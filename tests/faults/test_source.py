@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests import ledger, samples
-from tests.application import application
 from tests.faults import promises, scenes, sweeps, table
 from tests.faults.promises import content, digest
 from tests.faults.scenes import Operation, Scene
-from tests.support import (
+from tests.support import ledger, samples
+from tests.support.application import application
+from tests.support.command import (
     ORDINARY_USER,
     gymdbd,
     gymdbd_json,

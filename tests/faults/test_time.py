@@ -13,9 +13,9 @@ from gymdbd.clock import Clock
 from gymdbd.config import config
 from gymdbd.runs.runner import Run
 from gymdbd.runs.status import StatusFile
-from tests import samples
 from tests.faults import table
 from tests.faults.scenes import Operation, Scene, by_age
+from tests.support import samples
 
 if TYPE_CHECKING:
     from collections.abc import Callable

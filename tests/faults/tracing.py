@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tests.support import require
+from tests.support.command import require
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

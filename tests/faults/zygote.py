@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Any
 
 import gymdbd
-from tests.support import ROOT, environment
+from tests.support.command import ROOT, environment
 
 if TYPE_CHECKING:
     from collections.abc import Callable

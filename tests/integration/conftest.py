@@ -6,15 +6,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests import ledger
-from tests.pulling import Peer
-from tests.sshd import ssh_home, ssh_server  # noqa: F401 - fixtures
-from tests.support import make_large_database
+from tests.support import ledger
+from tests.support.command import make_large_database
+from tests.support.pulling import Peer
+from tests.support.sshd import ssh_home, ssh_server  # noqa: F401 - fixtures
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.sshd import SshServer
+    from tests.support.sshd import SshServer
 
 
 @pytest.fixture(scope="session")

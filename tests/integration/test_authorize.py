@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests import ledger
-from tests.pulling import Peer
-from tests.sshd import SshServer, free_port, make_key
-from tests.support import ROOT, environment, gymdbd, make_database, write_config
+from tests.support import ledger
+from tests.support.command import ROOT, environment, gymdbd, make_database, write_config
+from tests.support.pulling import Peer
+from tests.support.sshd import SshServer, free_port, make_key
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -10,8 +10,8 @@ from contextlib import closing
 from typing import TYPE_CHECKING
 
 from gymdbd.jobs.backup import backup
-from tests import samples
-from tests.support import (
+from tests.support import samples
+from tests.support.command import (
     App,
     backup_job,
     backups,

@@ -13,7 +13,7 @@ from gymdbd.clock import Clock
 from gymdbd.errors import StoppedError
 from gymdbd.jobs.backup import backup, changes
 from gymdbd.origin import here as origin_of
-from tests.support import EventLog, backup_job, backups, context, tree
+from tests.support.command import EventLog, backup_job, backups, context, tree
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -16,7 +16,7 @@ import pytest
 from gymdbd.jobs.backup import backup
 from gymdbd.source.database import has_wal_reset_bug
 from gymdbd.sqlite.checkpoint import checkpoint
-from tests.support import (
+from tests.support.command import (
     EventLog,
     backup_job,
     context,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.support import (
+from tests.support.command import (
     GYMDBD,
     ORDINARY_USER,
     backups,

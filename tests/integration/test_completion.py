@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gymdbd import commands
-from tests.support import ROOT, backups, environment, gymdbd, make_database, write_config
+from tests.support.command import ROOT, backups, environment, gymdbd, make_database, write_config
 
 if TYPE_CHECKING:
     from pathlib import Path

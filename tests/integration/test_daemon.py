@@ -20,8 +20,7 @@ from gymdbd.config import config
 from gymdbd.runs.child import Supervisor
 from gymdbd.runs.runner import Run
 from gymdbd.runs.status import StatusFile
-from tests.daemon_process import DaemonProcess, running_daemon
-from tests.support import (
+from tests.support.command import (
     ROOT,
     backups,
     broken_promises,
@@ -34,6 +33,7 @@ from tests.support import (
     until,
     write_config,
 )
+from tests.support.daemon_process import DaemonProcess, running_daemon
 
 if TYPE_CHECKING:
     import pytest

@@ -23,10 +23,8 @@ from gymdbd.errors import (
 )
 from gymdbd.jobs.backup import backup, damaged
 from gymdbd.jobs.context import Context
-from tests.application import application
-from tests.disks import may_mount, mounted
-from tests.pulling import Peer, identity
-from tests.support import (
+from tests.support.application import application
+from tests.support.command import (
     EventLog,
     backup_job,
     backups,
@@ -36,6 +34,8 @@ from tests.support import (
     make_database,
     sqlite_elsewhere,
 )
+from tests.support.disks import may_mount, mounted
+from tests.support.pulling import Peer, identity
 
 if TYPE_CHECKING:
     from collections.abc import Callable

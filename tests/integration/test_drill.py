@@ -13,7 +13,7 @@ import pytest
 from gymdbd import lock
 from gymdbd.config.kinds import DrillConfig
 from gymdbd.jobs.drill import drill
-from tests.support import (
+from tests.support.command import (
     ROOT,
     Contended,
     backups,
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 _HEALTH = f"""
 import os, subprocess, sys, urllib.request
 os.chdir({str(ROOT)!r})
-command = [sys.executable, "-m", "tests.flask_app", os.environ["GYMDBD_DATABASE"]]
+command = [sys.executable, "-m", "tests.support.flask_app", os.environ["GYMDBD_DATABASE"]]
 with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as app:
     address = app.stdout.readline().strip()
     answer = urllib.request.urlopen(address + "/writer", timeout=20)

@@ -15,11 +15,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from gymdbd.config.kinds import Keep
-from tests import ledger
-from tests.pulling import Peer, snapshot_of
-from tests.relay import Relay
-from tests.sshd import SshServer
-from tests.support import (
+from tests.support import ledger
+from tests.support.command import (
     GYMDBD,
     ROOT,
     backups,
@@ -29,6 +26,9 @@ from tests.support import (
     until,
     write_config,
 )
+from tests.support.pulling import Peer, snapshot_of
+from tests.support.relay import Relay
+from tests.support.sshd import SshServer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -30,8 +30,8 @@ from gymdbd.remote import bootstrap, delta
 from gymdbd.remote.client import Fetched, Session
 from gymdbd.source.fingerprint import take
 from gymdbd.source.pages import MAIN_FILE, ONLINE_BACKUP, PAGE_RULE, Pages, open_pages
-from tests import samples
-from tests.engine import make_members, open_app, problems, serving, session, wait_until
+from tests.support import samples
+from tests.support.engine import make_members, open_app, problems, serving, session, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -19,10 +19,9 @@ from gymdbd.jobs.restore import preview, restore
 from gymdbd.source import identity, processes, uses
 from gymdbd.source.pages import PAGE_RULE
 from gymdbd.source.probe import is_unchanged
-from tests import engine
-from tests.application import Application, application
-from tests.pulling import snapshot_of
-from tests.support import (
+from tests.support import engine
+from tests.support.application import Application, application
+from tests.support.command import (
     ORDINARY_USER,
     EventLog,
     backup_job,
@@ -35,11 +34,12 @@ from tests.support import (
     until,
     write_config,
 )
+from tests.support.pulling import snapshot_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from tests.pulling import Peer
+    from tests.support.pulling import Peer
 
 
 @pytest.fixture

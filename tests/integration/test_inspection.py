@@ -13,7 +13,7 @@ import pytest
 from gymdbd.archive.catalog import Backup, Catalog
 from gymdbd.archive.inspection import inspect
 from gymdbd.jobs.backup import backup
-from tests.support import backup_job, context, make_database, tree
+from tests.support.command import backup_job, context, make_database, tree
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests import disks
-from tests.installing import Mac, Pi
-from tests.support import make_database, tree
+from tests.support import disks
+from tests.support.command import make_database, tree
+from tests.support.installing import Mac, Pi
 
 if TYPE_CHECKING:
     from pathlib import Path

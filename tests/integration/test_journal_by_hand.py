@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.support import backups, gymdbd, make_database, write_config
+from tests.support.command import backups, gymdbd, make_database, write_config
 
 if TYPE_CHECKING:
     import subprocess

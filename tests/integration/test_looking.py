@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests import samples
-from tests.support import (
+from tests.support import samples
+from tests.support.command import (
     GYMDBD,
     ROOT,
     backups,
@@ -28,7 +28,7 @@ from tests.support import (
     until,
     write_config,
 )
-from tests.tables import make, read
+from tests.support.tables import make, read
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -13,9 +13,9 @@ from gymdbd.source import live
 from gymdbd.source.probe import is_unchanged
 from gymdbd.sqlite import checkpoint, locks
 from gymdbd.sqlite.overwrite import overwrite
-from tests import engine, forgetful
-from tests.application import application
-from tests.support import backups, gymdbd_json, make_database, sqlite_elsewhere
+from tests.support import engine, forgetful
+from tests.support.application import application
+from tests.support.command import backups, gymdbd_json, make_database, sqlite_elsewhere
 
 if TYPE_CHECKING:
     from collections.abc import Callable

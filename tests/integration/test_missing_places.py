@@ -15,8 +15,7 @@ from gymdbd.config.kinds import PullConfig
 from gymdbd.errors import FolderMissingError
 from gymdbd.jobs.pull import old_replica
 from gymdbd.jobs.pull.replica import Replica
-from tests.daemon_process import DaemonProcess, running_daemon
-from tests.support import (
+from tests.support.command import (
     ORDINARY_USER,
     backups,
     context,
@@ -26,6 +25,7 @@ from tests.support import (
     until,
     write_config,
 )
+from tests.support.daemon_process import DaemonProcess, running_daemon
 
 if TYPE_CHECKING:
     from pathlib import Path

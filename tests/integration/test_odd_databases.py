@@ -12,7 +12,7 @@ import pytest
 
 from gymdbd.errors import SourceCorruptError
 from gymdbd.jobs.backup import backup
-from tests.support import (
+from tests.support.command import (
     ORDINARY_USER,
     backup_job,
     backups,

@@ -13,8 +13,16 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.disks import mounted
-from tests.support import GYMDBD, backups, environment, gymdbd_json, make_database, query, require
+from tests.support.command import (
+    GYMDBD,
+    backups,
+    environment,
+    gymdbd_json,
+    make_database,
+    query,
+    require,
+)
+from tests.support.disks import mounted
 
 if TYPE_CHECKING:
     from pathlib import Path

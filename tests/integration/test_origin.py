@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from gymdbd.archive import manifest as manifests
-from tests.archives import add_backup
-from tests.support import backups, gymdbd_json, make_database, query, write_config
+from tests.support.archives import add_backup
+from tests.support.command import backups, gymdbd_json, make_database, query, write_config
 
 
 class Projects:

@@ -14,7 +14,14 @@ import pytest
 from gymdbd.errors import SourceLockedError
 from gymdbd.source import live
 from gymdbd.source.snapshot import Snapshot
-from tests.support import backups, gymdbd_json, make_database, query, require, sqlite_elsewhere
+from tests.support.command import (
+    backups,
+    gymdbd_json,
+    make_database,
+    query,
+    require,
+    sqlite_elsewhere,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests import everyone, forgetful
-from tests.application import application
-from tests.support import (
+from tests.support import everyone, forgetful
+from tests.support.application import application
+from tests.support.command import (
     backups,
     environment,
     gymdbd_json,

@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from gymdbd.source import ownership
-from tests import everyone, ledger
 from tests.integration.test_other_users import AS_APP
-from tests.support import backups, gymdbd_json, make_database
+from tests.support import everyone, ledger
+from tests.support.command import backups, gymdbd_json, make_database
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.pulling import Peer
+    from tests.support.pulling import Peer
 
 _UID, _GID = 12001, 12003
 

@@ -21,7 +21,7 @@ from gymdbd.errors import SourceError
 from gymdbd.remote import delta
 from gymdbd.source.fingerprint import Fingerprint, take
 from gymdbd.source.pages import Pages, open_pages
-from tests import samples
+from tests.support import samples
 
 # The application lives in a process of its own: closing a descriptor of the database here would
 # drop its locks.

@@ -12,7 +12,7 @@ import pytest
 from gymdbd.config.kinds import Keep
 from gymdbd.errors import VerificationError
 from gymdbd.jobs.backup import backup
-from tests.support import (
+from tests.support.command import (
     GYMDBD,
     backup_job,
     backups,

@@ -15,9 +15,8 @@ from gymdbd.config.kinds import Keep
 from gymdbd.errors import CopyTornError
 from gymdbd.jobs.pull import pull
 from gymdbd.source import processes
-from tests import ledger, samples
-from tests.pulling import Peer, crash_after, identity
-from tests.support import (
+from tests.support import ledger, samples
+from tests.support.command import (
     EventLog,
     backups,
     context,
@@ -27,6 +26,7 @@ from tests.support import (
     sqlite_elsewhere,
     until,
 )
+from tests.support.pulling import Peer, crash_after, identity
 
 _PULLS = samples.count(30, of=200)
 _PROMISED = {

@@ -19,9 +19,9 @@ from gymdbd.jobs.pull.replica import Replica
 from gymdbd.jobs.verify import verify
 from gymdbd.remote.client import Fetched, Session
 from gymdbd.source import wal
-from tests import ledger
-from tests.pulling import Peer, crash_after, identity
-from tests.support import EventLog, context, until
+from tests.support import ledger
+from tests.support.command import EventLog, context, until
+from tests.support.pulling import Peer, crash_after, identity
 
 if TYPE_CHECKING:
     import sqlite3

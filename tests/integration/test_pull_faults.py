@@ -14,11 +14,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gymdbd.errors import DiskFullError, UnreachableError
-from tests import disks, ledger
-from tests.pulling import Peer, identity
-from tests.relay import Relay
-from tests.sshd import free_port
-from tests.support import (
+from tests.support import disks, ledger
+from tests.support.command import (
     GYMDBD,
     environment,
     gymdbd_json,
@@ -26,6 +23,9 @@ from tests.support import (
     until,
     write_config,
 )
+from tests.support.pulling import Peer, identity
+from tests.support.relay import Relay
+from tests.support.sshd import free_port
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -18,10 +18,10 @@ from gymdbd.errors import ReplicaInUseError
 from gymdbd.jobs.pull import pull
 from gymdbd.jobs.pull.old_replica import keep_copy, save
 from gymdbd.jobs.pull.replica import Replica
-from tests import ledger
-from tests.clocks import HandClock
-from tests.pulling import Peer, identity
-from tests.support import Contended, EventLog, backups, context, query, sqlite_elsewhere
+from tests.support import ledger
+from tests.support.clocks import HandClock
+from tests.support.command import Contended, EventLog, backups, context, query, sqlite_elsewhere
+from tests.support.pulling import Peer, identity
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

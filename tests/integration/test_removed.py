@@ -19,9 +19,9 @@ from gymdbd.jobs.backup import backup
 from gymdbd.jobs.restore import restore
 from gymdbd.source import identity, uses
 from gymdbd.sqlite import salvage
-from tests.application import application
 from tests.integration.test_emergency import Pi, members, pi
-from tests.support import (
+from tests.support.application import application
+from tests.support.command import (
     ROOT,
     backup_job,
     backups,
@@ -193,7 +193,7 @@ import os, sys
 from pathlib import Path
 from gymdbd.errors import GymdbdError
 from gymdbd.jobs.backup import deleted
-from tests.support import backup_job, context
+from tests.support.command import backup_job, context
 job = backup_job(Path(sys.argv[1]), Path(sys.argv[2]), deleted=True)
 os.setuid(65534)
 try:

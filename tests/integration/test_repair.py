@@ -23,8 +23,7 @@ from gymdbd.config.kinds import RepairConfig, SshConfig, VerifyConfig
 from gymdbd.errors import BackupDamagedError
 from gymdbd.jobs.backup import backup
 from gymdbd.jobs.verify import verify
-from tests.pulling import Peer
-from tests.support import (
+from tests.support.command import (
     ROOT,
     Contended,
     EventLog,
@@ -38,9 +37,10 @@ from tests.support import (
     tree,
     write_config,
 )
+from tests.support.pulling import Peer
 
 if TYPE_CHECKING:
-    from tests.sshd import SshServer
+    from tests.support.sshd import SshServer
 
 
 @pytest.fixture

@@ -22,7 +22,7 @@ from gymdbd.files import partial_path
 from gymdbd.jobs.backup import backup
 from gymdbd.jobs.restore import restore
 from tests.integration.test_odd_databases import _HABITS, _create, _dump
-from tests.support import (
+from tests.support.command import (
     ORDINARY_USER,
     ROOT,
     EventLog,

@@ -17,8 +17,8 @@ from gymdbd.config.kinds import Keep, PullConfig
 from gymdbd.errors import DiskFullError
 from gymdbd.jobs.backup import backup, room
 from gymdbd.schedule import Cron
-from tests.disks import mounted
-from tests.support import backup_job, backups, context, gymdbd, make_database
+from tests.support.command import backup_job, backups, context, gymdbd, make_database
+from tests.support.disks import mounted
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -28,8 +28,8 @@ from gymdbd.errors import (
 from gymdbd.remote import scp
 from gymdbd.remote.ssh import ssh
 from gymdbd.remote.ssh.sftp import RemoteFiles
-from tests.relay import Relay
-from tests.sshd import SshServer, wait_until
+from tests.support.relay import Relay
+from tests.support.sshd import SshServer, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

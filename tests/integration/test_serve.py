@@ -21,11 +21,11 @@ import pytest
 from gymdbd.errors import ChannelRefusedError, StalledError
 from gymdbd.remote.ssh import ssh
 from gymdbd.source import protocol
-from tests import ledger
-from tests.engine import make_members, serving
-from tests.pulling import Peer, identity, snapshot_of
-from tests.sshd import SshServer, free_port
-from tests.support import GYMDBD, ROOT, gymdbd, gymdbd_json, until
+from tests.support import ledger
+from tests.support.command import GYMDBD, ROOT, gymdbd, gymdbd_json, until
+from tests.support.engine import make_members, serving
+from tests.support.pulling import Peer, identity, snapshot_of
+from tests.support.sshd import SshServer, free_port
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -19,9 +19,7 @@ from gymdbd.archive.catalog import Catalog
 from gymdbd.errors import SourceLockedError, StoppedError
 from gymdbd.jobs.backup import backup
 from gymdbd.source import live, snapshot
-from tests.disks import mounted
-from tests.pulling import crash_after
-from tests.support import (
+from tests.support.command import (
     ORDINARY_USER,
     backup_job,
     backups,
@@ -34,6 +32,8 @@ from tests.support import (
     tree,
     write_config,
 )
+from tests.support.disks import mounted
+from tests.support.pulling import crash_after
 
 if TYPE_CHECKING:
     from pathlib import Path

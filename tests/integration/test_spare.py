@@ -14,14 +14,14 @@ import pytest
 from gymdbd import files
 from gymdbd.jobs.pull import spare
 from gymdbd.jobs.pull.replica import SPARE
-from tests import ledger, samples
-from tests.support import query
+from tests.support import ledger, samples
+from tests.support.command import query
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from tests.pulling import Peer
+    from tests.support.pulling import Peer
 
 _ROUNDS = samples.count(20, of=40)
 

@@ -36,8 +36,8 @@ from gymdbd.errors import (
 from gymdbd.remote.ssh import ssh
 from gymdbd.remote.ssh.known_hosts import find_keys, fingerprint
 from gymdbd.remote.ssh.target import HostSettings
-from tests.relay import Relay
-from tests.sshd import SshServer, free_port, make_key, run_tool, wait_until
+from tests.support.relay import Relay
+from tests.support.sshd import SshServer, free_port, make_key, run_tool, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -16,10 +16,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from gymdbd.archive import manifest as manifests
-from tests.application import application
-from tests.daemon_process import running_daemon
-from tests.disks import mounted
-from tests.support import (
+from tests.support.application import application
+from tests.support.command import (
     GYMDBD,
     ORDINARY_USER,
     backups,
@@ -30,6 +28,8 @@ from tests.support import (
     until,
     write_config,
 )
+from tests.support.daemon_process import running_daemon
+from tests.support.disks import mounted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

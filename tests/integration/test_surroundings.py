@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.daemon_process import running_daemon
-from tests.support import (
+from tests.support.command import (
     GYMDBD,
     backups,
     environment,
@@ -21,6 +20,7 @@ from tests.support import (
     until,
     write_config,
 )
+from tests.support.daemon_process import running_daemon
 
 if TYPE_CHECKING:
     from pathlib import Path

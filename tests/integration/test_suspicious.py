@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from gymdbd import lock
-from tests.support import backups, gymdbd, gymdbd_json, make_database, tree, write_config
+from tests.support.command import backups, gymdbd, gymdbd_json, make_database, tree, write_config
 
 
 class Gym:

@@ -14,13 +14,13 @@ import pytest
 from gymdbd.archive.catalog import Catalog
 from gymdbd.config.kinds import Gates, Keep
 from gymdbd.errors import SuspiciousError
-from tests import ledger
-from tests.support import backups, gymdbd_json, query
+from tests.support import ledger
+from tests.support.command import backups, gymdbd_json, query
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.pulling import Peer
+    from tests.support.pulling import Peer
 
 _ROWS = "SELECT count(*) FROM payments"
 

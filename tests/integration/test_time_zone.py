@@ -11,8 +11,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from tests.daemon_process import running_daemon
-from tests.support import (
+from tests.support.command import (
     gymdbd,
     gymdbd_json,
     make_database,
@@ -21,6 +20,7 @@ from tests.support import (
     until,
     write_config,
 )
+from tests.support.daemon_process import running_daemon
 
 _ZONES = Path("/usr/share/zoneinfo")
 _WRONG = "Europe/Berlim"

@@ -16,14 +16,14 @@ from gymdbd.jobs.backup import backup
 from gymdbd.jobs.drill import drill
 from gymdbd.jobs.restore import restore
 from gymdbd.jobs.verify import verify
-from tests.support import EventLog, backup_job, backups, context, gymdbd, gymdbd_json
-from tests.unlike import UNCHECKABLE, VIOLATED, as_application, make
+from tests.support.command import EventLog, backup_job, backups, context, gymdbd, gymdbd_json
+from tests.support.unlike import UNCHECKABLE, VIOLATED, as_application, make
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from gymdbd.archive.catalog import Backup
-    from tests.pulling import Peer
+    from tests.support.pulling import Peer
 
 ALL = {**UNCHECKABLE, **VIOLATED}
 _SOME = (

@@ -26,7 +26,7 @@ from gymdbd.jobs.backup import backup
 from gymdbd.jobs.prune import prune
 from gymdbd.jobs.verify import verify
 from gymdbd.origin import here
-from tests.support import (
+from tests.support.command import (
     ORDINARY_USER,
     Contended,
     EventLog,

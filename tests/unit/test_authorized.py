@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from gymdbd.errors import UsageError
 from gymdbd.remote.ssh import authorized
-from tests.sshd import make_key, run_tool
+from tests.support.sshd import make_key, run_tool
 
 _ED25519 = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGPlMcg9svrsCNZQQMbHXTM6sRTMPqEeXJXNckgBTxmU"
 

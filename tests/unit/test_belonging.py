@@ -10,7 +10,7 @@ from gymdbd import origin
 from gymdbd.archive.catalog import Catalog
 from gymdbd.archive.manifest import OVERWRITTEN
 from gymdbd.origin import Place
-from tests.archives import add_backup
+from tests.support.archives import add_backup
 
 if TYPE_CHECKING:
     from pathlib import Path

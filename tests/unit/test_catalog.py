@@ -17,8 +17,8 @@ from gymdbd.archive import manifest as manifests
 from gymdbd.archive.catalog import Catalog
 from gymdbd.errors import FolderMissingError
 from gymdbd.origin import Origin
-from tests.archives import CREATED, GYM, add_backup, manifest
-from tests.support import ORDINARY_USER, environment
+from tests.support.archives import CREATED, GYM, add_backup, manifest
+from tests.support.command import ORDINARY_USER, environment
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 import gymdbd
 from gymdbd import cli, commands, errors
 from gymdbd.terminal.output import Output, printable
-from tests.support import ROOT, environment
+from tests.support.command import ROOT, environment
 
 if TYPE_CHECKING:
     from pathlib import Path

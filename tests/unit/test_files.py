@@ -12,7 +12,7 @@ import pytest
 
 from gymdbd import errors, files, lock
 from gymdbd.errors import DiskFullError, FolderMissingError, NotWritableError, WriteFailedError
-from tests.disks import expect_clone
+from tests.support.disks import expect_clone
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

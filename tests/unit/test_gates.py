@@ -12,7 +12,7 @@ import pytest
 
 from gymdbd.archive.gates import Content, Limits, doubts, emptied
 from gymdbd.sqlite import freshness
-from tests.archives import manifest
+from tests.support.archives import manifest
 
 _LIMITS: dict[str, Any] = {"max_row_drop": 20, "max_size_drop": 50, "ignore_rows": 10}
 

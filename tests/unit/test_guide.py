@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from gymdbd import cli, commands
-from tests import typed
+from tests.support import typed
 
 _ROOT = Path(__file__).parents[2]
 _PAGES = ("deploy/GUIDE.ko.md", "deploy/README.md", "README.md")

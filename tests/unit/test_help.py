@@ -6,7 +6,7 @@ import pytest
 
 from gymdbd import cli, commands
 from gymdbd.errors import UsageError
-from tests import typed
+from tests.support import typed
 
 _VERBS = [verb.NAME for verb in commands.all_verbs()]
 _PAGES = [[], *([verb] for verb in _VERBS)]

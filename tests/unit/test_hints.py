@@ -14,7 +14,7 @@ import gymdbd
 from gymdbd import cli
 from gymdbd.terminal import options
 from gymdbd.words import service_command
-from tests.support import make_database, write_config
+from tests.support.command import make_database, write_config
 
 _ROOT = Path(gymdbd.__file__).parent
 _COMMAND = re.compile(r"gymdbd (?:-c \S+ )?([a-z]+)((?: [^\s;:,()]+)*)")

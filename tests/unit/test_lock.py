@@ -15,7 +15,7 @@ import pytest
 
 from gymdbd import lock
 from gymdbd.errors import BusyError, FolderMissingError, StoppedError
-from tests.support import environment
+from tests.support.command import environment
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from gymdbd.archive import manifest as manifests
 from gymdbd.archive import sealed
 from gymdbd.errors import FormatError
-from tests.archives import manifest
+from tests.support.archives import manifest
 
 if TYPE_CHECKING:
     from pathlib import Path

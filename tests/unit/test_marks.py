@@ -15,7 +15,7 @@ from gymdbd.archive.catalog import Backup, Catalog
 from gymdbd.archive.marks import Marks
 from gymdbd.errors import BackupMissingError, FormatError
 from gymdbd.origin import Origin
-from tests.archives import CREATED, GYM, add_backup
+from tests.support.archives import CREATED, GYM, add_backup
 
 if TYPE_CHECKING:
     from pathlib import Path

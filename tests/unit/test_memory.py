@@ -10,7 +10,7 @@ import sys
 import pytest
 
 from gymdbd.source import memory
-from tests.support import ROOT, environment
+from tests.support.command import ROOT, environment
 
 # In a thread, as the serving side packs: its heap is another one than the main thread's.
 _SCRIPT = """

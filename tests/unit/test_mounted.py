@@ -8,7 +8,7 @@ import pytest
 
 from gymdbd import files
 from gymdbd.errors import DiskFullError
-from tests.disks import expect_clone, maker, may_mount, mounted
+from tests.support.disks import expect_clone, maker, may_mount, mounted
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -13,7 +13,7 @@ import pytest
 
 from gymdbd.source import processes
 from gymdbd.source.processes import CHECKPOINT_LOCK, READ_LOCKS, WRITE_LOCK, Process
-from tests.support import make_database, require, sqlite_elsewhere
+from tests.support.command import make_database, require, sqlite_elsewhere
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

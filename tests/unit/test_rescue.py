@@ -22,8 +22,8 @@ from gymdbd.errors import GymdbdError, SourceCorruptError, UsageError
 from gymdbd.rows.literals import Literals
 from gymdbd.rows.rescue import Rescue
 from gymdbd.sqlite.sides import Side
-from tests.support import require, tree
-from tests.tables import BROKEN_TEXTS, FLOATS, NAMES, VALUES, Row, make, quoted, read
+from tests.support.command import require, tree
+from tests.support.tables import BROKEN_TEXTS, FLOATS, NAMES, VALUES, Row, make, quoted, read
 
 _SHAPES = [
     "(id INTEGER PRIMARY KEY, {}, {})",

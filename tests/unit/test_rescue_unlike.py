@@ -12,7 +12,7 @@ import pytest
 from gymdbd.errors import SourceUnreadableError, UsageError
 from gymdbd.rows.rescue import Rescue
 from gymdbd.sqlite.sides import Side
-from tests.unlike import UNCHECKABLE, as_application, make
+from tests.support.unlike import UNCHECKABLE, as_application, make
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -15,8 +15,8 @@ from gymdbd.clock import Clock
 from gymdbd.config.kinds import Keep
 from gymdbd.jobs import prune
 from gymdbd.origin import Origin
-from tests.archives import CREATED, GYM, add_backup, manifest
-from tests.support import context
+from tests.support.archives import CREATED, GYM, add_backup, manifest
+from tests.support.command import context
 
 if TYPE_CHECKING:
     from gymdbd.archive.retention import Decision

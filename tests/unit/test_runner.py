@@ -21,8 +21,8 @@ from gymdbd.config.kinds import Retry
 from gymdbd.errors import ConfigError
 from gymdbd.runs.runner import Run
 from gymdbd.runs.status import StatusFile
-from tests.clocks import HandClock
-from tests.support import (
+from tests.support.clocks import HandClock
+from tests.support.command import (
     Contended,
     backup_job,
     backups,

@@ -18,8 +18,8 @@ from gymdbd.clock import Clock
 from gymdbd.config.kinds import BackupConfig
 from gymdbd.daemon.scheduler import Past, Scheduler, _Trigger
 from gymdbd.schedule import Cron, Interval
-from tests.clocks import NIGHT, HandClock
-from tests.support import until
+from tests.support.clocks import NIGHT, HandClock
+from tests.support.command import until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

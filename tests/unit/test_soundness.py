@@ -11,7 +11,7 @@ import pytest
 from gymdbd.errors import SourceCorruptError, SourceUnreadableError
 from gymdbd.source import answers, database
 from gymdbd.sqlite import soundness
-from tests.unlike import UNCHECKABLE, VIOLATED, make, spoil_schema
+from tests.support.unlike import UNCHECKABLE, VIOLATED, make, spoil_schema
 
 if TYPE_CHECKING:
     from pathlib import Path

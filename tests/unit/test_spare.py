@@ -13,7 +13,7 @@ import pytest
 from gymdbd import files
 from gymdbd.jobs.pull import spare
 from gymdbd.jobs.pull.spare import Spare
-from tests.support import ROOT, environment
+from tests.support.command import ROOT, environment
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -18,7 +18,7 @@ from gymdbd.config.kinds import BackupConfig, Newest, VerifyConfig
 from gymdbd.errors import BusyError, FormatError, GymdbdError
 from gymdbd.runs.status import Health, StatusFile, health, instant, max_age, trouble_logged, worst
 from gymdbd.schedule import Cron, Interval
-from tests.support import environment
+from tests.support.command import environment
 
 if TYPE_CHECKING:
     from gymdbd.config.kinds import JobConfig

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from gymdbd.archive.catalog import Backup
 from gymdbd.archive.marks import Marks
 from gymdbd.jobs.verify.verify import choose
-from tests.archives import CREATED, manifest
+from tests.support.archives import CREATED, manifest
 
 _DAY = timedelta(days=1)
 

@@ -11,7 +11,7 @@ import pytest
 
 from gymdbd.errors import SourceCorruptError
 from gymdbd.source import wal
-from tests.engine import open_app
+from tests.support.engine import open_app
 
 if TYPE_CHECKING:
     import sqlite3

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tests.support import GYMDBD, environment, until
+from tests.support.command import GYMDBD, environment, until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any
 from gymdbd.config.kinds import PullConfig, Retry, SshConfig
 from gymdbd.jobs.context import Context
 from gymdbd.jobs.pull import pull
-from tests.support import EventLog, gymdbd_json, write_config
+from tests.support.command import EventLog, gymdbd_json, write_config
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from tests.sshd import SshServer
+    from tests.support.sshd import SshServer
 
 
 @dataclasses.dataclass

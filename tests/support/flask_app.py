@@ -1,6 +1,6 @@
 """A gym's controller: a Flask application that writes to its own SQLite database.
 
-`python -m tests.flask_app DATABASE [--autocheckpoint PAGES] [--port PORT]` serves it with
+`python -m tests.support.flask_app DATABASE [--autocheckpoint PAGES] [--port PORT]` serves it with
 waitress, prints the address once it listens, and ends when its standard input does. Besides it can
 write continuously at full rate (POST /writer). Every transaction keeps the row of `totals` equal
 to what the other tables add up to, so that half a transaction is seen at once.

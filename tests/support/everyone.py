@@ -12,7 +12,7 @@ from pathlib import Path
 
 from packaging.requirements import Requirement
 
-from tests.support import ROOT
+from tests.support.command import ROOT
 
 _FOLDER = Path(tempfile.gettempdir(), f"gymdbd-everyone-{os.getpid()}")
 

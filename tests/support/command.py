@@ -24,7 +24,7 @@ from gymdbd.jobs.context import Context
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 GYMDBD = [sys.executable, "-m", "gymdbd"]
 
 # Root may read and write everything; without its capabilities it is a user like any other.
@@ -297,7 +297,7 @@ class App:
 @contextlib.contextmanager
 def running_app(database: Path, *, autocheckpoint: int = 1000) -> Iterator[App]:
     """Run the application on `database` and stop it in the end; it has one member."""
-    command = [sys.executable, "-m", "tests.flask_app", str(database)]
+    command = [sys.executable, "-m", "tests.support.flask_app", str(database)]
     with subprocess.Popen(
         [*command, f"--autocheckpoint={autocheckpoint}"],
         cwd=ROOT,

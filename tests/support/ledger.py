@@ -1,6 +1,6 @@
 """A writer that never rests, on a database that stays small.
 
-`python -m tests.ledger DATABASE [--autocheckpoint PAGES]` writes until its standard input ends.
+`python -m tests.support.ledger DATABASE [--autocheckpoint PAGES]` writes until its input ends.
 Every transaction enters a payment in `payments`, adds it to its account, strikes out the oldest
 payment, and keeps the one row of `totals` equal to what the other tables add up to: a mixture of
 two states breaks a total.
@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tests.support import ROOT, environment
+from tests.support.command import ROOT, environment
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -133,7 +133,13 @@ def check_copy(path: Path) -> Totals:
 def writing(path: Path, *, autocheckpoint: int = 1000) -> Iterator[int]:
     """Write at full rate in a process of its own while in the block; gives its process id."""
     with subprocess.Popen(
-        [sys.executable, "-m", "tests.ledger", str(path), f"--autocheckpoint={autocheckpoint}"],
+        [
+            sys.executable,
+            "-m",
+            "tests.support.ledger",
+            str(path),
+            f"--autocheckpoint={autocheckpoint}",
+        ],
         cwd=ROOT,
         env=environment(),
         stdin=subprocess.PIPE,

@@ -9,7 +9,7 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.support import ROOT
+from tests.support.command import ROOT
 
 # What every double begins with: its own name and its arguments in the list of calls.
 _DOUBLE = """#!/bin/sh
