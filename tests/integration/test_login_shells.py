@@ -12,9 +12,9 @@ import pytest
 
 from gymdbd.errors import CommandMissingError, GymdbdError, RemoteCommandError, ShellNoiseError
 from gymdbd.remote import bootstrap
-from tests.pulling import Peer
-from tests.sshd import SshServer
-from tests.support import make_database, own_etc, require
+from tests.support.command import make_database, own_etc, require
+from tests.support.pulling import Peer
+from tests.support.sshd import SshServer
 
 if TYPE_CHECKING:
     from pathlib import Path
