@@ -41,7 +41,6 @@ _MODULES = (
     "gymdbd.source.uses",
     "gymdbd.source.wal",
     "gymdbd.source.compress",
-    "gymdbd.source.memory",
     "gymdbd.source.patience",
     "gymdbd.source.protocol",
     "gymdbd.source.server",
@@ -57,7 +56,6 @@ _LOOKING = (
     "gymdbd.source.uses",
 )
 _PACKAGES = ("gymdbd", "gymdbd.source")
-_QUOTES = '"""'
 
 # Written for any Python from 2.7 on, up to the line that tells the version. On its way it is one
 # line between single quotes, in which sh, csh, tcsh, zsh and fish all leave every letter as it is:
@@ -148,7 +146,7 @@ def look(database: str) -> bytes:
 
 
 def _ship(names: tuple[str, ...], database: str, start: str) -> bytes:
-    modules = {name: strip(_source(name)) for name in names}
+    modules = {name: _source(name) for name in names}
     return _pack(
         f"packages = {_PACKAGES!r}\nmodules = {modules!r}\n{_path_line(database)}\n{start}"
     )
@@ -160,7 +158,7 @@ def probe(database: str, known: Fingerprint) -> bytes:
     frame = (known.frames, known.checksum_one, known.checksum_two)
     log = f"{bytes.fromhex(known.salts)!r}, in_log={known.method == PAGE_RULE}"
     return _pack(
-        f"{strip(_source(_PROBE))}\n{_path_line(database)}\n"
+        f"{_source(_PROBE)}\n{_path_line(database)}\n"
         f"found = is_unchanged(database, {file!r}, {frame!r}, {log})\n{_ANSWER}"
     )
 
@@ -180,30 +178,3 @@ def _source(name: str) -> str:
     data = pkgutil.get_data(package, f"{module}.py")
     assert data is not None  # noqa: S101 - the package's own source lies beside this file
     return data.decode()
-
-
-def strip(source: str) -> str:
-    """Leave out of a module of ours what only readers and type checkers need.
-
-    Docstrings, comments, empty lines and the block for type checking; what it does stays the same.
-    It goes by how our modules are formatted: to parse them all would take a seventh of a pull.
-    """
-    kept = []
-    typing = False
-    lines = iter(source.splitlines())
-    for line in lines:
-        text = line.strip()
-        if text.startswith(_QUOTES):
-            # An empty string keeps a body that has nothing else.
-            kept.append(line.replace(text, '""'))
-            if not text.endswith(_QUOTES, len(_QUOTES)):
-                while not next(lines).endswith(_QUOTES):
-                    pass
-        elif text and text[0] != "#":
-            typing = typing and line[0] == " "
-            if not typing:
-                kept.append(line)
-            if line == "if TYPE_CHECKING:":
-                kept.append("    pass")
-                typing = True
-    return "\n".join(kept)

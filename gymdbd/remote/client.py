@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from gymdbd.errors import ConnectionLostError, ProtocolError
 from gymdbd.files import FILE_MODE, write_at, writing
 from gymdbd.remote import delta
-from gymdbd.source import compress, digests, memory, ownership, protocol
+from gymdbd.source import compress, digests, ownership, protocol
 from gymdbd.source.fingerprint import Fingerprint
 from gymdbd.source.protocol import Channel
 
@@ -229,7 +229,6 @@ class Session:
         return ""
 
     def _fetch_full(self, file: _Target) -> str:
-        memory.keep_freed()
         everything = range(1, self.fingerprint.page_count + 1)
         self._request("full")
         end = self._receive_pages(file, everything)
@@ -240,7 +239,6 @@ class Session:
         return _sha256_of(end)
 
     def _fetch_differing(self, file: _Target) -> str:
-        memory.keep_freed()
         with self._timed("digests"):
             file.cut()
             groups, digest = self._compare(file)

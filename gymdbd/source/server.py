@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from gymdbd import __version__
 from gymdbd.errors import GymdbdError, ProtocolError, RemoteError, SourceError, StalledError
-from gymdbd.source import compress, digests, identity, memory, ownership, processes, protocol
+from gymdbd.source import compress, digests, identity, ownership, processes, protocol
 from gymdbd.source.database import has_wal_reset_bug, side_files, uncounted
 from gymdbd.source.fingerprint import take
 from gymdbd.source.pages import Pages, open_pages
@@ -142,7 +142,6 @@ class _Server:
         self._end({})
 
     def _full(self, request: dict[str, Any]) -> None:
-        memory.keep_freed()
         self._pages.load()
         pages, codec = self._pages, _codec(request)
         step = max(1, _BATCH_BYTES // pages.page_size)
@@ -161,7 +160,6 @@ class _Server:
 
     def _digests(self, request: dict[str, Any]) -> None:
         del request
-        memory.keep_freed()
         self._pages.load()
         whole = hashlib.sha256()
         waiting: list[bytes] = []

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import dataclasses
 import functools
 import os
@@ -163,28 +162,3 @@ def test_a_probe_never_opens_a_pipe(tmp_path: Path) -> None:
         process.stdin.write(bootstrap.probe(str(path), known))
         process.stdin.close()
         assert process.stdout.read() == b"gymdbd-loader: ready\n" * 2
-
-
-@pytest.mark.parametrize(
-    "name",
-    [*bootstrap._MODULES, bootstrap._PROBE],  # noqa: SLF001 - the list itself is tested
-)
-def test_what_is_shipped_does_what_its_source_does(name: str) -> None:
-    """Only docstrings and what is for type checkers are left out."""
-    source = bootstrap._source(name)  # noqa: SLF001 - there is no other way to it
-    stripped = bootstrap.strip(source)
-    assert len(stripped) < len(source)
-    assert _essence(stripped) == _essence(source)
-
-
-def _essence(source: str) -> str:
-    """Write a module without docstrings, types and `pass`."""
-    tree = ast.parse(source)
-    for node in ast.walk(tree):
-        if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef)):
-            if ast.get_docstring(node, clean=False) is not None:
-                node.body = node.body[1:]
-            node.body = [one for one in node.body if not isinstance(one, ast.Pass)]
-        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
-            node.body = []
-    return ast.dump(tree)
