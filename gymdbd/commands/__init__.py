@@ -1,8 +1,8 @@
-"""The verbs of the command line, one a module.
+"""The verbs of the command line, one module each.
 
 A verb's module has `NAME`, `add_arguments(parser)` and `run(arguments, output) -> exit code`; its
-docstring is its help. What it needs it imports when it runs, so that `gymdbd --version` stays
-quick and no verb pays for another.
+docstring is its help. It imports what it needs when it runs, so that `gymdbd --version` stays
+quick and no verb pays for the imports of another.
 """
 
 from __future__ import annotations

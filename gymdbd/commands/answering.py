@@ -1,4 +1,4 @@
-"""What accept and reject have in common: whom they answer, and what that changes."""
+"""The common part of accept and reject: which backups they mark, and the status of their jobs."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 @dataclass(frozen=True)
 class _Meant:
-    """What is answered: one backup and those before it, or all that waits of a job."""
+    """The target of an answer: a backup and the suspicious ones before it, or a job."""
 
     archive: Path
     origin: Origin
@@ -44,7 +44,7 @@ class _Meant:
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[Catalog | None]:
-        """Give the archive, with its lock and that of the replica held; None if there is none."""
+        """Yield the archive, holding its lock and the replica's; None if there is no archive."""
         from gymdbd import lock
         from gymdbd.archive.catalog import Catalog
         from gymdbd.clock import Clock
@@ -56,7 +56,7 @@ class _Meant:
 
 
 def answer(arguments: argparse.Namespace, output: Output, *, right: bool) -> int:
-    """Mark what is meant, and note the answer in the status of its jobs."""
+    """Mark the named backups, and record the answer in the status of their jobs."""
     from gymdbd import clock
     from gymdbd.archive import answers
     from gymdbd.clock import Clock
@@ -78,13 +78,13 @@ def answer(arguments: argparse.Namespace, output: Output, *, right: bool) -> int
             clear_status(settings, meant.archive, meant.origin, right=right)
     word = "accepted" if right else "rejected"
 
-    def tell() -> None:
+    def show() -> None:
         for path in paths:
-            output.say(f"{word}  {path}")
+            output.print_line(f"{word}  {path}")
         if not paths:
-            output.say(f"nothing of {arguments.backup} needed to be {word}")
+            output.print_line(f"nothing of {arguments.backup} needed to be {word}")
 
-    output.result({"state": "ok" if paths else "unchanged", word: paths}, tell)
+    output.result({"state": "ok" if paths else "unchanged", word: paths}, show)
     return 0
 
 
@@ -100,7 +100,7 @@ def _settings(arguments: argparse.Namespace) -> Config | None:
 
 
 def _find(arguments: argparse.Namespace, settings: Config | None, *, right: bool) -> _Meant:
-    """Find what a word means: a job, a replica, or a backup."""
+    """Find the job, replica or backup that the argument names."""
     from gymdbd.archive.catalog import DAMAGED
     from gymdbd.errors import BackupMissingError, UsageError
     from gymdbd.origin import Origin
@@ -139,7 +139,7 @@ def _of_job(job: JobConfig) -> _Meant:
 
 
 def _of_replica(path: Path, arguments: argparse.Namespace) -> PullConfig | None:
-    """Return the pull without a configuration that has made a replica, if it is one."""
+    """Return the pull that made the replica at `path` without a configuration; None if none did."""
     from gymdbd.config.kinds import PullConfig
     from gymdbd.jobs.pull.replica import Replica
 
@@ -157,7 +157,7 @@ def _of_replica(path: Path, arguments: argparse.Namespace) -> PullConfig | None:
 
 
 def _is_meant(backup: Backup, meant: _Meant, *, right: bool) -> bool:
-    """Say whether an answer changes a backup: the one that is named, and what waits before it."""
+    """Return whether an answer changes a backup: the named one, or a suspicious one before it."""
     from gymdbd.archive.catalog import REJECTED, SUSPICIOUS
 
     if meant.backup is not None and backup.path == meant.backup.path:
@@ -167,7 +167,7 @@ def _is_meant(backup: Backup, meant: _Meant, *, right: bool) -> bool:
 
 
 def clear_status(settings: Config, archive: Path, origin: Origin, *, right: bool) -> None:
-    """Let the jobs that make these backups be well again, unless more waits for an answer."""
+    """Clear the failure of the jobs that make these backups, unless another one waits."""
     from gymdbd.archive.catalog import Catalog
     from gymdbd.clock import Clock
     from gymdbd.config.kinds import PullConfig
@@ -192,9 +192,9 @@ def clear_status(settings: Config, archive: Path, origin: Origin, *, right: bool
 
 
 def reject_elsewhere(settings: Config, restored: RestoreConfig, output: Output) -> list[str]:
-    """Let a restore answer in the other archives of its database as well; return what it rejects.
+    """Reject suspicious backups of a restored database in its other archives; return their paths.
 
-    One that is in use, or not there, is left as it is: its own status says what waits there.
+    An archive that is in use or missing is skipped: the status of its job reports what waits there.
     """
     from gymdbd import lock, log
     from gymdbd.archive.catalog import Catalog
@@ -221,7 +221,7 @@ def reject_elsewhere(settings: Config, restored: RestoreConfig, output: Output) 
 
 
 def _archives_of(database: Path, settings: Config) -> list[tuple[Path, Origin]]:
-    """Return where the jobs of the configuration put the backups of a database or replica."""
+    """Return the archives in which the configured jobs store backups of a database or replica."""
     from gymdbd.config.kinds import BackupConfig, PullConfig
 
     return [
@@ -232,11 +232,11 @@ def _archives_of(database: Path, settings: Config) -> list[tuple[Path, Origin]]:
     ]
 
 
-def _same_place(one: Path, other: Path) -> bool:
-    return os.path.realpath(one) == os.path.realpath(other)
+def _same_place(path: Path, other: Path) -> bool:
+    return os.path.realpath(path) == os.path.realpath(other)
 
 
-def _overlap(one: Origin, other: Origin) -> bool:
-    """Say whether two origins are of one database."""
-    same = any(place.same(there) for place in one.places for there in other.places)
-    return one.stem == other.stem and (same or not other.places)
+def _overlap(origin: Origin, other: Origin) -> bool:
+    """Return whether two origins may be the same database."""
+    same = any(place.same(there) for place in origin.places for there in other.places)
+    return origin.stem == other.stem and (same or not other.places)

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 NAME = "authorize"
 
-# A public key has some hundred bytes; whoever gives us a database by mistake is told so at once.
+# A public key has some hundred bytes; anything longer is refused without reading it all.
 _LONGEST_KEY = 65536
 
 
@@ -100,7 +100,7 @@ def _database(arguments: argparse.Namespace) -> Path:
 
 
 def _program(given: Path | None) -> Path:
-    """Return the gymdbd to be run: the given one, or else the one that runs now."""
+    """Return the gymdbd program for the line: the given one, or else the running one."""
     from gymdbd.errors import UsageError
 
     if given:
@@ -118,7 +118,7 @@ def _program(given: Path | None) -> Path:
 
 
 def _key_text(path: Path | None) -> str:
-    """Read the key's file, or standard input where somebody has given one."""
+    """Read the key file, or standard input if it is not a terminal."""
     from gymdbd.errors import UsageError
 
     hint = "gymdbd authorize --key gymdbd.pub, or gymdbd authorize < gymdbd.pub"

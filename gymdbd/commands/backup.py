@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 
 NAME = "backup"
 
-# What the scripts that gymdbd replaces kept.
+# The retention of the scripts that gymdbd replaces.
 _KEEP_DAYS, _KEEP_COUNT = 14, 10
 
 
@@ -101,19 +101,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace, output: Output) -> int:
-    """Make the backup and tell about it."""
+    """Make the backup and print the result."""
     job, settings = _job(arguments)
     if arguments.stats_only:
         return _stats(job, output)
     entry, exit_code = options.run_by_hand(job, settings, output)
     result = entry["result"]
     if result is None or "path" not in result:
-        options.tell_failure(entry, output)
+        options.report_failure(entry, output)
         return exit_code
     facts = {name: entry[name] for name in ("state", "error", "hint", "code") if entry["error"]}
-    output.result({**facts, **result}, lambda: tell(result, output))
+    output.result({**facts, **result}, lambda: print_result(result, output))
     if exit_code and not arguments.json:
-        options.tell_failure(entry, output)
+        options.report_failure(entry, output)
     return exit_code
 
 
@@ -149,14 +149,14 @@ def _job(arguments: argparse.Namespace) -> tuple[BackupConfig, Config | None]:
     if arguments.database and not arguments.stats_only:
         _require_database(job.database, arguments)
         if arguments.archive and arguments.archive.is_absolute():
-            # The folder of a disk that is not mounted must not come to be on another one.
+            # If a disk is not mounted, its folder must not be created on another disk.
             files.require_folder(job.archive.parent)
         files.make_folder(job.archive)
     return _with_flags(job, arguments), settings
 
 
 def _require_database(path: Path, arguments: argparse.Namespace) -> None:
-    """Raise unless there is something to back up: a mistyped path leaves no archive behind."""
+    """Raise unless there is a database to back up, so that a mistyped path creates no archive."""
     from gymdbd.errors import SourceMissingError
     from gymdbd.source import database, identity, uses
 
@@ -168,7 +168,7 @@ def _require_database(path: Path, arguments: argparse.Namespace) -> None:
 
 
 def _job_for(database: Path, settings: Config) -> BackupConfig:
-    """Return the first job that backs a database up, by whatever path or link it is named."""
+    """Return the first job that backs up a database; links in either path are followed."""
     from gymdbd.config.kinds import BackupConfig
     from gymdbd.errors import UsageError
 
@@ -206,8 +206,8 @@ def _with_flags(job: BackupConfig, arguments: argparse.Namespace) -> BackupConfi
     return dataclasses.replace(job, **changes)
 
 
-def tell(result: dict[str, Any], output: Output) -> None:
-    """Print what a backup came to."""
+def print_result(result: dict[str, Any], output: Output) -> None:
+    """Print the result of a backup."""
     from gymdbd.files import to_size
     from gymdbd.words import rows_in
 
@@ -253,11 +253,11 @@ def _stats(job: BackupConfig, output: Output) -> int:
     from gymdbd.files import to_size
 
     backups = Catalog(job.archive, Clock().zone).backups(job.origin)
-    newest = next((one.manifest for one in backups if one.manifest), None)
+    newest = next((backup.manifest for backup in backups if backup.manifest), None)
     tables = newest.tables if newest else {}
     summary = {**options.archive_summary(backups), "tables": tables}
 
-    def tell() -> None:
+    def show() -> None:
         output.facts(
             [
                 ("archive", str(job.archive)),
@@ -268,8 +268,8 @@ def _stats(job: BackupConfig, output: Output) -> int:
             ]
         )
         if tables:
-            output.say()
+            output.print_line()
             output.table(["table", "rows"], [[name, f"{n:,}"] for name, n in tables.items()])
 
-    output.result(summary, tell)
+    output.result(summary, show)
     return 0

@@ -47,14 +47,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace, output: Output) -> int:
-    """Examine everything and tell."""
+    """Run all checks and print them."""
     if arguments.reload:
         return _check_reload(arguments, output)
     return _examine(arguments, output)
 
 
 def _check_reload(arguments: argparse.Namespace, output: Output) -> int:
-    """Refuse a configuration that the daemon would refuse, while somebody waits for the answer."""
+    """Raise the error that the daemon would log, while the caller still waits for an exit code."""
     from gymdbd import log
     from gymdbd.config.config import LogConfig
     from gymdbd.errors import ConfigError
@@ -66,13 +66,13 @@ def _check_reload(arguments: argparse.Namespace, output: Output) -> int:
     except ConfigError as error:
         log.refusal(error)
         raise
-    # systemd puts what is printed into the journal, among the events of the daemon.
+    # Print nothing: systemd would put it into the journal, among the events of the daemon.
     output.result({"checks": []}, lambda: None)
     return 0
 
 
 def _require_same_status_file(settings: Config) -> None:
-    """Raise ConfigError unless a daemon uses the status file, if that can be seen."""
+    """Raise ConfigError if it is certain that no daemon uses the status file."""
     import os
 
     from gymdbd.errors import ConfigError
@@ -80,7 +80,7 @@ def _require_same_status_file(settings: Config) -> None:
     from gymdbd.words import service_command
 
     file = StatusFile(settings.status_file)
-    # A daemon that cannot write there has no lock there, and runs all the same.
+    # A daemon that cannot write to the folder runs without a lock there.
     if os.access(file.path.parent, os.W_OK) and file.is_daemon_alive() is False:
         raise ConfigError(
             f"{settings.source}: no running daemon uses status_file {file.path}, and it cannot "
@@ -97,12 +97,12 @@ def _examine(arguments: argparse.Namespace, output: Output) -> int:
     checks = examine.examine(settings, Clock())
     failed = any(check.state == "error" for check in checks)
 
-    def tell() -> None:
+    def show() -> None:
         for check in checks:
-            output.say(f"{check.state:<8} {check.name}: {check.message}")
+            output.print_line(f"{check.state:<8} {check.name}: {check.message}")
             if check.hint:
-                output.say(f"         what to do: {check.hint}")
+                output.print_line(f"         what to do: {check.hint}")
 
     described = [vars(check) for check in checks]
-    output.result({"state": "failed" if failed else "ok", "checks": described}, tell)
+    output.result({"state": "failed" if failed else "ok", "checks": described}, show)
     return int(failed)

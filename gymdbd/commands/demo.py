@@ -48,7 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace, output: Output) -> int:
-    """Build, write, back up, prove, show."""
+    """Create a database, write to it, back it up, and print the result."""
     folder = Path(tempfile.mkdtemp(prefix="gymdbd-demo-"))
     try:
         return _demonstrate(folder, output, keep=arguments.keep)
@@ -61,25 +61,25 @@ def _demonstrate(folder: Path, output: Output, *, keep: bool) -> int:
     from gymdbd.config import config
     from gymdbd.terminal import sample
 
-    tell = output.say if not output.json else lambda line="": None  # noqa: ARG005
+    narrate = output.print_line if not output.json else lambda line="": None  # noqa: ARG005
     settings_path = folder / "config.yaml"
     database = folder / "instance/gym_system.db"
-    for each in (database.parent, folder / "backups"):
-        each.mkdir(mode=0o700)
+    for parent in (database.parent, folder / "backups"):
+        parent.mkdir(mode=0o700)
     settings_path.write_text(_CONFIG.format(folder=folder))
     sample.build(database)
-    tell(f"created a sample database in WAL mode: {database}")
+    narrate(f"created a sample database in WAL mode: {database}")
     settings = config.load(settings_path)
     with _writer(database):
         before = sample.newest_event(database)
-        tell("another process is writing to it; running gymdbd backup nightly-backup:")
-        tell()
+        narrate("another process is writing to it; running gymdbd backup nightly-backup:")
+        narrate()
         entry, exit_code = options.run_by_hand(
             settings.jobs["nightly-backup"], settings, output, in_journal=False
         )
         after = sample.newest_event(database)
     if exit_code:
-        options.tell_failure(entry, output)
+        options.report_failure(entry, output)
         return exit_code
     result = entry["result"]
     inside = sample.newest_event(Path(result["path"]), immutable=True)
@@ -88,45 +88,45 @@ def _demonstrate(folder: Path, output: Output, *, keep: bool) -> int:
         "folder": str(folder) if keep else None,
         "events": {"before": before, "in_backup": inside, "after": after},
     }
-    output.result(payload, lambda: _tell(payload, folder, output, keep=keep))
+    output.result(payload, lambda: _print(payload, folder, output, keep=keep))
     return 0 if before <= inside <= after else 1
 
 
-def _tell(payload: dict[str, Any], folder: Path, output: Output, *, keep: bool) -> None:
+def _print(payload: dict[str, Any], folder: Path, output: Output, *, keep: bool) -> None:
     from gymdbd.commands import backup, status
 
     events = payload["events"]
-    backup.tell(payload, output)
-    output.say()
-    output.say(
+    backup.print_result(payload, output)
+    output.print_line()
+    output.print_line(
         f"The writer had committed event {events['before']:,} when the backup started and "
         f"{events['after']:,} when it ended."
     )
-    output.say(
+    output.print_line(
         f"The backup contains every event up to {events['in_backup']:,}: one consistent snapshot."
     )
-    output.say()
-    output.say("gymdbd status:")
+    output.print_line()
+    output.print_line("gymdbd status:")
     status.run(argparse.Namespace(config=folder / "config.yaml"), output)
-    output.say()
+    output.print_line()
     if keep:
-        output.say(f"Everything is in {folder}. Try gymdbd -c {folder}/config.yaml list")
+        output.print_line(f"Everything is in {folder}. Try gymdbd -c {folder}/config.yaml list")
     else:
-        output.say("The folder has been deleted. gymdbd demo --keep leaves it in place.")
+        output.print_line("The folder has been deleted. gymdbd demo --keep leaves it in place.")
 
 
 @contextlib.contextmanager
 def _writer(database: Path) -> Iterator[None]:
-    """Let another process write to the database all the while."""
+    """Run a process that writes to the database during the block."""
     process = subprocess.Popen(
         [sys.executable, "-P", "-m", "gymdbd.terminal.sample", str(database)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
     )
     try:
-        assert process.stdout is not None  # noqa: S101 - it was asked for
+        assert process.stdout is not None  # noqa: S101 - a pipe was requested above
         process.stdout.readline()
         yield
     finally:
-        # The end of its input ends the writer.
+        # The writer exits at the end of its input.
         process.communicate(timeout=30)

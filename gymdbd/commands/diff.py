@@ -69,7 +69,7 @@ _SIGNS = {"removed": "-", "changed": "~", "added": "+"}
 
 @dataclass
 class _Found:
-    """What a comparison came to; `lines` shows the first rows to a person."""
+    """The result of a comparison; `lines` are the first rows as text."""
 
     tables: list[TableDifference]
     definitions: list[tuple[str, str, str]]
@@ -101,7 +101,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace, output: Output) -> int:
-    """Compare and tell."""
+    """Compare and print the differences."""
     from gymdbd.clock import Clock
     from gymdbd.rows.compare import Pair
     from gymdbd.rows.difference import digest
@@ -112,9 +112,9 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
     with tempfile.TemporaryFile("w+", encoding="utf-8") as spool:
         with (
             databases.stoppable() as check,
-            earlier.opened() as one,
-            later.opened() as other,
-            Pair(one, other, check=check) as pair,
+            earlier.opened() as before,
+            later.opened() as after,
+            Pair(before, after, check=check) as pair,
         ):
             found = _compare(pair, arguments.rows, spool if output.json else None)
         short = digest(found.tables)
@@ -123,7 +123,7 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
             "from": earlier.describe(clock.zone),
             "to": later.describe(clock.zone),
             "digest": short,
-            "tables": {one.name: asdict(one) for one in found.tables},
+            "tables": {table.name: asdict(table) for table in found.tables},
             "definitions": [
                 {"type": kind, "name": name, "definition": what}
                 for kind, name, what in found.definitions
@@ -135,10 +135,10 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
             output.result_with_list(payload, "rows", iter(lambda: spool.read(_CHUNK), ""))
             return 0
     now = clock.now()
-    sides = [("from", earlier.tell(now, clock.zone)), ("to", later.tell(now, clock.zone))]
+    sides = [("from", earlier.shown(now, clock.zone)), ("to", later.shown(now, clock.zone))]
     if _is_backwards(earlier, later):
         sides.append(("note", "A is newer than B: rows shown as added have been removed since"))
-    output.result(payload, lambda: _tell(sides, found, short, output))
+    output.result(payload, lambda: _print(sides, found, short, output))
     return 0
 
 
@@ -193,40 +193,40 @@ def _compare(pair: Pair, table: str | None, spool: TextIO | None) -> _Found:
 
 
 def _differing(found: _Found) -> list[TableDifference]:
-    return [one for one in found.tables if one.differs]
+    return [table for table in found.tables if table.differs]
 
 
-def _tell(sides: list[tuple[str, str]], found: _Found, digest: str, output: Output) -> None:
+def _print(sides: list[tuple[str, str]], found: _Found, digest: str, output: Output) -> None:
     output.facts([*sides, ("changes", digest)])
     differing = _differing(found)
     if differing:
-        output.say()
+        output.print_line()
         output.table(
             ["table", "before", "after", "added", "changed", "removed", "note"],
-            [_row(one) for one in differing],
+            [_row(table) for table in differing],
         )
     for kind, name, definition in found.definitions:
-        output.say(f"{kind} {name}: {definition}")
+        output.print_line(f"{kind} {name}: {definition}")
     if found.lines:
-        output.say()
+        output.print_line()
     for line in found.lines:
-        output.say(line)
+        output.print_line(line)
 
 
-def _row(one: TableDifference) -> list[str]:
-    notes = [one.definition] if one.definition != "same" else []
-    notes += [f"column {name} is new" for name in one.columns_added]
-    notes += [f"column {name} is gone" for name in one.columns_dropped]
-    notes += [f"rows only counted: {one.problem}"] if one.problem else []
+def _row(table: TableDifference) -> list[str]:
+    notes = [table.definition] if table.definition != "same" else []
+    notes += [f"column {name} is new" for name in table.columns_added]
+    notes += [f"column {name} is gone" for name in table.columns_dropped]
+    notes += [f"rows only counted: {table.problem}"] if table.problem else []
     counts = [
         "" if count is None else f"{count:,}"
-        for count in (one.before, one.after, *([None] * 3 if one.problem else _changes(one)))
+        for count in (table.before, table.after, *_changes(table))
     ]
-    return [one.name, *counts, ", ".join(notes)]
+    return [table.name, *counts, ", ".join(notes)]
 
 
-def _changes(one: TableDifference) -> list[int | None]:
-    return [one.added, one.changed, one.removed]
+def _changes(table: TableDifference) -> list[int | None]:
+    return [None] * 3 if table.problem else [table.added, table.changed, table.removed]
 
 
 def _in_a_line(row: RowDifference) -> str:

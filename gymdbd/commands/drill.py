@@ -41,14 +41,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace, output: Output) -> int:
-    """Rehearse."""
+    """Run the drill and print the result."""
     job, settings = _job(arguments)
     entry, exit_code = options.run_by_hand(job, settings, output)
     if exit_code:
-        options.tell_failure(entry, output)
+        options.report_failure(entry, output)
     else:
         result = entry["result"]
-        output.result({"state": entry["state"], **result}, lambda: _tell(result, output))
+        output.result({"state": entry["state"], **result}, lambda: _print(result, output))
     return exit_code
 
 
@@ -68,14 +68,14 @@ def _job(arguments: argparse.Namespace) -> tuple[DrillConfig, Config | None]:
     return DrillConfig(name="drill", kind="drill", archive=archive, database=database), None
 
 
-def _tell(result: dict[str, Any], output: Output) -> None:
+def _print(result: dict[str, Any], output: Output) -> None:
     from gymdbd.words import rows_in
 
     output.facts(
         [
             ("backup", f"{result['backup']}, made {options.age(result['age_s'])} ago"),
             ("restored", f"{rows_in(result['tables'])}, integrity ok"),
-            *[("probe", f"{one['sql']}: {one['value']}") for one in result["probes"]],
+            *[("probe", f"{probe['sql']}: {probe['value']}") for probe in result["probes"]],
             *([("command", "passed")] if result["command"] else []),
             ("recovers", f"in {result['recover_s']:.3f} s"),
         ]

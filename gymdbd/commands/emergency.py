@@ -53,7 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace, output: Output) -> int:
-    """Take the steps, and say where the safe copies are."""
+    """Run the three steps, and print where the safe copies are."""
     from gymdbd.config.kinds import EmergencyConfig
 
     job, settings = pull.find_job(arguments)
@@ -61,20 +61,20 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
     entry, exit_code = options.run_by_hand(emergency, settings, output)
     result = entry["result"]
     if result is None:
-        options.tell_failure(entry, output)
+        options.report_failure(entry, output)
         return exit_code
     facts = {name: entry[name] for name in ("state", "error", "hint", "code") if entry["error"]}
-    output.result({**facts, **result}, lambda: _tell(result, output))
+    output.result({**facts, **result}, lambda: _print(result, output))
     if exit_code and not arguments.json:
-        options.tell_failure(entry, output)
+        options.report_failure(entry, output)
     return exit_code
 
 
-def _tell(result: dict[str, Any], output: Output) -> None:
+def _print(result: dict[str, Any], output: Output) -> None:
     places = _places(result["safe_copies"])
-    output.say(f"safe copies   {', '.join(places) or 'none'}")
+    output.print_line(f"safe copies   {', '.join(places) or 'none'}")
     if kept := _places(result["damaged_copies"]):
-        output.say(
+        output.print_line(
             f"damaged copy  {', '.join(kept)}; sqlite3 PATH .recover reads what is left "
             "(not Debian's sqlite3)"
         )

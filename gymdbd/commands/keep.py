@@ -36,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 @options.logged
 def run(arguments: argparse.Namespace, output: Output) -> int:
-    """Pin it."""
+    """Pin the backup."""
     from gymdbd import clock, lock
     from gymdbd.archive import marks
     from gymdbd.archive.catalog import DAMAGED, Catalog
@@ -50,11 +50,11 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
         kept_at = clock.to_text(now.now(), now.zone)
         marks.change(backup.path, kept_at=kept_at, note=arguments.note)
 
-    def tell() -> None:
-        output.say(f"pinned  {backup.path}")
+    def show() -> None:
+        output.print_line(f"pinned  {backup.path}")
         if backup.verdict == DAMAGED:
-            output.say(f"But it is damaged: {'; '.join(backup.marks.problems)}")
+            output.print_line(f"But it is damaged: {'; '.join(backup.marks.problems)}")
 
     payload = {"path": str(backup.path), "kept": True, "note": arguments.note}
-    output.result({**payload, "verdict": backup.verdict}, tell)
+    output.result({**payload, "verdict": backup.verdict}, show)
     return 0

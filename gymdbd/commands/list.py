@@ -38,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace, output: Output) -> int:
-    """List them."""
+    """Print the backups."""
     from gymdbd.archive import belonging
     from gymdbd.archive.catalog import Catalog
     from gymdbd.clock import Clock
@@ -55,15 +55,15 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
             unread.append(error)
     if unread and len(unread) == len(archives):
         raise unread[0]
-    options.tell_unread(unread)
+    options.report_unread(unread)
     payload = {
         "backups": [_describe(backup, now.zone) for backup in backups],
         "unread": [{"error": error.message, "hint": error.hint} for error in unread],
     }
 
-    def tell() -> None:
+    def show() -> None:
         if not backups:
-            output.say(_none(arguments))
+            output.print_line(_none(arguments))
             return
         named = len({backup.stem for backup in backups}) < len(belonging.origins(backups))
         output.table(
@@ -71,12 +71,12 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
             [_row(backup, now.now(), sources=named) for backup in backups],
         )
 
-    output.result(payload, tell)
+    output.result(payload, show)
     return 0
 
 
 def _none(arguments: argparse.Namespace) -> str:
-    """Say that there is no backup, and what makes one here."""
+    """Return the message if there are no backups, and what creates one."""
     from gymdbd.config.kinds import BackupConfig
 
     if arguments.archive:
@@ -124,7 +124,7 @@ def _proven(backup: Backup) -> datetime | None:
 
 
 def _note(backup: Backup) -> str:
-    """Say in one line what else is to be known of a backup."""
+    """Return the remaining facts about a backup in one line."""
     from gymdbd.archive import manifest as manifests
 
     suspicious = backup.manifest.suspicious if backup.manifest else []

@@ -49,7 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 @options.logged
 def run(arguments: argparse.Namespace, output: Output) -> int:
-    """Prune, or say what would be."""
+    """Prune, or print what would be pruned."""
     from gymdbd import lock, log
     from gymdbd.archive import belonging
     from gymdbd.archive.catalog import Catalog
@@ -75,12 +75,12 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
                 for origin in origins
                 for decision in prune.prune(catalog, origin, keep, context)
             ]
-    _tell(_once(decisions), output, dry_run=arguments.dry_run)
+    _print(_once(decisions), output, dry_run=arguments.dry_run)
     return 0
 
 
 def _once(decisions: list[Decision]) -> list[Decision]:
-    """Tell of each file once: one without a manifest is among those of every database."""
+    """Drop duplicates: a file without a manifest is listed among the backups of every database."""
     found: dict[Path, Decision] = {}
     for decision in sorted(decisions, key=lambda decision: decision.stays):
         found.setdefault(decision.backup.path, decision)
@@ -88,7 +88,7 @@ def _once(decisions: list[Decision]) -> list[Decision]:
 
 
 def _what(arguments: argparse.Namespace) -> tuple[Path, list[Origin], Keep]:
-    """Return the archive, the databases in it (all where none are named) and the rule."""
+    """Return the archive, its databases (empty for all of them) and the retention rule."""
     from gymdbd.config.kinds import BackupConfig, Keep
     from gymdbd.errors import UsageError
 
@@ -110,18 +110,18 @@ def _what(arguments: argparse.Namespace) -> tuple[Path, list[Origin], Keep]:
     return archive, origins, keep
 
 
-def _tell(decisions: list[Decision], output: Output, *, dry_run: bool) -> None:
+def _print(decisions: list[Decision], output: Output, *, dry_run: bool) -> None:
     described = [
-        {"path": str(one.backup.path), "stays": one.stays, "reason": one.reason}
-        for one in decisions
+        {"path": str(decision.backup.path), "stays": decision.stays, "reason": decision.reason}
+        for decision in decisions
     ]
-    gone = [str(one.backup.path) for one in decisions if not one.stays]
+    gone = [str(decision.backup.path) for decision in decisions if not decision.stays]
     verb = "would be removed" if dry_run else "removed"
 
     def text() -> None:
-        for one in decisions:
-            word = "stays" if one.stays else verb
-            output.say(f"{word:<{len(verb)}}  {one.backup.path}  ({one.reason})")
-        output.say(f"{len(gone)} of {len(decisions)} backups {verb}")
+        for decision in decisions:
+            word = "stays" if decision.stays else verb
+            output.print_line(f"{word:<{len(verb)}}  {decision.backup.path}  ({decision.reason})")
+        output.print_line(f"{len(gone)} of {len(decisions)} backups {verb}")
 
     output.result({"dry_run": dry_run, "pruned": gone, "backups": described}, text)

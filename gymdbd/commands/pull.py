@@ -49,7 +49,7 @@ _CHECKED = {
 
 
 def add_source(parser: argparse.ArgumentParser) -> None:
-    """Add what `find_job` reads: a job, or the three flags that say the same."""
+    """Add the arguments of `find_job`: a job, or the three flags instead of one."""
     options.add_job(parser, "pull")
     parser.add_argument("--host", help="a host in ~/.ssh/config, a name or an address")
     parser.add_argument("--remote-database", metavar="PATH", help="the database on that host")
@@ -72,25 +72,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace, output: Output) -> int:
-    """Pull, or tell about the other side, and say what came of it."""
+    """Pull, or describe the remote database, and print the result."""
     job, settings = find_job(arguments)
     if arguments.info_only:
         return _inspect(job, output)
     entry, exit_code = options.run_by_hand(job, settings, output)
     result = entry["result"]
     if result is None or "strategy" not in result:
-        options.tell_failure(entry, output)
+        options.report_failure(entry, output)
         return exit_code
     facts = {name: entry[name] for name in ("error", "hint", "code") if entry["error"]}
     payload = {**result, **facts, "state": entry["state"]}
-    output.result(payload, lambda: _tell(result, output))
+    output.result(payload, lambda: _print(result, output))
     if exit_code and not arguments.json:
-        options.tell_failure(entry, output)
+        options.report_failure(entry, output)
     return exit_code
 
 
 def find_job(arguments: argparse.Namespace) -> tuple[PullConfig, Config | None]:
-    """Return the job that the command line means, and the configuration that it is of, if any."""
+    """Return the job that the command line names, and its configuration, if there is one."""
     from gymdbd import files
     from gymdbd.config.kinds import PullConfig
     from gymdbd.errors import FolderMissingError, UsageError
@@ -133,11 +133,11 @@ def _inspect(job: PullConfig, output: Output) -> int:
 
     log.configure(LogConfig(), by_hand=True)
     facts = peer.inspect(job, Context(log=log.logger()))
-    output.result(facts, lambda: _tell_facts(facts, output))
+    output.result(facts, lambda: _print_facts(facts, output))
     return 0
 
 
-def _tell(result: dict[str, Any], output: Output) -> None:
+def _print(result: dict[str, Any], output: Output) -> None:
     from gymdbd.files import to_size
     from gymdbd.words import rows_in
 
@@ -169,7 +169,7 @@ def _tell(result: dict[str, Any], output: Output) -> None:
     output.facts(facts)
 
 
-def _tell_facts(facts: dict[str, Any], output: Output) -> None:
+def _print_facts(facts: dict[str, Any], output: Output) -> None:
     from gymdbd import clock
     from gymdbd.files import to_size
     from gymdbd.jobs import peer
@@ -204,5 +204,5 @@ def _tell_facts(facts: dict[str, Any], output: Output) -> None:
             *([("unknown", said)] if (said := peer.unknown(facts)) else []),
         ]
     )
-    output.say()
+    output.print_line()
     output.table(["table", "rows"], [[name, f"{n:,}"] for name, n in facts["tables"].items()])

@@ -153,12 +153,12 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
         "left_out": rescue.left_out,
     }
     remarks = _remarks(written, rescue)
-    output.result(payload, lambda: _tell(written, remarks, target, live, output))
+    output.result(payload, lambda: _print(written, remarks, target, live, output))
     return 0
 
 
 def _live(found: Database, arguments: argparse.Namespace) -> Path | None:
-    """Find the database that the rows are to go to, if it is there."""
+    """Find the database to compare with, if it exists."""
     made_of = databases.made_of(found, arguments)
     if arguments.database or (made_of and made_of.is_file()):
         return made_of
@@ -183,7 +183,7 @@ def _detail(done: Comeback | int) -> dict[str, Any]:
     return detail
 
 
-def _tell(
+def _print(
     written: dict[str, Comeback] | dict[str, int],
     remarks: list[str],
     target: Path,
@@ -197,11 +197,11 @@ def _tell(
     pairs += [("for", str(live))] if live else []
     output.facts(pairs)
     for line in remarks:
-        output.say(line)
+        output.print_line(line)
 
 
 def _remarks(written: dict[str, Comeback] | dict[str, int], rescue: Rescue) -> list[str]:
-    """Say which rows are not written, and why."""
+    """List the rows that are not written, and why."""
     from gymdbd.rows.script import told
 
     return [f"left out: {what}" for what in rescue.left_out] + [
@@ -241,7 +241,7 @@ def _refuse_target(target: Path, arguments: argparse.Namespace) -> None:
 
     if target.exists() and not arguments.force:
         raise UsageError(f"{target} exists", hint="name another file, or replace it with --force")
-    strays = [one.name for one in database.side_files(target) if one.exists()]
+    strays = [side.name for side in database.side_files(target) if side.exists()]
     if arguments.form == "db" and strays:
         raise UsageError(
             f"SQLite would take {' and '.join(strays)} beside {target} for files of the new one",
@@ -279,7 +279,7 @@ def _publish(
 
 @contextlib.contextmanager
 def _building(target: Path) -> Iterator[Path]:
-    """Give an empty file beside the target, which is gone again if it is not published."""
+    """Yield an empty file beside the target; it is deleted if it is not published."""
     from gymdbd import files
     from gymdbd.source import snapshot
 

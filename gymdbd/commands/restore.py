@@ -74,7 +74,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _moment(text: str) -> datetime:
-    """Read a time as people write it: local, unless it says otherwise."""
+    """Parse a time; it is local unless it has an offset."""
     from datetime import datetime
 
     from gymdbd.clock import Clock
@@ -89,19 +89,19 @@ def _moment(text: str) -> datetime:
 
 
 def run(arguments: argparse.Namespace, output: Output) -> int:
-    """Restore, or say what that would do."""
+    """Restore, or print what a restore would do."""
     job, settings = _job(arguments)
     if arguments.dry_run:
-        return _tell_plan(job, output)
+        return _plan(job, output)
     entry, exit_code = options.run_by_hand(job, settings, output)
     if exit_code:
-        options.tell_failure(entry, output)
+        options.report_failure(entry, output)
     else:
         result = entry["result"]
         if settings and job.source:
             answering.clear_status(settings, job.backup.parent, job.source, right=False)
             result["rejected"] += answering.reject_elsewhere(settings, job, output)
-        output.result({"state": entry["state"], **result}, lambda: _tell(result, output))
+        output.result({"state": entry["state"], **result}, lambda: _print(result, output))
     return exit_code
 
 
@@ -145,7 +145,7 @@ def _backup(arguments: argparse.Namespace) -> Backup:
     return databases.find_backup(arguments.backup, arguments)
 
 
-def _tell(result: dict[str, Any], output: Output) -> None:
+def _print(result: dict[str, Any], output: Output) -> None:
     from gymdbd.words import rows_in
 
     timings = ", ".join(f"{name} {seconds:.3f}" for name, seconds in result["timings"].items())
@@ -169,12 +169,12 @@ def _tell(result: dict[str, Any], output: Output) -> None:
     command = result["undo_command"]
     if command:
         live = command.startswith("gymdbd ") and not command.endswith(" --replace")
-        output.say()
-        output.say("To undo it:" if live else "To undo it, with the application stopped:")
-        output.say(f"  {command}")
+        output.print_line()
+        output.print_line("To undo it:" if live else "To undo it, with the application stopped:")
+        output.print_line(f"  {command}")
 
 
-def _tell_plan(job: RestoreConfig, output: Output) -> int:
+def _plan(job: RestoreConfig, output: Output) -> int:
     from gymdbd import log
     from gymdbd.config.config import LogConfig
     from gymdbd.jobs.context import Context
@@ -206,16 +206,16 @@ def _print_plan(plan: dict[str, Any], refused: GymdbdError | None, output: Outpu
             ("space", space),
         ]
     )
-    output.say()
+    output.print_line()
     rows = [
         [name, _rows(counts["now"]), _rows(counts["then"]), _change(counts)]
         for name, counts in plan["tables"].items()
     ]
     output.table(["table", "now", "in the backup", "change"], rows)
-    output.say("Nothing has been changed.")
+    output.print_line("Nothing has been changed.")
     if refused:
-        output.say(f"The restore would be refused: {refused.message}")
-        output.say(f"What to do: {refused.hint}")
+        output.print_line(f"The restore would be refused: {refused.message}")
+        output.print_line(f"What to do: {refused.hint}")
 
 
 def _rows(count: int | None) -> str:

@@ -40,12 +40,12 @@ NAME = "run"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add nothing: everything is in the configuration."""
+    """Add no flags: everything is in the configuration."""
     parser.set_defaults(json=False)
 
 
 def run(arguments: argparse.Namespace, output: Output) -> int:
-    """Run the daemon until it is told to stop."""
+    """Run the daemon until it is stopped."""
     from gymdbd import log
     from gymdbd.clock import Clock, local_zone
     from gymdbd.daemon.loop import Daemon

@@ -31,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace, output: Output) -> int:
-    """Print them."""
+    """Print the next runs."""
     from gymdbd import clock
 
     settings = options.load_config(arguments)
@@ -45,11 +45,11 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
             moments.append(clock.to_text(moment, now.zone))
         runs[name] = moments
 
-    def tell() -> None:
+    def show() -> None:
         for name, moments in runs.items():
-            output.say(f"{name} ({settings.jobs[name].when}, {now.zone})")
+            output.print_line(f"{name} ({settings.jobs[name].when}, {now.zone})")
             for text in moments:
-                output.say(f"  {text.replace('T', ' ')}")
+                output.print_line(f"  {text.replace('T', ' ')}")
 
-    output.result({"jobs": runs}, tell)
+    output.result({"jobs": runs}, show)
     return 0

@@ -29,7 +29,7 @@ NAME = "serve"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the one flag."""
+    """Add the flags."""
     parser.add_argument(
         "--database", type=Path, metavar="PATH", required=True, help="the database to serve"
     )
@@ -43,7 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace, output: Output) -> int:
-    """Serve until the client closes."""
+    """Serve until the client closes the connection."""
     from gymdbd.source import server
 
     del output

@@ -52,7 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace, output: Output) -> int:
-    """Tell, and exit as monitoring plugins do."""
+    """Print the status; the exit code is that of the worst job."""
     from gymdbd.clock import Clock
     from gymdbd.errors import GymdbdError
     from gymdbd.runs import health, status
@@ -62,7 +62,7 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
         settings = options.load_config(arguments)
         content, daemon = health.read(settings)
     except GymdbdError as error:
-        # A monitor must not take a status that nobody could read for a job that fails.
+        # To a monitor, an unreadable status must not look like a failing job.
         error.exit_code = _UNKNOWN
         raise
     file = status.StatusFile(settings.status_file)
@@ -81,12 +81,12 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
             entry["next_run"] = None
     overall = status.worst(list(healths.values()))
     payload = {**content, "state": overall.name.lower()}
-    output.result(payload, lambda: _tell(content, settings, healths, now, output))
+    output.result(payload, lambda: _print(content, settings, healths, now, output))
     return int(overall)
 
 
 def _problem(file: StatusFile) -> str | None:
-    """Say why no run can leave its outcome, if that can be told."""
+    """Return why runs cannot record their outcome, None if they can."""
     from gymdbd import files
     from gymdbd.errors import GymdbdError
 
@@ -97,7 +97,7 @@ def _problem(file: StatusFile) -> str | None:
     return None
 
 
-def _tell(
+def _print(
     content: dict[str, Any],
     settings: Config,
     healths: dict[str, Health],
@@ -106,16 +106,16 @@ def _tell(
 ) -> None:
     daemon = content["daemon"] or {}
     if content["daemon_running"] and content["daemon_is_mute"]:
-        output.say("daemon running, but it cannot write its status file")
+        output.print_line("daemon running, but it cannot write its status file")
     elif content["daemon_running"]:
         known = f", pid {daemon['pid']}, since {daemon['started_at']}" if daemon else ""
-        output.say(f"daemon running{known}")
+        output.print_line(f"daemon running{known}")
     elif content["daemon_running"] is None:
-        output.say("daemon state unknown: this user cannot see it")
+        output.print_line("daemon state unknown: this user cannot see it")
     else:
-        output.say("daemon not running")
+        output.print_line("daemon not running")
     if content["problem"]:
-        output.say(content["problem"])
+        output.print_line(content["problem"])
     rows = []
     for name in settings.jobs:
         entry = content["jobs"][name]
@@ -128,7 +128,7 @@ def _tell(
                 _running(entry) or entry["reason"] or _last(entry),
             ]
         )
-    output.say()
+    output.print_line()
     output.table(["job", "health", "last good", "next run", "details"], rows)
     hints: dict[str, list[str]] = {}
     for name in settings.jobs:
@@ -136,11 +136,11 @@ def _tell(
         result = entry.get("result") or {}
         waiting = result.get("waiting")
         for remark in result.get("remarks") or []:
-            output.say(f"{name}: {remark}")
+            output.print_line(f"{name}: {remark}")
         if hint := entry.get("hint") or (options.waits(waiting) if waiting else ""):
             hints.setdefault(hint, []).append(name)
     for hint, names in hints.items():
-        output.say(f"{', '.join(names)}: what to do: {hint}")
+        output.print_line(f"{', '.join(names)}: what to do: {hint}")
 
 
 def _age(entry: dict[str, Any], key: str, now: datetime) -> str:

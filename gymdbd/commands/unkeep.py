@@ -30,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 @options.logged
 def run(arguments: argparse.Namespace, output: Output) -> int:
-    """Take the pin off."""
+    """Remove the pin."""
     from gymdbd import lock
     from gymdbd.archive import marks
     from gymdbd.archive.catalog import Catalog
@@ -45,5 +45,5 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
             marks.change(backup.path, kept_at=None, note="")
     words = "no longer pinned" if was_kept else "was not pinned"
     payload = {"state": "ok" if was_kept else "unchanged", "path": str(backup.path), "kept": False}
-    output.result(payload, lambda: output.say(f"{words}  {backup.path}"))
+    output.result(payload, lambda: output.print_line(f"{words}  {backup.path}"))
     return 0

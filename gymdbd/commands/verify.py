@@ -64,7 +64,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace, output: Output) -> int:
-    """Verify, and tell what came of it."""
+    """Verify the backups and print the verdicts."""
     from gymdbd.errors import UsageError
 
     if (arguments.backups != []) + arguments.all + (arguments.sample is not None) > 1:
@@ -73,18 +73,18 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
     jobs = _jobs(arguments, settings)
     entries, exit_code = [], 0
     for job in jobs:
-        # What somebody looked at by its name is no run of the job.
+        # Verifying a named backup does not count as a run of the job.
         of_config = settings is not None and job.name in settings.jobs
         recorded = settings if of_config and not arguments.backups else None
         entry, code = options.run_by_hand(job, recorded, output)
         entries.append(entry)
         exit_code = max(exit_code, code)
-    _tell(entries, exit_code, output)
+    _print(entries, exit_code, output)
     return exit_code
 
 
 def _settings(arguments: argparse.Namespace) -> Config | None:
-    """Load the configuration, unless the command line says everything that is needed."""
+    """Load the configuration, unless the command line is sufficient without it."""
     paths_only = arguments.backups and all(map(_is_path, arguments.backups))
     if (arguments.archive or paths_only) and not arguments.repair and not arguments.config:
         return None
@@ -92,7 +92,7 @@ def _settings(arguments: argparse.Namespace) -> Config | None:
 
 
 def _jobs(arguments: argparse.Namespace, settings: Config | None) -> list[VerifyConfig]:
-    """Return one job for each archive that something is to be read in."""
+    """Return one job for each archive in which backups are to be read."""
     jobs = []
     for archive, names in _wanted(arguments, settings).items():
         job = _job_of(archive, settings)
@@ -108,7 +108,7 @@ def _jobs(arguments: argparse.Namespace, settings: Config | None) -> list[Verify
 
 
 def _wanted(arguments: argparse.Namespace, settings: Config | None) -> dict[Path, list[str]]:
-    """Return the archives, each with the names to read in it; none leaves it to the job."""
+    """Return the archives and the names to read in each; an empty list leaves it to the job."""
     if arguments.all or arguments.sample is not None:
         return {archive: [] for archive in _archives(arguments, settings)}
     if not arguments.backups:
@@ -121,9 +121,9 @@ def _wanted(arguments: argparse.Namespace, settings: Config | None) -> dict[Path
 
 
 def _usual(archive: Path) -> list[str]:
-    """Name the newest backup of each database, and whatever is marked damaged.
+    """Return the newest backup of each database, and every backup marked damaged.
 
-    An archive that cannot be read fails in a run of its own, and the others are read.
+    For an unreadable archive the list is empty: its own run reports the error.
     """
     from gymdbd.archive import belonging
     from gymdbd.archive.catalog import DAMAGED, Catalog
@@ -136,11 +136,11 @@ def _usual(archive: Path) -> list[str]:
         return []
     newest = [belonging.of(backups, origin)[0] for origin in belonging.origins(backups)]
     chosen = [backup for backup in backups if backup in newest or backup.verdict == DAMAGED]
-    return [one.path.name for one in chosen]
+    return [backup.path.name for backup in chosen]
 
 
 def _locate(word: str, arguments: argparse.Namespace) -> tuple[Path, str]:
-    """Return the archive and the name of the backup that a word means."""
+    """Return the archive and the name of the backup that an argument names."""
     if _is_path(word):
         path = Path(os.path.abspath(word))  # noqa: PTH100 - links stay
         return path.parent, path.name
@@ -161,7 +161,7 @@ def _archives(arguments: argparse.Namespace, settings: Config | None) -> list[Pa
 
 
 def _job_of(archive: Path, settings: Config | None) -> VerifyConfig:
-    """Return the job of the configuration that verifies an archive, or one made up for it."""
+    """Return the configured job that verifies an archive, or a default job for it."""
     from datetime import timedelta
 
     from gymdbd.config.kinds import VerifyConfig
@@ -183,8 +183,8 @@ def _refuse_repair(archives: list[Path]) -> None:
     )
 
 
-def _tell(entries: list[dict[str, Any]], exit_code: int, output: Output) -> None:
-    """Print every verdict, and every failure; a program gets the one that the exit code is of."""
+def _print(entries: list[dict[str, Any]], exit_code: int, output: Output) -> None:
+    """Print all verdicts and failures; with --json only the failure that sets the exit code."""
     results = [entry["result"] for entry in entries if entry["result"]]
     payload: dict[str, Any] = {
         "backups": [backup for result in results for backup in result["backups"]],
@@ -196,32 +196,32 @@ def _tell(entries: list[dict[str, Any]], exit_code: int, output: Output) -> None
         key=lambda entry: bool(entry["exit_code"] != exit_code),
     )
     if not failed:
-        output.result(payload, lambda: _tell_backups(payload, output))
+        output.result(payload, lambda: _print_backups(payload, output))
         return
     if not output.json:
-        _tell_backups(payload, output)
+        _print_backups(payload, output)
     for entry in failed[:1] if output.json else failed:
-        told = {name: entry[name] for name in ("state", "error", "hint", "code")}
-        output.failure({**told, **payload})
+        error = {name: entry[name] for name in ("state", "error", "hint", "code")}
+        output.failure({**error, **payload})
 
 
-def _tell_backups(payload: dict[str, Any], output: Output) -> None:
+def _print_backups(payload: dict[str, Any], output: Output) -> None:
     from gymdbd.files import to_size
 
     rows = []
-    for one in payload["backups"]:
-        repaired = [f"repaired from {one['repaired']}"] if one["repaired"] else []
+    for backup in payload["backups"]:
+        repaired = [f"repaired from {backup['repaired']}"] if backup["repaired"] else []
         rows.append(
             [
-                one["path"],
-                one["verdict"],
-                "; ".join([*repaired, *one["problems"], *one["remarks"]]),
+                backup["path"],
+                backup["verdict"],
+                "; ".join([*repaired, *backup["problems"], *backup["remarks"]]),
             ]
         )
     if rows:
         output.table(["backup", "verdict", "details"], rows)
         count = f"{len(rows)} backup{'s' if len(rows) > 1 else ''}"
-        output.say()
-        output.say(
+        output.print_line()
+        output.print_line(
             f"{count} and {to_size(payload['bytes_read'])} read in {payload['duration_s']:.3f} s"
         )

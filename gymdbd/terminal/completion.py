@@ -1,7 +1,7 @@
-"""What Tab offers: argcomplete asks the parser itself, so that no flag is listed a second time.
+"""Tab completion: argcomplete reads the flags from the parser, so they are not listed twice.
 
-The shell runs the command line anew at each Tab, with `_ARGCOMPLETE` in its environment; without
-that nothing of this is loaded.
+At each Tab, the shell runs gymdbd with `_ARGCOMPLETE` in its environment; otherwise this module is
+not imported.
 """
 
 from __future__ import annotations
@@ -21,22 +21,22 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-# A verb that takes jobs of another kind than its name.
+# Verbs whose jobs are of another kind than their name.
 _KIND_OF_VERB = {"prune": "backup", "emergency": "pull"}
 
 
 def script(shell: str) -> str:
-    """Return what makes `shell` ask gymdbd at each Tab."""
+    """Return the script that makes `shell` ask gymdbd at each Tab."""
     return str(shellcode(["gymdbd"], shell=shell))
 
 
 def offer(parser: argparse.ArgumentParser) -> None:
-    """Answer a shell that asks what may come next, and end the process; else return at once."""
+    """If a shell asks for completions, print them and exit; otherwise return."""
     argcomplete.autocomplete(parser, always_complete_options=False, default_completer=_Values())
 
 
 class _Values(BaseCompleter):
-    """The values of an argument, by the word that the help has for it (its metavar)."""
+    """Completes the values of an argument according to its metavar."""
 
     def __call__(
         self,
@@ -46,7 +46,7 @@ class _Values(BaseCompleter):
         parser: argparse.ArgumentParser,
         parsed_args: argparse.Namespace,
     ) -> Iterable[str]:
-        """Return what the argument may be; nothing where that is not known."""
+        """Return the possible values of the argument, if they are known."""
         metavar = action.metavar
         if metavar == "JOB":
             return _jobs(parsed_args, parser.prog.rpartition(" ")[2])
@@ -61,12 +61,12 @@ class _Values(BaseCompleter):
 
 
 def _strings(found: Iterable[Any]) -> list[str]:
-    return [str(one) for one in found]
+    return [str(value) for value in found]
 
 
 def _jobs(arguments: argparse.Namespace, verb: str) -> list[str]:
     kind = _KIND_OF_VERB.get(verb, verb)
-    # A configuration with a fault is for the verb itself to tell about.
+    # The verb itself reports an invalid configuration.
     with contextlib.suppress(GymdbdError):
         jobs = options.load_config(arguments).jobs
         return [name for name, job in jobs.items() if job.kind == kind]
@@ -84,5 +84,5 @@ def _backups(arguments: argparse.Namespace) -> list[str]:
         archives = options.archives(given)
     for archive in archives:
         with contextlib.suppress(GymdbdError):
-            names += [one.path.name for one in Catalog(archive, Clock().zone).backups()]
+            names += [backup.path.name for backup in Catalog(archive, Clock().zone).backups()]
     return names

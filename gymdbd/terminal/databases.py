@@ -1,4 +1,4 @@
-"""Which database a word of the command line means, and reading it without touching it."""
+"""Find the database or backup that an argument names, and open it for reading."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Database:
-    """A database file: a backup, or with `backup` None one that others may be using."""
+    """A database file: a backup, or if `backup` is None a file that may be in use."""
 
     path: Path
     backup: Backup | None = None
 
     @contextlib.contextmanager
     def opened(self) -> Iterator[Side]:
-        """Give what SQLite is to read; of a raw backup a copy with its WAL brought in."""
+        """Yield the file for SQLite to read; for a raw backup, a copy with its WAL applied."""
         from gymdbd.archive.inspection import readable
         from gymdbd.sqlite.sides import Side
 
@@ -42,7 +42,7 @@ class Database:
                 yield Side(path)
 
     def describe(self, zone: tzinfo) -> dict[str, Any]:
-        """Describe it for a program."""
+        """Return it as JSON values."""
         from gymdbd import clock
 
         created = clock.to_text(self.backup.created, zone) if self.backup else None
@@ -53,8 +53,8 @@ class Database:
             "verdict": self.backup.verdict if self.backup else None,
         }
 
-    def tell(self, now: datetime, zone: tzinfo) -> str:
-        """Describe it for a person."""
+    def shown(self, now: datetime, zone: tzinfo) -> str:
+        """Return it as text."""
         from gymdbd import clock
 
         if self.backup is None:
@@ -76,7 +76,7 @@ def add_database(parser: argparse.ArgumentParser) -> None:
 
 
 def find(word: str, arguments: argparse.Namespace) -> Database:
-    """Find the database that is meant: a path, the name of a backup in an archive, or `latest`."""
+    """Find a database by its path, by the name of a backup in an archive, or by `latest`."""
     from gymdbd import files
     from gymdbd.archive.catalog import Catalog
     from gymdbd.clock import Clock
@@ -95,7 +95,7 @@ def find(word: str, arguments: argparse.Namespace) -> Database:
 
 
 def find_backup(word: str, arguments: argparse.Namespace) -> Backup:
-    """Find the backup that is meant, as `find` does; BackupMissingError where it is none."""
+    """Find a backup as `find` does; BackupMissingError if the file is not a backup."""
     from gymdbd.errors import BackupMissingError
 
     found = find(word, arguments)
@@ -108,7 +108,7 @@ def find_backup(word: str, arguments: argparse.Namespace) -> Backup:
 
 
 def of_the_same(backup: Backup) -> list[Backup]:
-    """List the backups in an archive that are of the same database as this one."""
+    """List the backups of the same database in the archive of this one."""
     from gymdbd.archive.catalog import Catalog
     from gymdbd.clock import Clock
     from gymdbd.origin import Origin
@@ -118,7 +118,7 @@ def of_the_same(backup: Backup) -> list[Backup]:
 
 
 def find_at(moment: datetime, arguments: argparse.Namespace) -> Backup:
-    """Find the newest good backup that is not younger than `moment`."""
+    """Find the newest good backup made at or before `moment`."""
     word = moment.isoformat(sep=" ", timespec="seconds")
     return _find_in_archives(word, lambda catalog, of: catalog.at(moment, of), arguments)
 
@@ -126,7 +126,7 @@ def find_at(moment: datetime, arguments: argparse.Namespace) -> Backup:
 def _find_in_archives(
     word: str, choose: Callable[[Catalog, Origin | None], Backup], arguments: argparse.Namespace
 ) -> Backup:
-    """Let `choose` take a backup of each archive; all must be the same, or of one database."""
+    """Let `choose` take a backup from each archive; UsageError if they are of several databases."""
     from gymdbd.archive.catalog import Catalog
     from gymdbd.clock import Clock
     from gymdbd.errors import BackupAmbiguousError, BackupMissingError, GymdbdError, UsageError
@@ -140,7 +140,7 @@ def _find_in_archives(
         try:
             found.append(choose(catalog, _only(known, archive)))
         except BackupAmbiguousError:
-            # diff may be told the live database, which is that of the backup or any other.
+            # With --database, diff compares with this database; prefer its backups.
             if not getattr(arguments, "database", None):
                 raise
             found.append(choose(catalog, _here(arguments.database)))
@@ -150,20 +150,20 @@ def _find_in_archives(
             unread.append(error)
     if not found:
         raise unread[0] if unread else missing
-    options.tell_unread(unread)
+    options.report_unread(unread)
     by_name = any(backup.path.name == word for backup in found)
     if len({backup.path for backup in found}) > 1 and (by_name or not _are_of_one(found, known)):
         raise UsageError(
-            f"{word} could be {' or '.join(str(one.path) for one in found)}",
+            f"{word} could be {' or '.join(str(backup.path) for backup in found)}",
             hint="name its path, or its archive with --archive DIR",
         )
-    return max(found, key=lambda one: one.order)
+    return max(found, key=lambda backup: backup.order)
 
 
 def _origins(arguments: argparse.Namespace) -> list[tuple[Path | None, Origin]]:
-    """Return the databases that may be meant, each with the archive that it goes into.
+    """Return the candidate databases, each with the archive of its backups.
 
-    That is the one of `add_database`, in whatever archive, or those of the configuration's jobs.
+    With --database, that is only this database, in any archive (None); otherwise those of the jobs.
     """
     from gymdbd.errors import ConfigError
 
@@ -189,13 +189,13 @@ def _here(path: Path) -> Origin:
 
 
 def _only(known: list[tuple[Path | None, Origin]], archive: Path) -> Origin | None:
-    """Return the database whose backups an archive holds, None if there may be several."""
+    """Return the only database with backups in an archive, None if there may be several."""
     here = {of for folder, of in known if folder in (None, archive.resolve())}
     return here.pop() if len(here) == 1 else None
 
 
 def _are_of_one(found: list[Backup], known: list[tuple[Path | None, Origin]]) -> bool:
-    """Say whether backups of several archives are of one database."""
+    """Return whether backups from several archives are of the same database."""
     from gymdbd.archive import belonging
 
     return len(belonging.origins(found)) == 1 or any(
@@ -204,7 +204,7 @@ def _are_of_one(found: list[Backup], known: list[tuple[Path | None, Origin]]) ->
 
 
 def live_database(of: Database, arguments: argparse.Namespace) -> Database:
-    """Find the live database that a backup was made of: --database, or that of its job."""
+    """Find the live database to compare a backup with: --database, or that of its job."""
     from gymdbd.errors import UsageError
 
     if arguments.database:
@@ -221,9 +221,9 @@ def live_database(of: Database, arguments: argparse.Namespace) -> Database:
 
 
 def made_of(of: Database, arguments: argparse.Namespace) -> Path | None:
-    """Find the live database as `live_database` does, or what the manifest says; None if unknown.
+    """Find the live database as `live_database` does, or in the manifest; None if unknown.
 
-    A manifest counts only on the machine on which it was written.
+    A manifest counts only on the machine that wrote it.
     """
     from gymdbd.errors import ConfigError
 
@@ -244,7 +244,7 @@ def made_of(of: Database, arguments: argparse.Namespace) -> Path | None:
 
 
 def _made_of(backup: Backup, arguments: argparse.Namespace) -> Path | None:
-    """Return the database or replica whose job makes backups like this one; UsageError if two."""
+    """Return the database or replica whose job makes backups like this; UsageError if two do."""
     from gymdbd.config.kinds import BackupConfig, PullConfig
     from gymdbd.errors import UsageError
 
@@ -265,7 +265,7 @@ def _made_of(backup: Backup, arguments: argparse.Namespace) -> Path | None:
 
 
 def restore_target(backup: Backup, arguments: argparse.Namespace) -> Path:
-    """Find where a backup goes: --to, or the database that its job makes backups of."""
+    """Find the file to restore into: --to, or the database of the backup's job."""
     from gymdbd.errors import ConfigError, UsageError
 
     if arguments.to:
@@ -286,7 +286,7 @@ def restore_target(backup: Backup, arguments: argparse.Namespace) -> Path:
 
 
 def origin_of(backup: Backup, target: Path, arguments: argparse.Namespace) -> Origin | None:
-    """Return which backups are of a target, if a job makes them of it, this one among them."""
+    """Return the origin of the job that makes backups of `target` like this one; None if none."""
     from gymdbd.config.kinds import BackupConfig, PullConfig
     from gymdbd.errors import ConfigError
 
@@ -302,7 +302,7 @@ def origin_of(backup: Backup, target: Path, arguments: argparse.Namespace) -> Or
 
 @contextlib.contextmanager
 def stoppable() -> Iterator[Callable[[], None]]:
-    """Let SIGINT and SIGTERM end a long statement; yields what SQLite is to call meanwhile."""
+    """Let SIGINT and SIGTERM stop a long statement; yields the check for SQLite to call."""
     from gymdbd.errors import StoppedError
 
     stops: list[int] = []

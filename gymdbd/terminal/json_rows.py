@@ -1,4 +1,4 @@
-"""Rows as JSON: a blob, a number without end, and values that are too large to be held twice."""
+"""Rows as JSON, including blobs, infinity, and values too large to hold twice in memory."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def pieces(row: RowDifference) -> Iterator[str]:
 
 
 def json_value(value: Any) -> Any:
-    """Give JSON what it has no word for: a blob, and a number without end."""
+    """Encode values that JSON has no type for: a blob and infinity."""
     if isinstance(value, bytes):
         return {"blob": value.hex().upper()}
     if isinstance(value, float) and value in (float("inf"), float("-inf")):

@@ -1,4 +1,4 @@
-"""What several verbs do alike: finding the configuration, running a job by hand."""
+"""Arguments and steps that several verbs share: the configuration, jobs run by hand, archives."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Value = TypeVar("Value")
 DEFAULT_ARCHIVE = Path("data/backups/database")
 
 
-# What to type after a verb if there is no configuration.
+# The arguments with which a verb needs no configuration.
 INSTEAD = {
     **dict.fromkeys(("list", "verify", "drill"), "--archive DIR"),
     **dict.fromkeys(("keep", "unkeep", "accept"), "BACKUP --archive DIR"),
@@ -69,21 +69,21 @@ def add_archive(parser: argparse.ArgumentParser) -> None:
 
 
 def number(text: str) -> int:
-    """Read a number of the command line as the configuration would."""
+    """Parse a number in the syntax of the configuration."""
     from gymdbd.config import values
 
     return _read(values.number, text)
 
 
 def percent(text: str) -> int:
-    """Read a share of the command line as the configuration would."""
+    """Parse a percentage in the syntax of the configuration."""
     from gymdbd.config import values
 
     return _read(values.percent, text)
 
 
 def duration(text: str) -> timedelta:
-    """Read a duration of the command line as the configuration would."""
+    """Parse a duration in the syntax of the configuration."""
     from gymdbd.config import values
 
     return _read(values.duration, text)
@@ -97,7 +97,7 @@ def _read(reader: Callable[[str], Value], text: str) -> Value:
 
 
 def load_config(arguments: argparse.Namespace) -> Config:
-    """Load the configuration that the command line or the usual places name."""
+    """Load the configuration named by the command line, or found in the usual places."""
     from gymdbd.config import config
 
     found = config.find(arguments.config, instead=_instead(arguments))
@@ -105,14 +105,14 @@ def load_config(arguments: argparse.Namespace) -> Config:
 
 
 def _instead(arguments: argparse.Namespace) -> str:
-    """Return the command line by which this verb needs no configuration; empty if it does."""
+    """Return a command line with which this verb needs no configuration; empty if it needs one."""
     parser = getattr(arguments, "parser", None)
     verb = parser.prog.split()[-1] if parser else ""
     return f"gymdbd {verb} {INSTEAD[verb]}" if verb in INSTEAD else ""
 
 
 def choose_job(settings: Config, name: str | None, kind: type[Job]) -> Job:
-    """Return the job called `name`, or the only one of its kind where none is named."""
+    """Return the job called `name`, or the only job of its kind if `name` is None."""
     from gymdbd.errors import UsageError
 
     candidates = [job for job in settings.jobs.values() if isinstance(job, kind)]
@@ -143,9 +143,9 @@ def choose_job(settings: Config, name: str | None, kind: type[Job]) -> Job:
 def run_by_hand(
     job: JobConfig, settings: Config | None, output: Output, *, in_journal: bool = True
 ) -> tuple[dict[str, Any], int]:
-    """Run a job here and now; return its entry for the status file and the exit code.
+    """Run a job in this process; return its entry for the status file and the exit code.
 
-    The first SIGINT or SIGTERM ends it at its next safe point.
+    The first SIGINT or SIGTERM stops it at its next safe point.
     """
     from gymdbd import log
     from gymdbd.config.config import LogConfig
@@ -155,13 +155,13 @@ def run_by_hand(
     stops: list[int] = []
     for number_ in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number_, lambda caught, _: stops.append(caught))
-    # A failure is told by the verb itself, so that only warnings go to the terminal besides.
+    # The verb prints the failure itself, so the log prints only warnings to the terminal.
     log.configure(settings.log if settings else LogConfig(), by_hand=True, in_journal=in_journal)
     with output.progress() as progress:
         entry = Run(
             job=job,
             reason="by hand",
-            # A restore, say, is no job of a configuration: it has no place in its status.
+            # A restore, for example, is not a configured job: the status file has no entry for it.
             status=(
                 StatusFile(settings.status_file) if settings and job.name in settings.jobs else None
             ),
@@ -173,7 +173,7 @@ def run_by_hand(
 
 
 def logged(work: Callable[[argparse.Namespace, Output], int]) -> Callable[..., int]:
-    """Log a verb that changes something, and is no run of a job, like a run."""
+    """Log the start and end of a verb that changes something but does not run a job."""
 
     @functools.wraps(work)
     def run(arguments: argparse.Namespace, output: Output) -> int:
@@ -203,23 +203,23 @@ def logged(work: Callable[[argparse.Namespace, Output], int]) -> Callable[..., i
     return run
 
 
-def tell_unread(errors: list[GymdbdError]) -> None:
-    """Report the archives that could not be read; those that could are shown all the same."""
+def report_unread(errors: list[GymdbdError]) -> None:
+    """Print the archives that could not be read; the other archives are shown anyway."""
     from gymdbd.terminal.output import Output
 
     for error in errors:
         Output().remark(f"gymdbd: left out: {error.message}. What to do: {error.hint}")
 
 
-def tell_failure(entry: dict[str, Any], output: Output) -> None:
-    """Tell a failed run, and where it saved a damaged database."""
-    told = {name: entry[name] for name in ("state", "error", "hint", "code")}
+def report_failure(entry: dict[str, Any], output: Output) -> None:
+    """Print the error of a failed run, and where it saved a damaged database."""
+    error = {name: entry[name] for name in ("state", "error", "hint", "code")}
     copy = (entry.get("result") or {}).get("damaged_copy")
-    output.failure({**told, **({"damaged_copy": copy} if copy else {})})
+    output.failure({**error, **({"damaged_copy": copy} if copy else {})})
 
 
 def archive_summary(backups: list[Backup]) -> dict[str, Any]:
-    """Return how many backups there are, how large together, and the oldest and newest."""
+    """Return the number and total size of backups, and the names of the oldest and newest."""
     return {
         "count": len(backups),
         "size": sum(backup.size for backup in backups),
@@ -236,7 +236,7 @@ def archives(arguments: argparse.Namespace) -> list[Path]:
 
 
 def archives_of(settings: Config) -> list[Path]:
-    """Return every archive of the configuration; a pull that has made none yet has none."""
+    """Return every archive of the configuration; a pull's default archive only if it exists."""
     from gymdbd.config.kinds import BackupConfig, PullConfig, VerifyConfig
 
     found = set()
@@ -249,7 +249,7 @@ def archives_of(settings: Config) -> list[Path]:
 
 
 def archive_of(job: JobConfig) -> tuple[Path, Origin] | None:
-    """Return where a job puts backups and of which database, None if it makes none."""
+    """Return the archive and the database of a job's backups, None if it makes no backups."""
     from gymdbd.config.kinds import BackupConfig, PullConfig
 
     if isinstance(job, BackupConfig):
@@ -258,7 +258,7 @@ def archive_of(job: JobConfig) -> tuple[Path, Origin] | None:
 
 
 def makes(job: JobConfig, backup: Backup) -> bool:
-    """Say whether a job makes backups like this one."""
+    """Return whether a job makes backups like this one."""
     from gymdbd.archive import belonging
     from gymdbd.archive.catalog import Catalog
     from gymdbd.clock import Clock
@@ -271,7 +271,7 @@ def makes(job: JobConfig, backup: Backup) -> bool:
 
 
 def waits(name: str) -> str:
-    """Say which suspicious backup has no answer yet, and how to give one."""
+    """Return the message for a suspicious backup that waits for accept or reject."""
     return (
         f"{name} is suspicious; pruning is stopped until gymdbd accept {name} "
         f"or gymdbd reject {name}"
@@ -279,7 +279,7 @@ def waits(name: str) -> str:
 
 
 def age(seconds: float) -> str:
-    """Write an age for people, in its largest unit: `5 h`."""
+    """Format an age in its largest unit: `5 h`."""
     for unit, size in (("d", 86400), ("h", 3600), ("min", 60)):
         if abs(seconds) >= 2 * size:
             return f"{seconds / size:.0f} {unit}"

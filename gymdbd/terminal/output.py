@@ -1,4 +1,4 @@
-"""What a person or a program sees: text and tables, or one JSON object; progress on stderr."""
+"""The output of the verbs: text and tables, or one JSON object; progress on standard error."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ _NUMBERS = {"size", "rows", "age", "before", "after", "added", "changed", "remov
 
 @dataclass
 class Output:
-    """The terminal, or with `json` a program that reads one object from stdout.
+    """Standard output and error of a verb; with `json`, one JSON object on standard output.
 
-    What cannot be written to standard output is `lost`, which ends nothing that is done already.
+    If standard output cannot be written, `lost` is the error; the work of the verb continues.
     """
 
     json: bool = False
     lost: OSError | None = None
 
     def result(self, payload: dict[str, Any], text: Callable[[], None]) -> None:
-        """Give the result: `payload` to a program, whatever `text` prints to a person."""
+        """Print the result: `payload` as JSON, or by calling `text`."""
         with self.losing():
             if self.json:
                 self._print_json({"schema": 1, "state": "ok", **payload})
@@ -38,7 +38,7 @@ class Output:
 
     @contextlib.contextmanager
     def losing(self) -> Iterator[None]:
-        """End the block if standard output cannot be written; nothing else is written in it."""
+        """Leave the block if standard output cannot be written; the block writes nothing else."""
         try:
             yield
             sys.stdout.flush()
@@ -47,10 +47,9 @@ class Output:
             streams.give_up(sys.stdout)
 
     def finish(self, code: int, *, needed: bool) -> int:
-        """Write out what is left and return the exit code of a verb that has done its work.
+        """Flush the output and return the exit code of a verb that has ended with `code`.
 
-        It is the work's, unless its output was `needed` and got lost. A reader that has had
-        enough is told nothing.
+        If output that was `needed` is lost, success becomes 1. A closed pipe is not reported.
         """
         self.lost = streams.flush(sys.stdout) or self.lost
         if self.lost is not None:
@@ -62,16 +61,16 @@ class Output:
 
     @staticmethod
     def _complain(text: str) -> None:
-        """Write to standard error; if that cannot be written, nobody is there to be told."""
+        """Write to standard error, and ignore errors."""
         try:
             sys.stderr.write(text)
         except OSError:
             streams.give_up(sys.stderr)
 
     def result_with_list(self, payload: dict[str, Any], name: str, pieces: Iterable[str]) -> None:
-        """Give a program `payload` and, as its last key, a list too long for the memory.
+        """Print `payload` as JSON with, as its last key, a list too long to hold in memory.
 
-        Together `pieces` are its elements as JSON, a line each, with no line break at the end.
+        `pieces` joined are its elements as JSON, one per line, without a final line break.
         """
         head = json.dumps({"schema": 1, "state": "ok", **payload}, indent=1, default=str)
         with self.losing():
@@ -82,11 +81,11 @@ class Output:
 
     @staticmethod
     def binary() -> BinaryIO:
-        """Return standard output for a result that is bytes, and all there is to say."""
+        """Return standard output for a result that consists of bytes."""
         return sys.stdout.buffer
 
     def failure(self, payload: dict[str, Any]) -> None:
-        """Say what went wrong, to what, and what to do."""
+        """Print an error: what happened, to what, and what to do."""
         if self.json:
             with self.losing():
                 self._print_json({"schema": 1, **payload})
@@ -98,18 +97,18 @@ class Output:
         self._complain("".join(f"{printable(line)}\n" for line in lines))
 
     def remark(self, line: str) -> None:
-        """Tell a person at once, on standard error, how far a long work has come."""
+        """Print a line on standard error at once, unless the output is JSON."""
         if not self.json:
             self._complain(f"{printable(line)}\n")
 
-    def say(self, line: str = "") -> None:
-        """Print a line for a person."""
+    def print_line(self, line: str = "") -> None:
+        """Print a line of text."""
         sys.stdout.write(f"{printable(line)}\n")
 
     def verbatim(self, line: str) -> None:
-        """Print a line that a program reads: to the byte, whatever the terminal can show.
+        """Print a line byte for byte, for a program, even if the terminal cannot show it.
 
-        `line` must hold nothing that moves the cursor.
+        `line` must contain no control characters.
         """
         with self.losing():
             sys.stdout.flush()
@@ -117,10 +116,10 @@ class Output:
             sys.stdout.buffer.flush()
 
     def facts(self, pairs: list[tuple[str, str]]) -> None:
-        """Print facts, one a line, their names aligned."""
+        """Print names and values, one pair per line, aligned."""
         width = max(len(name) for name, _ in pairs)
         for name, value in pairs:
-            self.say(f"{name:<{width}}  {value}")
+            self.print_line(f"{name:<{width}}  {value}")
 
     def table(self, columns: list[str], rows: list[list[str]]) -> None:
         """Print a table; the columns named as in `_NUMBERS` are numbers."""
@@ -136,14 +135,14 @@ class Output:
             table.add_row(*(printable(cell) for cell in row))
         terminal = sys.stdout.isatty()
         console = Console(markup=False, highlight=False, width=None if terminal else 160)
-        # rich itself would end the process when nobody reads any more.
+        # If the reader has closed the pipe, rich itself would exit.
         with console.capture() as drawn:
             console.print(table)
         sys.stdout.write(drawn.get())
 
     @contextlib.contextmanager
     def progress(self) -> Iterator[Callable[[str, int, int], None]]:
-        """Show a bar on a terminal; yields what a run calls with (step, done, total)."""
+        """Show progress bars on a terminal; yields the callback (step, done, total)."""
         if self.json or not sys.stderr.isatty():
             yield lambda step, done, total: None  # noqa: ARG005
             return
@@ -180,7 +179,7 @@ class Output:
 
 
 def printable(text: str) -> str:
-    """Return `text` so that any terminal can take it: nothing in a name may move the cursor."""
+    """Return `text` with control and unencodable characters escaped, safe for any terminal."""
     shown = "".join(
         c if c.isprintable() or c == "\t" else c.encode("unicode_escape").decode() for c in text
     )
