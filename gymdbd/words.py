@@ -1,4 +1,4 @@
-"""Words for messages that several places need."""
+"""Phrases that several messages share."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ if TYPE_CHECKING:
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """Name the nearest of the `known` words, as the end of a message."""
+    """Return a suggestion of the closest `known` word, to append to a message."""
     nearest = difflib.get_close_matches(name, list(known), n=1)
     return f'; did you mean "{nearest[0]}"?' if nearest else ""
 
 
 def counted(number: int, thing: str) -> str:
-    """Say how many: "1 table", "1,200 tables"."""
+    """Return a number with its noun: "1 table", "1,200 tables"."""
     return f"{number:,} {thing}" if number == 1 else f"{number:,} {thing}s"
 
 
 def rows_in(tables: Mapping[str, int]) -> str:
-    """Sum up the rows of each table: "1,200 rows in 3 tables"."""
+    """Return the total of the rows of each table: "1,200 rows in 3 tables"."""
     return f"{counted(sum(tables.values()), 'row')} in {counted(len(tables), 'table')}"
 
 
 def service_command(verb: str, platform: str = sys.platform) -> str:
-    """Return what somebody types to "start", "restart" or "reload" the installed service."""
+    """Return the command to "start", "restart" or "reload" the installed service."""
     if platform != "darwin":
         return f"systemctl {verb} gymdbd"
     domain, label = f"gui/{os.getuid()}", "io.github.gymdbd"

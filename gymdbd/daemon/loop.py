@@ -1,4 +1,4 @@
-"""The daemon: one turn of the main loop after the other, until it is told to stop."""
+"""The daemon: its main loop, which acts on signals and starts runs until it is stopped."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ if TYPE_CHECKING:
     from gymdbd.config.config import Config
     from gymdbd.config.kinds import JobConfig
 
-# A run by hand shows in the status line as soon as this.
+# A run by hand appears in the status line within this time.
 _TURN_S = 5.0
 _STOPPING_TURN_S = 0.2
-# The heartbeat comes every 20 s; a scheduler that has been silent for longer than this hangs.
+# The heartbeat comes every 20 s; if it is missing for longer than this, the scheduler hangs.
 _SILENT_S = 75.0
 _JUMP = timedelta(seconds=5)
 _LOCK_WAIT_S = 600.0
@@ -50,7 +50,7 @@ class Daemon:
         self.urgency = 0
         self._deadline = 0.0
         self._last_result = ""
-        self._said = ""
+        self._sent = ""
         self._planned: dict[str, str] | None = None
         self._at_work: dict[str, threading.Thread] = {}
         self._wake_read, self._wake_write = os.pipe()
@@ -62,7 +62,7 @@ class Daemon:
     def run(self) -> int:
         """Run until SIGTERM or SIGINT and return the exit code."""
         with contextlib.ExitStack() as self._claim:
-            self._be_the_only_one()
+            self._claim_status_file()
             self._start()
             while not self._done():
                 self.turn()
@@ -70,26 +70,26 @@ class Daemon:
         return 0
 
     def turn(self) -> None:
-        """Wait for something to happen, and see to it."""
+        """Wait for a signal or the end of a run, and act on it."""
         for number in self._wait():
             if number == signal.SIGHUP:
                 self._reload()
             elif number in (signal.SIGTERM, signal.SIGINT):
                 self._stop()
-        self._be_the_only_one()
-        self._look_at_clock()
-        self._look_at_zone()
+        self._claim_status_file()
+        self._check_clock()
+        self._check_zone()
         if self.urgency and self.clock.monotonic() > self._deadline:
             self.urgency = child.KILL
         if self.scheduler.beat_age_s() < _SILENT_S or self.urgency:
             self.notifier.watchdog()
-        self._tell()
+        self._publish_plan()
 
-    def _be_the_only_one(self) -> None:
-        """Take the lock that says that a daemon uses the status file; BusyError if one does.
+    def _claim_status_file(self) -> None:
+        """Lock the status file for this daemon; BusyError if another daemon holds the lock.
 
-        The runs matter more: a folder that is not there, or cannot be written, is tried again at
-        each turn, and so is one that was taken away, with the lock in it, and came back.
+        If the folder is missing or cannot be written, the runs go on, and the lock is tried again
+        at each turn; likewise if the folder was removed, with the lock in it, and came back.
         """
         if self._is_claimed and self.status.is_daemon_alive() is not False:
             return
@@ -101,17 +101,17 @@ class Daemon:
                 hint="stop it first, or give this one a status_file of its own",
             ) from error
         except GymdbdError as error:
-            self._tell_trouble(error)
+            self._log_trouble(error)
             self._is_claimed = False
-            self._stand_in()
+            self._lock_configuration()
         else:
             self._is_claimed = True
             self._planned = None
 
-    def _stand_in(self) -> None:
-        """Show, by a lock on the configuration, that a daemon is there that has no status file."""
+    def _lock_configuration(self) -> None:
+        """Lock the configuration file instead, so that `status` can see that a daemon runs."""
         source = self.config.source
-        # At each turn: an editor puts another file in its place.
+        # At each turn, because an editor replaces the file.
         with contextlib.suppress(OSError, BusyError):
             if not lock.is_held(source):
                 self._claim.enter_context(lock.hold_as_it_is(source))
@@ -134,11 +134,11 @@ class Daemon:
         if not clock.is_plausible(self.clock.now()):
             logger().warning("clock not to be trusted", now=str(self.clock.now()))
         if fault := clock.fault_of_machine():
-            logger().warning("time zone not known, UTC is taken", reason=fault)
+            logger().warning("time zone unknown, using UTC", reason=fault)
         self.scheduler.start()
         self.scheduler.set_jobs(self.config.jobs)
         self.notifier.ready(self._summary())
-        self._tell()
+        self._publish_plan()
 
     def _wait(self) -> bytes:
         turn_s = _STOPPING_TURN_S if self.urgency else _TURN_S
@@ -148,7 +148,7 @@ class Daemon:
         return os.read(self._wake_read, 4096) if ready else b""
 
     def _stop(self) -> None:
-        """Drain at the first signal, end everything at the second."""
+        """Drain at the first signal, kill at the second."""
         if self.urgency:
             self.urgency = child.KILL
             return
@@ -162,7 +162,7 @@ class Daemon:
         return bool(self.urgency) and not self._at_work
 
     def _reload(self) -> None:
-        """Take the new configuration if it is good; keep the old one if it is not."""
+        """Use the new configuration if it is valid; otherwise continue with the old one."""
         if self.urgency:
             return
         self.notifier.reloading()
@@ -186,28 +186,26 @@ class Daemon:
             )
         return new
 
-    def _look_at_clock(self) -> None:
-        """Compute the next runs anew when the clock was set, or the machine slept."""
+    def _check_clock(self) -> None:
+        """Compute the next runs again if the clock was set or the machine slept."""
         before, ticks = self._seen
         self._seen = (self.clock.now(), self.clock.monotonic())
         jump = (self._seen[0] - before) - timedelta(seconds=self._seen[1] - ticks)
         if abs(jump) > _JUMP and not self.urgency:
-            logger().warning(
-                "clock jumped, next runs computed anew", by_s=round(jump.total_seconds())
-            )
+            logger().warning("clock jumped, next runs recomputed", by_s=round(jump.total_seconds()))
             self.scheduler.replan()
 
-    def _look_at_zone(self) -> None:
-        """Compute the next runs anew when the time zone of the machine was set."""
+    def _check_zone(self) -> None:
+        """Compute the next runs again if the time zone of the machine was set."""
         try:
             zone = clock.local_zone()
         except TimeZoneError:
-            # The file that TZ names is gone for now: the zone as it was is the best there is.
+            # The file that TZ names is missing: keep the zone known so far.
             return
         if zone is self.clock.zone or self.urgency:
             return
         logger().warning(
-            "time zone set, next runs computed anew", before=str(self.clock.zone), now=str(zone)
+            "time zone set, next runs recomputed", before=str(self.clock.zone), now=str(zone)
         )
         time.tzset()
         self.clock = dataclasses.replace(self.clock, zone=zone)
@@ -223,7 +221,7 @@ class Daemon:
         }
 
     def _run(self, job: JobConfig, due: datetime, reason: str) -> None:
-        """Do one run, on a thread of the scheduler's pool."""
+        """Execute a run, on a thread of the scheduler's pool."""
         self._at_work[job.name] = threading.current_thread()
         try:
             supervisor = child.Supervisor(self.config, lambda: self.urgency)
@@ -241,15 +239,15 @@ class Daemon:
             self._last_result = f"{job.name} {entry['state']} at {ended_at}"
         finally:
             del self._at_work[job.name]
-            with contextlib.suppress(BlockingIOError):  # Full: the main loop is awake already.
+            with contextlib.suppress(BlockingIOError):  # Full, so the main loop wakes up anyway.
                 os.write(self._wake_write, b"\0")
 
-    def _tell(self) -> None:
-        """Write the next runs where systemctl and `gymdbd status` show them, if they changed."""
+    def _publish_plan(self) -> None:
+        """Send the next runs to systemd and to the status file, if they changed."""
         if self.urgency:
             return
-        if (summary := self._summary()) != self._said:
-            self._said = summary
+        if (summary := self._summary()) != self._sent:
+            self._sent = summary
             self.notifier.status(summary)
         zone, next_runs = self.clock.zone, self.scheduler.next_runs()
         plan = {name: clock.to_text(when, zone) for name, when in next_runs.items()}
@@ -258,19 +256,19 @@ class Daemon:
         try:
             self.status.planned(self._began_at, plan)
         except GymdbdError as error:
-            # It is tried again at the next turn.
-            self._tell_trouble(error)
+            # The next turn tries again.
+            self._log_trouble(error)
         else:
             self._planned, self._is_in_trouble = plan, False
 
-    def _tell_trouble(self, error: GymdbdError) -> None:
-        """Log once, and not at every turn, that the status file cannot be written."""
+    def _log_trouble(self, error: GymdbdError) -> None:
+        """Log that the status file cannot be written, once and not at every turn."""
         if not self._is_in_trouble:
             logger().warning("status not written", reason=error.message, remedy=error.hint)
         self._is_in_trouble = True
 
     def _summary(self) -> str:
-        runs = sorted(self.scheduler.next_runs().items(), key=lambda one: one[1])
+        runs = sorted(self.scheduler.next_runs().items(), key=lambda run: run[1])
         text = "nothing is scheduled"
         if runs:
             name, moment = runs[0]
@@ -278,8 +276,8 @@ class Daemon:
         return f"{text}; last: {self._newest_run() or 'no run yet'}"
 
     def _newest_run(self) -> str:
-        """Tell the newest run of all: one by hand, or before the daemon was started, counts too."""
-        # What is wrong with the file is logged where it is written.
+        """Return the newest run, including runs by hand and runs before this daemon started."""
+        # An error of the file is logged when it is written.
         with contextlib.suppress(GymdbdError):
             self._last_result = status.newest_run(self.status.read()) or self._last_result
         return self._last_result

@@ -1,7 +1,7 @@
-"""APScheduler as the daemon's clockwork: when it starts a run, and that it is still alive.
+"""The scheduler: starts runs when they are due by means of APScheduler, and proves it is alive.
 
-Its own defaults would drop a run that is two seconds late, sleep through a jump of the clock and
-run an hour twice in autumn: every job is given its grace, and every moment comes from
+APScheduler's defaults would drop a run that is two seconds late, miss a jump of the clock and
+run an hour twice in autumn. Therefore lateness is unlimited, and every due moment comes from
 `schedule.py`.
 """
 
@@ -40,14 +40,14 @@ _LATE = timedelta(seconds=60)
 
 @dataclass(frozen=True)
 class Past:
-    """What the status file knows of a job's earlier runs."""
+    """The earlier runs of a job, from the status file."""
 
     last_success: datetime | None = None
     last_due: datetime | None = None
 
 
 class _Trigger(BaseTrigger):  # type: ignore[misc]  # APScheduler has no types
-    """A schedule as APScheduler asks for it; `due` is the moment the current run is for."""
+    """A schedule as an APScheduler trigger; `due` is the due moment of the current run."""
 
     def __init__(self, when: Schedule, zone: tzinfo) -> None:
         self.when = when
@@ -55,7 +55,7 @@ class _Trigger(BaseTrigger):  # type: ignore[misc]  # APScheduler has no types
         self.due: datetime | None = None
 
     def get_next_fire_time(self, previous: datetime | None, now: datetime) -> datetime:
-        """Return the next due moment after now: what was missed meanwhile counts once."""
+        """Return the next due moment after now; moments missed meanwhile count as one."""
         if previous is None:
             return self.when.next_after(now, self.zone)
         self.due = previous
@@ -63,9 +63,9 @@ class _Trigger(BaseTrigger):  # type: ignore[misc]  # APScheduler has no types
 
 
 class Scheduler:
-    """Starts `run(job, due, reason)` in a thread of its own whenever a job is due.
+    """Calls `run(job, due, reason)` in a thread when a job is due.
 
-    `past()` tells what is known of each job's earlier runs, at any time.
+    `past()` returns the earlier runs of each job; it is called again before each decision.
     """
 
     def __init__(
@@ -74,7 +74,7 @@ class Scheduler:
         clock: Clock,
         past: Callable[[], dict[str, Past]],
     ) -> None:
-        """Prepare; nothing runs before `start`."""
+        """Prepare the scheduler; nothing runs before `start`."""
         self._run = run
         self._clock = clock
         self._past = past
@@ -89,20 +89,20 @@ class Scheduler:
         self._scheduler.add_listener(_report, EVENT_JOB_ERROR | EVENT_JOB_MAX_INSTANCES)
 
     def start(self) -> None:
-        """Begin."""
+        """Start the scheduler and its heartbeat."""
         self._scheduler.add_job(self._beat, "interval", seconds=_BEAT_S, id=_BEAT, executor=_BEAT)
         self._scheduler.start()
 
     def stop(self) -> None:
-        """Start no more runs; those at work go on."""
+        """Start no more runs; those in progress continue."""
         self._scheduler.shutdown(wait=False)
 
     def beat_age_s(self) -> float:
-        """Return how long ago the scheduler last showed that it is alive."""
+        """Return the age of the last heartbeat."""
         return self._clock.monotonic() - self._beat_at
 
     def set_jobs(self, jobs: dict[str, JobConfig]) -> None:
-        """Schedule exactly these jobs; one that missed its moment while nobody looked runs now."""
+        """Schedule exactly these jobs; a job that has missed its due moment runs now."""
         for name in self._jobs.keys() - jobs.keys():
             self._scheduler.remove_job(name)
         known = set(self._jobs)
@@ -120,16 +120,16 @@ class Scheduler:
             )
 
     def follow(self, clock: Clock) -> None:
-        """Compute every next run anew by this clock: the time zone was set."""
+        """Compute every next run again in the time zone of this clock."""
         self._clock = clock
         for name in self._jobs:
             self._scheduler.get_job(name).trigger.zone = clock.zone
         self.replan()
 
     def replan(self) -> None:
-        """Compute every next run anew after the clock jumped, either way.
+        """Compute every next run again after the clock jumped forwards or backwards.
 
-        A moment that was jumped over stays due and runs at once, for all that it missed.
+        A due moment that was jumped over is run at once, in place of all the runs it missed.
         """
         now, past = self._clock.now(), self._past()
         for name, job in self._jobs.items():
@@ -137,7 +137,7 @@ class Scheduler:
             if planned is None or planned > now:
                 moment = self._first_run(job, past.get(name, Past()), new=True)
                 self._scheduler.modify_job(name, next_run_time=moment)
-        # The heartbeat is planned by the same clock.
+        # The heartbeat is scheduled by the same clock.
         self._scheduler.modify_job(_BEAT, next_run_time=now)
         self._scheduler.wakeup()
 
@@ -165,7 +165,7 @@ class Scheduler:
         due, reason = trigger.due or now, "scheduled"
         missed = self._made_up.pop(name, None)
         if missed is None and now - due > _LATE:
-            # It may have been planned by a clock that was months behind.
+            # The clock by which it was planned may have been months behind.
             missed = max(due, self._missed(job, self._past().get(name, Past())) or due)
         if missed is not None:
             due = missed
@@ -178,11 +178,11 @@ class Scheduler:
 
 
 def _report(event: JobExecutionEvent | JobSubmissionEvent) -> None:
-    """Log what APScheduler would otherwise keep to itself."""
+    """Log events that APScheduler would not report."""
     facts: dict[str, Any] = {"job": event.job_id}
     if event.code == EVENT_JOB_MAX_INSTANCES:
-        logger().warning("run skipped: the one before is still at work", **facts)
+        logger().warning("run skipped: the previous one is still running", **facts)
     else:
         logger().error(
-            "run not started", error=str(event.exception), hint="report this fault", **facts
+            "run not started", error=str(event.exception), hint="report this bug", **facts
         )

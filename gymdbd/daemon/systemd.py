@@ -1,4 +1,4 @@
-"""Telling systemd how the daemon is. https://www.freedesktop.org/software/systemd/man/sd_notify.html."""
+"""Notify systemd, by https://www.freedesktop.org/software/systemd/man/sd_notify.html."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ import sdnotify
 
 from gymdbd.log import logger
 
-# Who listens may be stopped, or slow; the daemon goes on without.
+# If systemd does not read in this time, the daemon continues without it.
 _SEND_S = 2.0
 
 
 class Notifier:
-    """Sends state to the socket in $NOTIFY_SOCKET; does nothing where there is none."""
+    """Sends state to the socket in $NOTIFY_SOCKET; does nothing if that is not set."""
 
     def __init__(self) -> None:
-        """Find out whether anybody listens, and how often the watchdog wants to hear of us."""
+        """Connect to the socket, and read the interval of the watchdog."""
         self._notifier = None
         self._complained = False
         if os.environ.get("NOTIFY_SOCKET"):
@@ -27,15 +27,15 @@ class Notifier:
         self.watchdog_s = int(usec) / 1e6 if usec.isdigit() and int(usec) and mine else None
 
     def ready(self, status: str) -> None:
-        """Say that the schedule stands, at start and after a reload."""
+        """Report that the daemon is ready, at start and after a reload."""
         self._send(f"READY=1\nSTATUS={status}")
 
     def reloading(self) -> None:
-        """Say that the configuration is being read again."""
+        """Report that the configuration is being reloaded."""
         self._send(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
 
     def stopping(self) -> None:
-        """Say that the daemon is on its way out."""
+        """Report that the daemon is stopping."""
         self._send("STOPPING=1")
 
     def status(self, text: str) -> None:
@@ -43,13 +43,13 @@ class Notifier:
         self._send(f"STATUS={text}")
 
     def watchdog(self) -> None:
-        """Say that the daemon and its scheduler are alive."""
+        """Report that the daemon and its scheduler are alive."""
         if self.watchdog_s is not None:
             self._send("WATCHDOG=1")
 
     def _connect(self) -> sdnotify.SystemdNotifier | None:
         try:
-            # Without debug it swallows every error.
+            # Without debug it ignores every error.
             notifier = sdnotify.SystemdNotifier(debug=True)
         except OSError as error:
             self._complain(error)

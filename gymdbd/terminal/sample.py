@@ -1,4 +1,4 @@
-"""A gym's database and an application that writes to it, for the demonstration.
+"""A sample database of a gym, and a process that writes to it, for `gymdbd demo`.
 
 `python -m gymdbd.terminal.sample DATABASE` writes until its standard input ends.
 """
@@ -55,7 +55,7 @@ def newest_event(path: Path, *, immutable: bool = False) -> int:
 
 
 def write(path: Path) -> None:
-    """Commit one sensor event after the other until standard input ends."""
+    """Commit sensor events until standard input ends."""
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
         count = 0
         while not select.select([sys.stdin], [], [], 0)[0]:

@@ -1,6 +1,6 @@
-"""Standard input, output and error, which may be closed, full, or read by nobody any more.
+"""Standard input, output and error if they are closed, full, or no longer read.
 
-Work does not depend on them: a backup is made though nobody hears of it.
+The work does not depend on them: a backup is made even if its output is lost.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ _STANDARD = ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w"))
 
 
 def open_closed() -> None:
-    """Put /dev/null in the place of each standard stream that is closed.
+    """Open /dev/null in place of each standard stream that is closed.
 
-    To be called before any file is opened: a database that got the number of a closed stream
-    would be written to by whatever prints.
+    Call it before any file is opened: if a database got the descriptor of a closed stream, every
+    print would write into it.
     """
     descriptor = os.open(os.devnull, os.O_RDWR)
     while descriptor <= _STANDARD[-1][0]:
@@ -33,7 +33,7 @@ def open_closed() -> None:
 
 
 def flush(stream: TextIO) -> OSError | None:
-    """Write out what a stream still holds; return why it cannot be, and is given up then."""
+    """Flush a stream; if that fails, give it up and return the error."""
     try:
         stream.flush()
     except OSError as error:
@@ -43,9 +43,9 @@ def flush(stream: TextIO) -> OSError | None:
 
 
 def give_up(stream: TextIO) -> None:
-    """Let a stream that cannot be written lead to /dev/null, with what it still holds.
+    """Redirect a stream that cannot be written to /dev/null, and flush its buffer there.
 
-    Otherwise Python would try again at its end, complain, and exit with a code of its own.
+    Otherwise Python would flush it again at exit, print the error, and change the exit code.
     """
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, stream.fileno())

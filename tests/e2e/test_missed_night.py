@@ -65,7 +65,7 @@ def test_a_boot_in_the_past_and_a_jump_over_three_is_one_run(bootable: Pi) -> No
     # The night that was missed, and none that the wrong clock had planned for.
     assert (made_up["state"], made_up["due"]) == ("ok", "2026-12-02T03:00:00+09:00")
     assert made_up["reason"].startswith("made up: the run due at 2026-12-02 03:00+09:00 ")
-    assert pi.await_event("clock jumped, next runs computed anew")["PRIORITY"] == "4"
+    assert pi.await_event("clock jumped, next runs recomputed")["PRIORITY"] == "4"
     _await_planned(pi, "2026-12-03 03:00+09:00")
     assert len(pi.runs()) == 2
 
@@ -80,7 +80,7 @@ def test_a_clock_that_goes_back_an_hour_brings_no_second_run_and_no_pruning(pi: 
     backups = pi.backups()
     after = pi.machine.cursor()
     pi.move_clock("2026-12-01T02:00:10+09:00")
-    pi.await_event("clock jumped, next runs computed anew", after=after)
+    pi.await_event("clock jumped, next runs recomputed", after=after)
     _await_planned(pi, "2026-12-02 03:00+09:00")
     answer = pi.gymdbd_at_its_time("backup", JOB)
     assert (answer["state"], answer["pruned"]) == ("ok", [])

@@ -250,7 +250,7 @@ def test_tonight_comes_back_when_a_clock_that_was_ahead_is_set(tmp_path: Path) -
     with running_daemon(config, watchdog_s=0.3, prefix=prefix) as daemon:
         until(lambda: 89 < in_days() < 92, "a plan by the wrong clock")
         put_right.touch()
-        jumped = daemon.wait_for_event("clock jumped, next runs computed anew")
+        jumped = daemon.wait_for_event("clock jumped, next runs recomputed")
         assert round(jumped["by_s"] / 86400) == -90
         until(lambda: 0 <= in_days() <= 2, "a plan by the right clock")
         assert daemon.stop() == 0

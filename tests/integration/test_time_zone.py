@@ -51,7 +51,7 @@ def test_a_zone_that_is_set_while_the_daemon_runs_is_followed(config: Path, tmp_
 
         set_zone(etc, "Asia/Seoul")
 
-        event = daemon.wait_for_event("time zone set, next runs computed anew")
+        event = daemon.wait_for_event("time zone set, next runs recomputed")
         assert (event["before"], event["now"]) == ("Europe/London", "Asia/Seoul")
         until(lambda: _next_run(config).endswith("T03:00:00+09:00"), "Seoul")
         daemon.wait_for_state(f"STATUS=next: nightly at {_next_run(config)[:10]} 03:00+09:00")

@@ -261,7 +261,7 @@ def test_a_run_that_is_still_at_work_is_not_joined_by_the_next(tmp_path: Path) -
             runs.go.clear()
             second = a_job(tmp_path, "second", every=Interval(timedelta(seconds=1)))
             scheduler.set_jobs({"second": second})
-            skipped = ("warning", "run skipped: the one before is still at work")
+            skipped = ("warning", "run skipped: the previous one is still running")
             until(lambda: skipped in events, "a run skipped")
             assert len(runs.started) == 1
     finally:
