@@ -1,11 +1,11 @@
-"""Making data smaller for the link: zlib always, zstd where this side has it.
+"""Pack data for the link: by zlib, or by zstd if both sides have it.
 
-zstd packs database pages five times as fast as zlib at the same size. Python has it from 3.14 on,
-and from a package that gymdbd is installed with. The serving side is shipped to whatever Python is
-there, without packages: it calls the system's own library, which every Debian has for dpkg.
+zstd packs database pages five times as fast as zlib at the same size. Python has it from 3.14 on;
+before that gymdbd requires a package for it, but not on 32-bit ARM, which would have to compile it.
+The serving side is shipped to whatever Python is there, without packages: it calls the system's own
+library, which every Debian has for dpkg.
 
-Results are bounded when they are unpacked, whatever the other side claims: 1 MB of zlib can
-unpack to 1 GB.
+Unpacking is bounded, whatever the other side claims: 1 MB of zlib can unpack to 1 GB.
 """
 
 from __future__ import annotations

@@ -8,6 +8,7 @@ something was changed.
 
 from __future__ import annotations
 
+import importlib
 import json
 import struct
 import subprocess
@@ -15,8 +16,6 @@ import sys
 import zlib
 from pathlib import Path
 from typing import IO
-
-from backports import zstd
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent.parent))
 from gymdbd.source import compress, protocol
@@ -28,6 +27,7 @@ _VERSION_BYTES = 2
 _SFTP_DATA, _SFTP_DATA_HEAD = 103, 13
 _RAW = compress.RAW
 _ZEROS = bytes(1_000_000)
+_HAS_ZSTD = sys.version_info >= (3, 14)
 
 
 def _bytes(source: IO[bytes], target: IO[bytes], mode: str, number: int, mark: Path) -> None:
@@ -83,8 +83,10 @@ def _bomb_of_zlib() -> bytes:
 
 
 def _bomb_of_zstd() -> bytes:
+    zstd = importlib.import_module(f"{'compression' if _HAS_ZSTD else 'backports'}.zstd")
     packer = zstd.ZstdCompressor()
-    return b"".join(packer.compress(_ZEROS) for _ in range(600)) + packer.flush()
+    parts: list[bytes] = [packer.compress(_ZEROS) for _ in range(600)]
+    return b"".join([*parts, packer.flush()])
 
 
 def _frames(source: IO[bytes], target: IO[bytes], mode: str, number: int, mark: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import sqlite3
 import threading
 from contextlib import closing
@@ -17,9 +18,11 @@ from gymdbd.jobs.pull import pull
 from gymdbd.source import processes
 from tests.support import ledger, samples
 from tests.support.command import (
+    ZSTD_MODULES,
     EventLog,
     backups,
     context,
+    environment_without,
     gymdbd,
     gymdbd_json,
     query,
@@ -53,6 +56,19 @@ def test_every_pull_under_a_writer_at_full_rate_is_whole_and_fresh(peer: Peer) -
             assert copy.problems == ()
             assert before <= copy.commits
     assert strategies == {"full", "wal-tail", "digest"}
+
+
+def test_a_side_without_zstd_pulls_by_zlib(peer: Peer, tmp_path: Path) -> None:
+    """The other side, which has zstd, sends what this one can unpack, and not the bare pages."""
+    with closing(sqlite3.connect(peer.database)) as connection, connection:
+        connection.execute("CREATE TABLE notes AS SELECT ? AS text", ("한 줄 " * 100_000,))
+    environment = environment_without(tmp_path, *ZSTD_MODULES)
+    command = ("-c", peer.config(), "pull", "--json")
+    done = gymdbd(*command, PYTHONPATH=environment["PYTHONPATH"])
+    result = json.loads(done.stdout)
+    assert (done.returncode, result["state"], result["strategy"]) == (0, "ok", "full")
+    assert result["bytes_received"] < peer.replica.stat().st_size / 4
+    assert query(peer.replica, "SELECT length(text) FROM notes") == [(400_000,)]
 
 
 def test_a_first_pull_brings_every_page(peer: Peer) -> None:

@@ -40,6 +40,17 @@ def environment(**extra: str) -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": str(ROOT), **extra}
 
 
+# Where Python has zstd: of itself from 3.14 on, otherwise from a package.
+ZSTD_MODULES = ["compression.zstd", "backports.zstd"]
+
+
+def environment_without(folder: Path, *modules: str) -> dict[str, str]:
+    """Return an environment in which no Python finds these modules; `folder` takes its settings."""
+    settings = f"import sys\nsys.modules.update(dict.fromkeys({modules!r}))\n"
+    (folder / "sitecustomize.py").write_text(settings)
+    return environment(PYTHONPATH=f"{folder}:{ROOT}")
+
+
 def until(condition: Callable[[], Any], what: str, *, within_s: float = 20.0) -> Any:
     """Wait until `condition()` is true and return its value; fail naming `what` otherwise."""
     deadline = time.monotonic() + within_s
