@@ -84,9 +84,9 @@ install_program() {
     # pip may not install into the system's Python (PEP 668), so gymdbd gets an environment.
     run python3 -m venv "$venv"
     if [ -n "$wheels" ]; then
-        run pip_install --no-index --find-links "$wheels" --upgrade gymdbd
+        pip_install --no-index --find-links "$wheels" --upgrade gymdbd
         # The wheel may have been rebuilt under the same version.
-        run pip_install --no-index --find-links "$wheels" --force-reinstall --no-deps gymdbd
+        pip_install --no-index --find-links "$wheels" --force-reinstall --no-deps gymdbd
     else
         install_checkout
     fi
@@ -106,12 +106,12 @@ install_checkout() {
     local copy
     copy="$(mktemp -d)"
     cp -R "$repository/gymdbd" "$repository/pyproject.toml" "$repository/README.md" "$copy"
-    run pip_install --upgrade "$copy" || { rm -rf "$copy" && return 1; }
+    pip_install --upgrade "$copy" || { rm -rf "$copy" && return 1; }
     rm -rf "$copy"
 }
 
 pip_install() {
-    "$venv/bin/python" -m pip install --quiet --disable-pip-version-check \
+    run "$venv/bin/python" -m pip install --quiet --disable-pip-version-check \
         --root-user-action=ignore "$@"
 }
 

@@ -75,7 +75,7 @@ def test_a_stop_of_the_agent_waits_for_longer_than_stop_timeout(agent: dict[str,
 
 def test_the_installed_agent_names_the_paths_of_its_user(tmp_path: Path) -> None:
     """No placeholder and no ~ is left, whatever XML, sed and the shell make of the home folder."""
-    home = tmp_path / "A & B|<c>\\d 'e'"
+    home = tmp_path / "A & B|<c>\\d 'e' --f"
     home.mkdir()
     done = _run_installer(home, "--dry-run")
     assert done.returncode == 0, done.stderr
