@@ -25,7 +25,8 @@ from gymdbd.config.kinds import PullConfig, SshConfig
 from gymdbd.jobs.context import Context
 from gymdbd.jobs.pull import pull
 from tests.benchmarks.tables import LITESTREAM
-from tests.support.command import GYMDBD, write_config
+from tests.support.command import GYMDBD
+from tests.support.jobs import write_config
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tests.support.command import ROOT, environment, until
+from tests.support.command import ROOT, environment
+from tests.support.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tests.e2e import tree
-from tests.support.command import ROOT, until
+from tests.support.command import ROOT
+from tests.support.waiting import until
 
 if TYPE_CHECKING:
     import subprocess

@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING
 
 from tests.e2e.pi import JOB
-from tests.support.command import until
+from tests.support.waiting import until
 
 if TYPE_CHECKING:
     from tests.e2e.pi import Pi

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from tests.e2e.network import wire
 from tests.e2e.pi import ARCHIVE, DATABASE
-from tests.support.command import GYMDBD, broken_promises, query, until
+from tests.support.command import GYMDBD
+from tests.support.databases import broken_promises, query
+from tests.support.waiting import until
 
 if TYPE_CHECKING:
     import subprocess

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 from tests.e2e.mac import Mac
 from tests.e2e.network import PI_NEAR
 from tests.e2e.pi import ARCHIVE, DATABASE
-from tests.support.command import GYMDBD, ROOT, broken_promises
+from tests.support.command import GYMDBD, ROOT
+from tests.support.databases import broken_promises
 
 if TYPE_CHECKING:
     import subprocess

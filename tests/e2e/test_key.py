@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.e2e.pi import DATABASE
-from tests.support.command import broken_promises, query
+from tests.support.databases import broken_promises, query
 
 if TYPE_CHECKING:
     from pathlib import Path

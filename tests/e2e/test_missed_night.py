@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tests.e2e.pi import ARCHIVE, JOB, STATE
-from tests.support.command import until
+from tests.support.waiting import until
 
 if TYPE_CHECKING:
     from tests.e2e.pi import Pi

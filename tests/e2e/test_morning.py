@@ -10,7 +10,8 @@ import pytest
 
 from tests.e2e.network import wire
 from tests.e2e.pi import DATABASE
-from tests.support.command import broken_promises, until
+from tests.support.databases import broken_promises
+from tests.support.waiting import until
 
 if TYPE_CHECKING:
     import subprocess

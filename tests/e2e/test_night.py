@@ -7,7 +7,8 @@ import shutil
 from typing import TYPE_CHECKING
 
 from tests.e2e.pi import ARCHIVE, JOB
-from tests.support.command import broken_promises, query, until
+from tests.support.databases import broken_promises, query
+from tests.support.waiting import until
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -9,7 +9,7 @@ import pytest
 
 from tests.e2e import tree
 from tests.e2e.pi import ARCHIVE, CONFIG, JOB, STATE, STATUS
-from tests.support.command import until
+from tests.support.waiting import until
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tests.e2e.guest import groups, sweep
-from tests.support.command import ROOT, environment, until
+from tests.support.command import ROOT, environment
+from tests.support.waiting import until
 
 if TYPE_CHECKING:
     from tests.e2e.conftest import Stage

@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from tests.faults.promises import World, content
-from tests.support.command import make_database, write_config
+from tests.support.databases import make_database
+from tests.support.jobs import write_config
 from tests.support.pulling import Peer, crash_after
 
 if TYPE_CHECKING:

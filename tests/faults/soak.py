@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from gymdbd.config.kinds import Keep
 from gymdbd.jobs.backup import backup
 from tests.support import ledger
-from tests.support.command import backup_job, context
+from tests.support.jobs import backup_job, context
 from tests.support.pulling import Peer
 from tests.support.sshd import SshServer
 

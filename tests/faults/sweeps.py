@@ -10,7 +10,7 @@ import threading
 from typing import TYPE_CHECKING
 
 from tests.faults import promises, tracing
-from tests.support.command import until
+from tests.support.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import Callable

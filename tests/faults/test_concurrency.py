@@ -13,7 +13,9 @@ from tests.faults import promises, sweeps, table
 from tests.faults.scenes import LOCAL, REMOTE, Operation, Scene
 from tests.faults.zygote import Zygote
 from tests.support import samples
-from tests.support.command import GYMDBD, environment, make_database, write_config
+from tests.support.command import GYMDBD, environment
+from tests.support.databases import make_database
+from tests.support.jobs import write_config
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -14,15 +14,11 @@ from gymdbd.clock import Clock, to_text
 from tests.faults import promises, table
 from tests.faults.promises import World
 from tests.support import samples
-from tests.support.command import (
-    gymdbd,
-    gymdbd_json,
-    make_database,
-    sqlite_elsewhere,
-    until,
-    write_config,
-)
+from tests.support.command import gymdbd, gymdbd_json
 from tests.support.daemon_process import DaemonProcess, running_daemon
+from tests.support.databases import make_database, sqlite_elsewhere
+from tests.support.jobs import write_config
+from tests.support.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

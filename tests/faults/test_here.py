@@ -12,7 +12,9 @@ from tests.faults import promises, table
 from tests.faults.promises import World, content, digest
 from tests.faults.scenes import Operation, Scene, by_age
 from tests.support import samples
-from tests.support.command import ORDINARY_USER, gymdbd, make_database, write_config
+from tests.support.command import ORDINARY_USER, gymdbd
+from tests.support.databases import make_database
+from tests.support.jobs import write_config
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

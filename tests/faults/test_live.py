@@ -14,7 +14,8 @@ import pytest
 
 from tests.faults import table
 from tests.support import everyone, forgetful, samples
-from tests.support.command import backups, gymdbd_json, make_database, query
+from tests.support.command import gymdbd_json
+from tests.support.databases import backups, make_database, query
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -19,7 +19,8 @@ from tests.faults import hostile, scenes, sweeps, table
 from tests.faults.promises import content
 from tests.faults.scenes import Operation, Scene
 from tests.support import samples
-from tests.support.command import ROOT, make_database, sqlite_elsewhere
+from tests.support.command import ROOT
+from tests.support.databases import make_database, sqlite_elsewhere
 from tests.support.disks import may_mount, mounted
 from tests.support.relay import Relay
 from tests.support.sshd import SFTP_SERVER, SshServer, free_port, make_key

@@ -9,8 +9,10 @@ import pytest
 
 from tests.faults import table
 from tests.support import samples
-from tests.support.command import backups, gymdbd, gymdbd_json, make_database, tree, write_config
+from tests.support.command import gymdbd, gymdbd_json
+from tests.support.databases import backups, make_database, tree
 from tests.support.disks import may_mount, mounted
+from tests.support.jobs import write_config
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -19,15 +19,9 @@ from tests.faults.promises import content, digest
 from tests.faults.scenes import Operation, Scene
 from tests.support import ledger, samples
 from tests.support.application import application
-from tests.support.command import (
-    ORDINARY_USER,
-    gymdbd,
-    gymdbd_json,
-    make_database,
-    require,
-    sqlite_elsewhere,
-    until,
-)
+from tests.support.command import ORDINARY_USER, gymdbd, gymdbd_json, require
+from tests.support.databases import make_database, sqlite_elsewhere
+from tests.support.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.support import ledger
-from tests.support.command import make_large_database
+from tests.support.databases import make_large_database
 from tests.support.pulling import Peer
 from tests.support.sshd import ssh_home, ssh_server  # noqa: F401 - fixtures
 

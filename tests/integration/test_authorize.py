@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.support import ledger
-from tests.support.command import ROOT, environment, gymdbd, make_database, write_config
+from tests.support.command import ROOT, environment, gymdbd
+from tests.support.databases import make_database
+from tests.support.jobs import write_config
 from tests.support.pulling import Peer
 from tests.support.sshd import SshServer, free_port, make_key
 

@@ -11,18 +11,11 @@ from typing import TYPE_CHECKING
 
 from gymdbd.jobs.backup import backup
 from tests.support import samples
-from tests.support.command import (
-    App,
-    backup_job,
-    backups,
-    broken_promises,
-    context,
-    gymdbd_json,
-    query,
-    running_app,
-    tree,
-    until,
-)
+from tests.support.command import gymdbd_json
+from tests.support.databases import backups, broken_promises, query, tree
+from tests.support.gym import App, running_app
+from tests.support.jobs import backup_job, context
+from tests.support.waiting import until
 
 if TYPE_CHECKING:
     from pathlib import Path

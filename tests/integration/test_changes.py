@@ -13,7 +13,9 @@ from gymdbd.clock import Clock
 from gymdbd.errors import StoppedError
 from gymdbd.jobs.backup import backup, changes
 from gymdbd.origin import here as origin_of
-from tests.support.command import EventLog, backup_job, backups, context, tree
+from tests.support.command import EventLog
+from tests.support.databases import backups, tree
+from tests.support.jobs import backup_job, context
 
 if TYPE_CHECKING:
     from pathlib import Path

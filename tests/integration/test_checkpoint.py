@@ -16,16 +16,10 @@ import pytest
 from gymdbd.jobs.backup import backup
 from gymdbd.source.database import has_wal_reset_bug
 from gymdbd.sqlite.checkpoint import checkpoint
-from tests.support.command import (
-    EventLog,
-    backup_job,
-    context,
-    make_database,
-    query,
-    sqlite_elsewhere,
-    times_open,
-    until,
-)
+from tests.support.command import EventLog
+from tests.support.databases import make_database, query, sqlite_elsewhere
+from tests.support.jobs import backup_job, context
+from tests.support.waiting import times_open, until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

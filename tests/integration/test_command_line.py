@@ -11,19 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.support.command import (
-    GYMDBD,
-    ORDINARY_USER,
-    backups,
-    environment,
-    gymdbd,
-    gymdbd_json,
-    make_database,
-    query,
-    tree,
-    until,
-    write_config,
-)
+from tests.support.command import GYMDBD, ORDINARY_USER, environment, gymdbd, gymdbd_json
+from tests.support.databases import backups, make_database, query, tree
+from tests.support.jobs import write_config
+from tests.support.waiting import until
 
 if TYPE_CHECKING:
     from pathlib import Path

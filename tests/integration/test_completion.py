@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gymdbd import commands
-from tests.support.command import ROOT, backups, environment, gymdbd, make_database, write_config
+from tests.support.command import ROOT, environment, gymdbd
+from tests.support.databases import backups, make_database
+from tests.support.jobs import write_config
 
 if TYPE_CHECKING:
     from pathlib import Path

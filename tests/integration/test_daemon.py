@@ -20,20 +20,12 @@ from gymdbd.config import config
 from gymdbd.runs.child import Supervisor
 from gymdbd.runs.runner import Run
 from gymdbd.runs.status import StatusFile
-from tests.support.command import (
-    ROOT,
-    backups,
-    broken_promises,
-    gymdbd,
-    gymdbd_json,
-    make_database,
-    query,
-    running_app,
-    times_open,
-    until,
-    write_config,
-)
+from tests.support.command import ROOT, gymdbd, gymdbd_json
 from tests.support.daemon_process import DaemonProcess, running_daemon
+from tests.support.databases import backups, broken_promises, make_database, query
+from tests.support.gym import running_app
+from tests.support.jobs import write_config
+from tests.support.waiting import times_open, until
 
 if TYPE_CHECKING:
     import pytest

@@ -24,17 +24,10 @@ from gymdbd.errors import (
 from gymdbd.jobs.backup import backup, damaged
 from gymdbd.jobs.context import Context
 from tests.support.application import application
-from tests.support.command import (
-    EventLog,
-    backup_job,
-    backups,
-    context,
-    gymdbd,
-    gymdbd_json,
-    make_database,
-    sqlite_elsewhere,
-)
+from tests.support.command import EventLog, gymdbd, gymdbd_json
+from tests.support.databases import backups, make_database, sqlite_elsewhere
 from tests.support.disks import may_mount, mounted
+from tests.support.jobs import backup_job, context
 from tests.support.pulling import Peer, identity
 
 if TYPE_CHECKING:

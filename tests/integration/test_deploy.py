@@ -14,7 +14,7 @@ from gymdbd.config import config, values
 from gymdbd.config.config import Config
 from gymdbd.config.kinds import BackupConfig
 from gymdbd.daemon import loop
-from tests.support.command import make_database
+from tests.support.databases import make_database
 
 _ROOT = Path(__file__).parents[2]
 _FOLDER = _ROOT / "deploy" / "systemd"

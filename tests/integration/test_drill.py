@@ -13,16 +13,10 @@ import pytest
 from gymdbd import lock
 from gymdbd.config.kinds import DrillConfig
 from gymdbd.jobs.drill import drill
-from tests.support.command import (
-    ROOT,
-    Contended,
-    backups,
-    context,
-    gymdbd_json,
-    make_database,
-    tree,
-    write_config,
-)
+from tests.support.command import ROOT, gymdbd_json
+from tests.support.databases import backups, make_database, tree
+from tests.support.jobs import context, write_config
+from tests.support.waiting import Contended
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -16,19 +16,13 @@ import pytest
 
 from gymdbd.config.kinds import Keep
 from tests.support import ledger
-from tests.support.command import (
-    GYMDBD,
-    ROOT,
-    backups,
-    environment,
-    gymdbd,
-    gymdbd_json,
-    until,
-    write_config,
-)
+from tests.support.command import GYMDBD, ROOT, environment, gymdbd, gymdbd_json
+from tests.support.databases import backups
+from tests.support.jobs import write_config
 from tests.support.pulling import Peer, snapshot_of
 from tests.support.relay import Relay
 from tests.support.sshd import SshServer
+from tests.support.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

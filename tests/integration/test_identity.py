@@ -21,20 +21,11 @@ from gymdbd.source.pages import PAGE_RULE
 from gymdbd.source.probe import is_unchanged
 from tests.support import engine
 from tests.support.application import Application, application
-from tests.support.command import (
-    ORDINARY_USER,
-    EventLog,
-    backup_job,
-    backups,
-    context,
-    gymdbd_json,
-    make_database,
-    require,
-    tree,
-    until,
-    write_config,
-)
+from tests.support.command import ORDINARY_USER, EventLog, gymdbd_json, require
+from tests.support.databases import backups, make_database, tree
+from tests.support.jobs import backup_job, context, write_config
 from tests.support.pulling import snapshot_of
+from tests.support.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

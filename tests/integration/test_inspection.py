@@ -13,7 +13,8 @@ import pytest
 from gymdbd.archive.catalog import Backup, Catalog
 from gymdbd.archive.inspection import inspect
 from gymdbd.jobs.backup import backup
-from tests.support.command import backup_job, context, make_database, tree
+from tests.support.databases import make_database, tree
+from tests.support.jobs import backup_job, context
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.support import disks
-from tests.support.command import make_database, tree
+from tests.support.databases import make_database, tree
 from tests.support.installing import Mac, Pi
 
 if TYPE_CHECKING:

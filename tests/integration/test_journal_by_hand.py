@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.support.command import backups, gymdbd, make_database, write_config
+from tests.support.command import gymdbd
+from tests.support.databases import backups, make_database
+from tests.support.jobs import write_config
 
 if TYPE_CHECKING:
     import subprocess

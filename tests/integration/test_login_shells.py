@@ -12,9 +12,11 @@ import pytest
 
 from gymdbd.errors import CommandMissingError, GymdbdError, RemoteCommandError, ShellNoiseError
 from gymdbd.remote import bootstrap
-from tests.support.command import make_database, own_etc, require
+from tests.support.command import require
+from tests.support.databases import make_database
 from tests.support.pulling import Peer
 from tests.support.sshd import SshServer
+from tests.support.zones import own_etc
 
 if TYPE_CHECKING:
     from pathlib import Path

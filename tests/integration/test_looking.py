@@ -14,21 +14,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.support import samples
-from tests.support.command import (
-    GYMDBD,
-    ROOT,
-    backups,
-    environment,
-    gymdbd,
-    gymdbd_json,
-    make_database,
-    query,
-    require,
-    tree,
-    until,
-    write_config,
-)
+from tests.support.command import GYMDBD, ROOT, environment, gymdbd, gymdbd_json, require
+from tests.support.databases import backups, make_database, query, tree
+from tests.support.jobs import write_config
 from tests.support.tables import make, read
+from tests.support.waiting import until
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -15,7 +15,8 @@ from gymdbd.sqlite import checkpoint, locks
 from gymdbd.sqlite.overwrite import overwrite
 from tests.support import engine, forgetful
 from tests.support.application import application
-from tests.support.command import backups, gymdbd_json, make_database, sqlite_elsewhere
+from tests.support.command import gymdbd_json
+from tests.support.databases import backups, make_database, sqlite_elsewhere
 
 if TYPE_CHECKING:
     from collections.abc import Callable

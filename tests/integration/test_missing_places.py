@@ -15,17 +15,11 @@ from gymdbd.config.kinds import PullConfig
 from gymdbd.errors import FolderMissingError
 from gymdbd.jobs.pull import old_replica
 from gymdbd.jobs.pull.replica import Replica
-from tests.support.command import (
-    ORDINARY_USER,
-    backups,
-    context,
-    gymdbd,
-    gymdbd_json,
-    make_database,
-    until,
-    write_config,
-)
+from tests.support.command import ORDINARY_USER, gymdbd, gymdbd_json
 from tests.support.daemon_process import DaemonProcess, running_daemon
+from tests.support.databases import backups, make_database
+from tests.support.jobs import context, write_config
+from tests.support.waiting import until
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -12,17 +12,9 @@ import pytest
 
 from gymdbd.errors import SourceCorruptError
 from gymdbd.jobs.backup import backup
-from tests.support.command import (
-    ORDINARY_USER,
-    backup_job,
-    backups,
-    context,
-    gymdbd_json,
-    make_database,
-    query,
-    require,
-    tree,
-)
+from tests.support.command import ORDINARY_USER, gymdbd_json, require
+from tests.support.databases import backups, make_database, query, tree
+from tests.support.jobs import backup_job, context
 
 if TYPE_CHECKING:
     from pathlib import Path

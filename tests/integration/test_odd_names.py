@@ -13,15 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.support.command import (
-    GYMDBD,
-    backups,
-    environment,
-    gymdbd_json,
-    make_database,
-    query,
-    require,
-)
+from tests.support.command import GYMDBD, environment, gymdbd_json, require
+from tests.support.databases import backups, make_database, query
 from tests.support.disks import mounted
 
 if TYPE_CHECKING:

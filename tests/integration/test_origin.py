@@ -13,7 +13,9 @@ import pytest
 
 from gymdbd.archive import manifest as manifests
 from tests.support.archives import add_backup
-from tests.support.command import backups, gymdbd_json, make_database, query, write_config
+from tests.support.command import gymdbd_json
+from tests.support.databases import backups, make_database, query
+from tests.support.jobs import write_config
 
 
 class Projects:

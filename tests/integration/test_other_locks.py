@@ -14,14 +14,8 @@ import pytest
 from gymdbd.errors import SourceLockedError
 from gymdbd.source import live
 from gymdbd.source.snapshot import Snapshot
-from tests.support.command import (
-    backups,
-    gymdbd_json,
-    make_database,
-    query,
-    require,
-    sqlite_elsewhere,
-)
+from tests.support.command import gymdbd_json, require
+from tests.support.databases import backups, make_database, query, sqlite_elsewhere
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

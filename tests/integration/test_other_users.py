@@ -16,15 +16,9 @@ import pytest
 
 from tests.support import everyone, forgetful
 from tests.support.application import application
-from tests.support.command import (
-    backups,
-    environment,
-    gymdbd_json,
-    make_database,
-    query,
-    sqlite_elsewhere,
-    until,
-)
+from tests.support.command import environment, gymdbd_json
+from tests.support.databases import backups, make_database, query, sqlite_elsewhere
+from tests.support.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -15,7 +15,8 @@ import pytest
 from gymdbd.source import ownership
 from tests.integration.test_other_users import AS_APP
 from tests.support import everyone, ledger
-from tests.support.command import backups, gymdbd_json, make_database
+from tests.support.command import gymdbd_json
+from tests.support.databases import backups, make_database
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from gymdbd.source import processes
-from tests.support.command import make_database, require, sqlite_elsewhere
+from tests.support.command import require
+from tests.support.databases import make_database, sqlite_elsewhere
 
 _NO_PROC = Path("/nonexistent")
 

@@ -12,19 +12,10 @@ import pytest
 from gymdbd.config.kinds import Keep
 from gymdbd.errors import VerificationError
 from gymdbd.jobs.backup import backup
-from tests.support.command import (
-    GYMDBD,
-    backup_job,
-    backups,
-    context,
-    environment,
-    gymdbd_json,
-    make_database,
-    query,
-    require,
-    tree,
-    until,
-)
+from tests.support.command import GYMDBD, environment, gymdbd_json, require
+from tests.support.databases import backups, make_database, query, tree
+from tests.support.jobs import backup_job, context
+from tests.support.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import Callable

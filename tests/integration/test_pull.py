@@ -17,19 +17,11 @@ from gymdbd.errors import CopyTornError
 from gymdbd.jobs.pull import pull
 from gymdbd.source import processes
 from tests.support import ledger, samples
-from tests.support.command import (
-    ZSTD_MODULES,
-    EventLog,
-    backups,
-    context,
-    environment_without,
-    gymdbd,
-    gymdbd_json,
-    query,
-    sqlite_elsewhere,
-    until,
-)
+from tests.support.command import ZSTD_MODULES, EventLog, environment_without, gymdbd, gymdbd_json
+from tests.support.databases import backups, query, sqlite_elsewhere
+from tests.support.jobs import context
 from tests.support.pulling import Peer, crash_after, identity
+from tests.support.waiting import until
 
 _PULLS = samples.count(30, of=200)
 _PROMISED = {

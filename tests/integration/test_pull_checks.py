@@ -20,8 +20,10 @@ from gymdbd.jobs.verify import verify
 from gymdbd.remote.client import Fetched, Session
 from gymdbd.source import wal
 from tests.support import ledger
-from tests.support.command import EventLog, context, until
+from tests.support.command import EventLog
+from tests.support.jobs import context
 from tests.support.pulling import Peer, crash_after, identity
+from tests.support.waiting import until
 
 if TYPE_CHECKING:
     import sqlite3

@@ -15,17 +15,13 @@ import pytest
 
 from gymdbd.errors import DiskFullError, UnreachableError
 from tests.support import disks, ledger
-from tests.support.command import (
-    GYMDBD,
-    environment,
-    gymdbd_json,
-    sqlite_elsewhere,
-    until,
-    write_config,
-)
+from tests.support.command import GYMDBD, environment, gymdbd_json
+from tests.support.databases import sqlite_elsewhere
+from tests.support.jobs import write_config
 from tests.support.pulling import Peer, identity
 from tests.support.relay import Relay
 from tests.support.sshd import free_port
+from tests.support.waiting import until
 
 if TYPE_CHECKING:
     from pathlib import Path

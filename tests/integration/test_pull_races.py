@@ -20,8 +20,11 @@ from gymdbd.jobs.pull.old_replica import keep_copy, save
 from gymdbd.jobs.pull.replica import Replica
 from tests.support import ledger
 from tests.support.clocks import HandClock
-from tests.support.command import Contended, EventLog, backups, context, query, sqlite_elsewhere
+from tests.support.command import EventLog
+from tests.support.databases import backups, query, sqlite_elsewhere
+from tests.support.jobs import context
 from tests.support.pulling import Peer, identity
+from tests.support.waiting import Contended
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -21,16 +21,9 @@ from gymdbd.source import identity, uses
 from gymdbd.sqlite import salvage
 from tests.integration.test_emergency import Pi, members, pi
 from tests.support.application import application
-from tests.support.command import (
-    ROOT,
-    backup_job,
-    backups,
-    context,
-    environment,
-    gymdbd_json,
-    make_database,
-    query,
-)
+from tests.support.command import ROOT, environment, gymdbd_json
+from tests.support.databases import backups, make_database, query
+from tests.support.jobs import backup_job, context
 
 __all__ = ["pi"]
 

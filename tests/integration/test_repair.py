@@ -23,21 +23,11 @@ from gymdbd.config.kinds import RepairConfig, SshConfig, VerifyConfig
 from gymdbd.errors import BackupDamagedError
 from gymdbd.jobs.backup import backup
 from gymdbd.jobs.verify import verify
-from tests.support.command import (
-    ROOT,
-    Contended,
-    EventLog,
-    backup_job,
-    backups,
-    context,
-    environment,
-    gymdbd,
-    gymdbd_json,
-    make_database,
-    tree,
-    write_config,
-)
+from tests.support.command import ROOT, EventLog, environment, gymdbd, gymdbd_json
+from tests.support.databases import backups, make_database, tree
+from tests.support.jobs import backup_job, context, write_config
 from tests.support.pulling import Peer
+from tests.support.waiting import Contended
 
 if TYPE_CHECKING:
     from tests.support.sshd import SshServer

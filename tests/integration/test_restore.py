@@ -26,23 +26,23 @@ from tests.support.command import (
     ORDINARY_USER,
     ROOT,
     EventLog,
-    backup_job,
-    backups,
-    broken_promises,
-    context,
     environment,
     gymdbd,
     gymdbd_json,
+    require,
+)
+from tests.support.databases import (
+    backups,
+    broken_promises,
     make_database,
     make_large_database,
     query,
-    require,
-    running_app,
     sqlite_elsewhere,
     tree,
-    until,
-    write_config,
 )
+from tests.support.gym import running_app
+from tests.support.jobs import backup_job, context, write_config
+from tests.support.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -17,8 +17,10 @@ from gymdbd.config.kinds import Keep, PullConfig
 from gymdbd.errors import DiskFullError
 from gymdbd.jobs.backup import backup, room
 from gymdbd.schedule import Cron
-from tests.support.command import backup_job, backups, context, gymdbd, make_database
+from tests.support.command import gymdbd
+from tests.support.databases import backups, make_database
 from tests.support.disks import mounted
+from tests.support.jobs import backup_job, context
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -22,10 +22,11 @@ from gymdbd.errors import ChannelRefusedError, StalledError
 from gymdbd.remote.ssh import ssh
 from gymdbd.source import protocol
 from tests.support import ledger
-from tests.support.command import GYMDBD, ROOT, gymdbd, gymdbd_json, until
+from tests.support.command import GYMDBD, ROOT, gymdbd, gymdbd_json
 from tests.support.engine import make_members, serving
 from tests.support.pulling import Peer, identity, snapshot_of
 from tests.support.sshd import SshServer, free_port
+from tests.support.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -19,20 +19,10 @@ from gymdbd.archive.catalog import Catalog
 from gymdbd.errors import SourceLockedError, StoppedError
 from gymdbd.jobs.backup import backup
 from gymdbd.source import live, snapshot
-from tests.support.command import (
-    ORDINARY_USER,
-    backup_job,
-    backups,
-    context,
-    gymdbd,
-    gymdbd_json,
-    make_database,
-    query,
-    sqlite_elsewhere,
-    tree,
-    write_config,
-)
+from tests.support.command import ORDINARY_USER, gymdbd, gymdbd_json
+from tests.support.databases import backups, make_database, query, sqlite_elsewhere, tree
 from tests.support.disks import mounted
+from tests.support.jobs import backup_job, context, write_config
 from tests.support.pulling import crash_after
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from gymdbd import files
 from gymdbd.jobs.pull import spare
 from gymdbd.jobs.pull.replica import SPARE
 from tests.support import ledger, samples
-from tests.support.command import query
+from tests.support.databases import query
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

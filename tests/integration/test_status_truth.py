@@ -17,19 +17,12 @@ import pytest
 
 from gymdbd.archive import manifest as manifests
 from tests.support.application import application
-from tests.support.command import (
-    GYMDBD,
-    ORDINARY_USER,
-    backups,
-    environment,
-    gymdbd,
-    gymdbd_json,
-    make_database,
-    until,
-    write_config,
-)
+from tests.support.command import GYMDBD, ORDINARY_USER, environment, gymdbd, gymdbd_json
 from tests.support.daemon_process import running_daemon
+from tests.support.databases import backups, make_database
 from tests.support.disks import mounted
+from tests.support.jobs import write_config
+from tests.support.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -8,19 +8,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.command import (
-    GYMDBD,
-    backups,
-    environment,
-    gymdbd,
-    make_database,
-    own_etc,
-    query,
-    require,
-    until,
-    write_config,
-)
+from tests.support.command import GYMDBD, environment, gymdbd, require
 from tests.support.daemon_process import running_daemon
+from tests.support.databases import backups, make_database, query
+from tests.support.jobs import write_config
+from tests.support.waiting import until
+from tests.support.zones import own_etc
 
 if TYPE_CHECKING:
     from pathlib import Path

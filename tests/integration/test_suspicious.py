@@ -10,7 +10,9 @@ from typing import Any
 import pytest
 
 from gymdbd import lock
-from tests.support.command import backups, gymdbd, gymdbd_json, make_database, tree, write_config
+from tests.support.command import gymdbd, gymdbd_json
+from tests.support.databases import backups, make_database, tree
+from tests.support.jobs import write_config
 
 
 class Gym:

@@ -15,7 +15,8 @@ from gymdbd.archive.catalog import Catalog
 from gymdbd.config.kinds import Gates, Keep
 from gymdbd.errors import SuspiciousError
 from tests.support import ledger
-from tests.support.command import backups, gymdbd_json, query
+from tests.support.command import gymdbd_json
+from tests.support.databases import backups, query
 
 if TYPE_CHECKING:
     from pathlib import Path

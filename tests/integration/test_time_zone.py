@@ -11,16 +11,12 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from tests.support.command import (
-    gymdbd,
-    gymdbd_json,
-    make_database,
-    own_etc,
-    set_zone,
-    until,
-    write_config,
-)
+from tests.support.command import gymdbd, gymdbd_json
 from tests.support.daemon_process import running_daemon
+from tests.support.databases import make_database
+from tests.support.jobs import write_config
+from tests.support.waiting import until
+from tests.support.zones import own_etc, set_zone
 
 _ZONES = Path("/usr/share/zoneinfo")
 _WRONG = "Europe/Berlim"

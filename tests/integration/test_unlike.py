@@ -16,7 +16,9 @@ from gymdbd.jobs.backup import backup
 from gymdbd.jobs.drill import drill
 from gymdbd.jobs.restore import restore
 from gymdbd.jobs.verify import verify
-from tests.support.command import EventLog, backup_job, backups, context, gymdbd, gymdbd_json
+from tests.support.command import EventLog, gymdbd, gymdbd_json
+from tests.support.databases import backups
+from tests.support.jobs import backup_job, context
 from tests.support.unlike import UNCHECKABLE, VIOLATED, as_application, make
 
 if TYPE_CHECKING:

@@ -26,20 +26,10 @@ from gymdbd.jobs.backup import backup
 from gymdbd.jobs.prune import prune
 from gymdbd.jobs.verify import verify
 from gymdbd.origin import here
-from tests.support.command import (
-    ORDINARY_USER,
-    Contended,
-    EventLog,
-    backup_job,
-    backups,
-    context,
-    gymdbd,
-    gymdbd_json,
-    make_database,
-    require,
-    tree,
-    write_config,
-)
+from tests.support.command import ORDINARY_USER, EventLog, gymdbd, gymdbd_json, require
+from tests.support.databases import backups, make_database, tree
+from tests.support.jobs import backup_job, context, write_config
+from tests.support.waiting import Contended
 
 _KEYS = {"path", "verdict", "problems", "remarks", "repaired"}
 # A failing example is shrunk by reading it again and again, which takes its time.

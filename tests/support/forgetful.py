@@ -17,7 +17,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from tests.support.command import until
+from tests.support.waiting import until
 
 # What it has opened and closed: its database, or the whole folder.
 FILE, FOLDER = "", ",-wal,-shm"

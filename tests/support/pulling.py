@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 from gymdbd.config.kinds import PullConfig, Retry, SshConfig
 from gymdbd.jobs.context import Context
 from gymdbd.jobs.pull import pull
-from tests.support.command import EventLog, gymdbd_json, write_config
+from tests.support.command import EventLog, gymdbd_json
+from tests.support.jobs import write_config
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -12,7 +12,7 @@ import pytest
 from gymdbd.config.kinds import PullConfig
 from gymdbd.jobs.pull import checking
 from gymdbd.jobs.pull.replica import State
-from tests.support.command import make_database
+from tests.support.databases import make_database
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -18,7 +18,7 @@ from gymdbd.errors import GymdbdError, SourceCorruptError, SourceMissingError, S
 from gymdbd.rows.compare import Pair
 from gymdbd.rows.difference import TableDifference, digest
 from gymdbd.sqlite.sides import Side
-from tests.support.command import tree
+from tests.support.databases import tree
 from tests.support.tables import BLOBS, NAMES, TEXTS, VALUES, Row, make, quoted
 
 _KEYS = st.one_of(st.integers(-2, 6), st.floats(-1, 1), st.sampled_from("aAbB"), TEXTS, BLOBS)

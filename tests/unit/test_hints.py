@@ -14,7 +14,8 @@ import gymdbd
 from gymdbd import cli
 from gymdbd.terminal import options
 from gymdbd.words import service_command
-from tests.support.command import make_database, write_config
+from tests.support.databases import make_database
+from tests.support.jobs import write_config
 
 _ROOT = Path(gymdbd.__file__).parent
 _COMMAND = re.compile(r"gymdbd (?:-c \S+ )?([a-z]+)((?: [^\s;:,()]+)*)")

@@ -21,8 +21,9 @@ from gymdbd.errors import ReadFailedError
 from gymdbd.runs.health import Daemon, Finding, begin, judge, read
 from gymdbd.runs.status import Health, StatusFile
 from gymdbd.schedule import Cron
-from tests.support.command import make_database, write_config
+from tests.support.databases import make_database
 from tests.support.disks import may_mount, mounted
+from tests.support.jobs import write_config
 
 _NOW = datetime(2026, 11, 23, 9, 0, tzinfo=UTC)
 _MANUAL = Daemon(alive=False, started=None, status_file="status.json")

@@ -13,7 +13,8 @@ import pytest
 
 from gymdbd.source import processes
 from gymdbd.source.processes import CHECKPOINT_LOCK, READ_LOCKS, WRITE_LOCK, Process
-from tests.support.command import make_database, require, sqlite_elsewhere
+from tests.support.command import require
+from tests.support.databases import make_database, sqlite_elsewhere
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -13,7 +13,7 @@ import pytest
 from gymdbd.archive import proof
 from gymdbd.errors import CopyDamagedError, DeadlineError, VerificationError
 from gymdbd.source import database
-from tests.support.command import make_database
+from tests.support.databases import make_database
 
 if TYPE_CHECKING:
     from collections.abc import Callable

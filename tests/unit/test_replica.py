@@ -23,7 +23,8 @@ from gymdbd.errors import BusyError, FolderMissingError, ReplicaInUseError, Stop
 from gymdbd.jobs.pull import old_replica
 from gymdbd.jobs.pull.replica import Replica, State
 from gymdbd.source import processes
-from tests.support.command import context, make_database, query, sqlite_elsewhere
+from tests.support.databases import make_database, query, sqlite_elsewhere
+from tests.support.jobs import context
 
 if TYPE_CHECKING:
     from pathlib import Path

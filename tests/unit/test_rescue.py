@@ -22,7 +22,8 @@ from gymdbd.errors import GymdbdError, SourceCorruptError, UsageError
 from gymdbd.rows.literals import Literals
 from gymdbd.rows.rescue import Rescue
 from gymdbd.sqlite.sides import Side
-from tests.support.command import require, tree
+from tests.support.command import require
+from tests.support.databases import tree
 from tests.support.tables import BROKEN_TEXTS, FLOATS, NAMES, VALUES, Row, make, quoted, read
 
 _SHAPES = [

@@ -16,7 +16,7 @@ from gymdbd.config.kinds import Keep
 from gymdbd.jobs import prune
 from gymdbd.origin import Origin
 from tests.support.archives import CREATED, GYM, add_backup, manifest
-from tests.support.command import context
+from tests.support.jobs import context
 
 if TYPE_CHECKING:
     from gymdbd.archive.retention import Decision

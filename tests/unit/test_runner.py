@@ -22,15 +22,9 @@ from gymdbd.errors import ConfigError
 from gymdbd.runs.runner import Run
 from gymdbd.runs.status import StatusFile
 from tests.support.clocks import HandClock
-from tests.support.command import (
-    Contended,
-    backup_job,
-    backups,
-    make_database,
-    times_open,
-    until,
-    write_config,
-)
+from tests.support.databases import backups, make_database
+from tests.support.jobs import backup_job, write_config
+from tests.support.waiting import Contended, times_open, until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, MutableMapping

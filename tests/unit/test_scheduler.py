@@ -19,7 +19,7 @@ from gymdbd.config.kinds import BackupConfig
 from gymdbd.daemon.scheduler import Past, Scheduler, _Trigger
 from gymdbd.schedule import Cron, Interval
 from tests.support.clocks import NIGHT, HandClock
-from tests.support.command import until
+from tests.support.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

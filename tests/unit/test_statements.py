@@ -13,7 +13,8 @@ from gymdbd.errors import GymdbdError
 from gymdbd.rows.compare import Pair
 from gymdbd.source import database, statements
 from gymdbd.sqlite.sides import Side
-from tests.support.command import require, tree
+from tests.support.command import require
+from tests.support.databases import tree
 
 if TYPE_CHECKING:
     from pathlib import Path
