@@ -1,9 +1,10 @@
-"""A run in a process of its own, and the daemon's end of it.
+"""A run in a child process, and its supervisor in the daemon.
 
-A thread that hangs cannot be ended, and descriptors that it closes drop SQLite's locks for the
-whole process; a child can be killed, its memory and its locks go with it, and the daemon stays
-small. The order goes in as one JSON line on standard input, the run's entry comes back as one on
-standard output; when the input ends, the daemon is gone and the run stops at a safe point.
+A thread that hangs cannot be stopped, and a file descriptor that it closes drops SQLite's locks of
+the whole process. A child can be killed; its memory and locks go with it, and the daemon stays
+small. The child gets its order as one line of JSON on standard input, and returns the run's entry
+as JSON on standard output. The end of its input means that the daemon is gone; then the run stops
+at a safe point.
 """
 
 from __future__ import annotations
@@ -41,16 +42,16 @@ _NOT_INHERITED = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID")
 
 @dataclass(frozen=True)
 class Supervisor:
-    """Runs one job in a child and sees to it that there is an outcome, whatever happens to it.
+    """Runs a job in a child process, and returns an outcome even if the child dies.
 
-    `urgency()` says whether runs have to end: 0, DRAIN (at a safe point) or KILL (now).
+    `urgency()` is 0, DRAIN if runs have to stop at a safe point, or KILL if they have to stop now.
     """
 
     config: Config
     urgency: Callable[[], int]
 
     def execute(self, run: Run) -> dict[str, Any]:
-        """Do `run` in a child; return its entry, recorded by the child or, failing that, here."""
+        """Run `run` in a child; return its entry, which the child has recorded, or this method."""
         started_at = clock.to_text(run.clock.now(), run.clock.zone)
         begun = run.clock.monotonic()
         try:
@@ -74,10 +75,10 @@ class Supervisor:
         return entry
 
     def _in_child(self, run: Run) -> tuple[dict[str, Any] | None, GymdbdError]:
-        """Do `run` in a child; return its answer, and why there is none if there is none."""
+        """Run `run` in a child; return its entry, and the reason if there is no entry."""
         process = self._start(run)
-        assert process.stdout is not None  # noqa: S101 - it was asked for
-        # Not into a temporary file: the disk of those may be full, and that of the run is not.
+        assert process.stdout is not None  # noqa: S101 - a pipe was requested
+        # Not through a temporary file: the disk with the temporary folder may be full.
         answer = _listen(process.stdout)
         killed_for = self._attend(process, run)
         return _parse(answer()), killed_for or _crash(process, run)
@@ -100,13 +101,13 @@ class Supervisor:
             env=environment,
         )
         with contextlib.suppress(BrokenPipeError):
-            assert process.stdin is not None  # noqa: S101 - it was asked for
+            assert process.stdin is not None  # noqa: S101 - a pipe was requested
             process.stdin.write(json.dumps(order).encode() + b"\n")
             process.stdin.flush()
         return process
 
     def _attend(self, process: subprocess.Popen[bytes], run: Run) -> GymdbdError | None:
-        """Wait for the child; return why it had to be killed, if it had to be."""
+        """Wait for the child; return why it had to be killed, None if it did not."""
         deadline = run.clock.monotonic() + run.job.timeout.total_seconds() + _GRACE_S
         asked = False
         killed_for: GymdbdError | None = None
@@ -119,7 +120,7 @@ class Supervisor:
                 if urgency >= KILL:
                     killed_for = StoppedError(
                         f"{run.job.name} did not reach a safe point within stop_timeout",
-                        hint="nothing half-done is left; it is made up for after the next start",
+                        hint="nothing half-done is left; it is made up after the next start",
                     )
                 elif run.clock.monotonic() > deadline:
                     killed_for = DeadlineError(
@@ -131,11 +132,11 @@ class Supervisor:
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     process.wait(_POLL_S)
         finally:
-            assert process.stdin is not None  # noqa: S101 - it was asked for
+            assert process.stdin is not None  # noqa: S101 - a pipe was requested
             with contextlib.suppress(BrokenPipeError):
                 process.stdin.close()
         if asked and process.returncode == -signal.SIGTERM:
-            # It was asked before it could listen.
+            # The signal came before the child had installed its handler.
             return killed_for or runner.stopped(run.job)
         return killed_for
 
@@ -145,13 +146,13 @@ def _crash(process: subprocess.Popen[bytes], run: Run) -> CrashError:
     how = f"signal {-code} ({signal.strsignal(-code)})" if code < 0 else f"exit code {code}"
     return CrashError(
         f"the process of {run.job.name} ended with {how} before the run was done",
-        hint="look in the log just before this, and for the out-of-memory killer (dmesg); "
-        "the next run goes on as usual",
+        hint="look at the log just before this, and for the out-of-memory killer (dmesg); "
+        "the next run happens as usual",
     )
 
 
 def _clean_up(run: Run) -> None:
-    """Remove what a killed run left; a lock that cannot be had means another run does it."""
+    """Remove the partial files of a killed run; if another run holds the lock, leave it to that."""
     for path in run.job.scratch():
         with contextlib.suppress(GymdbdError, OSError), lock.hold([path]):
             for partial in files.partials(path.parent):
@@ -159,21 +160,21 @@ def _clean_up(run: Run) -> None:
 
 
 def _listen(stream: IO[bytes]) -> Callable[[], bytes]:
-    """Read a child's output while it runs; the answer gives all of it once the child has ended."""
-    heard = bytearray()
+    """Read the output of a child in a thread; call the result to get it after the child ended."""
+    output = bytearray()
 
     def read() -> None:
         with stream:
             while chunk := os.read(stream.fileno(), 65536):
-                heard.extend(chunk)
+                output.extend(chunk)
 
     reader = threading.Thread(target=read, daemon=True)
     reader.start()
 
     def answer() -> bytes:
-        # A process that the run has left behind may hold the other end open.
+        # A process that the run has left behind may keep the pipe open.
         reader.join(_LISTEN_S)
-        return bytes(heard)
+        return bytes(output)
 
     return answer
 
@@ -186,17 +187,17 @@ def _parse(answer: bytes) -> dict[str, Any] | None:
 
 
 class _Stop:
-    """Whether the run has been told to end; set from a signal handler, so it holds no lock."""
+    """Whether the run has to stop; set by a signal handler, so it uses no lock."""
 
     requested = False
 
     def request(self, *_: Any) -> None:
-        """End the run at its next safe point."""
+        """Stop the run at its next safe point."""
         self.requested = True
 
 
 def main() -> int:
-    """Be the child: take the order, do the run, give its entry back."""
+    """Be the child: read the order, execute the run, print its entry."""
     light.end_at_once()
     stop = _Stop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -207,7 +208,7 @@ def main() -> int:
         settings = config.parse(order["text"], Path(order["source"]))
         job = settings.job(order["job"])
     except ConfigError as error:
-        # What was right when the daemon started no longer is: a home folder that is gone, say.
+        # Something has changed since the daemon started, such as a home folder that was removed.
         problem = "; ".join((error.message, *error.faults))
         entry = runner.failure(ConfigError(problem, hint=error.hint))
     else:
@@ -222,7 +223,7 @@ def main() -> int:
             stopping=lambda: stop.requested,
         )
         entry = run.execute()
-    # A daemon that was killed does not read it, and the run has recorded its end.
+    # A killed daemon does not read it, and the run has already recorded its end.
     with contextlib.suppress(BrokenPipeError), open(1, "wb", closefd=False) as answer:
         answer.write(json.dumps(entry).encode())
     return int(entry["exit_code"])
@@ -239,7 +240,7 @@ def _read_line() -> bytes:
 
 
 def _await_end_of_input(stop: _Stop) -> None:
-    """Stop the run when the daemon is gone, however it went."""
+    """Stop the run when the daemon is gone."""
     while os.read(0, 1024):
         pass
     stop.request()

@@ -1,6 +1,6 @@
-"""Blocks of a disk that are held back beside a small file, so that it can be written when full.
+"""Reserved disk blocks beside a small file, so that it can be written to a full disk.
 
-Without them the status file could not say that the runs fail because its disk is full.
+Without them, the status file could not record that runs fail because its disk is full.
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ if TYPE_CHECKING:
 
 _USUAL_BYTES = 64 * 1024
 _LEAST_BYTES = 4 * 1024
-# The last free blocks of a disk are the application's.
+# Do not take the last free blocks of a disk from the application.
 _ROOM_FACTOR = 16
 
 
 def reserve_path(path: Path) -> Path:
-    """Return the file that holds the blocks back for the file at `path`."""
+    """Return the path of the reserve file for the file at `path`."""
     return path.with_name(f".{path.name}.reserve")
 
 
 def write_atomically(path: Path, data: bytes) -> None:
-    """Replace `path` with `data`, on a full disk too, if there was room for a reserve before.
+    """Replace `path` by `data`, also on a full disk if a reserve could be made before.
 
-    The caller holds a lock: the reserve is one file.
+    The caller holds a lock, because there is only one reserve file.
     """
     reserve = reserve_path(path)
     wanted = max(_USUAL_BYTES, 2 * len(data))
@@ -41,7 +41,7 @@ def write_atomically(path: Path, data: bytes) -> None:
         try:
             files.write_atomically(path, data)
         finally:
-            # What was freed is ours; the file that was replaced has given some of it back.
+            # Take the freed blocks again; the replaced file has freed some more.
             _hold_back(reserve, wanted)
     else:
         if _has_room(reserve, wanted):
@@ -56,7 +56,7 @@ def _free(reserve: Path) -> bool:
 
 
 def _has_room(reserve: Path, wanted: int) -> bool:
-    """Say whether a reserve is wanting, and the disk has room for it."""
+    """Return whether the reserve is too small and the disk has room for it."""
     with contextlib.suppress(OSError):
         if reserve.lstat().st_size >= wanted:
             return False
@@ -67,7 +67,7 @@ def _has_room(reserve: Path, wanted: int) -> bool:
 
 
 def _hold_back(reserve: Path, wanted: int) -> None:
-    """Take `wanted` bytes of the disk, or half of them, or half of these; none is no error."""
+    """Reserve `wanted` bytes of the disk, or half of that, and so on; failure is no error."""
     with contextlib.suppress(OSError, GymdbdError):
         flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
         descriptor = os.open(reserve, flags, files.FILE_MODE)
@@ -82,9 +82,9 @@ def _hold_back(reserve: Path, wanted: int) -> None:
 
 
 def _allocate(descriptor: int, size: int) -> bool:
-    """Give a file `size` bytes with blocks of the disk behind them."""
+    """Allocate `size` bytes of disk blocks for a file."""
     try:
-        # macOS has no call for it; zeros that are written are blocks as well.
+        # macOS has no such call; written zeros allocate blocks as well.
         if hasattr(os, "posix_fallocate"):
             os.posix_fallocate(descriptor, 0, size)
         else:

@@ -1,4 +1,4 @@
-"""One run of one job: lock, deadline, retry, log, status."""
+"""One run of a job: locks, deadline, retries, log and status."""
 
 from __future__ import annotations
 
@@ -27,18 +27,17 @@ _POLL_S = 0.2
 
 
 def new_id() -> str:
-    """Return an id by which the log, the status file and a person tell a run from others."""
+    """Return an id that identifies a run in the log and the status file."""
     return secrets.token_hex(4)
 
 
 @dataclass(kw_only=True)
 class Run:
-    """One run: what it works on, why it happens, and how it is told to stop.
+    """One run: its job, the reason for it, and how it is stopped.
 
-    `due` is the scheduled moment it is for, None for a run by hand, which is not tried again
-    by itself: whoever typed it wants to know at once; `lock_wait_s` how long it
-    may wait for another run on the same files; `status` is None where no configuration says
-    where the status file is.
+    `due` is its scheduled moment, None for a run by hand, which is not retried because a person
+    waits for the result. `lock_wait_s` is how long it may wait for another run on the same files.
+    `status` is None if there is no configuration that names a status file.
     """
 
     job: JobConfig
@@ -58,16 +57,17 @@ class Run:
         self._deadline = self._started + self.job.timeout.total_seconds()
 
     def execute(self) -> dict[str, Any]:
-        """Do the run and return its entry for the status file; nothing but an exit escapes.
+        """Execute the run and return its entry for the status file; raises no Exception.
 
         The entry has `run_id`, `state`, `reason`, `due`, `started_at`, `ended_at`, `duration_s`,
-        `result`, `error`, `hint`, `code` and `exit_code`. Every failure is one event at level
-        error.
+        `result`, `error`, `hint`, `code` and `exit_code`. Every failure is logged as one event at
+        level error.
         """
         started_at = self._now()
         with (
             bound(job=self.job.name, run_id=self.run_id),
-            # Held until the outcome is recorded: a run that is noted and holds no lock was killed.
+            # Held until the outcome is recorded: a run that is recorded as running but holds no
+            # lock was killed.
             contextlib.ExitStack() as held,
         ):
             outcome = self._outcome(started_at, held)
@@ -90,11 +90,11 @@ class Run:
         if self.clock.monotonic() > self._deadline:
             raise DeadlineError(
                 f"{self.job.name} took longer than its timeout of {self.job.timeout}",
-                hint="raise timeout: in the configuration, or look what slows the disk down",
+                hint="raise timeout: in the configuration, or find out what slows down the disk",
             )
 
     def _outcome(self, started_at: str, held: contextlib.ExitStack) -> dict[str, Any]:
-        """Take the locks and work; return the part of the run's entry that tells how it went."""
+        """Take the locks and do the work; return the outcome part of the run's entry."""
         try:
             for folder in self.job.folders():
                 files.require_folder(folder)
@@ -121,7 +121,7 @@ class Run:
         return success(result)
 
     def _try_until_good(self) -> dict[str, Any]:
-        """Work, and again after a while where the error says that this can help."""
+        """Do the work, and retry it if the error is transient."""
         work = importlib.import_module(f"gymdbd.jobs.{self.job.kind}.{self.job.kind}").run
         delay_s = self.job.retry.delay.total_seconds()
         attempts = self.job.retry.attempts if self.due else 1
@@ -159,15 +159,15 @@ class Run:
 
 
 def stopped(job: JobConfig) -> StoppedError:
-    """Build the error for a run that was asked to end."""
+    """Return the error for a run that was asked to stop."""
     return StoppedError(
         f"{job.name} was stopped before it was done",
-        hint="nothing half-done is left; it is made up for after the next start",
+        hint="nothing half-done is left; it is made up after the next start",
     )
 
 
 def success(result: dict[str, Any]) -> dict[str, Any]:
-    """Return the part of a run's entry that tells what came of it."""
+    """Return the outcome part of a successful run's entry."""
     return {
         "state": result.pop("state", "ok"),
         "error": None,
@@ -179,7 +179,7 @@ def success(result: dict[str, Any]) -> dict[str, Any]:
 
 
 def failure(error: GymdbdError) -> dict[str, Any]:
-    """Return the part of a run's entry that tells a failure of ours."""
+    """Return the outcome part of the entry of a run that failed with a known error."""
     return {
         "state": error.state,
         "error": error.message,
@@ -191,11 +191,11 @@ def failure(error: GymdbdError) -> dict[str, Any]:
 
 
 def unexpected(error: BaseException) -> dict[str, Any]:
-    """Return the part of a run's entry that tells a failure nobody foresaw."""
+    """Return the outcome part of the entry of a run that failed with an unexpected error."""
     return {
         "state": "failed",
         "error": f"unexpected {type(error).__name__}: {error}",
-        "hint": "this is a fault in gymdbd: report it with the log at level debug; "
+        "hint": "this is a bug in gymdbd: report it with the log at level debug; "
         "earlier backups are not affected",
         "code": "unexpected",
         "exit_code": 1,
@@ -204,7 +204,7 @@ def unexpected(error: BaseException) -> dict[str, Any]:
 
 
 def record(job: JobConfig, entry: dict[str, Any], status: StatusFile | None) -> None:
-    """Log the end of a run and write it into the status file; the log's context is the run's."""
+    """Log the end of a run and record it in the status file; the log is bound to the run."""
     if status is not None:
         with trouble_logged():
             status.run_ended(job, entry)
@@ -212,7 +212,7 @@ def record(job: JobConfig, entry: dict[str, Any], status: StatusFile | None) -> 
 
 
 def log_end(entry: dict[str, Any]) -> None:
-    """Log the end of a run from its entry; the log's context is the run's."""
+    """Log the end of a run from its entry; the log is bound to the run."""
     facts = {"state": entry["state"], "duration_s": entry["duration_s"]}
     if entry["error"] is None:
         logger().info("run finished", **facts)

@@ -1,7 +1,7 @@
-"""The status file: what every run left behind, readable while the daemon is down.
+"""The status file: the outcome of every run, readable while the daemon is down.
 
-One JSON file, replaced as a whole by whoever finishes a run, the daemon or the command line;
-`health` turns it into the answer to "is all well?".
+It is one JSON file, replaced atomically after each run, by the daemon or the command line.
+`health` computes from it whether all is well.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _LEAST_MARGIN = timedelta(minutes=10)
 
 
 class Health(IntEnum):
-    """How a job, or all of them, are; the numbers are exit codes of monitoring plugins."""
+    """The health of a job, or of all jobs; the numbers are the exit codes of monitoring plugins."""
 
     OK = 0
     LATE = 1
@@ -49,19 +49,19 @@ class Health(IntEnum):
 
 @dataclass(frozen=True)
 class StatusFile:
-    """The file at `path`; a second lock beside it says whether the daemon lives."""
+    """The status file at `path`; a lock file beside it shows whether the daemon is alive."""
 
     path: Path
 
     @property
     def daemon_lock(self) -> Path:
-        """Return the lock that the daemon holds as long as it runs."""
+        """Return the lock file that the daemon holds while it runs."""
         return self.path.with_name(f".{self.path.name}.daemon.lock")
 
     def read(self) -> dict[str, Any]:
-        """Return the status; an empty one where there is no file, FormatError if it is damaged.
+        """Return the status; empty if there is no file, FormatError if the file is damaged.
 
-        Raises GymdbdError where the operating system does not let it be read.
+        Raises GymdbdError if the file cannot be read.
         """
         try:
             return _parse(self.path.read_bytes())
@@ -80,7 +80,7 @@ class StatusFile:
             ) from error
 
     def is_daemon_alive(self) -> bool | None:
-        """Say whether a daemon uses this file; None if this user may not look."""
+        """Return whether a daemon uses this file; None if this user cannot see it."""
         try:
             return lock.is_held(self.daemon_lock)
         except NotADirectoryError:
@@ -89,9 +89,10 @@ class StatusFile:
             return None
 
     def was_killed(self, job: JobConfig, entry: dict[str, Any]) -> bool:
-        """Say whether the run that an entry of this file has at work was killed.
+        """Return whether the run that `entry` has as running was killed.
 
-        One that has ended since the entry was read wrote that down before it let go of its locks.
+        A run records its end before it releases its locks, so a run that has ended since `entry`
+        was read is no longer recorded as running.
         """
         running = entry.get("running")
         if running is None or _is_at_work(job, running):
@@ -99,9 +100,9 @@ class StatusFile:
         return bool(self.read()["jobs"].get(job.name, {}).get("running") == running)
 
     def update(self, change: Callable[[dict[str, Any]], None]) -> None:
-        """Change the status under its lock; a damaged file is replaced, an unreadable one left.
+        """Change the status under its lock; a damaged file is replaced, an unreadable one is not.
 
-        On a full disk it is written all the same, into what was held back for it.
+        On a full disk, it is written into the space reserved for it.
         """
         with lock.hold([lock.file_lock(self.path)], wait_s=_LOCK_WAIT_S):
             try:
@@ -113,9 +114,9 @@ class StatusFile:
             reserve.write_atomically(self.path, text.encode("utf-8", "surrogatepass"))
 
     def planned(self, started_at: str, runs: Mapping[str, str | None]) -> None:
-        """Note that this process is the daemon, since when, and when each job runs next.
+        """Record that this process is the daemon, its start, and the next run of each job.
 
-        All of it each time: the file may have been replaced meanwhile.
+        All of it is written each time, because the file may have been replaced meanwhile.
         """
         daemon = {
             "pid": os.getpid(),
@@ -132,7 +133,7 @@ class StatusFile:
         self.update(change)
 
     def run_started(self, job: JobConfig, running: dict[str, Any], due: str | None) -> None:
-        """Note that a run has begun, and which due moment it is for, if any."""
+        """Record that a run has started, and its due moment, if it has one."""
 
         def change(content: dict[str, Any]) -> None:
             entry = content["jobs"].setdefault(job.name, {})
@@ -143,14 +144,14 @@ class StatusFile:
         self.update(change)
 
     def run_ended(self, job: JobConfig, run: dict[str, Any]) -> None:
-        """Note the outcome of a run: `run` has the keys of a history entry."""
+        """Record the outcome of a run; `run` has the keys of a history entry."""
 
         def change(content: dict[str, Any]) -> None:
             entry = content["jobs"].setdefault(job.name, {"kind": job.kind})
             brief = {name: value for name, value in run.items() if name != "result"}
             entry["runs"] = [brief, *entry.get("runs", [])][:_RUNS_KEPT]
             if run["state"] == "busy":
-                return  # Another run is at work on the same files: that one's outcome counts.
+                return  # Another run is using the same files; its outcome counts.
             if entry.get("running", {}).get("run_id") == run["run_id"]:
                 del entry["running"]
             good, suspicious = run["state"] in GOOD_STATES, run["state"] == SUSPICIOUS
@@ -161,7 +162,7 @@ class StatusFile:
                 last_success=run["ended_at"] if good else entry.get("last_success"),
                 consecutive_failures=0 if good else entry.get("consecutive_failures", 0) + 1,
                 duration_s=run["duration_s"],
-                # What a suspicious run has made is there, and is what may be accepted.
+                # The result of a suspicious run exists and can be accepted.
                 result=run["result"] if good or suspicious else entry.get("result"),
                 error=run["error"],
                 hint=run["hint"],
@@ -171,14 +172,14 @@ class StatusFile:
         self.update(change)
 
     def accepted(self, job: JobConfig, waiting: str | None = None) -> None:
-        """Note that somebody accepted what the last run of a job had found suspicious.
+        """Record that the suspicious content of a job's last run was accepted.
 
-        `waiting` is what still waits for an answer: with that the job is as it was.
+        `waiting` names content that still waits for an answer; then the job stays as it is.
         """
         self._answered(job, waiting, right=True)
 
     def rejected(self, job: JobConfig, waiting: str | None = None) -> None:
-        """Note that somebody rejected it: the job is well, and had its last success before."""
+        """Record that it was rejected: the job is ok again, its last success does not change."""
         self._answered(job, waiting, right=False)
 
     def _answered(self, job: JobConfig, waiting: str | None, *, right: bool) -> None:
@@ -189,7 +190,7 @@ class StatusFile:
             if entry.get("state") != SUSPICIOUS or waiting is not None:
                 return
             if right:
-                # Runs that found the archive busy may have come after it.
+                # Runs that found the archive busy may have followed it.
                 ended = [run["ended_at"] for run in entry["runs"] if run["state"] == SUSPICIOUS]
                 entry["last_success"] = ended[0] if ended else entry["last_run"]
             entry.update(state="ok", consecutive_failures=0, error=None, hint=None, code=None)
@@ -208,7 +209,7 @@ def _parse(data: bytes) -> dict[str, Any]:
 
 
 def _is_usable(entry: dict[str, Any]) -> bool:
-    """Say whether what the next run builds on is there in the form that it needs."""
+    """Return whether the values that the next run needs have the right types."""
     kinds = {"running": dict, "runs": list, "consecutive_failures": int}
     return all(isinstance(entry.get(name, kind()), kind) for name, kind in kinds.items())
 
@@ -225,9 +226,9 @@ def instant(entry: dict[str, Any], key: str) -> datetime | None:
 
 
 def _is_at_work(job: JobConfig, running: dict[str, Any]) -> bool:
-    """Say whether a run holds its locks; where it needs none, whether its process is there.
+    """Return whether a run holds its locks, or, if it needs none, whether its process exists.
 
-    Whoever may not look, or finds no number, takes it for at work.
+    If that cannot be determined, the run counts as running.
     """
     try:
         if locks := job.locks():
@@ -241,7 +242,7 @@ def _is_at_work(job: JobConfig, running: dict[str, Any]) -> bool:
 
 
 def newest_run(content: dict[str, Any]) -> str:
-    """Tell the newest run of all jobs in a few words; empty where there was none."""
+    """Return the newest run of all jobs in a few words; empty if there is none."""
     runs = [
         (ended, name, run["state"])
         for name, entry in content["jobs"].items()
@@ -256,7 +257,7 @@ def newest_run(content: dict[str, Any]) -> str:
 
 
 def max_age(job: JobConfig, now: datetime, zone: tzinfo) -> timedelta:
-    """Return how old the last success may be: as configured, or the usual gap and a twelfth."""
+    """Return how old the last success may be: as configured, or the usual gap plus a twelfth."""
     if job.max_age is not None:
         return job.max_age
     gap = usual_gap(job.when, now, zone)
@@ -266,10 +267,10 @@ def max_age(job: JobConfig, now: datetime, zone: tzinfo) -> timedelta:
 def health(
     job: JobConfig, entry: dict[str, Any], now: datetime, zone: tzinfo
 ) -> tuple[Health, str]:
-    """Say how a job is, and why, from its entry in the status file.
+    """Return the health of a job according to its entry in the status file, and the reason.
 
-    A peer that cannot be reached is late until `max_age` has passed, then failing; any other
-    failure is failing at once, and so is what waits for somebody to accept or reject it.
+    An unreachable peer is late until `max_age` has passed, then failing. Any other failure is
+    failing at once, and so is a backup that waits for accept or reject.
     """
     success = instant(entry, "last_success")
     limit = max_age(job, now, zone)
@@ -282,14 +283,14 @@ def health(
     if state == UNREACHABLE:
         return (Health.FAILING if too_old else Health.LATE), str(entry.get("error"))
     if success is not None and success > now + _LEAST_MARGIN:
-        return Health.UNKNOWN, "its last success lies in the future: check the clock"
+        return Health.UNKNOWN, "its last success is in the future: check the clock"
     if too_old:
         return Health.LATE, f"its last success is older than {limit}"
     return _freshness(job, entry, now)
 
 
 def _trouble(entry: dict[str, Any]) -> str:
-    """Say what makes a job failing even if its last success is young, or ""."""
+    """Return what makes a job fail even if its last success is recent, or ""."""
     if entry["state"] not in (*GOOD_STATES, UNREACHABLE):
         return str(entry.get("error"))
     waiting = (entry.get("result") or {}).get("waiting")
@@ -297,7 +298,7 @@ def _trouble(entry: dict[str, Any]) -> str:
 
 
 def _freshness(job: JobConfig, entry: dict[str, Any], now: datetime) -> tuple[Health, str]:
-    """Say whether the newest row of a job's last backup is young enough."""
+    """Return the health according to the age of the newest row in the last backup."""
     wanted = getattr(job, "newest", None)
     found = (entry.get("result") or {}).get("newest")
     if wanted is None or not isinstance(found, dict):
@@ -307,21 +308,21 @@ def _freshness(job: JobConfig, entry: dict[str, Any], now: datetime) -> tuple[He
     if moment is None:
         return Health.FAILING, f"{place} cannot be dated by {wanted.column}: {found.get('problem')}"
     if wanted.max_age is not None and now - moment > wanted.max_age:
-        return Health.LATE, f"{place} is of {found['at']}, older than {wanted.max_age}"
+        return Health.LATE, f"{place} is from {found['at']}, older than {wanted.max_age}"
     return Health.OK, ""
 
 
 def worst(healths: list[Health]) -> Health:
     """Return the health of all jobs together: failing, then late, then unknown, then ok."""
-    for one in (Health.FAILING, Health.LATE, Health.UNKNOWN):
-        if one in healths:
-            return one
+    for candidate in (Health.FAILING, Health.LATE, Health.UNKNOWN):
+        if candidate in healths:
+            return candidate
     return Health.OK
 
 
 @contextlib.contextmanager
 def trouble_logged() -> Iterator[None]:
-    """Let the work go on when its status cannot be written: the trouble is logged instead."""
+    """Log the error if the status cannot be written, so that the work continues."""
     try:
         yield
     except GymdbdError as error:

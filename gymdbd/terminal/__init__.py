@@ -1,1 +1,1 @@
-"""The terminal: what a person types means and what it prints; nothing of what is done."""
+"""The terminal: arguments, the databases they name, and output; not the work itself."""

@@ -328,7 +328,7 @@ def test_the_age_of_the_newest_row_is_told_and_bounded(tmp_path: Path) -> None:
     gym.change("UPDATE members SET joined = '2001-01-01 00:00:00'")
     gym.run("backup")
     code, reason = gym.status()
-    assert (code, reason.startswith("the newest row of members is of 2001-01-01T")) == (1, True)
+    assert (code, reason.startswith("the newest row of members is from 2001-01-01T")) == (1, True)
 
 
 def test_a_column_that_says_no_time_fails_the_status_and_not_the_backup(tmp_path: Path) -> None:
