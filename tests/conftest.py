@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from xdist.scheduler import LoadScopeScheduling
 
 _ROOT = Path(__file__).parent
-# What is quick tells first that something is broken; machines are booted last.
+# What is quick tells first that something is broken. In one process, machines are booted last.
 _PARTS = ("unit", "integration", "faults", "e2e")
 _OUTCOMES = ("passed", "failed", "error", "skipped", "xfailed")
 
@@ -39,7 +39,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:
     """Let one process boot the machines, one after the other, and all others do the rest.
 
-    They share a network and a tree. `--dist loadgroup` has no effect with pytest 9.2.
+    They share a network and a tree. That process begins with them, as the largest group comes
+    first, and then joins the others, so that all end together. `--dist loadgroup` has no effect
+    with pytest 9.2.
     """
     from xdist.scheduler import LoadScopeScheduling  # noqa: PLC0415 - not needed without xdist
 
@@ -64,6 +66,6 @@ def pytest_terminal_summary(terminalreporter: TerminalReporter) -> None:
             if hasattr(report, "duration"):
                 seconds[_part(root / report.nodeid.partition("::")[0])] += report.duration
     terminalreporter.section("parts")
-    for part in sorted(counts, key=lambda one: (_PARTS.index(one) if one in _PARTS else 99, one)):
-        told = ", ".join(f"{counts[part][one]} {one}" for one in _OUTCOMES if counts[part][one])
+    for part in sorted(counts, key=lambda name: [*_PARTS, name].index(name)):
+        told = ", ".join(f"{counts[part][name]} {name}" for name in _OUTCOMES if counts[part][name])
         terminalreporter.write_line(f"{part}: {told} in {seconds[part]:.0f} s")

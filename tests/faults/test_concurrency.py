@@ -31,7 +31,7 @@ _PAIR = table.row(
 _MANY = table.row(
     "many databases at once", "a process each, one status file", "every backup made and told"
 )
-_PATIENCE_S = 5.0
+_PATIENCE_S = 2.0
 _BY_NAME = {one.name: one for one in (*LOCAL, *REMOTE)}
 _PAIRS = [
     *(("backup", second) for second in ("backup", "prune", "restore", "verify", "keep")),
