@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import gymdbd
-from gymdbd import commands, light
+from gymdbd import commands
 from gymdbd.errors import ConfigError, GymdbdError, UsageError
 from gymdbd.terminal import streams
 from gymdbd.terminal.output import Output
@@ -65,7 +65,6 @@ def main(argv: list[str] | None = None) -> int:
     """Run the verb in `argv` and return the exit code."""
     if argv is None:
         streams.open_closed()
-        light.end_at_once()
     words = sys.argv[1:] if argv is None else argv
     output = Output(json="--json" in words)
     parser = _parser()

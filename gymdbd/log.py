@@ -18,13 +18,10 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
+import structlog
+
 from gymdbd import clock
 from gymdbd.files import hand_over
-from gymdbd.light import without
-
-# It would draw tracebacks by rich, which here are plain text.
-with without("rich", "structlog"):
-    import structlog
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -201,7 +198,10 @@ def _console_sink(chosen: str) -> Callable[[EventDict], None]:
     if chosen == "journald":
         return _journald_sink()
     if chosen == "console":
-        render = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+        # Without it structlog warns that rich could draw boxes around tracebacks.
+        render = structlog.dev.ConsoleRenderer(
+            colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
+        )
         return lambda event: _write(sys.stderr, str(render(None, "", event)))
     return lambda event: _write(sys.stderr, _json(event))
 

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-from gymdbd import clock, files, light, lock, log
+from gymdbd import clock, files, lock, log
 from gymdbd.config import config
 from gymdbd.errors import ConfigError, CrashError, DeadlineError, GymdbdError, StoppedError
 from gymdbd.runs import runner
@@ -198,7 +198,6 @@ class _Stop:
 
 def main() -> int:
     """Be the child: read the order, execute the run, print its entry."""
-    light.end_at_once()
     stop = _Stop()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, stop.request)
