@@ -40,6 +40,12 @@ def test_the_top_level_is_exact() -> None:
     assert {name for name in _tracked() if not name.startswith(".")} == expected
 
 
+def test_every_folder_of_modules_is_in_the_wheel() -> None:
+    """A folder without `__init__.py` is found in a checkout, and missing once installed."""
+    folders = {path.parent for path in (_ROOT / "gymdbd").rglob("*.py")}
+    assert [str(path) for path in folders if not (path / "__init__.py").exists()] == []
+
+
 def _project() -> dict[str, Any]:
     project: dict[str, Any] = tomllib.loads((_ROOT / "pyproject.toml").read_text())["project"]
     return project
