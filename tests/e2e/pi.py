@@ -84,7 +84,7 @@ class Pi:
 
     def start_gym(self) -> None:
         """Start the gym's application, with a member; it is at rest until told otherwise."""
-        application = (ROOT / "tests" / "flask_app.py").read_text()
+        application = (ROOT / "tests" / "support" / "flask_app.py").read_text()
         self.machine.write(f"{HOME}/flask_app.py", application, owner="pi")
         self.machine.sh("systemctl start gym")
         until(lambda: self._gym("GET", "/totals"), "the gym's application")
