@@ -39,10 +39,14 @@ _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
 class Daemon:
-    """Runs the jobs of one configuration; only one daemon per status file."""
+    """Runs the jobs of one configuration; only one daemon per status file.
 
-    def __init__(self, settings: Config, now: Clock) -> None:
+    A run that hangs is killed `grace_s` after its timeout.
+    """
+
+    def __init__(self, settings: Config, now: Clock, *, grace_s: float = child.GRACE_S) -> None:
         self.config = settings
+        self.grace_s = grace_s
         self.clock = now
         self.status = StatusFile(settings.status_file)
         self.scheduler = Scheduler(self._run, now, self._past)
@@ -224,7 +228,7 @@ class Daemon:
         """Execute a run, on a thread of the scheduler's pool."""
         self._at_work[job.name] = threading.current_thread()
         try:
-            supervisor = child.Supervisor(self.config, lambda: self.urgency)
+            supervisor = child.Supervisor(self.config, lambda: self.urgency, self.grace_s)
             entry = supervisor.execute(
                 Run(
                     job=job,

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 DRAIN, KILL = 1, 2
 
 _POLL_S = 0.25
-_GRACE_S = 15.0
+GRACE_S = 15.0
 _LISTEN_S = 2.0
 _NOT_INHERITED = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID")
 
@@ -49,6 +49,7 @@ class Supervisor:
 
     config: Config
     urgency: Callable[[], int]
+    grace_s: float = GRACE_S
 
     def execute(self, run: Run) -> dict[str, Any]:
         """Run `run` in a child; return its entry, which the child has recorded, or this method."""
@@ -108,7 +109,7 @@ class Supervisor:
 
     def _attend(self, process: subprocess.Popen[bytes], run: Run) -> GymdbdError | None:
         """Wait for the child; return why it had to be killed, None if it did not."""
-        deadline = run.clock.monotonic() + run.job.timeout.total_seconds() + _GRACE_S
+        deadline = run.clock.monotonic() + run.job.timeout.total_seconds() + self.grace_s
         asked = False
         killed_for: GymdbdError | None = None
         try:
