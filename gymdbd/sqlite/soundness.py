@@ -34,6 +34,8 @@ _QUICK, _FULL = "quick_check", "integrity_check"
 _VIOLATION = re.compile(
     r"(NULL|TEXT|NUMERIC) value in |CHECK constraint failed in |non-[A-Z]+ value in ", re.DOTALL
 )
+# A page that could not be read is reported in the words of damage, with SQLite's code for why.
+_UNREAD = re.compile(r"unable to get the page\. error code=(\d+)")
 # What an FTS index says that could not be read, in SQLite 3.44 and later.
 _NOT_VALIDATED = re.compile(r"unable to validate the inverted index for ", re.DOTALL)
 # What is said of pages whose table or index could not be read in the schema.
@@ -188,6 +190,11 @@ class _Check:
     def _sort(self, line: str, *, stood_in: bool) -> None:
         if line == "ok" or line.startswith("*** in database "):
             return
+        unread = _UNREAD.search(line)
+        if unread and int(unread[1]) & 0xFF == sqlite3.SQLITE_IOERR:
+            error = sqlite3.OperationalError(f"disk I/O error: {line}")
+            error.sqlite_errorcode = int(unread[1])
+            raise error
         if self._tolerant and _UNCLAIMED.search(line):
             return
         if _NOT_VALIDATED.match(line):

@@ -59,3 +59,24 @@ def test_an_operation_with_a_call_that_fails_breaks_no_promise(
         if (found := _ROWS[fault].tried(*sweeps.refuse(operation, stage(operation), point, fault)))
     }
     table.expect_none(problems)
+
+
+def test_a_check_that_cannot_read_a_page_finds_no_damage(
+    stage: Callable[[Operation], Scene], tmp_path: Path
+) -> None:
+    """Of a first pull, which reads all that has arrived: the database over there is none the worse.
+
+    SQLite's own check reports the page that it cannot read in the same words as a damaged one.
+    """
+    operation = next(one for one in REMOTE if one.name == "pull-first")
+    every = [
+        point
+        for point in sweeps.points(operation, stage(operation), tmp_path)
+        if point.call == "pread64" and ".partial>" in point.line
+    ]
+    problems = {
+        str(point): found
+        for point in samples.sample(every, "unreadable", size=4)
+        if (found := _ROWS["EIO"].tried(*sweeps.refuse(operation, stage(operation), point, "EIO")))
+    }
+    table.expect_none(problems)
