@@ -500,8 +500,9 @@ def test_a_run_that_cannot_be_started_is_a_failed_run(
 _IMPATIENT = """
 import sys
 from pathlib import Path
-from gymdbd import clock, config, log
-from gymdbd.daemon import Daemon
+from gymdbd import clock, log
+from gymdbd.config import config
+from gymdbd.daemon.loop import Daemon
 settings = config.load(Path(sys.argv[-2]))
 log.configure(settings.log)
 sys.exit(Daemon(settings, clock.Clock(), grace_s=1).run())

@@ -23,6 +23,7 @@ from gymdbd.errors import (
 )
 from gymdbd.jobs.backup import backup, damaged
 from gymdbd.jobs.context import Context
+from tests.support import samples
 from tests.support.application import application
 from tests.support.command import EventLog, gymdbd, gymdbd_json
 from tests.support.databases import backups, make_database, sqlite_elsewhere
@@ -216,8 +217,10 @@ def test_the_copy_holds_what_is_only_in_the_wal(tmp_path: Path) -> None:
         assert connection.execute("SELECT count(*) FROM t").fetchone() == (6,)
 
 
-@pytest.mark.parametrize("method", ["query", "scp"])
-@pytest.mark.parametrize("how", sorted(SPOIL))
+@pytest.mark.parametrize(
+    ("how", "method"),
+    [(how, method) for how in sorted(SPOIL) for method in samples.sample(("query", "scp"), how)],
+)
 def test_an_emergency_saves_what_is_damaged(peer: Peer, how: str, method: str) -> None:
     """No step keeps another from being tried; what can be had is had, and the run fails."""
     peer.database.unlink(missing_ok=True)

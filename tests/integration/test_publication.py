@@ -12,6 +12,7 @@ import pytest
 from gymdbd.config.kinds import Keep
 from gymdbd.errors import VerificationError
 from gymdbd.jobs.backup import backup
+from tests.support import samples
 from tests.support.command import GYMDBD, environment, gymdbd_json, require
 from tests.support.databases import backups, make_database, query, tree
 from tests.support.jobs import backup_job, context
@@ -87,9 +88,10 @@ def _kill_at(call: str, number: int, place: Path) -> int:
     ).returncode
 
 
-@pytest.mark.parametrize(
-    ("call", "stride"), [("rename", 1), ("fsync", 1), ("unlink", 1), ("pwrite64", 5)]
-)
+_CALLS = [("rename", 1), ("fsync", 1), ("unlink", 1), ("pwrite64", 5)]
+
+
+@pytest.mark.parametrize(("call", "stride"), samples.sample(_CALLS, "killed", size=2))
 def test_a_run_killed_at_any_call_leaves_only_good_backups_and_the_next_one_cleans_up(
     tmp_path: Path, call: str, stride: int
 ) -> None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gymdbd.errors import DiskFullError, UnreachableError
-from tests.support import disks, ledger
+from tests.support import disks, ledger, samples
 from tests.support.command import GYMDBD, environment, gymdbd_json
 from tests.support.databases import sqlite_elsewhere
 from tests.support.jobs import write_config
@@ -63,7 +63,10 @@ def _pages(database: Path) -> set[tuple[int, bytes]]:
     return {(at, page) for at, page in pages if any(page)}
 
 
-@pytest.mark.parametrize("cut_after", [0, 500, 3000, 20_000, 300_000, 1_500_000, 2_900_000])
+_CUTS = [0, 500, 3000, 20_000, 300_000, 1_500_000, 2_900_000]
+
+
+@pytest.mark.parametrize("cut_after", samples.sample(_CUTS, "cut", size=3))
 def test_a_pull_that_is_cut_leaves_the_replica_and_is_resumed(peer: Peer, cut_after: int) -> None:
     """Cut at any byte, the old replica is untouched; the next pull fetches only the rest."""
     peer.pull()

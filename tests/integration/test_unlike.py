@@ -16,6 +16,7 @@ from gymdbd.jobs.backup import backup
 from gymdbd.jobs.drill import drill
 from gymdbd.jobs.restore import restore
 from gymdbd.jobs.verify import verify
+from tests.support import samples
 from tests.support.command import EventLog, gymdbd, gymdbd_json
 from tests.support.databases import backups
 from tests.support.jobs import backup_job, context
@@ -37,6 +38,7 @@ _SOME = (
     "newer table",
     "NULL",
 )
+_BY_COPY = ("function in an index", "newer view", "NULL")
 
 
 def _latest(archive: Path) -> Backup:
@@ -111,10 +113,8 @@ def test_it_is_backed_up_verified_restored_and_drilled(
 @pytest.mark.parametrize(
     ("kind", "method"),
     [
-        *((kind, "query") for kind in _SOME),
-        ("function in an index", "scp"),
-        ("newer view", "scp"),
-        ("NULL", "scp"),
+        *((kind, "query") for kind in samples.sample(_SOME, "query", size=3)),
+        *((kind, "scp") for kind in samples.sample(_BY_COPY, "copy")),
     ],
 )
 def test_it_is_pulled_again_and_again(peer: Peer, kind: str, method: str) -> None:
