@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -35,19 +36,32 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: order.get(_part(item.path), len(order)))
 
 
+# What is left of a test's parameters without the part of a sweep or the error that is injected.
+_OPERATION = re.compile(r"\[(.+?)(-\d+|-E[A-Z]+)?\]$")
+
+
+def _group(nodeid: str) -> str:
+    """Return the name of the tests that one process runs, one after the other.
+
+    Machines share a network and a tree, and the faults of an operation the scene that it begins in.
+    """
+    if nodeid.startswith("tests/e2e/"):
+        return "e2e"
+    operation = _OPERATION.search(nodeid)
+    return f"faults {operation[1]}" if operation and nodeid.startswith("tests/faults/") else nodeid
+
+
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:
-    """Let one process boot the machines, one after the other, and all others do the rest.
+    """Begin with the largest groups, so that all processes end at about the same time.
 
-    They share a network and a tree. That process begins with them, as the largest group comes
-    first, and then joins the others, so that all end together. `--dist loadgroup` has no effect
-    with pytest 9.2.
+    `--dist loadgroup` has no effect with pytest 9.2.
     """
     from xdist.scheduler import LoadScopeScheduling  # noqa: PLC0415 - not needed without xdist
 
     class Scheduling(LoadScopeScheduling):  # type: ignore[misc] # it has no types
         def _split_scope(self, nodeid: str) -> str:
-            return "e2e" if nodeid.startswith("tests/e2e/") else nodeid
+            return _group(nodeid)
 
     return Scheduling(config, log)
 
