@@ -18,12 +18,14 @@ from gymdbd.remote.ssh.algorithms import CERTIFICATE, accepts
 from gymdbd.remote.ssh.known_hosts import fingerprint
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from gymdbd.remote.ssh.target import Target
 
     Labelled = tuple[paramiko.PKey, str]
+    # Itself, the public key that it is for, and where it is.
+    Certificate = tuple[PublicBlob, bytes, str]
 
 _BROKEN_KEY = (
     paramiko.SSHException,
@@ -49,28 +51,29 @@ class Login:
                 agent.open(self.target.agent, self.target.settings.auth_timeout_s)
             except (paramiko.SSHException, OSError) as error:
                 self.unusable.append(f"the agent at {self.target.agent} ({error})")
-            certificates = list(self._certificates())
-            for plain, label in self._keys(agent):
+            held = agent.get_keys()
+            certificates = list(self._certificates(held))
+            for plain, label in self._keys(held):
                 for key, name in _certified(plain, label, certificates):
                     if self._is_allowed(key, name) and self._offer(key, name):
                         return
         raise faults.login_refused(self.target, self.tried, self.unusable, "public key refused")
 
-    def _keys(self, agent: _Agent) -> Iterator[Labelled]:
+    def _keys(self, held: Sequence[paramiko.AgentKey]) -> Iterator[Labelled]:
         """Yield the host's own identities and whatever else the agent holds.
 
         First those that are both. The names that OpenSSH only guesses come last, as with OpenSSH:
         a server counts every key that it refuses.
         """
-        held = {key.blob: key for key in agent.get_keys()}
+        by_blob = {key.blob: key for key in held if not key.get_name().endswith(CERTIFICATE)}
         in_files: list[Path] = []
         for file in self.target.identity_files:
-            key = held.pop(_public_blob(file), None)
+            key = by_blob.pop(_public_blob(file), None)
             if key is not None:
                 yield key, f"{file}, in the agent"
             else:
                 in_files.append(file)
-        others = [] if self.target.identities_only else [(key, "agent") for key in held.values()]
+        others = [] if self.target.identities_only else [(key, "agent") for key in by_blob.values()]
         if not self.target.has_own_identities:
             yield from others
         for file in in_files:
@@ -104,21 +107,21 @@ class Login:
             return key
         return None
 
-    def _certificates(self) -> Iterator[tuple[PublicBlob, bytes, Path]]:
+    def _certificates(self, held: Sequence[paramiko.AgentKey]) -> Iterator[Certificate]:
         """Yield the certificates to offer, each with the public key that it is for."""
         beside = [file.with_name(file.name + "-cert.pub") for file in self.target.identity_files]
         for file in self.target.certificate_files or beside:
             try:
-                found = PublicBlob.from_file(str(file))
-                kind = found.key_type.removesuffix(CERTIFICATE)
-                key = paramiko.PKey.from_type_string(kind, found.key_blob)
+                yield _certificate(PublicBlob.from_file(str(file)), str(file))
             except FileNotFoundError:
                 if self.target.certificate_files:
                     self.unusable.append(f"{file} does not exist")
             except (OSError, *_BROKEN_KEY) as error:
                 self.unusable.append(f"{file} cannot be used ({type(error).__name__})")
-            else:
-                yield found, key.asbytes(), file
+        for key in held:
+            if key.get_name().endswith(CERTIFICATE):
+                with contextlib.suppress(*_BROKEN_KEY):
+                    yield _certificate(PublicBlob(key.get_name(), key.blob), "in the agent")
 
     def _is_allowed(self, key: paramiko.PKey, label: str) -> bool:
         """Say whether PubkeyAcceptedAlgorithms has the key's kind; notes one that it has not."""
@@ -180,15 +183,21 @@ class _Agent(paramiko.agent.AgentSSH):
         self._close()  # type: ignore[attr-defined]
 
 
+def _certificate(found: PublicBlob, where: str) -> Certificate:
+    """Read for which key a certificate is."""
+    kind = found.key_type.removesuffix(CERTIFICATE)
+    return found, paramiko.PKey.from_type_string(kind, found.key_blob).asbytes(), where
+
+
 def _certified(
-    key: paramiko.PKey, where: str, certificates: list[tuple[PublicBlob, bytes, Path]]
+    key: paramiko.PKey, where: str, certificates: Sequence[Certificate]
 ) -> Iterator[Labelled]:
     """Yield a key with each of its certificates, and then as it is."""
     label = f"{key.get_name()} {fingerprint(key.asbytes())} ({where})"
-    for certificate, blob, file in certificates:
+    for certificate, blob, source in certificates:
         if blob == key.asbytes():
             key.public_blob = certificate
-            yield key, f"{label}, certificate {file}"
+            yield key, f"{label}, certificate {source}"
     key.public_blob = None
     yield key, label
 

@@ -51,7 +51,13 @@ class Said(dict[str, list[str]]):
         return float(value) if value.isdigit() else 0.0
 
 
-def ask(host: str, *, user: str | None = None, port: int | None = None) -> Said:
+def ask(
+    host: str,
+    *,
+    user: str | None = None,
+    port: int | None = None,
+    timeout_s: float = _TIMEOUT_S,
+) -> Said:
     """Return how OpenSSH would reach a host; `user` and `port` are what the command line names.
 
     Without an ssh program nothing is said. Raises SshConfigError with OpenSSH's own words for
@@ -69,7 +75,7 @@ def ask(host: str, *, user: str | None = None, port: int | None = None) -> Said:
     words = [program, "-G", *_file_words(folder)]
     words += ["-p", str(port)] if port else []
     words += ["-l", user] if user else []
-    status, output, complaint = _run([*words, "--", host])
+    status, output, complaint = _run([*words, "--", host], timeout_s)
     if status == 0:
         return _parse(output, folder)
     if "No user exists for uid" in complaint:
@@ -104,7 +110,7 @@ def _say_nothing(folder: Path | None, reason: str) -> Said:
     return Said()
 
 
-def _run(words: list[str]) -> tuple[int, str, str]:
+def _run(words: list[str], timeout_s: float) -> tuple[int, str, str]:
     """Run a program without input; return its exit status, its output and its complaints."""
     with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as complaint:
         process = subprocess.Popen(
@@ -115,10 +121,10 @@ def _run(words: list[str]) -> tuple[int, str, str]:
             start_new_session=True,
         )
         try:
-            status = process.wait(_TIMEOUT_S)
+            status = process.wait(timeout_s)
         except subprocess.TimeoutExpired as error:
             raise SshConfigError(
-                f"ssh -G {words[-1]} does not end within {_TIMEOUT_S:g} s",
+                f"ssh -G {words[-1]} does not end within {timeout_s:g} s",
                 hint="run it by hand: a command of Match exec in ~/.ssh/config, or the name "
                 "server, does not answer",
             ) from error
