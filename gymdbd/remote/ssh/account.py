@@ -24,23 +24,11 @@ def user() -> str:
         ) from error
 
 
-def home() -> Path:
-    """Return the home folder of this user; SshConfigError if it is not known."""
-    try:
-        return Path.home()
-    except RuntimeError as error:
-        raise SshConfigError(
-            f"the home folder of this user (number {os.getuid()}) is not known",
-            hint="set HOME, or write whole paths: ssh: {identity_file: ..., known_hosts: ...} in "
-            "the job",
-        ) from error
-
-
 def folder() -> Path | None:
     """Return the folder `.ssh` of this user; None if there is no home for it."""
     try:
-        return home() / ".ssh"
-    except SshConfigError:
+        return Path.home() / ".ssh"
+    except RuntimeError:
         return None
 
 

@@ -23,7 +23,6 @@ from gymdbd.errors import (
     HostNotFoundError,
     NoRouteError,
     ProxyError,
-    SshConfigError,
     SshProtocolError,
 )
 from gymdbd.remote.ssh.known_hosts import fingerprint
@@ -251,12 +250,4 @@ def channel_refused(target: Target, what: str, reason: str) -> ChannelRefusedErr
         f"{target.place} refuses {what} ({reason})",
         hint="a key restricted by command= serves only that command; for SFTP its sshd_config "
         "needs Subsystem sftp. See journalctl -u ssh over there",
-    )
-
-
-def bad_config(reason: str) -> SshConfigError:
-    """Build the error for a `~/.ssh/config` that cannot be used."""
-    return SshConfigError(
-        f"~/.ssh/config cannot be used: {reason}",
-        hint="ssh -G HOST shows how OpenSSH reads it",
     )

@@ -23,10 +23,11 @@ from gymdbd.remote.ssh import account
 _TIMEOUT_S = 30.0
 _MOST_BYTES = 1024 * 1024
 _MOST_SHOWN = 500
+_KEYS = ("id_ed25519", "id_ecdsa", "id_rsa")
 
 
 class Said(dict[str, list[str]]):
-    """Each keyword, in small letters, with its values; empty if nobody could be asked."""
+    """Each keyword, in small letters, with its values."""
 
     def all(self, keyword: str) -> list[str]:
         """Return every value of a keyword."""
@@ -45,10 +46,12 @@ class Said(dict[str, list[str]]):
         """Return the names of files, which stand in one line, without quotes around spaces."""
         return [name for name in re.split(" (?=[/~])", self.first(keyword)) if name]
 
-    def number(self, keyword: str) -> float:
-        """Return the one value of a keyword that takes a number; 0 if it is not set."""
+    def number(self, keyword: str, own: float | None, usual: float) -> float:
+        """Return a number of our own, or the one of a keyword, or else the usual one."""
         value = self.first(keyword)
-        return float(value) if value.isdigit() else 0.0
+        if own is not None:
+            return own
+        return float(value) if value.isdigit() and value != "0" else usual
 
 
 def ask(
@@ -60,8 +63,8 @@ def ask(
 ) -> Said:
     """Return how OpenSSH would reach a host; `user` and `port` are what the command line names.
 
-    Without an ssh program nothing is said. Raises SshConfigError with OpenSSH's own words for
-    files that it refuses, and for files that nobody here can read.
+    Without an ssh program it is what OpenSSH does without any file. Raises SshConfigError with
+    OpenSSH's own words for files that it refuses, and for files that nobody here can read.
     """
     if host.startswith("-"):
         raise SshConfigError(
@@ -71,7 +74,7 @@ def ask(
     folder = account.folder()
     program = shutil.which("ssh")
     if program is None:
-        return _say_nothing(folder, "there is no ssh program here")
+        return _say_usual(folder, "there is no ssh program here")
     words = [program, "-G", *_file_words(folder)]
     words += ["-p", str(port)] if port else []
     words += ["-l", user] if user else []
@@ -79,7 +82,7 @@ def ask(
     if status == 0:
         return _parse(output, folder)
     if "No user exists for uid" in complaint:
-        return _say_nothing(folder, "OpenSSH does not work for a user without a name")
+        return _say_usual(folder, "OpenSSH does not work for a user without a name")
     raise _refused(host, complaint)
 
 
@@ -98,8 +101,8 @@ def _account_folder() -> Path | None:
         return None
 
 
-def _say_nothing(folder: Path | None, reason: str) -> Said:
-    """Return nothing, unless there is a file that would have to be read."""
+def _say_usual(folder: Path | None, reason: str) -> Said:
+    """Return what holds without any file, unless there is one that would have to be read."""
     file = folder / "config" if folder else None
     if file is not None and os.path.exists(file):  # noqa: PTH110 - no error
         raise SshConfigError(
@@ -107,7 +110,11 @@ def _say_nothing(folder: Path | None, reason: str) -> Said:
             hint="install it (sudo apt install openssh-client) and see that PATH reaches it, or "
             "move the file away and write what the host needs under ssh: in the configuration",
         )
-    return Said()
+    return Said(
+        identityfile=[f"{folder}/{name}" for name in _KEYS if folder],
+        userknownhostsfile=[f"{folder}/known_hosts {folder}/known_hosts2"] if folder else [],
+        globalknownhostsfile=["/etc/ssh/ssh_known_hosts /etc/ssh/ssh_known_hosts2"],
+    )
 
 
 def _run(words: list[str], timeout_s: float) -> tuple[int, str, str]:

@@ -6,6 +6,7 @@ ssh_config(5).
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shlex
@@ -24,10 +25,8 @@ if TYPE_CHECKING:
 SSH_PORT = 22
 _HIGHEST_PORT = 65535
 _MOST_HOPS = 8
-_GLOBAL_KNOWN_HOSTS = ("/etc/ssh/ssh_known_hosts", "/etc/ssh/ssh_known_hosts2")
-_DEFAULT_KEYS = ("id_ed25519", "id_ecdsa", "id_rsa")
-# What OpenSSH tries of itself, as it writes it; a file may name any single one of them.
-_DEFAULT_IDENTITIES = re.compile(r"~/\.ssh/id_[a-z0-9_]+")
+# What OpenSSH tries of itself; a file may name any single one of them.
+_DEFAULT_IDENTITY = re.compile(r".*/\.ssh/id_[a-z0-9_]+")
 _CONNECT_TIMEOUT_S = 15.0
 _KEEPALIVE_S = 15.0
 _TOKEN = re.compile("%(.)")
@@ -101,11 +100,6 @@ class Target:
             return self.host_key_alias
         return self.hostname if self.port == SSH_PORT else f"[{self.hostname}]:{self.port}"
 
-    @property
-    def certified_name(self) -> str:
-        """Return the name that a host certificate, or an entry without a port, has to name."""
-        return self.host_key_alias or self.hostname
-
 
 def resolve(settings: HostSettings) -> Target:
     """Answer every question about a host; raises SshConfigError for answers that cannot be."""
@@ -125,6 +119,8 @@ def _resolve(settings: HostSettings, *, depth: int) -> Target:
     words = _tokens(settings.host, said, user, port, alias)
     keys = [settings.identity_file] if settings.identity_file else said.all("identityfile")
     only = settings.identities_only
+    known = [settings.known_hosts] if settings.known_hosts else []
+    known = known or [*said.paths("userknownhostsfile"), *said.paths("globalknownhostsfile")]
     jumps, command = _find_proxy(settings, said, words)
     return Target(
         settings=settings,
@@ -132,18 +128,16 @@ def _resolve(settings: HostSettings, *, depth: int) -> Target:
         hostname=words["h"],
         port=port,
         user=user,
-        connect_timeout_s=settings.connect_timeout_s
-        or said.number("connecttimeout")
-        or _CONNECT_TIMEOUT_S,
-        keepalive_s=(said.number("serveraliveinterval") or _KEEPALIVE_S)
-        if settings.keepalive_s is None
-        else settings.keepalive_s,
-        identity_files=_find_identities(keys, words),
+        connect_timeout_s=said.number(
+            "connecttimeout", settings.connect_timeout_s, _CONNECT_TIMEOUT_S
+        ),
+        keepalive_s=said.number("serveraliveinterval", settings.keepalive_s, _KEEPALIVE_S),
+        identity_files=tuple(_path(name, words) for name in keys if name.lower() != "none"),
         has_own_identities=not _are_defaults(keys),
         identities_only=said.sets("identitiesonly") if only is None else only,
         certificate_files=tuple(_path(text, words) for text in said.all("certificatefile")),
         agent=_find_agent(said, words),
-        known_hosts=_find_known_hosts(settings, said, words),
+        known_hosts=tuple(_path(name, words) for name in known),
         host_key_alias=alias,
         proxy_command=command,
         jumps=_resolve_jumps(jumps, settings, depth),
@@ -165,7 +159,7 @@ def _tokens(host: str, said: Said, user: str, port: int, alias: str) -> dict[str
         "p": str(port),
         "r": user,
     }
-    if said:
+    with contextlib.suppress(SshConfigError):
         words["u"] = account.user()
     if folder:
         words["d"] = str(folder.parent)
@@ -258,14 +252,7 @@ def _parse_port(value: object, host: str) -> int:
 
 def _are_defaults(identities: Sequence[str]) -> bool:
     """Say whether these are the names that OpenSSH tries of itself: no one writes down them all."""
-    return len(identities) != 1 and all(map(_DEFAULT_IDENTITIES.fullmatch, identities))
-
-
-def _find_identities(identities: Sequence[str], words: Mapping[str, str]) -> tuple[Path, ...]:
-    if identities:
-        return tuple(_path(name, words) for name in identities if name.lower() != "none")
-    folder = account.folder()
-    return tuple(folder / name for name in _DEFAULT_KEYS) if folder else ()
+    return len(identities) != 1 and all(map(_DEFAULT_IDENTITY.fullmatch, identities))
 
 
 def _find_agent(said: Said, words: Mapping[str, str]) -> str:
@@ -274,16 +261,3 @@ def _find_agent(said: Said, words: Mapping[str, str]) -> str:
     if name == "SSH_AUTH_SOCK":
         return os.environ.get(name, "")
     return "" if name.lower() == "none" else str(_path(name, words))
-
-
-def _find_known_hosts(
-    settings: HostSettings, said: Said, words: Mapping[str, str]
-) -> tuple[Path, ...]:
-    if settings.known_hosts:
-        return (_path(settings.known_hosts, words),)
-    if not said:
-        folder = account.folder()
-        own = (folder / "known_hosts", folder / "known_hosts2") if folder else ()
-        return (*own, *map(Path, _GLOBAL_KNOWN_HOSTS))
-    names = (*said.paths("userknownhostsfile"), *said.paths("globalknownhostsfile"))
-    return tuple(_path(name, words) for name in names)

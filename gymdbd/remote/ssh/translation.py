@@ -50,11 +50,6 @@ def _refused(error: Exception, goal: Target) -> GymdbdError:
     return faults.channel_refused(goal, "the channel", str(error))
 
 
-def _config(error: Exception, goal: Target) -> GymdbdError:
-    del goal
-    return faults.bad_config(str(error))
-
-
 def _proxy(error: Exception, goal: Target) -> GymdbdError:
     return faults.proxy_failed(goal, str(error))
 
@@ -80,8 +75,8 @@ TRANSLATIONS: dict[type[Exception], Translation] = {
     paramiko.BadHostKeyException: _host_key,
     paramiko.ChannelException: _refused,
     paramiko.ProxyCommandFailure: _proxy,
-    paramiko.ssh_exception.ConfigParseError: _config,
-    paramiko.ssh_exception.CouldNotCanonicalize: _config,
+    paramiko.ssh_exception.ConfigParseError: _protocol,
+    paramiko.ssh_exception.CouldNotCanonicalize: _protocol,
     paramiko.ssh_exception.NoValidConnectionsError: _broken,
     EOFError: _broken,
     OSError: _broken,
