@@ -21,8 +21,11 @@ from gymdbd.errors import (
 )
 from gymdbd.remote.ssh import ssh, ssh_config
 from gymdbd.remote.ssh.target import HostSettings
-from tests.support.command import gymdbd, make_database, own_etc, write_config
+from tests.support.command import gymdbd
+from tests.support.databases import make_database
+from tests.support.jobs import write_config
 from tests.support.sshd import SshServer, free_port, make_key, run_tool, wait_until
+from tests.support.zones import own_etc
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
