@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gymdbd.archive import marks
-from gymdbd.archive.catalog import SUSPICIOUS
+from gymdbd.archive.backup import SUSPICIOUS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from gymdbd.archive.catalog import Backup
+    from gymdbd.archive.backup import Backup
 
 
 def unanswered(backups: Iterable[Backup]) -> list[Backup]:

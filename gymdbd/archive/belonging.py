@@ -20,7 +20,7 @@ from gymdbd.origin import Origin
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from gymdbd.archive.catalog import Backup
+    from gymdbd.archive.backup import Backup
     from gymdbd.origin import Place
 
 

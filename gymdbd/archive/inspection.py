@@ -23,7 +23,7 @@ from gymdbd.sqlite import soundness
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from gymdbd.archive.catalog import Backup
+    from gymdbd.archive.backup import Backup
     from gymdbd.archive.manifest import Manifest
 
 _FACTS = ("page_size", "page_count", "encoding", "user_version", "application_id")

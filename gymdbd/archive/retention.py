@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from gymdbd.archive.catalog import Backup
+    from gymdbd.archive.backup import Backup
 
 # Reading the clock twice may differ by a moment; more than that means that it went back.
 _TOLERANCE = timedelta(seconds=2)

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Iterator
 
-    from gymdbd.archive.catalog import Backup, Catalog
+    from gymdbd.archive.backup import Backup
+    from gymdbd.archive.catalog import Catalog
     from gymdbd.config.config import Config
     from gymdbd.config.kinds import JobConfig, PullConfig, RestoreConfig
     from gymdbd.origin import Origin
@@ -101,7 +102,7 @@ def _settings(arguments: argparse.Namespace) -> Config | None:
 
 def _find(arguments: argparse.Namespace, settings: Config | None, *, right: bool) -> _Meant:
     """Find the job, replica or backup that the argument names."""
-    from gymdbd.archive.catalog import DAMAGED
+    from gymdbd.archive.backup import DAMAGED
     from gymdbd.errors import BackupMissingError, UsageError
     from gymdbd.origin import Origin
     from gymdbd.words import did_you_mean
@@ -158,7 +159,7 @@ def _of_replica(path: Path, arguments: argparse.Namespace) -> PullConfig | None:
 
 def _is_meant(backup: Backup, meant: _Meant, *, right: bool) -> bool:
     """Return whether an answer changes a backup: the named one, or a suspicious one before it."""
-    from gymdbd.archive.catalog import REJECTED, SUSPICIOUS
+    from gymdbd.archive.backup import REJECTED, SUSPICIOUS
 
     if meant.backup is not None and backup.path == meant.backup.path:
         return backup.verdict in (SUSPICIOUS, REJECTED) if right else backup.verdict != REJECTED

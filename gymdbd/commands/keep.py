@@ -39,7 +39,8 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
     """Pin the backup."""
     from gymdbd import clock, lock
     from gymdbd.archive import marks
-    from gymdbd.archive.catalog import DAMAGED, Catalog
+    from gymdbd.archive.backup import DAMAGED
+    from gymdbd.archive.catalog import Catalog
     from gymdbd.clock import Clock
 
     now = Clock()

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     import argparse
     from datetime import datetime
 
-    from gymdbd.archive.catalog import Backup
+    from gymdbd.archive.backup import Backup
     from gymdbd.terminal.output import Output
 
 NAME = "list"

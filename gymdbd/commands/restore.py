@@ -37,7 +37,7 @@ from gymdbd.terminal import databases, options
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from gymdbd.archive.catalog import Backup
+    from gymdbd.archive.backup import Backup
     from gymdbd.config.config import Config
     from gymdbd.config.kinds import RestoreConfig
     from gymdbd.errors import GymdbdError

@@ -126,7 +126,8 @@ def _usual(archive: Path) -> list[str]:
     For an unreadable archive the list is empty: its own run reports the error.
     """
     from gymdbd.archive import belonging
-    from gymdbd.archive.catalog import DAMAGED, Catalog
+    from gymdbd.archive.backup import DAMAGED
+    from gymdbd.archive.catalog import Catalog
     from gymdbd.clock import Clock
     from gymdbd.errors import GymdbdError
 

@@ -11,7 +11,8 @@ from datetime import UTC
 from typing import TYPE_CHECKING, Any
 
 from gymdbd import clock, files
-from gymdbd.archive.catalog import DAMAGED, LATEST, SUSPICIOUS, Catalog
+from gymdbd.archive.backup import DAMAGED, SUSPICIOUS
+from gymdbd.archive.catalog import LATEST, Catalog
 from gymdbd.config.kinds import BackupConfig, DrillConfig, PullConfig, VerifyConfig
 from gymdbd.errors import GymdbdError, RemoteError, TimeZoneError
 from gymdbd.jobs.context import Context
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from pathlib import Path
 
-    from gymdbd.archive.catalog import Backup
+    from gymdbd.archive.backup import Backup
     from gymdbd.clock import Clock
     from gymdbd.config.config import Config
     from gymdbd.config.kinds import JobConfig, RepairConfig

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from gymdbd import clock, files, lock
 from gymdbd.archive import answers
-from gymdbd.archive.catalog import DAMAGED, Catalog
+from gymdbd.archive.backup import DAMAGED
+from gymdbd.archive.catalog import Catalog
 from gymdbd.config.kinds import BackupConfig, DrillConfig, PullConfig, VerifyConfig
 from gymdbd.errors import GymdbdError, NotAllowedError, ReadFailedError, SourceUnreadableError
 from gymdbd.jobs.backup import room

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from datetime import datetime, tzinfo
 
-    from gymdbd.archive.catalog import Backup, Catalog
+    from gymdbd.archive.backup import Backup
+    from gymdbd.archive.catalog import Catalog
     from gymdbd.origin import Origin
     from gymdbd.sqlite.sides import Side
 

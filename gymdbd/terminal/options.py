@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import timedelta
 
-    from gymdbd.archive.catalog import Backup
+    from gymdbd.archive.backup import Backup
     from gymdbd.config.config import Config
     from gymdbd.config.kinds import JobConfig
     from gymdbd.errors import GymdbdError

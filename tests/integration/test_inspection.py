@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from gymdbd.archive.catalog import Backup, Catalog
+from gymdbd.archive.catalog import Catalog
 from gymdbd.archive.inspection import inspect
 from gymdbd.jobs.backup import backup
 from tests.support.databases import make_database, tree
@@ -18,6 +18,8 @@ from tests.support.jobs import backup_job, context
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from gymdbd.archive.backup import Backup
 
 
 def _back_up(tmp_path: Path, **changes: Any) -> Backup:

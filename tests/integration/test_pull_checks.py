@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     import sqlite3
     from pathlib import Path
 
-    from gymdbd.archive.catalog import Backup
+    from gymdbd.archive.backup import Backup
     from gymdbd.remote import delta
 
 

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gymdbd.archive import manifest as manifests
-from gymdbd.archive.catalog import LATEST, VERIFIED, Catalog
+from gymdbd.archive.backup import VERIFIED
+from gymdbd.archive.catalog import LATEST, Catalog
 from gymdbd.config.kinds import DrillConfig, Probe, RestoreConfig, VerifyConfig
 from gymdbd.jobs.backup import backup
 from gymdbd.jobs.drill import drill
@@ -25,7 +26,7 @@ from tests.support.unlike import UNCHECKABLE, VIOLATED, as_application, make
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from gymdbd.archive.catalog import Backup
+    from gymdbd.archive.backup import Backup
     from tests.support.pulling import Peer
 
 ALL = {**UNCHECKABLE, **VIOLATED}

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from gymdbd.archive import marks as all_marks
 from gymdbd.archive import retention
-from gymdbd.archive.catalog import Backup, Catalog
+from gymdbd.archive.catalog import Catalog
 from gymdbd.archive.marks import Marks
 from gymdbd.errors import BackupMissingError, FormatError
 from gymdbd.origin import Origin
@@ -19,6 +19,8 @@ from tests.support.archives import CREATED, GYM, add_backup
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from gymdbd.archive.backup import Backup
 
 _NAME = "gym_backup_20261123_030000.db"
 _OLDER = "gym_backup_20261122_030000.db"

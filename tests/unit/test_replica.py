@@ -29,7 +29,7 @@ from tests.support.jobs import context
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from gymdbd.archive.catalog import Backup
+    from gymdbd.archive.backup import Backup
 
 _PULLED_AT = "2026-11-23T09:00:00+00:00"
 _SIDE_FILES = ("-wal", "-shm", "-journal")

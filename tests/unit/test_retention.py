@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gymdbd.archive import retention
-from gymdbd.archive.catalog import Backup, Catalog
+from gymdbd.archive.backup import Backup
+from gymdbd.archive.catalog import Catalog
 from gymdbd.clock import Clock
 from gymdbd.config.kinds import Keep
 from gymdbd.jobs import prune

@@ -9,7 +9,7 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gymdbd.archive.catalog import Backup
+from gymdbd.archive.backup import Backup
 from gymdbd.archive.marks import Marks
 from gymdbd.jobs.verify.verify import choose
 from tests.support.archives import CREATED, manifest

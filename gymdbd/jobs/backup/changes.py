@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from gymdbd.archive.catalog import Backup, Catalog
+    from gymdbd.archive.backup import Backup
+    from gymdbd.archive.catalog import Catalog
     from gymdbd.jobs.context import Context
     from gymdbd.origin import Origin
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from gymdbd import clock
 from gymdbd.archive import gates
-from gymdbd.archive.catalog import SUSPICIOUS
+from gymdbd.archive.backup import SUSPICIOUS
 from gymdbd.errors import SuspiciousError
 from gymdbd.sqlite import freshness
 

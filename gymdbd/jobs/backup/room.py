@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from datetime import datetime
     from pathlib import Path
 
-    from gymdbd.archive.catalog import Backup, Catalog
+    from gymdbd.archive.backup import Backup
+    from gymdbd.archive.catalog import Catalog
     from gymdbd.config.kinds import PullConfig
 
 

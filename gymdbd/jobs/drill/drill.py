@@ -23,7 +23,7 @@ from gymdbd.source import database
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from gymdbd.archive.catalog import Backup
+    from gymdbd.archive.backup import Backup
     from gymdbd.config.kinds import DrillConfig, Probe
     from gymdbd.jobs.context import Context
 

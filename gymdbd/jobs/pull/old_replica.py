@@ -11,7 +11,7 @@ import gymdbd
 from gymdbd import clock, files
 from gymdbd.archive import manifest as manifests
 from gymdbd.archive import marks, proof
-from gymdbd.archive.catalog import REJECTED, SUSPICIOUS
+from gymdbd.archive.backup import REJECTED, SUSPICIOUS
 from gymdbd.archive.manifest import Manifest
 from gymdbd.archive.marks import Marks
 from gymdbd.config.kinds import BackupConfig, Gates

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from gymdbd import files
@@ -22,39 +21,18 @@ from gymdbd.errors import (
 from gymdbd.jobs.context import Timings
 from gymdbd.jobs.peer import connect, serving
 from gymdbd.jobs.pull import checking
+from gymdbd.jobs.pull.arrived import Arrived
 from gymdbd.jobs.pull.replica import Replica, State
 from gymdbd.remote import delta
 from gymdbd.source.fingerprint import Fingerprint
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
-
     from gymdbd.config.kinds import PullConfig
     from gymdbd.jobs.context import Context
     from gymdbd.remote.client import Session
     from gymdbd.remote.ssh.ssh import Connection
 
 _REPORT_S = 30.0
-
-
-@dataclass
-class Arrived:
-    """A snapshot that lies beside the replica as its partial, not yet proven.
-
-    `expected` is what must be found in it, `changed` the pages in which it differs from the
-    replica, None where that is not known, `copied` how the partial became a copy of it at first,
-    `taken` the monotonic time when the snapshot began, `ownership` the mode, owner and group of
-    the source if they are known.
-    """
-
-    strategy: str
-    taken: float
-    facts: dict[str, Any]
-    expected: dict[str, Any] = field(default_factory=dict)
-    fingerprint: dict[str, Any] | None = None
-    changed: Collection[int] | None = None
-    copied: str = ""
-    ownership: dict[str, Any] | None = None
 
 
 def run(job: PullConfig, context: Context, *, whatever: bool = False) -> dict[str, Any]:

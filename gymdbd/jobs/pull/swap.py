@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from gymdbd.archive.proof import Proof
     from gymdbd.config.kinds import PullConfig
     from gymdbd.jobs.context import Context, Timings
-    from gymdbd.jobs.pull.pull import Arrived
+    from gymdbd.jobs.pull.arrived import Arrived
     from gymdbd.jobs.pull.replica import Replica
     from gymdbd.sqlite.soundness import Soundness
 

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from gymdbd import clock
 from gymdbd.archive import inspection
-from gymdbd.archive.catalog import DAMAGED, Catalog
+from gymdbd.archive.backup import DAMAGED
+from gymdbd.archive.catalog import Catalog
 from gymdbd.errors import GymdbdError, SourceError
 from gymdbd.jobs.restore import restore
 from gymdbd.source import database, identity, processes
@@ -17,7 +18,7 @@ from gymdbd.source.snapshot import Snapshot
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from gymdbd.archive.catalog import Backup
+    from gymdbd.archive.backup import Backup
     from gymdbd.config.kinds import RestoreConfig
     from gymdbd.jobs.context import Context
 

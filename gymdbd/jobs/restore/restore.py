@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     import sqlite3
     from pathlib import Path
 
-    from gymdbd.archive.catalog import Backup
+    from gymdbd.archive.backup import Backup
     from gymdbd.config.kinds import RestoreConfig
     from gymdbd.jobs.context import Context
     from gymdbd.jobs.restore.undo import Undo

@@ -35,7 +35,7 @@ from gymdbd.source.uses import look
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from gymdbd.archive.catalog import Backup
+    from gymdbd.archive.backup import Backup
     from gymdbd.config.kinds import RestoreConfig
     from gymdbd.jobs.context import Context
 

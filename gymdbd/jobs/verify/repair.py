@@ -23,18 +23,18 @@ from gymdbd.errors import (
     SourceError,
 )
 from gymdbd.jobs.peer import connect
-from gymdbd.jobs.verify.verify import ARCHIVE_WAIT_S, WORKSHOP
+from gymdbd.jobs.verify.verified import ARCHIVE_WAIT_S, WORKSHOP
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from gymdbd.archive.catalog import Backup
+    from gymdbd.archive.backup import Backup
     from gymdbd.archive.manifest import Manifest
     from gymdbd.config.kinds import RepairConfig
     from gymdbd.errors import GymdbdError
     from gymdbd.jobs.context import Context
-    from gymdbd.jobs.verify.verify import Verified
+    from gymdbd.jobs.verify.verified import Verified
     from gymdbd.remote.ssh.sftp import RemoteFiles
 
 # What ends the repair of one backup, or of all, and leaves them as they are.

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from gymdbd import clock, lock
 from gymdbd.archive import inspection
 from gymdbd.archive import marks as all_marks
-from gymdbd.archive.catalog import DAMAGED, Catalog
+from gymdbd.archive.backup import DAMAGED
+from gymdbd.archive.catalog import Catalog
 from gymdbd.errors import (
     BackupDamagedError,
     BackupMissingError,
@@ -20,19 +20,16 @@ from gymdbd.errors import (
     SourceUnreadableError,
 )
 from gymdbd.jobs.context import Timings
+from gymdbd.jobs.verify.verified import ARCHIVE_WAIT_S, WORKSHOP, Verified
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from gymdbd.archive.catalog import Backup
-    from gymdbd.archive.inspection import Findings
+    from gymdbd.archive.backup import Backup
     from gymdbd.config.kinds import RepairConfig, VerifyConfig
     from gymdbd.errors import GymdbdError
     from gymdbd.jobs.context import Context
 
-ARCHIVE_WAIT_S = 600.0
-# The folder in an archive in which a repair puts together what it fetches.
-WORKSHOP = ".repair"
 _NEVER = datetime(1, 1, 1, tzinfo=UTC)
 _ALL = 100
 _NAMED = 3
@@ -65,27 +62,6 @@ def choose(backups: list[Backup], share: int, now: datetime) -> list[Backup]:
     damaged = [one for one in backups if one.verdict == DAMAGED]
     others = sorted((one for one in backups if one.verdict != DAMAGED), key=proven)
     return damaged + others[: -(-len(others) * share // 100)]
-
-
-@dataclass
-class Verified:
-    """What came of one backup; `repaired` says from where a good copy was fetched."""
-
-    backup: Backup
-    findings: Findings
-    verdict: str
-    remarks: list[str] = field(default_factory=list)
-    repaired: str | None = None
-
-    def describe(self) -> dict[str, Any]:
-        """Return its entry in the result."""
-        return {
-            "path": str(self.backup.path),
-            "verdict": self.verdict,
-            "problems": self.findings.problems,
-            "remarks": self.findings.remarks + self.remarks,
-            "repaired": self.repaired,
-        }
 
 
 class _Verification:
