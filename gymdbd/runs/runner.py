@@ -122,7 +122,7 @@ class Run:
 
     def _try_until_good(self) -> dict[str, Any]:
         """Do the work, and retry it if the error is transient."""
-        work = importlib.import_module(f"gymdbd.jobs.{self.job.kind}.{self.job.kind}").run
+        work = _work(self.job.kind)
         delay_s = self.job.retry.delay.total_seconds()
         attempts = self.job.retry.attempts if self.due else 1
         for attempt in range(1, attempts + 1):
@@ -164,6 +164,15 @@ def stopped(job: JobConfig) -> StoppedError:
         f"{job.name} was stopped before it was done",
         hint="nothing half-done is left; it is made up after the next start",
     )
+
+
+def _work(kind: str) -> Callable[..., Any]:
+    """Return what a job of that kind does: `run` of its module or of the module in its folder."""
+    place = importlib.import_module(f"gymdbd.jobs.{kind}")
+    if not hasattr(place, "run"):
+        place = importlib.import_module(f"gymdbd.jobs.{kind}.{kind}")
+    work: Callable[..., Any] = place.run
+    return work
 
 
 def success(result: dict[str, Any]) -> dict[str, Any]:
