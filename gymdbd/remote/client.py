@@ -182,7 +182,7 @@ class Session:
         with writing(target):
             descriptor = os.open(target, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, FILE_MODE)
         try:
-            file = _Target(descriptor, target, self.fingerprint)
+            file = _PagedFile(descriptor, target, self.fingerprint)
             strategy, reason, digest = self._run(file, plan)
             file.finish()
         finally:
@@ -200,7 +200,7 @@ class Session:
             timings=dict(self.timings),
         )
 
-    def _run(self, file: _Target, plan: delta.Plan) -> tuple[str, str, str]:
+    def _run(self, file: _PagedFile, plan: delta.Plan) -> tuple[str, str, str]:
         """Fetch; return the strategy used in the end, its reason, and the whole's SHA-256."""
         if plan.since is not None:
             with self._timed("transfer"):
@@ -213,7 +213,7 @@ class Session:
                 return delta.FULL, plan.reason, self._fetch_full(file)
         return delta.DIGEST, plan.reason, self._fetch_differing(file)
 
-    def _fetch_tail(self, file: _Target, since: delta.Since) -> str:
+    def _fetch_tail(self, file: _PagedFile, since: delta.Since) -> str:
         """Fetch the pages changed since that frame; return why the other side refused, or ""."""
         self._request(
             "tail",
@@ -228,7 +228,7 @@ class Session:
         self._receive_pages(file, range(1, self.fingerprint.page_count + 1), (kind, payload))
         return ""
 
-    def _fetch_full(self, file: _Target) -> str:
+    def _fetch_full(self, file: _PagedFile) -> str:
         everything = range(1, self.fingerprint.page_count + 1)
         self._request("full")
         end = self._receive_pages(file, everything)
@@ -238,7 +238,7 @@ class Session:
             )
         return _sha256_of(end)
 
-    def _fetch_differing(self, file: _Target) -> str:
+    def _fetch_differing(self, file: _PagedFile) -> str:
         with self._timed("digests"):
             file.cut()
             groups, digest = self._compare(file)
@@ -246,7 +246,7 @@ class Session:
             self._refine(file, groups)
         return digest
 
-    def _compare(self, file: _Target) -> tuple[list[int], str]:
+    def _compare(self, file: _PagedFile) -> tuple[list[int], str]:
         """Hash the file while the other side hashes its own; list the groups that differ."""
         remote = self.fingerprint
         self._request("digests")
@@ -276,7 +276,7 @@ class Session:
             raise ProtocolError(f"the other side sent {len(payload)} bytes of digests")
         return [payload[at : at + size] for at in range(0, len(payload), size)]
 
-    def _refine(self, file: _Target, groups: list[int]) -> None:
+    def _refine(self, file: _PagedFile, groups: list[int]) -> None:
         """Send what we have of the groups that differ, and write the pages that come back."""
         remote = self.fingerprint
         total = sum(len(self._pages_of(group)) for group in groups) * remote.page_size
@@ -297,7 +297,7 @@ class Session:
         self._channel.send(protocol.DIGESTS)
         self._channel.flush()
 
-    def _receive_groups(self, file: _Target, groups: list[int]) -> int:
+    def _receive_groups(self, file: _PagedFile, groups: list[int]) -> int:
         allowed = [page for group in groups for page in self._pages_of(group)]
         self._receive_pages(file, allowed, report=False)
         return len(allowed) * self.fingerprint.page_size
@@ -305,7 +305,7 @@ class Session:
     def _pages_of(self, group: int) -> range:
         return delta.group_range(group, self.fingerprint.page_count, self.fingerprint.page_size)
 
-    def _digests_of(self, file: _Target, group: int) -> list[bytes]:
+    def _digests_of(self, file: _PagedFile, group: int) -> list[bytes]:
         pages, size = self._pages_of(group), self.fingerprint.page_size
         data = file.read(pages.start, len(pages))
         found = digests.split(data[: len(data) // size * size], size)
@@ -313,7 +313,7 @@ class Session:
 
     def _receive_pages(
         self,
-        file: _Target,
+        file: _PagedFile,
         allowed: range | list[int],
         first: protocol.Message | None = None,
         *,
@@ -362,7 +362,7 @@ class Session:
             self.timings[step] = round(time.monotonic() - begun, 6)
 
 
-class _Target:
+class _PagedFile:
     """The local file as numbered pages; `written` are the numbers of those that arrived."""
 
     def __init__(self, descriptor: int, path: Path, remote: Fingerprint) -> None:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from gymdbd.remote.ssh.ssh import Connection
-    from gymdbd.remote.ssh.stream import Channel
+    from gymdbd.remote.ssh.stream import Command
 
 USUAL = "gymdbd"
 # A shell that nobody logs in to may not have what the installer puts on the PATH.
@@ -74,7 +74,7 @@ def _run(connection: Connection, argv: Sequence[str]) -> tuple[int | None, bytes
     return channel.exit_status(), bytes(output), channel.stderr_tail()
 
 
-def _read(connection: Connection, channel: Channel) -> bytes:
+def _read(connection: Connection, channel: Command) -> bytes:
     """Return what is printed next, b"" at the end; a silent command's machine must answer."""
     while True:
         try:

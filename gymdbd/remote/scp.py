@@ -41,9 +41,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from gymdbd.remote.client import Progress
     from gymdbd.remote.ssh.sftp import FileFacts, RemoteFiles
-
-    Progress = Callable[[str, int, int], None]
 
 ATTEMPTS = 5
 _SURE = 2

@@ -61,7 +61,7 @@ _CAP_CHOWN = 0x1
 _descriptors: dict[tuple[int, int], int] = {}
 
 
-class Reader:
+class LiveConnection:
     """A read-only connection to a live database.
 
     `idle` says that nobody had it open and that it is read without any lock, because this user may
@@ -107,7 +107,7 @@ def reading(
 
     With `leave_nothing` an idle one is read without side files by its owner as well.
     """
-    reader = Reader(path, busy_timeout_s=busy_timeout_s, leave_nothing=leave_nothing)
+    reader = LiveConnection(path, busy_timeout_s=busy_timeout_s, leave_nothing=leave_nothing)
     try:
         yield reader.connection
     except Exception:
@@ -128,7 +128,7 @@ def writing(path: Path, *, busy_timeout_s: float = 5.0) -> Iterator[sqlite3.Conn
     Raises NotOwnerError if the side files that this would leave were of no use to the owner, and
     SourceLockedError if somebody who takes no locks is in the middle of a transaction.
     """
-    with contextlib.closing(Reader(path, busy_timeout_s=busy_timeout_s)) as guard:
+    with contextlib.closing(LiveConnection(path, busy_timeout_s=busy_timeout_s)) as guard:
         require_owner(path, idle=guard.idle)
         _require_no_journal_in_use(path)
         with contextlib.closing(connect(path, "mode=rw", busy_timeout_s)) as writer:

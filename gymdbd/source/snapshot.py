@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from types import TracebackType
 
-Progress = Callable[[int, int], None]
+CopyProgress = Callable[[int, int], None]
 
 _STEP_BYTES = 16 * 1024 * 1024
 _COPY_BYTES = 1024 * 1024
@@ -62,7 +62,7 @@ class Snapshot:
             # SQLite opens the main file first and its WAL, by its name, at the first read. One that
             # is replaced in between would be read without the commits of its WAL.
             self._file = _file_at(self.path)
-            self._reader = live.Reader(self.path, busy_timeout_s=busy_timeout_s)
+            self._reader = live.LiveConnection(self.path, busy_timeout_s=busy_timeout_s)
             self._connection = self._reader.connection
             try:
                 self.facts = self._begin()
@@ -182,7 +182,7 @@ class Snapshot:
         with translated(self.path), interruptible(self._connection, check):
             return count_rows(self._connection, self.facts)
 
-    def copy_to(self, target: Path, progress: Progress) -> None:
+    def copy_to(self, target: Path, progress: CopyProgress) -> None:
         """Write this state into the new file `target`, which needs no WAL to be read.
 
         SQLite's online backup copies the pages. It goes on in steps, so that `progress(done,
@@ -231,7 +231,7 @@ class Snapshot:
             hint="check both disks and the kernel's log (dmesg); nothing there has changed",
         )
 
-    def copy_raw(self, target: Path, progress: Progress) -> bool:
+    def copy_raw(self, target: Path, progress: CopyProgress) -> bool:
         """Copy the main file as it is and its WAL up to this snapshot; True when that held still.
 
         False means that a writer started the WAL anew meanwhile, which a fully checkpointed WAL
@@ -304,7 +304,9 @@ class _Flusher:
         os.close(self._descriptor)
 
 
-def copy_raw(path: Path, target: Path, progress: Progress, *, busy_timeout_s: float) -> Snapshot:
+def copy_raw(
+    path: Path, target: Path, progress: CopyProgress, *, busy_timeout_s: float
+) -> Snapshot:
     """Copy main file and WAL of one snapshot to `target`; return the snapshot, still held.
 
     The WAL is copied first: in a fully checkpointed WAL a writer may begin anew under our
@@ -348,7 +350,7 @@ def create(path: Path) -> None:
 
 
 def _copy(
-    source: BinaryIO, target: Path, size: int, before: int, total: int, progress: Progress
+    source: BinaryIO, target: Path, size: int, before: int, total: int, progress: CopyProgress
 ) -> None:
     """Copy `size` bytes; `progress` counts from `before` towards `total`."""
     create(target)

@@ -101,7 +101,7 @@ def _checkpoint(path: Path, mode: str, busy_timeout_s: float, guard: bool) -> Ch
 
 def _reason_for_none(path: Path, busy_timeout_s: float) -> str:
     """Say why there is nothing to copy, or no right to, without opening it for writing."""
-    with closing(live.Reader(path, busy_timeout_s=busy_timeout_s)) as reader:
+    with closing(live.LiveConnection(path, busy_timeout_s=busy_timeout_s)) as reader:
         if reader.idle:
             return "nobody has it open, and it belongs to another user: only that user or root may"
         load_schema(reader.connection)

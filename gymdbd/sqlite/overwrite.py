@@ -51,7 +51,7 @@ def overwrite(
     with contextlib.ExitStack() as stack:
         source = stack.enter_context(contextlib.closing(open_immutable(content)))
         writer = stack.enter_context(_writer(target))
-        reader = stack.enter_context(contextlib.closing(live.Reader(target))).connection
+        reader = stack.enter_context(contextlib.closing(live.LiveConnection(target))).connection
         with translated(content):
             facts = read_facts(source)
         _prepare(writer, target, facts.page_size)

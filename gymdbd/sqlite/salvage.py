@@ -20,13 +20,12 @@ from gymdbd.source import processes, wal
 from gymdbd.source.snapshot import create
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
     from pathlib import Path
 
     from gymdbd.source.descriptors import Descriptor
+    from gymdbd.source.snapshot import CopyProgress
     from gymdbd.source.uses import Use
-
-    Progress = Callable[[int, int], None]
 
 _ATTEMPTS = 20
 _POLL_S = 0.01
@@ -38,7 +37,7 @@ _READ_LOCK = 124
 _SHARED_FIRST, _SHARED_BYTES = 2**30 + 2, 510
 
 
-def copy(use: Use, target: Path, progress: Progress, *, busy_timeout_s: float) -> None:
+def copy(use: Use, target: Path, progress: CopyProgress, *, busy_timeout_s: float) -> None:
     """Copy what a process has open to `target`, and its WAL to the name beside it.
 
     Raises NotAllowedError if this user may not read it, SourceMissingError if the process has
@@ -143,7 +142,7 @@ def _header(log: BinaryIO | None) -> bytes:
     return log.read(wal.HEADER_SIZE)
 
 
-def _copy(source: BinaryIO, target: Path, progress: Progress) -> None:
+def _copy(source: BinaryIO, target: Path, progress: CopyProgress) -> None:
     """Copy a file up to the end that it has now."""
     size, done = os.fstat(source.fileno()).st_size, 0
     source.seek(0)

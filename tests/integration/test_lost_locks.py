@@ -210,7 +210,7 @@ def test_an_application_that_turns_to_wal_mode_meanwhile_keeps_its_wal(tmp_path:
 
 def test_whoever_reads_an_idle_database_without_locks_holds_nobody_up(database: Path) -> None:
     """An application that comes meanwhile may do what takes the whole database."""
-    reader = live.Reader(database, leave_nothing=True)
+    reader = live.LiveConnection(database, leave_nothing=True)
     try:
         assert reader.idle
         with application(database) as app:

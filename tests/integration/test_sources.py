@@ -311,17 +311,17 @@ def test_a_database_that_is_replaced_while_it_is_opened_is_opened_again(
     One that is replaced each time is refused.
     """
     source = tmp_path / "gym.db"
-    opened = live.Reader
+    opened = live.LiveConnection
     replacements: list[int] = []
 
-    def replace(path: Path, **options: Any) -> live.Reader:
+    def replace(path: Path, **options: Any) -> live.LiveConnection:
         reader = opened(path, **options)
         if replacements:
             new = make_database(tmp_path / "new.db", rows=replacements.pop(), mode="delete")
             new.replace(path)
         return reader
 
-    monkeypatch.setattr(live, "Reader", replace)
+    monkeypatch.setattr(live, "LiveConnection", replace)
     make_database(source, rows=10)
     replacements[:] = [25]
     with snapshot.Snapshot(source) as held:

@@ -43,12 +43,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from gymdbd.remote.ssh.stream import Channel
+    from gymdbd.remote.ssh.stream import Command
 
 pytestmark = pytest.mark.usefixtures("ssh_home")
 
 
-def read_all(channel: Channel) -> bytes:
+def read_all(channel: Command) -> bytes:
     """Read a command's stdout to its end."""
     return b"".join(iter(lambda: channel.reader.read(65536), b""))
 

@@ -246,7 +246,7 @@ def _held_still(path: Path) -> Iterator[None]:
     with contextlib.ExitStack() as stack:
         with contextlib.suppress(GymdbdError, *database.FAULTS):
             # Never a file without content: SQLite would remove its WAL.
-            reader = live.Reader(database.locate(path), busy_timeout_s=1.0)
+            reader = live.LiveConnection(database.locate(path), busy_timeout_s=1.0)
             stack.enter_context(contextlib.closing(reader))
             connection = reader.connection
             # A schema that makes no sense keeps nobody from holding the pages.

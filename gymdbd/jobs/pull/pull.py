@@ -65,7 +65,7 @@ class _Pull:
         self.whatever = whatever
         self.context = context
         self.timings = Timings()
-        self.progress = _Progress(context)
+        self.progress = _LoggedProgress(context)
         self.replica = Replica(job.replica)
         self.state = self._known_state()
         self.integrity = self._choose_integrity()
@@ -327,7 +327,7 @@ def _traffic(connection: Connection) -> dict[str, int]:
     return {"bytes_sent": connection.bytes_sent, "bytes_received": connection.bytes_received}
 
 
-class _Progress:
+class _LoggedProgress:
     """Passes progress on, and logs it now and then during a long transfer."""
 
     def __init__(self, context: Context) -> None:

@@ -160,9 +160,9 @@ class Watch:
     def __init__(self, target: Path) -> None:
         self.held: Snapshot | None = None
         self._target = target
-        self._reader: live.Reader | None = None
+        self._reader: live.LiveConnection | None = None
         with contextlib.suppress(SourceError):
-            self._reader = live.Reader(target, busy_timeout_s=0.0)
+            self._reader = live.LiveConnection(target, busy_timeout_s=0.0)
         self._before = self._version()
 
     def pin(self) -> None:

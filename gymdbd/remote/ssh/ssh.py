@@ -19,7 +19,7 @@ from gymdbd.remote.ssh import dial, faults
 from gymdbd.remote.ssh.handshake import Transport, shake_hands
 from gymdbd.remote.ssh.login import Login
 from gymdbd.remote.ssh.sftp import Client, RemoteFiles
-from gymdbd.remote.ssh.stream import Channel, Session
+from gymdbd.remote.ssh.stream import Command, ParamikoChannel
 from gymdbd.remote.ssh.target import resolve
 from gymdbd.remote.ssh.translation import STUMBLES, TRANSLATIONS, garbled, translate
 from gymdbd.remote.ssh.wire import Socket, Wire, lost, stalled
@@ -134,7 +134,7 @@ class Connection:
         """Return the cipher that was agreed on for what we receive."""
         return str(getattr(self._transport, "remote_cipher", ""))
 
-    def run(self, argv: Sequence[str]) -> Channel:
+    def run(self, argv: Sequence[str]) -> Command:
         """Start a command; a key with `command=` starts its own command instead."""
         with self._guard(), self._limit():
             session = self._open_session()
@@ -144,8 +144,8 @@ class Connection:
                 raise self.lost() or faults.channel_refused(
                     self.target, f"to run {argv[0]}", str(error)
                 ) from error
-        return Channel(
-            cast("Session", session),
+        return Command(
+            cast("ParamikoChannel", session),
             tuple(argv),
             stall_timeout_s=self.target.settings.stall_timeout_s,
             guard=self._guard,

@@ -1,6 +1,6 @@
 """The bytes of a remote command: reading and writing that give up when nothing moves.
 
-`Channel` is one command: it gives up when its own bytes do not move, and keeps the end of what it
+`Command` is one command: it gives up when its own bytes do not move, and keeps the end of what it
 writes to stderr. The socket underneath is watched by `gymdbd.remote.ssh.wire`.
 """
 
@@ -40,8 +40,8 @@ _MISSED = re.compile(
 _NOT_EXECUTABLE = 126
 
 
-class Session(Protocol):
-    """What a `Channel` asks of paramiko's channel."""
+class ParamikoChannel(Protocol):
+    """What a `Command` asks of paramiko's channel."""
 
     eof_received: bool
 
@@ -70,7 +70,7 @@ class Session(Protocol):
         """Return the exit status; -1 when there is none."""
 
 
-class Channel:
+class Command:
     """A running remote command: `reader` is its stdout, `writer` its stdin, both binary.
 
     Every call raises StalledError after `stall_timeout_s` without a byte, ConnectionLostError when
@@ -80,7 +80,7 @@ class Channel:
 
     def __init__(
         self,
-        session: Session,
+        session: ParamikoChannel,
         argv: tuple[str, ...],
         *,
         stall_timeout_s: float,
@@ -96,8 +96,8 @@ class Channel:
         self._check = check
         self._stderr = bytearray()
         session.settimeout(min(_SLICE_S, stall_timeout_s))
-        self.reader = Reader(self)
-        self.writer = Writer(self)
+        self.reader = Stdout(self)
+        self.writer = Stdin(self)
 
     def receive(self, size: int) -> bytes:
         """Return at most `size` bytes of stdout, b"" at its end."""
@@ -220,30 +220,30 @@ def _is_another(said: str, program: str) -> bool:
     return any(PurePosixPath(missed).name != PurePosixPath(program).name for missed in found)
 
 
-class Reader:
+class Stdout:
     """A command's stdout as a binary file."""
 
-    def __init__(self, channel: Channel) -> None:
-        self._channel = channel
+    def __init__(self, command: Command) -> None:
+        self._command = command
 
     def read(self, size: int) -> bytes:
         """Return from 1 to `size` bytes, or b"" at the end."""
-        return self._channel.receive(size)
+        return self._command.receive(size)
 
 
-class Writer:
+class Stdin:
     """A command's stdin as a binary file."""
 
-    def __init__(self, channel: Channel) -> None:
-        self._channel = channel
+    def __init__(self, command: Command) -> None:
+        self._command = command
 
     def write(self, data: bytes | bytearray | memoryview) -> int:
         """Write all of `data`."""
-        return self._channel.send(data)
+        return self._command.send(data)
 
     def flush(self) -> None:
         """Do nothing: every write is sent at once."""
 
     def close(self) -> None:
         """Tell the command that no more will come."""
-        self._channel.close_stdin()
+        self._command.close_stdin()
