@@ -1,4 +1,4 @@
-"""Looking at everything a configuration points at, without changing any of it."""
+"""The checks of `gymdbd check`: everything that a configuration names, without changing it."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ OK, WARNING, ERROR = "ok", "warning", "error"
 
 @dataclass(frozen=True)
 class Check:
-    """One thing looked at: its state is `ok`, `warning` or `error`."""
+    """The result of one check; its state is `ok`, `warning` or `error`."""
 
     name: str
     state: str
@@ -46,7 +46,7 @@ class Check:
 
 
 def examine(settings: Config, now: Clock) -> list[Check]:
-    """Look at the whole configuration; never raises for what it finds."""
+    """Run all checks of a configuration; whatever they find, nothing is raised."""
     checks = [
         Check("config", OK, f"{settings.source}, {counted(len(settings.jobs), 'job')}"),
         _clock(now),
@@ -72,19 +72,19 @@ def _clock(now: Clock) -> Check:
     text = f"{clock.to_text(now.now(), now.zone)} ({now.zone})"
     if clock.is_plausible(now.now()):
         return Check("clock", OK, text)
-    hint = "set the clock, and let it wait for the network's time (systemd-timesyncd)"
-    return Check("clock", ERROR, f"{text} cannot be right", hint)
+    hint = "set the clock, and synchronize it with the network (systemd-timesyncd)"
+    return Check("clock", ERROR, f"{text} is wrong", hint)
 
 
 def _zone() -> list[Check]:
-    """Check that the time zone is known; if it is, the clock shows it."""
+    """Check that the time zone is known; if it is, the check of the clock shows it."""
     try:
         clock.local_zone()
     except TimeZoneError as error:
-        return [Check("time zone", ERROR, f"{error.message}; until then UTC is shown", error.hint)]
+        return [Check("time zone", ERROR, f"{error.message}; times are shown in UTC", error.hint)]
     fault = clock.fault_of_machine()
-    hint = "timedatectl set-timezone Europe/Berlin, say, and install the package tzdata"
-    return [Check("time zone", WARNING, f"{fault}: UTC is taken", hint)] if fault else []
+    hint = "set it, for example timedatectl set-timezone Europe/Berlin; install the package tzdata"
+    return [Check("time zone", WARNING, f"{fault}: using UTC", hint)] if fault else []
 
 
 def _sqlite() -> Check:
@@ -94,7 +94,7 @@ def _sqlite() -> Check:
     return Check(
         "sqlite",
         WARNING,
-        f"{version} has the WAL-reset bug: gymdbd's own checkpoints avoid it, those of an "
+        f"{version} has the WAL-reset bug: gymdbd's own checkpoints avoid it, but those of an "
         "application with several writing processes may lose commits",
         "update SQLite to 3.51.3 (or 3.50.7, 3.44.6) when your system offers it",
     )
@@ -119,7 +119,7 @@ def _status(settings: Config) -> Check:
 
 
 def _log(settings: Config) -> list[Check]:
-    """Check that the log file can be written, if there is to be one."""
+    """Check that the log file can be written, if one is configured."""
     if settings.log.file is None:
         return []
     folder = settings.log.file.parent
@@ -155,60 +155,62 @@ def _backup(job: BackupConfig, now: Clock) -> list[Check]:
 
 
 def _rights(job: BackupConfig, path: Path) -> list[Check]:
-    """Warn of a user whose backups do less than the owner's, and say what."""
+    """Warn if this user's backups can do less than those of the database's owner."""
     name, user = f"{job.name} rights", f"this user (uid {os.geteuid()})"
-    hint = "run as the database's owner or as root; deploy/README.md says more"
-    lacking = [str(one) for one in (path, path.parent) if not os.access(one, os.W_OK)]
+    hint = "run as the database's owner or as root; see deploy/README.md"
+    needed = (path, path.parent)
+    lacking = [str(place) for place in needed if not os.access(place, os.W_OK)]
     if lacking:
-        told = f"{user} may not write {' and '.join(lacking)}: no checkpoint; while the "
-        told += "application is stopped a database in WAL mode is read without locks"
-        return [Check(name, WARNING, told, hint)]
+        message = f"{user} may not write {' and '.join(lacking)}: no checkpoint; while the "
+        message += "application is stopped, a database in WAL mode is read without locks"
+        return [Check(name, WARNING, message, hint)]
     if not live.may_leave_sides(path):
-        told = f"{user} is not the owner of {path}, to whom a -wal and -shm made by this user "
-        told += "would be of no use: while the application is stopped a database in WAL mode is "
-        told += "read without them, and there is no checkpoint"
-        return [Check(name, WARNING, told, hint)]
+        message = f"{user} is not the owner of {path}, who could not use a -wal and -shm of this "
+        message += "user: while the application is stopped, a database in WAL mode is read "
+        message += "without them, and there is no checkpoint"
+        return [Check(name, WARNING, message, hint)]
     return []
 
 
 def _open(path: Path) -> AbstractContextManager[sqlite3.Connection]:
-    """Open a database so that nothing stays beside it.
+    """Open a database without leaving files beside it.
 
-    If nobody has it open, reading it the usual way could leave a -wal and a -shm behind.
+    If no process has it open, reading it the usual way could leave a -wal and a -shm.
     """
     return live.reading(path, leave_nothing=True)
 
 
 def _look_into(path: Path) -> tuple[str, int, tuple[str, ...]]:
-    """Return what there is to say about a database, its size in bytes, what cannot be checked."""
+    """Return a description of a database, its size in bytes, and what cannot be checked in it."""
     in_use = all(side.exists() for side in database.side_files(path)[:2])
     with database.translated(path), _open(path) as connection:
         connection.execute("BEGIN")
         facts = database.read_facts(connection)
         unknown = soundness.foresee(connection)
     tables = counted(len(database.table_names(facts)), "table")
-    mode = f"journal mode {facts.journal_mode}" if in_use else "not open in WAL mode by anybody"
-    told = f"{path}: {files.to_size(facts.size_bytes)}, {tables}, {mode}"
-    return told, facts.size_bytes, unknown
+    mode = f"journal mode {facts.journal_mode}" if in_use else "not open in WAL mode"
+    text = f"{path}: {files.to_size(facts.size_bytes)}, {tables}, {mode}"
+    return text, facts.size_bytes, unknown
 
 
 def _unknown_there(job: PullConfig, facts: dict[str, Any]) -> list[Check]:
     from gymdbd.jobs import peer  # noqa: PLC0415 - brings paramiko, which nothing else here needs
 
-    said = peer.unknown(facts)
-    return [Check(f"{job.name} unchecked", OK, f"not known over there: {said}")] if said else []
+    unknown = peer.unknown(facts)
+    name, text = f"{job.name} unchecked", f"unknown on the other machine: {unknown}"
+    return [Check(name, OK, text)] if unknown else []
 
 
 def _uncheckable(job: BackupConfig, unknown: tuple[str, ...]) -> list[Check]:
-    """Name what no backup will check, because only the application or a newer SQLite has it."""
+    """List what no backup can check, because only the application or a newer SQLite can."""
     name = f"{job.name} unchecked"
     return [Check(name, OK, f"cannot be checked here: {what}") for what in unknown]
 
 
 def _newest(job: BackupConfig, path: Path) -> Check:
-    """Look whether the newest row can be dated."""
+    """Check that the newest row can be dated."""
     name, wanted = f"{job.name} newest row", job.newest
-    assert wanted is not None  # noqa: S101 - the caller has looked
+    assert wanted is not None  # noqa: S101 - the caller has checked it
     hint = "correct newest: in the configuration (the names of a table and of its column)"
     try:
         with _open(path) as connection:
@@ -216,7 +218,7 @@ def _newest(job: BackupConfig, path: Path) -> Check:
     except sqlite3.Error as error:
         return Check(name, ERROR, str(error), hint)
     if value is not None and freshness.to_moment(value, UTC) is None:
-        return Check(name, ERROR, f"{wanted.table}.{wanted.column} holds no times: {value!r}", hint)
+        return Check(name, ERROR, f"{wanted.table}.{wanted.column} is not a time: {value!r}", hint)
     return Check(name, OK, f"{wanted.table}.{wanted.column}: {value!r}")
 
 
@@ -227,7 +229,7 @@ def _holders(job: BackupConfig, path: Path) -> Check:
     return Check(
         f"{job.name} app",
         WARNING,
-        "no process that this user may see has the database open",
+        "no process that this user can see has the database open",
         "start the application if it should be running"
         + ("; run this as root to see everything" if os.geteuid() else ""),
     )
@@ -247,19 +249,19 @@ def _archive(job: BackupConfig, now: Clock, needed: int) -> Check:
         return Check(name, WARNING, f"pruning is frozen: {frozen}", _thaw_hint(backups))
     free = files.to_size(shutil.disk_usage(job.archive).free)
     if backups and backups[0].created > now.now():
-        message = f"{backups[0].path.name} is from the future: nothing is pruned"
+        message = f"{backups[0].path.name} has a time in the future: nothing is pruned"
         return Check(name, WARNING, message, "check the clock")
     return Check(name, OK, f"{job.archive}: {counted(len(backups), 'backup')}, {free} free")
 
 
 def _thaw_hint(backups: list[Backup]) -> str:
-    if any(one.verdict == SUSPICIOUS for one in backups):
-        return "look at it (gymdbd diff); gymdbd accept or gymdbd reject lets pruning go on"
-    return "mend or restore the database; the next good backup lets pruning go on"
+    if any(backup.verdict == SUSPICIOUS for backup in backups):
+        return "look at it (gymdbd diff); pruning resumes after gymdbd accept or gymdbd reject"
+    return "repair or restore the database; pruning resumes with the next good backup"
 
 
 def _drill(job: DrillConfig, now: Clock) -> list[Check]:
-    """Look whether there is a backup to rehearse with, room for it, and the command."""
+    """Check that there is a backup to restore, room for it, and the command."""
     name = f"{job.name} backup"
     try:
         backup = Catalog(job.archive, now.zone).find(LATEST, job.origin)
@@ -278,7 +280,7 @@ def _drill(job: DrillConfig, now: Clock) -> list[Check]:
 
 
 def _pull(job: PullConfig, now: Clock) -> list[Check]:
-    """Look at the other side, at where the replica goes, and at a named archive."""
+    """Check the other machine, the folder of the replica, and the archive."""
     found = _other_side(job, now)
     if job.archive and not os.access(job.archive, os.W_OK | os.X_OK):
         found.append(_not_writable(f"{job.name} archive", job.archive))
@@ -288,7 +290,7 @@ def _pull(job: PullConfig, now: Clock) -> list[Check]:
 
 
 def _replicas_archive(job: PullConfig, now: Clock) -> list[Check]:
-    """Check whether something that was pulled waits for an answer."""
+    """Check whether pulled content waits for accept or reject."""
     name = f"{job.name} archive"
     try:
         frozen = Catalog(job.archive_folder, now.zone).frozen(job.origin)
@@ -300,7 +302,7 @@ def _replicas_archive(job: PullConfig, now: Clock) -> list[Check]:
 
 
 def _other_side(job: PullConfig, now: Clock) -> list[Check]:
-    """Connect and ask, transferring nothing; then look at where the replica goes."""
+    """Connect to the other machine without transferring data, and check the replica's folder."""
     from gymdbd.jobs import peer  # noqa: PLC0415 - brings paramiko, which nothing else here needs
 
     try:
@@ -308,15 +310,15 @@ def _other_side(job: PullConfig, now: Clock) -> list[Check]:
     except RemoteError as error:
         return [Check(f"{job.name} host", ERROR, error.message, error.hint), _replica(job, 0)]
     except GymdbdError as error:
-        # The host answered: it is the database over there that something is wrong with.
-        told = Check(f"{job.name} database", ERROR, error.message, error.hint)
-        return [_reached(job), told, _replica(job, 0)]
+        # The host has answered, so the error is about its database.
+        failed = Check(f"{job.name} database", ERROR, error.message, error.hint)
+        return [_reached(job), failed, _replica(job, 0)]
     size = facts["page_size"] * facts["page_count"]
     return [_reached(job), *_remote_database(job, facts, size), _replica(job, size)]
 
 
 def _reached(job: PullConfig) -> Check:
-    return Check(f"{job.name} host", OK, f"{job.host} answers, recognised us and has a Python")
+    return Check(f"{job.name} host", OK, f"{job.host} answers, accepts the key and has Python")
 
 
 def _remote_database(job: PullConfig, facts: dict[str, Any], size: int) -> list[Check]:
@@ -324,17 +326,17 @@ def _remote_database(job: PullConfig, facts: dict[str, Any], size: int) -> list[
         f"{facts['database']}: {files.to_size(size)}, {counted(len(facts['tables']), 'table')}, "
         f"journal mode {facts['journal_mode']}"
     )
-    versions = f"SQLite {facts['sqlite']}, Python {facts['python']} over there"
+    versions = f"SQLite {facts['sqlite']}, Python {facts['python']} on the other machine"
     found = [Check(f"{job.name} database", OK, text), *_unknown_there(job, facts)]
     if not facts["wal_reset_bug"]:
         return [*found, Check(f"{job.name} sqlite", OK, versions)]
     warning = f"{versions}: this SQLite has the WAL-reset bug, which can lose commits of several "
-    hint = "update SQLite over there to 3.51.3 (or 3.50.7, 3.44.6) when its system offers it"
+    hint = "update its SQLite to 3.51.3 (or 3.50.7, 3.44.6) when its system offers it"
     return [*found, Check(f"{job.name} sqlite", WARNING, f"{warning}writing processes", hint)]
 
 
 def _replica(job: PullConfig, needed: int) -> Check:
-    """Look at the replica's folder, its space, and who has the replica open for writing."""
+    """Check the replica's folder, its space, and that no process has it open for writing."""
     name, replica = f"{job.name} replica", Replica(job.replica)
     folder = replica.path.parent
     if not os.access(folder, os.W_OK | os.X_OK):
@@ -357,7 +359,7 @@ def _replica(job: PullConfig, needed: int) -> Check:
 
 
 def _verify(job: VerifyConfig, now: Clock) -> list[Check]:
-    """Look at the archive, and at the one that good copies are to come from."""
+    """Check the archive, and the archive to repair from."""
     found = [_verified_archive(job, now)]
     if job.repair_from is not None:
         found.append(_copies(f"{job.name} repair_from", job.repair_from, now))
@@ -370,15 +372,15 @@ def _verified_archive(job: VerifyConfig, now: Clock) -> Check:
         backups = Catalog(job.archive, now.zone).backups()
     except GymdbdError as error:
         return Check(name, ERROR, error.message, error.hint)
-    damaged = [one.path.name for one in backups if one.verdict == DAMAGED]
+    damaged = [backup.path.name for backup in backups if backup.verdict == DAMAGED]
     if damaged:
-        hint = "gymdbd verify reads them again, with --repair it fetches good copies"
+        hint = "gymdbd verify reads them again; gymdbd verify --repair fetches good copies"
         return Check(name, ERROR, f"{job.archive}: damaged: {', '.join(damaged)}", hint)
     if not backups:
         return Check(name, WARNING, f"{job.archive} holds no backup yet", "gymdbd backup makes one")
     if not os.access(job.archive, os.W_OK | os.X_OK):
-        told = _not_writable(name, job.archive)
-        return Check(name, WARNING, f"{told.message}, so that no verdict is stored", told.hint)
+        found = _not_writable(name, job.archive)
+        return Check(name, WARNING, f"{found.message}, so verdicts are not stored", found.hint)
     share = f", {job.sample}% of them at a time" if job.sample else ""
     return Check(
         name, OK, f"{job.archive}: {counted(len(backups), 'backup')}{share}, none known damaged"
@@ -395,12 +397,12 @@ def _copies(name: str, place: RepairConfig, now: Clock) -> Check:
         return Check(name, ERROR, error.message, error.hint)
     if count == 0:
         message = f"{there.name} holds no backup with a manifest"
-        return Check(name, WARNING, message, "check the path: nothing could be repaired from there")
+        return Check(name, WARNING, message, "check the path: nothing can be repaired from there")
     return Check(name, OK, f"{there.name} answers and holds {counted(count, 'backup')}")
 
 
 def _not_writable(name: str, folder: Path) -> Check:
-    """Say why a folder cannot be written: it is not there, or not for this user."""
+    """Return why a folder cannot be written: it is missing, or this user may not write to it."""
     try:
         files.require_folder(folder)
         files.require_writable_disk(folder)
@@ -410,5 +412,5 @@ def _not_writable(name: str, folder: Path) -> Check:
         name,
         ERROR,
         f"{folder} cannot be written by this user (uid {os.geteuid()})",
-        "run as the user of the daemon, or let this user write there",
+        "run as the user of the daemon, or let this user write to it",
     )

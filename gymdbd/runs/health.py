@@ -1,8 +1,8 @@
-"""How the jobs really are: the status file, held against what can be seen at this moment.
+"""The health of the jobs: the status file, compared with what can be seen now.
 
-The file says how the last run ended. Whether its backup is still there, whether there is room for
-the next one, and whether anybody will start it, the file cannot know; and it may be the file itself
-that could not be written.
+The status file records how the last run ended. It cannot know whether the backup still exists,
+whether there is room for the next one, and whether the next run will start; and the file itself
+may have been impossible to write.
 """
 
 from __future__ import annotations
@@ -34,23 +34,23 @@ if TYPE_CHECKING:
     from gymdbd.config.config import Config
     from gymdbd.config.kinds import JobConfig
 
-# A run may wait ten minutes for another one on the same files before it shows in the file.
+# A run may wait ten minutes for another run on the same files before it appears in the file.
 _START_MARGIN = timedelta(minutes=15)
-# Two moments that are written to the second, of one run.
+# The start and the backup of the same run, both rounded to seconds, are at most this far apart.
 _SAME_RUN = timedelta(minutes=1)
-# So many damaged backups are named, the others counted.
+# So many damaged backups are named; the others are counted.
 _NAMED = 3
-# A disk that sleeps needs ten seconds to start.
+# A sleeping disk needs ten seconds to start.
 _PATIENCE_S = 15.0
 _DENIED = (NotAllowedError, SourceUnreadableError)
-_DEAD = "look for a dead disk or network mount (dmesg, mount)"
+_DEAD = "check for a dead disk or network mount (dmesg, mount)"
 _ACCOUNT = "run gymdbd status as the user that the daemon runs as"
 
 _T = TypeVar("_T")
 
 
 class Finding(NamedTuple):
-    """What one look at a job has found: its health, the reason, and what to do about it."""
+    """One result of checking a job: its health, the reason, and what to do about it."""
 
     health: Health
     reason: str = ""
@@ -58,24 +58,24 @@ class Finding(NamedTuple):
 
 
 class Seen(NamedTuple):
-    """What there was to see of a job: `newest` is its newest good backup, if it has any."""
+    """The state of a job on its disks: `newest` is the time of its newest good backup, if any."""
 
     findings: list[Finding]
     newest: datetime | None = None
     killed: bool = False
 
 
-# What is seen, waited for so many seconds.
+# Waits so many seconds for the state of a job.
 Look = Callable[[float], Seen]
 
 
 @dataclass(frozen=True)
 class Daemon:
-    """What is known of the daemon: `alive` is None if this user may not look.
+    """The state of the daemon: `alive` is None if this user cannot see it.
 
-    `started` is when one last did with this status file, None if none ever has: then the jobs are
-    run by hand, or by cron, and nobody waits for a daemon. A `mute` one is there and cannot write
-    the file.
+    `started` is when a daemon last started with this status file. If it is None, none ever has: the
+    jobs are run by hand or by cron, and need no daemon. A `mute` daemon is running, but cannot
+    write the file.
     """
 
     alive: bool | None
@@ -85,7 +85,7 @@ class Daemon:
 
 
 def read(settings: Config, patience_s: float = _PATIENCE_S) -> tuple[dict[str, Any], Daemon]:
-    """Return what is in the status file, and what it and its lock tell about the daemon."""
+    """Return the content of the status file, and the state of the daemon from it and its lock."""
     file = StatusFile(settings.status_file)
 
     def look() -> tuple[dict[str, Any], Daemon]:
@@ -102,7 +102,7 @@ def read(settings: Config, patience_s: float = _PATIENCE_S) -> tuple[dict[str, A
 
 
 def _holds_configuration(settings: Config) -> bool:
-    """Say whether a daemon is there that could not lock its status file."""
+    """Return whether a daemon runs that could not lock its status file."""
     try:
         return lock.is_held(settings.source)
     except OSError:
@@ -110,7 +110,7 @@ def _holds_configuration(settings: Config) -> bool:
 
 
 def begin(job: JobConfig, entry: dict[str, Any], file: StatusFile, now: Clock) -> Look:
-    """Begin to look at the disks of a job; `judge` waits for what there is to see."""
+    """Start to examine the disks of a job; `judge` waits for the result."""
     known = dict(entry)
 
     def look() -> Seen:
@@ -130,13 +130,13 @@ def judge(
     now: Clock,
     patience_s: float = _PATIENCE_S,
 ) -> Finding:
-    """Return the worst finding about a job; of several that are as bad, the first.
+    """Return the worst finding about a job; of several equally bad ones, the first.
 
-    Its disks get `patience_s` to answer, counted from when the look was begun.
+    Its disks have `patience_s` to answer, counted from `begin`.
 
-    `entry`, what the status file has of it, is brought up to date with what there is to see: the
-    archive's newest backup, and that the run which is noted as `running` was `interrupted`. A hint
-    of its last run stays with that run's own failure.
+    `entry`, its entry in the status file, is updated from what was seen: the newest backup of the
+    archive, and that a run recorded as `running` was `interrupted`. The hint of the last run stays
+    with that run's own failure.
     """
     moment, zone = now.now(), now.zone
     try:
@@ -156,19 +156,19 @@ def judge(
 
 
 def meanwhile(work: Callable[[], _T]) -> Callable[[float], _T]:
-    """Begin `work`; the answer gives what came of it, or TimeoutError so many seconds after now.
+    """Start `work` in a thread; call the result to get its value, or TimeoutError if it is late.
 
-    So a dead network mount does not keep `gymdbd status` from answering.
+    The time is counted from now. So a dead network mount does not block `gymdbd status`.
     """
     began, done = time.monotonic(), threading.Event()
-    came: list[_T] = []
-    failed: list[Exception] = []
+    values: list[_T] = []
+    errors: list[Exception] = []
 
     def do() -> None:
         try:
-            came.append(work())
-        except Exception as error:  # noqa: BLE001 - it is raised where the answer is asked for
-            failed.append(error)
+            values.append(work())
+        except Exception as error:  # noqa: BLE001 - it is raised by `answer`
+            errors.append(error)
         done.set()
 
     threading.Thread(target=do, daemon=True).start()
@@ -176,17 +176,17 @@ def meanwhile(work: Callable[[], _T]) -> Callable[[float], _T]:
     def answer(patience_s: float) -> _T:
         if not done.wait(max(0.0, began + patience_s - time.monotonic())):
             raise TimeoutError
-        if failed:
-            raise failed[0]
-        return came[0]
+        if errors:
+            raise errors[0]
+        return values[0]
 
     return answer
 
 
 def _bring_up_to_date(entry: dict[str, Any], newest: datetime, zone: tzinfo) -> None:
-    """Let an entry say what the archive says, unless its last run failed.
+    """Update an entry from the archive, unless its last run failed.
 
-    A backup that the file does not know of was made while the file could not be written.
+    A backup that is missing in the status file was made while that could not be written.
     """
     if entry.get("state") not in (None, *GOOD_STATES):
         return
@@ -199,7 +199,7 @@ def _bring_up_to_date(entry: dict[str, Any], newest: datetime, zone: tzinfo) -> 
 def _look(
     job: JobConfig, entry: dict[str, Any], now: datetime, zone: tzinfo
 ) -> Iterator[Finding | datetime]:
-    """Look at the disk: yield what is wrong, and when the newest good backup was made."""
+    """Examine the disk: yield findings, and the time of the newest good backup."""
     try:
         _require_places(job)
         if isinstance(job, BackupConfig):
@@ -218,8 +218,8 @@ def _look(
     except GymdbdError as error:
         yield Finding(Health.FAILING, error.message, error.hint)
     except OSError as error:
-        told = files.system_error(error)
-        yield Finding(Health.UNKNOWN, told.message, told.hint)
+        translated = files.system_error(error)
+        yield Finding(Health.UNKNOWN, translated.message, translated.hint)
 
 
 def _require_places(job: JobConfig) -> None:
@@ -240,34 +240,34 @@ def _its_backups(
     elif entry.get("state") in GOOD_STATES:
         yield Finding(
             Health.FAILING,
-            f"{job.archive} holds no good backup of it any more",
-            f"find out who removed them, and make one: gymdbd backup {job.name}",
+            f"{job.archive} no longer holds a good backup of it",
+            f"find out who removed them, and make a new one: gymdbd backup {job.name}",
         )
     backups = catalog.backups(job.origin)
     damaged = [backup.path.name for backup in backups if backup.verdict == DAMAGED]
     if damaged:
         yield Finding(
             Health.FAILING,
-            f"damaged, and so no backup any more: {', '.join(damaged[:_NAMED])}"
+            f"damaged, so no longer a backup: {', '.join(damaged[:_NAMED])}"
             + (f" and {len(damaged) - _NAMED} more" if len(damaged) > _NAMED else ""),
             "fetch a good copy (gymdbd verify --repair), or remove it once gymdbd list shows good "
-            "ones; look at the disk too (dmesg, SMART)",
+            "backups; check the disk as well (dmesg, SMART)",
         )
 
 
 def _unanswered(job: BackupConfig | PullConfig, catalog: Catalog) -> Iterator[Finding]:
-    """Yield what has stopped the pruning of an archive, although no status file may tell of it."""
+    """Yield what has stopped the pruning of an archive, even if no status file records it."""
     waiting = answers.unanswered(catalog.backups(job.origin))
     frozen = catalog.frozen(job.origin)
     if waiting or (frozen and isinstance(job, PullConfig)):
         what = f"{waiting[0].path.name} waits for accept or reject" if waiting else frozen
         hint = (
-            "look at it (gymdbd diff latest); if the change is right run gymdbd accept "
-            f"{job.name}, if not gymdbd reject {job.name}"
+            "look at it (gymdbd diff latest); if the change is right, run gymdbd accept "
+            f"{job.name}, otherwise gymdbd reject {job.name}"
         )
         yield Finding(Health.FAILING, f"{what}; pruning is stopped", hint)
     elif frozen:
-        hint = "mend or restore the database; the next good backup lets pruning go on"
+        hint = "repair or restore the database; pruning resumes with the next good backup"
         yield Finding(Health.FAILING, f"pruning is stopped: {frozen}", hint)
 
 
@@ -277,41 +277,41 @@ def _replica(
     replica = Replica(job.replica)
     if not replica.exists:
         if entry.get("state") in GOOD_STATES:
-            reason = f"the replica {job.replica} is not there any more"
-            yield Finding(Health.FAILING, reason, f"fetch it again: gymdbd pull {job.name}")
+            reason = f"the replica {job.replica} no longer exists"
+            yield Finding(Health.FAILING, reason, f"pull it again: gymdbd pull {job.name}")
         return
     missing = max(0, job.replica.stat().st_size - replica.reusable_bytes(replica.state()))
     try:
         catalog = Catalog(job.archive_folder, zone)
         room.require(job, catalog, missing, now, folder=replica.path.parent)
     except GymdbdError as error:
-        # As long as nothing changes over there, none is needed.
+        # As long as nothing changes on the other machine, no room is needed.
         yield Finding(Health.LATE, error.message, error.hint)
 
 
 def _next_run(
     entry: dict[str, Any], daemon: Daemon, now: datetime, health: Health
 ) -> Iterator[Finding]:
-    """Yield why the next run will not begin, if it will not."""
+    """Yield why the next run will not start, if it will not."""
     if daemon.mute:
         yield Finding(
             Health.UNKNOWN,
-            f"the daemon cannot write {daemon.status_file}: how its runs end is not known",
+            f"the daemon cannot write {daemon.status_file}: the outcome of its runs is unknown",
             "let the daemon's user write to that folder (under systemd it must be named in "
-            "ReadWritePaths= of the unit), and look into the daemon's log meanwhile",
+            "ReadWritePaths= of the unit), and read the daemon's log meanwhile",
         )
     elif daemon.started is None:
         return
     elif daemon.alive is None:
-        reason = "whether the daemon is running cannot be seen by this user"
+        reason = "this user cannot see whether the daemon is running"
         yield Finding(Health.UNKNOWN, reason, _ACCOUNT)
     elif not daemon.alive:
-        # While its last success is young enough there is time to start it.
+        # While the last success is recent enough, there is time to start the daemon.
         yield Finding(
             Health.LATE if health in (Health.OK, Health.UNKNOWN) else Health.FAILING,
-            "the daemon is not running, so that the next run will not happen",
+            "the daemon is not running, so the next run will not happen",
             f"start it ({service_command('start')}, or gymdbd run); if something else runs the "
-            f"jobs now, remove {daemon.status_file}, which the next run writes anew",
+            f"jobs now, remove {daemon.status_file}; the next run creates it again",
         )
     elif now - daemon.started > _START_MARGIN:
         yield from _unplanned(entry, now)
@@ -320,10 +320,10 @@ def _next_run(
 def _unplanned(entry: dict[str, Any], now: datetime) -> Iterator[Finding]:
     planned = status.instant(entry, "next_run")
     if planned is None:
-        reason = "the daemon has no plan for it"
-        hint = f"let it read the configuration again: {service_command('reload')}"
+        reason = "the daemon has not scheduled it"
+        hint = f"let it reload the configuration: {service_command('reload')}"
         yield Finding(Health.LATE, reason, hint)
     elif "running" not in entry and now - planned > _START_MARGIN:
-        reason = f"its run of {entry['next_run']} is not known to have begun"
-        hint = "look into the daemon's log, and whether it can write the status file"
+        reason = f"its run of {entry['next_run']} is not known to have started"
+        hint = "read the daemon's log, and check that it can write the status file"
         yield Finding(Health.LATE, reason, hint)

@@ -146,7 +146,7 @@ def test_backups_that_are_gone_are_failing_whatever_the_last_run_said(tmp_path: 
         path.unlink()
     code, entry = _status(config)
     assert (code, entry["health"]) == (2, "failing")
-    assert entry["reason"] == f"{archive} holds no good backup of it any more"
+    assert entry["reason"] == f"{archive} no longer holds a good backup of it"
     archive.rmdir()
     code, entry = _status(config)
     assert (code, entry["reason"]) == (2, f"there is no folder {archive}")
@@ -203,7 +203,7 @@ def test_a_damaged_backup_is_failing_until_it_is_removed(tmp_path: Path) -> None
     assert gymdbd("-c", config, "verify", "--all").returncode == 1
     code, entry = _status(config)
     assert (code, entry["health"]) == (2, "failing")
-    assert entry["reason"] == f"damaged, and so no backup any more: {rotten.name}"
+    assert entry["reason"] == f"damaged, so no longer a backup: {rotten.name}"
     rotten.unlink()
     assert _status(config)[0] == 0
 
@@ -298,7 +298,7 @@ def test_a_job_whose_daemon_is_stopped_is_late_and_then_failing(tmp_path: Path) 
         assert daemon.stop() == 0
     code, entry = _status(config)
     assert (code, entry["health"], entry["daemon_running"]) == (1, "late", False)
-    assert entry["reason"] == "the daemon is not running, so that the next run will not happen"
+    assert entry["reason"] == "the daemon is not running, so the next run will not happen"
     assert "systemctl start gymdbd" in entry["hint"]
     assert entry["next_run"] is None
     told = gymdbd("-c", config, "status").stdout
@@ -330,8 +330,9 @@ def test_a_daemon_that_cannot_write_its_status_is_told_as_running(
             daemon.wait_for_event("status not written")
             code, entry = _status(config)
             assert (code, entry["health"], entry["daemon_running"]) == (3, "unknown", True)
+            file = place / "status.json"
             assert entry["reason"] == (
-                f"the daemon cannot write {place / 'status.json'}: how its runs end is not known"
+                f"the daemon cannot write {file}: the outcome of its runs is unknown"
             )
             assert "ReadWritePaths" in entry["hint"]
             assert "daemon running, pid" not in gymdbd("-c", config, "status").stdout

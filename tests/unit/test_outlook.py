@@ -78,11 +78,11 @@ def _health(job: JobConfig, entry: dict[str, Any], daemon: Daemon) -> tuple[Heal
             {"next_run": _ago(minutes=20).isoformat()},
             600,
             Health.LATE,
-            "is not known to have begun",
+            "is not known to have started",
         ),
         ({"next_run": _ago(minutes=20).isoformat(), "running": {}}, 600, Health.OK, ""),
         ({"next_run": _ago(minutes=20).isoformat()}, 10, Health.OK, ""),
-        ({}, 600, Health.LATE, "the daemon has no plan for it"),
+        ({}, 600, Health.LATE, "the daemon has not scheduled it"),
         ({}, 10, Health.OK, ""),
     ],
 )
@@ -209,7 +209,7 @@ def test_a_replica_that_is_gone_is_failing_and_one_never_fetched_is_unknown(
     job = _pull(tmp_path)
     assert _health(job, {}, _MANUAL)[0] == Health.UNKNOWN
     health, reason = _health(job, _good(), _MANUAL)
-    assert (health, reason) == (Health.FAILING, f"the replica {job.replica} is not there any more")
+    assert (health, reason) == (Health.FAILING, f"the replica {job.replica} no longer exists")
     make_database(job.replica)
     assert _health(job, _good(), _MANUAL)[0] == Health.OK
 
