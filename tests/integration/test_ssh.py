@@ -7,7 +7,6 @@ import os
 import re
 import shlex
 import socket
-import subprocess
 import sys
 import threading
 import time
@@ -37,7 +36,7 @@ from gymdbd.remote.ssh import ssh
 from gymdbd.remote.ssh.known_hosts import find_keys, fingerprint
 from gymdbd.remote.ssh.target import HostSettings
 from tests.support.relay import Relay
-from tests.support.sshd import SshServer, free_port, make_key, run_tool, wait_until
+from tests.support.sshd import SshServer, an_agent, free_port, make_key, run_tool, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -332,24 +331,10 @@ def test_a_locked_key_in_the_agent_lets_us_in(
     """The agent signs for a key whose file is locked, also under IdentitiesOnly."""
     key = make_key(tmp_path / "locked", passphrase="secret-word")  # noqa: S106 - of a key made for the run
     ssh_server.authorize(key)
-    path = f"/tmp/agent-{os.getpid()}-{free_port()}"  # noqa: S108 - a socket's path must be short
-    command = ["ssh-agent", "-D", "-a", path]
-    agent = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-    try:
-        wait_until(lambda: os.path.exists(path), "the agent")  # noqa: PTH110 - no Path needed
+    with an_agent(tmp_path, key) as path:
         monkeypatch.setenv("SSH_AUTH_SOCK", path)
-        # ssh-add asks SSH_ASKPASS where there is no terminal.
-        asker = tmp_path / "ask"
-        asker.write_text("#!/bin/sh\necho secret-word\n")
-        asker.chmod(0o700)
-        environment = {**os.environ, "SSH_ASKPASS": str(asker), "SSH_ASKPASS_REQUIRE": "force"}
-        run_tool("ssh-add", "-q", str(key), environment=environment)
-
         assert say(ssh_server.settings(identity_file=str(key))) == b"hello\n"
         assert say(ssh_server.settings(identity_file="none", identities_only=False)) == b"hello\n"
-    finally:
-        agent.terminate()
-        agent.wait()
 
 
 def test_an_agent_that_is_gone_does_no_harm(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-import socket
 import subprocess
 from typing import TYPE_CHECKING
 
@@ -24,7 +23,7 @@ from gymdbd.remote.ssh.target import HostSettings
 from tests.support.command import gymdbd
 from tests.support.databases import make_database
 from tests.support.jobs import write_config
-from tests.support.sshd import SshServer, free_port, make_key, run_tool, wait_until
+from tests.support.sshd import SshServer, an_agent, make_key, run_tool, wait_until
 from tests.support.zones import own_etc
 
 if TYPE_CHECKING:
@@ -64,32 +63,6 @@ def assert_reached(home: Path) -> None:
     """Hold that OpenSSH and gymdbd both get in."""
     assert openssh(home)
     assert say() == b"hello\n"
-
-
-def answers(path: str) -> bool:
-    """Say whether somebody listens at a socket."""
-    with socket.socket(socket.AF_UNIX) as probe:
-        return probe.connect_ex(path) == 0
-
-
-@contextlib.contextmanager
-def an_agent(folder: Path, *keys: Path) -> Iterator[str]:
-    """Run an agent that holds these keys, made with the passphrase `secret-word` or none."""
-    path = f"/tmp/agent-{os.getpid()}-{free_port()}"  # noqa: S108 - a socket's path must be short
-    agent = subprocess.Popen(["ssh-agent", "-D", "-a", path], stdout=subprocess.DEVNULL)
-    try:
-        wait_until(lambda: answers(path), "the agent")
-        # ssh-add asks SSH_ASKPASS where there is no terminal.
-        asker = folder / "ask"
-        asker.write_text("#!/bin/sh\necho secret-word\n")
-        asker.chmod(0o700)
-        told = {"SSH_AUTH_SOCK": path, "SSH_ASKPASS": str(asker), "SSH_ASKPASS_REQUIRE": "force"}
-        for key in keys:
-            run_tool("ssh-add", "-q", str(key), environment={**os.environ, **told})
-        yield path
-    finally:
-        agent.terminate()
-        agent.wait()
 
 
 def certify(authority: Path, key: Path, *words: str) -> Path:
@@ -240,6 +213,18 @@ class TestKeys:
         certifying.authorize(key)
         assert_reached(ssh_home)
 
+    def test_a_login_that_takes_more_than_keys_is_explained(
+        self, ssh_server: SshServer, ssh_home: Path, tmp_path: Path
+    ) -> None:
+        """OpenSSH may get in over a connection that stands, say."""
+        key = make_key(tmp_path / "stranger")
+        lines = (f"ControlPath {tmp_path}/master", "GSSAPIAuthentication yes")
+        known = usual(ssh_server)[1]
+        configure(ssh_home, ssh_server, f"IdentityFile {key}", known, *lines)
+        with pytest.raises(AuthenticationError) as caught:
+            say()
+        assert "does not use ControlPath and GSSAPIAuthentication" in caught.value.hint
+
     def test_kinds_of_keys_that_are_not_to_be_used_are_left_out(
         self, ssh_server: SshServer, ssh_home: Path
     ) -> None:
@@ -285,6 +270,22 @@ class TestHostKeys:
             file.write(f"[127.0.0.1]:{ssh_server.port} {other}")
         assert not openssh(ssh_home)
         with pytest.raises(HostKeyChangedError):
+            say()
+
+    @pytest.mark.parametrize(
+        "line",
+        [
+            *("StrictHostKeyChecking no", "StrictHostKeyChecking accept-new"),
+            *("NoHostAuthenticationForLocalhost yes", "KnownHostsCommand /bin/true"),
+        ],
+    )
+    def test_what_would_let_an_unknown_host_pass_does_not(
+        self, line: str, ssh_server: SshServer, ssh_home: Path, tmp_path: Path
+    ) -> None:
+        """The message says that it is set, and does not count."""
+        known = f"UserKnownHostsFile {tmp_path / 'known'}"
+        configure(ssh_home, ssh_server, usual(ssh_server)[0], known, line)
+        with pytest.raises(HostKeyUnknownError, match=line.split(maxsplit=1)[0]):
             say()
 
     def test_an_alias_for_the_host_key_comes_from_the_file(
@@ -333,8 +334,9 @@ class TestHostKeys:
 class TestHostCertificates:
     """An authority vouches for the host."""
 
-    @pytest.mark.parametrize("kind", ["ed25519", "ecdsa", "rsa"])
-    @pytest.mark.parametrize("name", ["127.0.0.1", "the-pi"])
+    @pytest.mark.parametrize(
+        ("kind", "name"), [("ed25519", "127.0.0.1"), ("ecdsa", "the-pi"), ("rsa", "127.0.0.1")]
+    )
     def test_a_certified_host_is_recognised(
         self, kind: str, name: str, ssh_home: Path, tmp_path: Path
     ) -> None:
@@ -344,6 +346,14 @@ class TestHostCertificates:
             alias = ["HostKeyAlias the-pi"] if name == "the-pi" else []
             configure(ssh_home, server, *usual(server), *alias)
             assert_reached(ssh_home)
+
+    def test_a_certificate_may_be_for_a_pattern_of_names(
+        self, ssh_home: Path, tmp_path: Path
+    ) -> None:
+        """As the newest releases of OpenSSH have it; those before take it for a name."""
+        with certified(tmp_path, make_key(tmp_path / "authority"), "-n", "127.0.?.*") as server:
+            configure(ssh_home, server, *usual(server))
+            assert say() == b"hello\n"
 
     @pytest.mark.parametrize(
         ("words", "said"),

@@ -5,6 +5,7 @@ The fixtures come to the tests by `integration/conftest.py`.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import socket
@@ -56,6 +57,32 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+def answers(path: str) -> bool:
+    """Say whether somebody listens at a socket."""
+    with socket.socket(socket.AF_UNIX) as probe:
+        return probe.connect_ex(path) == 0
+
+
+@contextlib.contextmanager
+def an_agent(folder: Path, *keys: Path) -> Iterator[str]:
+    """Run an agent that holds these keys, made with the passphrase `secret-word` or none."""
+    path = f"/tmp/agent-{os.getpid()}-{free_port()}"  # noqa: S108 - a socket's path must be short
+    agent = subprocess.Popen(["ssh-agent", "-D", "-a", path], stdout=subprocess.DEVNULL)
+    try:
+        wait_until(lambda: answers(path), "the agent")
+        # ssh-add asks SSH_ASKPASS where there is no terminal.
+        asker = folder / "ask"
+        asker.write_text("#!/bin/sh\necho secret-word\n")
+        asker.chmod(0o700)
+        told = {"SSH_AUTH_SOCK": path, "SSH_ASKPASS": str(asker), "SSH_ASKPASS_REQUIRE": "force"}
+        for key in keys:
+            run_tool("ssh-add", "-q", str(key), environment={**os.environ, **told})
+        yield path
+    finally:
+        agent.terminate()
+        agent.wait()
 
 
 class SshServer:

@@ -153,7 +153,11 @@ def host_key_refused(
     others = ", ".join(sorted({key.kind for key in own}))
     only = f" (only {others})" if others else ""
     vouched = f"; no @cert-authority of it vouches for the key: {reason}" if reason else ""
-    beyond = _beyond(target, "KnownHostsCommand", "VerifyHostKeyDNS")
+    beyond = _beyond(
+        target, *("KnownHostsCommand", "VerifyHostKeyDNS", "NoHostAuthenticationForLocalhost")
+    )
+    if target.said.first("stricthostkeychecking") in ("false", "no", "off", "accept-new"):
+        beyond += "; it checks host keys whatever StrictHostKeyChecking says"
     return HostKeyUnknownError(
         f"{shown}, and no such key is known for {target.host_key_name}{only}{vouched}{beyond}",
         hint=f"{compare}. Only if they agree: {_learn(target, kind)}",
