@@ -229,6 +229,12 @@ def write_atomically(path: Path, data: bytes) -> None:
             raise
 
 
+def create(path: Path) -> None:
+    """Create an empty file that only this user can read, replacing any leftover."""
+    path.unlink(missing_ok=True)
+    os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, FILE_MODE))
+
+
 def clone(source: Path, target: Path) -> str:
     """Copy a file in the cheapest way the file system has; return which: clone, kernel or plain.
 

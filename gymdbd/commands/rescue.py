@@ -281,12 +281,11 @@ def _publish(
 def _building(target: Path) -> Iterator[Path]:
     """Yield an empty file beside the target; it is deleted if it is not published."""
     from gymdbd import files
-    from gymdbd.source import snapshot
 
     partial = files.partial_path(target)
     with files.writing(target):
         try:
-            snapshot.create(partial)
+            files.create(partial)
             yield partial
         finally:
             partial.unlink(missing_ok=True)

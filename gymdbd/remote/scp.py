@@ -34,7 +34,6 @@ from gymdbd.errors import (
 )
 from gymdbd.source import answers, wal
 from gymdbd.source.database import load_schema
-from gymdbd.source.snapshot import create
 from gymdbd.sqlite import soundness
 
 if TYPE_CHECKING:
@@ -167,13 +166,13 @@ def _copy_once(
     log_partial = partial.with_name(partial.name + "-wal")
     _remove(partial)
     with files.writing(partial):
-        create(partial)
+        files.create(partial)
         with partial.open("wb") as file:
             if not remote.copy(source, main_size, file, lambda n: progress("copy", n, total)):
                 return "the database became shorter"
     if before.log and before.log.size:
         with files.writing(log_partial):
-            create(log_partial)
+            files.create(log_partial)
             with log_partial.open("wb") as file:
                 done = remote.copy(
                     source + "-wal",
@@ -263,7 +262,7 @@ def copy_as_it_is(
         for suffix, size in sizes.items():
             target = partial.with_name(partial.name + suffix)
             with files.writing(target):
-                create(target)
+                files.create(target)
                 with target.open("wb") as file:
                     remote.copy(
                         source + suffix, size, file, functools.partial(_count, progress, size)

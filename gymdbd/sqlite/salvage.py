@@ -15,17 +15,17 @@ import os
 import time
 from typing import TYPE_CHECKING, BinaryIO
 
+from gymdbd import files
 from gymdbd.errors import CopyTornError, NotAllowedError, SourceLockedError, SourceMissingError
 from gymdbd.source import processes, wal
-from gymdbd.source.snapshot import create
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
     from gymdbd.source.descriptors import Descriptor
-    from gymdbd.source.snapshot import CopyProgress
     from gymdbd.source.uses import Use
+    from gymdbd.sqlite.copying import CopyProgress
 
 _ATTEMPTS = 20
 _POLL_S = 0.01
@@ -146,7 +146,7 @@ def _copy(source: BinaryIO, target: Path, progress: CopyProgress) -> None:
     """Copy a file up to the end that it has now."""
     size, done = os.fstat(source.fileno()).st_size, 0
     source.seek(0)
-    create(target)
+    files.create(target)
     with target.open("wb") as file:
         while data := source.read(min(_PIECE_BYTES, size - done)):
             file.write(data)

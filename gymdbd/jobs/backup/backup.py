@@ -19,10 +19,10 @@ from gymdbd.errors import CopyDamagedError, GymdbdError, SourceCorruptError, Sou
 from gymdbd.jobs.backup import changes, content, damaged, deleted, room
 from gymdbd.jobs.context import Timings
 from gymdbd.jobs.prune import prune
-from gymdbd.source import database, live, ownership, snapshot
+from gymdbd.source import database, live, ownership
 from gymdbd.source.snapshot import Snapshot
 from gymdbd.sqlite import checkpoint as checkpoints
-from gymdbd.sqlite import soundness
+from gymdbd.sqlite import copying, soundness
 
 if TYPE_CHECKING:
     from gymdbd.archive.proof import Proof
@@ -208,14 +208,14 @@ def _take(
     with files.writing(partial), contextlib.ExitStack() as stack:
         if job.raw:
             held = stack.enter_context(
-                snapshot.copy_raw(source, partial, progress, busy_timeout_s=timeout_s)
+                copying.copy_raw(source, partial, progress, busy_timeout_s=timeout_s)
             )
             rows = held.count_rows(check=context.check)
         else:
             held = stack.enter_context(held or Snapshot(source, busy_timeout_s=timeout_s))
             room.require(job, catalog, held.facts.size_bytes, context.clock.now())
             rows = held.count_rows(check=context.check)
-            held.copy_to(partial, progress)
+            copying.copy(held, partial, progress)
     created_at = clock.to_text(created, context.clock.zone)
     return _Copy(final, partial, created_at, held.facts, rows, ownership.read(source))
 

@@ -25,7 +25,6 @@ from gymdbd.errors import (
     WriteFailedError,
 )
 from gymdbd.source import database, live
-from gymdbd.source.snapshot import create
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -263,7 +262,7 @@ def _identities(sources: dict[str, Path]) -> list[list[int]]:
 def _copy(source: Path, target: Path, context: Context) -> None:
     """Copy a file in a process of its own; the copy is only this user's to read."""
     with files.writing(target):
-        create(target)
+        files.create(target)
     command = ["cp", "--", str(source), str(target)]
     with subprocess.Popen(
         command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE

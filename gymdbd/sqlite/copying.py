@@ -1,0 +1,189 @@
+"""Copying a snapshot of a live database to a file: through SQLite, or its files as they are."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, BinaryIO
+
+from gymdbd import files
+from gymdbd.errors import (
+    DiskFullError,
+    SourceCorruptError,
+    SourceLockedError,
+    WriteFailedError,
+)
+from gymdbd.source import wal
+from gymdbd.source.database import corrupt
+from gymdbd.source.snapshot import Snapshot
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from concurrent.futures import Future
+    from pathlib import Path
+
+    CopyProgress = Callable[[int, int], None]
+
+_STEP_BYTES = 16 * 1024 * 1024
+_PIECE_BYTES = 1024 * 1024
+_RAW_ATTEMPTS = 5
+# Offsets 18 and 19 of the header: 2 means that readers need a WAL, 1 that they do not.
+# https://www.sqlite.org/fileformat2.html section 1.3.3.
+_VERSIONS_OFFSET = 18
+
+
+def copy(snapshot: Snapshot, target: Path, progress: CopyProgress) -> None:
+    """Write a snapshot into the new file `target`, which needs no WAL to be read.
+
+    SQLite's online backup copies the pages. It goes on in steps, so that `progress(done,
+    total)`, in bytes, can stop it by raising; it cannot start again between them as it does
+    under other writers elsewhere, because the transaction is already open on the source.
+    What is written goes to the disk all the while: one flush of the whole copy at the end
+    would make the application's commits, which wait for the same disk, queue up behind it.
+    """
+    page_size = snapshot.facts.page_size
+    files.create(target)
+    flusher = _Flusher(target)
+
+    def report(status: int, remaining: int, total: int) -> None:
+        del status
+        flusher.flush()
+        progress((total - remaining) * page_size, total * page_size)
+
+    destination = None
+    try:
+        destination = sqlite3.connect(target, isolation_level=None)
+        # Nobody sees the target until it is published; it is synced once, at the end.
+        destination.execute("PRAGMA journal_mode=OFF")
+        destination.execute("PRAGMA synchronous=OFF")
+        snapshot.connection.backup(
+            destination, pages=max(1, _STEP_BYTES // page_size), progress=report, sleep=0.0
+        )
+    except sqlite3.Error as error:
+        raise _copy_error(error, snapshot.path, target) from error
+    finally:
+        if destination is not None:
+            destination.close()
+        flusher.close()
+    _need_no_wal(target)
+
+
+def _copy_error(error: sqlite3.Error, source: Path, target: Path) -> Exception:
+    text = str(error)
+    if "full" in text:
+        return DiskFullError(
+            f"no space left to write {target.parent}",
+            hint=f"free some space (df -h {target.parent}); nothing there has changed",
+        )
+    if "malformed" in text or "corrupt" in text:
+        return corrupt(source, (text,))
+    return WriteFailedError(
+        f"copying {source} to {target.parent} failed ({text})",
+        hint="check both disks and the kernel's log (dmesg); nothing there has changed",
+    )
+
+
+class _Flusher:
+    """Forces what is written to a file onto the disk meanwhile, one flush after the other."""
+
+    def __init__(self, path: Path) -> None:
+        self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        self._pool = ThreadPoolExecutor(1)
+        self._last: Future[None] | None = None
+
+    def flush(self) -> None:
+        """Begin a flush unless one is under way; raises the OSError of the one before."""
+        if self._last is None or self._last.done():
+            if self._last is not None:
+                self._last.result()
+            self._last = self._pool.submit(os.fsync, self._descriptor)
+
+    def close(self) -> None:
+        """Wait for the flush that is under way."""
+        self._pool.shutdown()
+        os.close(self._descriptor)
+
+
+def copy_raw(
+    path: Path, target: Path, progress: CopyProgress, *, busy_timeout_s: float
+) -> Snapshot:
+    """Copy main file and WAL of one snapshot to `target`; return the snapshot, still held.
+
+    The WAL is copied first: in a fully checkpointed WAL a writer may begin anew under our
+    transaction, which its header tells, but then no checkpoint can touch the main file.
+    """
+    for _ in range(_RAW_ATTEMPTS):
+        snapshot = Snapshot(path, busy_timeout_s=busy_timeout_s)
+        try:
+            if _copy_raw(snapshot, target, progress):
+                return snapshot
+        except BaseException:
+            snapshot.close()
+            raise
+        snapshot.close()
+    raise SourceLockedError(
+        f"the WAL of {path} began anew during each of {_RAW_ATTEMPTS} copies",
+        hint="leave out --raw: the default backup does not depend on the WAL standing still",
+    )
+
+
+def _copy_raw(snapshot: Snapshot, target: Path, progress: CopyProgress) -> bool:
+    """Copy the main file as it is and its WAL up to this snapshot; True when that held still.
+
+    False means that a writer started the WAL anew meanwhile, which a fully checkpointed WAL
+    allows; the copies are then worthless and a new snapshot must be taken. In
+    rollback-journal mode the read transaction alone keeps the main file still.
+    """
+    in_wal_mode = snapshot.facts.journal_mode == "wal"
+    mark = snapshot.settle() if in_wal_mode and not snapshot.idle else None
+    log = snapshot.open_file("-wal") if mark and mark.frames else None
+    header = log.read(wal.HEADER_SIZE) if log else b""
+    if mark and log and (not wal.is_header(header) or header[16:24] != mark.salts):
+        return False
+    total = snapshot.facts.size_bytes + (mark.wal_size_bytes if mark else 0)
+    target_log = target.with_name(target.name + "-wal")
+    if log and mark:
+        log.seek(0)
+        _copy_bytes(log, target_log, mark.wal_size_bytes, 0, total, progress)
+        log.seek(0)
+        if log.read(wal.HEADER_SIZE) != header:
+            return False
+    elif in_wal_mode:
+        files.create(target_log)
+    done = mark.wal_size_bytes if log and mark else 0
+    main = snapshot.open_file("")
+    _copy_bytes(main, target, os.fstat(main.fileno()).st_size, done, total, progress)
+    return True
+
+
+def _copy_bytes(
+    source: BinaryIO, target: Path, size: int, before: int, total: int, progress: CopyProgress
+) -> None:
+    """Copy `size` bytes; `progress` counts from `before` towards `total`."""
+    files.create(target)
+    with target.open("wb") as file:
+        done = 0
+        while done < size:
+            chunk = source.read(min(_PIECE_BYTES, size - done))
+            if not chunk:
+                raise SourceCorruptError(
+                    f"the source ended after {done} of {size} bytes",
+                    hint="somebody truncated it under the application: restart the application",
+                )
+            file.write(chunk)
+            done += len(chunk)
+            progress(before + done, total)
+
+
+def _need_no_wal(path: Path) -> None:
+    """Mark a finished copy as readable without a WAL, as a rollback-journal database.
+
+    It holds every committed page, so that is true, and it is what lets it be opened read-only
+    from a read-only folder. `journal_mode` in the manifest remembers what the source was.
+    """
+    with path.open("r+b") as file:
+        file.seek(_VERSIONS_OFFSET)
+        if file.read(2) == b"\2\2":
+            file.seek(_VERSIONS_OFFSET)
+            file.write(b"\1\1")
