@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from gymdbd.archive.manifest import Manifest
     from gymdbd.origin import Place
+
 VERIFIED = "verified"
 UNVERIFIED = "unverified"
 SUSPICIOUS = "suspicious"

@@ -250,13 +250,15 @@ def _refuse_target(target: Path, arguments: argparse.Namespace) -> None:
 
 
 def _write(rescue: Rescue, form: str, origin: str, output: Output) -> None:
+    from gymdbd.rows import forms
+
     file = output.binary()
     done: dict[str, Comeback] | dict[str, int] = {}
     with output.losing():
         if form == "csv":
-            rescue.write_csv(file)
+            forms.write_csv(rescue, file)
         else:
-            done = rescue.write_sql(file, origin)
+            done = forms.write_sql(rescue, file, origin)
     for line in _remarks(done, rescue):
         output.remark(line)
 
@@ -265,14 +267,19 @@ def _publish(
     rescue: Rescue, form: str, origin: str, target: Path
 ) -> dict[str, Comeback] | dict[str, int]:
     from gymdbd import files
+    from gymdbd.rows import forms
 
     counts: dict[str, Comeback] | dict[str, int]
     with _building(target) as partial:
         if form == "db":
-            counts = rescue.write_database(partial)
+            counts = forms.write_database(rescue, partial)
         else:
             with partial.open("wb") as file:
-                counts = rescue.write_csv(file) if form == "csv" else rescue.write_sql(file, origin)
+                counts = (
+                    forms.write_csv(rescue, file)
+                    if form == "csv"
+                    else forms.write_sql(rescue, file, origin)
+                )
         files.publish(partial, target)
     return counts
 

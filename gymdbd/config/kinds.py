@@ -13,7 +13,6 @@ from gymdbd.config.document import items, key, mapping, path, scalar, section, s
 from gymdbd.errors import ConfigError
 from gymdbd.origin import Origin, Place
 from gymdbd.schedule import Cron, Interval, Schedule
-from gymdbd.sqlite.checkpoint import MODES
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -127,7 +126,7 @@ class BackupConfig(JobConfig):
 
     database: Path = key(path)
     archive: Path = key(path)
-    checkpoint: str = key(scalar(values.one_of(*MODES), "str"), "truncate")
+    checkpoint: str = key(scalar(values.one_of("truncate", "passive", "none"), "str"), "truncate")
     raw: bool = key(_FLAG, default=False)
     busy_timeout: timedelta = key(_DURATION, timedelta(seconds=5))
     count_changes: bool = key(_FLAG, default=True)

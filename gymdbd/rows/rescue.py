@@ -9,23 +9,17 @@ from typing import TYPE_CHECKING, Callable
 
 from gymdbd.errors import GymdbdError, UsageError
 from gymdbd.rows import keys, tables
-from gymdbd.rows.copying import Copy
 from gymdbd.rows.keys import EARLIER, LATER
 from gymdbd.rows.literals import Literals
 from gymdbd.rows.missing import Comparison
-from gymdbd.rows.script import Script
-from gymdbd.rows.values import Fetch
 from gymdbd.source import answers, database, statements
 from gymdbd.source.database import quote
 from gymdbd.sqlite import sides
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
     from types import TracebackType
-    from typing import BinaryIO
 
-    from gymdbd.rows.missing import Comeback
     from gymdbd.rows.tables import Table
     from gymdbd.sqlite.sides import Side
 
@@ -130,37 +124,9 @@ class Rescue:
         finally:
             self._opened.close()
 
-    def write_sql(self, file: BinaryIO, origin: str) -> dict[str, Comeback]:
-        """Write statements that put the rows back, in one transaction; return what becomes of them.
-
-        `origin` is named in a comment.
-        """
-        with self.reading():
-            return Script(self, file).write(origin)
-
     def compare(self, selection: Selection) -> Comparison:
         """Return a table beside that of the live database."""
         return Comparison(self.connection, selection.table, selection.where, self.live_schema)
-
-    def write_csv(self, file: BinaryIO) -> dict[str, int]:
-        """Write the rows of the one table that is selected, after a header; return how many."""
-        (selection,) = self.selections
-        file.write(_encoded(",".join(map(self.literals.csv, selection.columns)) + "\r\n"))
-        fetch = Fetch(self.connection, selection.table, EARLIER, selection.columns)
-        count = 0
-        with self.reading(selection), self.sorting(selection.table):
-            for row in fetch.rows(selection.rest, quote(selection.table.name)):
-                for at, value in enumerate(row):
-                    file.write(b"," if at else b"")
-                    self.literals.write_csv(file, value)
-                file.write(b"\r\n")
-                count += 1
-        return {selection.table.name: count}
-
-    def write_database(self, target: Path) -> dict[str, int]:
-        """Fill the new, empty file `target` with the tables, their indexes, rowids and rows."""
-        with self.reading(), _filling(target):
-            return Copy(self, target).write()
 
     @contextlib.contextmanager
     def reading(self, selection: Selection | None = None) -> Iterator[None]:
@@ -288,19 +254,3 @@ def _only_reading(action: int, first: str | None, second: str | None, *_: str | 
     if action == sqlite3.SQLITE_PRAGMA and (first, second) == ("data_version", None):
         return sqlite3.SQLITE_OK
     return sqlite3.SQLITE_DENY
-
-
-@contextlib.contextmanager
-def _filling(target: Path) -> Iterator[None]:
-    try:
-        yield
-    except sqlite3.Error as error:
-        raise GymdbdError(
-            f"the rows cannot be put into a database at {target.parent} ({error})",
-            hint="check that the disk has room; where the table needs functions or collations of "
-            "the application, use --as sql",
-        ) from error
-
-
-def _encoded(text: str) -> bytes:
-    return text.encode("utf-8", "surrogateescape")

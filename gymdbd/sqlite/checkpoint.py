@@ -23,12 +23,10 @@ if TYPE_CHECKING:
 
 _POLL_S = 0.001
 
-MODES = ("truncate", "passive", "none")
-
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What a checkpoint did.
+    """What a checkpoint of `mode` (truncate, passive or none) did.
 
     `busy`, `log` and `checkpointed` are the three numbers of SQLite's result row: 1 when it was
     kept from finishing, the frames in the WAL, the frames that are in the main file. They are

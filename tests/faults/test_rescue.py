@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from gymdbd.rows import forms
 from gymdbd.rows.rescue import Rescue
 from gymdbd.sqlite.sides import Side
 from tests.faults import table
@@ -75,7 +76,7 @@ def _try(folder: Path, draw: random.Random, *, change: bool) -> list[str]:
         after = _members(connection)
         file = io.BytesIO()
         with Rescue(Side(backup), live=Side(live, live=True), change=change) as rescue:
-            done = rescue.write_sql(file, "backup.db")["members"]
+            done = forms.write_sql(rescue, file, "backup.db")["members"]
         connection.executescript(file.getvalue().decode())
         now = _members(connection)
         problems = [f"member {key} is gone" for key in after.keys() - now.keys()]

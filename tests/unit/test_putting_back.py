@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gymdbd.rows import forms
 from gymdbd.rows.rescue import Rescue
 from gymdbd.sqlite.sides import Side
 
@@ -66,7 +67,7 @@ def _put_back(
     file = io.BytesIO()
     wanted = list(tables) or None
     with Rescue(Side(backup), wanted, where, live=Side(live, live=True), change=change) as rescue:
-        done = rescue.write_sql(file, "backup.db")
+        done = forms.write_sql(rescue, file, "backup.db")
     _script(live, file.getvalue().decode())
     return file.getvalue().decode(), done, live
 
@@ -288,7 +289,7 @@ def test_what_only_the_application_has_is_said_in_the_first_lines(tmp_path: Path
         connection.commit()
     file = io.BytesIO()
     with Rescue(Side(backup), ["t"], live=Side(path, live=True)) as rescue:
-        rescue.write_sql(file, "backup.db")
+        forms.write_sql(rescue, file, "backup.db")
     head = file.getvalue().decode().partition("BEGIN")[0]
     assert "-- Needed: the function notify, called by trigger tell." in head
     assert "-- Needed: the function valid, called by table t." in head
@@ -308,7 +309,7 @@ def test_rows_whose_order_only_the_application_knows_are_written_and_that_is_sai
             connection.commit()
     file = io.BytesIO()
     with Rescue(Side(paths[0]), ["t"], live=Side(paths[1], live=True)) as rescue:
-        done = rescue.write_sql(file, "backup.db")["t"]
+        done = forms.write_sql(rescue, file, "backup.db")["t"]
     script = file.getvalue().decode()
     assert (done.added, "KOREAN" in done.problem) == (1, True)
     assert "t: not compared with what is there" in script

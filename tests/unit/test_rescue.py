@@ -19,6 +19,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gymdbd.errors import GymdbdError, SourceCorruptError, UsageError
+from gymdbd.rows import forms
 from gymdbd.rows.literals import Literals
 from gymdbd.rows.rescue import Rescue
 from gymdbd.sqlite.sides import Side
@@ -37,7 +38,7 @@ _SHAPES = [
 def _rescued(path: Path, *wanted: str, where: str = "") -> str:
     file = io.BytesIO()
     with Rescue(Side(path), list(wanted), where) as rescue:
-        rescue.write_sql(file, path.name)
+        forms.write_sql(rescue, file, path.name)
     return file.getvalue().decode()
 
 
@@ -87,7 +88,7 @@ def test_a_database_of_rescued_rows_holds_equal_rows(
         source = make(Path(folder, "source.db"), pragma, definition, index, (insert, rows), gap)
         target = Path(folder, "target.db")
         with Rescue(Side(source), [name]) as rescue:
-            assert rescue.write_database(target) == {name: len(rows[1:])}
+            assert forms.write_database(rescue, target) == {name: len(rows[1:])}
         columns_read = "*" if "WITHOUT" in definition else "rowid, *"
         assert read(target, name, columns_read) == read(source, name, columns_read)
         schema = "SELECT type, name, sql FROM sqlite_master ORDER BY rowid"
@@ -111,7 +112,7 @@ def test_texts_that_are_no_utf_8_come_back_byte_by_byte(texts: list[str]) -> Non
             connection.executescript(_rescued(source, "t"))
         copy = Path(folder, "copy.db")
         with Rescue(Side(source), ["t"]) as rescue:
-            rescue.write_database(copy)
+            forms.write_database(rescue, copy)
         assert read(target, "t", "CAST(v AS BLOB), typeof(v)") == read(
             source, "t", "CAST(v AS BLOB), typeof(v)"
         )
@@ -223,7 +224,7 @@ def test_csv_tells_null_from_empty_and_text_from_numbers(tmp_path: Path) -> None
     source = make(tmp_path / "source.db", create, ("INSERT INTO t VALUES (?, ?, ?)", rows))
     file = io.BytesIO()
     with Rescue(Side(source), ["t"]) as rescue:
-        assert rescue.write_csv(file) == {"t": 4}
+        assert forms.write_csv(rescue, file) == {"t": 4}
     text = file.getvalue().decode()
     assert text == (
         '"id","a ""b""","c"\r\n1,,""\r\n2,"1",1\r\n3,"say ""hi"",\r\n",X\'00FF\'\r\n4,0.1,"회"\r\n'
@@ -280,7 +281,7 @@ def test_where_may_ask_other_tables_and_full_text(tmp_path: Path) -> None:
     ):
         file = io.BytesIO()
         with Rescue(Side(source), ["t"], where) as rescue:
-            rescue.write_csv(file)
+            forms.write_csv(rescue, file)
         assert [int(line.split(b",")[0]) for line in file.getvalue().splitlines()[1:]] == expected
 
 
@@ -313,7 +314,7 @@ def test_a_table_that_only_the_application_can_build_is_said_to_be_one(tmp_path:
         connection.execute("INSERT INTO t VALUES ('a')")
         connection.commit()
     with Rescue(Side(source), ["t"]) as rescue, pytest.raises(GymdbdError) as caught:
-        rescue.write_database(tmp_path / "target.db")
+        forms.write_database(rescue, tmp_path / "target.db")
     assert "korean" in caught.value.message
     assert "--as sql" in caught.value.hint
     assert "VALUES ('a');" in _rescued(source, "t")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gymdbd.errors import SourceUnreadableError, UsageError
+from gymdbd.rows import forms
 from gymdbd.rows.rescue import Rescue
 from gymdbd.sqlite.sides import Side
 from tests.support.unlike import UNCHECKABLE, as_application, make
@@ -26,7 +27,7 @@ _SORTED = (
 def _sql(path: Path, live: Path | None = None) -> tuple[str, list[str]]:
     file = io.BytesIO()
     with Rescue(Side(path), live=Side(live, live=True) if live else None) as rescue:
-        rescue.write_sql(file, "backup.db")
+        forms.write_sql(rescue, file, "backup.db")
         return file.getvalue().decode(), rescue.left_out
 
 
@@ -65,7 +66,7 @@ def test_a_database_of_rows_lacks_only_what_it_says(tmp_path: Path, kind: str) -
     target = tmp_path / "rescued.db"
     target.touch()
     with Rescue(Side(backup)) as rescue:
-        counts = rescue.write_database(target)
+        counts = forms.write_database(rescue, target)
         left_out = [line.partition(": ")[0] for line in rescue.left_out]
     assert counts["plain"] == 1
     assert counts.get("members", 0) == (0 if "members" in left_out else 2)
@@ -92,7 +93,7 @@ def test_a_table_with_an_unknown_option_is_left_out_of_a_database(tmp_path: Path
     target = tmp_path / "rescued.db"
     target.touch()
     with Rescue(Side(path)) as rescue:
-        assert rescue.write_database(target) == {"plain": 1}
+        assert forms.write_database(rescue, target) == {"plain": 1}
         (line,) = rescue.left_out
     assert line.startswith("members: SQLite")
     assert "unknown table option: COLUMNAR" in line
@@ -104,7 +105,7 @@ def test_a_table_in_an_order_of_the_application_is_written_whole(tmp_path: Path)
     path = make(tmp_path / "app.db", _SORTED)
     with Rescue(Side(path), ["members"]) as rescue:
         file = io.BytesIO()
-        assert rescue.write_csv(file) == {"members": 4}
+        assert forms.write_csv(rescue, file) == {"members": 4}
     assert sorted(file.getvalue().split()[1:]) == [b'"A",2', b'"D",4', b'"b",1', b'"c",3']
     written, _ = _sql(path, path)
     assert written.count('INSERT INTO "members"') == 4

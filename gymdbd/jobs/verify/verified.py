@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from gymdbd.archive.backup import Backup
     from gymdbd.archive.inspection import Findings
+
 ARCHIVE_WAIT_S = 600.0
 # The folder in an archive in which a repair puts together what it fetches.
 WORKSHOP = ".repair"

@@ -1,0 +1,68 @@
+"""The forms in which rescued rows are written: a script of SQL, CSV, a database of their own."""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+from typing import TYPE_CHECKING, BinaryIO
+
+from gymdbd.errors import GymdbdError
+from gymdbd.rows.copying import Copy
+from gymdbd.rows.keys import EARLIER
+from gymdbd.rows.script import Script
+from gymdbd.rows.values import Fetch
+from gymdbd.source.database import quote
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from gymdbd.rows.missing import Comeback
+    from gymdbd.rows.rescue import Rescue
+
+
+def write_sql(rescue: Rescue, file: BinaryIO, origin: str) -> dict[str, Comeback]:
+    """Write statements that put the rows back, in one transaction; return what becomes of them.
+
+    `origin` is named in a comment.
+    """
+    with rescue.reading():
+        return Script(rescue, file).write(origin)
+
+
+def write_csv(rescue: Rescue, file: BinaryIO) -> dict[str, int]:
+    """Write the rows of the one table that is selected, after a header; return how many."""
+    (selection,) = rescue.selections
+    file.write(_encoded(",".join(map(rescue.literals.csv, selection.columns)) + "\r\n"))
+    fetch = Fetch(rescue.connection, selection.table, EARLIER, selection.columns)
+    count = 0
+    with rescue.reading(selection), rescue.sorting(selection.table):
+        for row in fetch.rows(selection.rest, quote(selection.table.name)):
+            for at, value in enumerate(row):
+                file.write(b"," if at else b"")
+                rescue.literals.write_csv(file, value)
+            file.write(b"\r\n")
+            count += 1
+    return {selection.table.name: count}
+
+
+def write_database(rescue: Rescue, target: Path) -> dict[str, int]:
+    """Fill the new, empty file `target` with the tables, their indexes, rowids and rows."""
+    with rescue.reading(), _filling(target):
+        return Copy(rescue, target).write()
+
+
+@contextlib.contextmanager
+def _filling(target: Path) -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise GymdbdError(
+            f"the rows cannot be put into a database at {target.parent} ({error})",
+            hint="check that the disk has room; where the table needs functions or collations of "
+            "the application, use --as sql",
+        ) from error
+
+
+def _encoded(text: str) -> bytes:
+    return text.encode("utf-8", "surrogateescape")
