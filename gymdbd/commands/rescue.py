@@ -202,7 +202,7 @@ def _print(
 
 def _remarks(written: dict[str, Comeback] | dict[str, int], rescue: Rescue) -> list[str]:
     """List the rows that are not written, and why."""
-    from gymdbd.rows.script import told
+    from gymdbd.rows.remarks import told
 
     return [f"left out: {what}" for what in rescue.left_out] + [
         line

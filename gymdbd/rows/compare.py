@@ -24,8 +24,8 @@ from gymdbd.rows.difference import (
     RowDifference,
     TableDifference,
 )
-from gymdbd.rows.keys import EARLIER, LATER, match
-from gymdbd.rows.large import Large
+from gymdbd.rows.keys import EARLIER, LATER, match, names_of_key, together
+from gymdbd.rows.large import differ
 from gymdbd.rows.values import Fetch, fetch_both
 from gymdbd.source import answers, database, statements
 from gymdbd.source.database import quote
@@ -262,14 +262,14 @@ class Pair:
         mine, other = ("o", f"{LATER}.{quote(table.name)} AS n")
         if schema == LATER:
             mine, other = ("n", f"{EARLIER}.{quote(table.name)} AS o")
-        key = how.key if how else _names_of_key(table)
+        key = how.key if how else names_of_key(table)
         columns = [column.name for column in table.columns]
-        fetch = Fetch(self._connection, table, schema, _together(key, columns))
+        fetch = Fetch(self._connection, table, schema, together(key, columns))
         rest = f"{fetch.source} AS {mine}"
         if how:
             rest += f" WHERE NOT EXISTS (SELECT 1 FROM {other} WHERE {how.same_row})"  # noqa: S608 - quoted
         for row in fetch.rows(rest, mine):
-            values = dict(zip(_together(key, columns), row, strict=True))
+            values = dict(zip(together(key, columns), row, strict=True))
             named = {name: values[name] for name in key}
             if schema == EARLIER:
                 yield RowDifference(REMOVED, named, before=_only(columns, values))
@@ -278,7 +278,7 @@ class Pair:
 
     def _changed(self, before: Table, after: Table, how: Match) -> Iterator[RowDifference]:
         columns = [column for column, _ in how.columns]
-        wanted = _together(how.key, columns)
+        wanted = together(how.key, columns)
         old = Fetch(self._connection, before, EARLIER, wanted)
         new = Fetch(self._connection, after, LATER, wanted)
         # Which rows these are is asked of both sides in the same order.
@@ -288,30 +288,13 @@ class Pair:
         for was, now in fetch_both(old, new, rest):
             before_row = dict(zip(wanted, was, strict=True))
             after_row = dict(zip(wanted, now, strict=True))
-            differ = [name for name in columns if _differ(before_row[name], after_row[name])]
+            changed = [name for name in columns if differ(before_row[name], after_row[name])]
             yield RowDifference(
                 CHANGED,
                 _only(how.key, after_row),
-                _only(differ, before_row),
-                _only(differ, after_row),
+                _only(changed, before_row),
+                _only(changed, after_row),
             )
-
-
-def _names_of_key(table: Table) -> tuple[str, ...]:
-    if table.key is not None:
-        return table.key.columns
-    return () if table.rowid is None else (table.rowid,)
-
-
-def _together(key: Sequence[str], columns: Sequence[str]) -> list[str]:
-    """Return what is to be read of a row, each column once."""
-    return [*(name for name in key if name not in columns), *columns]
-
-
-def _differ(old: Any, new: Any) -> bool:
-    if isinstance(old, Large) and isinstance(new, Large):
-        return old.differs(new)
-    return type(old) is not type(new) or bool(old != new)
 
 
 def _only(names: Sequence[str], values: dict[str, Any]) -> dict[str, Any]:

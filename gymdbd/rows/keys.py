@@ -10,6 +10,7 @@ from gymdbd.source.database import quote
 
 if TYPE_CHECKING:
     import sqlite3
+    from collections.abc import Sequence
 
     from gymdbd.rows.tables import Table
 
@@ -125,3 +126,15 @@ def _has_nulls(connection: sqlite3.Connection, table: Table, schema: str) -> boo
         f"SELECT 1 FROM {schema}.{quote(table.name)} WHERE {nulls} LIMIT 1",  # noqa: S608 - quoted
     )
     return found.fetchone() is not None
+
+
+def together(key: Sequence[str], columns: Sequence[str]) -> list[str]:
+    """Return what is to be read of a row, each column once."""
+    return [*(name for name in key if name not in columns), *columns]
+
+
+def names_of_key(table: Table) -> tuple[str, ...]:
+    """Return the columns that tell one row of a table from another, () if there are none."""
+    if table.key is not None:
+        return table.key.columns
+    return () if table.rowid is None else (table.rowid,)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import codecs
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from gymdbd.source import statements
 
@@ -60,3 +60,10 @@ class Large:
             f"(SELECT +{other.column} FROM {other.where})"
         )
         return bool(statements.execute(self.connection, query).fetchone()[0])
+
+
+def differ(old: Any, new: Any) -> bool:
+    """Say whether two values of a column differ, in type or content, large ones included."""
+    if isinstance(old, Large) and isinstance(new, Large):
+        return old.differs(new)
+    return type(old) is not type(new) or bool(old != new)

@@ -1,0 +1,51 @@
+"""What becomes of rescued rows, in words."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from gymdbd.rows.missing import Comeback, Conflict
+
+
+_SHOWN = 20
+
+
+def told(name: str, done: Comeback) -> list[str]:
+    """Say in lines what becomes of the rows of a table."""
+    if done.skipped:
+        return [f"{name}: left out: {done.problem}"]
+    counts = [_rows(done.added)]
+    counts += [f"{done.updated:,} updated"] if done.updated else []
+    lines = [f"{name}: {', '.join(counts)}"]
+    if done.problem:
+        lines.append(f"{name}: not compared with what is there: {done.problem}")
+    lines += [
+        f"{name}: not known whether the value of {columns} belongs to another row: only the "
+        "application knows its order"
+        for columns in done.unsure
+    ]
+    if done.changed:
+        lines.append(f"{name}: left alone, as there with other values: {done.changed:,}")
+    if done.taken:
+        lines.append(f"{name}: left out, as a unique value belongs to another row: {done.taken:,}")
+    lines += [f"  {name}: {conflict_text(conflict)}" for conflict in done.conflicts[:_SHOWN]]
+    more = done.changed + done.taken - min(len(done.conflicts), _SHOWN)
+    return [*lines, *([f"  {name}: and {more:,} more"] if more > 0 else [])]
+
+
+def conflict_text(conflict: Conflict) -> str:
+    """Describe a row that is not written."""
+    row = _pairs(conflict.key)
+    if conflict.why == "unique":
+        names = ", ".join(conflict.columns)
+        return f"{row}: the value of {names} belongs to {_pairs(conflict.holder)}"
+    return f"{row}: there with other values"
+
+
+def _pairs(values: dict[str, Any]) -> str:
+    return ", ".join(f"{name}={value}" for name, value in values.items())
+
+
+def _rows(count: int) -> str:
+    return f"{count:,} row{'' if count == 1 else 's'}"
