@@ -9,23 +9,18 @@ somebody types goes to journald as well, if there is one, whoever listens on the
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import logging
 import os
 import sys
-import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 import structlog
 
 from gymdbd import clock
-from gymdbd.files import hand_over
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from io import TextIOWrapper
+    from collections.abc import Callable
 
     from structlog.typing import EventDict
 
@@ -35,9 +30,6 @@ if TYPE_CHECKING:
 _LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40, "critical": 50}
 _PRIORITIES = {"debug": 7, "info": 6, "warning": 4, "error": 3, "critical": 2}
 _opened = contextlib.ExitStack()  # What the sinks of the configuration in force hold open.
-# Writing an event takes less than a millisecond, renaming the files of a rotation a few.
-_LOCK_WAIT_S = 2.0
-_LOCK_POLL_S = 0.01
 # A journald that is stopped or hangs must not hold up a run.
 _JOURNAL_WAIT_S = 1.0
 _JOURNAL = "/run/systemd/journal/socket"
@@ -239,40 +231,11 @@ def _journald_sink() -> Callable[[EventDict], None]:
 
 
 def _file_sink(config: LogConfig) -> Callable[[EventDict], None]:
-    from concurrent_log_handler import ConcurrentRotatingFileHandler  # noqa: PLC0415 - if asked for
+    from gymdbd.log import log_file  # noqa: PLC0415 - if asked for
 
-    class LogFile(ConcurrentRotatingFileHandler):
-        """A log file that is never waited for without end, and whose trouble is ours to tell."""
-
-        def _lock_stream_lock(self, file: TextIO) -> None:
-            # The library would wait for ever where a process that writes is stopped or hangs.
-            deadline = time.monotonic() + _LOCK_WAIT_S
-            while True:
-                try:
-                    return fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                except BlockingIOError:
-                    if time.monotonic() >= deadline:
-                        raise
-                    time.sleep(_LOCK_POLL_S)
-
-        # What root makes by a run by hand, the daemon's own user must be able to write.
-        def do_open(self, mode: str | None = None) -> TextIOWrapper:
-            stream = super().do_open(mode)
-            hand_over(Path(self.baseFilename), Path(self.baseFilename).parent)
-            return stream
-
-        def _open_lockfile(self) -> None:
-            super()._open_lockfile()
-            hand_over(Path(self.lockFilename), Path(self.lockFilename).parent)
-
-        def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - the library's name
-            # The library would print a traceback.
-            del record
-            error = sys.exc_info()[1]
-            raise error if isinstance(error, OSError) else OSError(f"{self.lockFilename}: {error}")
-
-    handler = LogFile(
-        str(config.file),
+    path = str(config.file)
+    handler = log_file.LogFile(
+        path,
         maxBytes=config.max_size,
         backupCount=config.keep_files,
         chmod=0o600,
@@ -282,23 +245,12 @@ def _file_sink(config: LogConfig) -> Callable[[EventDict], None]:
     _opened.callback(handler.close)
 
     def sink(event: EventDict) -> None:
-        with _told_of(str(config.file)):
+        with log_file.named(path):
             handler.emit(
                 logging.LogRecord("gymdbd", 20, "", 0, _encodable(_json(event)), None, None)
             )
 
     return sink
-
-
-@contextlib.contextmanager
-def _told_of(file: str) -> Iterator[None]:
-    """Let trouble with the files beside a log, of which nobody has heard, be told of the log."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno is None:
-            raise
-        raise OSError(error.errno, error.strerror, file) from error
 
 
 def _write(stream: TextIO, line: str) -> None:

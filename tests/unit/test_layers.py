@@ -23,7 +23,7 @@ _SHIPPED = bootstrap._MODULES  # noqa: SLF001 - the list itself is what is teste
 _PLACES = {
     "argcomplete": {"gymdbd.terminal.completion"},
     "apscheduler": {"gymdbd.daemon.scheduler"},
-    "concurrent_log_handler": {"gymdbd.log"},
+    "concurrent_log_handler": {"gymdbd.log.log_file"},
     "cronsim": {"gymdbd.schedule"},
     "logging_journald": {"gymdbd.log"},
     "cryptography": {

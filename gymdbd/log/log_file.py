@@ -1,0 +1,65 @@
+"""The log file, which the daemon and the command line both write and rotate."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, TextIO
+
+from concurrent_log_handler import ConcurrentRotatingFileHandler
+
+from gymdbd.files import hand_over
+
+if TYPE_CHECKING:
+    import logging
+    from collections.abc import Iterator
+    from io import TextIOWrapper
+
+# Writing an event takes less than a millisecond, renaming the files of a rotation a few.
+_LOCK_WAIT_S = 2.0
+_LOCK_POLL_S = 0.01
+
+
+class LogFile(ConcurrentRotatingFileHandler):
+    """A log file with a bounded wait for its lock; trouble with it is raised as an OSError."""
+
+    def _lock_stream_lock(self, file: TextIO) -> None:
+        # The library would wait for ever if a process that writes is stopped or hangs.
+        deadline = time.monotonic() + _LOCK_WAIT_S
+        while True:
+            try:
+                return fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if time.monotonic() >= deadline:
+                    raise
+                time.sleep(_LOCK_POLL_S)
+
+    def do_open(self, mode: str | None = None) -> TextIOWrapper:
+        """Open the file; what root makes by a run by hand, the daemon's own user can write."""
+        stream = super().do_open(mode)
+        hand_over(Path(self.baseFilename), Path(self.baseFilename).parent)
+        return stream
+
+    def _open_lockfile(self) -> None:
+        super()._open_lockfile()
+        hand_over(Path(self.lockFilename), Path(self.lockFilename).parent)
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - the library's name
+        """Raise what went wrong: the library would print a traceback."""
+        del record
+        error = sys.exc_info()[1]
+        raise error if isinstance(error, OSError) else OSError(f"{self.lockFilename}: {error}")
+
+
+@contextlib.contextmanager
+def named(file: str) -> Iterator[None]:
+    """Name the log file in trouble with the files beside it, of which nobody has heard."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is None:
+            raise
+        raise OSError(error.errno, error.strerror, file) from error
