@@ -18,6 +18,7 @@ from logging_journald import JournaldTransport
 
 from gymdbd import log
 from gymdbd.config.config import LogConfig
+from gymdbd.log import log_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -229,7 +230,7 @@ def test_a_process_that_hangs_with_the_log_in_its_hands_holds_up_no_other(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The event is on stderr, with the lock's name, and later ones are in the file again."""
-    monkeypatch.setattr(log, "_LOCK_WAIT_S", 0.05)
+    monkeypatch.setattr(log_file, "_LOCK_WAIT_S", 0.05)
     log.configure(LogConfig(format="json", file=tmp_path / "gymdbd.log"))
     log.logger().info("before")
     with (tmp_path / ".__gymdbd.lock").open("a") as held:
