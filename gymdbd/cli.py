@@ -67,11 +67,11 @@ def main(argv: list[str] | None = None) -> int:
         streams.open_closed()
     words = sys.argv[1:] if argv is None else argv
     output = Output(json="--json" in words)
-    parser = _parser()
     if "_ARGCOMPLETE" in os.environ:
         from gymdbd.terminal import completion  # noqa: PLC0415 - only for a shell that asks
 
-        completion.offer(parser)
+        completion.offer(parser_for(completion.typed()))
+    parser = parser_for(words)
     try:
         arguments, unknown = parser.parse_known_args(words)
     except SystemExit as done:
@@ -116,7 +116,8 @@ def _report(error: GymdbdError, output: Output) -> int:
     return error.exit_code
 
 
-def _parser() -> argparse.ArgumentParser:
+def parser_for(words: list[str]) -> argparse.ArgumentParser:
+    """Return the parser of a command line; of all verbs, it imports only the one in `words`."""
     parser = _Parser(
         prog="gymdbd",
         description="Keeps a live SQLite database safe: verified backups on a schedule, and\n"
@@ -133,18 +134,26 @@ def _parser() -> argparse.ArgumentParser:
         help="the configuration file (default: see files, below)",
     )
     verbs = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for verb in commands.all_verbs():
-        above, below_flags = _help(verb.__doc__ or "")
+    typed = _verb_in(words)
+    for name, summary in commands.VERBS.items():
         below = verbs.add_parser(
-            verb.NAME,
-            help=above.splitlines()[0],
-            description=above,
-            epilog=below_flags,
-            formatter_class=argparse.RawDescriptionHelpFormatter,
+            name, help=summary, formatter_class=argparse.RawDescriptionHelpFormatter
         )
-        verb.add_arguments(below)
-        below.set_defaults(run=verb.run, parser=below)
+        if name == typed:
+            verb = commands.load(name)
+            below.description, below.epilog = _help(verb.__doc__)
+            verb.add_arguments(below)
+            below.set_defaults(run=verb.run, parser=below)
     return parser
+
+
+def _verb_in(words: list[str]) -> str | None:
+    """Return the verb in a command line: its first word that is one and no value of --config."""
+    for before, word in zip(["", *words], words, strict=False):
+        is_value = before == "-c" or (before > "--" and "--config".startswith(before))
+        if word in commands.VERBS and not is_value:
+            return word
+    return None
 
 
 def _help(text: str) -> tuple[str, str]:

@@ -29,8 +29,6 @@ if TYPE_CHECKING:
 
     from gymdbd.terminal.output import Output
 
-NAME = "accept"
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the flags."""

@@ -36,8 +36,6 @@ if TYPE_CHECKING:
 
     from gymdbd.terminal.output import Output
 
-NAME = "authorize"
-
 # A public key has some hundred bytes; anything longer is refused without reading it all.
 _LONGEST_KEY = 65536
 

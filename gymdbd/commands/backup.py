@@ -44,8 +44,6 @@ if TYPE_CHECKING:
     from gymdbd.config.kinds import BackupConfig
     from gymdbd.terminal.output import Output
 
-NAME = "backup"
-
 # The retention of the scripts that gymdbd replaces.
 _KEEP_DAYS, _KEEP_COUNT = 14, 10
 

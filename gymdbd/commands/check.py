@@ -32,8 +32,6 @@ if TYPE_CHECKING:
     from gymdbd.config.config import Config
     from gymdbd.terminal.output import Output
 
-NAME = "check"
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the flags."""

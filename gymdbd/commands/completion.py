@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 
     from gymdbd.terminal.output import Output
 
-NAME = "completion"
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the shell."""

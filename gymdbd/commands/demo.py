@@ -27,8 +27,6 @@ if TYPE_CHECKING:
 
     from gymdbd.terminal.output import Output
 
-NAME = "demo"
-
 _CONFIG = """\
 status_file: {folder}/status.json
 jobs:

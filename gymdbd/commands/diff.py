@@ -59,8 +59,6 @@ if TYPE_CHECKING:
     from gymdbd.terminal.databases import Database
     from gymdbd.terminal.output import Output
 
-NAME = "diff"
-
 _SHOWN_ROWS = 20
 _CHUNK = 64 * 1024
 _SHOWN_LETTERS = 60

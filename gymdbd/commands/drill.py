@@ -27,8 +27,6 @@ if TYPE_CHECKING:
     from gymdbd.config.kinds import DrillConfig
     from gymdbd.terminal.output import Output
 
-NAME = "drill"
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the flags."""

@@ -41,7 +41,6 @@ if TYPE_CHECKING:
 
     from gymdbd.terminal.output import Output
 
-NAME = "emergency"
 _STEPS = 3
 
 
@@ -57,7 +56,9 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
     from gymdbd.config.kinds import EmergencyConfig
 
     job, settings = pull.find_job(arguments)
-    emergency = EmergencyConfig(name=NAME, kind=NAME, pull=job, timeout=_STEPS * job.timeout)
+    emergency = EmergencyConfig(
+        name="emergency", kind="emergency", pull=job, timeout=_STEPS * job.timeout
+    )
     entry, exit_code = options.run_by_hand(emergency, settings, output)
     result = entry["result"]
     if result is None:

@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 
     from gymdbd.terminal.output import Output
 
-NAME = "keep"
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the flags."""

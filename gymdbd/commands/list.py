@@ -28,8 +28,6 @@ if TYPE_CHECKING:
     from gymdbd.archive.backup import Backup
     from gymdbd.terminal.output import Output
 
-NAME = "list"
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the flags."""

@@ -30,8 +30,6 @@ if TYPE_CHECKING:
     from gymdbd.origin import Origin
     from gymdbd.terminal.output import Output
 
-NAME = "prune"
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the flags."""

@@ -39,8 +39,6 @@ if TYPE_CHECKING:
     from gymdbd.config.kinds import PullConfig
     from gymdbd.terminal.output import Output
 
-NAME = "pull"
-
 _CHECKED = {
     "full": "every page and index (PRAGMA integrity_check), and the rows",
     "quick": "every page (PRAGMA quick_check), and the rows",

@@ -31,8 +31,6 @@ if TYPE_CHECKING:
 
     from gymdbd.terminal.output import Output
 
-NAME = "reject"
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the flags."""

@@ -66,8 +66,6 @@ if TYPE_CHECKING:
     from gymdbd.terminal.databases import Database
     from gymdbd.terminal.output import Output
 
-NAME = "rescue"
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the flags."""

@@ -43,8 +43,6 @@ if TYPE_CHECKING:
     from gymdbd.errors import GymdbdError
     from gymdbd.terminal.output import Output
 
-NAME = "restore"
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the flags."""

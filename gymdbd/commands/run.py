@@ -36,8 +36,6 @@ if TYPE_CHECKING:
 
     from gymdbd.terminal.output import Output
 
-NAME = "run"
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add no flags: everything is in the configuration."""

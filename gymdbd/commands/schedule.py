@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
     from gymdbd.terminal.output import Output
 
-NAME = "schedule"
 _MOST = 1000
 
 

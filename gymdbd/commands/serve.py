@@ -25,8 +25,6 @@ if TYPE_CHECKING:
 
     from gymdbd.terminal.output import Output
 
-NAME = "serve"
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the flags."""

@@ -42,7 +42,6 @@ if TYPE_CHECKING:
     from gymdbd.runs.status import Health, StatusFile
     from gymdbd.terminal.output import Output
 
-NAME = "status"
 _UNKNOWN = 3
 
 

@@ -15,8 +15,6 @@ if TYPE_CHECKING:
 
     from gymdbd.terminal.output import Output
 
-NAME = "unkeep"
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the flags."""

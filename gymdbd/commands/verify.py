@@ -40,8 +40,6 @@ if TYPE_CHECKING:
     from gymdbd.config.kinds import VerifyConfig
     from gymdbd.terminal.output import Output
 
-NAME = "verify"
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the flags."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import os
 from typing import TYPE_CHECKING, Any
 
 import argcomplete
@@ -28,6 +29,11 @@ _KIND_OF_VERB = {"prune": "backup", "emergency": "pull"}
 def script(shell: str) -> str:
     """Return the script that makes `shell` ask gymdbd at each Tab."""
     return str(shellcode(["gymdbd"], shell=shell))
+
+
+def typed() -> list[str]:
+    """Return the words after `gymdbd` on the line that is being typed."""
+    return os.environ.get("COMP_LINE", "").split()[1:]
 
 
 def offer(parser: argparse.ArgumentParser) -> None:

@@ -98,7 +98,7 @@ def test_the_installed_agent_names_the_paths_of_its_user(tmp_path: Path) -> None
 def test_the_agent_calls_the_command_line_as_it_is() -> None:
     """What launchd will start is a command that gymdbd understands."""
     arguments = plistlib.loads(_PLIST.read_bytes())["ProgramArguments"][1:]
-    parsed = cli._parser().parse_args(arguments)  # noqa: SLF001 - to be judged, not run
+    parsed = cli.parser_for(arguments).parse_args(arguments)
     assert (str(parsed.config), parsed.run) == ("@CONFIG@", run.run)
 
 

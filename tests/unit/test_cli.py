@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
@@ -21,7 +22,6 @@ from tests.support.command import ROOT, environment
 if TYPE_CHECKING:
     from pathlib import Path
 
-_VERBS = [verb.NAME for verb in commands.all_verbs()]
 _CLASSES = [
     kind
     for kind in vars(errors).values()
@@ -29,10 +29,27 @@ _CLASSES = [
 ]
 
 
-def _python(script: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+# Runs a command line, and names on standard error each verb whose module is imported.
+_IMPORTS_TOLD = """
+import sys
+class Tell:
+    def find_spec(self, name, path, target=None):
+        if name.startswith("gymdbd.commands."):
+            print("imported", name.rpartition(".")[2], file=sys.stderr)
+sys.meta_path.insert(0, Tell())
+from gymdbd.cli import main
+sys.exit(main())
+"""
+
+
+def _imported(done: subprocess.CompletedProcess[str]) -> set[str]:
+    return set(re.findall("^imported (.+)$", done.stderr, re.MULTILINE))
+
+
+def _python(script: str, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-c", script, *arguments],
-        env=environment(COLUMNS="100"),
+        env=environment(COLUMNS="100", **variables),
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -41,7 +58,7 @@ def _python(script: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-@pytest.mark.parametrize("verb", _VERBS)
+@pytest.mark.parametrize("verb", commands.VERBS)
 def test_a_flag_that_a_verb_does_not_have_is_refused_with_the_help_of_that_verb(
     verb: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -168,10 +185,10 @@ def test_the_help_of_every_verb_needs_nothing_of_the_tests() -> None:
         "    texts.append(out.getvalue())\n"
         "print(json.dumps([texts, sorted(sys.modules)]))\n"
     )
-    done = _python(script, *_VERBS)
+    done = _python(script, *commands.VERBS)
     assert done.stderr == ""
     texts, modules = json.loads(done.stdout)
-    for verb, text in zip(_VERBS, texts, strict=True):
+    for verb, text in zip(commands.VERBS, texts, strict=True):
         assert text.startswith(f"usage: gymdbd {verb}")
         assert "exit status:" in text
     extras = {"flask", "hypothesis", "mypy", "pytest", "waitress", "tests"}
@@ -179,12 +196,51 @@ def test_the_help_of_every_verb_needs_nothing_of_the_tests() -> None:
 
 
 def test_every_verb_is_whole() -> None:
-    """A verb has a name, a summary, its flags and something that runs."""
-    for verb in commands.all_verbs():
+    """A verb has its flags, something that runs, and the same summary in both lists of help."""
+    for name, summary in commands.VERBS.items():
+        verb = commands.load(name)
         verb.add_arguments(argparse.ArgumentParser())
-        assert verb.__doc__
+        assert verb.__doc__.splitlines()[0] == summary
         assert callable(verb.run)
-    assert len(set(_VERBS)) == len(_VERBS)
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["--version"], set()),
+        (["--help"], set()),
+        ([], set()),
+        (["bakup"], set()),
+        (["status", "--help"], {"status"}),
+        (["backup", "status", "--no-such-flag"], {"backup"}),
+        # Names of verbs can be those of files, of jobs and of their values, too.
+        (["-c", "pull", "list"], {"list"}),
+        (["--conf", "pull", "list"], {"list"}),
+        (["--config=pull", "list"], {"list"}),
+    ],
+    ids=" ".join,
+)
+def test_only_the_verb_that_is_typed_is_imported(words: list[str], expected: set[str]) -> None:
+    """A verb must not pay for the imports of another, and the list of all verbs for none."""
+    assert _imported(_python(_IMPORTS_TOLD, *words)) == expected
+
+
+@pytest.mark.parametrize(
+    ("line", "offered", "imported"),
+    [
+        ("gymdbd st", "status ", set()),
+        ("gymdbd -c pull backup --deleted --keep-c", "--keep-count ", {"backup"}),
+    ],
+)
+def test_tab_imports_only_the_verb_whose_flags_it_completes(
+    line: str, offered: str, imported: set[str], tmp_path: Path
+) -> None:
+    """At a Tab somebody waits: the names of the verbs come without importing one."""
+    answer = tmp_path / "answer"
+    tab = {"_ARGCOMPLETE": "1", "_ARGCOMPLETE_STDOUT_FILENAME": str(answer), "COMP_LINE": line}
+    done = _python(_IMPORTS_TOLD, **tab, COMP_POINT=str(len(line)))
+    assert answer.read_text() == offered
+    assert _imported(done) == imported
 
 
 def test_a_reader_that_has_had_enough_is_no_complaint() -> None:

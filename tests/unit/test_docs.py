@@ -31,14 +31,13 @@ _SECTIONS: tuple[Any, ...] = (
 _KEYS = sorted(
     {one.name for kind in _SECTIONS for one in dataclasses.fields(kind) if "read" in one.metadata}
 )
-_VERBS = [verb.NAME for verb in commands.all_verbs()]
 
 
 def _readme() -> str:
     return _README.read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("verb", _VERBS)
+@pytest.mark.parametrize("verb", commands.VERBS)
 def test_every_verb_stands_in_the_readme(verb: str) -> None:
     """A verb is shown as it is typed."""
     assert re.search(rf"gymdbd (-c \S+ )?{verb}\b|`{verb}\b", _readme())

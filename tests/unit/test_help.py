@@ -8,8 +8,7 @@ from gymdbd import cli, commands
 from gymdbd.errors import UsageError
 from tests.support import typed
 
-_VERBS = [verb.NAME for verb in commands.all_verbs()]
-_PAGES = [[], *([verb] for verb in _VERBS)]
+_PAGES = [[], *([verb] for verb in commands.VERBS)]
 _WIDTH = 80
 
 
@@ -54,11 +53,11 @@ def test_every_example_is_a_command_line_that_is_understood(
     examples = typed.in_help(help_of(page, capsys, monkeypatch))
     assert examples
     for words in examples:
-        arguments = cli._parser().parse_args(words)  # noqa: SLF001 - nothing is to be run
+        arguments = cli.parser_for(words).parse_args(words)
         assert not page or arguments.run.__module__ == f"gymdbd.commands.{page[0]}"
 
 
-@pytest.mark.parametrize("page", [[verb] for verb in _VERBS], ids=" ".join)
+@pytest.mark.parametrize("page", [[verb] for verb in commands.VERBS], ids=" ".join)
 def test_every_flag_is_explained(
     page: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -91,4 +90,4 @@ def test_a_command_that_cannot_be_is_found_in_a_text() -> None:
     ]
     assert typed.in_markdown(text) == expected
     with pytest.raises(UsageError):
-        cli._parser().parse_args(expected[2])  # noqa: SLF001 - nothing is to be run
+        cli.parser_for(expected[2]).parse_args(expected[2])

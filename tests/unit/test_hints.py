@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import gymdbd
-from gymdbd import cli
+from gymdbd import cli, commands
 from gymdbd.terminal import options
 from gymdbd.words import service_command
 from tests.support.databases import make_database
@@ -27,12 +27,12 @@ _FOREIGN = {"--now", "--apple-use-keychain"}
 
 def _verbs() -> dict[str, set[str]]:
     """Return the flags of each verb."""
-    (choices,) = [
-        one.choices
-        for one in cli._parser()._actions  # noqa: SLF001 - argparse shows them to nobody else
-        if isinstance(one, argparse._SubParsersAction)  # noqa: SLF001
-    ]
-    return {name: set(parser._option_string_actions) for name, parser in choices.items()}  # noqa: SLF001
+    flags = {}
+    for name in commands.VERBS:
+        parser = argparse.ArgumentParser()
+        commands.load(name).add_arguments(parser)
+        flags[name] = set(parser._option_string_actions)  # noqa: SLF001 - nothing else lists them
+    return flags
 
 
 def _text(node: ast.AST) -> str:
