@@ -181,7 +181,7 @@ def _job_for(database: Path, settings: Config) -> BackupConfig:
 
 
 def _with_flags(job: BackupConfig, arguments: argparse.Namespace) -> BackupConfig:
-    from gymdbd.config.kinds import Keep
+    from gymdbd.config.parts import Keep
     from gymdbd.errors import UsageError
 
     changes: dict[str, Any] = {}

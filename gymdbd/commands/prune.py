@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     import argparse
 
     from gymdbd.archive.retention import Decision
-    from gymdbd.config.kinds import Keep
+    from gymdbd.config.parts import Keep
     from gymdbd.origin import Origin
     from gymdbd.terminal.output import Output
 
@@ -87,7 +87,8 @@ def _once(decisions: list[Decision]) -> list[Decision]:
 
 def _what(arguments: argparse.Namespace) -> tuple[Path, list[Origin], Keep]:
     """Return the archive, its databases (empty for all of them) and the retention rule."""
-    from gymdbd.config.kinds import BackupConfig, Keep
+    from gymdbd.config.kinds import BackupConfig
+    from gymdbd.config.parts import Keep
     from gymdbd.errors import UsageError
 
     origins: list[Origin] = []

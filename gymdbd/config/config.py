@@ -1,6 +1,6 @@
 """The configuration file: where it lies, and what it says as frozen dataclasses.
 
-The keys of the jobs are in `job_config`; `config.example.yaml` documents all of them.
+The keys of the jobs are in `gymdbd.config.kinds`; `config.example.yaml` documents all of them.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from gymdbd import files
 from gymdbd.config import values
 from gymdbd.config.document import Document, join, key, path, scalar, section
 from gymdbd.config.kinds import KINDS, JobConfig
+from gymdbd.config.scalars import DURATION, NUMBER, SIZE
 from gymdbd.errors import ConfigError
 from gymdbd.words import did_you_mean
 
@@ -23,11 +24,6 @@ if TYPE_CHECKING:
     import yaml
 
 _PLACES = ("config.yaml", "~/.config/gymdbd/config.yaml", "/etc/gymdbd/config.yaml")
-
-_NUMBER = scalar(values.number, "int")
-# YAML sees a number without a unit as a number; the reader then says that the unit is missing.
-_DURATION = scalar(values.duration, "str", "int", "float")
-_SIZE = scalar(values.size, "str", "int", "float")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,8 +33,8 @@ class LogConfig:
     level: str = key(scalar(values.one_of("debug", "info", "warning", "error"), "str"), "info")
     format: str = key(scalar(values.one_of("auto", "journald", "console", "json"), "str"), "auto")
     file: Path | None = key(path, None)
-    max_size: int = key(_SIZE, 10 * 1024**2)
-    keep_files: int = key(_NUMBER, 5)
+    max_size: int = key(SIZE, 10 * 1024**2)
+    keep_files: int = key(NUMBER, 5)
 
 
 def _read_jobs(document: Document, node: yaml.Node, keypath: str) -> dict[str, JobConfig]:
@@ -76,7 +72,7 @@ class Config:
     source: Path
     text: str
     status_file: Path = key(path)
-    stop_timeout: timedelta = key(_DURATION, timedelta(seconds=60))
+    stop_timeout: timedelta = key(DURATION, timedelta(seconds=60))
     log: LogConfig = key(section(LogConfig), LogConfig())
     jobs: dict[str, JobConfig] = key(_read_jobs)
 

@@ -9,47 +9,15 @@ from typing import TYPE_CHECKING
 
 from gymdbd import lock, origin
 from gymdbd.config import values
-from gymdbd.config.document import items, key, mapping, path, scalar, section, sections
+from gymdbd.config.document import items, key, path, scalar, section, sections
+from gymdbd.config.parts import Gates, Keep, Newest, Probe, RepairConfig, Retry, SshConfig
+from gymdbd.config.scalars import DURATION, FLAG, INTERVAL, PERCENT, TEXT
 from gymdbd.errors import ConfigError
 from gymdbd.origin import Origin, Place
 from gymdbd.schedule import Cron, Interval, Schedule
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-
-_TEXT = scalar(values.text, "str")
-_NUMBER = scalar(values.number, "int")
-_BOUND = scalar(values.bound, "int", "float")
-_PERCENT = scalar(values.percent, "str", "int")
-_FLAG = scalar(values.flag, "bool")
-# YAML sees a number without a unit as a number; the reader then says that the unit is missing.
-_DURATION = scalar(values.duration, "str", "int", "float")
-_INTERVAL = scalar(values.interval, "str", "int", "float")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Keep:
-    """Which backups stay: the younger than `days` and the newest `count`, whichever are more."""
-
-    days: int = key(_NUMBER, 0)
-    count: int = key(_NUMBER, 0)
-
-    def faults(self) -> list[str]:
-        """Refuse a rule that keeps nothing."""
-        return [] if self.days or self.count else ["expected days, count or both, above zero"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Retry:
-    """How often a run tries again when trying again can help, and how long it waits first."""
-
-    attempts: int = key(_NUMBER, 3)
-    delay: timedelta = key(_DURATION, timedelta(seconds=30))
-
-    def faults(self) -> list[str]:
-        """Refuse a run that is never tried at all."""
-        return [] if self.attempts else ["expected attempts above zero: 1 is to try once"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,9 +27,9 @@ class JobConfig:
     name: str
     kind: str = key(scalar(values.text, "str"))
     schedule: Cron | None = key(scalar(Cron, "str"), None)
-    every: Interval | None = key(_INTERVAL, None)
-    max_age: timedelta | None = key(_DURATION, None)
-    timeout: timedelta = key(_DURATION, timedelta(hours=1))
+    every: Interval | None = key(INTERVAL, None)
+    max_age: timedelta | None = key(DURATION, None)
+    timeout: timedelta = key(DURATION, timedelta(hours=1))
     retry: Retry = key(section(Retry), Retry())
 
     @property
@@ -96,26 +64,6 @@ class JobConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Gates:
-    """How much less than the newest good backup a new one may hold before it is doubted."""
-
-    max_row_drop: int = key(_PERCENT, 20)
-    max_size_drop: int = key(_PERCENT, 50)
-    ignore_rows: int = key(_NUMBER, 10)
-    tables: tuple[tuple[str, int], ...] = key(mapping(_PERCENT), ())
-
-
-@dataclass(frozen=True, kw_only=True)
-class Newest:
-    """The column that says when the newest row was written, and how old it may be."""
-
-    table: str = key(_TEXT)
-    column: str = key(_TEXT)
-    max_age: timedelta | None = key(_DURATION, None)
-    naive: str = key(scalar(values.one_of("utc", "local"), "str"), "utc")
-
-
-@dataclass(frozen=True, kw_only=True)
 class BackupConfig(JobConfig):
     """A backup of one local database into one archive.
 
@@ -127,9 +75,9 @@ class BackupConfig(JobConfig):
     database: Path = key(path)
     archive: Path = key(path)
     checkpoint: str = key(scalar(values.one_of("truncate", "passive", "none"), "str"), "truncate")
-    raw: bool = key(_FLAG, default=False)
-    busy_timeout: timedelta = key(_DURATION, timedelta(seconds=5))
-    count_changes: bool = key(_FLAG, default=True)
+    raw: bool = key(FLAG, default=False)
+    busy_timeout: timedelta = key(DURATION, timedelta(seconds=5))
+    count_changes: bool = key(FLAG, default=True)
     keep: Keep | None = key(section(Keep), None)
     gates: Gates | None = key(section(Gates), Gates())
     newest: Newest | None = key(section(Newest), None)
@@ -156,46 +104,25 @@ class BackupConfig(JobConfig):
 
 
 @dataclass(frozen=True, kw_only=True)
-class SshConfig:
-    """How to reach the host, where `~/.ssh/config` does not say so or says it differently."""
-
-    user: str | None = key(_TEXT, None)
-    port: int | None = key(_NUMBER, None)
-    identity_file: str | None = key(_TEXT, None)
-    identities_only: bool | None = key(_FLAG, None)
-    known_hosts: str | None = key(_TEXT, None)
-    host_key_alias: str | None = key(_TEXT, None)
-    proxy_jump: str | None = key(_TEXT, None)
-    proxy_command: str | None = key(_TEXT, None)
-    ciphers: str | None = key(_TEXT, None)
-    connect_timeout: timedelta | None = key(_DURATION, None)
-    auth_timeout: timedelta = key(_DURATION, timedelta(seconds=30))
-    stall_timeout: timedelta = key(_DURATION, timedelta(seconds=60))
-    keepalive: timedelta | None = key(_DURATION, None)
-    python: str = key(_TEXT, "python3")
-    gymdbd: str = key(_TEXT, "gymdbd")
-
-
-@dataclass(frozen=True, kw_only=True)
 class PullConfig(JobConfig):
     """A replica of one remote database; `remote_database` is a path over there.
 
     Without `gates` only a table that is gone or emptied makes what is pulled suspicious.
     """
 
-    host: str = key(_TEXT)
-    remote_database: str = key(_TEXT)
+    host: str = key(TEXT)
+    remote_database: str = key(TEXT)
     replica: Path = key(path)
     method: str = key(scalar(values.one_of("query", "scp"), "str"), "query")
     verify: str = key(scalar(values.one_of("quick", "full"), "str"), "quick")
-    check_every: timedelta = key(_DURATION, timedelta(hours=1))
-    full_verify_every: timedelta = key(_DURATION, timedelta(days=1))
-    backup_before: bool = key(_FLAG, default=True)
+    check_every: timedelta = key(DURATION, timedelta(hours=1))
+    full_verify_every: timedelta = key(DURATION, timedelta(days=1))
+    backup_before: bool = key(FLAG, default=True)
     archive: Path | None = key(path, None)
     keep: Keep = key(section(Keep), Keep(count=5))
     gates: Gates | None = key(section(Gates), None)
     on_local_change: str = key(scalar(values.one_of("backup", "refuse"), "str"), "backup")
-    replica_wait: timedelta = key(_DURATION, timedelta(seconds=30))
+    replica_wait: timedelta = key(DURATION, timedelta(seconds=30))
     ssh: SshConfig = key(section(SshConfig), SshConfig())
 
     @property
@@ -219,23 +146,6 @@ class PullConfig(JobConfig):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Probe:
-    """A question to a restored database: the first value of its answer, and what is expected."""
-
-    sql: str = key(_TEXT)
-    expect: str | None = key(scalar(str, "str", "int", "float"), None)
-    at_least: float | None = key(_BOUND, None)
-    at_most: float | None = key(_BOUND, None)
-
-    def faults(self) -> list[str]:
-        """Refuse a question to which every answer is right."""
-        bounds = self.at_least is not None or self.at_most is not None
-        if (self.expect is not None) == bounds:
-            return ["expected either expect, or at_least, at_most or both"]
-        return []
-
-
-@dataclass(frozen=True, kw_only=True)
 class DrillConfig(JobConfig):
     """A rehearsal: the newest good backup is restored to a scratch place and put to the test.
 
@@ -247,7 +157,7 @@ class DrillConfig(JobConfig):
     scratch_folder: Path | None = key(path, None)
     probes: tuple[Probe, ...] = key(sections(Probe), ())
     command: tuple[str, ...] = key(items(scalar(values.text, "str", "int", "float")), ())
-    command_timeout: timedelta = key(_DURATION, timedelta(minutes=1))
+    command_timeout: timedelta = key(DURATION, timedelta(minutes=1))
 
     @property
     def origin(self) -> Origin | None:
@@ -269,15 +179,6 @@ class DrillConfig(JobConfig):
 
 
 @dataclass(frozen=True, kw_only=True)
-class RepairConfig:
-    """The archive of another machine that may hold the same backups: a path over there."""
-
-    host: str = key(_TEXT)
-    archive: str = key(_TEXT)
-    ssh: SshConfig = key(section(SshConfig), SshConfig())
-
-
-@dataclass(frozen=True, kw_only=True)
 class VerifyConfig(JobConfig):
     """A verification of the backups in one archive, of all or of a share in percent at a time.
 
@@ -286,7 +187,7 @@ class VerifyConfig(JobConfig):
     """
 
     archive: Path = key(path)
-    sample: int | None = key(_PERCENT, None)
+    sample: int | None = key(PERCENT, None)
     repair_from: RepairConfig | None = key(section(RepairConfig), None)
     only: tuple[str, ...] = ()
 

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from datetime import timedelta
 
-    from gymdbd.config.kinds import PullConfig, RepairConfig
+    from gymdbd.config.kinds import PullConfig
+    from gymdbd.config.parts import RepairConfig
     from gymdbd.jobs.context import Context
     from gymdbd.remote.ssh.ssh import Connection
     from gymdbd.source.fingerprint import Fingerprint

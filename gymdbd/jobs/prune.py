@@ -9,7 +9,7 @@ from gymdbd.archive import retention
 if TYPE_CHECKING:
     from gymdbd.archive.catalog import Catalog
     from gymdbd.archive.retention import Decision
-    from gymdbd.config.kinds import Keep
+    from gymdbd.config.parts import Keep
     from gymdbd.jobs.context import Context
     from gymdbd.origin import Origin
 

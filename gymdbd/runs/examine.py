@@ -30,7 +30,8 @@ if TYPE_CHECKING:
     from gymdbd.archive.backup import Backup
     from gymdbd.clock import Clock
     from gymdbd.config.config import Config
-    from gymdbd.config.kinds import JobConfig, RepairConfig
+    from gymdbd.config.kinds import JobConfig
+    from gymdbd.config.parts import RepairConfig
 
 OK, WARNING, ERROR = "ok", "warning", "error"
 

@@ -21,7 +21,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gymdbd import files, log
-from gymdbd.config.kinds import PullConfig, SshConfig
+from gymdbd.config.kinds import PullConfig
+from gymdbd.config.parts import SshConfig
 from gymdbd.jobs.context import Context
 from gymdbd.jobs.pull import pull
 from tests.benchmarks.tables import LITESTREAM

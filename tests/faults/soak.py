@@ -18,7 +18,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gymdbd.config.kinds import Keep
+from gymdbd.config.parts import Keep
 from gymdbd.jobs.backup import backup
 from tests.support import ledger
 from tests.support.jobs import backup_job, context

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from gymdbd.config.kinds import Keep
+from gymdbd.config.parts import Keep
 from tests.support import ledger
 from tests.support.command import GYMDBD, ROOT, environment, gymdbd, gymdbd_json
 from tests.support.databases import backups

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gymdbd.config.kinds import Keep
+from gymdbd.config.parts import Keep
 from gymdbd.errors import VerificationError
 from gymdbd.jobs.backup import backup
 from tests.support import samples

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from gymdbd.archive import manifest as manifests
-from gymdbd.config.kinds import Keep
+from gymdbd.config.parts import Keep
 from gymdbd.errors import CopyTornError
 from gymdbd.jobs.pull import pull
 from gymdbd.source import processes

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from gymdbd.archive.catalog import Catalog
-from gymdbd.config.kinds import Keep, VerifyConfig
+from gymdbd.config.kinds import VerifyConfig
+from gymdbd.config.parts import Keep
 from gymdbd.errors import SourceCorruptError, SuspiciousError, VerificationError
 from gymdbd.jobs.pull import suspicion
 from gymdbd.jobs.pull.replica import Replica

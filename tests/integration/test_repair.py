@@ -19,7 +19,8 @@ from gymdbd import lock
 from gymdbd.archive import manifest as manifests
 from gymdbd.archive import marks as all_marks
 from gymdbd.archive.catalog import Catalog
-from gymdbd.config.kinds import RepairConfig, SshConfig, VerifyConfig
+from gymdbd.config.kinds import VerifyConfig
+from gymdbd.config.parts import RepairConfig, SshConfig
 from gymdbd.errors import BackupDamagedError
 from gymdbd.jobs.backup import backup
 from gymdbd.jobs.verify import verify

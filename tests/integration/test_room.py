@@ -13,7 +13,8 @@ import pytest
 from gymdbd import files
 from gymdbd.archive.catalog import Catalog
 from gymdbd.clock import Clock
-from gymdbd.config.kinds import Keep, PullConfig
+from gymdbd.config.kinds import PullConfig
+from gymdbd.config.parts import Keep
 from gymdbd.errors import DiskFullError
 from gymdbd.jobs.backup import backup, room
 from gymdbd.schedule import Cron

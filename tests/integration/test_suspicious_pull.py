@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from gymdbd.archive.catalog import Catalog
-from gymdbd.config.kinds import Gates, Keep
+from gymdbd.config.parts import Gates, Keep
 from gymdbd.errors import SuspiciousError
 from tests.support import ledger, samples
 from tests.support.command import gymdbd_json

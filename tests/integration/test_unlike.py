@@ -12,7 +12,8 @@ import pytest
 from gymdbd.archive import manifest as manifests
 from gymdbd.archive.backup import VERIFIED
 from gymdbd.archive.catalog import LATEST, Catalog
-from gymdbd.config.kinds import DrillConfig, Probe, RestoreConfig, VerifyConfig
+from gymdbd.config.kinds import DrillConfig, RestoreConfig, VerifyConfig
+from gymdbd.config.parts import Probe
 from gymdbd.jobs.backup import backup
 from gymdbd.jobs.drill import drill
 from gymdbd.jobs.restore import restore

@@ -20,7 +20,8 @@ from gymdbd.archive import marks as all_marks
 from gymdbd.archive.catalog import Catalog
 from gymdbd.archive.inspection import inspect
 from gymdbd.clock import Clock
-from gymdbd.config.kinds import Keep, VerifyConfig
+from gymdbd.config.kinds import VerifyConfig
+from gymdbd.config.parts import Keep
 from gymdbd.errors import BackupDamagedError, BackupMissingError
 from gymdbd.jobs.backup import backup
 from gymdbd.jobs.prune import prune

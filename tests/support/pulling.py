@@ -9,7 +9,8 @@ import sys
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from gymdbd.config.kinds import PullConfig, Retry, SshConfig
+from gymdbd.config.kinds import PullConfig
+from gymdbd.config.parts import Retry, SshConfig
 from gymdbd.jobs.context import Context
 from gymdbd.jobs.pull import pull
 from tests.support.command import EventLog, gymdbd_json

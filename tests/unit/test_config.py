@@ -14,7 +14,7 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gymdbd.config import config, kinds
+from gymdbd.config import config, kinds, parts
 from gymdbd.config.config import Config
 from gymdbd.config.kinds import BackupConfig, DrillConfig, PullConfig, VerifyConfig
 from gymdbd.errors import ConfigError
@@ -95,18 +95,18 @@ def test_the_example_names_every_key_and_no_other(tmp_path: Path) -> None:
     assert set(top) == keys_of(Config)
     assert set(named_keys(top["log"])) == keys_of(config.LogConfig)
     assert set(backup) | set(frequent) == keys_of(BackupConfig) | {"kind"}
-    assert set(named_keys(backup["keep"])) == keys_of(kinds.Keep)  # type: ignore[arg-type]
-    assert set(named_keys(backup["retry"])) == keys_of(kinds.Retry)  # type: ignore[arg-type]
+    assert set(named_keys(backup["keep"])) == keys_of(parts.Keep)  # type: ignore[arg-type]
+    assert set(named_keys(backup["retry"])) == keys_of(parts.Retry)  # type: ignore[arg-type]
     of_every_job = keys_of(kinds.JobConfig) | {"kind"}
     assert set(drill) | of_every_job == keys_of(DrillConfig) | {"kind"}
     probes = [set(named_keys(one)) for one in drill["probes"].value]
-    assert set().union(*probes) | {"at_most"} == keys_of(kinds.Probe)
+    assert set().union(*probes) | {"at_most"} == keys_of(parts.Probe)
     assert set(pull) - of_every_job == keys_of(PullConfig) - of_every_job
     assert set(proof) | set(copies) | of_every_job == keys_of(VerifyConfig) | {"kind"}
     place = named_keys(copies["repair_from"])  # type: ignore[arg-type]
-    assert set(place) == keys_of(kinds.RepairConfig)
+    assert set(place) == keys_of(parts.RepairConfig)
     ssh = set(named_keys(pull["ssh"]))  # type: ignore[arg-type]
-    assert ssh | {"proxy_command"} == keys_of(kinds.SshConfig)
+    assert ssh | {"proxy_command"} == keys_of(parts.SshConfig)
     assert "# proxy_command:" in text
 
 
@@ -129,7 +129,7 @@ def test_what_the_example_shows_as_a_default_is_one(tmp_path: Path) -> None:
     for name in ("on_local_change", "replica_wait"):
         assert getattr(pull, name) == defaults[name]
     for name in ("auth_timeout", "stall_timeout", "python"):
-        assert getattr(pull.ssh, name) == getattr(kinds.SshConfig(), name)
+        assert getattr(pull.ssh, name) == getattr(parts.SshConfig(), name)
 
 
 @pytest.mark.parametrize(

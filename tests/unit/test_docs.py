@@ -10,23 +10,23 @@ from typing import Any
 import pytest
 
 from gymdbd import commands
-from gymdbd.config import config, kinds
+from gymdbd.config import config, kinds, parts
 
 _README = Path(__file__).parents[2] / "README.md"
 _SECTIONS: tuple[Any, ...] = (
     config.Config,
     config.LogConfig,
-    kinds.Keep,
-    kinds.Gates,
-    kinds.Newest,
-    kinds.Retry,
+    parts.Keep,
+    parts.Gates,
+    parts.Newest,
+    parts.Retry,
     kinds.BackupConfig,
     kinds.PullConfig,
     kinds.DrillConfig,
-    kinds.Probe,
+    parts.Probe,
     kinds.VerifyConfig,
-    kinds.RepairConfig,
-    kinds.SshConfig,
+    parts.RepairConfig,
+    parts.SshConfig,
 )
 _KEYS = sorted(
     {one.name for kind in _SECTIONS for one in dataclasses.fields(kind) if "read" in one.metadata}

@@ -18,7 +18,8 @@ from gymdbd.archive import manifest as manifests
 from gymdbd.archive import proof
 from gymdbd.archive.catalog import Catalog
 from gymdbd.clock import Clock
-from gymdbd.config.kinds import Keep, PullConfig
+from gymdbd.config.kinds import PullConfig
+from gymdbd.config.parts import Keep
 from gymdbd.errors import BusyError, FolderMissingError, ReplicaInUseError, StoppedError
 from gymdbd.jobs.pull import old_replica
 from gymdbd.jobs.pull.replica import Replica, State

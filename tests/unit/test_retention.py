@@ -13,7 +13,7 @@ from gymdbd.archive import retention
 from gymdbd.archive.backup import Backup
 from gymdbd.archive.catalog import Catalog
 from gymdbd.clock import Clock
-from gymdbd.config.kinds import Keep
+from gymdbd.config.parts import Keep
 from gymdbd.jobs import prune
 from gymdbd.origin import Origin
 from tests.support.archives import CREATED, GYM, add_backup, manifest

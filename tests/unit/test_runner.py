@@ -17,7 +17,7 @@ from structlog.testing import LogCapture
 
 from gymdbd import lock
 from gymdbd.config import config
-from gymdbd.config.kinds import Retry
+from gymdbd.config.parts import Retry
 from gymdbd.errors import ConfigError
 from gymdbd.runs.runner import Run
 from gymdbd.runs.status import StatusFile

@@ -14,7 +14,8 @@ import pytest
 from structlog.testing import capture_logs
 
 from gymdbd import lock
-from gymdbd.config.kinds import BackupConfig, Newest, VerifyConfig
+from gymdbd.config.kinds import BackupConfig, VerifyConfig
+from gymdbd.config.parts import Newest
 from gymdbd.errors import BusyError, FormatError, GymdbdError
 from gymdbd.runs.status import Health, StatusFile, health, instant, max_age, trouble_logged, worst
 from gymdbd.schedule import Cron, Interval

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from gymdbd.archive.catalog import Catalog
     from gymdbd.archive.manifest import Manifest
-    from gymdbd.config.kinds import Gates, Newest
+    from gymdbd.config.parts import Gates, Newest
     from gymdbd.jobs.context import Context
     from gymdbd.origin import Origin
 

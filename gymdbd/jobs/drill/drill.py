@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from gymdbd.archive.backup import Backup
-    from gymdbd.config.kinds import DrillConfig, Probe
+    from gymdbd.config.kinds import DrillConfig
+    from gymdbd.config.parts import Probe
     from gymdbd.jobs.context import Context
 
 _ARCHIVE_WAIT_S = 600.0

@@ -14,7 +14,8 @@ from gymdbd.archive import marks, proof
 from gymdbd.archive.backup import REJECTED, SUSPICIOUS
 from gymdbd.archive.manifest import Manifest
 from gymdbd.archive.marks import Marks
-from gymdbd.config.kinds import BackupConfig, Gates
+from gymdbd.config.kinds import BackupConfig
+from gymdbd.config.parts import Gates
 from gymdbd.errors import (
     ReplicaInUseError,
     SourceCorruptError,

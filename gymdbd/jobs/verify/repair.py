@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from gymdbd.archive.backup import Backup
     from gymdbd.archive.manifest import Manifest
-    from gymdbd.config.kinds import RepairConfig
+    from gymdbd.config.parts import RepairConfig
     from gymdbd.errors import GymdbdError
     from gymdbd.jobs.context import Context
     from gymdbd.jobs.verify.verified import Verified

@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from gymdbd.archive.backup import Backup
-    from gymdbd.config.kinds import RepairConfig, VerifyConfig
+    from gymdbd.config.kinds import VerifyConfig
+    from gymdbd.config.parts import RepairConfig
     from gymdbd.errors import GymdbdError
     from gymdbd.jobs.context import Context
 

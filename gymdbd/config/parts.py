@@ -1,0 +1,101 @@
+"""Sections of a job's configuration that several kinds have, or that have keys of their own."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+from gymdbd.config import values
+from gymdbd.config.document import key, mapping, scalar, section
+from gymdbd.config.scalars import BOUND, DURATION, FLAG, NUMBER, PERCENT, TEXT
+
+
+@dataclass(frozen=True, kw_only=True)
+class Keep:
+    """Which backups stay: the younger than `days` and the newest `count`, whichever are more."""
+
+    days: int = key(NUMBER, 0)
+    count: int = key(NUMBER, 0)
+
+    def faults(self) -> list[str]:
+        """Refuse a rule that keeps nothing."""
+        return [] if self.days or self.count else ["expected days, count or both, above zero"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Retry:
+    """How often a run tries again when trying again can help, and how long it waits first."""
+
+    attempts: int = key(NUMBER, 3)
+    delay: timedelta = key(DURATION, timedelta(seconds=30))
+
+    def faults(self) -> list[str]:
+        """Refuse a run that is never tried at all."""
+        return [] if self.attempts else ["expected attempts above zero: 1 is to try once"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gates:
+    """How much less than the newest good backup a new one may hold before it is doubted."""
+
+    max_row_drop: int = key(PERCENT, 20)
+    max_size_drop: int = key(PERCENT, 50)
+    ignore_rows: int = key(NUMBER, 10)
+    tables: tuple[tuple[str, int], ...] = key(mapping(PERCENT), ())
+
+
+@dataclass(frozen=True, kw_only=True)
+class Newest:
+    """The column that says when the newest row was written, and how old it may be."""
+
+    table: str = key(TEXT)
+    column: str = key(TEXT)
+    max_age: timedelta | None = key(DURATION, None)
+    naive: str = key(scalar(values.one_of("utc", "local"), "str"), "utc")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SshConfig:
+    """How to reach the host, where `~/.ssh/config` does not say so or says it differently."""
+
+    user: str | None = key(TEXT, None)
+    port: int | None = key(NUMBER, None)
+    identity_file: str | None = key(TEXT, None)
+    identities_only: bool | None = key(FLAG, None)
+    known_hosts: str | None = key(TEXT, None)
+    host_key_alias: str | None = key(TEXT, None)
+    proxy_jump: str | None = key(TEXT, None)
+    proxy_command: str | None = key(TEXT, None)
+    ciphers: str | None = key(TEXT, None)
+    connect_timeout: timedelta | None = key(DURATION, None)
+    auth_timeout: timedelta = key(DURATION, timedelta(seconds=30))
+    stall_timeout: timedelta = key(DURATION, timedelta(seconds=60))
+    keepalive: timedelta | None = key(DURATION, None)
+    python: str = key(TEXT, "python3")
+    gymdbd: str = key(TEXT, "gymdbd")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Probe:
+    """A question to a restored database: the first value of its answer, and what is expected."""
+
+    sql: str = key(TEXT)
+    expect: str | None = key(scalar(str, "str", "int", "float"), None)
+    at_least: float | None = key(BOUND, None)
+    at_most: float | None = key(BOUND, None)
+
+    def faults(self) -> list[str]:
+        """Refuse a question to which every answer is right."""
+        bounds = self.at_least is not None or self.at_most is not None
+        if (self.expect is not None) == bounds:
+            return ["expected either expect, or at_least, at_most or both"]
+        return []
+
+
+@dataclass(frozen=True, kw_only=True)
+class RepairConfig:
+    """The archive of another machine that may hold the same backups: a path over there."""
+
+    host: str = key(TEXT)
+    archive: str = key(TEXT)
+    ssh: SshConfig = key(section(SshConfig), SshConfig())
