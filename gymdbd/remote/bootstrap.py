@@ -14,7 +14,7 @@ import pkgutil
 import zlib
 from typing import TYPE_CHECKING
 
-from gymdbd.source import protocol
+from gymdbd.remote import greeting
 from gymdbd.source.pages import PAGE_RULE
 
 if TYPE_CHECKING:
@@ -63,12 +63,12 @@ _PACKAGES = ("gymdbd", "gymdbd.source")
 _LOADER = f"""
 import sys
 if sys.version_info < (3, 9):
-    print("{protocol.TOO_OLD.decode()}%d.%d is too old" % sys.version_info[:2])
+    print("{greeting.TOO_OLD.decode()}%d.%d is too old" % sys.version_info[:2])
     sys.exit(1)
 import zlib
 read = sys.stdin.buffer.read
 while 1:
-    print("{protocol.READY.decode().strip()}")
+    print("{greeting.READY.decode().strip()}")
     sys.stdout.flush()
     exec(zlib.decompress(read(int.from_bytes(read(4), "big"))), {{}})
 """
@@ -76,7 +76,7 @@ while 1:
 _ANSWER = f"""
 import sys
 if found:
-    sys.stdout.write("{protocol.UNCHANGED.decode().strip()}\\n")
+    sys.stdout.write("{greeting.UNCHANGED.decode().strip()}\\n")
     sys.exit()
 """
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from gymdbd.errors import ConnectionLostError, ProtocolError
 from gymdbd.files import FILE_MODE, write_at, writing
-from gymdbd.remote import delta
+from gymdbd.remote import delta, greeting
 from gymdbd.source import compress, digests, ownership, protocol
 from gymdbd.source.fingerprint import Fingerprint
 from gymdbd.source.protocol import Channel
@@ -114,13 +114,13 @@ class Session:
         self, prelude: Callable[[], bytes], probe: tuple[bytes, Fingerprint] | None
     ) -> Fingerprint | None:
         """Ship what a loader waits for; return the probe's fingerprint if that is all."""
-        heard = self._channel.hear_loader()
-        if heard == protocol.READY and probe:
+        heard = greeting.hear_loader(self._channel)
+        if heard == greeting.READY and probe:
             self._channel.ship(probe[0])
-            heard = self._channel.hear_loader()
-            if heard == protocol.UNCHANGED:
+            heard = greeting.hear_loader(self._channel)
+            if heard == greeting.UNCHANGED:
                 return probe[1]
-        if heard == protocol.READY:
+        if heard == greeting.READY:
             # Where the other side is gone already, what it said before tells why.
             with suppress(ConnectionLostError):
                 self._channel.ship(prelude())
@@ -131,7 +131,7 @@ class Session:
     def _greet(self) -> Fingerprint:
         with suppress(ConnectionLostError):
             self._channel.send_preamble()
-        self._channel.expect_preamble()
+        greeting.expect_server(self._channel)
         hello = _parse_hello(self._channel.receive_json(protocol.HELLO))
         self._codec_name = next(
             name for name in compress.unpackers() if name in [*hello.codecs, "raw"]

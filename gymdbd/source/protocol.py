@@ -3,7 +3,7 @@
 Either end begins with ten bytes: the magic ``NUL g y m d b d 0xFF`` and a 16-bit version. No text
 contains them, so whatever comes before is a shell's start-up file speaking, and is named. An end
 that reads another version refuses. Only a shipped server is preceded by lines of its loader
-(`gymdbd.remote.bootstrap`): "ready" asks for a piece of Python, "unchanged" ends it all. Then both
+(`gymdbd.remote.greeting`): "ready" asks for a piece of Python, "unchanged" ends it all. Then both
 send frames (integers are big-endian)::
 
     kind 1 byte | codec 1 byte | length 4 bytes | payload of that length, at most 2 MiB
@@ -44,9 +44,7 @@ from gymdbd.errors import (
     ConnectionLostError,
     GymdbdError,
     ProtocolError,
-    PythonTooOldError,
     RemoteError,
-    ShellNoiseError,
 )
 from gymdbd.source import compress
 
@@ -67,12 +65,6 @@ _KINDS = {
 MOST_PAYLOAD = 2 * 1024 * 1024
 MOST_JSON = 1024 * 1024
 MOST_TEXT = 4000
-MOST_NOISE = 16 * 1024
-# A line of the loader, for a Python that cannot run the server.
-TOO_OLD = b"gymdbd-loader: python "
-# Lines of the loader: it waits for the next piece of Python; the probe found nothing changed.
-READY = b"gymdbd-loader: ready\n"
-UNCHANGED = b"gymdbd-loader: unchanged\n"
 
 _PREAMBLE = struct.Struct(">8sH")
 _FRAME = struct.Struct(">BBI")
@@ -112,36 +104,31 @@ class Channel:
         self._write(_PREAMBLE.pack(MAGIC, VERSION))
         self.flush()
 
-    def hear_loader(self) -> bytes:
-        """Return the line that the loader says next, READY or UNCHANGED.
-
-        b"" where a server speaks, installed over there and started by `command=` of our key.
-        """
-        seen = self._read_until(MAGIC, READY, UNCHANGED)
-        line = next((one for one in (READY, UNCHANGED) if one in seen), b"")
-        if not line:
-            self._pending = seen
-        elif seen != line:
-            raise _noise(seen.partition(line)[0], spoke=True)
-        return line
-
     def ship(self, piece: bytes) -> None:
         """Send the loader a piece of Python to run."""
         self._write(piece)
         self.flush()
 
-    def expect_preamble(self) -> None:
-        """Read the other end's preamble.
+    def read_until(self, *marks: bytes, most: int) -> bytes:
+        """Read up to the end of one of these, or of the stream, or `most` bytes.
 
-        Raises ShellNoiseError with what came before it, PythonTooOldError, or ProtocolError for
-        another version.
+        At least a preamble is read, so that `unread` may have to give back what follows the mark.
         """
-        seen = self._read_until(MAGIC)
-        before, magic, after = seen.partition(MAGIC)
-        if before or not magic:
-            raise _noise(before, spoke=bool(magic))
-        after += self._read_exactly(_PREAMBLE.size - len(MAGIC) - len(after))
-        version = int.from_bytes(after, "big")
+        seen = self._read_up_to(_PREAMBLE.size)
+        while not any(mark in seen for mark in marks) and len(seen) < most:
+            more = self._read_up_to(1)
+            if not more:
+                break
+            seen += more
+        return seen
+
+    def unread(self, data: bytes) -> None:
+        """Put back what has been read too much."""
+        self._pending = data + self._pending
+
+    def expect_version(self) -> None:
+        """Read what follows the magic of the other end; ProtocolError for another version."""
+        version = int.from_bytes(self._read_exactly(_PREAMBLE.size - len(MAGIC)), "big")
         if version != VERSION:
             raise ProtocolError(
                 f"the other side speaks version {version} of the protocol, this one {VERSION}",
@@ -149,7 +136,7 @@ class Channel:
             )
 
     def expect_client(self) -> None:
-        """Do as `expect_preamble`, but give up at the first byte that no client of ours sends.
+        """Read a client's preamble, and give up at the first byte that none of ours sends.
 
         Whoever speaks another protocol, as an SFTP client does, waits for an answer after a few
         bytes, and two that wait for each other never end.
@@ -159,8 +146,7 @@ class Channel:
             seen += self._read_exactly(1)
             if not MAGIC.startswith(seen):
                 raise ProtocolError("the client does not speak the protocol of a pull")
-        self._pending = seen + self._pending
-        self.expect_preamble()
+        self.expect_version()
 
     def send(self, kind: int, payload: bytes | bytearray = b"", codec: int = compress.RAW) -> None:
         """Send one frame, with its payload already packed by `codec`."""
@@ -187,7 +173,7 @@ class Channel:
         """
         message = self.receive_or_end(*expected)
         if message is None:
-            raise _lost()
+            raise lost()
         return message
 
     def receive_or_end(self, *expected: int) -> Message | None:
@@ -217,7 +203,7 @@ class Channel:
         try:
             self._writer.flush()
         except (BrokenPipeError, ConnectionError, EOFError) as error:
-            raise _lost() from error
+            raise lost() from error
 
     def _write(self, *parts: bytes | bytearray) -> None:
         try:
@@ -225,22 +211,12 @@ class Channel:
                 self._writer.write(part)
                 self.bytes_sent += len(part)
         except (BrokenPipeError, ConnectionError, EOFError) as error:
-            raise _lost() from error
-
-    def _read_until(self, *marks: bytes) -> bytes:
-        """Read up to the end of one of these, or of the stream, or of what noise may be."""
-        seen = self._read_up_to(_PREAMBLE.size)
-        while not any(mark in seen for mark in marks) and len(seen) < MOST_NOISE:
-            more = self._read_up_to(1)
-            if not more:
-                break
-            seen += more
-        return seen
+            raise lost() from error
 
     def _read_exactly(self, size: int) -> bytes:
         data = self._read_up_to(size)
         if len(data) < size:
-            raise _lost()
+            raise lost()
         return data
 
     def _read_up_to(self, size: int) -> bytes:
@@ -252,7 +228,7 @@ class Channel:
             try:
                 part = self._reader.read(missing)
             except (ConnectionError, EOFError) as error:
-                raise _lost() from error
+                raise lost() from error
             if not part:
                 break
             parts.append(part)
@@ -293,7 +269,7 @@ def to_error(value: dict[str, Any]) -> GymdbdError:
 
     Its text is shown to people, so control characters, which could steer a terminal, are out.
     """
-    code, message, hint = (_clean(value.get(key)) for key in ("code", "message", "hint"))
+    code, message, hint = (clean(value.get(key)) for key in ("code", "message", "hint"))
     kind = _by_code().get(code, RemoteError)
     return kind(
         message or "the other side failed without saying why",
@@ -312,35 +288,14 @@ def _by_code() -> Dict[str, Type[GymdbdError]]:
     return found
 
 
-def _clean(value: Any) -> str:
+def clean(value: Any) -> str:
+    """Return what a text of the other side has that can steer no terminal; "" if it is none."""
     text = value if isinstance(value, str) else ""
     return "".join(one if one.isprintable() else " " for one in text[:MOST_TEXT])
 
 
-def _noise(seen: bytes, *, spoke: bool) -> GymdbdError:
-    if TOO_OLD in seen:
-        version = _clean(seen.partition(TOO_OLD)[2].split(b" ", 1)[0].decode(errors="replace"))
-        return PythonTooOldError(
-            f"the other side's python3 is {version}, and 3.9 is needed",
-            hint="install a newer python3 there, or name one in the configuration",
-        )
-    text = _clean(seen[:300].decode(errors="replace")).strip()
-    if not spoke and any(mark.startswith(seen) for mark in (MAGIC, READY, UNCHANGED)):
-        return _lost()
-    if spoke:
-        return ShellNoiseError(
-            f"the other side's shell printed {text!r} before the server could speak",
-            hint="let its start-up files (~/.bashrc, ~/.profile, /etc/motd) print only in "
-            "interactive shells",
-        )
-    return ShellNoiseError(
-        f"the other side printed {text!r} instead of starting the server",
-        hint="check that the account may run commands: its login shell there (getent passwd USER), "
-        "and command= of the key; and that its start-up files print only in interactive shells",
-    )
-
-
-def _lost() -> ConnectionLostError:
+def lost() -> ConnectionLostError:
+    """Build the error for a stream that has ended too soon."""
     return ConnectionLostError(
         "the connection ended in the middle of an answer",
         hint="it is tried again; if it stays so, look at the other machine's sshd log, memory and "

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gymdbd.errors import ChannelRefusedError, StalledError
+from gymdbd.remote import greeting
 from gymdbd.remote.ssh import ssh
 from gymdbd.source import protocol
 from tests.support import ledger
@@ -156,7 +157,7 @@ def test_a_client_that_falls_silent_is_given_up_and_frees_the_wal(
         channel = protocol.Channel(process.stdout, process.stdin)
         if silence != "says nothing at all":
             channel.send_preamble()
-            channel.expect_preamble()
+            greeting.expect_server(channel)
             channel.receive_json(protocol.HELLO)
             application.execute("CREATE TABLE after_the_snapshot (word)")
             application.commit()
@@ -181,7 +182,7 @@ def test_a_client_that_is_slow_is_waited_for(tmp_path: Path) -> None:
         assert process.stdout is not None
         channel = protocol.Channel(process.stdout, process.stdin)
         channel.send_preamble()
-        channel.expect_preamble()
+        greeting.expect_server(channel)
         channel.receive_json(protocol.HELLO)
         begun = time.monotonic()
         asked = begun

@@ -18,7 +18,7 @@ from gymdbd.errors import (
     ShellNoiseError,
     SourceLockedError,
 )
-from gymdbd.remote import delta
+from gymdbd.remote import delta, greeting
 from gymdbd.remote.client import Session
 from gymdbd.source import compress, digests, protocol
 from gymdbd.source.fingerprint import Fingerprint
@@ -137,7 +137,7 @@ def test_a_wrong_beginning_is_named(stream: bytes, error: type[GymdbdError], wor
     with pytest.raises(error, match=words):
         Session(reader, io.BytesIO())
 
-    assert reader.tell() <= protocol.MOST_NOISE
+    assert reader.tell() <= greeting.MOST_NOISE
 
 
 @pytest.mark.parametrize(
@@ -252,4 +252,4 @@ def test_row_counts_that_are_no_numbers_are_refused(tables: object) -> None:
 def test_the_loader_says_how_old_a_python_is() -> None:
     """Its line is recognised although no preamble follows."""
     with pytest.raises(RemoteError, match=r"python3 is 3\.7"):
-        Session(io.BytesIO(protocol.TOO_OLD + b"3.7 is too old\n"), io.BytesIO())
+        Session(io.BytesIO(greeting.TOO_OLD + b"3.7 is too old\n"), io.BytesIO())
