@@ -131,37 +131,43 @@ def host_key_refused(
     shown = f"{target.place} shows the {kind} key {fingerprint(blob)}"
     own = [key for key in known if key.is_its_own]
     same_kind = [key for key in own if key.kind == kind]
-    compare = (
-        "compare the fingerprint with what the machine itself says: "
-        f"ssh-keygen -lf /etc/ssh/ssh_host_{_file_word(kind)}_key.pub"
-    )
     if any(key.revoked and key.blob == blob for key in known):
         return HostKeyChangedError(
             f"{shown}, which is marked as revoked",
-            hint=f"somebody may be listening in; {compare}, and make the machine a new key",
+            hint=f"somebody may be listening in; {_compare(kind)}, and make the machine a new key",
         )
     if same_kind:
-        forget = shlex.join(
-            ["ssh-keygen", "-R", target.host_key_name, "-f", str(same_kind[0].file)]
-        )
+        words = ["ssh-keygen", "-R", target.host_key_name, "-f", str(same_kind[0].file)]
+        forget = shlex.join(words)
         expected = ", ".join(fingerprint(key.blob) for key in same_kind)
         return HostKeyChangedError(
             f"{shown}, but {same_kind[0].file} has {expected}",
             hint="the machine was set up anew, or somebody is listening in; "
-            f"{compare}. Only if they agree: {forget} && {_learn(target, kind)}",
+            f"{_compare(kind)}. Only if they agree: {forget} && {_learn(target, kind)}",
         )
     others = ", ".join(sorted({key.kind for key in own}))
     only = f" (only {others})" if others else ""
     vouched = f"; no @cert-authority of it vouches for the key: {reason}" if reason else ""
-    beyond = _beyond(
-        target, *("KnownHostsCommand", "VerifyHostKeyDNS", "NoHostAuthenticationForLocalhost")
-    )
-    if target.said.first("stricthostkeychecking") in ("false", "no", "off", "accept-new"):
-        beyond += "; it checks host keys whatever StrictHostKeyChecking says"
     return HostKeyUnknownError(
-        f"{shown}, and no such key is known for {target.host_key_name}{only}{vouched}{beyond}",
-        hint=f"{compare}. Only if they agree: {_learn(target, kind)}",
+        f"{shown}, and no such key is known for {target.host_key_name}{only}{vouched}"
+        f"{_unheeded(target)}",
+        hint=f"{_compare(kind)}. Only if they agree: {_learn(target, kind)}",
     )
+
+
+def _compare(kind: str) -> str:
+    return (
+        "compare the fingerprint with what the machine itself says: "
+        f"ssh-keygen -lf /etc/ssh/ssh_host_{_file_word(kind)}_key.pub"
+    )
+
+
+def _unheeded(target: Target) -> str:
+    """Name what is set for a host that would let OpenSSH pass an unknown key."""
+    names = ("KnownHostsCommand", "VerifyHostKeyDNS", "NoHostAuthenticationForLocalhost")
+    if target.said.first("stricthostkeychecking") in ("false", "no", "off", "accept-new"):
+        return "; gymdbd checks host keys whatever StrictHostKeyChecking says"
+    return _beyond(target, *names)
 
 
 def _learn(target: Target, kind: str) -> str:

@@ -86,7 +86,7 @@ class Login:
     def _load(self, file: Path) -> paramiko.PKey | None:
         """Load a private key; None, and a note, for one that is absent or cannot be used."""
         try:
-            key = paramiko.PKey.from_path(file)
+            return paramiko.PKey.from_path(file)
         except FileNotFoundError:
             # The default names are only guesses, and most of them are absent.
             if self.target.has_own_identities:
@@ -101,10 +101,6 @@ class Login:
             if _read_public(file):
                 reason = "is a public key, and the agent does not hold its private one"
             self.unusable.append(f"{file} {reason}")
-        else:
-            # The certificate beside it is offered on its own.
-            key.public_blob = None
-            return key
         return None
 
     def _certificates(self, held: Sequence[paramiko.AgentKey]) -> Iterator[Certificate]:

@@ -46,6 +46,10 @@ class Said(dict[str, list[str]]):
         """Return the names of files, which stand in one line, without quotes around spaces."""
         return [name for name in re.split(" (?=[/~])", self.first(keyword)) if name]
 
+    def known_hosts(self) -> list[str]:
+        """Return the names of the files that know hosts."""
+        return [*self.paths("userknownhostsfile"), *self.paths("globalknownhostsfile")]
+
     def number(self, keyword: str, own: float | None, usual: float) -> float:
         """Return a number of our own, or the one of a keyword, or else the usual one."""
         value = self.first(keyword)

@@ -107,11 +107,6 @@ def resolve(settings: HostSettings) -> Target:
 
 
 def _resolve(settings: HostSettings, *, depth: int) -> Target:
-    if depth > _MOST_HOPS:
-        raise SshConfigError(
-            f"{settings.host} is reached through more than {_MOST_HOPS} jump hosts",
-            hint="look for a ProxyJump that leads back to itself in ~/.ssh/config",
-        )
     said = ssh_config.ask(settings.host, user=settings.user, port=settings.port)
     port = _parse_port(settings.port or said.first("port") or SSH_PORT, settings.host)
     user = settings.user or said.first("user") or account.user()
@@ -119,8 +114,7 @@ def _resolve(settings: HostSettings, *, depth: int) -> Target:
     words = _tokens(settings.host, said, user, port, alias)
     keys = [settings.identity_file] if settings.identity_file else said.all("identityfile")
     only = settings.identities_only
-    known = [settings.known_hosts] if settings.known_hosts else []
-    known = known or [*said.paths("userknownhostsfile"), *said.paths("globalknownhostsfile")]
+    known = [settings.known_hosts] if settings.known_hosts else said.known_hosts()
     jumps, command = _find_proxy(settings, said, words)
     return Target(
         settings=settings,
@@ -208,6 +202,11 @@ def _find_proxy(
 
 def _resolve_jumps(text: str, settings: HostSettings, depth: int) -> tuple[Target, ...]:
     """Resolve `[user@]host[:port],...`; only the first hop may have jump hosts of its own."""
+    if depth > _MOST_HOPS and text:
+        raise SshConfigError(
+            f"{settings.host} is reached through more than {_MOST_HOPS} jump hosts",
+            hint="look for a ProxyJump that leads back to itself in ~/.ssh/config",
+        )
     jumps: list[Target] = []
     for position, item in enumerate(filter(None, (part.strip() for part in text.split(",")))):
         user, _, address = item.removeprefix("ssh://").rpartition("@")
