@@ -38,7 +38,7 @@ class Transport(paramiko.Transport):
     """
 
     _kex_info: ClassVar[dict[str, type]] = {**_BASE._kex_info, _CURVE: KexCurve25519}  # noqa: SLF001
-    _preferred_kex = tuple(dict.fromkeys((_CURVE, *_BASE._preferred_kex)))  # noqa: SLF001
+    _preferred_kex = tuple(dict.fromkeys((*_BASE._preferred_kex, _CURVE)))  # noqa: SLF001
     host_key_algorithms: tuple[str, ...] = ()
 
     @property
