@@ -34,7 +34,6 @@ SUSPICIOUS = "suspicious"
 UNREACHABLE = "unreachable"
 
 _RUNS_KEPT = 20
-_LOCK_WAIT_S = 10.0
 _LEAST_MARGIN = timedelta(minutes=10)
 
 
@@ -49,9 +48,13 @@ class Health(IntEnum):
 
 @dataclass(frozen=True)
 class StatusFile:
-    """The status file at `path`; a lock file beside it shows whether the daemon is alive."""
+    """The status file at `path`; a lock file beside it shows whether the daemon is alive.
+
+    Whoever updates it waits up to `lock_wait_s` for another process that does.
+    """
 
     path: Path
+    lock_wait_s: float = 10.0
 
     @property
     def daemon_lock(self) -> Path:
@@ -104,7 +107,7 @@ class StatusFile:
 
         On a full disk, it is written into the space reserved for it.
         """
-        with lock.hold([lock.file_lock(self.path)], wait_s=_LOCK_WAIT_S):
+        with lock.hold([lock.file_lock(self.path)], wait_s=self.lock_wait_s):
             try:
                 content = self.read()
             except FormatError:
