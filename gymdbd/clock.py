@@ -1,8 +1,8 @@
 """The time: instants are aware UTC datetimes, intervals are monotonic seconds.
 
-A Raspberry Pi has no clock that survives a power cut, so an instant may be wrong by decades;
-`is_plausible` is the one place that says when not to trust it. The time zone is the one that the
-C library takes: that of $TZ if it is set, otherwise that of /etc/localtime.
+A Raspberry Pi has no clock that survives a power cut, so an instant may be wrong by decades; only
+`is_plausible` decides whether to trust it. The time zone is that of the C library: $TZ if it is
+set, otherwise /etc/localtime.
 """
 
 from __future__ import annotations
@@ -22,23 +22,23 @@ from pathlib import Path
 from gymdbd.errors import TimeZoneError
 from gymdbd.words import did_you_mean
 
-# No machine that runs this release has a right clock that shows an earlier time.
+# If the clock of a machine that runs this release shows an earlier time, it is wrong.
 RELEASED = datetime(2026, 11, 1, tzinfo=UTC)
 
 _LOCALTIME = Path("/etc/localtime")
 _IN_DATABASE = re.compile(r"/zoneinfo[^/]*/(.+)")
-# More than any zone has; what is not a zone may have no end.
+# More than any zone has; a file that is not a zone may be endless.
 _MOST_BYTES = 1024 * 1024
-# As in EST5EDT, CET-1CEST,M3.5.0,M10.5.0/3 and <+03>-3. If it has a summer time and no rules, those
-# of the USA count.
+# As in EST5EDT, CET-1CEST,M3.5.0,M10.5.0/3 and <+03>-3. A summer time without rules has those of
+# the USA.
 _POSIX = re.compile(r"([A-Za-z]{3,}|<[-+A-Za-z0-9]{3,}>)[-+0-9]")
 _USUAL_RULES = ",M3.2.0,M11.1.0"
 
 
 def local_zone() -> tzinfo:
-    """Return the time zone of this machine as it is set now; TimeZoneError if $TZ names none.
+    """Return the time zone of this machine as it is set now; TimeZoneError if $TZ is invalid.
 
-    As long as the zone is the same, so is the object.
+    As long as the zone is the same, the same object is returned.
     """
     setting = os.environ.get("TZ")
     if setting is None:
@@ -52,8 +52,8 @@ def local_zone() -> tzinfo:
     raise TimeZoneError(
         f"the environment variable TZ is {setting}, and there is no such time zone"
         f"{did_you_mean(name, zoneinfo.available_timezones())}",
-        hint="set TZ to a name such as Europe/Berlin, or leave it unset: then the zone is that of "
-        "the machine (timedatectl); the names come with the package tzdata",
+        hint="set TZ to a name such as Europe/Berlin, or unset it to use the zone of the machine "
+        "(timedatectl); the names come with the package tzdata",
     )
 
 
@@ -66,7 +66,7 @@ def _zone_of_machine() -> tzinfo:
 
 
 def fault_of_machine() -> str:
-    """Say why the zone of the machine cannot be read and UTC is taken instead; empty if it can."""
+    """Return why the zone of the machine cannot be read, so that UTC is used; empty if it can."""
     try:
         _from_file(_LOCALTIME)
     except (OSError, ValueError) as error:
@@ -86,17 +86,17 @@ def _from_file(path: Path) -> tzinfo:
 
 
 def _name(path: Path) -> str:
-    """Return the name of the zone in a file: what a link to the database of zones says."""
+    """Return the name of the zone in a file, from a link into the database of zones."""
     link = str(path.readlink()) if path.is_symlink() else ""
     found = [_IN_DATABASE.search(place) for place in (link, str(path), os.path.realpath(path))]
     return next((match[1] for match in found if match), str(path))
 
 
 def _from_rules(text: str) -> tzinfo:
-    """Return the zone that a text in the form of POSIX describes; ValueError if it is none."""
+    """Return the zone that a POSIX TZ string describes; ValueError if it is invalid."""
     if not _POSIX.match(text):
-        raise ValueError(f"{text} is not in the form of POSIX")
-    # A file of version 2 without any change of the past: only its last line counts.
+        raise ValueError(f"{text} is not a POSIX TZ string")
+    # A file of version 2 without past changes: only its last line counts.
     empty = b"TZif2" + bytes(15) + struct.pack(">6l", *[0] * 6)
     for rules in (text, text.rstrip(",") + _USUAL_RULES):
         try:
@@ -106,7 +106,7 @@ def _from_rules(text: str) -> tzinfo:
         except ValueError:
             continue
         return zone
-    raise ValueError(f"{text} is not in the form of POSIX")
+    raise ValueError(f"{text} is not a POSIX TZ string")
 
 
 @functools.lru_cache(maxsize=4)
@@ -115,7 +115,7 @@ def _zone(name: str, data: bytes) -> tzinfo:
 
 
 def _zone_to_show() -> tzinfo:
-    """Return the zone to write times in: a wrong $TZ is UTC, as for every other program."""
+    """Return the zone for printed times; an invalid $TZ means UTC, as for every other program."""
     try:
         return local_zone()
     except TimeZoneError:
@@ -124,7 +124,7 @@ def _zone_to_show() -> tzinfo:
 
 @dataclass(frozen=True)
 class Clock:
-    """The clock of this machine; tests pass one that they move by hand."""
+    """The clock of this machine; tests pass a clock that they set."""
 
     zone: tzinfo = field(default_factory=_zone_to_show)
 
@@ -138,31 +138,31 @@ class Clock:
 
 
 def is_plausible(now: datetime) -> bool:
-    """Say whether `now` can be right: not before this release was made."""
+    """Return whether `now` can be right: it is not before this release."""
     return now >= RELEASED
 
 
 def to_text(moment: datetime, zone: tzinfo) -> str:
-    """Write an instant as RFC 3339 with the offset of `zone`, to the second."""
+    """Format an instant as RFC 3339 with the offset of `zone`, to the second."""
     return moment.astimezone(zone).isoformat(timespec="seconds")
 
 
 def to_minute(moment: datetime, zone: tzinfo) -> str:
-    """Write an instant for people: `2026-11-28 03:00+09:00`."""
+    """Format an instant for people: `2026-11-28 03:00+09:00`."""
     return moment.astimezone(zone).isoformat(" ", "minutes")
 
 
 def timestamp() -> str:
-    """Return this instant as the log writes it, in local time as the C library has it."""
+    """Return this instant in the format of the log, in local time."""
     return datetime.now(UTC).astimezone().isoformat()
 
 
 def from_text(text: str) -> datetime:
-    """Read RFC 3339 with an offset into an aware UTC instant; ValueError where it is none."""
+    """Parse RFC 3339 with an offset into an aware UTC instant; ValueError if it is invalid."""
     moment = datetime.fromisoformat(text)
     if moment.tzinfo is None:
         raise ValueError(f"{text!r} has no offset")
     try:
         return moment.astimezone(UTC)
     except OverflowError as error:
-        raise ValueError(f"{text!r} lies outside the calendar") from error
+        raise ValueError(f"{text!r} is outside the calendar") from error

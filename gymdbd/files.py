@@ -1,7 +1,7 @@
-"""Files that appear whole or not at all, and are on the disk when they do.
+"""Files that appear complete and durable, or not at all.
 
-Everything is written to a partial beside the target, made durable, and then renamed; the folder
-is synced after the rename. A partial that a crash left is swept by the next run on that folder.
+Everything is written to a partial file beside the target, synced, and then renamed; then the
+folder is synced. The next run on a folder removes the partial files of a crashed run.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ _FICLONE = 0x40049409
 
 @contextlib.contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """Turn an OSError met while writing `path` into one of ours."""
+    """Translate an OSError in the block into the GymdbdError for writing `path`."""
     try:
         yield
     except OSError as error:
@@ -57,7 +57,7 @@ def writing(path: Path) -> Iterator[None]:
 
 
 def write_error(error: OSError, path: Path) -> GymdbdError:
-    """Say what an OSError means for somebody who wanted `path` written."""
+    """Translate an OSError from writing `path`."""
     reason = error.strerror or str(error)
     if error.errno in _FULL:
         return DiskFullError(
@@ -82,11 +82,11 @@ def write_error(error: OSError, path: Path) -> GymdbdError:
 
 
 def denied_hint(folder: Path, reason: int | None) -> str:
-    """Say what to do where a folder may not be written, for this reason of the kernel's."""
+    """Return the hint for a folder that cannot be written; `reason` is the errno."""
     if reason == errno.EROFS:
         return (
-            f"see whether the disk of {folder} is mounted read-only (mount): after an error of a "
-            "disk or card the kernel does that (dmesg), and then it needs to be replaced; under "
+            f"check whether the disk of {folder} is mounted read-only (mount): the kernel does "
+            "that after an error of a disk or card (dmesg), which then needs to be replaced; under "
             "systemd the folder must be named in ReadWritePaths= of the unit"
         )
     return (
@@ -104,9 +104,9 @@ def require_writable_disk(folder: Path) -> None:
 
 
 def require_name(path: Path, form: str) -> None:
-    """Raise NameTooLongError if a file beside `path` could not be called `form`.
+    """Raise NameTooLongError if the name `form` of a file beside `path` would be too long.
 
-    `{}` stands for its name: `.{}.partial`. For a folder that is not there 255 bytes are assumed.
+    `{}` in it is the name of `path`: `.{}.partial`. Without the folder, the limit is 255 bytes.
     """
     name = form.format(path.name)
     if len(os.fsencode(name)) > _longest_name(path.parent):
@@ -126,16 +126,13 @@ def _too_long(path: Path, name: str) -> NameTooLongError:
     return NameTooLongError(
         f"the name of {path} is too long: gymdbd needs names of up to {size} bytes beside it, and "
         f"{path.parent} takes {most}",
-        hint=f"choose a name that is {less} bytes shorter (a letter outside ASCII has several); a "
-        "database can keep its own: make a symbolic link to it (ln -s) and name that instead",
+        hint=f"choose a name that is {less} bytes shorter (a letter outside ASCII has several "
+        "bytes); for a database, a symbolic link with a shorter name will do (ln -s)",
     )
 
 
 def read_error(error: OSError, what: str, *, denied: str) -> GymdbdError:
-    """Say what an OSError means for somebody who wanted `what` read.
-
-    `denied` is what to do where this user may not.
-    """
+    """Translate an OSError from reading `what`; `denied` is the hint if this user may not."""
     message = f"{what} cannot be read ({error.strerror or error})"
     if error.errno in _DENIED:
         return NotAllowedError(message, hint=denied)
@@ -144,11 +141,11 @@ def read_error(error: OSError, what: str, *, denied: str) -> GymdbdError:
 
 
 def system_error(error: OSError) -> GymdbdError:
-    """Say what an OSError means of which nobody has told what it met."""
+    """Translate an OSError whose path is unknown."""
     if error.errno == errno.ENOENT and error.filename is None and not _is_somewhere():
         return UsageError(
-            "the current folder is gone, so that a path that begins in it leads nowhere",
-            hint="change to a folder that is there (cd /), or write the whole path",
+            "the current folder no longer exists, so relative paths cannot be used",
+            hint="change to a folder that exists (cd /), or use an absolute path",
         )
     name = f"{os.fsdecode(error.filename)}: " if error.filename else ""
     message = f"the operating system refused {name}{error.strerror or error}"
@@ -164,28 +161,29 @@ def system_error(error: OSError) -> GymdbdError:
 
 
 def _is_somewhere() -> bool:
-    """Say whether the current folder has a path."""
+    """Return whether the current folder has a path."""
     try:
-        os.getcwd()  # noqa: PTH109 - to see whether it fails
+        os.getcwd()  # noqa: PTH109 - only to see whether it fails
     except OSError:
         return False
     return True
 
 
 def is_file(path: Path) -> bool:
-    """Say whether there is a file that this user may see; False if it may not look."""
-    return os.path.isfile(path)  # noqa: PTH113 - that of a Path raises in a folder that is locked
+    """Return whether `path` is a file; False if this user cannot see it."""
+    return os.path.isfile(path)  # noqa: PTH113 - Path.is_file raises in a forbidden folder
 
 
 def partial_path(final: Path) -> Path:
-    """Return where a file is built before it is published as `final`."""
+    """Return the path of the file to build before it is published as `final`."""
     return final.with_name(f".{final.name}{_PARTIAL}")
 
 
 def publish(partial: Path, final: Path, *, owned: bool = False) -> None:
-    """Make a finished partial visible under its final name, durably.
+    """Rename a finished partial file to its final name, durably.
 
-    It gets the owner of the file or folder there, unless it is `owned` by the right user already.
+    It gets the owner of the file that it replaces, or of the folder, unless it is already `owned`
+    by the right user.
     """
     with writing(final):
         if not owned:
@@ -196,10 +194,10 @@ def publish(partial: Path, final: Path, *, owned: bool = False) -> None:
 
 
 def hand_over(path: Path, like: Path) -> None:
-    """Give what this process has made the owner and group of `like`, a file or its folder.
+    """Give a file that this process has made the owner and group of `like`, a file or its folder.
 
-    What root leaves in another user's folder, by a run by hand say, that user could neither read
-    nor lock. Who is not root can only keep a group, where that is allowed.
+    Otherwise a user could neither read nor lock a file that root has left in the user's folder, for
+    example by a run by hand. Without root, only the group is changed, if that is allowed.
     """
     here, there = path.lstat(), like.stat()
     root = here.st_uid == 0
@@ -211,7 +209,7 @@ def hand_over(path: Path, like: Path) -> None:
 
 
 def write_atomically(path: Path, data: bytes) -> None:
-    """Replace `path` with `data`: a reader sees the old or the new bytes, never a mixture."""
+    """Replace the content of `path` by `data`: readers see the old or the new bytes, not a mix."""
     partial = partial_path(path)
     with writing(path):
         try:
@@ -236,10 +234,10 @@ def create(path: Path) -> None:
 
 
 def clone(source: Path, target: Path) -> str:
-    """Copy a file in the cheapest way the file system has; return which: clone, kernel or plain.
+    """Copy a file in the cheapest way of the file system; return which: clone, kernel or plain.
 
     btrfs, XFS and APFS share the blocks until one side is written; elsewhere Linux copies inside
-    the kernel. The copy is only this user's to read, and is not yet synced.
+    the kernel. Only this user can read the copy, and it is not synced yet.
     """
     target.unlink(missing_ok=True)
     if sys.platform == "darwin" and _clone_apfs(source, target):
@@ -262,7 +260,7 @@ def _copy_into(read: int, write: int) -> str:
     size = os.fstat(read).st_size
     done = 0
     if hasattr(os, "copy_file_range"):
-        # Some file systems refuse; whatever was copied until then stands.
+        # Some file systems refuse; the bytes copied until then remain.
         with contextlib.suppress(OSError):
             while done < size and (step := os.copy_file_range(read, write, size - done)):
                 done += step
@@ -285,13 +283,13 @@ def write_at(descriptor: int, data: bytes | memoryview, offset: int) -> None:
 
 
 def identity(path: Path) -> list[int]:
-    """Return inode, size and time of a file: another content comes with another of these."""
-    facts = path.stat()
-    return [facts.st_ino, facts.st_size, facts.st_mtime_ns]
+    """Return inode, size and mtime of a file; if its content changes, so does one of them."""
+    stat_ = path.stat()
+    return [stat_.st_ino, stat_.st_size, stat_.st_mtime_ns]
 
 
 def _clone_apfs(source: Path, target: Path) -> bool:
-    """Call clonefile(2), which Python has no name for; False where it cannot."""
+    """Call clonefile(2), which Python does not offer; return whether it succeeded."""
     import ctypes  # noqa: PLC0415 - its import alone fails under systemd's MemoryDenyWriteExecute
 
     library = ctypes.CDLL(None, use_errno=True)
@@ -302,7 +300,7 @@ def _clone_apfs(source: Path, target: Path) -> bool:
 
 
 def sync_file(path: Path) -> None:
-    """Force a file's bytes onto the disk.
+    """Flush a file's bytes to the disk.
 
     On macOS `fsync` only reaches the drive's cache; F_FULLFSYNC reaches the platter, and is
     refused by some network and FAT file systems, which then get the plain call.
@@ -316,7 +314,7 @@ def sync_file(path: Path) -> None:
 
 @contextlib.contextmanager
 def syncing(path: Path) -> Iterator[None]:
-    """Force a file's bytes onto the disk while the block runs; wait for it at the end."""
+    """Flush a file's bytes to the disk while the block runs, and wait for it at the end."""
     from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415 - only few commands need it
 
     with ThreadPoolExecutor(1) as pool:
@@ -340,7 +338,7 @@ def _sync(descriptor: int) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Force a folder's names onto the disk; file systems that cannot are taken as they are."""
+    """Flush a folder's names to the disk; file systems that cannot do that are accepted."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)
@@ -352,9 +350,9 @@ def sync_folder(folder: Path) -> None:
 
 
 def require_folder(folder: Path) -> None:
-    """Raise FolderMissingError unless there is such a folder.
+    """Raise FolderMissingError if the folder does not exist.
 
-    One that this user may not look at is taken to be there: what is done in it says the rest.
+    If this user cannot see it, it is assumed to exist: the error comes when it is used.
     """
     try:
         is_there = stat.S_ISDIR(folder.stat().st_mode)
@@ -378,38 +376,39 @@ def make_folder(folder: Path) -> None:
             if not missing.exists():
                 missing.mkdir(mode=FOLDER_MODE, exist_ok=True)
                 hand_over(missing, missing.parent)
-                # Who may create in a folder need not be able to open it.
+                # A user who may create files in a folder may not be allowed to open it.
                 with contextlib.suppress(PermissionError):
                     sync_folder(missing.parent)
 
 
 def remove(path: Path) -> None:
-    """Remove a file if it is there."""
+    """Remove a file if it exists."""
     with writing(path):
         path.unlink(missing_ok=True)
 
 
 def partials(folder: Path) -> list[Path]:
-    """List the partials (and their side files) that a crashed run left in `folder`."""
+    """List the partial files (and their side files) that a crashed run left in `folder`."""
     return sorted(
         path for path in folder.iterdir() if _PARTIALS.fullmatch(path.name) and not path.is_dir()
     )
 
 
 def require_space(folder: Path, needed_bytes: int) -> None:
-    """Raise DiskFullError unless `folder` has room for `needed_bytes` and a tenth more."""
+    """Raise DiskFullError unless `folder` has room for `needed_bytes` plus a tenth."""
     with writing(folder / "."):
         free = shutil.disk_usage(folder).free
     wanted = int(needed_bytes * SPACE_FACTOR)
     if free < wanted:
         raise DiskFullError(
-            f"{folder} has {to_size(free)} free, and {to_size(wanted)} are needed",
-            hint="free some space, keep fewer backups (keep: in the config), or use another disk",
+            f"{folder} has {to_size(free)} free, but {to_size(wanted)} are needed",
+            hint="free some space, retain fewer backups (keep: in the configuration), or use "
+            "another disk",
         )
 
 
 def to_size(size_bytes: float) -> str:
-    """Write a number of bytes for people: `3.0 MiB`."""
+    """Format a number of bytes for people: `3.0 MiB`."""
     for unit in ("B", "KiB", "MiB", "GiB"):
         if abs(size_bytes) < 1024:  # noqa: PLR2004 - the step between binary units
             return f"{size_bytes:.0f} {unit}" if unit == "B" else f"{size_bytes:.1f} {unit}"

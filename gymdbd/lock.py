@@ -1,7 +1,8 @@
-"""Locks that are named after what they guard and die with the process that holds them.
+"""Locks that are named after what they guard, and end with the process that holds them.
 
-`flock` on a file that stays where it is: the kernel frees the lock however the holder ends, and
-no pid file can outlive anybody. The file's text names the holder for the error message only.
+They use `flock` on a file that is never removed: the kernel releases the lock however the holder
+ends, and no stale pid file is left. The content of the file names the holder, for the error
+message only.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ _POLL_S = 0.1
 
 
 def archive_lock(archive: Path) -> Path:
-    """Return the lock that guards an archive: backup, prune and marking take it."""
+    """Return the lock that guards an archive: backups, pruning and marks take it."""
     return archive / ".gymdbd.lock"
 
 
@@ -40,8 +41,8 @@ def hold(
 ) -> Iterator[None]:
     """Hold every lock in `paths`, waiting at most `wait_s` seconds for all of them together.
 
-    They are taken in sorted order, so that two holders of the same set cannot deadlock; `check`
-    is called while waiting and may raise to give up. Raises BusyError naming the holder.
+    They are taken in sorted order, so that two holders of the same set cannot deadlock. `check`
+    is called while waiting, and may raise to stop. Raises BusyError, which names the holder.
     """
     deadline = time.monotonic() + wait_s
     with contextlib.ExitStack() as stack:
@@ -52,7 +53,7 @@ def hold(
 
 @contextlib.contextmanager
 def hold_as_it_is(path: Path) -> Iterator[None]:
-    """Hold the lock of a file that is only read and is no lock of ours; BusyError if it is held.
+    """Lock a file that is not one of our lock files, without writing it; BusyError if it is locked.
 
     Raises OSError if it cannot be opened.
     """
@@ -66,7 +67,7 @@ def hold_as_it_is(path: Path) -> Iterator[None]:
 
 
 def is_held(path: Path) -> bool:
-    """Say whether anybody holds the lock at `path` now; a missing lock file is not held."""
+    """Return whether a process holds the lock at `path` now; a missing lock file is not held."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:
@@ -87,7 +88,7 @@ def _hold_one(path: Path, deadline: float, check: Callable[[], None]) -> Iterato
     try:
         with writing(path):
             hand_over(path, path.parent)
-        # Somebody who only looks, by `is_held`, is gone at the second try.
+        # A process that only checks, by `is_held`, has released the lock at the second try.
         deadline = max(deadline, time.monotonic() + _POLL_S)
         while not _try_lock(descriptor):
             check()
@@ -97,7 +98,7 @@ def _hold_one(path: Path, deadline: float, check: Callable[[], None]) -> Iterato
         _name_holder(descriptor)
         yield
     finally:
-        # The kernel frees the lock even where it reports that the file's text was not written.
+        # The kernel releases the lock even if it reports that the text could not be written.
         with contextlib.suppress(OSError):
             os.close(descriptor)
 
@@ -111,7 +112,7 @@ def _try_lock(descriptor: int) -> bool:
 
 
 def _name_holder(descriptor: int) -> None:
-    """Write who holds the lock; on a full disk the lock is worth as much without it."""
+    """Write the holder into the lock file; the lock works without it, such as on a full disk."""
     text = json.dumps({"pid": os.getpid(), "command": Path(sys.argv[0]).name})
     with contextlib.suppress(OSError):
         os.ftruncate(descriptor, 0)

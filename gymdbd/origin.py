@@ -1,4 +1,4 @@
-"""Which database a backup is of: the machine and the path of its source, not the file's name."""
+"""The database that a backup was made of: machine and path of its source, not the file's name."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Place:
-    """A file on a machine: `host` is its name, or for a pull the host as `ssh HOST` takes it."""
+    """A file on a machine: `host` is its name, or for a pull the HOST of `ssh HOST`."""
 
     host: str
     path: str
 
     @property
     def is_here(self) -> bool:
-        """Say whether it is on this machine, whose name may have gained or lost its domain."""
+        """Return whether it is on this machine; a domain in only one of the names is ignored."""
         shorter, longer = sorted((self.host.casefold(), socket.gethostname().casefold()), key=len)
         return shorter in (longer, longer.partition(".")[0])
 
     @property
     def is_gone(self) -> bool:
-        """Say whether nothing lies there any more; of what cannot be looked at nobody knows."""
+        """Return whether it is certain that the file no longer exists."""
         if not (self.is_here and Path(self.path).is_absolute()):
             return False
         try:
@@ -35,7 +35,7 @@ class Place:
         return False
 
     def same(self, other: Place) -> bool:
-        """Say whether both are the same file, by whatever links it is named."""
+        """Return whether both are the same file; links are followed on this machine."""
         if self.host.casefold() != other.host.casefold() and not (self.is_here and other.is_here):
             return False
         if self.path == other.path:
@@ -43,24 +43,23 @@ class Place:
         return self.is_here and os.path.realpath(self.path) == os.path.realpath(other.path)
 
     def __str__(self) -> str:
-        """Write it as scp does."""
+        """Return it in the notation of scp."""
         return f"{self.host}:{self.path}"
 
 
 @dataclass(frozen=True)
 class Origin:
-    """A database whose backups are meant: the stem of their names, and where it lies.
+    """A database whose backups are selected: the stem of their names, and its places.
 
-    There are several places if the archive holds what was made of it in each of them: a pull
-    saves states of the remote database, and of the replica. There are none if only files without
-    a manifest are known.
+    There are several places if its backups were made in each of them: a pull saves states of the
+    remote database and of the replica. There are none if only files without a manifest are known.
     """
 
     stem: str
     places: tuple[Place, ...]
 
     def __str__(self) -> str:
-        """Name it for a person."""
+        """Return its name for messages."""
         return str(self.places[0]) if self.places else self.stem
 
 

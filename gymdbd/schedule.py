@@ -1,7 +1,7 @@
-"""When a job is due: cron text as Debian's cron means it, and intervals on the wall clock.
+"""When a job is due: cron syntax with the meaning of Debian's cron, and wall clock intervals.
 
-Everything here is a pure function of the text, the moment and the zone; `scheduler.py` turns the
-answers into APScheduler triggers.
+Everything here is a pure function of the text, the moment and the zone; `daemon/scheduler.py`
+makes APScheduler triggers of it.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Schedule(Protocol):
 
     @property
     def fixed_time(self) -> bool:
-        """Say whether it names a time of day, which cron does not repeat when clocks go back."""
+        """Return whether it names a time of day, which cron does not repeat if clocks go back."""
 
     def next_after(self, moment: datetime, zone: tzinfo) -> datetime:
         """Return the first due moment later than `moment`, in UTC."""
@@ -43,12 +43,12 @@ class Schedule(Protocol):
 
 @dataclass(frozen=True)
 class Cron:
-    """Five fields of cron text, or one of cron's @words; ValueError where they cannot be."""
+    """Five fields of cron syntax, or one of cron's @words; ValueError if they are invalid."""
 
     text: str
 
     def __post_init__(self) -> None:
-        """Refuse text that is not cron's, or that never comes true."""
+        """Raise ValueError if the text is invalid, or never due."""
         if len(self._expression.split()) != _FIELDS:
             raise ValueError("expected five fields: minute hour day-of-month month day-of-week")
         try:
@@ -64,36 +64,36 @@ class Cron:
 
     @property
     def fixed_time(self) -> bool:
-        """Say whether neither minute nor hour starts with a star, which cron treats apart."""
+        """Return whether neither minute nor hour starts with a star, as cron distinguishes it."""
         minute, hour = self._expression.split()[:2]
         return not minute.startswith("*") and not hour.startswith("*")
 
     def next_after(self, moment: datetime, zone: tzinfo) -> datetime:
         """Return the first due moment later than `moment`, in UTC.
 
-        A fixed time that the spring change leaves out is due right after it, one that the autumn
-        change repeats is due once.
+        A fixed time that is skipped when clocks go forward is due right after the change; one that
+        is repeated when clocks go back is due once.
         """
         due = CronSim(self._expression, moment.astimezone(zone))
         while True:
-            # In the repeated hour the first answers lie before `moment`.
+            # In the repeated hour, the first candidates are before `moment`.
             candidate = next(due).astimezone(UTC)
             if candidate > moment:
                 return candidate
 
     def __str__(self) -> str:
-        """Return the text as it stands in the configuration."""
+        """Return the text of the configuration."""
         return self.text
 
 
 @dataclass(frozen=True)
 class Interval:
-    """Every so often on the local wall clock: `15m` is at :00, :15, :30 and :45.
+    """An interval on the local wall clock: `15m` is due at :00, :15, :30 and :45.
 
-    If the clocks go forward, what was due in the time that they leave out is due right after it.
-    If they go back, what is due in the time that they repeat is due once, unless the interval is
-    so short that it fits into that time. So two runs are never further apart than the interval
-    plus the change of the clocks, and never nearer than the interval minus that change.
+    If clocks go forward, a moment in the skipped time is due right after the change. If they go
+    back, a moment in the repeated time is due once, unless the interval fits into that time. So two
+    runs are never further apart than the interval plus the change, and never closer than the
+    interval minus the change.
     """
 
     every: timedelta
@@ -107,7 +107,7 @@ class Interval:
         return due
 
     def _first(self, moment: datetime, zone: tzinfo) -> datetime:
-        """Return the first moment later than `moment` on the grid, or right after a gap in it."""
+        """Return the first moment after `moment` on the grid, or the end of a skipped time."""
         due = self._next(moment, _offset(moment, zone))
         change = _offset(due, zone) - _offset(moment, zone)
         if not change:
@@ -122,7 +122,7 @@ class Interval:
         return _EPOCH - offset + (local // self.every + 1) * self.every
 
     def __str__(self) -> str:
-        """Write it as in the configuration: `every 15m`."""
+        """Format it as in the configuration: `every 15m`."""
         seconds = int(self.every.total_seconds())
         for unit, size in (("d", 86400), ("h", 3600), ("m", 60)):
             if seconds % size == 0:
@@ -135,7 +135,7 @@ def _offset(moment: datetime, zone: tzinfo) -> timedelta:
 
 
 def _repeated_after(moment: datetime, zone: tzinfo) -> timedelta:
-    """Return how long before `moment` the clock showed the same time; zero if it never did."""
+    """Return how long before `moment` the clock showed the same time; zero if it did not."""
     first = moment.astimezone(zone).replace(fold=0)
     return _offset(first, zone) - _offset(moment, zone)
 
@@ -155,9 +155,9 @@ def _moment_of_change(start: datetime, end: datetime, zone: tzinfo) -> datetime:
 def next_run(
     schedule: Schedule, now: datetime, last_due: datetime | None, zone: tzinfo
 ) -> datetime:
-    """Return when a job runs next, given the due moment that its last run was for.
+    """Return when a job runs next, given the due moment of its last run.
 
-    A fixed time that has had its run is not repeated when the clock goes back over it.
+    A fixed time that has had its run is not repeated if the clock goes back.
     """
     if schedule.fixed_time and last_due is not None and now < last_due <= now + _REPEATED:
         return schedule.next_after(last_due, zone)
@@ -169,7 +169,7 @@ def missed(
 ) -> datetime | None:
     """Return the first due moment since the last success that has passed, or None.
 
-    A job that never succeeded has missed nothing: its first run is the next one due.
+    A job that never succeeded has missed nothing; it runs at its next due moment.
     """
     if last_success is None or last_success > now:
         return None

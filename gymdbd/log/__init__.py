@@ -1,9 +1,9 @@
-"""One configuration of structlog for every process of gymdbd.
+"""The configuration of structlog for every process of gymdbd.
 
-Under systemd an event goes to journald with a sentence as its message and each fact as a field,
-so that `journalctl GYMDBD_JOB=nightly-backup PRIORITY=3` works; on a terminal it is coloured
-text; otherwise a JSON line. A file, where one is configured, takes JSON lines besides. What
-somebody types goes to journald as well, if there is one, whoever listens on the terminal.
+Under systemd, an event goes to journald with a sentence as its message and its data as fields, so
+that `journalctl GYMDBD_JOB=nightly-backup PRIORITY=3` works. On a terminal it is coloured text,
+otherwise a line of JSON. If a log file is configured, JSON lines go there as well. Commands run by
+hand also log to journald, if the machine has it.
 """
 
 from __future__ import annotations
@@ -29,18 +29,18 @@ if TYPE_CHECKING:
 
 _LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40, "critical": 50}
 _PRIORITIES = {"debug": 7, "info": 6, "warning": 4, "error": 3, "critical": 2}
-_opened = contextlib.ExitStack()  # What the sinks of the configuration in force hold open.
-# A journald that is stopped or hangs must not hold up a run.
+_opened = contextlib.ExitStack()  # The open files and sockets of the current configuration.
+# A journald that is stopped or hangs must not delay a run.
 _JOURNAL_WAIT_S = 1.0
 _JOURNAL = "/run/systemd/journal/socket"
 _OWN = ("event", "level", "timestamp", "job", "run_id", "hint", "error")
 
 
 def configure(config: LogConfig, *, by_hand: bool = False, in_journal: bool = True) -> None:
-    """Send every event where `config` says.
+    """Send every event to the destinations of `config`.
 
-    For a command that somebody typed, everything goes to the journal of the machine, if it has
-    one and `in_journal`, and only warnings to the terminal: a failure it tells itself.
+    For a command run `by_hand`, everything goes to the journal of the machine, if it has one and
+    `in_journal` is true, and only warnings go to the terminal: the command prints failures itself.
     """
     before = _opened.pop_all()
     chosen = _console_format(config)
@@ -71,12 +71,12 @@ def configure(config: LogConfig, *, by_hand: bool = False, in_journal: bool = Tr
 
 
 def logger() -> Any:
-    """Return the logger; the facts of a run are bound to it by the runner."""
+    """Return the logger; the runner binds job and run id to it."""
     return structlog.get_logger()
 
 
 def refusal(error: ConfigError) -> None:
-    """Log that a running daemon does not take a configuration, and why."""
+    """Log that a running daemon refuses a configuration, and why."""
     logger().error(
         "configuration refused, the old one stays",
         error="; ".join((error.message, *error.faults)),
@@ -85,12 +85,12 @@ def refusal(error: ConfigError) -> None:
 
 
 def bound(**facts: Any) -> contextlib.AbstractContextManager[None]:
-    """Bind facts to whatever this thread logs in the block."""
+    """Bind fields to all events that this thread logs in the block."""
     return structlog.contextvars.bound_contextvars(**facts)
 
 
 def sentence(event: EventDict) -> str:
-    """Write an event for a person: `nightly-backup: backup published (path ..., size 3.0 MiB)`."""
+    """Format an event as `nightly-backup: backup published (path ..., size 3.0 MiB)`."""
     facts = ", ".join(
         f"{name} {_short(value)}"
         for name, value in event.items()
@@ -115,14 +115,14 @@ def _short(value: Any) -> str:
 
 
 class _Fan:
-    """The last processor: hands each event to every sink that wants its level."""
+    """The last processor: passes each event to every sink of its level."""
 
     def __init__(self, sinks: list[tuple[int, Callable[[EventDict], None]]]) -> None:
         self.sinks = sinks
         self.broken: set[int] = set()
 
     def __call__(self, logger: Any, name: str, event: EventDict) -> EventDict:
-        """Deliver the event; a sink that fails must not fail the run, and is told of once."""
+        """Deliver the event; if a sink fails, that is reported once, and the run continues."""
         del logger, name
         for number, (least, sink) in enumerate(self.sinks):
             if _LEVELS.get(event["level"], 0) >= least:
@@ -138,23 +138,23 @@ class _Fan:
 
 
 def _stamp(logger: Any, name: str, event: EventDict) -> EventDict:
-    """Write down when it was, with the offset: in autumn an hour comes twice."""
+    """Add the time with its UTC offset, because an hour repeats when clocks go back."""
     del logger, name
     return {**event, "timestamp": clock.timestamp()}
 
 
 def _ordered(event: EventDict) -> EventDict:
-    """Put first what a reader looks for first."""
+    """Put the most important fields first."""
     first = ("timestamp", "level", "event", "job", "run_id")
     return {**{name: event[name] for name in first if name in event}, **event}
 
 
 def _complain(error: OSError) -> None:
-    """Say on stderr that the log cannot be written; where that fails too, nothing is left."""
+    """Report on standard error that the log cannot be written; ignore it if that fails too."""
     try:
         place = f"{os.fsdecode(error.filename)}: " if error.filename else ""
         what = f"{place}{error.strerror or error}"
-        sys.stderr.write(f"gymdbd: cannot write the log: {what}. The work goes on\n")
+        sys.stderr.write(f"gymdbd: cannot write the log: {what}. The work continues\n")
     except (OSError, ValueError):
         return
 
@@ -164,7 +164,7 @@ def _but_errors(sink: Callable[[EventDict], None]) -> Callable[[EventDict], None
 
 
 def _quietly(sink: Callable[[EventDict], None]) -> Callable[[EventDict], None]:
-    """Leave a sink alone after its first failure, and say nothing: it is an extra."""
+    """Stop using a sink after its first failure, without a report, because it is optional."""
     failed = False
 
     def send(event: EventDict) -> None:
@@ -190,7 +190,7 @@ def _console_sink(chosen: str) -> Callable[[EventDict], None]:
     if chosen == "journald":
         return _journald_sink()
     if chosen == "console":
-        # Without it structlog warns that rich could draw boxes around tracebacks.
+        # Without this formatter, structlog warns about rich tracebacks.
         render = structlog.dev.ConsoleRenderer(
             colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
         )
@@ -207,7 +207,7 @@ def _journald_listens() -> bool:
 def _journald_sink() -> Callable[[EventDict], None]:
     from logging_journald import JournaldTransport  # noqa: PLC0415 - only under systemd
 
-    # Addressed at each event, as libsystemd does: journald may be restarted under us.
+    # Not connected, as in libsystemd: journald may be restarted meanwhile.
     transport = JournaldTransport(connected=False)
     transport.socket.settimeout(_JOURNAL_WAIT_S)
     _opened.callback(transport.socket.close)
@@ -259,7 +259,7 @@ def _write(stream: TextIO, line: str) -> None:
 
 
 def _encodable(text: str) -> str:
-    """Escape what is no text: a file's name may hold any bytes."""
+    """Escape invalid characters: the name of a file may contain any bytes."""
     return text.encode("utf-8", "backslashreplace").decode()
 
 
@@ -268,7 +268,7 @@ def _json(value: Any) -> str:
 
 
 class _Bridge(logging.Handler):
-    """Brings what the libraries log through the standard library into the same stream."""
+    """Passes events of libraries, which use the standard library's logging, to structlog."""
 
     def emit(self, record: logging.LogRecord) -> None:
         level = record.levelname.lower()
@@ -279,5 +279,5 @@ def _take_over_logging() -> None:
     root = logging.getLogger()
     root.handlers = [_Bridge()]
     root.setLevel(logging.WARNING)
-    # A run that cannot start is told by the scheduler's own events, once and as a sentence.
+    # The scheduler's events already report a run that cannot start.
     logging.getLogger("apscheduler").setLevel(logging.CRITICAL)

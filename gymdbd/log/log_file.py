@@ -18,13 +18,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from io import TextIOWrapper
 
-# Writing an event takes less than a millisecond, renaming the files of a rotation a few.
+# Writing an event takes less than a millisecond, a rotation a few milliseconds.
 _LOCK_WAIT_S = 2.0
 _LOCK_POLL_S = 0.01
 
 
 class LogFile(ConcurrentRotatingFileHandler):
-    """A log file with a bounded wait for its lock; trouble with it is raised as an OSError."""
+    """A log file that waits for its lock only for a limited time, and raises its errors."""
 
     def _lock_stream_lock(self, file: TextIO) -> None:
         # The library would wait for ever if a process that writes is stopped or hangs.
@@ -38,7 +38,7 @@ class LogFile(ConcurrentRotatingFileHandler):
                 time.sleep(_LOCK_POLL_S)
 
     def do_open(self, mode: str | None = None) -> TextIOWrapper:
-        """Open the file; what root makes by a run by hand, the daemon's own user can write."""
+        """Open the file, so that the daemon's user can write it even if root has created it."""
         stream = super().do_open(mode)
         hand_over(Path(self.baseFilename), Path(self.baseFilename).parent)
         return stream
@@ -48,7 +48,7 @@ class LogFile(ConcurrentRotatingFileHandler):
         hand_over(Path(self.lockFilename), Path(self.lockFilename).parent)
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - the library's name
-        """Raise what went wrong: the library would print a traceback."""
+        """Raise the error; the library would print a traceback."""
         del record
         error = sys.exc_info()[1]
         raise error if isinstance(error, OSError) else OSError(f"{self.lockFilename}: {error}")
@@ -56,7 +56,7 @@ class LogFile(ConcurrentRotatingFileHandler):
 
 @contextlib.contextmanager
 def named(file: str) -> Iterator[None]:
-    """Name the log file in trouble with the files beside it, of which nobody has heard."""
+    """Name the log file in errors about the lock files beside it, which users do not know."""
     try:
         yield
     except OSError as error:

@@ -89,8 +89,8 @@ def test_a_daemon_whose_disk_is_unplugged_goes_on_with_the_others_and_takes_it_b
         ("restore latest --dry-run", "Nothing has been changed"),
         ("diff latest", "changes  nothing"),
         ("rescue latest --table t", "-- t: 0 rows"),
-        ("keep {backup}", "kept"),
-        ("prune to-card --keep-count 1", "0 of 1 backups gone"),
+        ("keep {backup}", "pinned"),
+        ("prune to-card --keep-count 1", "0 of 1 backups removed"),
         ("backup to-card", "integrity ok"),
     ],
 )
@@ -259,7 +259,7 @@ def test_a_missing_log_folder_stops_no_run_and_is_complained_of_once(
     config = _nightly(tmp_path, card, log={"format": "json", "file": str(file)})
     done = gymdbd("-c", config, "backup")
     assert (done.returncode, len(backups(card))) == (0, 1)
-    said = f"gymdbd: cannot write the log: {file}: No such file or directory. The work goes on"
+    said = f"gymdbd: cannot write the log: {file}: No such file or directory. The work continues"
     assert [line for line in done.stderr.splitlines() if "the log" in line] == [said]
     with running_daemon(config) as daemon:
         until(lambda: len(backups(card)) > 1, "a backup without a log file")

@@ -106,7 +106,7 @@ def test_a_current_folder_that_is_gone_matters_only_to_paths_that_begin_in_it(
         done = gymdbd("-c", config, *words, prefix=prefix)
         assert (words, done.returncode, done.stderr) == (words, 0, "")
     done = gymdbd("-c", config, "restore", "latest", "--to", "restored.db", prefix=prefix)
-    assert done.stderr.startswith("gymdbd: the current folder is gone")
+    assert done.stderr.startswith("gymdbd: the current folder no longer exists")
     assert done.returncode == 2
 
 

@@ -294,7 +294,7 @@ def test_a_pinned_backup_outlives_pruning_until_the_pin_is_gone(gym: Gym) -> Non
     listed = gym.run("list")[1]["backups"]
     assert [(one["path"], one["kept"], one["note"]) for one in listed] == [
         (third, False, ""),
-        (first, True, "kept; 월말"),
+        (first, True, "pinned; 월말"),
     ]
     assert gym.run("unkeep", first)[1]["kept"] is False
     assert gym.run("prune")[1]["pruned"] == [first]

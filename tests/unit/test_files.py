@@ -208,7 +208,7 @@ def test_partials_are_listed_with_their_side_files_and_nothing_else(tmp_path: Pa
 
 def test_more_space_than_any_disk_has_is_refused(tmp_path: Path) -> None:
     """The message has both sizes for people, the hint what can be done."""
-    with pytest.raises(DiskFullError, match=r"and 1153433\.6 TiB are needed") as caught:
+    with pytest.raises(DiskFullError, match=r"but 1153433\.6 TiB are needed") as caught:
         files.require_space(tmp_path, 2**60)
     assert "keep" in caught.value.hint
 
