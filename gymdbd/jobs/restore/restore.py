@@ -3,56 +3,31 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import os
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from gymdbd import clock, files, origin
-from gymdbd.archive import answers, inspection, proof
+from gymdbd.archive import answers, inspection
 from gymdbd.archive.catalog import Catalog
 from gymdbd.errors import (
     BackupDamagedError,
     BackupMissingError,
-    CopyDamagedError,
     GymdbdError,
     NotWritableError,
-    SourceError,
     TargetInUseError,
     UsageError,
-    VerificationError,
 )
 from gymdbd.jobs.context import Timings
 from gymdbd.jobs.restore import undo as undos
-from gymdbd.source import database, identity, live, ownership, processes
+from gymdbd.jobs.restore.writing import into_database, into_file
+from gymdbd.source import identity, live, processes
 from gymdbd.source.uses import look
-from gymdbd.sqlite import checkpoint as checkpoints
-from gymdbd.sqlite import locks, soundness
-from gymdbd.sqlite.overwrite import overwrite
 
 if TYPE_CHECKING:
-    import sqlite3
-    from pathlib import Path
-
     from gymdbd.archive.backup import Backup
     from gymdbd.config.kinds import RestoreConfig
     from gymdbd.jobs.context import Context
-    from gymdbd.jobs.restore.undo import Undo
     from gymdbd.origin import Origin
-
-# Offsets 18 and 19 of the header: 2 is WAL mode. https://www.sqlite.org/fileformat2.html 1.3.3
-_VERSIONS_OFFSET = 18
-_WAL_VERSIONS = b"\2\2"
-
-
-@dataclass(frozen=True)
-class _Restored:
-    """How it was done, the way back, the tables that others have written to since, remarks."""
-
-    how: str
-    undo: Undo | None
-    written_since: list[str]
-    remarks: list[str] = dataclasses.field(default_factory=list)
 
 
 def run(job: RestoreConfig, context: Context) -> dict[str, Any]:
@@ -72,9 +47,9 @@ def run(job: RestoreConfig, context: Context) -> dict[str, Any]:
         _require_sound(backup, context)
     with inspection.readable(backup) as content:
         if job.replace or not job.target.exists():
-            done = _into_file(job, backup, content, context, timings)
+            done = into_file(job, backup, content, context, timings)
         else:
-            done = _into_database(job, backup, content, context, timings)
+            done = into_database(job, backup, content, context, timings)
     rejected = _reject_newer(job, backup, catalog, context)
     context.log.info(
         "database restored", backup=str(backup.path), target=str(job.target), how=done.how
@@ -184,179 +159,3 @@ def _require_sound(backup: Backup, context: Context) -> None:
             hint="nothing has changed; gymdbd list shows the others, restore latest takes the "
             "newest good one",
         )
-
-
-def _into_database(
-    job: RestoreConfig, backup: Backup, content: Path, context: Context, timings: Timings
-) -> _Restored:
-    """Restore through SQLite, whoever has the target open.
-
-    The application may commit while the undo is made. What it commits until the restore has the
-    write lock is held then, and saved as well once the lock is free again: it must not be kept
-    waiting for longer than the restore takes.
-    """
-
-    def progress(done: int, total: int) -> None:
-        context.progress("restore", done, total)
-        context.check()
-
-    timeout_s = job.busy_timeout.total_seconds()
-    with undos.watching(job.target) as watch:
-        with timings.step("undo"):
-            undo = undos.save(job, context)
-        with (
-            timings.step("restore"),
-            overwrite(
-                content, job.target, progress, when_locked=watch.pin, busy_timeout_s=timeout_s
-            ) as restored,
-        ):
-            since = _compare(restored, job, backup, context)
-        if undo is not None and watch.held is not None:
-            with timings.step("undo_again"):
-                undo = undos.save_later(job, undo, watch.held, context)
-    try:
-        checkpoints.checkpoint(job.target, "truncate", busy_timeout_s=timeout_s)
-    except SourceError as error:
-        # The application's own will do; until then the WAL is as long as the database.
-        context.log.info("checkpoint skipped", reason=error.message)
-    return _Restored("through SQLite, into the open database", undo, since)
-
-
-def _compare(
-    restored: sqlite3.Connection, job: RestoreConfig, backup: Backup, context: Context
-) -> list[str]:
-    """Check what was committed; return the tables that the application has written to since.
-
-    Its transaction began right after the restore's commit. An application that commits in
-    between changes counts, so that a difference is an error only where nobody else is there.
-    """
-    with database.translated(job.target), database.interruptible(restored, context.check):
-        problems = soundness.check(restored).problems
-        rows = database.count_rows(restored, database.read_facts(restored))
-    if problems:
-        raise CopyDamagedError(
-            f"{job.target} is damaged after the restore: {'; '.join(problems[:3])}",
-            hint="check the disk (dmesg, SMART), then restore again with --replace",
-            problems=problems,
-        )
-    promised = backup.manifest.tables if backup.manifest else rows
-    differing = sorted(
-        name for name in rows.keys() | promised.keys() if rows.get(name) != promised.get(name)
-    )
-    if differing and not processes.holders(job.target):
-        raise VerificationError(
-            f"{job.target} has other rows than the backup after the restore: "
-            f"{', '.join(differing)}",
-            hint="check the disk (dmesg, SMART), then restore again with --replace",
-        )
-    return differing
-
-
-def _into_file(
-    job: RestoreConfig, backup: Backup, content: Path, context: Context, timings: Timings
-) -> _Restored:
-    """Put a copy of the backup in the target's place, where there may be nothing.
-
-    A sound target has no WAL any more when the copy takes its name, and a damaged one's files are
-    in the archive: none of them can ever be replayed over the copy, and nothing is lost by a
-    crash in between.
-    """
-    target, partial = job.target, files.partial_path(job.target)
-    existed = target.exists()
-    with timings.step("undo"):
-        undo = undos.save(job, context)
-    with timings.step("restore"), files.writing(partial), _removed_on_failure(partial):
-        files.clone(content, partial)
-        if existed:
-            partial.chmod(target.stat().st_mode & 0o777)
-        context.check()
-        _prove_copy(partial, backup, content, context)
-        if backup.manifest and backup.manifest.journal_mode == "wal":
-            with partial.open("r+b") as file:
-                file.seek(_VERSIONS_OFFSET)
-                file.write(_WAL_VERSIONS)
-        if existed:
-            locks.require_free(target)
-            if undo is not None and undo.backup is not None:
-                _bring_in(target, job.busy_timeout.total_seconds())
-                locks.require_free(target)
-        elif undo is None:
-            _require_unused_sides(target)
-        for side in database.side_files(target):
-            files.remove(side)
-        files.sync_folder(target.parent)
-        remarks = [] if existed else _give_back(partial, backup, context)
-        known = backup.manifest is not None and backup.manifest.owner is not None
-        files.publish(partial, target, owned=known and not existed)
-    how = "as a new file in its place" if existed else "as a new file"
-    return _Restored(how, undo, [], remarks)
-
-
-def _give_back(partial: Path, backup: Backup, context: Context) -> list[str]:
-    """Give a new file the mode, owner and group of the source; tell what only root may give."""
-    refused = ownership.give_back(partial, vars(backup.manifest)) if backup.manifest else ""
-    if not refused:
-        return []
-    context.log.warning("owner not given back", lacking=refused)
-    return [f"it lacks {refused} of the source, which only root may give: chown it"]
-
-
-def _require_unused_sides(target: Path) -> None:
-    """Leave alone what a removed database has left beside it, if its commits are still there."""
-    holders = processes.holders(target)
-    if holders:
-        raise TargetInUseError(
-            f"the -wal or journal of {target} is open in {processes.describe(holders)}, and the "
-            "database itself is gone",
-            hint="nothing has changed; save what that has (gymdbd backup --deleted), stop it and "
-            "restore again",
-        )
-
-
-def _bring_in(target: Path, timeout_s: float) -> None:
-    """Bring what lies beside the target into it, so that a crash finds it whole without that."""
-    wal, _, journal = database.side_files(target)
-    if live.has_hot_journal(target):
-        with database.translated(target), live.writing(target, busy_timeout_s=timeout_s):
-            pass  # It is rolled back.
-    if wal.exists() and wal.stat().st_size:
-        done = checkpoints.checkpoint(target, "passive", busy_timeout_s=timeout_s)
-        if not done.complete:
-            reason = done.skipped or "somebody reads or writes it"
-            raise TargetInUseError(
-                f"{wal} could not be brought into {target} ({reason})",
-                hint="nothing has changed; stop the application, or run this as its user or root",
-            )
-    if live.has_hot_journal(target):
-        raise TargetInUseError(
-            f"{journal} could not be rolled back",
-            hint="nothing has changed; stop the application, or run this as its user or root",
-        )
-
-
-def _prove_copy(partial: Path, backup: Backup, content: Path, context: Context) -> None:
-    """Check that the copy is the backup, which has just been read as a whole."""
-    if backup.manifest is not None and content == backup.path:
-        good = proof.checksums(partial, context.check).sha256 == backup.manifest.sha256
-    else:
-        with (
-            contextlib.closing(database.open_immutable(partial)) as copy,
-            database.translated(partial),
-            database.interruptible(copy, context.check),
-        ):
-            good = not soundness.check(copy).problems
-    if not good:
-        raise CopyDamagedError(
-            f"the copy {partial} is not the backup that it was made of",
-            hint="nothing has changed; check the disk (dmesg, SMART) and try again",
-        )
-
-
-@contextlib.contextmanager
-def _removed_on_failure(partial: Path) -> Any:
-    try:
-        yield
-    except BaseException:
-        with contextlib.suppress(OSError):
-            partial.unlink(missing_ok=True)
-        raise
