@@ -17,6 +17,7 @@ from gymdbd.errors import (
     HostKeyUnknownError,
     HostNotFoundError,
     SshConfigError,
+    SshProtocolError,
 )
 from gymdbd.remote.ssh import ssh, ssh_config
 from gymdbd.remote.ssh.target import HostSettings
@@ -212,6 +213,27 @@ class TestKeys:
         assert not openssh(ssh_home)
         certifying.authorize(key)
         assert_reached(ssh_home)
+
+    def test_a_server_that_wants_two_keys_gets_two(self, ssh_home: Path, tmp_path: Path) -> None:
+        """AuthenticationMethods of the server; one of them is not enough, and that is told."""
+        wanted = ["AuthenticationMethods publickey,publickey"]
+        with SshServer(tmp_path / "server", config=wanted) as server:
+            second = make_key(tmp_path / "second")
+            configure(ssh_home, server, *usual(server), f"IdentityFile {second}")
+            with pytest.raises(AuthenticationError, match="a key is good, and it also wants"):
+                say()
+            server.authorize(second)
+            assert_reached(ssh_home)
+
+    @pytest.mark.skipif(os.geteuid() != 0, reason="an account without a password needs root")
+    def test_a_server_that_wants_no_key_gets_none(self, ssh_home: Path, tmp_path: Path) -> None:
+        """As that of Tailscale, which knows from whom the network's packets come."""
+        etc, prefix = own_etc(tmp_path)
+        (etc / "shadow").write_text("root::20000:0:99999:7:::\n")
+        lines = ["PermitRootLogin yes", "PermitEmptyPasswords yes", "PasswordAuthentication yes"]
+        with SshServer(tmp_path / "server", config=lines, prefix=prefix) as server:
+            configure(ssh_home, server, "IdentityFile none", usual(server)[1])
+            assert_reached(ssh_home)
 
     def test_a_login_that_takes_more_than_keys_is_explained(
         self, ssh_server: SshServer, ssh_home: Path, tmp_path: Path
@@ -437,10 +459,13 @@ class TestWay:
             "while (d:=s.recv(65536)): os.write(1,d)\n"
         )
         mark = ssh_home / "pid"
-        command = f"sh -c 'echo $$ > {mark}; python3 {program} %h %p 2>/dev/null | cat'"
+        (ssh_home / "way").write_text(f"sleep 60 & echo $! >{mark}; exec python3 {program} $1 $2\n")
+        command = "sh $HOME/.ssh/way %h %p 2>/dev/null"
         configure(ssh_home, ssh_server, f"ProxyCommand {command}", *usual(ssh_server))
-        assert_reached(ssh_home)
+        assert say() == b"hello\n"
         wait_until(lambda: not os.path.exists(f"/proc/{mark.read_text().strip()}"), "its end")  # noqa: PTH110
+        assert openssh(ssh_home)
+        run_tool("kill", mark.read_text().strip())
 
     def test_the_family_of_addresses_is_the_one_that_is_wanted(
         self, ssh_server: SshServer, ssh_home: Path
@@ -493,6 +518,19 @@ class TestWay:
         with SshServer(tmp_path / "server", config=[server_side]) as server:
             configure(ssh_home, server, client_side, *usual(server))
             assert_reached(ssh_home)
+
+    @pytest.mark.parametrize("word", ["KexAlgorithms ecdh-sha2-nistp", "MACs hmac-sha2-"])
+    def test_an_algorithm_that_is_not_wanted_is_not_used(
+        self, word: str, ssh_home: Path, tmp_path: Path
+    ) -> None:
+        """Both sides have it, and the file leaves it out."""
+        one, other = ("256", "384") if "Kex" in word else ("256", "512")
+        lines = [word + one, "Ciphers aes256-ctr"]
+        with SshServer(tmp_path / "server", config=lines) as server:
+            configure(ssh_home, server, word + other, *usual(server))
+            assert not openssh(ssh_home)
+            with pytest.raises(SshProtocolError):
+                say()
 
     def test_what_paramiko_does_not_have_is_named(
         self, ssh_server: SshServer, ssh_home: Path

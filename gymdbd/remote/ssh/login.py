@@ -43,6 +43,7 @@ class Login:
     target: Target
     tried: list[str] = field(default_factory=list)
     unusable: list[str] = field(default_factory=list)
+    reason: str = "public key refused"
 
     def run(self) -> None:
         """Offer one key after the other; raises AuthenticationError when none is taken."""
@@ -57,7 +58,10 @@ class Login:
                 for key, name in _certified(plain, label, certificates):
                     if self._is_allowed(key, name) and self._offer(key, name):
                         return
-        raise faults.login_refused(self.target, self.tried, self.unusable, "public key refused")
+            # Some servers know by other means who comes, such as the network's own.
+            if self._offer(None, "no key"):
+                return
+        raise self._refused()
 
     def _keys(self, held: Sequence[paramiko.AgentKey]) -> Iterator[Labelled]:
         """Yield the host's own identities and whatever else the agent holds.
@@ -130,30 +134,34 @@ class Login:
         self.unusable.append(f"{label} is not among PubkeyAcceptedAlgorithms")
         return False
 
-    def _offer(self, key: paramiko.PKey, label: str) -> bool:
-        """Try one key; True when it was taken, False to go on with the next one."""
-        began = time.monotonic()
+    def _offer(self, key: paramiko.PKey | None, label: str) -> bool:
+        """Try one key, or none; True when that was enough, False to go on with the next one."""
+        user, began = self.target.user, time.monotonic()
         try:
-            still_wanted = self.transport.auth_publickey(self.target.user, key)
+            wanted = (
+                self.transport.auth_publickey(user, key) if key else self.transport.auth_none(user)
+            )
         except paramiko.BadAuthenticationType as error:
-            allowed = ", ".join(error.allowed_types)
-            reason = f"it wants {allowed}, and gymdbd uses keys only"
-            raise faults.login_refused(self.target, self.tried, self.unusable, reason) from error
+            if "publickey" not in error.allowed_types:
+                self.reason = f"it wants {', '.join(error.allowed_types)}, and gymdbd has only keys"
+            raise self._refused() from error
         except (paramiko.SSHException, EOFError, OSError) as error:
-            if time.monotonic() - began >= self.target.settings.auth_timeout_s:
-                raise faults.timed_out(
-                    self.target, "did not answer a login", self.target.settings.auth_timeout_s
-                ) from error
+            limit = self.target.settings.auth_timeout_s
+            if time.monotonic() - began >= limit:
+                raise faults.timed_out(self.target, "did not answer a login", limit) from error
             # Only an answer of the server is an SSHException while its connection stands.
             if not isinstance(error, paramiko.SSHException) or not self.transport.is_active():
                 raise self._hung_up() from error
             self.tried.append(label)
             return False
-        if still_wanted:
+        if wanted:
+            # Another key may be what is still wanted.
             self.tried.append(label)
-            reason = f"the key is good, and it also wants {', '.join(still_wanted)}"
-            raise faults.login_refused(self.target, self.tried, self.unusable, reason)
-        return True
+            self.reason = f"a key is good, and it also wants {', '.join(wanted)}"
+        return not wanted
+
+    def _refused(self) -> Exception:
+        return faults.login_refused(self.target, self.tried, self.unusable, self.reason)
 
     def _hung_up(self) -> Exception:
         """Say what it means that the connection ended while we were logging in."""
