@@ -10,7 +10,8 @@ from typing import Any, NoReturn
 
 import gymdbd
 from gymdbd import commands
-from gymdbd.errors import ConfigError, GymdbdError, UsageError
+from gymdbd.errors import ConfigError, UsageError
+from gymdbd.source.errors import GymdbdError
 from gymdbd.terminal import streams
 from gymdbd.terminal.output import Output
 

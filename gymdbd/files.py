@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING
 from gymdbd.errors import (
     DiskFullError,
     FolderMissingError,
-    GymdbdError,
     NameTooLongError,
     NotAllowedError,
     NotWritableError,
@@ -31,6 +30,8 @@ from gymdbd.errors import (
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from gymdbd.source.errors import GymdbdError
 
 CLONE = "clone"
 FILE_MODE = 0o600

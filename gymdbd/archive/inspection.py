@@ -11,13 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from gymdbd import files
 from gymdbd.archive import proof
-from gymdbd.errors import (
-    BackupMissingError,
-    SourceError,
-    SourceUnreadableError,
-    VerificationError,
-)
+from gymdbd.errors import BackupMissingError, VerificationError
 from gymdbd.source import database
+from gymdbd.source.errors import SourceError, SourceUnreadableError
 from gymdbd.sqlite import soundness
 
 if TYPE_CHECKING:

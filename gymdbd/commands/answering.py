@@ -199,9 +199,9 @@ def reject_elsewhere(settings: Config, restored: RestoreConfig, output: Output) 
     """
     from gymdbd import lock, log
     from gymdbd.archive.catalog import Catalog
-    from gymdbd.errors import GymdbdError
     from gymdbd.jobs.context import Context
     from gymdbd.jobs.restore import restore
+    from gymdbd.source.errors import GymdbdError
 
     context = Context(log=log.logger())
     backup = Catalog(restored.backup.parent, context.clock.zone).read(restored.backup.name)

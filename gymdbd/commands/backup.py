@@ -155,8 +155,8 @@ def _job(arguments: argparse.Namespace) -> tuple[BackupConfig, Config | None]:
 
 def _require_database(path: Path, arguments: argparse.Namespace) -> None:
     """Raise unless there is a database to back up, so that a mistyped path creates no archive."""
-    from gymdbd.errors import SourceMissingError
     from gymdbd.source import database, identity, uses
+    from gymdbd.source.errors import SourceMissingError
 
     try:
         database.locate(path)

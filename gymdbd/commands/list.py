@@ -40,7 +40,7 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
     from gymdbd.archive import belonging
     from gymdbd.archive.catalog import Catalog
     from gymdbd.clock import Clock
-    from gymdbd.errors import GymdbdError
+    from gymdbd.source.errors import GymdbdError
 
     now = Clock()
     backups: list[Backup] = []

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from gymdbd.archive.backup import Backup
     from gymdbd.config.config import Config
     from gymdbd.config.kinds import RestoreConfig
-    from gymdbd.errors import GymdbdError
+    from gymdbd.source.errors import GymdbdError
     from gymdbd.terminal.output import Output
 
 

@@ -53,8 +53,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace, output: Output) -> int:
     """Print the status; the exit code is that of the worst job."""
     from gymdbd.clock import Clock
-    from gymdbd.errors import GymdbdError
     from gymdbd.runs import health, status
+    from gymdbd.source.errors import GymdbdError
 
     now = Clock()
     try:
@@ -87,7 +87,7 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
 def _problem(file: StatusFile) -> str | None:
     """Return why runs cannot record their outcome, None if they can."""
     from gymdbd import files
-    from gymdbd.errors import GymdbdError
+    from gymdbd.source.errors import GymdbdError
 
     try:
         files.require_folder(file.path.parent)

@@ -127,7 +127,7 @@ def _usual(archive: Path) -> list[str]:
     from gymdbd.archive.backup import DAMAGED
     from gymdbd.archive.catalog import Catalog
     from gymdbd.clock import Clock
-    from gymdbd.errors import GymdbdError
+    from gymdbd.source.errors import GymdbdError
 
     try:
         backups = Catalog(archive, Clock().zone).backups()

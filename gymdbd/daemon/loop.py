@@ -17,11 +17,12 @@ from gymdbd import clock, lock, log
 from gymdbd.config import config
 from gymdbd.daemon.scheduler import Past, Scheduler
 from gymdbd.daemon.systemd import Notifier
-from gymdbd.errors import BusyError, ConfigError, GymdbdError, TimeZoneError
+from gymdbd.errors import BusyError, ConfigError, TimeZoneError
 from gymdbd.log import logger
 from gymdbd.runs import child, status
 from gymdbd.runs.runner import Run
 from gymdbd.runs.status import StatusFile
+from gymdbd.source.errors import GymdbdError
 
 if TYPE_CHECKING:
     from gymdbd.clock import Clock

@@ -8,15 +8,10 @@ from typing import TYPE_CHECKING, Any
 from gymdbd import files, words
 from gymdbd.archive import proof
 from gymdbd.errors import (
-    AnotherFileError,
-    ChannelRefusedError,
-    CommandMissingError,
     DeadlineError,
     DiskFullError,
     FolderMissingError,
-    GymdbdError,
     NotWritableError,
-    RemoteCommandError,
     StoppedError,
     SuspiciousError,
     VerificationError,
@@ -30,6 +25,8 @@ from gymdbd.jobs.pull import pull
 from gymdbd.jobs.pull.old_replica import keep_copy
 from gymdbd.jobs.pull.replica import Replica
 from gymdbd.remote import delta, installed
+from gymdbd.remote.errors import ChannelRefusedError, CommandMissingError, RemoteCommandError
+from gymdbd.source.errors import AnotherFileError, GymdbdError
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -6,11 +6,11 @@ import contextlib
 import functools
 from typing import TYPE_CHECKING, Any
 
-from gymdbd.errors import ConnectionLostError
 from gymdbd.remote import bootstrap, delta
 from gymdbd.remote.client import Session
 from gymdbd.remote.ssh import ssh
 from gymdbd.remote.ssh.target import HostSettings
+from gymdbd.source.errors import ConnectionLostError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 _PROBE = "gymdbd.source.probe"
 _MODULES = (
     "gymdbd",
-    "gymdbd.errors",
     "gymdbd.source",
+    "gymdbd.source.errors",
     "gymdbd.source.answers",
     "gymdbd.source.database",
     "gymdbd.source.descriptors",
@@ -48,8 +48,8 @@ _MODULES = (
 # What tells whether the file is the one that the application has open.
 _LOOKING = (
     "gymdbd",
-    "gymdbd.errors",
     "gymdbd.source",
+    "gymdbd.source.errors",
     "gymdbd.source.descriptors",
     "gymdbd.source.identity",
     "gymdbd.source.processes",
@@ -108,7 +108,7 @@ sys.exit(main(Path(database).expanduser()))
 
 _LOOK = f"""{_SHIPPED}
 import json
-from gymdbd.errors import AnotherFileError
+from gymdbd.source.errors import AnotherFileError
 from gymdbd.source import identity
 said = {{}}
 try:

@@ -15,10 +15,10 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from gymdbd.errors import ConnectionLostError, ProtocolError
 from gymdbd.files import FILE_MODE, write_at, writing
 from gymdbd.remote import delta, greeting
 from gymdbd.source import compress, digests, ownership, protocol
+from gymdbd.source.errors import ConnectionLostError, ProtocolError
 from gymdbd.source.fingerprint import Fingerprint
 from gymdbd.source.protocol import Channel
 

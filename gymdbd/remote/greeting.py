@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gymdbd.errors import PythonTooOldError, ShellNoiseError
+from gymdbd.remote.errors import PythonTooOldError, ShellNoiseError
 from gymdbd.source.protocol import MAGIC, clean, lost
 
 if TYPE_CHECKING:
-    from gymdbd.errors import GymdbdError
+    from gymdbd.source.errors import GymdbdError
     from gymdbd.source.protocol import Channel
 
 # A line of the loader, for a Python that cannot run the server.

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from gymdbd.errors import GymdbdError, UnreachableError
 from gymdbd.remote import bootstrap
 from gymdbd.source import protocol
+from gymdbd.source.errors import GymdbdError, UnreachableError
 
 if TYPE_CHECKING:
     from gymdbd.remote.ssh.ssh import Connection

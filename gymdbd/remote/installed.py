@@ -6,8 +6,9 @@ import json
 import re
 from typing import TYPE_CHECKING, Any
 
-from gymdbd.errors import ChannelRefusedError, CommandMissingError, RemoteCommandError, StalledError
+from gymdbd.remote.errors import ChannelRefusedError, CommandMissingError, RemoteCommandError
 from gymdbd.source import protocol
+from gymdbd.source.errors import StalledError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -25,15 +25,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from gymdbd import files
-from gymdbd.errors import (
-    CopyTornError,
+from gymdbd.errors import CopyTornError
+from gymdbd.source import answers, wal
+from gymdbd.source.database import load_schema
+from gymdbd.source.errors import (
     SourceCorruptError,
     SourceEmptyError,
     SourceMissingError,
     SourceNotADatabaseError,
 )
-from gymdbd.source import answers, wal
-from gymdbd.source.database import load_schema
 from gymdbd.sqlite import soundness
 
 if TYPE_CHECKING:

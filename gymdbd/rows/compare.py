@@ -11,7 +11,6 @@ import contextlib
 import sqlite3
 from typing import TYPE_CHECKING, Any, Callable
 
-from gymdbd.errors import GymdbdError
 from gymdbd.rows import tables
 from gymdbd.rows.difference import (
     ADDED,
@@ -29,6 +28,7 @@ from gymdbd.rows.large import differ
 from gymdbd.rows.values import Fetch, fetch_both
 from gymdbd.source import answers, database, statements
 from gymdbd.source.database import quote
+from gymdbd.source.errors import GymdbdError
 from gymdbd.sqlite import sides, soundness
 
 if TYPE_CHECKING:

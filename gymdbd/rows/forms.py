@@ -6,12 +6,12 @@ import contextlib
 import sqlite3
 from typing import TYPE_CHECKING, BinaryIO
 
-from gymdbd.errors import GymdbdError
 from gymdbd.rows.copying import Copy
 from gymdbd.rows.keys import EARLIER
 from gymdbd.rows.script import Script
 from gymdbd.rows.values import Fetch
 from gymdbd.source.database import quote
+from gymdbd.source.errors import GymdbdError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -7,13 +7,14 @@ import sqlite3
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Callable
 
-from gymdbd.errors import GymdbdError, UsageError
+from gymdbd.errors import UsageError
 from gymdbd.rows import keys, tables
 from gymdbd.rows.keys import EARLIER, LATER
 from gymdbd.rows.literals import Literals
 from gymdbd.rows.missing import Comparison
 from gymdbd.source import answers, database, statements
 from gymdbd.source.database import quote
+from gymdbd.source.errors import GymdbdError
 from gymdbd.sqlite import sides
 
 if TYPE_CHECKING:

@@ -22,10 +22,11 @@ from typing import IO, TYPE_CHECKING, Any
 
 from gymdbd import clock, files, lock, log
 from gymdbd.config import config
-from gymdbd.errors import ConfigError, CrashError, DeadlineError, GymdbdError, StoppedError
+from gymdbd.errors import ConfigError, CrashError, DeadlineError, StoppedError
 from gymdbd.runs import runner
 from gymdbd.runs.runner import Run
 from gymdbd.runs.status import StatusFile
+from gymdbd.source.errors import GymdbdError
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -14,12 +14,13 @@ from gymdbd import clock, files
 from gymdbd.archive.backup import DAMAGED, SUSPICIOUS
 from gymdbd.archive.catalog import LATEST, Catalog
 from gymdbd.config.kinds import BackupConfig, DrillConfig, PullConfig, VerifyConfig
-from gymdbd.errors import GymdbdError, RemoteError, TimeZoneError
+from gymdbd.errors import TimeZoneError
 from gymdbd.jobs.context import Context
 from gymdbd.jobs.pull.replica import Replica
 from gymdbd.log import logger
 from gymdbd.runs import status
 from gymdbd.source import database, identity, live, processes, uses
+from gymdbd.source.errors import GymdbdError, RemoteError
 from gymdbd.sqlite import freshness, soundness
 from gymdbd.words import counted, service_command
 

@@ -19,12 +19,13 @@ from gymdbd.archive import answers
 from gymdbd.archive.backup import DAMAGED
 from gymdbd.archive.catalog import Catalog
 from gymdbd.config.kinds import BackupConfig, DrillConfig, PullConfig, VerifyConfig
-from gymdbd.errors import GymdbdError, NotAllowedError, ReadFailedError, SourceUnreadableError
+from gymdbd.errors import NotAllowedError, ReadFailedError
 from gymdbd.jobs.backup import room
 from gymdbd.jobs.pull.replica import Replica
 from gymdbd.runs import status
 from gymdbd.runs.status import GOOD_STATES, Health, StatusFile
 from gymdbd.source import database, identity
+from gymdbd.source.errors import GymdbdError, SourceUnreadableError
 from gymdbd.words import service_command
 
 if TYPE_CHECKING:

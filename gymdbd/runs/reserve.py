@@ -10,7 +10,8 @@ import os
 from typing import TYPE_CHECKING
 
 from gymdbd import files
-from gymdbd.errors import DiskFullError, GymdbdError
+from gymdbd.errors import DiskFullError
+from gymdbd.source.errors import GymdbdError
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 from gymdbd import clock, files, lock
 from gymdbd.clock import Clock
-from gymdbd.errors import DeadlineError, GymdbdError, StoppedError
+from gymdbd.errors import DeadlineError, StoppedError
 from gymdbd.jobs.context import Context
 from gymdbd.log import bound, logger
 from gymdbd.runs.status import StatusFile, trouble_logged
+from gymdbd.source.errors import GymdbdError
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -17,10 +17,11 @@ from typing import TYPE_CHECKING, Any
 
 import gymdbd
 from gymdbd import clock, files, lock
-from gymdbd.errors import FormatError, GymdbdError
+from gymdbd.errors import FormatError
 from gymdbd.log import logger
 from gymdbd.runs import reserve
 from gymdbd.schedule import usual_gap
+from gymdbd.source.errors import GymdbdError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping

@@ -15,7 +15,7 @@ import importlib
 import zlib
 from typing import TYPE_CHECKING, Any
 
-from gymdbd.errors import ProtocolError
+from gymdbd.source.errors import ProtocolError
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -16,7 +16,8 @@ import urllib.parse
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from gymdbd.errors import (
+from gymdbd.source import answers, processes, statements
+from gymdbd.source.errors import (
     GymdbdError,
     SourceCorruptError,
     SourceEmptyError,
@@ -26,7 +27,6 @@ from gymdbd.errors import (
     SourceNotAFileError,
     SourceUnreadableError,
 )
-from gymdbd.source import answers, processes, statements
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping

@@ -16,9 +16,9 @@ import os
 import shlex
 from typing import TYPE_CHECKING, List, Tuple
 
-from gymdbd.errors import AnotherFileError
 from gymdbd.source import processes
 from gymdbd.source.descriptors import PROC
+from gymdbd.source.errors import AnotherFileError
 from gymdbd.source.uses import FORMER, OTHER_LOG, Use, View, look
 
 if TYPE_CHECKING:

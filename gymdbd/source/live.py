@@ -26,14 +26,14 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
-from gymdbd.errors import (
+from gymdbd.source import index, processes
+from gymdbd.source.database import connect, side_files, source_error
+from gymdbd.source.errors import (
     NotOwnerError,
     SourceLockedError,
     SourceMovedError,
     SourceUnreadableError,
 )
-from gymdbd.source import index, processes
-from gymdbd.source.database import connect, side_files, source_error
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

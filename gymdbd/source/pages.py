@@ -24,8 +24,8 @@ import sqlite3
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gymdbd.errors import SourceCorruptError, SourceLockedError, SourceUnreadableError
 from gymdbd.source import wal
+from gymdbd.source.errors import SourceCorruptError, SourceLockedError, SourceUnreadableError
 from gymdbd.source.snapshot import Snapshot
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import signal
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from gymdbd.errors import StalledError
+from gymdbd.source.errors import StalledError
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -40,13 +40,8 @@ import json
 import struct
 from typing import Any, Dict, Protocol, Tuple, Type
 
-from gymdbd.errors import (
-    ConnectionLostError,
-    GymdbdError,
-    ProtocolError,
-    RemoteError,
-)
 from gymdbd.source import compress
+from gymdbd.source.errors import ConnectionLostError, GymdbdError, ProtocolError, RemoteError
 
 MAGIC = b"\0gymdbd\xff"
 VERSION = 1

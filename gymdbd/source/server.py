@@ -14,9 +14,15 @@ import sys
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from gymdbd import __version__
-from gymdbd.errors import GymdbdError, ProtocolError, RemoteError, SourceError, StalledError
 from gymdbd.source import compress, digests, identity, ownership, processes, protocol
 from gymdbd.source.database import has_wal_reset_bug, side_files, uncounted
+from gymdbd.source.errors import (
+    GymdbdError,
+    ProtocolError,
+    RemoteError,
+    SourceError,
+    StalledError,
+)
 from gymdbd.source.fingerprint import take
 from gymdbd.source.pages import Pages, open_pages
 from gymdbd.source.patience import STALL_TIMEOUT_S, Patience, PatientStream

@@ -9,7 +9,6 @@ import sqlite3
 import time
 from typing import TYPE_CHECKING, BinaryIO, Callable
 
-from gymdbd.errors import SourceCorruptError, SourceError, SourceLockedError
 from gymdbd.source import live, wal
 from gymdbd.source.database import (
     Facts,
@@ -21,6 +20,7 @@ from gymdbd.source.database import (
     translated,
     unknown_definition,
 )
+from gymdbd.source.errors import SourceCorruptError, SourceError, SourceLockedError
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -16,7 +16,7 @@ from array import array
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO
 
-from gymdbd.errors import SourceCorruptError, SourceLockedError
+from gymdbd.source.errors import SourceCorruptError, SourceLockedError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -14,9 +14,9 @@ from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from gymdbd.errors import NotOwnerError, SourceLockedError
 from gymdbd.source import live, processes
 from gymdbd.source.database import FAULTS, has_wal_reset_bug, load_schema, source_error
+from gymdbd.source.errors import NotOwnerError, SourceLockedError
 
 if TYPE_CHECKING:
     from pathlib import Path

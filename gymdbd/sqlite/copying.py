@@ -8,14 +8,10 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, BinaryIO
 
 from gymdbd import files
-from gymdbd.errors import (
-    DiskFullError,
-    SourceCorruptError,
-    SourceLockedError,
-    WriteFailedError,
-)
+from gymdbd.errors import DiskFullError, WriteFailedError
 from gymdbd.source import wal
 from gymdbd.source.database import corrupt
+from gymdbd.source.errors import SourceCorruptError, SourceLockedError
 from gymdbd.source.snapshot import Snapshot
 
 if TYPE_CHECKING:

@@ -13,9 +13,10 @@ import sqlite3
 import time
 from typing import TYPE_CHECKING
 
-from gymdbd.errors import DiskFullError, GymdbdError, SourceLockedError, TargetRefusedError
+from gymdbd.errors import DiskFullError, TargetRefusedError
 from gymdbd.source import live, processes
 from gymdbd.source.database import load_schema, open_immutable, read_facts, translated
+from gymdbd.source.errors import GymdbdError, SourceLockedError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

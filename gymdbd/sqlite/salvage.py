@@ -16,8 +16,9 @@ import time
 from typing import TYPE_CHECKING, BinaryIO
 
 from gymdbd import files
-from gymdbd.errors import CopyTornError, NotAllowedError, SourceLockedError, SourceMissingError
+from gymdbd.errors import CopyTornError, NotAllowedError
 from gymdbd.source import processes, wal
+from gymdbd.source.errors import SourceLockedError, SourceMissingError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -15,7 +15,7 @@ import argcomplete
 from argcomplete.completers import BaseCompleter, DirectoriesCompleter, FilesCompleter
 from argcomplete.shell_integration import shellcode
 
-from gymdbd.errors import GymdbdError
+from gymdbd.source.errors import GymdbdError
 from gymdbd.terminal import options
 
 if TYPE_CHECKING:

@@ -130,7 +130,8 @@ def _find_in_archives(
     """Let `choose` take a backup from each archive; UsageError if they are of several databases."""
     from gymdbd.archive.catalog import Catalog
     from gymdbd.clock import Clock
-    from gymdbd.errors import BackupAmbiguousError, BackupMissingError, GymdbdError, UsageError
+    from gymdbd.errors import BackupAmbiguousError, BackupMissingError, UsageError
+    from gymdbd.source.errors import GymdbdError
 
     found = []
     unread: list[GymdbdError] = []

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from gymdbd.archive.backup import Backup
     from gymdbd.config.config import Config
     from gymdbd.config.kinds import JobConfig
-    from gymdbd.errors import GymdbdError
     from gymdbd.origin import Origin
+    from gymdbd.source.errors import GymdbdError
     from gymdbd.terminal.output import Output
 
 Job = TypeVar("Job", bound="JobConfig")
@@ -179,8 +179,8 @@ def logged(work: Callable[[argparse.Namespace, Output], int]) -> Callable[..., i
     def run(arguments: argparse.Namespace, output: Output) -> int:
         from gymdbd import files, log
         from gymdbd.config.config import LogConfig
-        from gymdbd.errors import GymdbdError
         from gymdbd.runs import runner
+        from gymdbd.source.errors import GymdbdError
 
         log.configure(LogConfig(), by_hand=True)
         backup = getattr(arguments, "backup", None)

@@ -19,10 +19,10 @@ from typing import TYPE_CHECKING
 
 from gymdbd.archive import manifest, marks
 from gymdbd.config import config
-from gymdbd.errors import GymdbdError
 from gymdbd.remote.client import Session
 from gymdbd.runs.status import StatusFile
 from gymdbd.source import compress, protocol, wal
+from gymdbd.source.errors import GymdbdError
 from gymdbd.source.fingerprint import Fingerprint
 
 if TYPE_CHECKING:

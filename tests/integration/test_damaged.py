@@ -14,15 +14,10 @@ import pytest
 
 from gymdbd.archive import sealed
 from gymdbd.archive.catalog import Catalog
-from gymdbd.errors import (
-    DiskFullError,
-    SourceCorruptError,
-    SourceEmptyError,
-    SourceNotADatabaseError,
-    WriteFailedError,
-)
+from gymdbd.errors import DiskFullError, WriteFailedError
 from gymdbd.jobs.backup import backup, damaged
 from gymdbd.jobs.context import Context
+from gymdbd.source.errors import SourceCorruptError, SourceEmptyError, SourceNotADatabaseError
 from tests.support import samples
 from tests.support.application import application
 from tests.support.command import EventLog, gymdbd, gymdbd_json

@@ -14,20 +14,19 @@ from typing import IO, TYPE_CHECKING
 
 import pytest
 
-from gymdbd.errors import (
+from gymdbd.errors import StoppedError
+from gymdbd.remote import bootstrap, delta
+from gymdbd.remote.client import Fetched, Session
+from gymdbd.remote.errors import PythonTooOldError, ShellNoiseError
+from gymdbd.source.errors import (
     ConnectionLostError,
-    PythonTooOldError,
-    ShellNoiseError,
     SourceEmptyError,
     SourceError,
     SourceMissingError,
     SourceNotADatabaseError,
     SourceNotAFileError,
     SourceUnreadableError,
-    StoppedError,
 )
-from gymdbd.remote import bootstrap, delta
-from gymdbd.remote.client import Fetched, Session
 from gymdbd.source.fingerprint import take
 from gymdbd.source.pages import MAIN_FILE, ONLINE_BACKUP, PAGE_RULE, Pages, open_pages
 from tests.support import samples

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from gymdbd.config.kinds import RestoreConfig
-from gymdbd.errors import AnotherFileError, GymdbdError
 from gymdbd.jobs.backup import backup
 from gymdbd.jobs.restore import preview, restore
 from gymdbd.source import identity, processes, uses
+from gymdbd.source.errors import AnotherFileError, GymdbdError
 from gymdbd.source.pages import PAGE_RULE
 from gymdbd.source.probe import is_unchanged
 from tests.support import engine

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gymdbd.errors import CommandMissingError, GymdbdError, RemoteCommandError, ShellNoiseError
 from gymdbd.remote import bootstrap
+from gymdbd.remote.errors import CommandMissingError, RemoteCommandError, ShellNoiseError
 from tests.support.command import require
 from tests.support.databases import make_database
 from tests.support.pulling import Peer
@@ -20,6 +20,8 @@ from tests.support.zones import own_etc
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from gymdbd.source.errors import GymdbdError
 
 pytestmark = [
     pytest.mark.usefixtures("ssh_home"),

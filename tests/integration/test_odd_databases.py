@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gymdbd.errors import SourceCorruptError
 from gymdbd.jobs.backup import backup
+from gymdbd.source.errors import SourceCorruptError
 from tests.support.command import ORDINARY_USER, gymdbd_json, require
 from tests.support.databases import backups, make_database, query, tree
 from tests.support.jobs import backup_job, context

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gymdbd.errors import SourceLockedError
 from gymdbd.source import live
+from gymdbd.source.errors import SourceLockedError
 from gymdbd.source.snapshot import Snapshot
 from tests.support.command import gymdbd_json, require
 from tests.support.databases import backups, make_database, query, sqlite_elsewhere

@@ -17,8 +17,8 @@ from hypothesis import HealthCheck, Phase, event, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from gymdbd.errors import SourceError
 from gymdbd.remote import delta
+from gymdbd.source.errors import SourceError
 from gymdbd.source.fingerprint import Fingerprint, take
 from gymdbd.source.pages import Pages, open_pages
 from tests.support import samples

@@ -14,12 +14,13 @@ import pytest
 from gymdbd.archive.catalog import Catalog
 from gymdbd.config.kinds import VerifyConfig
 from gymdbd.config.parts import Keep
-from gymdbd.errors import SourceCorruptError, SuspiciousError, VerificationError
+from gymdbd.errors import SuspiciousError, VerificationError
 from gymdbd.jobs.pull import suspicion
 from gymdbd.jobs.pull.replica import Replica
 from gymdbd.jobs.verify import verify
 from gymdbd.remote.client import Fetched, Session
 from gymdbd.source import wal
+from gymdbd.source.errors import SourceCorruptError
 from tests.support import ledger
 from tests.support.command import EventLog
 from tests.support.jobs import context

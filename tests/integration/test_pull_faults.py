@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gymdbd.errors import DiskFullError, UnreachableError
+from gymdbd.errors import DiskFullError
+from gymdbd.source.errors import UnreachableError
 from tests.support import disks, ledger, samples
 from tests.support.command import GYMDBD, environment, gymdbd_json
 from tests.support.databases import sqlite_elsewhere

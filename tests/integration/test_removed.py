@@ -14,10 +14,11 @@ from pathlib import Path
 import pytest
 
 from gymdbd.config.kinds import RestoreConfig
-from gymdbd.errors import AnotherFileError, GymdbdError, SourceMissingError, TargetInUseError
+from gymdbd.errors import TargetInUseError
 from gymdbd.jobs.backup import backup
 from gymdbd.jobs.restore import restore
 from gymdbd.source import identity, uses
+from gymdbd.source.errors import AnotherFileError, GymdbdError, SourceMissingError
 from gymdbd.sqlite import salvage
 from tests.integration.test_emergency import Pi, members, pi
 from tests.support.application import application
@@ -184,7 +185,7 @@ def test_what_was_copied_is_let_go_of_if_no_backup_comes_of_it(tmp_path: Path) -
 _AS_NOBODY = """
 import os, sys
 from pathlib import Path
-from gymdbd.errors import GymdbdError
+from gymdbd.source.errors import GymdbdError
 from gymdbd.jobs.backup import deleted
 from tests.support.command import backup_job, context
 job = backup_job(Path(sys.argv[1]), Path(sys.argv[2]), deleted=True)

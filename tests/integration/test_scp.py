@@ -13,21 +13,19 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gymdbd.errors import (
+from gymdbd.errors import CopyTornError, DiskFullError, StoppedError
+from gymdbd.remote import scp
+from gymdbd.remote.ssh import ssh
+from gymdbd.remote.ssh.sftp import RemoteFiles
+from gymdbd.source.errors import (
     ConnectionLostError,
-    CopyTornError,
-    DiskFullError,
     GymdbdError,
     SourceEmptyError,
     SourceMissingError,
     SourceNotADatabaseError,
     SourceNotAFileError,
     StalledError,
-    StoppedError,
 )
-from gymdbd.remote import scp
-from gymdbd.remote.ssh import ssh
-from gymdbd.remote.ssh.sftp import RemoteFiles
 from tests.support.relay import Relay
 from tests.support.sshd import SshServer, wait_until
 

@@ -18,10 +18,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gymdbd.errors import ChannelRefusedError, StalledError
 from gymdbd.remote import greeting
+from gymdbd.remote.errors import ChannelRefusedError
 from gymdbd.remote.ssh import ssh
 from gymdbd.source import protocol
+from gymdbd.source.errors import StalledError
 from tests.support import ledger
 from tests.support.command import GYMDBD, ROOT, gymdbd, gymdbd_json
 from tests.support.engine import make_members, serving

@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from gymdbd.archive.catalog import Catalog
-from gymdbd.errors import SourceLockedError, StoppedError
+from gymdbd.errors import StoppedError
 from gymdbd.jobs.backup import backup
 from gymdbd.source import live, snapshot
+from gymdbd.source.errors import SourceLockedError
 from tests.support.command import ORDINARY_USER, gymdbd, gymdbd_json
 from tests.support.databases import backups, make_database, query, sqlite_elsewhere, tree
 from tests.support.disks import mounted

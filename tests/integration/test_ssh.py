@@ -14,14 +14,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gymdbd.errors import (
+from gymdbd.errors import StoppedError
+from gymdbd.remote.errors import (
     AuthenticationError,
     ChannelRefusedError,
     CommandMissingError,
-    ConnectionLostError,
     ConnectRefusedError,
     ConnectTimeoutError,
-    GymdbdError,
     HostKeyChangedError,
     HostKeyUnknownError,
     HostNotFoundError,
@@ -29,12 +28,11 @@ from gymdbd.errors import (
     RemoteCommandError,
     SshConfigError,
     SshProtocolError,
-    StalledError,
-    StoppedError,
 )
 from gymdbd.remote.ssh import ssh
 from gymdbd.remote.ssh.known_hosts import find_keys, fingerprint
 from gymdbd.remote.ssh.target import HostSettings
+from gymdbd.source.errors import ConnectionLostError, GymdbdError, StalledError
 from tests.support.relay import Relay
 from tests.support.sshd import SshServer, an_agent, free_port, make_key, run_tool, wait_until
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gymdbd.errors import (
+from gymdbd.remote.errors import (
     AuthenticationError,
     ConnectRefusedError,
     HostKeyChangedError,

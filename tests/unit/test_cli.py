@@ -16,16 +16,21 @@ from hypothesis import strategies as st
 
 import gymdbd
 from gymdbd import cli, commands, errors
+from gymdbd.remote import errors as remote_errors
+from gymdbd.source import errors as source_errors
 from gymdbd.terminal.output import Output, printable
 from tests.support.command import ROOT, environment
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-_CLASSES = [
+    from gymdbd.source.errors import GymdbdError
+
+_CLASSES: list[type[GymdbdError]] = [
     kind
-    for kind in vars(errors).values()
-    if isinstance(kind, type) and issubclass(kind, errors.GymdbdError)
+    for module in (source_errors, remote_errors, errors)
+    for kind in vars(module).values()
+    if isinstance(kind, type) and kind.__module__ == module.__name__
 ]
 
 
@@ -74,7 +79,7 @@ def test_a_flag_that_a_verb_does_not_have_is_refused_with_the_help_of_that_verb(
 
 @pytest.mark.parametrize("kind", _CLASSES, ids=lambda kind: kind.__name__)
 def test_every_failure_exits_by_its_class(
-    kind: type[errors.GymdbdError], capsys: pytest.CaptureFixture[str]
+    kind: type[GymdbdError], capsys: pytest.CaptureFixture[str]
 ) -> None:
     """2 for usage and configuration, 3 for busy, 1 for the rest; --json tells it as one object."""
     codes = {errors.UsageError: 2, errors.BusyError: 3}

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from gymdbd.errors import ProtocolError
 from gymdbd.source import compress
+from gymdbd.source.errors import ProtocolError
 from tests.support.command import ZSTD_MODULES, environment_without
 
 if TYPE_CHECKING:

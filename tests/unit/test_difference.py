@@ -14,9 +14,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gymdbd.errors import GymdbdError, SourceCorruptError, SourceMissingError, StoppedError
+from gymdbd.errors import StoppedError
 from gymdbd.rows.compare import Pair
 from gymdbd.rows.difference import TableDifference, digest
+from gymdbd.source.errors import GymdbdError, SourceCorruptError, SourceMissingError
 from gymdbd.sqlite.sides import Side
 from tests.support.databases import tree
 from tests.support.tables import BLOBS, NAMES, TEXTS, VALUES, Row, make, quoted

@@ -8,18 +8,23 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gymdbd import errors
-from gymdbd.errors import GymdbdError
+from gymdbd.remote import errors as remote_errors
+from gymdbd.source import errors as source_errors
+from gymdbd.source.errors import GymdbdError, UnreachableError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from types import ModuleType
 
+_MODULES = (source_errors, remote_errors, errors)
+_DOCS = "\n".join(module.__doc__ or "" for module in _MODULES)
 _LINE = re.compile(r"    (?P<branch>[| ]*(?:\+- )?)(?P<name>\w+Error)\b")
 
 
-def _drawn() -> list[tuple[str, str]]:
-    """Return each class drawn in the module's docstring with its parent, top to bottom."""
+def _drawn(module: ModuleType) -> list[tuple[str, str]]:
+    """Return each class drawn in a module's docstring with its parent, top to bottom."""
     found, above = [], {}
-    for line in (errors.__doc__ or "").splitlines():
+    for line in (module.__doc__ or "").splitlines():
         if match := _LINE.match(line):
             depth = len(match["branch"]) // 3
             above[depth] = match["name"]
@@ -27,35 +32,42 @@ def _drawn() -> list[tuple[str, str]]:
     return found
 
 
+def _defined(module: ModuleType) -> set[type[GymdbdError]]:
+    values = vars(module).values()
+    return {
+        value for value in values if isinstance(value, type) and value.__module__ == module.__name__
+    }
+
+
 def _descend(kind: type[GymdbdError]) -> Iterator[type[GymdbdError]]:
     yield kind
+    names = {module.__name__ for module in _MODULES}
     for child in kind.__subclasses__():
-        if child.__module__ == errors.__name__:
+        if child.__module__ in names:
             yield from _descend(child)
 
 
 _CLASSES = list(_descend(GymdbdError))
 
 
-def test_the_drawn_tree_is_the_tree_of_classes() -> None:
-    """Every class is drawn once, below the one it derives from, and nothing else is drawn."""
-    classes = [(kind.__name__, kind.__bases__[0].__name__) for kind in _CLASSES]
-    assert sorted(_drawn()) == sorted(classes)
+@pytest.mark.parametrize("module", _MODULES)
+def test_the_drawn_tree_is_the_tree_of_classes(module: ModuleType) -> None:
+    """A module's classes are drawn once, each below its base; else only bases are drawn."""
+    classes = {(kind.__name__, kind.__bases__[0].__name__) for kind in _defined(module)}
+    drawn = _drawn(module)
+    assert len(set(drawn)) == len(drawn)
+    assert classes <= set(drawn)
+    assert {name for name, _ in set(drawn) - classes} <= {base for _, base in classes}
 
 
-def test_every_class_of_the_module_is_in_the_tree() -> None:
+def test_every_class_of_the_modules_is_in_the_tree() -> None:
     """No class stands beside it."""
-    defined = {
-        one
-        for one in vars(errors).values()
-        if isinstance(one, type) and one.__module__ == errors.__name__
-    }
-    assert defined == set(_CLASSES)
+    assert {kind for module in _MODULES for kind in _defined(module)} == set(_CLASSES)
 
 
 def test_the_drawn_exit_codes_are_those_of_the_classes() -> None:
     """`exit N` beside a class is its exit code; where none is drawn it is 1."""
-    drawn = re.findall(r"(\w+Error) +exit (\d)\b", errors.__doc__ or "")
+    drawn = re.findall(r"(\w+Error) +exit (\d)\b", _DOCS)
     codes = {kind.__name__: kind.exit_code for kind in _CLASSES}
     assert {name: int(code) for name, code in drawn} == {
         name: code for name, code in codes.items() if code != 1 or name == "GymdbdError"
@@ -85,7 +97,7 @@ def test_every_error_carries_its_message_and_hint(kind: type[GymdbdError]) -> No
 
 def test_what_a_retry_can_help_against_is_what_the_tree_calls_transient() -> None:
     """BusyError besides, which the tree explains by its exit code."""
-    drawn = set(re.findall(r"(\w+Error) +transient", errors.__doc__ or ""))
-    unreachable = {kind.__name__ for kind in _descend(errors.UnreachableError)}
+    drawn = set(re.findall(r"(\w+Error) +transient", _DOCS))
+    unreachable = {kind.__name__ for kind in _descend(UnreachableError)}
     transient = {kind.__name__ for kind in _CLASSES if kind.transient}
     assert transient == drawn | unreachable | {"BusyError"}

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gymdbd import errors, files, lock
+from gymdbd import files, lock
 from gymdbd.errors import DiskFullError, FolderMissingError, NotWritableError, WriteFailedError
+from gymdbd.source.errors import GymdbdError
 from tests.support.disks import expect_clone
 
 if TYPE_CHECKING:
@@ -81,12 +82,12 @@ def test_a_refusal_that_nobody_has_told_apart_names_what_it_met(number: int, cod
     ],
 )
 def test_every_error_of_the_system_becomes_one_of_ours(
-    number: int, kind: type[errors.GymdbdError]
+    number: int, kind: type[GymdbdError]
 ) -> None:
     """It names the path, keeps the cause, and says what to do."""
     path = Path("/srv/archive/gym.db")
     cause = OSError(number, os.strerror(number))
-    with pytest.raises(errors.GymdbdError) as caught, files.writing(path):
+    with pytest.raises(GymdbdError) as caught, files.writing(path):
         raise cause
     assert type(caught.value) is kind
     assert str(path) in caught.value.message

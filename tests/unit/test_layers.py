@@ -71,7 +71,7 @@ _FORBIDDEN = {
     "gymdbd.runs.child": ("scheduler", "daemon", "systemd", "output", "commands", "cli"),
     "gymdbd.daemon.loop": ("output", "commands", "cli", "jobs", "archive", "remote", "sqlite"),
     "gymdbd.terminal.output": (*_ABOVE_JOBS, "jobs", "config", "archive", "remote", "sqlite"),
-    "gymdbd.errors": ("*",),
+    "gymdbd.source.errors": ("*",),
 }
 
 

@@ -10,17 +10,17 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from gymdbd.errors import (
+from gymdbd.remote import delta, greeting
+from gymdbd.remote.client import Session
+from gymdbd.remote.errors import ShellNoiseError
+from gymdbd.source import compress, digests, protocol
+from gymdbd.source.errors import (
     ConnectionLostError,
     GymdbdError,
     ProtocolError,
     RemoteError,
-    ShellNoiseError,
     SourceLockedError,
 )
-from gymdbd.remote import delta, greeting
-from gymdbd.remote.client import Session
-from gymdbd.source import compress, digests, protocol
 from gymdbd.source.fingerprint import Fingerprint
 from gymdbd.source.pages import PAGE_RULE
 from gymdbd.source.protocol import Channel

@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, cast
 import paramiko
 import pytest
 
-from gymdbd.errors import GymdbdError, NoRouteError, SshConfigError
+from gymdbd.remote.errors import NoRouteError, SshConfigError
 from gymdbd.remote.ssh import faults, ssh, translation
 from gymdbd.remote.ssh.known_hosts import find_keys
 from gymdbd.remote.ssh.target import HostSettings, Target
 from gymdbd.remote.ssh.wire import Socket, Wire
+from gymdbd.source.errors import GymdbdError
 
 if TYPE_CHECKING:
     from pathlib import Path

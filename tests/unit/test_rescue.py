@@ -18,10 +18,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gymdbd.errors import GymdbdError, SourceCorruptError, UsageError
+from gymdbd.errors import UsageError
 from gymdbd.rows import forms
 from gymdbd.rows.literals import Literals
 from gymdbd.rows.rescue import Rescue
+from gymdbd.source.errors import GymdbdError, SourceCorruptError
 from gymdbd.sqlite.sides import Side
 from tests.support.command import require
 from tests.support.databases import tree

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gymdbd.errors import SourceUnreadableError, UsageError
+from gymdbd.errors import UsageError
 from gymdbd.rows import forms
 from gymdbd.rows.rescue import Rescue
+from gymdbd.source.errors import SourceUnreadableError
 from gymdbd.sqlite.sides import Side
 from tests.support.unlike import UNCHECKABLE, as_application, make
 

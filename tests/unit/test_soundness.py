@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gymdbd.errors import SourceCorruptError, SourceUnreadableError
 from gymdbd.source import answers, database
+from gymdbd.source.errors import SourceCorruptError, SourceUnreadableError
 from gymdbd.sqlite import soundness
 from tests.support.unlike import UNCHECKABLE, VIOLATED, make, spoil_schema
 

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gymdbd.errors import GymdbdError
 from gymdbd.rows.compare import Pair
 from gymdbd.source import database, statements
+from gymdbd.source.errors import GymdbdError
 from gymdbd.sqlite.sides import Side
 from tests.support.command import require
 from tests.support.databases import tree

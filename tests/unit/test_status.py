@@ -16,9 +16,10 @@ from structlog.testing import capture_logs
 from gymdbd import lock
 from gymdbd.config.kinds import BackupConfig, VerifyConfig
 from gymdbd.config.parts import Newest
-from gymdbd.errors import BusyError, FormatError, GymdbdError
+from gymdbd.errors import BusyError, FormatError
 from gymdbd.runs.status import Health, StatusFile, health, instant, max_age, trouble_logged, worst
 from gymdbd.schedule import Cron, Interval
+from gymdbd.source.errors import GymdbdError
 from tests.support.command import environment
 
 if TYPE_CHECKING:

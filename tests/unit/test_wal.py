@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gymdbd.errors import SourceCorruptError
 from gymdbd.source import wal
+from gymdbd.source.errors import SourceCorruptError
 from tests.support.engine import open_app
 
 if TYPE_CHECKING:

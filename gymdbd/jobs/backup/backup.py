@@ -15,11 +15,12 @@ from gymdbd.archive import manifest as manifests
 from gymdbd.archive import proof
 from gymdbd.archive.catalog import Catalog
 from gymdbd.archive.manifest import Manifest
-from gymdbd.errors import CopyDamagedError, GymdbdError, SourceCorruptError, SourceMovedError
+from gymdbd.errors import CopyDamagedError
 from gymdbd.jobs.backup import changes, content, damaged, deleted, room
 from gymdbd.jobs.context import Timings
 from gymdbd.jobs.prune import prune
 from gymdbd.source import database, live, ownership
+from gymdbd.source.errors import GymdbdError, SourceCorruptError, SourceMovedError
 from gymdbd.source.snapshot import Snapshot
 from gymdbd.sqlite import checkpoint as checkpoints
 from gymdbd.sqlite import copying, soundness

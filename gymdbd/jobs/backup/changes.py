@@ -5,9 +5,10 @@ from __future__ import annotations
 import sqlite3
 from typing import TYPE_CHECKING, Any
 
-from gymdbd.errors import DeadlineError, GymdbdError
+from gymdbd.errors import DeadlineError
 from gymdbd.rows.compare import Pair
 from gymdbd.rows.difference import digest
+from gymdbd.source.errors import GymdbdError
 from gymdbd.sqlite.sides import Side
 
 if TYPE_CHECKING:

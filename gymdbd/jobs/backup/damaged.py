@@ -16,15 +16,14 @@ from typing import TYPE_CHECKING, Any
 import gymdbd
 from gymdbd import clock, files
 from gymdbd.archive import proof, sealed
-from gymdbd.errors import (
+from gymdbd.errors import ReadFailedError, WriteFailedError
+from gymdbd.source import database, live
+from gymdbd.source.errors import (
     GymdbdError,
-    ReadFailedError,
     SourceCorruptError,
     SourceEmptyError,
     SourceNotADatabaseError,
-    WriteFailedError,
 )
-from gymdbd.source import database, live
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gymdbd import files
-from gymdbd.errors import AnotherFileError, NotAllowedError, SourceMissingError
+from gymdbd.errors import NotAllowedError
 from gymdbd.source import identity
+from gymdbd.source.errors import AnotherFileError, SourceMissingError
 from gymdbd.source.snapshot import Snapshot
 from gymdbd.source.uses import look
 from gymdbd.sqlite import salvage

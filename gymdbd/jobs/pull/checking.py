@@ -26,8 +26,9 @@ from typing import TYPE_CHECKING
 
 from gymdbd import clock
 from gymdbd.archive import proof
-from gymdbd.errors import CopyDamagedError, SourceCorruptError, VerificationError
+from gymdbd.errors import CopyDamagedError, VerificationError
 from gymdbd.source import database
+from gymdbd.source.errors import SourceCorruptError
 
 if TYPE_CHECKING:
     from datetime import datetime

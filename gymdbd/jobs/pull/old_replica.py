@@ -16,19 +16,13 @@ from gymdbd.archive.manifest import Manifest
 from gymdbd.archive.marks import Marks
 from gymdbd.config.kinds import BackupConfig
 from gymdbd.config.parts import Gates
-from gymdbd.errors import (
-    ReplicaInUseError,
-    SourceCorruptError,
-    SourceEmptyError,
-    SourceNotADatabaseError,
-    SuspiciousError,
-    VerificationError,
-)
+from gymdbd.errors import ReplicaInUseError, SuspiciousError, VerificationError
 from gymdbd.jobs.backup import backup, damaged, room
 from gymdbd.jobs.prune import prune
 from gymdbd.jobs.pull import checking, suspicion
 from gymdbd.origin import Origin
 from gymdbd.source import database, ownership
+from gymdbd.source.errors import SourceCorruptError, SourceEmptyError, SourceNotADatabaseError
 
 if TYPE_CHECKING:
     from gymdbd.archive.catalog import Catalog

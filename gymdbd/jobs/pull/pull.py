@@ -9,21 +9,20 @@ from typing import TYPE_CHECKING, Any
 
 from gymdbd import files
 from gymdbd.archive import proof
-from gymdbd.errors import (
-    DiskFullError,
-    GymdbdError,
-    ReplicaChangedError,
-    SourceCorruptError,
-    SourceEmptyError,
-    SourceError,
-    SourceNotADatabaseError,
-)
+from gymdbd.errors import DiskFullError, ReplicaChangedError
 from gymdbd.jobs.context import Timings
 from gymdbd.jobs.peer import connect, serving
 from gymdbd.jobs.pull import checking
 from gymdbd.jobs.pull.arrived import Arrived
 from gymdbd.jobs.pull.replica import Replica, State
 from gymdbd.remote import delta
+from gymdbd.source.errors import (
+    GymdbdError,
+    SourceCorruptError,
+    SourceEmptyError,
+    SourceError,
+    SourceNotADatabaseError,
+)
 from gymdbd.source.fingerprint import Fingerprint
 
 if TYPE_CHECKING:

@@ -7,18 +7,18 @@ import shutil
 from typing import TYPE_CHECKING, Any
 
 from gymdbd import files, lock
-from gymdbd.errors import (
-    DiskFullError,
+from gymdbd.errors import DiskFullError
+from gymdbd.jobs.backup import damaged
+from gymdbd.jobs.peer import connect, serving
+from gymdbd.jobs.pull import checking
+from gymdbd.remote import delta
+from gymdbd.source.errors import (
     GymdbdError,
     RemoteError,
     SourceCorruptError,
     SourceEmptyError,
     SourceError,
 )
-from gymdbd.jobs.backup import damaged
-from gymdbd.jobs.peer import connect, serving
-from gymdbd.jobs.pull import checking
-from gymdbd.remote import delta
 from gymdbd.source.fingerprint import Fingerprint
 
 if TYPE_CHECKING:

@@ -16,10 +16,11 @@ from gymdbd import clock, files, lock
 from gymdbd.archive import answers, marks
 from gymdbd.archive.catalog import Catalog
 from gymdbd.archive.gates import Content
-from gymdbd.errors import SourceError, SuspiciousError
+from gymdbd.errors import SuspiciousError
 from gymdbd.jobs.backup import content
 from gymdbd.jobs.pull.replica import Replica
 from gymdbd.source import database
+from gymdbd.source.errors import SourceError
 from gymdbd.source.snapshot import Snapshot
 
 if TYPE_CHECKING:

@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any
 from gymdbd import clock, files
 from gymdbd.archive import proof
 from gymdbd.archive.gates import Content
-from gymdbd.errors import CopyDamagedError, SourceCorruptError
+from gymdbd.errors import CopyDamagedError
 from gymdbd.jobs.pull import checking, salvage, suspicion
 from gymdbd.jobs.pull.old_replica import save
 from gymdbd.jobs.pull.replica import State
 from gymdbd.remote import delta
 from gymdbd.source import database
+from gymdbd.source.errors import SourceCorruptError
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence

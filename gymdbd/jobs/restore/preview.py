@@ -10,9 +10,9 @@ from gymdbd import clock
 from gymdbd.archive import inspection
 from gymdbd.archive.backup import DAMAGED
 from gymdbd.archive.catalog import Catalog
-from gymdbd.errors import GymdbdError, SourceError
 from gymdbd.jobs.restore import restore
 from gymdbd.source import database, identity, processes
+from gymdbd.source.errors import GymdbdError, SourceError
 from gymdbd.source.snapshot import Snapshot
 
 if TYPE_CHECKING:

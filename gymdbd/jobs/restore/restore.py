@@ -12,7 +12,6 @@ from gymdbd.archive.catalog import Catalog
 from gymdbd.errors import (
     BackupDamagedError,
     BackupMissingError,
-    GymdbdError,
     NotWritableError,
     TargetInUseError,
     UsageError,
@@ -21,6 +20,7 @@ from gymdbd.jobs.context import Timings
 from gymdbd.jobs.restore import undo as undos
 from gymdbd.jobs.restore.writing import into_database, into_file
 from gymdbd.source import identity, live, processes
+from gymdbd.source.errors import GymdbdError
 from gymdbd.source.uses import look
 
 if TYPE_CHECKING:

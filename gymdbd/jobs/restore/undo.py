@@ -14,21 +14,18 @@ from gymdbd import origin
 from gymdbd.archive import manifest as manifests
 from gymdbd.archive.catalog import Catalog
 from gymdbd.config.kinds import BackupConfig
-from gymdbd.errors import (
-    DeadlineError,
+from gymdbd.errors import DeadlineError, NotWritableError, StoppedError, VerificationError
+from gymdbd.jobs.backup import backup as backups
+from gymdbd.jobs.backup import damaged
+from gymdbd.source import database, identity, live
+from gymdbd.source.errors import (
     GymdbdError,
-    NotWritableError,
     SourceCorruptError,
     SourceEmptyError,
     SourceError,
     SourceNotADatabaseError,
     SourceUnreadableError,
-    StoppedError,
-    VerificationError,
 )
-from gymdbd.jobs.backup import backup as backups
-from gymdbd.jobs.backup import damaged
-from gymdbd.source import database, identity, live
 from gymdbd.source.snapshot import Snapshot
 from gymdbd.source.uses import look
 

@@ -9,14 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from gymdbd import files
 from gymdbd.archive import proof
-from gymdbd.errors import (
-    CopyDamagedError,
-    SourceError,
-    TargetInUseError,
-    VerificationError,
-)
+from gymdbd.errors import CopyDamagedError, TargetInUseError, VerificationError
 from gymdbd.jobs.restore import undo as undos
 from gymdbd.source import database, live, ownership, processes
+from gymdbd.source.errors import SourceError
 from gymdbd.sqlite import checkpoint as checkpoints
 from gymdbd.sqlite import locks, soundness
 from gymdbd.sqlite.overwrite import overwrite

@@ -19,11 +19,10 @@ from gymdbd.errors import (
     CopyDamagedError,
     DestinationError,
     FormatError,
-    RemoteError,
-    SourceError,
 )
 from gymdbd.jobs.peer import connect
 from gymdbd.jobs.verify.verified import ARCHIVE_WAIT_S, WORKSHOP
+from gymdbd.source.errors import RemoteError, SourceError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,10 +31,10 @@ if TYPE_CHECKING:
     from gymdbd.archive.backup import Backup
     from gymdbd.archive.manifest import Manifest
     from gymdbd.config.parts import RepairConfig
-    from gymdbd.errors import GymdbdError
     from gymdbd.jobs.context import Context
     from gymdbd.jobs.verify.verified import Verified
     from gymdbd.remote.ssh.sftp import RemoteFiles
+    from gymdbd.source.errors import GymdbdError
 
 # What ends the repair of one backup, or of all, and leaves them as they are.
 _FAULTS = (

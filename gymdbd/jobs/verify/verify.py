@@ -12,15 +12,10 @@ from gymdbd.archive import inspection
 from gymdbd.archive import marks as all_marks
 from gymdbd.archive.backup import DAMAGED
 from gymdbd.archive.catalog import Catalog
-from gymdbd.errors import (
-    BackupDamagedError,
-    BackupMissingError,
-    BusyError,
-    DestinationError,
-    SourceUnreadableError,
-)
+from gymdbd.errors import BackupDamagedError, BackupMissingError, BusyError, DestinationError
 from gymdbd.jobs.context import Timings
 from gymdbd.jobs.verify.verified import ARCHIVE_WAIT_S, WORKSHOP, Verified
+from gymdbd.source.errors import SourceUnreadableError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,8 +23,8 @@ if TYPE_CHECKING:
     from gymdbd.archive.backup import Backup
     from gymdbd.config.kinds import VerifyConfig
     from gymdbd.config.parts import RepairConfig
-    from gymdbd.errors import GymdbdError
     from gymdbd.jobs.context import Context
+    from gymdbd.source.errors import GymdbdError
 
 _NEVER = datetime(1, 1, 1, tzinfo=UTC)
 _ALL = 100

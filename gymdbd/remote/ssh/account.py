@@ -9,7 +9,7 @@ import getpass
 import os
 from pathlib import Path
 
-from gymdbd.errors import SshConfigError
+from gymdbd.remote.errors import SshConfigError
 
 
 def user() -> str:

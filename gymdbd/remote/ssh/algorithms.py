@@ -5,7 +5,7 @@ from __future__ import annotations
 import fnmatch
 from typing import TYPE_CHECKING
 
-from gymdbd.errors import SshConfigError
+from gymdbd.remote.errors import SshConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -11,13 +11,11 @@ import socket
 import sys
 from typing import TYPE_CHECKING
 
-from gymdbd.errors import (
+from gymdbd.remote.errors import (
     AuthenticationError,
     ChannelRefusedError,
-    ConnectionLostError,
     ConnectRefusedError,
     ConnectTimeoutError,
-    GymdbdError,
     HostKeyChangedError,
     HostKeyUnknownError,
     HostNotFoundError,
@@ -26,6 +24,7 @@ from gymdbd.errors import (
     SshProtocolError,
 )
 from gymdbd.remote.ssh.known_hosts import fingerprint
+from gymdbd.source.errors import ConnectionLostError, GymdbdError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

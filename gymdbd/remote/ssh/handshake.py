@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import paramiko
 from paramiko.kex_curve25519 import KexCurve25519
 
-from gymdbd.errors import SshConfigError
+from gymdbd.remote.errors import SshConfigError
 from gymdbd.remote.ssh import algorithms, certificate, faults
 from gymdbd.remote.ssh.known_hosts import KnownKey, find_keys
 from gymdbd.remote.ssh.translation import garbled, translate
@@ -19,9 +19,9 @@ from gymdbd.remote.ssh.translation import garbled, translate
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from gymdbd.errors import GymdbdError
     from gymdbd.remote.ssh.target import Target
     from gymdbd.remote.ssh.wire import Wire
+    from gymdbd.source.errors import GymdbdError
 
 # paramiko knows it by its first name only, and a server may have only the present one.
 _CURVE = "curve25519-sha256"

@@ -14,7 +14,7 @@ import hmac
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from gymdbd.errors import SshConfigError
+from gymdbd.remote.errors import SshConfigError
 
 if TYPE_CHECKING:
     from pathlib import Path

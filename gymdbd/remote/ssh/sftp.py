@@ -8,8 +8,8 @@ import stat
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 
-from gymdbd.errors import SourceMissingError, SourceNotAFileError, SourceUnreadableError
 from gymdbd.source import ownership
+from gymdbd.source.errors import SourceMissingError, SourceNotAFileError, SourceUnreadableError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator

@@ -14,7 +14,6 @@ from typing import IO, TYPE_CHECKING, cast
 
 import paramiko
 
-from gymdbd.errors import GymdbdError
 from gymdbd.remote.ssh import dial, faults
 from gymdbd.remote.ssh.handshake import Transport, shake_hands
 from gymdbd.remote.ssh.login import Login
@@ -23,6 +22,7 @@ from gymdbd.remote.ssh.stream import Command, ParamikoChannel
 from gymdbd.remote.ssh.target import resolve
 from gymdbd.remote.ssh.translation import STUMBLES, TRANSLATIONS, garbled, translate
 from gymdbd.remote.ssh.wire import Socket, Wire, lost, stalled
+from gymdbd.source.errors import GymdbdError
 
 if TYPE_CHECKING:
     import socket

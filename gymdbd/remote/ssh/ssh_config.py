@@ -16,7 +16,7 @@ import tempfile
 from pathlib import Path
 from typing import IO
 
-from gymdbd.errors import HostNotFoundError, SshConfigError
+from gymdbd.remote.errors import HostNotFoundError, SshConfigError
 from gymdbd.remote.ssh import account
 
 # A Match may ask a command, and the name of a host may have to be completed by a name server.

@@ -13,12 +13,9 @@ import time
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
-from gymdbd.errors import (
-    CommandMissingError,
-    GymdbdError,
-    RemoteCommandError,
-)
+from gymdbd.remote.errors import CommandMissingError, RemoteCommandError
 from gymdbd.remote.ssh.wire import stalled
+from gymdbd.source.errors import GymdbdError
 
 if TYPE_CHECKING:
     from collections.abc import Callable

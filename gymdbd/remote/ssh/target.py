@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gymdbd.errors import SshConfigError
+from gymdbd.remote.errors import SshConfigError
 from gymdbd.remote.ssh import account, ssh_config
 
 if TYPE_CHECKING:

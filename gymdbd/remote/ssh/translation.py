@@ -13,8 +13,8 @@ from gymdbd.remote.ssh.wire import lost
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from gymdbd.errors import GymdbdError
     from gymdbd.remote.ssh.target import Target
+    from gymdbd.source.errors import GymdbdError
 
     Translation = Callable[[Exception, Target], GymdbdError]
 

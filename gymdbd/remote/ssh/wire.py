@@ -6,7 +6,7 @@ import errno
 import time
 from typing import Protocol
 
-from gymdbd.errors import ConnectionLostError, StalledError
+from gymdbd.source.errors import ConnectionLostError, StalledError
 
 _HEAD_BYTES = 256
 

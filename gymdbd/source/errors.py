@@ -1,0 +1,160 @@
+"""Every failure begins here: the base of all that gymdbd names, and what a serving side can meet.
+
+    GymdbdError                  exit 1
+    +- SourceError                        trouble with the live database
+    |  +- SourceMissingError
+    |  +- SourceNotAFileError             a folder, a pipe, a device, a loop of links
+    |  +- SourceEmptyError                a file of zero bytes
+    |  +- SourceUnreadableError           permissions, a hot journal, an I/O error
+    |  +- SourceNotADatabaseError
+    |  +- SourceCorruptError
+    |  +- SourceLockedError               transient: somebody holds an exclusive lock
+    |  |  +- SourceMovedError             transient: it was written while it was read unlocked
+    |  +- NotOwnerError                   writing would leave side files its owner cannot use
+    |  +- AnotherFileError                the application has another file, or another WAL
+    +- RemoteError                        trouble with the other machine
+       +- ProtocolError                   it breaks the rules of our protocol, or speaks another
+       +- UnreachableError                transient, and the run's state is `unreachable`
+          +- ConnectionLostError
+          +- StalledError                 connected, but no byte moves any more
+
+`gymdbd.remote.errors` has what else the way to the other machine can bring, `gymdbd.errors` all
+the rest.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Optional
+
+
+class GymdbdError(Exception):
+    """What happened, to what; `hint` says what to do next.
+
+    `code` is the stable word for programs, `exit_code` what the command line exits with,
+    `state` the state of a run that ends so, `transient` whether trying again soon can help:
+    the place that raises knows that, nobody else guesses. `result` is what came of the run all
+    the same, where there is anything to tell.
+    """
+
+    code = "failed"
+    exit_code = 1
+    state = "failed"
+    transient = False
+    result: Optional[dict[str, Any]] = None
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+
+class SourceError(GymdbdError):
+    """Trouble with the live database; earlier backups are not touched."""
+
+    code = "source"
+
+
+class SourceMissingError(SourceError):
+    """There is no file at the database's path."""
+
+    code = "source-missing"
+
+
+class SourceNotAFileError(SourceError):
+    """The database's path is a folder, a pipe, a device or a loop of symbolic links."""
+
+    code = "source-not-a-file"
+
+
+class SourceEmptyError(SourceError):
+    """The database's file has zero bytes."""
+
+    code = "source-empty"
+
+
+class SourceUnreadableError(SourceError):
+    """The operating system or SQLite refuses to let us read the database."""
+
+    code = "source-unreadable"
+
+
+class SourceNotADatabaseError(SourceError):
+    """The file is not an SQLite database."""
+
+    code = "source-not-a-database"
+
+
+class SourceCorruptError(SourceError):
+    """The database is damaged; `problems` holds what SQLite reports."""
+
+    code = "source-corrupt"
+
+    def __init__(self, message: str, *, hint: str = "", problems: tuple[str, ...] = ()) -> None:
+        super().__init__(message, hint=hint)
+        self.problems = problems
+
+
+class SourceLockedError(SourceError):
+    """The database stayed locked for longer than the busy timeout."""
+
+    code = "source-locked"
+    transient = True
+
+
+class SourceMovedError(SourceLockedError):
+    """The database was written while it was read without locks that hold against the writer."""
+
+    code = "source-moved"
+
+
+class NotOwnerError(SourceError):
+    """Writing would leave side files beside the database that are of no use to its owner."""
+
+    code = "not-owner"
+
+
+class AnotherFileError(SourceError):
+    """A process has another file open than the one at the database's path, or another WAL."""
+
+    code = "another-file"
+
+
+class RemoteError(GymdbdError):
+    """Trouble with the other machine, before any database of it is touched."""
+
+    code = "remote"
+
+
+class ProtocolError(RemoteError):
+    """The other side breaks the rules of the protocol, or speaks another version of it."""
+
+    code = "protocol"
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        """Say what to do where the place that raises knows nothing better."""
+        super().__init__(
+            message,
+            hint=hint
+            or "nothing has changed here; install the same release of gymdbd on both machines, "
+            "and if it stays so do not trust what answers there",
+        )
+
+
+class UnreachableError(RemoteError):
+    """The host cannot be reached now; it may be off, asleep or out of range."""
+
+    code = "unreachable"
+    state = "unreachable"
+    transient = True
+
+
+class ConnectionLostError(UnreachableError):
+    """The connection broke."""
+
+    code = "connection-lost"
+
+
+class StalledError(UnreachableError):
+    """The connection stands, and no byte has moved for the stall timeout."""
+
+    code = "stalled"
