@@ -6,14 +6,16 @@ import contextlib
 import os
 import stat
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from gymdbd.source import ownership
 from gymdbd.source.errors import SourceMissingError, SourceNotAFileError, SourceUnreadableError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterator
     from contextlib import AbstractContextManager
+
+    import paramiko
 
 # SFTP reads of 32 KiB are asked for in batches of 2 MiB, a whole batch at once. paramiko can also
 # keep a number of requests in flight, but its thread for that looks every 10 ms and never ends
@@ -22,42 +24,6 @@ if TYPE_CHECKING:
 # 16 in flight 131, 64: 107, 256: 107, no limit 121. Two MiB also fill a link of 100 MB/s and 20 ms.
 _REQUEST_BYTES = 32 * 1024
 _BATCH_BYTES = 64 * _REQUEST_BYTES
-
-
-class OpenFile(Protocol):
-    """What is used of paramiko's open file."""
-
-    def read(self, size: int, /) -> bytes:
-        """Read at most `size` bytes; fewer only at the end."""
-
-    def readv(self, chunks: list[tuple[int, int]], /) -> Iterable[bytes]:
-        """Read several pieces, all asked for at once."""
-
-    def close(self) -> None:
-        """Close the file."""
-
-
-class Status(Protocol):
-    """What is used of paramiko's result of stat."""
-
-    st_size: int | None
-    st_mtime: int | None
-    st_mode: int | None
-    st_uid: int | None
-    st_gid: int | None
-
-
-class Client(Protocol):
-    """What is used of paramiko's SFTP client."""
-
-    def listdir(self, path: bytes, /) -> list[str]:
-        """List the names in a folder."""
-
-    def stat(self, path: bytes, /) -> Status:
-        """Return a file's facts."""
-
-    def open(self, path: bytes, mode: str, bufsize: int, /) -> OpenFile:
-        """Open a file."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +43,7 @@ class RemoteFiles:
 
     def __init__(
         self,
-        client: Client,
+        client: paramiko.SFTPClient,
         *,
         guard: Callable[[], AbstractContextManager[None]],
         check: Callable[[], None],
@@ -104,7 +70,7 @@ class RemoteFiles:
         """List the names in a folder; SourceMissingError where there is none."""
         with self._guard(), _reading(folder):
             try:
-                return self._client.listdir(_to_remote(folder))
+                return self._client.listdir(_to_remote(folder))  # type: ignore[arg-type] # bytes, too
             except FileNotFoundError as error:
                 raise SourceMissingError(
                     f"there is no folder {folder} on the other machine",
@@ -182,7 +148,7 @@ def _to_remote(path: str) -> bytes:
     return os.fsencode(path.removeprefix("~/"))
 
 
-def _ownership(found: Status) -> dict[str, Any] | None:
+def _ownership(found: paramiko.SFTPAttributes) -> dict[str, Any] | None:
     """Return what SFTP tells of a file's owner; a server may leave it out."""
     if found.st_mode is None or found.st_uid is None or found.st_gid is None:
         return None

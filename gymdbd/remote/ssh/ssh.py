@@ -17,8 +17,8 @@ import paramiko
 from gymdbd.remote.ssh import dial, faults
 from gymdbd.remote.ssh.handshake import Transport, shake_hands
 from gymdbd.remote.ssh.login import Login
-from gymdbd.remote.ssh.sftp import Client, RemoteFiles
-from gymdbd.remote.ssh.stream import Command, ParamikoChannel
+from gymdbd.remote.ssh.sftp import RemoteFiles
+from gymdbd.remote.ssh.stream import Command
 from gymdbd.remote.ssh.target import resolve
 from gymdbd.remote.ssh.translation import STUMBLES, TRANSLATIONS, garbled, translate
 from gymdbd.remote.ssh.wire import Socket, Wire, lost, stalled
@@ -145,7 +145,7 @@ class Connection:
                     self.target, f"to run {argv[0]}", str(error)
                 ) from error
         return Command(
-            cast("ParamikoChannel", session),
+            session,
             tuple(argv),
             stall_timeout_s=self.target.settings.stall_timeout_s,
             guard=self._guard,
@@ -166,7 +166,7 @@ class Connection:
                 raise self.lost() or faults.channel_refused(
                     self.target, "SFTP", str(error)
                 ) from error
-        yield RemoteFiles(cast("Client", client), guard=self._guard, check=self._check)
+        yield RemoteFiles(client, guard=self._guard, check=self._check)
         # Not closed when something failed: that could wait for a peer that is gone.
         with self._guard(), self._limit():
             client.close()

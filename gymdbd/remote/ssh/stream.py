@@ -11,7 +11,7 @@ import errno
 import re
 import time
 from pathlib import PurePosixPath
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from gymdbd.remote.errors import CommandMissingError, RemoteCommandError
 from gymdbd.remote.ssh.wire import stalled
@@ -20,6 +20,8 @@ from gymdbd.source.errors import GymdbdError
 if TYPE_CHECKING:
     from collections.abc import Callable
     from contextlib import AbstractContextManager
+
+    import paramiko
 
 _Result = TypeVar("_Result")
 
@@ -37,36 +39,6 @@ _MISSED = re.compile(
 _NOT_EXECUTABLE = 126
 
 
-class ParamikoChannel(Protocol):
-    """What a `Command` asks of paramiko's channel."""
-
-    eof_received: bool
-
-    def recv(self, size: int, /) -> bytes:
-        """Receive from stdout; b"" at the end, TimeoutError when there is nothing yet."""
-
-    def recv_stderr(self, size: int, /) -> bytes:
-        """Receive from stderr."""
-
-    def recv_stderr_ready(self) -> bool:
-        """Say whether stderr can be received without waiting."""
-
-    def send(self, data: bytes, /) -> int:
-        """Send to stdin; 0 or OSError when it is closed, TimeoutError when it is not taken."""
-
-    def settimeout(self, value: float, /) -> None:
-        """Set how long `recv` and `send` wait."""
-
-    def shutdown_write(self) -> None:
-        """Close stdin."""
-
-    def exit_status_ready(self) -> bool:
-        """Say whether the command's exit status has come or can come no more."""
-
-    def recv_exit_status(self) -> int:
-        """Return the exit status; -1 when there is none."""
-
-
 class Command:
     """A running remote command: `reader` is its stdout, `writer` its stdin, both binary.
 
@@ -77,7 +49,7 @@ class Command:
 
     def __init__(
         self,
-        session: ParamikoChannel,
+        session: paramiko.Channel,
         argv: tuple[str, ...],
         *,
         stall_timeout_s: float,
