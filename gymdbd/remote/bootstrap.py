@@ -3,7 +3,7 @@
 The other machine runs ``python3 -I -S -B -c LOADER``. The loader asks for a length-prefixed,
 compressed piece of Python, runs it, and asks for the next one. The first may be the probe
 (`gymdbd.source.probe`): it ends everything where nothing has changed. The other one makes the
-modules that it carries importable from memory, and hands the rest of the stream to
+modules of `gymdbd.source` importable from memory, and hands the rest of the stream to
 `gymdbd.source.server.main`.
 """
 
@@ -14,48 +14,16 @@ import pkgutil
 import zlib
 from typing import TYPE_CHECKING
 
+from gymdbd import source
 from gymdbd.remote import greeting
 from gymdbd.source.pages import PAGE_RULE
 
 if TYPE_CHECKING:
     from gymdbd.source.fingerprint import Fingerprint
 
-_PROBE = "gymdbd.source.probe"
-_MODULES = (
-    "gymdbd",
-    "gymdbd.source",
-    "gymdbd.source.errors",
-    "gymdbd.source.answers",
-    "gymdbd.source.database",
-    "gymdbd.source.descriptors",
-    "gymdbd.source.digests",
-    "gymdbd.source.fingerprint",
-    "gymdbd.source.identity",
-    "gymdbd.source.index",
-    "gymdbd.source.live",
-    "gymdbd.source.ownership",
-    "gymdbd.source.pages",
-    "gymdbd.source.processes",
-    "gymdbd.source.snapshot",
-    "gymdbd.source.statements",
-    "gymdbd.source.uses",
-    "gymdbd.source.wal",
-    "gymdbd.source.compress",
-    "gymdbd.source.patience",
-    "gymdbd.source.protocol",
-    "gymdbd.source.server",
-)
-# What tells whether the file is the one that the application has open.
-_LOOKING = (
-    "gymdbd",
-    "gymdbd.source",
-    "gymdbd.source.errors",
-    "gymdbd.source.descriptors",
-    "gymdbd.source.identity",
-    "gymdbd.source.processes",
-    "gymdbd.source.uses",
-)
-_PACKAGES = ("gymdbd", "gymdbd.source")
+_PACKAGE = "gymdbd.source"
+_PACKAGES = ("gymdbd", _PACKAGE)
+_PROBE = f"{_PACKAGE}.probe"
 
 # Written for any Python from 2.7 on, up to the line that tells the version. On its way it is one
 # line between single quotes, in which sh, csh, tcsh, zsh and fish all leave every letter as it is:
@@ -134,7 +102,7 @@ def bundle(database: str) -> bytes:
 
     A leading ``~/`` stands for the home folder of the account there.
     """
-    return _ship(_MODULES, database, _START)
+    return _ship(database, _START)
 
 
 def look(database: str) -> bytes:
@@ -142,13 +110,19 @@ def look(database: str) -> bytes:
 
     It prints a line of JSON, an object that is empty or an error, and ends.
     """
-    return _ship(_LOOKING, database, _LOOK)
+    return _ship(database, _LOOK)
 
 
-def _ship(names: tuple[str, ...], database: str, start: str) -> bytes:
-    modules = {name: _source(name) for name in names}
+def modules() -> list[str]:
+    """Name all that is shipped: the folder `source`, and the package that it is in."""
+    names = [found.name for found in pkgutil.iter_modules(source.__path__)]
+    return [*_PACKAGES, *(f"{_PACKAGE}.{name}" for name in names)]
+
+
+def _ship(database: str, start: str) -> bytes:
+    shipped = {name: _source(name) for name in modules()}
     return _pack(
-        f"packages = {_PACKAGES!r}\nmodules = {modules!r}\n{_path_line(database)}\n{start}"
+        f"packages = {_PACKAGES!r}\nmodules = {shipped!r}\n{_path_line(database)}\n{start}"
     )
 
 
@@ -158,7 +132,7 @@ def probe(database: str, known: Fingerprint) -> bytes:
     frame = (known.frames, known.checksum_one, known.checksum_two)
     log = f"{bytes.fromhex(known.salts)!r}, in_log={known.method == PAGE_RULE}"
     return _pack(
-        f"{_source(_PROBE)}\n{_path_line(database)}\n"
+        f"{_source(f'{_PACKAGE}.probe')}\n{_path_line(database)}\n"
         f"found = is_unchanged(database, {file!r}, {frame!r}, {log})\n{_ANSWER}"
     )
 
@@ -168,8 +142,8 @@ def _path_line(database: str) -> str:
     return f"import os\ndatabase = os.fsdecode({os.fsencode(database)!r})"
 
 
-def _pack(source: str) -> bytes:
-    packed = zlib.compress(source.encode(), 9)
+def _pack(piece: str) -> bytes:
+    packed = zlib.compress(piece.encode(), 9)
     return len(packed).to_bytes(4, "big") + packed
 
 

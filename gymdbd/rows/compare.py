@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
-from typing import TYPE_CHECKING, Any, Callable
+from typing import TYPE_CHECKING, Any
 
 from gymdbd.rows import tables
 from gymdbd.rows.difference import (
@@ -32,7 +32,7 @@ from gymdbd.source.errors import GymdbdError
 from gymdbd.sqlite import sides, soundness
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterator, Sequence
+    from collections.abc import Callable, Generator, Iterator, Sequence
 
     from gymdbd.rows.keys import Match
     from gymdbd.rows.tables import Table

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Callable
+from typing import TYPE_CHECKING
 
 from gymdbd.errors import UsageError
 from gymdbd.rows import keys, tables
@@ -18,7 +18,7 @@ from gymdbd.source.errors import GymdbdError
 from gymdbd.sqlite import sides
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from types import TracebackType
 
     from gymdbd.rows.tables import Table

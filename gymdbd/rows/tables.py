@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Dict, Tuple
+from typing import TYPE_CHECKING
 
 from gymdbd.source import database, statements
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import sqlite3
 
 # What a database defines: the SQL of each (type, name).
-Schema = Dict[Tuple[str, str], str]
+Schema = dict[tuple[str, str], str]
 
 _ROWID_NAMES = ("rowid", "_rowid_", "oid")
 _FTS = re.compile(r"CREATE\s+VIRTUAL\s+TABLE\b.*?\bUSING\s+fts[345]\b", re.IGNORECASE | re.DOTALL)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
-from datetime import datetime, timedelta, timezone
-from typing import TYPE_CHECKING, Optional, Union
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
 
 from gymdbd.source import database
 
@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 # years 1973 to 5138.
 _JULIAN = (1721425.5, 5373484.5)
 _SECONDS = (1e8, 1e11)
-_EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _JULIAN_EPOCH = 2440587.5
 
-Value = Union[str, int, float, bytes, None]
+Value = str | int | float | bytes | None
 
 
 def newest(connection: sqlite3.Connection, table: str, column: str) -> Value:
@@ -38,7 +38,7 @@ def newest(connection: sqlite3.Connection, table: str, column: str) -> Value:
     return value
 
 
-def to_moment(value: Value, zone: tzinfo) -> Optional[datetime]:
+def to_moment(value: Value, zone: tzinfo) -> datetime | None:
     """Return the instant that a value of SQLite means, aware and in UTC; None if it means none.
 
     A text without an offset is local time of `zone`.
@@ -51,13 +51,13 @@ def to_moment(value: Value, zone: tzinfo) -> Optional[datetime]:
             # Python before 3.11 does not know the letter for UTC.
             moment = datetime.fromisoformat(text[:-1] + "+00:00" if text.endswith("Z") else text)
             aware = moment if moment.tzinfo else moment.replace(tzinfo=zone)
-            return aware.astimezone(timezone.utc)
+            return aware.astimezone(UTC)
     except (ValueError, OverflowError):
         return None
     return None
 
 
-def _from_number(value: float) -> Optional[datetime]:
+def _from_number(value: float) -> datetime | None:
     if _JULIAN[0] <= value <= _JULIAN[1]:
         return _EPOCH + timedelta(days=value - _JULIAN_EPOCH)
     if _SECONDS[0] <= value < _SECONDS[1]:

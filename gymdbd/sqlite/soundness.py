@@ -11,7 +11,7 @@ import re
 import sqlite3
 from collections import Counter
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Iterator
+from typing import TYPE_CHECKING
 
 from gymdbd.source import answers, statements
 from gymdbd.source.database import (
@@ -24,6 +24,7 @@ from gymdbd.source.database import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from sqlite3 import Connection
 
 _MOST_TOLD = 20
