@@ -1,3 +1,27 @@
-"""gymdbd keeps a live SQLite database safe: nightly verified backups and proven replicas."""
+"""gymdbd keeps a live SQLite database safe: nightly verified backups and proven replicas.
+
+Its rooms, from top to bottom. A module imports from rooms below its own, never from one above:
+
+    cli         argv to a verb; the one place where an error becomes text and an exit code
+    commands    the verbs, one a module: parse, call, print
+    terminal    output, completion, options, and which database or backup a word means
+    daemon      the loop, the scheduler, the child processes, systemd
+    runs        one run of a job: lock, deadline, retry, outcome; the status file and health
+    jobs        what a run does, a folder for each kind of job
+    archive     the folder of backups: catalog, manifests, marks, proofs, retention, gates
+    rows        comparing two databases row by row, and rescuing rows
+    remote      the other machine: the pulling side, and SSH
+    sqlite      what only this machine does to databases: checkpoints, overwriting, soundness
+    log         structured events, for journald, a terminal or a file
+    config      YAML to frozen dataclasses
+    lock        locks that die with their process
+    files       files that appear whole or not at all
+    origin      which database a backup is of
+    schedule    when a job is due
+    clock       instants and intervals
+    words       phrases that several messages share
+    errors      the failures of this machine
+    source      reading a source, beside it: all that travels to the other machine
+"""
 
 __version__ = "0.1.0"

@@ -1,1 +1,14 @@
-"""What a run does: takes its config and a context, returns a result; knows no scheduler."""
+"""What a run does: takes its configuration and a context, returns a result; knows no scheduler.
+
+From top to bottom; a module imports from below its own line:
+
+    emergency   getting a database to safety, now
+    drill       rehearsing a restore
+    verify      reading backups again, and repairing them
+    restore     getting a backup back
+    pull        bringing a remote snapshot here
+    backup      making a backup, and saving a damaged database as it is
+    prune       removing backups past retention
+    peer        the other machine of a job
+    context     what a run is given besides its configuration
+"""

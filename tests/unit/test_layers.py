@@ -1,77 +1,39 @@
-"""The house, as its imports show it: who may know whom, and who may know a third party."""
+"""The house, as its imports show it: who may know whom, and who may know a third party.
+
+The plan is in the docstrings of packages (`gymdbd`, `gymdbd.jobs`): the rooms from top to bottom.
+"""
 
 from __future__ import annotations
 
 import ast
+import re
 import sys
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
-
-from gymdbd.remote import bootstrap
 
 _ROOT = Path(__file__).parents[2]
 _MODULES = {
     ".".join(path.relative_to(_ROOT).with_suffix("").parts).removesuffix(".__init__"): path
     for path in sorted((_ROOT / "gymdbd").rglob("*.py"))
 }
+_PACKAGES = [name for name, path in _MODULES.items() if path.name == "__init__.py"]
+_ENTRIES = {"gymdbd": {"__main__"}}  # What stands above the plan: nobody imports it.
 
-_SHIPPED = bootstrap.modules()
-
-# The places of each third-party package. A login needs the errors of keys, which are those of the
-# cryptography below paramiko.
-_PLACES = {
-    "argcomplete": {"gymdbd.terminal.completion"},
-    "apscheduler": {"gymdbd.daemon.scheduler"},
-    "concurrent_log_handler": {"gymdbd.log.log_file"},
-    "cronsim": {"gymdbd.schedule"},
-    "logging_journald": {"gymdbd.log"},
-    "cryptography": {
-        "gymdbd.remote.ssh.authorized",
-        "gymdbd.remote.ssh.certificate",
-        "gymdbd.remote.ssh.login",
-    },
-    "paramiko": {
-        "gymdbd.remote.ssh.handshake",
-        "gymdbd.remote.ssh.login",
-        "gymdbd.remote.ssh.ssh",
-        "gymdbd.remote.ssh.translation",
-    },
-    "rich": {"gymdbd.terminal.output"},
-    "sdnotify": {"gymdbd.daemon.systemd"},
-    "structlog": {"gymdbd.log"},
-    "yaml": {"gymdbd.config.document"},
-}
-
-# What a layer must know nothing of, types included.
-_ABOVE_JOBS = ("status", "scheduler", "daemon", "runner", "child", "systemd", "cli", "commands")
-_FORBIDDEN = {
-    "gymdbd.jobs": (*_ABOVE_JOBS, "output"),
-    "gymdbd.archive": (*_ABOVE_JOBS, "output", "jobs", "config", "remote"),
-    "gymdbd.remote": (*_ABOVE_JOBS, "output", "jobs", "config", "archive"),
-    "gymdbd.source": (*_ABOVE_JOBS, "output", "jobs", "config", "archive", "remote", "sqlite"),
-    "gymdbd.rows": (*_ABOVE_JOBS, "output", "jobs", "config", "archive", "remote"),
-    "gymdbd.sqlite": (*_ABOVE_JOBS, "output", "jobs", "config", "archive", "remote"),
-    "gymdbd.files": (*_ABOVE_JOBS, "output", "jobs", "config", "archive", "remote", "lock", "log"),
-    "gymdbd.config.config": (*_ABOVE_JOBS, "output", "jobs", "archive", "remote"),
-    "gymdbd.config.kinds": (*_ABOVE_JOBS, "output", "jobs", "archive", "remote"),
-    "gymdbd.config.document": (*_ABOVE_JOBS, "output", "jobs", "archive", "remote", "sqlite"),
-    "gymdbd.schedule": (*_ABOVE_JOBS, "output", "jobs", "config", "archive", "remote", "sqlite"),
-    "gymdbd.daemon.scheduler": (
-        "status",
-        "daemon",
-        "runner",
-        "child",
-        "jobs",
-        "output",
-        "commands",
-    ),
-    "gymdbd.runs.status": ("scheduler", "daemon", "runner", "child", "jobs", "output", "commands"),
-    "gymdbd.runs.runner": ("scheduler", "daemon", "child", "systemd", "output", "commands", "cli"),
-    "gymdbd.runs.child": ("scheduler", "daemon", "systemd", "output", "commands", "cli"),
-    "gymdbd.daemon.loop": ("output", "commands", "cli", "jobs", "archive", "remote", "sqlite"),
-    "gymdbd.terminal.output": (*_ABOVE_JOBS, "jobs", "config", "archive", "remote", "sqlite"),
-    "gymdbd.source.errors": ("*",),
+# The room of each third-party package.
+_ROOMS = {
+    "argcomplete": "gymdbd.terminal.completion",
+    "apscheduler": "gymdbd.daemon.scheduler",
+    "concurrent_log_handler": "gymdbd.log",
+    "cronsim": "gymdbd.schedule",
+    "cryptography": "gymdbd.remote.ssh",
+    "logging_journald": "gymdbd.log",
+    "paramiko": "gymdbd.remote.ssh",
+    "rich": "gymdbd.terminal.output",
+    "sdnotify": "gymdbd.daemon.systemd",
+    "structlog": "gymdbd.log",
+    "yaml": "gymdbd.config.document",
 }
 
 
@@ -82,8 +44,8 @@ def _imports(module: str, *, types: bool = True) -> set[str]:
         id(node)
         for block in ast.walk(tree)
         if isinstance(block, ast.If) and ast.unparse(block.test) == "TYPE_CHECKING"
-        for one in block.body
-        for node in ast.walk(one)
+        for statement in block.body
+        for node in ast.walk(statement)
     }
     found = set()
     for node in ast.walk(tree):
@@ -98,75 +60,111 @@ def _imports(module: str, *, types: bool = True) -> set[str]:
     return found
 
 
+def _package(name: str) -> str:
+    return name.partition(".")[0]
+
+
 def _below(package: str) -> list[str]:
     return [name for name in _MODULES if name == package or name.startswith(f"{package}.")]
 
 
-def test_every_third_party_package_has_one_place() -> None:
-    """A package is imported by its own module only; elsewhere at most for a type."""
-    found: dict[str, set[str]] = {}
-    for module in _MODULES:
-        for name in _imports(module, types=False):
-            package = name.partition(".")[0]
-            if package != "gymdbd" and package not in sys.stdlib_module_names:
-                found.setdefault(package, set()).add(module)
-    assert found == _PLACES
-
-
-def test_types_of_third_parties_are_named_in_few_places() -> None:
-    """Beside its own place a package is named for a type by the configuration's reader only."""
-    named = {
-        (module, name.partition(".")[0])
-        for module in _MODULES
-        for name in _imports(module) - _imports(module, types=False)
-        if name.partition(".")[0] not in {"gymdbd", *sys.stdlib_module_names}
-    }
-    assert {one for one in named if one[0] not in _PLACES[one[1]]} == {
-        ("gymdbd.config.config", "yaml")
+def _children(package: str) -> set[str]:
+    """Return what lies in a package: its modules and packages, by their own names."""
+    prefix = f"{package}."
+    return {
+        name.removeprefix(prefix).partition(".")[0] for name in _MODULES if name.startswith(prefix)
     }
 
 
-@pytest.mark.parametrize("module", _SHIPPED)
-def test_what_is_shipped_needs_only_the_standard_library_and_itself(module: str) -> None:
-    """The other machine has nothing but python3: what travels there imports nothing else."""
-    strangers = {
-        name
-        for name in _imports(module, types=False)
-        if name not in _SHIPPED and name.partition(".")[0] not in sys.stdlib_module_names
-    }
-    assert strangers == set()
+def _plan(package: str) -> list[str]:
+    """Return the rooms that a package's docstring lists from top to bottom, if it lists any."""
+    docstring = ast.get_docstring(ast.parse(_MODULES[package].read_text(encoding="utf-8"))) or ""
+    return re.findall(r"^    (\w+)  +\w", docstring, re.MULTILINE)
 
 
-def test_the_source_and_sqlite_need_only_the_standard_library() -> None:
-    """The knowledge of SQLite stands on nothing but errors and files."""
-    strangers = {
-        name
-        for module in [*_below("gymdbd.source"), *_below("gymdbd.sqlite"), *_below("gymdbd.rows")]
-        for name in _imports(module, types=False)
-        if name.partition(".")[0] not in sys.stdlib_module_names
-        and name not in {"gymdbd", "gymdbd.errors", "gymdbd.files"}
-        and name not in [*_below("gymdbd.source"), *_below("gymdbd.sqlite"), *_below("gymdbd.rows")]
-    }
-    assert strangers == set()
+_PLANNED = [package for package in _PACKAGES if _plan(package)]
 
 
-@pytest.mark.parametrize("layer", _FORBIDDEN)
-def test_imports_point_one_way(layer: str) -> None:
-    """No layer knows what stands above it."""
-    assert _below(layer)
+def test_the_house_and_the_jobs_have_a_plan() -> None:
+    """Without one the tests below would hold nothing."""
+    assert {"gymdbd", "gymdbd.jobs"} <= set(_PLANNED)
+
+
+@pytest.mark.parametrize("package", _PLANNED)
+def test_a_plan_names_every_room_and_no_other(package: str) -> None:
+    """What is not in the plan would be under no rule."""
+    assert sorted(_plan(package)) == sorted(_children(package) - _ENTRIES.get(package, set()))
+
+
+@pytest.mark.parametrize("package", _PLANNED)
+def test_imports_point_down_the_plan(package: str) -> None:
+    """No room knows one that stands above it, types included."""
+    plan = _plan(package)
     wrong = []
-    for module in _below(layer):
+    for module in _below(package):
+        room = module.removeprefix(f"{package}.").partition(".")[0]
         for name in _imports(module):
-            part = name.removeprefix("gymdbd.").partition(".")[0]
-            if name.startswith("gymdbd.") and (
-                part in _FORBIDDEN[layer] or "*" in _FORBIDDEN[layer]
-            ):
-                wrong.append(f"{module} imports {name}")
+            target = name.removeprefix(f"{package}.").partition(".")[0]
+            if room in plan and target in plan and name.startswith(f"{package}."):
+                wrong += (
+                    [f"{module} imports {name}"] if plan.index(target) < plan.index(room) else []
+                )
     assert wrong == []
+
+
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    """Types included, and imports within functions."""
+    graph = {module: _imports(module) & _MODULES.keys() - {module} for module in _MODULES}
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        pytest.fail(" -> ".join(error.args[1]))
+
+
+def test_the_source_imports_nothing_from_outside_itself() -> None:
+    """The other machine has nothing but python3: what travels there needs nothing else."""
+    strangers = {
+        f"{module} imports {name}"
+        for module in _below("gymdbd.source")
+        for name in _imports(module)
+        if _package(name) not in sys.stdlib_module_names
+        and name not in _below("gymdbd.source")
+        and name != "gymdbd"
+    }
+    assert strangers == set()
+
+
+@pytest.mark.parametrize("room", ["archive", "rows", "remote", "sqlite", "source"])
+def test_what_stands_below_the_jobs_does_not_know_the_configuration(room: str) -> None:
+    """A job hands down what it was configured with, value by value."""
+    wrong = {
+        f"{module} imports {name}"
+        for module in _below(f"gymdbd.{room}")
+        for name in _imports(module)
+        if name in _below("gymdbd.config")
+    }
+    assert wrong == set()
+
+
+def test_every_third_party_package_has_one_room() -> None:
+    """A package is imported in its own room only; elsewhere at most for a type."""
+    found = {
+        (_package(name), module)
+        for module in _MODULES
+        for name in _imports(module, types=False)
+        if _package(name) not in {"gymdbd", *sys.stdlib_module_names}
+    }
+    assert {package for package, _ in found} == _ROOMS.keys()
+    strangers = [
+        f"{module} imports {package}"
+        for package, module in sorted(found)
+        if module not in _below(_ROOMS[package])
+    ]
+    assert strangers == []
 
 
 def test_only_the_command_line_prints() -> None:
     """Terminal output is the business of output.py; the verbs and the command line call it."""
     users = {module for module in _MODULES if "gymdbd.terminal.output" in _imports(module)}
     ours = ("gymdbd.commands.", "gymdbd.terminal.")
-    assert {one for one in users if not one.startswith(ours)} == {"gymdbd.cli"}
+    assert {module for module in users if not module.startswith(ours)} == {"gymdbd.cli"}
