@@ -1,1 +1,1 @@
-"""The folder of backups: what lies there, what is known of each, which ones stay."""
+"""The folder of backups: its content, the facts about each backup, and retention."""

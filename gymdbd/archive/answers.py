@@ -1,4 +1,4 @@
-"""What a person answers to suspicious backups: that they are right, or that they are not."""
+"""The answers to suspicious backups: accept or reject."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def unanswered(backups: Iterable[Backup]) -> list[Backup]:
 
 
 def mark(backups: Iterable[Backup], now: str, *, right: bool) -> list[Backup]:
-    """Accept or reject backups and return them; the archive's lock is held."""
+    """Accept or reject backups and return them; the caller holds the archive's lock."""
     answered = list(backups)
     for backup in answered:
         accepted, rejected = (now, None) if right else (None, now)

@@ -1,4 +1,4 @@
-"""One backup of an archive, and the verdict on it."""
+"""A backup in an archive, and the verdict on it."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ DAMAGED = "damaged"
 
 @dataclass(frozen=True, kw_only=True)
 class Backup:
-    """One backup in an archive, and what is known of it.
+    """A backup in an archive, and the facts about it.
 
-    `created` comes from the manifest, or from the name as local time. `place` is where its
-    database lay, None if no manifest says that, `former_places` where that had lain before.
-    `note` says what of it could not be read or does not fit, `doubt` why its marks are not known.
+    `created` comes from the manifest, or from the name as local time. `place` is the place of its
+    database, None without a manifest, `former_places` are earlier places of it. `note` is why the
+    manifest cannot be used, `doubt` why its marks cannot be read.
     """
 
     path: Path
@@ -47,16 +47,16 @@ class Backup:
 
     @property
     def order(self) -> tuple[datetime, int]:
-        """Return what sorts backups by age, also those of the same second."""
+        """Return the sort key by age, also for backups of the same second."""
         return self.created, self.again
 
     @property
     def verdict(self) -> str:
-        """Say what it is worth.
+        """Return the verdict on it.
 
-        `damaged` when the last verification found it so, `rejected` when somebody said that its
-        content is wrong, `unverified` when nothing says that it was proven good, `suspicious`
-        while nobody has accepted or rejected its content, else `verified`.
+        `damaged` if the last verification found damage, `rejected` if its content was marked as
+        wrong, `unverified` if it was never verified, `suspicious` until its suspicious content is
+        accepted or rejected, otherwise `verified`.
         """
         if self.marks.problems:
             return DAMAGED
@@ -70,25 +70,25 @@ class Backup:
 
     @property
     def good(self) -> bool:
-        """Say whether it may be offered and relied upon.
+        """Return whether `latest` may choose it and others may be compared with it.
 
-        What a restore has overwritten was not wanted: it is offered by its name only.
+        Content that a restore has overwritten was not wanted, so it must be named.
         """
         return self.verdict == VERIFIED and not self.is_overwritten
 
     @property
     def is_overwritten(self) -> bool:
-        """Say whether it is what a restore has overwritten."""
+        """Return whether it holds content that a restore has overwritten."""
         return self.manifest is not None and self.manifest.method == manifests.OVERWRITTEN
 
     @property
     def verified_at(self) -> str | None:
-        """Return when it was last proven: by a verification, or when it was made."""
+        """Return when it was last verified: by a verification, or when it was made."""
         made = self.manifest.created_at if self.manifest and self.manifest.is_checked else None
         return self.marks.verified_at or made
 
     @property
     def files(self) -> list[Path]:
-        """List everything that belongs to it, the `.db` first."""
+        """List all of its files, the `.db` first."""
         records = (manifests.manifest_path(self.path), all_marks.marks_path(self.path))
         return [self.path, *self.side_files, *records]

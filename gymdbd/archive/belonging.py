@@ -1,14 +1,13 @@
-"""The rule that says which backups of an archive are of one database.
+"""The rule for which backups of an archive are of the same database.
 
-A backup belongs to the place of its source: the machine and the path in its manifest. Two
-databases of one file name have nothing to do with each other, in one archive or in two. Two more
-cases make up the rule:
+A backup belongs to the place of its source: the machine and the path in its manifest. Two databases
+with the same file name are unrelated, in one archive or in two. There are two more cases:
 
-* Files without a manifest, those of older scripts, belong to every database of their name.
-* A database that was moved takes its backups along. That it was moved is found out when its new
-  place has no backup yet and just one source of that name is gone from this machine; its first
-  backup writes that down. Later a path that is gone may as well be a project that was deleted, or
-  a disk that is unplugged.
+* Files without a manifest, made by older scripts, belong to every database of their name.
+* If a database is moved, its backups still belong to it. A move is assumed if the new place has no
+  backup yet and exactly one source of that name no longer exists on this machine; the first backup
+  at the new place records it. Later, a missing path may just as well be a deleted project or an
+  unplugged disk.
 """
 
 from __future__ import annotations
@@ -25,19 +24,19 @@ if TYPE_CHECKING:
 
 
 def of(backups: Iterable[Backup], origin: Origin) -> list[Backup]:
-    """Return those that belong to a database, in the order in which they are given."""
+    """Return the backups of a database, in the given order."""
     named = [backup for backup in backups if backup.stem == origin.stem]
     places = _all_places(named, origin)
-    # There are few places, and to compare two of them may mean to follow links on the disk.
+    # Comparing two places may follow links on the disk, so it is done once for each place.
     known = {place: _is_among(place, places) for place in {backup.place for backup in named}}
     return [backup for backup in named if known[backup.place]]
 
 
 def to_look_at(backups: Iterable[Backup], origin: Origin) -> list[Backup]:
-    """Return those that belong to a database; if none is known to, those of the same path as well.
+    """Return the backups of a database; if there are none, also those of the same path.
 
-    The machine may have been renamed, or set up anew under another name. That is enough to look at
-    them, and not to remove any.
+    The machine may have been renamed, or reinstalled with another name. That is enough to read such
+    backups, but not to remove them.
     """
     every = list(backups)
     mine = of(every, origin)
@@ -48,7 +47,7 @@ def to_look_at(backups: Iterable[Backup], origin: Origin) -> list[Backup]:
 
 
 def of_same_path(backups: Iterable[Backup], origin: Origin) -> list[Backup]:
-    """Return those of the same path, on whatever machine."""
+    """Return the backups of the same path on any machine."""
     paths = {place.path for place in origin.places[:1]}
     return [
         backup
@@ -58,7 +57,7 @@ def of_same_path(backups: Iterable[Backup], origin: Origin) -> list[Backup]:
 
 
 def origins(backups: Iterable[Backup]) -> list[Origin]:
-    """Return the databases that these are the backups of; that of the first backup first."""
+    """Return the databases of these backups; that of the first backup first."""
     backups, found = list(backups), []
     for stem in dict.fromkeys(backup.stem for backup in backups):
         named = [backup for backup in backups if backup.stem == stem]
@@ -73,10 +72,10 @@ def origins(backups: Iterable[Backup]) -> list[Origin]:
 
 
 def moved_from(backups: Iterable[Backup], origin: Origin) -> list[Place]:
-    """Return the places that a database had before the one that it has now.
+    """Return the earlier places of a database.
 
-    That is what its newest backup says. If it has none, it may be a source that is gone: one, as
-    of several nobody knows which.
+    They are recorded in its newest backup. If it has no backup, it is assumed to be the only source
+    of its name that no longer exists; if there are several, it is unknown which.
     """
     named = [backup for backup in backups if backup.stem == origin.stem]
     for backup in named:
@@ -98,9 +97,9 @@ def moved_from(backups: Iterable[Backup], origin: Origin) -> list[Place]:
 
 
 def _all_places(named: list[Backup], origin: Origin) -> list[Place]:
-    """Return where a database lies and lay: what was moved is no longer at its former place.
+    """Return the present and earlier places of a database.
 
-    Something that is there again is another database.
+    A file that exists at an earlier place is another database, because this one has moved.
     """
     places = _distinct([*origin.places, *moved_from(named, origin)])
     links = dict.fromkeys((backup.place, *backup.former_places) for backup in named)
@@ -126,5 +125,5 @@ def _distinct(places: Iterable[Place | None]) -> list[Place]:
 
 
 def _is_among(place: Place | None, places: Iterable[Place]) -> bool:
-    """Say whether it is one of the places; what has none belongs to each."""
+    """Return whether `place` is one of the places; None belongs to all of them."""
     return place is None or any(place.same(other) for other in places)

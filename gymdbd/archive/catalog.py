@@ -1,4 +1,4 @@
-"""What lies in an archive: backups by name and age, what is known of each, what a crash left."""
+"""The content of an archive: backups by name and age, and the leftovers of crashed runs."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ if TYPE_CHECKING:
 
     from gymdbd.origin import Origin
 
-# gym_system_backup_20261123_030000.db, and -2 and so on for more in the same second.
+# gym_system_backup_20261123_030000.db; with -2 and so on for more backups in the same second.
 _NAME = re.compile(
     r"(?P<stem>.+)_backup_(?P<stamp>\d{8}_\d{6})(?:-(?P<again>\d{1,4}))?\.db", re.DOTALL
 )
-# The longest of the names that making a backup takes.
+# The longest name that a backup needs.
 _LONGEST = ".{}.json.partial"
 _STAMP = "%Y%m%d_%H%M%S"
 _SIDE_SUFFIXES = ("-wal", "-shm", "-journal")
@@ -46,14 +46,14 @@ class Catalog:
         """List the backups, newest first; with `origin` only those of that database."""
         found = []
         for path in self._listing():
-            # One that was pruned since the folder was listed is not there any more.
+            # It may have been pruned since the folder was listed.
             with contextlib.suppress(BackupMissingError):
                 found.append(self.read(path.name))
         ordered = sorted(found, key=lambda backup: backup.order, reverse=True)
         return ordered if origin is None else belonging.of(ordered, origin)
 
     def read(self, name: str) -> Backup:
-        """Return what is known now of the backup with this file's name; BackupMissingError."""
+        """Read the backup with this file name; BackupMissingError if there is none."""
         path, match = self.archive / name, _NAME.fullmatch(name)
         with contextlib.suppress(FileNotFoundError):
             if match and path.is_file() and not path.is_symlink():
@@ -67,9 +67,9 @@ class Catalog:
         )
 
     def find(self, wanted: str, origin: Origin | None = None) -> Backup:
-        """Return the backup called `wanted`: a file's name, or `latest`, the newest good one.
+        """Return the backup called `wanted`: a file name, or `latest`, the newest good one.
 
-        `origin` says of which database that is. Raises BackupMissingError.
+        With `origin`, `latest` is the newest of that database. Raises BackupMissingError.
         """
         if wanted == LATEST:
             return self._newest(origin, None)
@@ -77,17 +77,17 @@ class Catalog:
         for backup in backups:
             if backup.path.name == wanted:
                 return backup
-        raise self._missing(wanted, [one.path.name for one in backups])
+        raise self._missing(wanted, [backup.path.name for backup in backups])
 
     def at(self, moment: datetime, origin: Origin | None = None) -> Backup:
-        """Return the newest good backup that is not younger than `moment`; BackupMissingError."""
+        """Return the newest good backup made at or before `moment`; BackupMissingError."""
         return self._newest(origin, moment)
 
     def good_before(self, origin: Origin, backup: Backup | None = None) -> Backup | None:
         """Return the newest good backup of a database, or the newest one older than `backup`.
 
-        A machine may have another name since: if nothing here is of the database itself, one of
-        the same path counts.
+        If there is no backup of the database itself, one of the same path counts, because the
+        machine may have been renamed.
         """
         others = [other for other in self.backups() if other != backup]
         candidates = belonging.to_look_at(others, origin)
@@ -97,8 +97,8 @@ class Catalog:
     def _newest(self, origin: Origin | None, moment: datetime | None) -> Backup:
         """Return the newest good backup that is old enough; all must be of one database.
 
-        If the archive knows nothing of the database, as after a move to another machine, it is
-        the only one of its name that is meant.
+        If the archive has no backup of the database, for example after a move to another machine,
+        the only database of the same name is used.
         """
         every = self.backups()
         mine = belonging.of(every, origin) if origin else []
@@ -112,12 +112,12 @@ class Catalog:
             limit = f" as old as {moment.astimezone(self.zone)}" if moment else ""
             raise BackupMissingError(
                 f"{self.archive} holds no good backup{of}{limit}",
-                hint=f"gymdbd list --archive {self.archive} prints what it holds; one that is "
-                "not good can be taken by its name",
+                hint=f"gymdbd list --archive {self.archive} prints what it holds; a backup that is "
+                "not good can be given by its name",
             )
         sources = [] if good[0] in mine else belonging.origins(good)
         if len(sources) > 1:
-            # A machine that was renamed has backups under both names.
+            # If this machine was renamed, it has backups under both names.
             here = [of for of in sources if of.places and of.places[0].is_here]
             if len(here) == 1 and len(belonging.of_same_path(good, here[0])) == len(good):
                 return belonging.of(good, here[0])[0]
@@ -125,19 +125,19 @@ class Catalog:
             names = sorted(stems) if len(stems) == len(sources) else map(str, sources)
             raise BackupAmbiguousError(
                 f"{self.archive} holds backups of several databases: {', '.join(names)}",
-                hint="say which is meant with --database PATH, or name the file of the backup",
+                hint="add --database PATH, or name the file of the backup",
             )
         return good[0]
 
     def moved_from(self, origin: Origin) -> list[str]:
-        """Return the paths that a database had before, for the manifest of its next backup."""
+        """Return the earlier paths of a database, for the manifest of its next backup."""
         return [place.path for place in belonging.moved_from(self.backups(), origin)]
 
     def name(self, stem: str, created: datetime) -> Path:
-        """Return a path for a backup made at `created`, after all others of the same second.
+        """Return the path for a backup made at `created`, after all others of the same second.
 
-        A number that pruning has freed is not taken again: it would make the newest backup look
-        older than the one before.
+        A number that pruning has freed is not used again, because the new backup would look older
+        than the previous one.
         """
         stamp = created.astimezone(self.zone).strftime(_STAMP)
         names = (path.name.removesuffix(".json") for path in self._listing())
@@ -150,13 +150,13 @@ class Catalog:
         return self.archive / f"{stem}_backup_{stamp}{again}.db"
 
     def require_name(self, stem: str) -> None:
-        """Raise NameTooLongError if a backup, or its manifest, would have no name here."""
+        """Raise NameTooLongError if the name of a backup or its manifest would be too long."""
         files.require_name(self.archive / f"{stem}_backup_00000000_000000.db", _LONGEST)
 
     def sweep(self) -> list[Path]:
-        """Remove what a crashed run left: partials, and side files whose backup is not there.
+        """Remove the leftovers of a crashed run: partial files, and side files without a backup.
 
-        The `.db` is published last, so that these were never part of a visible backup.
+        The `.db` is published last, so they were never part of a visible backup.
         """
         orphans = []
         for path in self._listing():
@@ -170,9 +170,9 @@ class Catalog:
         return leftovers
 
     def remove(self, backup: Backup) -> None:
-        """Remove a backup and all that belongs to it, the `.db` first.
+        """Remove all files of a backup, the `.db` first.
 
-        What a crash leaves behind after that is an orphan for the next sweep.
+        If this is interrupted, the next sweep removes the remaining files.
         """
         for path in backup.files:
             files.remove(path)
@@ -180,16 +180,16 @@ class Catalog:
             files.sync_folder(self.archive)
 
     def freeze(self, origin: Origin, reason: str, since: datetime) -> None:
-        """Let nothing of this database be pruned until `thaw`: its source is not to be trusted."""
+        """Stop pruning backups of this database until `thaw`, because its source is damaged."""
         self._note(self._freezers(origin)[0], reason, since)
 
     def thaw(self, origin: Origin) -> None:
-        """Let pruning go on."""
+        """Resume pruning."""
         for path in self._freezers(origin):
             files.remove(path)
 
     def frozen(self, origin: Origin) -> str:
-        """Return why pruning is frozen, or an empty text."""
+        """Return why pruning is stopped, or an empty text."""
         suspicious = [backup for backup in self.backups(origin) if backup.verdict == SUSPICIOUS]
         if suspicious:
             return f"{suspicious[0].path.name} is suspicious and nobody has accepted it"
@@ -204,11 +204,11 @@ class Catalog:
         return ""
 
     def await_answer(self, origin: Origin, reason: str, since: datetime) -> None:
-        """Let nothing be pruned until `end_wait`: the replica of this archive is doubted."""
+        """Stop pruning until `end_wait`, because the replica of this archive is suspicious."""
         self._note(self._awaited(origin), reason, since)
 
     def end_wait(self, origin: Origin) -> None:
-        """Note that somebody has accepted or rejected the replica, or that it is good again."""
+        """Resume pruning: the replica was accepted or rejected, or is good again."""
         files.remove(self._awaited(origin))
 
     def _note(self, path: Path, reason: str, since: datetime) -> None:
@@ -216,7 +216,7 @@ class Catalog:
         files.write_atomically(path, json.dumps(content).encode())
 
     def _freezers(self, origin: Origin) -> list[Path]:
-        """Return where it is noted, and where 0.1 did, which minded only the name."""
+        """Return the file that stops pruning, and that of release 0.1, which used only the name."""
         return [self._note_path(origin, "frozen"), self.archive / f".{origin.stem}.frozen.json"]
 
     def _awaited(self, origin: Origin) -> Path:
@@ -274,7 +274,7 @@ class Catalog:
         )
 
     def _from_name(self, stamp: str, path: Path) -> datetime:
-        """Return the time in a backup's name; that of the file where the digits are no date."""
+        """Return the time in a backup's name; the file's mtime if the digits are not a date."""
         try:
             local = datetime.strptime(stamp, _STAMP).replace(tzinfo=self.zone)
             return local.astimezone(UTC)

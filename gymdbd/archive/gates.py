@@ -1,7 +1,7 @@
-"""Does a new state hold as much as the one before it? Pure functions of two descriptions.
+"""Whether a new state holds much less than the previous one: pure functions of two descriptions.
 
-A database can be whole and wrong: an application that deleted too much leaves one that passes
-every integrity check.
+A database can be intact and wrong: if an application has deleted too much, the database still
+passes every integrity check.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ from fnmatch import fnmatchcase
 from typing import Protocol
 
 _ALL = 100
-# An emptied table of fewer rows is no reason to stop: queues and sessions come and go.
+# A table of fewer rows may become empty, such as a queue or a table of sessions.
 _FEW_ROWS = 10
 
 
 class Described(Protocol):
-    """What is compared; a manifest has it."""
+    """The description of a state; a manifest is one."""
 
     @property
     def tables(self) -> dict[str, int]:
@@ -37,7 +37,7 @@ class Described(Protocol):
 
 @dataclass(frozen=True)
 class Content:
-    """The rows of every table and the size of a database of which there is no manifest."""
+    """The rows of every table and the size of a database without a manifest."""
 
     tables: dict[str, int]
     page_count: int
@@ -49,9 +49,9 @@ class Content:
 class Limits:
     """How much less than before a new state may hold, in percent.
 
-    `tables` is for single tables, by name or by a pattern such as `log_*`; the name itself goes
-    before any pattern, and of the patterns the first counts. A table with 100 % there may be gone.
-    One that loses fewer than `ignore_rows` rows is never doubted, whatever share that is.
+    `tables` has limits of single tables, by name or by a pattern such as `log_*`. An exact name
+    takes precedence, then the first matching pattern. A table with 100 % may be missing. A loss of
+    fewer than `ignore_rows` rows is never suspicious, whatever its share.
     """
 
     max_row_drop: int
@@ -60,7 +60,7 @@ class Limits:
     tables: dict[str, int] = field(default_factory=dict)
 
     def of(self, table: str) -> int | None:
-        """Return the limit that `tables` has for one, None if it has none."""
+        """Return the limit for a table in `tables`, None if it has none."""
         if table in self.tables:
             return self.tables[table]
         return next(
@@ -68,11 +68,11 @@ class Limits:
         )
 
 
-def doubts(before: Described, now: Described, limits: Limits) -> list[str]:
-    """Say why the content of a new state is doubted: one sentence for each reason, or none.
+def suspicions(before: Described, now: Described, limits: Limits) -> list[str]:
+    """Return why the content of the state `now` is suspicious, one sentence for each reason.
 
-    `now` describes it, `before` the newest good one. Their sizes are those of the databases: the
-    `.db` of a raw backup may be small, and the rest in its WAL.
+    `before` is the newest good state. The sizes are those of the databases, because the `.db` of a
+    raw backup may be small while most pages are in its WAL.
     """
     found = []
     for name, rows in before.tables.items():
@@ -85,7 +85,7 @@ def doubts(before: Described, now: Described, limits: Limits) -> list[str]:
         left, limit = now.tables[name], limits.max_row_drop if own is None else own
         if rows - left >= limits.ignore_rows and _fell(rows, left, limit):
             found.append(f"table {name} fell from {rows} to {left} rows, more than {limit} %")
-    old, new = (one.page_count * one.page_size for one in (before, now))
+    old, new = (state.page_count * state.page_size for state in (before, now))
     if _fell(old, new, limits.max_size_drop):
         found.append(
             f"the database shrank from {old} to {new} bytes, more than {limits.max_size_drop} %"
@@ -94,7 +94,7 @@ def doubts(before: Described, now: Described, limits: Limits) -> list[str]:
 
 
 def emptied(before: Described, now: Described) -> list[str]:
-    """Say which tables are gone or have lost all of their rows: what is doubted without limits."""
+    """Return which tables are missing or have lost all rows; that is suspicious at any limits."""
     found = [
         _gone(name, rows)
         for name, rows in before.tables.items()

@@ -1,4 +1,4 @@
-"""Reading a backup as a whole: what is wrong with it now, whatever was true when it was made."""
+"""Inspect a backup: read all of it, and find out what is wrong with it now."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ if TYPE_CHECKING:
     from gymdbd.archive.manifest import Manifest
 
 _FACTS = ("page_size", "page_count", "encoding", "user_version", "application_id")
-# What becomes of a name or a number in the schema that is none: Python's sqlite3, and who asks
-# it, count on those that SQLite itself has written.
+# The errors for an invalid name or number in the schema: Python's sqlite3 and its callers expect
+# those that SQLite has written.
 _NONSENSE = (ValueError, TypeError, AttributeError)
 
 
 @dataclass(frozen=True)
 class Findings:
-    """What reading a backup has shown: `problems` make it damaged, `remarks` do not."""
+    """The result of an inspection: `problems` are damage, `remarks` are not."""
 
     problems: list[str] = field(default_factory=list)
     remarks: list[str] = field(default_factory=list)
@@ -41,14 +41,14 @@ def inspect(
     check: Callable[[], None] = lambda: None,
     advance: Callable[[int], None] = lambda _: None,
 ) -> Findings:
-    """Read every byte of a backup and compare it with what its manifest promises.
+    """Read every byte of a backup and compare it with its manifest.
 
     Neither the backup nor its folder is changed. Violated foreign keys and constraints are only
-    remarked upon: an application may leave them unenforced, and a true copy then has them too. So
-    is what this SQLite cannot check. `check` is called
-    often and may raise to end it, `advance` is told how many more bytes of the `.db` were read.
-    Raises BackupMissingError for one that was removed meanwhile, SourceUnreadableError for one
-    that this user may not read, and a DestinationError where a raw one's copy cannot be written.
+    remarks: if an application does not enforce them, a true copy has them too. Content that this
+    SQLite cannot check is a remark as well. `check` is called often and may raise to stop;
+    `advance` gets the number of bytes of the `.db` read since its last call. Raises
+    BackupMissingError if the backup was removed meanwhile, SourceUnreadableError if this user may
+    not read it, and a DestinationError if the copy of a raw backup cannot be written.
     """
     found = Findings()
     if backup.note:
@@ -74,9 +74,9 @@ def inspect(
 def _look_inside(
     backup: Backup, found: Findings, check: Callable[[], None], advance: Callable[[int], None]
 ) -> proof.Checksums:
-    """Let SQLite read it, note what it says, and return the checksums of the `.db`."""
-    # Of a raw one SQLite reads a copy. The file itself comes first: a disk that fails to read it
-    # must not be taken for one that fails to write.
+    """Check it with SQLite, add the results to `found`, and return the checksums of the `.db`."""
+    # SQLite reads a copy of a raw backup. The file itself is read first, so that a read error is
+    # not reported as an error of writing the copy.
     sums = proof.checksums(backup.path, check, advance) if _has_wal(backup) else None
     try:
         with readable(backup) as path:
@@ -87,12 +87,12 @@ def _look_inside(
     except (SourceError, VerificationError) as error:
         found.problems.append(error.message)
     except _NONSENSE as error:
-        found.problems.append(f"what SQLite reads in it makes no sense ({error})")
+        found.problems.append(f"its schema is invalid ({error})")
     return sums or proof.checksums(backup.path, check)
 
 
 def _require_access(backup: Backup) -> None:
-    """Tell what this user may not read, which says nothing of it, from what is damaged."""
+    """Raise if this user may not read the backup, because that is not damage."""
     for path in backup.files:
         if not os.access(path, os.R_OK) and path.exists():
             raise SourceUnreadableError(
@@ -105,17 +105,17 @@ def _require_access(backup: Backup) -> None:
 
 def _gone(backup: Backup) -> BackupMissingError:
     return BackupMissingError(
-        f"{backup.path} was removed while it was to be read",
-        hint="if it was not pruned, look who did that",
+        f"{backup.path} was removed before it was read",
+        hint="if it was not pruned, find out who removed it",
     )
 
 
 @contextlib.contextmanager
 def readable(backup: Backup) -> Iterator[Path]:
-    """Give a path that `database.open_immutable` reads the whole backup from.
+    """Yield a path from which `database.open_immutable` reads the complete backup.
 
-    That is the backup itself, or for a raw one, whose -wal SQLite would otherwise leave out or
-    write to, a copy in the temporary folder with its WAL brought in.
+    That is the backup itself; for a raw backup, whose -wal SQLite would otherwise ignore or write,
+    it is a copy in the temporary folder with the WAL applied.
     """
     if not _has_wal(backup):
         yield backup.path
@@ -127,7 +127,7 @@ def readable(backup: Backup) -> Iterator[Path]:
         with files.writing(copy):
             files.clone(backup.path, copy)
             files.clone(wal, copy.with_name(copy.name + "-wal"))
-        # The last connection to close brings the WAL in and removes it.
+        # Closing the last connection applies the WAL and removes it.
         with (
             contextlib.closing(database.open_copy(copy, write=True)) as connection,
             database.translated(copy),
@@ -141,7 +141,7 @@ def _wal(backup: Backup) -> Path:
 
 
 def _has_wal(backup: Backup) -> bool:
-    """Say whether SQLite needs a -wal to read the whole of it."""
+    """Return whether SQLite needs a -wal to read all of it."""
     return _wal(backup).exists() and _wal(backup).stat().st_size > 0
 
 
@@ -163,9 +163,9 @@ def _prove(
 
 
 def _compare_side_files(backup: Backup, check: Callable[[], None]) -> list[str]:
-    """Find what lies beside a backup and does not belong to it: SQLite would roll it in."""
+    """Find files beside a backup that do not belong to it, because SQLite would apply them."""
     if backup.manifest is None:
-        # The older scripts kept the -wal beside the file, and nothing says what it should be.
+        # Older scripts copied the -wal as well, and there is nothing to compare it with.
         journals = [path for path in backup.side_files if path.name.endswith("-journal")]
         return [f"{path.name} lies beside it" for path in journals]
     problems = []
@@ -174,16 +174,17 @@ def _compare_side_files(backup: Backup, check: Callable[[], None]) -> list[str]:
         suffix = path.name.removeprefix(backup.path.name)
         promise = promised.pop(suffix, None)
         if promise is None:
-            problems.append(f"{path.name} lies beside it, and SQLite would take it for its own")
+            problems.append(f"{path.name} lies beside it, and SQLite would apply it")
         elif "sha256" in promise:
             sums = proof.checksums(path, check)
-            problems.extend(f"{path.name}: {one}" for one in _compare_sums(vars(sums), promise))
+            found = _compare_sums(vars(sums), promise)
+            problems.extend(f"{path.name}: {problem}" for problem in found)
     problems.extend(f"its {suffix} is missing" for suffix in promised if suffix == "-wal")
     return problems
 
 
 def _compare_sums(sums: dict[str, Any], promise: dict[str, Any]) -> list[str]:
-    """Name what differs in one sentence: the hashes themselves tell nobody anything."""
+    """Return what differs, in one sentence, without the hashes themselves."""
     names = ("size", "md5", "sha256")
     differing = [name for name in names if sums[name] != promise[name]]
     return [f"its manifest has another {' and '.join(differing)}"] if differing else []

@@ -1,4 +1,4 @@
-"""The manifest beside each backup: what it is, where it came from, and what proves it."""
+"""The manifest beside each backup: its content, its origin, and its proof."""
 
 from __future__ import annotations
 
@@ -14,27 +14,27 @@ if TYPE_CHECKING:
     from datetime import datetime
     from pathlib import Path
 
-# The method of a backup of what a restore was about to overwrite.
+# The method of a backup of the content that a restore was about to overwrite.
 OVERWRITTEN = "before-restore"
 
-# What SQLite's check has said of a backup: that it is sound, or nothing, as there was none.
+# The result of SQLite's check of a backup: sound, or not checked.
 SOUND = "ok"
 UNCHECKED = "not checked"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Manifest:
-    """What is known of one backup; times are RFC 3339 with an offset, sizes in bytes.
+    """The facts about a backup; times are RFC 3339 with an offset, sizes in bytes.
 
-    `size`, `md5` and `sha256` are those of the `.db` file; `side_files` holds the same of the
-    `-wal` that a raw backup keeps, by suffix. `tables` counts the rows of the snapshot.
-    `integrity` is SOUND or UNCHECKED. `remarks` says what was found that is no damage, `unchecked`
-    what the SQLite that made it could not check, and `uncounted` which tables it could not count.
-    `suspicious` says why its content was doubted when it was made: one sentence for each reason.
-    `mode` (octal, "0640"), `owner` and `group` are those of the source file: names, or the numbers
-    as text; `uid` and `gid` are for machines without these names. None if they are not known.
-    `newest` holds `table`, `column`, the greatest `value` there and the instant `at` that it means.
-    `moved_from` lists the paths that the database had on `host` before it was moved to `source`.
+    `size`, `md5` and `sha256` are those of the `.db` file; `side_files` has the same for the `-wal`
+    of a raw backup, by suffix. `tables` has the rows of the snapshot. `integrity` is SOUND or
+    UNCHECKED. `remarks` are findings that are not damage, `unchecked` is what the SQLite that made
+    the backup could not check, and `uncounted` the tables whose rows it could not count.
+    `suspicious` has the reasons why the content was suspicious when the backup was made, one
+    sentence each. `mode` (octal, "0640"), `owner` and `group` are those of the source file: names,
+    or the numbers as text; `uid` and `gid` are for machines without these names; None if unknown.
+    `newest` has `table`, `column`, the greatest `value` there and its time `at`. `moved_from` lists
+    the paths that the database had on `host` before it was moved to `source`.
     """
 
     source: str
@@ -72,37 +72,37 @@ class Manifest:
 
     @property
     def is_checked(self) -> bool:
-        """Say whether it was proven sound when it was made."""
+        """Return whether it was proven sound when it was made."""
         return self.integrity != UNCHECKED
 
     @property
     def created(self) -> datetime:
-        """Return the instant of the snapshot."""
+        """Return the time of the snapshot."""
         return clock.from_text(self.created_at)
 
     @property
     def place(self) -> Place:
-        """Return where the database lay when this was made of it."""
+        """Return the place of the database when this backup was made."""
         return Place(self.host, self.source)
 
     @property
     def former_places(self) -> list[Place]:
-        """Return where it lay before that."""
+        """Return the earlier places of the database."""
         return [Place(self.host, path) for path in self.moved_from]
 
 
 def manifest_path(backup: Path) -> Path:
-    """Return where the manifest of a backup lies: `<backup>.json`."""
+    """Return the path of a backup's manifest: `<backup>.json`."""
     return backup.with_name(backup.name + ".json")
 
 
 def write(manifest: Manifest, backup: Path) -> None:
-    """Write the manifest of `backup`, whole or not at all, with a checksum of its own."""
+    """Write the manifest of `backup` atomically, with its own checksum."""
     sealed.write(manifest_path(backup), asdict(manifest))
 
 
 def read(backup: Path) -> Manifest | None:
-    """Return the manifest of `backup`, None where there is none; FormatError if it is damaged."""
+    """Return the manifest of `backup`, None if there is none; FormatError if it is damaged."""
     path = manifest_path(backup)
     try:
         content = sealed.read(path)
@@ -110,23 +110,23 @@ def read(backup: Path) -> Manifest | None:
     except sealed.FAULTS as error:
         raise FormatError(
             f"the manifest {path} cannot be used ({error})",
-            hint="the backup beside it counts as unverified; look at it with sqlite3 -readonly",
+            hint="its backup counts as unverified; examine it with sqlite3 -readonly",
         ) from error
 
 
 def parse(data: bytes) -> Manifest | None:
-    """Return the manifest in the bytes of such a file from elsewhere, None if it is none."""
+    """Return the manifest in the bytes of a file from elsewhere, None if they are invalid."""
     try:
         found = _from_content(sealed.parse(data))
-        # Nothing of ours has written it, so that even its types are not to be relied upon.
-        sound = all(isinstance(one.get("sha256", ""), str) for one in found.side_files.values())
+        # The file comes from elsewhere, so the types of its values are checked as well.
+        sound = all(isinstance(side.get("sha256", ""), str) for side in found.side_files.values())
     except sealed.FAULTS:
         return None
     return found if sound else None
 
 
 def _from_content(content: dict[str, Any]) -> Manifest:
-    known = {one.name for one in fields(Manifest)}
+    known = {field_.name for field_ in fields(Manifest)}
     manifest = Manifest(**{name: content[name] for name in known & content.keys()})
     clock.from_text(manifest.created_at)
     return manifest

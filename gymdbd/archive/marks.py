@@ -1,7 +1,7 @@
-"""What became known of a backup after it was made: verdicts, and what people said of it.
+"""The marks of a backup: verdicts and decisions that came after it was made.
 
-The manifest is never changed; the marks beside it, `<backup>.marks.json`, may be, and a backup
-that nobody has looked at since has none.
+The manifest is never changed. The marks are in `<backup>.marks.json` beside it, which exists only
+if there has been a verdict or a decision.
 """
 
 from __future__ import annotations
@@ -16,18 +16,17 @@ from gymdbd.errors import FormatError
 if TYPE_CHECKING:
     from pathlib import Path
 
-# The time of a pin that nobody is known to have set.
+# The time of a pin that replaces lost marks.
 IN_DOUBT = "1970-01-01T00:00:00+00:00"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Marks:
-    """The marks of one backup; times are RFC 3339 with an offset, None is never.
+    """The marks of a backup; times are RFC 3339 with an offset, None means never.
 
-    `verified_at` is when it was last read as a whole, and `problems` what was wrong with it
-    then. `accepted_at` is when somebody said that its suspicious content is right, `rejected_at`
-    when somebody said that it is wrong: at most one of them is set. `kept_at` is when somebody
-    pinned it against pruning, and `note` why.
+    `verified_at` is when it was last read completely, and `problems` what was wrong with it then.
+    `accepted_at` and `rejected_at` are when its content was accepted or rejected; at most one of
+    them is set. `kept_at` is when it was pinned against pruning, and `note` why.
     """
 
     verified_at: str | None = None
@@ -40,29 +39,29 @@ class Marks:
 
 
 def marks_path(backup: Path) -> Path:
-    """Return where the marks of a backup lie."""
+    """Return the path of a backup's marks."""
     return backup.with_name(backup.name + ".marks.json")
 
 
 def read(backup: Path) -> Marks:
-    """Return the marks of `backup`, empty where there are none; FormatError if damaged."""
+    """Return the marks of `backup`, empty if there are none; FormatError if damaged."""
     path = marks_path(backup)
     try:
         content = sealed.read(path) or {}
         return Marks(
-            **{one.name: content[one.name] for one in fields(Marks) if one.name in content}
+            **{mark.name: content[mark.name] for mark in fields(Marks) if mark.name in content}
         )
     except sealed.FAULTS as error:
         raise FormatError(
             f"the marks {path} cannot be used ({error})",
-            hint="the backup stays until gymdbd verify has written new ones",
+            hint="the backup is not pruned until gymdbd verify has written new marks",
         ) from error
 
 
 def change(backup: Path, **changes: Any) -> Marks:
-    """Change some marks of `backup` and return all; the archive's lock is held.
+    """Change some marks of `backup` and return all; the caller holds the archive's lock.
 
-    Damaged ones are begun anew, with a pin in case there was one.
+    Damaged marks are replaced by new ones with a pin, because there may have been one.
     """
     try:
         before = read(backup)

@@ -1,4 +1,4 @@
-"""What proves a copy good: integrity, the snapshot's own facts and rows, and checksums."""
+"""Prove a copy: its integrity, its facts and rows, and its checksums."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ _HINT = "check the disk that it was written to (dmesg, SMART) and try again"
 
 
 def _ignore(_: int) -> None:
-    """Ignore how far it is."""
+    """Ignore the progress."""
 
 
 @dataclass(frozen=True)
 class Checksums:
-    """The size in bytes and the hashes, in hexadecimal, of one file; "" where not computed."""
+    """The size in bytes and the hexadecimal hashes of a file; "" if not computed."""
 
     size: int
     md5: str = ""
@@ -42,9 +42,9 @@ class Checksums:
 
 @dataclass(frozen=True)
 class Proof:
-    """What proves a copy: its checksums, and what SQLite says of what is not damage.
+    """The proof of a copy: its checksums, and SQLite's findings that are not damage.
 
-    `check_s` is how many seconds SQLite's check took.
+    `check_s` is the duration of SQLite's check in seconds.
     """
 
     sums: Checksums
@@ -62,17 +62,16 @@ def prove(
     hashes: Sequence[str] = HASHES,
     advance: Callable[[int], None] = _ignore,
 ) -> Proof:
-    """Prove that the copy at `path` is whole and holds just what the snapshot held.
+    """Prove that the copy at `path` is intact and equal to the snapshot.
 
-    Integrity alone proves little: an empty file passes it too. So whatever is `expected` must be
-    there: `rows`, the rows of every table except those `uncounted`, any field of `Facts`, as they
-    were read inside the snapshot's transaction, and any of the `hashes`. These are computed
-    meanwhile, on other cores: both for a manifest, fewer for a copy that none will describe.
-    `integrity` says how much SQLite is to check: FULL; QUICK, which leaves out the comparison of
-    every index with its table; nothing for EQUAL, which leaves it at what is expected. What SQLite
-    cannot check here is proven by all that equality, and is in the result. `advance` is told how
-    many more bytes have been hashed. Raises VerificationError, and CopyDamagedError for a copy of
-    just those bytes.
+    Integrity alone proves little, because an empty file is intact as well. Therefore everything in
+    `expected` must be equal: `rows`, the rows of every table except the `uncounted` ones, any field
+    of `Facts`, as read in the transaction of the snapshot, and any of the `hashes`. The hashes are
+    computed in parallel, on other cores: both for a manifest, fewer for a copy without one.
+    `integrity` is FULL; QUICK, which does not compare every index with its table; or EQUAL, which
+    only compares with `expected`. Content that this SQLite cannot check is proven by the equality,
+    and listed in the result. `advance` gets the number of bytes hashed since its last call. Raises
+    VerificationError, or CopyDamagedError if the copy has the expected bytes but is damaged.
     """
     with ThreadPoolExecutor(1) as pool:
         hashing = pool.submit(checksums, path, check, advance, hashes)
@@ -80,7 +79,7 @@ def prove(
             with closing(open_copy()) as copy, database.interruptible(copy, check):
                 found, check_s = _compare(copy, path, expected, integrity)
         finally:
-            # A file of other bytes is told first: it says nothing about what they were read from.
+            # Different bytes are reported first, because damage then proves nothing of the source.
             sums = hashing.result()
             _require_same(vars(sums), expected, path, HASHES)
         return Proof(sums, found, check_s)
@@ -92,7 +91,7 @@ def checksums(
     advance: Callable[[int], None] = _ignore,
     hashes: Sequence[str] = HASHES,
 ) -> Checksums:
-    """Return those checksums of a file; `advance` is told how many more bytes have been read."""
+    """Return the checksums of a file; `advance` gets the bytes read since its last call."""
     with ThreadPoolExecutor(len(HASHES)) as pool:
         running = {
             name: pool.submit(
@@ -100,7 +99,7 @@ def checksums(
             )
             for name in hashes
         }
-        found = {name: one.result() for name, one in running.items()}
+        found = {name: digest.result() for name, digest in running.items()}
         return Checksums(path.stat().st_size, **found)
 
 
@@ -119,7 +118,7 @@ def _compare(
 
 
 def _countable(expected: Mapping[str, Any], found: dict[str, Any]) -> Mapping[str, Any]:
-    """Leave out of both row counts the tables that one of the two SQLites could not count."""
+    """Remove the tables that one of the two SQLites could not count from both row counts."""
     if "rows" not in found or "rows" not in expected:
         return expected
     there, here = expected["rows"], found["rows"]
@@ -155,7 +154,7 @@ def _require_same(
 
 
 def _differing(here: object, there: object) -> str:
-    """Say how two facts differ; of the rows only the tables that do."""
+    """Return how two facts differ; for the rows, only the tables that differ."""
     if isinstance(here, dict) and isinstance(there, dict):
         names = sorted(here.keys() | there.keys())
         differing = [name for name in names if here.get(name) != there.get(name)]

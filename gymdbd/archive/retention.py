@@ -1,4 +1,4 @@
-"""Which backups stay and why: a pure function of the catalog, the rule and the time."""
+"""Which backups are retained and why: a pure function of the catalog, the rule and the time."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from gymdbd.archive.backup import Backup
 
-# Reading the clock twice may differ by a moment; more than that means that it went back.
+# Two readings of the clock may differ a little; more than this means that it was set back.
 _TOLERANCE = timedelta(seconds=2)
 
 
 @dataclass(frozen=True)
 class Decision:
-    """Whether one backup stays, and the reason in words."""
+    """Whether a backup stays, and the reason as text."""
 
     backup: Backup
     stays: bool
@@ -25,11 +25,11 @@ class Decision:
 def plan(backups: list[Backup], *, days: int, count: int, now: datetime) -> list[Decision]:
     """Decide for each backup of one database, newest first, whether it stays.
 
-    What stays: the newest good one always; what somebody pinned; those younger than `days`; the
-    newest `count`, counted among the good for a good one, so that files of unknown worth cannot
-    push out proven ones. When the newest is from the future the clock is wrong, and all stay.
+    The newest good backup always stays, and so do pinned backups, those younger than `days`, and
+    the newest `count`. A good one is counted only among good ones, so that unverified files cannot
+    displace it. If the newest backup has a time in the future, the clock is wrong and all stay.
     """
-    ordered = sorted(backups, key=lambda one: one.order, reverse=True)
+    ordered = sorted(backups, key=lambda backup: backup.order, reverse=True)
     if ordered and ordered[0].created > now + _TOLERANCE:
         wrong = f"the clock is not to be trusted: {ordered[0].path.name} is from the future"
         return [Decision(backup, True, wrong) for backup in ordered]
@@ -49,7 +49,8 @@ def _decide(backup: Backup, place: int, days: int, count: int, now: datetime) ->
     if backup.doubt:
         return Decision(backup, True, backup.doubt)
     if backup.marks.kept_at is not None:
-        return Decision(backup, True, f"kept{': ' if backup.marks.note else ''}{backup.marks.note}")
+        note = f": {backup.marks.note}" if backup.marks.note else ""
+        return Decision(backup, True, f"pinned{note}")
     if age < timedelta(days=days):
         return Decision(backup, True, f"younger than {days} days")
     if place < count:

@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from gymdbd.archive.gates import Content, Limits, doubts, emptied
+from gymdbd.archive.gates import Content, Limits, emptied, suspicions
 from gymdbd.sqlite import freshness
 from tests.support.archives import manifest
 
@@ -21,7 +21,7 @@ def _doubts(
     before: dict[str, int], now: dict[str, int], *, pages: int = 20, **limits: Any
 ) -> list[str]:
     old, new = manifest(tables=before, page_count=20), manifest(tables=now, page_count=pages)
-    return doubts(old, new, Limits(**{**_LIMITS, **limits}))
+    return suspicions(old, new, Limits(**{**_LIMITS, **limits}))
 
 
 @pytest.mark.parametrize(
@@ -93,7 +93,7 @@ def test_a_table_that_cannot_be_counted_is_not_doubted() -> None:
     """It is there: its rows may only be unknown to this SQLite."""
     before, now = Content({"a": 5, "b": 90}, 1), Content({"a": 5}, 1, uncounted=["b"])
     limits = Limits(max_row_drop=20, max_size_drop=50, ignore_rows=10)
-    assert (doubts(before, now, limits), emptied(before, now)) == ([], [])
+    assert (suspicions(before, now, limits), emptied(before, now)) == ([], [])
     nothing = Content({"a": 0}, 1, uncounted=["b"])
     assert emptied(before, nothing) == []
 

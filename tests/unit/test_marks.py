@@ -89,7 +89,7 @@ def test_a_pinned_backup_stays_and_the_reason_is_its_note(tmp_path: Path) -> Non
     old = _add(tmp_path, _OLDER, days=900)
     assert [one.stays for one in _plan(tmp_path)] == [True, False]
     all_marks.change(old, kept_at=_NOON, note="before the move")
-    assert _plan(tmp_path)[1].reason == "kept: before the move"
+    assert _plan(tmp_path)[1].reason == "pinned: before the move"
     assert _plan(tmp_path)[1].stays
 
 

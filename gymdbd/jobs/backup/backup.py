@@ -139,10 +139,10 @@ def _back_up(
     with timings.step("publish"):
         context.check()
         manifest = _describe(job, copy, proven, done, timings.total_s())
-        doubts = content.doubts(job.gates, manifest, catalog, origin=job.origin)
+        suspicions = content.suspicions(job.gates, manifest, catalog, origin=job.origin)
         moved_from = [] if job.method else catalog.moved_from(job.origin)
         manifest = dataclasses.replace(
-            manifest, newest=newest, suspicious=doubts, moved_from=moved_from
+            manifest, newest=newest, suspicious=suspicions, moved_from=moved_from
         )
         _publish(copy, manifest)
     for remark in proven.soundness.remarks:

@@ -53,7 +53,9 @@ def find_newest(
     return {**place, "value": shown, "at": None, "problem": problem}
 
 
-def doubts(limits: Gates | None, made: Manifest, catalog: Catalog, *, origin: Origin) -> list[str]:
+def suspicions(
+    limits: Gates | None, made: Manifest, catalog: Catalog, *, origin: Origin
+) -> list[str]:
     """Compare what was made with the newest good backup of the same database."""
     if limits is None:
         return []
@@ -71,7 +73,7 @@ def compare(limits: Gates | None, before: gates.Described, now: gates.Described)
         ignore_rows=limits.ignore_rows,
         tables=dict(limits.tables),
     )
-    return gates.doubts(before, now, believed)
+    return gates.suspicions(before, now, believed)
 
 
 def waiting(catalog: Catalog, origin: Origin) -> str | None:

@@ -60,7 +60,7 @@ def last(job: PullConfig, replica: Replica) -> State | None:
     return state if state and (state.host, state.remote_database) == here else None
 
 
-def doubts(job: PullConfig, known: State | None, now: Content, context: Context) -> list[str]:
+def suspicions(job: PullConfig, known: State | None, now: Content, context: Context) -> list[str]:
     """Compare what arrived with the newest good state: `known`, or one in the archive.
 
     If that is suspicious, and the archive has no good one, nothing proves the next better. If no

@@ -80,7 +80,7 @@ class Adoption:
         known = suspicion.last(self.job, self.replica)
         uncounted = arrived.expected.get("uncounted", [])
         held = Content(tables, sums.size, uncounted=uncounted)
-        doubts = suspicion.doubts(self.job, known, held, self.context)
+        suspicions = suspicion.suspicions(self.job, known, held, self.context)
         new = State(
             host=self.job.host,
             remote_database=self.job.remote_database,
@@ -94,9 +94,9 @@ class Adoption:
             uncounted=uncounted,
             remarks=remarks,
             unchecked=unchecked,
-            suspicious=doubts,
+            suspicious=suspicions,
             # An answer holds for as long as it is the same that is wrong.
-            rejected=known is not None and known.rejected and known.suspicious == doubts,
+            rejected=known is not None and known.rejected and known.suspicious == suspicions,
             **check,
         )
         with timings.step("save"):
@@ -115,8 +115,8 @@ class Adoption:
                 # It was the replica, with the mode of that.
                 saved.chmod(files.FILE_MODE)
         self.context.log.info("replica published", replica=str(self.job.replica), size=sums.size)
-        if doubts:
-            self.context.log.warning("replica suspicious", reasons=doubts)
+        if suspicions:
+            self.context.log.warning("replica suspicious", reasons=suspicions)
         return {
             "tables": tables,
             "checked": integrity,
