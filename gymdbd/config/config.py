@@ -1,4 +1,4 @@
-"""The configuration file: where it lies, and what it says as frozen dataclasses.
+"""The configuration file: finding it, and its content as frozen dataclasses.
 
 The keys of the jobs are in `gymdbd.config.kinds`; `config.example.yaml` documents all of them.
 """
@@ -28,7 +28,7 @@ _PLACES = ("config.yaml", "~/.config/gymdbd/config.yaml", "/etc/gymdbd/config.ya
 
 @dataclass(frozen=True, kw_only=True)
 class LogConfig:
-    """How and how much is logged."""
+    """The log: its level, its format and its file."""
 
     level: str = key(scalar(values.one_of("debug", "info", "warning", "error"), "str"), "info")
     format: str = key(scalar(values.one_of("auto", "journald", "console", "json"), "str"), "auto")
@@ -77,7 +77,7 @@ class Config:
     jobs: dict[str, JobConfig] = key(_read_jobs)
 
     def job(self, name: str) -> JobConfig:
-        """Return the job called `name`; ConfigError with the nearest one otherwise."""
+        """Return the job called `name`; ConfigError with the closest name if there is none."""
         if name in self.jobs:
             return self.jobs[name]
         raise ConfigError(
@@ -87,16 +87,16 @@ class Config:
 
 
 def find(explicit: Path | None, *, instead: str = "") -> Path:
-    """Return the configuration to use: the one named, or the first in the usual places.
+    """Return the configuration file: `explicit`, or the first in the usual places.
 
-    `instead` is a command line that needs none.
+    `instead` is a command line that needs no configuration.
     """
     if explicit is not None:
         return explicit
     if os.environ.get("GYMDBD_CONFIG"):
         return Path(os.environ["GYMDBD_CONFIG"])
     for place in _PLACES:
-        # Without a home folder there is none to look in.
+        # There may be no home folder.
         with contextlib.suppress(RuntimeError):
             candidate = Path(place).expanduser()
             if files.is_file(candidate):
@@ -106,12 +106,12 @@ def find(explicit: Path | None, *, instead: str = "") -> Path:
     raise ConfigError(
         f"there is no configuration: looked for $GYMDBD_CONFIG, {', '.join(_PLACES)}{unseen}",
         hint="name one with -c FILE, or write one: config.example.yaml documents every key"
-        + (f"; or do without: {instead}" if instead else ""),
+        + (f"; or use no configuration: {instead}" if instead else ""),
     )
 
 
 def _is_closed(place: str) -> bool:
-    """Say whether a place of the configuration lies in a folder that this user may not enter."""
+    """Return whether a place of the configuration is in a folder that this user may not enter."""
     try:
         Path(place).expanduser().stat()
     except PermissionError:
@@ -122,7 +122,7 @@ def _is_closed(place: str) -> bool:
 
 
 def load(source: Path) -> Config:
-    """Read and check the configuration at `source`; ConfigError lists every fault."""
+    """Read and check the configuration at `source`; ConfigError lists all errors."""
     try:
         text = source.read_text(encoding="utf-8")
     except OSError as error:
@@ -140,5 +140,5 @@ def load(source: Path) -> Config:
 
 
 def parse(text: str, source: Path) -> Config:
-    """Check the configuration in `text`; `source` says where it came from."""
+    """Parse and check the configuration in `text`; `source` is the path of its file."""
     return Document(text, source).read(Config, source=source, text=text)

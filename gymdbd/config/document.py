@@ -1,9 +1,9 @@
-"""YAML to frozen dataclasses: the walk over a document's nodes that finds every fault at once.
+"""YAML to frozen dataclasses: one walk over a document's nodes that finds all errors.
 
-The file is read as a tree of nodes, not as Python values, so that each fault can name its line
-and so that nothing is guessed: a duration without a unit, a number where a text belongs, a key
-given twice or misspelt are all refused. A dataclass declares its keys with `key(read, default)`;
-its method `faults()`, if it has one, says what is wrong with it as a whole.
+The file is read as a tree of nodes, not as Python values, so that each error has its line and
+nothing is guessed: a duration without a unit, a number in place of a text, a duplicate key and a
+misspelt key are all errors. A dataclass declares its keys with `key(read, default)`; its method
+`faults()`, if it has one, returns errors of the section as a whole.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ _MAX_SIZE = 1024 * 1024
 
 
 def key(read: Read, default: Any = dataclasses.MISSING) -> Any:
-    """Declare a key: how its value is read, and what holds when it is left out."""
+    """Declare a key: the reader of its value, and its default."""
     return dataclasses.field(default=default, metadata={"read": read})
 
 
 def scalar(parse: Callable[[str], Any], *tags: str) -> Read:
-    """Read one plain value, which YAML must see as one of `tags`."""
+    """Return a reader of a plain value, whose YAML type must be one of `tags`."""
 
     def read(document: Document, node: yaml.Node, keypath: str) -> Any:
         del document, keypath
@@ -46,46 +46,45 @@ def scalar(parse: Callable[[str], Any], *tags: str) -> Read:
 
 
 def path(document: Document, node: yaml.Node, keypath: str) -> Path:
-    """Read a path; `~` is expanded, and a relative one is taken from the file's folder.
+    """Read a path; `~` is expanded, and a relative path starts at the folder of the file.
 
-    Whether anything is there is not checked: a disk that is not mounted stops the run that
-    needs it, and nothing else.
+    The path need not exist: a disk that is not mounted stops only the run that needs it.
     """
     written = scalar(values.text, "str")(document, node, keypath)
     try:
         expanded = document.folder / Path(written).expanduser()
     except RuntimeError as error:
         raise ValueError(
-            f"the home folder in {written} is not known: write the whole path"
+            f"the home folder in {written} is unknown: use an absolute path"
         ) from error
-    return Path(os.path.abspath(expanded))  # noqa: PTH100 - links stay as they are written
+    return Path(os.path.abspath(expanded))  # noqa: PTH100 - links are not resolved
 
 
 def section(kind: type[Any]) -> Read:
-    """Read a mapping into a dataclass of its own."""
+    """Return a reader of a mapping into a dataclass."""
     return lambda document, node, keypath: document.section(node, kind, keypath)
 
 
 def sections(kind: type[Any]) -> Read:
-    """Read a list of mappings, each into a dataclass of its own."""
+    """Return a reader of a list of mappings, each into a dataclass."""
     return items(section(kind))
 
 
 def items(read: Read) -> Read:
-    """Read a list into a tuple of what `read` makes of each entry."""
+    """Return a reader of a list into a tuple, with `read` for each entry."""
 
     def read_all(document: Document, node: yaml.Node, keypath: str) -> tuple[Any, ...]:
         if not isinstance(node, yaml.SequenceNode):
             raise ValueError("expected a list: lines of the form - entry")
         return tuple(
-            read(document, one, f"{keypath}[{number}]") for number, one in enumerate(node.value)
+            read(document, entry, f"{keypath}[{number}]") for number, entry in enumerate(node.value)
         )
 
     return read_all
 
 
 def mapping(read: Read) -> Read:
-    """Read a mapping with names of the user's own into pairs of a name and what `read` makes."""
+    """Return a reader of a mapping with arbitrary names into pairs, with `read` for each value."""
 
     def read_all(document: Document, node: yaml.Node, keypath: str) -> tuple[tuple[str, Any], ...]:
         entries = document.entries(node, keypath)
@@ -98,28 +97,28 @@ def mapping(read: Read) -> Read:
 
 
 class Document:
-    """One file, its nodes, and the faults found so far."""
+    """A file, its nodes, and the errors found so far."""
 
     def __init__(self, text: str, source: Path) -> None:
-        """Parse the text; ConfigError where it is not YAML at all."""
+        """Parse the text; ConfigError if it is not valid YAML."""
         self.source = source
         self.folder = Path(os.path.abspath(source)).parent  # noqa: PTH100 - as in path()
         self._faults: list[tuple[int, str]] = []
         if len(text) > _MAX_SIZE:
-            raise ConfigError(f"{source} is larger than 1 MiB: that is no configuration")
+            raise ConfigError(f"{source} is larger than 1 MiB, so it is not a configuration")
         try:
             root = yaml.compose(text, Loader=yaml.SafeLoader)
         except (yaml.YAMLError, RecursionError, ValueError) as error:
             raise ConfigError(
-                f"{source} is not YAML: {' '.join(str(error).split())}",
-                hint="mind the indentation, and put quotes round texts with special characters",
+                f"{source} is not valid YAML: {' '.join(str(error).split())}",
+                hint="check the indentation, and put quotes around texts with special characters",
             ) from error
         if root is None:
             raise ConfigError(f"{source} is empty", hint="start from config.example.yaml")
         self.root: yaml.Node = root
 
     def read(self, kind: type[Section], **known: Any) -> Section:
-        """Read the whole document into `kind`; ConfigError lists every fault with its line."""
+        """Read the whole document into `kind`; ConfigError lists all errors with their lines."""
         result = self.section(self.root, kind, "", **known)
         if self._faults or result is None:
             raise ConfigError(
@@ -130,16 +129,16 @@ class Document:
         return result
 
     def fault(self, node: yaml.Node, keypath: str, message: str) -> None:
-        """Note what is wrong at `node`."""
+        """Record an error at `node`."""
         line = node.start_mark.line + 1
         place = f"{self.source}:{line}"
-        told = (line, f"{place}: {keypath}: {message}" if keypath else f"{place}: {message}")
-        # A mapping that is looked at twice has its faults told once.
-        if told not in self._faults:
-            self._faults.append(told)
+        fault = (line, f"{place}: {keypath}: {message}" if keypath else f"{place}: {message}")
+        # A mapping may be read twice; its errors are reported once.
+        if fault not in self._faults:
+            self._faults.append(fault)
 
     def entries(self, node: yaml.Node, keypath: str) -> dict[str, tuple[yaml.Node, yaml.Node]]:
-        """Return the keys of a mapping, each with its own node and that of its value."""
+        """Return the keys of a mapping, each with the nodes of the key and of the value."""
         if not isinstance(node, yaml.MappingNode):
             raise ValueError("expected a mapping: lines of the form key: value")
         entries: dict[str, tuple[yaml.Node, yaml.Node]] = {}
@@ -153,22 +152,23 @@ class Document:
     def section(
         self, node: yaml.Node, kind: type[Section], keypath: str, /, **known: Any
     ) -> Section | None:
-        """Read a mapping into `kind`, with the values `known` beforehand; None if it is faulty."""
+        """Read a mapping into `kind`, adding the values `known`; None if it has errors."""
         before = len(self._faults)
         try:
             entries = self.entries(node, keypath)
         except ValueError as error:
             self.fault(node, keypath, str(error))
             return None
-        keys = {one.name: one for one in dataclasses.fields(kind) if "read" in one.metadata}  # type: ignore[arg-type]
+        fields = dataclasses.fields(kind)  # type: ignore[arg-type]
+        keys = {field.name: field for field in fields if "read" in field.metadata}
         for name in entries.keys() - keys.keys():
             message = f"unknown key{did_you_mean(name, keys)} (expected one of {', '.join(keys)})"
             self.fault(entries[name][0], join(keypath, name), message)
         given = dict(known)
-        for name, one in keys.items():
+        for name, field in keys.items():
             if name in entries:
-                given[name] = self._value(one, entries[name][1], join(keypath, name))
-            elif one.default is dataclasses.MISSING:
+                given[name] = self._value(field, entries[name][1], join(keypath, name))
+            elif field.default is dataclasses.MISSING:
                 self.fault(node, join(keypath, name), "is missing, and has no default")
         if len(self._faults) > before:
             return None
@@ -177,9 +177,9 @@ class Document:
             self.fault(node, keypath, message)
         return result
 
-    def _value(self, one: dataclasses.Field[Any], node: yaml.Node, keypath: str) -> Any:
+    def _value(self, field: dataclasses.Field[Any], node: yaml.Node, keypath: str) -> Any:
         try:
-            return one.metadata["read"](self, node, keypath)
+            return field.metadata["read"](self, node, keypath)
         except (ValueError, OverflowError) as error:
             self.fault(node, keypath, str(error))
             return None

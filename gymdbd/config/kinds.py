@@ -1,4 +1,4 @@
-"""What each kind of job is configured with. `config.example.yaml` documents the keys."""
+"""The configuration of each kind of job. `config.example.yaml` documents the keys."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class JobConfig:
-    """What every job has: a name, a kind, when it runs and when to worry."""
+    """The keys of every job: its kind, when it runs, and when its last success is too old."""
 
     name: str
     kind: str = key(scalar(values.text, "str"))
@@ -34,30 +34,30 @@ class JobConfig:
 
     @property
     def when(self) -> Schedule:
-        """Return when it runs."""
+        """Return its schedule, or its interval."""
         when = self.schedule or self.every
         if when is None:
             raise ConfigError(f"job {self.name} has no schedule")
         return when
 
     def locks(self) -> list[Path]:
-        """Return the locks of everything that a run of this job writes."""
+        """Return the locks that a run of this job holds, for what it writes."""
         return []
 
     def folders(self) -> list[Path]:
-        """Return the folders that must be there before a run: none of them is ever created.
+        """Return the folders that must exist before a run; they are never created.
 
-        In the empty mount point of a disk that is not mounted a backup would lie on the wrong
-        disk, and nobody would know.
+        If a disk is not mounted, a folder created in its mount point would put the backup on the
+        wrong disk, unnoticed.
         """
         return []
 
     def scratch(self) -> list[Path]:
-        """Return the locks of the folders in which a killed run leaves nothing worth keeping."""
+        """Return the locks of the folders whose partial files are worthless after a killed run."""
         return []
 
     def faults(self) -> list[str]:
-        """Return what is wrong with the job as a whole."""
+        """Return the errors of the job as a whole."""
         if (self.schedule is None) == (self.every is None):
             return ['expected either schedule: "0 3 * * *" or every: 15m']
         return []
@@ -65,11 +65,11 @@ class JobConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class BackupConfig(JobConfig):
-    """A backup of one local database into one archive.
+    """A backup of a local database into an archive.
 
-    `method` is what the manifest says of how it was made, if that is not the usual way, `source`
-    what the backup is of if that is not `database` itself, and `deleted` wants what a process has
-    open that nothing leads to any more. None of them is a key of the configuration.
+    Three fields are not keys of the configuration: `method` for the manifest, if it is not the
+    usual one; `source`, the origin of the backup, if it is not `database`; and `deleted`, to back
+    up the deleted or replaced file that a process still has open.
     """
 
     database: Path = key(path)
@@ -87,15 +87,15 @@ class BackupConfig(JobConfig):
 
     @property
     def origin(self) -> Origin:
-        """Return which backups of the archive are of this database."""
+        """Return the origin that selects the backups of this database."""
         return self.source or origin.here(self.database)
 
     def locks(self) -> list[Path]:
-        """Return the archive's lock: pruning and marking take it too."""
+        """Return the archive's lock, which pruning and marking take as well."""
         return [lock.archive_lock(self.archive)]
 
     def scratch(self) -> list[Path]:
-        """Return the archive's lock: a partial backup is of no use to anybody."""
+        """Return the archive's lock, because a partial backup is worthless."""
         return self.locks()
 
     def folders(self) -> list[Path]:
@@ -105,9 +105,9 @@ class BackupConfig(JobConfig):
 
 @dataclass(frozen=True, kw_only=True)
 class PullConfig(JobConfig):
-    """A replica of one remote database; `remote_database` is a path over there.
+    """A replica of a remote database; `remote_database` is a path on `host`.
 
-    Without `gates` only a table that is gone or emptied makes what is pulled suspicious.
+    Without `gates`, only missing or emptied tables make the pulled content suspicious.
     """
 
     host: str = key(TEXT)
@@ -127,29 +127,29 @@ class PullConfig(JobConfig):
 
     @property
     def archive_folder(self) -> Path:
-        """Return where old replicas go: `archive`, or the folder `backups` beside the replica."""
+        """Return the archive of old replicas: `archive`, or `backups` beside the replica."""
         return self.archive or self.replica.parent / "backups"
 
     @property
     def origin(self) -> Origin:
-        """Return which backups of the archive are of the remote database or of the replica."""
+        """Return the origin that selects backups of the remote database and of the replica."""
         there = Place(self.host, self.remote_database)
         return Origin(self.replica.stem, (there, *origin.here(self.replica).places))
 
     def locks(self) -> list[Path]:
-        """Return the replica's lock; that of the archive is taken only while it is written."""
+        """Return the replica's lock; the archive's lock is taken only while it is written."""
         return [lock.file_lock(self.replica)]
 
     def folders(self) -> list[Path]:
-        """Return the replica's folder, and the archive if it is not the one that a pull makes."""
+        """Return the replica's folder, and `archive`; a pull creates the default archive."""
         return [self.replica.parent, *([self.archive] if self.archive else [])]
 
 
 @dataclass(frozen=True, kw_only=True)
 class DrillConfig(JobConfig):
-    """A rehearsal: the newest good backup is restored to a scratch place and put to the test.
+    """A drill: the newest good backup is restored to a scratch folder and tested.
 
-    `database` says whose backups are meant if an archive holds those of several.
+    `database` selects whose backups, if an archive has backups of several databases.
     """
 
     archive: Path = key(path)
@@ -161,29 +161,29 @@ class DrillConfig(JobConfig):
 
     @property
     def origin(self) -> Origin | None:
-        """Return which backups of the archive are meant, None for those of its only database."""
+        """Return the origin that selects the backups, None for those of the only database."""
         return origin.here(self.database) if self.database else None
 
     @property
     def folder(self) -> Path:
-        """Return the folder, in `scratch_folder` or the archive, that a run makes and removes."""
+        """Return the folder in `scratch_folder` or the archive that a run creates and removes."""
         return (self.scratch_folder or self.archive) / f".{self.name}.drill"
 
     def locks(self) -> list[Path]:
-        """Return the lock of its folder; the archive's is taken only while a backup is read."""
+        """Return the lock of its folder; the archive's lock is taken only to read a backup."""
         return [lock.file_lock(self.folder)]
 
     def folders(self) -> list[Path]:
-        """Return the archive and the folder in which the scratch folder is made."""
+        """Return the archive and the parent of the scratch folder."""
         return [self.archive, self.folder.parent]
 
 
 @dataclass(frozen=True, kw_only=True)
 class VerifyConfig(JobConfig):
-    """A verification of the backups in one archive, of all or of a share in percent at a time.
+    """A verification of the backups in an archive: all of them, or a `sample` in percent per run.
 
-    `only` names the backups to read; it is no key of the configuration. The archive's lock is
-    taken only while something is written there: a backup must not wait for gigabytes to be read.
+    `only` names the backups to read; it is not a key of the configuration. The archive's lock is
+    taken only to write, so that a backup does not wait while gigabytes are read.
     """
 
     archive: Path = key(path)
@@ -198,24 +198,24 @@ class VerifyConfig(JobConfig):
 
 @dataclass(frozen=True, kw_only=True)
 class EmergencyConfig(JobConfig):
-    """One emergency; it has no schedule, so that no configuration holds it."""
+    """An emergency run; it has no schedule and is never in a configuration."""
 
     pull: PullConfig
 
     def locks(self) -> list[Path]:
-        """Return those of the pull; the archive's lock is taken only while it is written."""
+        """Return the locks of the pull; the archive's lock is taken only while it is written."""
         return self.pull.locks()
 
     def folders(self) -> list[Path]:
-        """Return the replica's folder: without an archive the first steps are worth as much."""
+        """Return the replica's folder, because the first steps do not need the archive."""
         return [self.pull.replica.parent]
 
 
 @dataclass(frozen=True, kw_only=True)
 class RestoreConfig(JobConfig):
-    """One restore; it has no schedule, so that no configuration holds it.
+    """A restore; it has no schedule and is never in a configuration.
 
-    `source` says which backups are of the target, if it is the database or replica of a job.
+    `source` is the origin of the target's backups, if it is the database or replica of a job.
     """
 
     backup: Path
@@ -225,9 +225,9 @@ class RestoreConfig(JobConfig):
     source: Origin | None = None
 
     def locks(self) -> list[Path]:
-        """Return the locks of the archive, which must not lose the backup, and of the target.
+        """Return the locks of the archive, so that the backup is not pruned, and of the target.
 
-        An archive that this user may not write, on a disk gone read-only say, cannot be locked.
+        An archive that this user may not write, for example on a read-only disk, is not locked.
         """
         archive = self.backup.parent
         locks = [lock.archive_lock(archive)] if os.access(archive, os.W_OK) else []

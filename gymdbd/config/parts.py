@@ -1,4 +1,4 @@
-"""Sections of a job's configuration that several kinds have, or that have keys of their own."""
+"""The sections within the configuration of a job."""
 
 from __future__ import annotations
 
@@ -12,31 +12,31 @@ from gymdbd.config.scalars import BOUND, DURATION, FLAG, NUMBER, PERCENT, TEXT
 
 @dataclass(frozen=True, kw_only=True)
 class Keep:
-    """Which backups stay: the younger than `days` and the newest `count`, whichever are more."""
+    """The retention rule: backups younger than `days` and the newest `count` are retained."""
 
     days: int = key(NUMBER, 0)
     count: int = key(NUMBER, 0)
 
     def faults(self) -> list[str]:
-        """Refuse a rule that keeps nothing."""
+        """Return an error if the rule retains nothing."""
         return [] if self.days or self.count else ["expected days, count or both, above zero"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Retry:
-    """How often a run tries again when trying again can help, and how long it waits first."""
+    """How often a run is attempted if the error is transient, and the delay before a retry."""
 
     attempts: int = key(NUMBER, 3)
     delay: timedelta = key(DURATION, timedelta(seconds=30))
 
     def faults(self) -> list[str]:
-        """Refuse a run that is never tried at all."""
-        return [] if self.attempts else ["expected attempts above zero: 1 is to try once"]
+        """Return an error if a run would never be attempted."""
+        return [] if self.attempts else ["expected attempts above zero: 1 means no retry"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Gates:
-    """How much less than the newest good backup a new one may hold before it is doubted."""
+    """How much less than the newest good backup a new one may hold before it is suspicious."""
 
     max_row_drop: int = key(PERCENT, 20)
     max_size_drop: int = key(PERCENT, 50)
@@ -46,7 +46,7 @@ class Gates:
 
 @dataclass(frozen=True, kw_only=True)
 class Newest:
-    """The column that says when the newest row was written, and how old it may be."""
+    """The column with the time of each row, and how old the newest row may be."""
 
     table: str = key(TEXT)
     column: str = key(TEXT)
@@ -56,7 +56,7 @@ class Newest:
 
 @dataclass(frozen=True, kw_only=True)
 class SshConfig:
-    """How to reach the host, where `~/.ssh/config` does not say so or says it differently."""
+    """Settings for reaching the host, which override `~/.ssh/config`."""
 
     user: str | None = key(TEXT, None)
     port: int | None = key(NUMBER, None)
@@ -77,7 +77,7 @@ class SshConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class Probe:
-    """A question to a restored database: the first value of its answer, and what is expected."""
+    """A query of a restored database, and the expected first value of its result."""
 
     sql: str = key(TEXT)
     expect: str | None = key(scalar(str, "str", "int", "float"), None)
@@ -85,7 +85,7 @@ class Probe:
     at_most: float | None = key(BOUND, None)
 
     def faults(self) -> list[str]:
-        """Refuse a question to which every answer is right."""
+        """Return an error if every result would be right."""
         bounds = self.at_least is not None or self.at_most is not None
         if (self.expect is not None) == bounds:
             return ["expected either expect, or at_least, at_most or both"]
@@ -94,7 +94,7 @@ class Probe:
 
 @dataclass(frozen=True, kw_only=True)
 class RepairConfig:
-    """The archive of another machine that may hold the same backups: a path over there."""
+    """The archive on another machine that may hold the same backups."""
 
     host: str = key(TEXT)
     archive: str = key(TEXT)

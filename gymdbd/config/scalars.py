@@ -1,4 +1,4 @@
-"""How the values of the configuration are read from YAML, a reader for each form."""
+"""The readers of plain values in YAML, one for each type."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ NUMBER = scalar(values.number, "int")
 BOUND = scalar(values.bound, "int", "float")
 PERCENT = scalar(values.percent, "str", "int")
 FLAG = scalar(values.flag, "bool")
-# YAML sees a number without a unit as a number; the reader then says that the unit is missing.
+# To YAML, a duration or size without its unit is a number; the error then asks for the unit.
 DURATION = scalar(values.duration, "str", "int", "float")
 INTERVAL = scalar(values.interval, "str", "int", "float")
 SIZE = scalar(values.size, "str", "int", "float")

@@ -1,6 +1,6 @@
-"""Reading one value from text, for the configuration and the command line alike.
+"""Parse values from text, for the configuration and the command line.
 
-Each reader raises ValueError saying what was expected.
+Each function raises a ValueError that names what was expected.
 """
 
 from __future__ import annotations
@@ -28,28 +28,28 @@ _ALL = 100
 
 
 def text(value: str) -> str:
-    """Read a text that is not empty."""
+    """Parse a text that is not empty."""
     if not value.strip() or "\0" in value:
         raise ValueError("expected a text")
     return value
 
 
 def number(value: str) -> int:
-    """Read a whole number from 0 to a million."""
+    """Parse a whole number from 0 to a million."""
     if not value.isascii() or not value.isdigit() or int(value) > _LARGEST_NUMBER:
         raise ValueError(f"expected a whole number from 0 to {_LARGEST_NUMBER} (got {value})")
     return int(value)
 
 
 def bound(value: str) -> float:
-    """Read a number, with a fraction or without."""
+    """Parse a number, with or without a fraction."""
     if not _BOUND.fullmatch(value):
         raise ValueError(f"expected a number (got {value})")
     return float(value)
 
 
 def percent(value: str) -> int:
-    """Read a share from 1% to 100%."""
+    """Parse a percentage from 1% to 100%."""
     digits = value.removesuffix("%")
     if digits == value or not _WHOLE.fullmatch(digits) or not 0 < int(digits) <= _ALL:
         raise ValueError(f"expected a share from 1% to 100% (got {value})")
@@ -57,14 +57,14 @@ def percent(value: str) -> int:
 
 
 def flag(value: str) -> bool:
-    """Read true or false."""
+    """Parse true or false."""
     if value not in ("true", "false"):
         raise ValueError(f"expected true or false (got {value})")
     return value == "true"
 
 
 def duration(value: str) -> timedelta:
-    """Read a duration above zero with its unit: `90s`, `15m`, `36h`, `7d`, `2w`."""
+    """Parse a duration above zero with its unit: `90s`, `15m`, `36h`, `7d`, `2w`."""
     match = _DURATION.fullmatch(value)
     if not match:
         raise ValueError(f"expected a duration with its unit, such as 15m or 36h (got {value})")
@@ -75,7 +75,7 @@ def duration(value: str) -> timedelta:
 
 
 def size(value: str) -> int:
-    """Read a size in bytes with its unit: `64MiB`."""
+    """Parse a size in bytes with its unit: `64MiB`."""
     match = _SIZE.fullmatch(value)
     if not match:
         raise ValueError(f"expected a size with its unit, such as 64MiB (got {value})")
@@ -83,19 +83,19 @@ def size(value: str) -> int:
 
 
 def interval(value: str) -> Interval:
-    """Read how often a job runs: a duration."""
+    """Parse the interval of a job, which is a duration."""
     return Interval(duration(value))
 
 
 def job_name(value: str) -> str:
-    """Read a job's name: it becomes part of file names and journald fields."""
+    """Parse a job's name, which becomes part of file names and journald fields."""
     if not _NAME.fullmatch(value):
         raise ValueError("expected a name of up to 64 letters, digits, '.', '_' and '-'")
     return value
 
 
 def one_of(*words: str) -> Callable[[str], str]:
-    """Make a reader of one of these words."""
+    """Return a function that accepts one of these words."""
 
     def read(value: str) -> str:
         if value not in words:
@@ -106,9 +106,9 @@ def one_of(*words: str) -> Callable[[str], str]:
 
 
 def describe(read: Callable[[str], Any]) -> str:
-    """Say what a reader of plain values expects."""
+    """Return what a function of this module expects."""
     words = {
-        text: "a text (put quotes round it)",
+        text: "a text (put quotes around it)",
         number: "a whole number",
         bound: "a number",
         percent: "a share such as 10%",

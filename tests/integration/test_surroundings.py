@@ -168,4 +168,4 @@ def test_a_home_in_the_configuration_that_is_not_known_is_a_fault_with_its_line(
     prefix = ["env", "-u", "HOME", *_UNKNOWN]
     done = gymdbd("-c", config, "list", prefix=prefix)
     assert done.returncode == 2
-    assert "the home folder in ~/archive is not known: write the whole path" in done.stderr
+    assert "the home folder in ~/archive is unknown: use an absolute path" in done.stderr

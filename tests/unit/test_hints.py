@@ -105,7 +105,7 @@ def test_what_is_advised_without_a_configuration_needs_none(
     cli.main([verb, *required])
     told = capsys.readouterr().err
     assert told.startswith("gymdbd: there is no configuration: ")
-    assert told.endswith(f"; or do without: gymdbd {verb} {options.INSTEAD[verb]}\n")
+    assert told.endswith(f"; or use no configuration: gymdbd {verb} {options.INSTEAD[verb]}\n")
 
     cli.main([verb, *(words.get(word, word) for word in options.INSTEAD[verb].split())])
     assert "no configuration" not in capsys.readouterr().err
@@ -119,7 +119,7 @@ def test_a_verb_that_needs_a_configuration_advises_no_way_without_one(
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.delenv("GYMDBD_CONFIG", raising=False)
     assert cli.main(["status"]) == 3
-    assert "do without" not in capsys.readouterr().err
+    assert "use no configuration" not in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

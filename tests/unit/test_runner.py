@@ -378,4 +378,4 @@ def test_a_schedule_of_no_attempts_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as caught:
         config.load(write_config(tmp_path, {"nightly": job}))
     (fault,) = caught.value.faults
-    assert fault.endswith("jobs.nightly.retry: expected attempts above zero: 1 is to try once")
+    assert fault.endswith("jobs.nightly.retry: expected attempts above zero: 1 means no retry")
