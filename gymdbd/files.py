@@ -26,6 +26,7 @@ from gymdbd.errors import (
     UsageError,
     WriteFailedError,
 )
+from gymdbd.source.format import SIDE_SUFFIXES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -42,7 +43,7 @@ _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _DENIED = (errno.EACCES, errno.EPERM, errno.EROFS)
 _LOOK = "check the disk and the kernel's log (dmesg), and ulimit -n; earlier backups are untouched"
 _PARTIAL = ".partial"
-_PARTIALS = re.compile(r"\..+\.partial(-wal|-shm|-journal)?", re.DOTALL)
+_PARTIALS = re.compile(rf"\..+\.partial({'|'.join(SIDE_SUFFIXES)})?", re.DOTALL)
 _CHUNK = 1024 * 1024
 # fcntl has this number only from Python 3.12 on.
 _FICLONE = 0x40049409

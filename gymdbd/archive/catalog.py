@@ -16,6 +16,7 @@ from gymdbd.archive import marks as all_marks
 from gymdbd.archive.backup import SUSPICIOUS, Backup
 from gymdbd.archive.marks import Marks
 from gymdbd.errors import BackupAmbiguousError, BackupMissingError, FolderMissingError, FormatError
+from gymdbd.source.format import SIDE_SUFFIXES, side_files
 from gymdbd.words import did_you_mean
 
 if TYPE_CHECKING:
@@ -30,7 +31,6 @@ _NAME = re.compile(
 # The longest name that a backup needs.
 _LONGEST = ".{}.json.partial"
 _STAMP = "%Y%m%d_%H%M%S"
-_SIDE_SUFFIXES = ("-wal", "-shm", "-journal")
 
 LATEST = "latest"
 
@@ -160,7 +160,7 @@ class Catalog:
         """
         orphans = []
         for path in self._listing():
-            for suffix in (".marks.json", ".json", *_SIDE_SUFFIXES):
+            for suffix in (".marks.json", ".json", *SIDE_SUFFIXES):
                 owner = path.with_name(path.name.removesuffix(suffix))
                 if owner != path and _NAME.fullmatch(owner.name) and not owner.exists():
                     orphans.append(path)
@@ -257,7 +257,7 @@ class Catalog:
             known = all_marks.read(path)
         except FormatError as error:
             doubt = error.message
-        sides = (path.with_name(path.name + suffix) for suffix in _SIDE_SUFFIXES)
+        sides = side_files(path)
         return Backup(
             path=path,
             stem=match["stem"],

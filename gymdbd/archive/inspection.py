@@ -14,6 +14,7 @@ from gymdbd.archive import proof
 from gymdbd.errors import BackupMissingError, VerificationError
 from gymdbd.source import database
 from gymdbd.source.errors import SourceError, SourceUnreadableError
+from gymdbd.source.format import JOURNAL, WAL, beside
 from gymdbd.sqlite import soundness
 
 if TYPE_CHECKING:
@@ -126,7 +127,7 @@ def readable(backup: Backup) -> Iterator[Path]:
         files.require_space(copy.parent, backup.size + wal.stat().st_size)
         with files.writing(copy):
             files.clone(backup.path, copy)
-            files.clone(wal, copy.with_name(copy.name + "-wal"))
+            files.clone(wal, beside(copy, WAL))
         # Closing the last connection applies the WAL and removes it.
         with (
             contextlib.closing(database.open_copy(copy, write=True)) as connection,
@@ -137,7 +138,7 @@ def readable(backup: Backup) -> Iterator[Path]:
 
 
 def _wal(backup: Backup) -> Path:
-    return backup.path.with_name(backup.path.name + "-wal")
+    return beside(backup.path, WAL)
 
 
 def _has_wal(backup: Backup) -> bool:
@@ -166,7 +167,7 @@ def _compare_side_files(backup: Backup, check: Callable[[], None]) -> list[str]:
     """Find files beside a backup that do not belong to it, because SQLite would apply them."""
     if backup.manifest is None:
         # Older scripts copied the -wal as well, and there is nothing to compare it with.
-        journals = [path for path in backup.side_files if path.name.endswith("-journal")]
+        journals = [path for path in backup.side_files if path.name.endswith(JOURNAL)]
         return [f"{path.name} lies beside it" for path in journals]
     problems = []
     promised = dict(backup.manifest.side_files)
@@ -179,7 +180,7 @@ def _compare_side_files(backup: Backup, check: Callable[[], None]) -> list[str]:
             sums = proof.checksums(path, check)
             found = _compare_sums(vars(sums), promise)
             problems.extend(f"{path.name}: {problem}" for problem in found)
-    problems.extend(f"its {suffix} is missing" for suffix in promised if suffix == "-wal")
+    problems.extend(f"its {suffix} is missing" for suffix in promised if suffix == WAL)
     return problems
 
 

@@ -54,6 +54,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from gymdbd.source.format import side_files
 from gymdbd.terminal import databases, options
 
 if TYPE_CHECKING:
@@ -235,11 +236,10 @@ def _refuse(arguments: argparse.Namespace) -> None:
 
 def _refuse_target(target: Path, arguments: argparse.Namespace) -> None:
     from gymdbd.errors import UsageError
-    from gymdbd.source import database
 
     if target.exists() and not arguments.force:
         raise UsageError(f"{target} exists", hint="name another file, or replace it with --force")
-    strays = [side.name for side in database.side_files(target) if side.exists()]
+    strays = [side.name for side in side_files(target) if side.exists()]
     if arguments.form == "db" and strays:
         raise UsageError(
             f"SQLite would take {' and '.join(strays)} beside {target} for files of the new one",

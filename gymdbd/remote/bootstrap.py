@@ -19,11 +19,14 @@ from gymdbd.remote import greeting
 from gymdbd.source.pages import PAGE_RULE
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from gymdbd.source.fingerprint import Fingerprint
 
 _PACKAGE = "gymdbd.source"
 _PACKAGES = ("gymdbd", _PACKAGE)
-_PROBE = f"{_PACKAGE}.probe"
+# What the probe needs, which is to be small.
+_PROBING = (*_PACKAGES, f"{_PACKAGE}.format", f"{_PACKAGE}.probe")
 
 # Written for any Python from 2.7 on, up to the line that tells the version. On its way it is one
 # line between single quotes, in which sh, csh, tcsh, zsh and fish all leave every letter as it is:
@@ -41,23 +44,16 @@ while 1:
     exec(zlib.decompress(read(int.from_bytes(read(4), "big"))), {{}})
 """
 
-_ANSWER = f"""
-import sys
-if found:
-    sys.stdout.write("{greeting.UNCHANGED.decode().strip()}\\n")
-    sys.exit()
-"""
-
 # The base classes of importlib.abc would cost a fifth of the serving side's start.
 _SHIPPED = """
 import os, sys
-from importlib.util import spec_from_loader
+from importlib.machinery import ModuleSpec
 from pathlib import Path
 
 class Shipped:
     def find_spec(self, name, path=None, target=None):
         if name in modules:
-            return spec_from_loader(name, self, origin="shipped", is_package=name in packages)
+            return ModuleSpec(name, self, origin="shipped", is_package=name in packages)
 
     def create_module(self, spec):
         return None
@@ -72,6 +68,13 @@ sys.meta_path.insert(0, Shipped())
 _START = f"""{_SHIPPED}
 from gymdbd.source.server import main
 sys.exit(main(Path(database).expanduser()))
+"""
+
+_PROBE = f"""{_SHIPPED}
+from gymdbd.source.probe import is_unchanged
+if is_unchanged(database, **known):
+    print("{greeting.UNCHANGED.decode().strip()}")
+    sys.exit()
 """
 
 _LOOK = f"""{_SHIPPED}
@@ -102,7 +105,7 @@ def bundle(database: str) -> bytes:
 
     A leading ``~/`` stands for the home folder of the account there.
     """
-    return _ship(database, _START)
+    return _ship(modules(), database, _START)
 
 
 def look(database: str) -> bytes:
@@ -110,7 +113,7 @@ def look(database: str) -> bytes:
 
     It prints a line of JSON, an object that is empty or an error, and ends.
     """
-    return _ship(database, _LOOK)
+    return _ship(modules(), database, _LOOK)
 
 
 def modules() -> list[str]:
@@ -119,30 +122,25 @@ def modules() -> list[str]:
     return [*_PACKAGES, *(f"{_PACKAGE}.{name}" for name in names)]
 
 
-def _ship(database: str, start: str) -> bytes:
-    shipped = {name: _source(name) for name in modules()}
-    return _pack(
-        f"packages = {_PACKAGES!r}\nmodules = {shipped!r}\n{_path_line(database)}\n{start}"
-    )
-
-
 def probe(database: str, known: Fingerprint) -> bytes:
     """Return what the loader runs first, to tell whether the snapshot is still this one."""
-    file = (known.device, known.inode, known.ctime_ns, known.size)
-    frame = (known.frames, known.checksum_one, known.checksum_two)
-    log = f"{bytes.fromhex(known.salts)!r}, in_log={known.method == PAGE_RULE}"
-    return _pack(
-        f"{_source(f'{_PACKAGE}.probe')}\n{_path_line(database)}\n"
-        f"found = is_unchanged(database, {file!r}, {frame!r}, {log})\n{_ANSWER}"
-    )
+    facts = {
+        "file": (known.device, known.inode, known.ctime_ns, known.size),
+        "frame": (known.frames, known.checksum_one, known.checksum_two),
+        "salts": bytes.fromhex(known.salts),
+        "in_log": known.method == PAGE_RULE,
+    }
+    return _ship(_PROBING, database, f"known = {facts!r}\n{_PROBE}")
 
 
-def _path_line(database: str) -> str:
-    # A path may hold bytes that are no text.
-    return f"import os\ndatabase = os.fsdecode({os.fsencode(database)!r})"
-
-
-def _pack(piece: str) -> bytes:
+def _ship(names: Sequence[str], database: str, start: str) -> bytes:
+    """Pack a piece of Python that has these modules, and the path, which may be no text."""
+    piece = f"""
+import os
+packages = {_PACKAGES!r}
+modules = { {name: _source(name) for name in names}!r}
+database = os.fsdecode({os.fsencode(database)!r})
+{start}"""
     packed = zlib.compress(piece.encode(), 9)
     return len(packed).to_bytes(4, "big") + packed
 

@@ -34,6 +34,19 @@ from gymdbd.source.errors import (
     SourceMissingError,
     SourceNotADatabaseError,
 )
+from gymdbd.source.format import (
+    HEADER_BYTES,
+    INDEX,
+    INDEX_BACKFILLED,
+    INDEX_BACKFILLED_AT,
+    JOURNAL,
+    JOURNAL_MAGIC,
+    MAGIC,
+    SIDE_SUFFIXES,
+    WAL,
+    WAL_HEADER_BYTES,
+    beside,
+)
 from gymdbd.sqlite import soundness
 
 if TYPE_CHECKING:
@@ -46,11 +59,8 @@ if TYPE_CHECKING:
 ATTEMPTS = 5
 _SURE = 2
 _SETTLE_S = 1.1
-_HEADER_BYTES = 100
 # Both copies of the index's header, and how much of the WAL was checkpointed.
-_INDEX_BYTES = 100
-_MAGIC = b"SQLite format 3\0"
-_JOURNAL_MAGIC = bytes.fromhex("d9d505f920a163d7")
+_INDEX_BYTES = INDEX_BACKFILLED_AT + INDEX_BACKFILLED.size
 
 
 @dataclass(frozen=True)
@@ -133,19 +143,19 @@ def _read_facts(remote: RemoteFiles, source: str) -> SourceFacts:
     main = remote.find(source)
     if main is None:
         raise _missing(source)
-    log = remote.find(source + "-wal")
+    log = remote.find(source + WAL)
     facts = SourceFacts(
         main=main,
-        header=remote.read_head(source, _HEADER_BYTES),
+        header=remote.read_head(source, HEADER_BYTES),
         log=log,
-        log_header=remote.read_head(source + "-wal", wal.HEADER_SIZE) if log else b"",
-        index_head=remote.read_head(source + "-shm", _INDEX_BYTES) if log else b"",
-        journal_head=remote.read_head(source + "-journal", len(_JOURNAL_MAGIC)),
+        log_header=remote.read_head(source + WAL, WAL_HEADER_BYTES) if log else b"",
+        index_head=remote.read_head(source + INDEX, _INDEX_BYTES) if log else b"",
+        journal_head=remote.read_head(source + JOURNAL, len(JOURNAL_MAGIC)),
     )
     if not facts.header:
         # SQLite would remove the WAL of a copy of it, whatever that holds.
         raise _empty(source)
-    if facts.header and not facts.header.startswith(_MAGIC):
+    if facts.header and not facts.header.startswith(MAGIC):
         raise SourceNotADatabaseError(
             f"{source} on the other machine is not an SQLite database", hint="check the path"
         )
@@ -156,14 +166,14 @@ def _copy_once(
     remote: RemoteFiles, source: str, partial: Path, before: SourceFacts, progress: Progress
 ) -> str:
     """Copy both files; return what moved meanwhile, or "" when nothing did."""
-    if before.journal_head == _JOURNAL_MAGIC:
+    if before.journal_head == JOURNAL_MAGIC:
         # The database is in the middle of a transaction, or a crash left it there.
         time.sleep(_SETTLE_S)
         return "a transaction is open in its rollback journal"
     if not (before.log_header and before.index_head):
         time.sleep(_SETTLE_S)
     total, main_size = before.size_bytes, before.main.size
-    log_partial = partial.with_name(partial.name + "-wal")
+    log_partial = beside(partial, WAL)
     _remove(partial)
     with files.writing(partial):
         files.create(partial)
@@ -175,7 +185,7 @@ def _copy_once(
             files.create(log_partial)
             with log_partial.open("wb") as file:
                 done = remote.copy(
-                    source + "-wal",
+                    source + WAL,
                     before.log.size,
                     file,
                     lambda n: progress("copy", main_size + n, total),
@@ -250,7 +260,7 @@ def copy_as_it_is(
     """
     for _ in range(ATTEMPTS):
         check()
-        before = {suffix: remote.find(source + suffix) for suffix in ("", "-wal", "-journal")}
+        before = {suffix: remote.find(source + suffix) for suffix in ("", WAL, JOURNAL)}
         if before[""] is None:
             raise _missing(source)
         sizes = {suffix: facts.size for suffix, facts in before.items() if facts}
@@ -260,7 +270,7 @@ def copy_as_it_is(
         files.require_space(partial.parent, 2 * total)
         _remove(partial)
         for suffix, size in sizes.items():
-            target = partial.with_name(partial.name + suffix)
+            target = beside(partial, suffix)
             with files.writing(target):
                 files.create(target)
                 with target.open("wb") as file:
@@ -291,5 +301,5 @@ def _empty(source: str) -> SourceEmptyError:
 
 def _remove(partial: Path) -> None:
     """Remove the copy and whatever SQLite keeps beside it."""
-    for suffix in ("", "-wal", "-shm", "-journal"):
-        files.remove(partial.with_name(partial.name + suffix))
+    for suffix in ("", *SIDE_SUFFIXES):
+        files.remove(beside(partial, suffix))

@@ -21,6 +21,7 @@ from gymdbd.log import logger
 from gymdbd.runs import status
 from gymdbd.source import database, identity, live, processes, uses
 from gymdbd.source.errors import GymdbdError, RemoteError
+from gymdbd.source.format import side_files
 from gymdbd.sqlite import freshness, soundness
 from gymdbd.words import counted, service_command
 
@@ -184,7 +185,7 @@ def _open(path: Path) -> AbstractContextManager[sqlite3.Connection]:
 
 def _look_into(path: Path) -> tuple[str, int, tuple[str, ...]]:
     """Return a description of a database, its size in bytes, and what cannot be checked in it."""
-    in_use = all(side.exists() for side in database.side_files(path)[:2])
+    in_use = all(side.exists() for side in side_files(path)[:2])
     with database.translated(path), _open(path) as connection:
         connection.execute("BEGIN")
         facts = database.read_facts(connection)

@@ -27,6 +27,7 @@ from gymdbd.source.errors import (
     SourceNotAFileError,
     SourceUnreadableError,
 )
+from gymdbd.source.format import JOURNAL, WAL, beside
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -40,7 +41,6 @@ _BACKPORTS = {(3, 44): 6, (3, 50): 7}
 # SQLite takes a file of one byte for an empty one too, and removes the -wal beside either, even
 # through a connection that may only read (unixFileSize, pagerOpenWalIfPresent).
 _EMPTY_SIZE = 1
-_SIDE_SUFFIXES = ("-wal", "-shm", "-journal")
 _SHM_BYTES = 32768
 
 # What a statement raises. SQLite quotes what it finds in a schema, and if that is not UTF-8 Python
@@ -81,11 +81,6 @@ def has_wal_reset_bug(version: tuple[int, ...] = sqlite3.sqlite_version_info) ->
         return False
     backport = _BACKPORTS.get((version[0], version[1]))
     return backport is None or version[2] < backport
-
-
-def side_files(path: Path) -> list[Path]:
-    """Return where SQLite would keep the WAL, its index and the rollback journal of `path`."""
-    return [path.with_name(path.name + suffix) for suffix in _SIDE_SUFFIXES]
 
 
 def locate(path: Path) -> Path:
@@ -228,7 +223,7 @@ def _unknown_hint() -> str:
 
 
 def _unreadable_hint(path: Path) -> str:
-    journal = path.with_name(path.name + "-journal")
+    journal = beside(path, JOURNAL)
     if _has_content(journal):
         return (
             f"a crash left {journal.name} behind: start the application once, or run "
@@ -432,7 +427,7 @@ def quote(name: str) -> str:
 
 def _empty(real: Path, path: Path) -> SourceEmptyError:
     """Build the error for a file without content; nothing may open it, not even to read."""
-    wal = real.with_name(real.name + "-wal")
+    wal = beside(real, WAL)
     if _has_content(wal):
         hint = (
             f"copy it and {wal} away before any program opens it: SQLite removes the -wal of an "

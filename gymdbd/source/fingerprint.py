@@ -13,6 +13,8 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from gymdbd.source.format import MOST_PAGES, PAGE_SIZES
+
 if TYPE_CHECKING:
     from gymdbd.source.pages import Pages
 
@@ -21,8 +23,6 @@ SCHEMA = 1
 # A file written within the resolution of its timestamps before they were read may be written
 # again without their changing.
 _SETTLED_NS = 1_000_000_000
-_PAGE_SIZES = [2**power for power in range(9, 17)]
-_MOST_PAGES = 2**32 - 2
 _MOST_TEXT = 100
 
 
@@ -73,7 +73,7 @@ class Fingerprint:
                 raise ValueError(f"{field.name} is too long")
             values[field.name] = value
         found = cls(**values)
-        if found.page_size not in _PAGE_SIZES or not 0 < found.page_count <= _MOST_PAGES:
+        if found.page_size not in PAGE_SIZES or not 0 < found.page_count <= MOST_PAGES:
             raise ValueError("page size and count cannot be those of a database")
         bytes.fromhex(found.salts)
         return found

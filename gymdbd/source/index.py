@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Dict, Tuple
 
 from gymdbd.source import processes
 from gymdbd.source.descriptors import PROC
+from gymdbd.source.format import INDEX, INDEX_LOCK, beside
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -35,17 +36,17 @@ def keep(path: Path) -> None:
 
     Never for an index that nobody uses: what a crash left must be made anew.
     """
-    index = path.with_name(path.name + "-shm")
+    index = beside(path, INDEX)
     with contextlib.suppress(OSError, AttributeError):
         facts = index.stat()
         here = facts.st_dev, facts.st_ino
-        if here in _kept or processes.lock_holders(path, processes.INDEX_LOCK):
+        if here in _kept or processes.lock_holders(path, INDEX_LOCK):
             return
         if not any(_maps(user.pid, facts.st_ino) for user in processes.writers(index)):
             return
         descriptor = os.open(index, os.O_RDONLY | os.O_CLOEXEC)
         _kept[here] = descriptor
-        first = processes.INDEX_LOCK.start
+        first = INDEX_LOCK.start
         wanted = struct.pack(_LOCK, fcntl.F_RDLCK, os.SEEK_SET, first, 1, 0)
         # One of the open file, which Linux alone has: another process's for SQLite.
         fcntl.fcntl(descriptor, fcntl.F_OFD_SETLK, wanted)

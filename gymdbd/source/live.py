@@ -27,12 +27,23 @@ import time
 from typing import TYPE_CHECKING
 
 from gymdbd.source import index, processes
-from gymdbd.source.database import connect, side_files, source_error
+from gymdbd.source.database import connect, source_error
 from gymdbd.source.errors import (
     NotOwnerError,
     SourceLockedError,
     SourceMovedError,
     SourceUnreadableError,
+)
+from gymdbd.source.format import (
+    HEADER_BYTES,
+    JOURNAL,
+    PENDING_LOCK,
+    SHARED_LOCK,
+    VERSIONS,
+    WAL,
+    WITH_WAL,
+    beside,
+    side_files,
 )
 
 if TYPE_CHECKING:
@@ -43,12 +54,6 @@ Stamp = tuple[int, ...]
 
 _LOCKED = "mode=ro"
 _UNLOCKED = "mode=ro&immutable=1"
-# Where in the main file SQLite's locks lie. https://www.sqlite.org/fileformat2.html section 1.3.2
-# (offset 2^30): who reads holds the 510 bytes behind PENDING and RESERVED.
-_PENDING, _SHARED, _SHARED_SIZE = 2**30, 2**30 + 2, 510
-# Offsets 18 and 19 of the header: 2 means that readers need a WAL.
-_VERSIONS = slice(18, 20)
-_HEADER_SIZE = 100
 _POLL_S = 0.01
 # How long after a write another one may leave the file's times as they are: a tick of the kernel,
 # and two seconds if the file system keeps whole seconds only.
@@ -179,7 +184,7 @@ class Access:
 
     def confirm(self) -> None:
         """Raise SourceMovedError if an idle database is no longer the file that it was."""
-        if self.idle and (_stamp(self.path) != self._stamp or _has_content(self.path, "-wal")):
+        if self.idle and (_stamp(self.path) != self._stamp or _has_content(self.path, WAL)):
             raise moved(self.path)
 
     def give_away(self) -> None:
@@ -202,8 +207,8 @@ class Access:
         if wal.exists() and shm.exists():
             return True
         # Nobody who has it open here needs that lock: he would have both files.
-        fcntl.lockf(descriptor, fcntl.LOCK_UN, _SHARED_SIZE, _SHARED)
-        if not _has_content(self.path, "-wal"):
+        _lock(descriptor, fcntl.LOCK_UN, SHARED_LOCK)
+        if not _has_content(self.path, WAL):
             return False
         if may_leave_sides(self.path) or _is_shared_with_owner(self.path):
             return True
@@ -252,7 +257,7 @@ def has_hot_journal(path: Path) -> bool:
     One of `journal_mode=PERSIST` or TRUNCATE stays after its transaction, without its first byte.
     """
     try:
-        with path.with_name(path.name + "-journal").open("rb") as file:
+        with beside(path, JOURNAL).open("rb") as file:
             return file.read(1) not in (b"", b"\0")
     except OSError:
         return False
@@ -299,14 +304,14 @@ def _require_no_journal_in_use(path: Path) -> None:
 
 def _keep_journal(writer: sqlite3.Connection, path: Path) -> None:
     """Leave a journal where it is if the application keeps its own after each transaction."""
-    if path.with_name(path.name + "-journal").exists():
+    if beside(path, JOURNAL).exists():
         writer.execute("PRAGMA journal_mode").fetchone()
         with contextlib.suppress(sqlite3.Error):
             writer.execute("PRAGMA main.journal_mode=PERSIST").fetchone()
 
 
 def _is_in_wal_mode(descriptor: int) -> bool:
-    return os.pread(descriptor, _HEADER_SIZE, 0)[_VERSIONS] == b"\2\2"
+    return os.pread(descriptor, HEADER_BYTES, 0)[VERSIONS] == WITH_WAL
 
 
 def _descriptor(path: Path) -> int:
@@ -327,17 +332,21 @@ def _lock_as_reader(path: Path, descriptor: int, deadline: float) -> None:
     """Take the lock that every reader of SQLite holds, in its order."""
     while True:
         try:
-            fcntl.lockf(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB, 1, _PENDING)
+            _lock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB, PENDING_LOCK)
             try:
-                fcntl.lockf(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB, _SHARED_SIZE, _SHARED)
+                _lock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB, SHARED_LOCK)
             finally:
-                fcntl.lockf(descriptor, fcntl.LOCK_UN, 1, _PENDING)
+                _lock(descriptor, fcntl.LOCK_UN, PENDING_LOCK)
         except OSError as error:
             if time.monotonic() >= deadline:
                 raise source_error(sqlite3.OperationalError(f"locked: {error}"), path) from error
             time.sleep(_POLL_S)
         else:
             return
+
+
+def _lock(descriptor: int, how: int, span: range) -> None:
+    fcntl.lockf(descriptor, how, len(span), span.start)
 
 
 def _stamp(path: Path) -> Stamp:
@@ -389,6 +398,6 @@ def _hand_over(side: Path, path: Path) -> None:
 
 def _has_content(path: Path, suffix: str) -> bool:
     try:
-        return path.with_name(path.name + suffix).stat().st_size > 0
+        return beside(path, suffix).stat().st_size > 0
     except OSError:
         return False

@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING
 
 from gymdbd.source import wal
 from gymdbd.source.errors import SourceCorruptError, SourceLockedError, SourceUnreadableError
+from gymdbd.source.format import FRAME_HEADER, LOCK_BYTE, VERSIONS, WAL, WITHOUT_WAL, frame_offset
 from gymdbd.source.snapshot import Snapshot
 
 if TYPE_CHECKING:
@@ -39,10 +40,6 @@ ONLINE_BACKUP = "online-backup"
 SPOOL_LIMIT_BYTES = 256 * 1024 * 1024
 
 _ATTEMPTS = 5
-# Bytes 18 and 19 of page 1: 2 means that readers need a WAL, 1 that they do not. Every committed
-# page is here, so 1 is true, and a replica opens without any side file.
-_VERSIONS = slice(18, 20)
-_LOCK_BYTE_OFFSET = 2**30
 _SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - a folder that lives in memory, not a temporary one
 
 
@@ -73,7 +70,7 @@ class Pages:
             self.spool(reason=str(error))
         self.page_size = self.snapshot.facts.page_size
         self.count = self.snapshot.facts.page_count
-        self._lock_byte_page = _LOCK_BYTE_OFFSET // self.page_size + 1
+        self._lock_byte_page = LOCK_BYTE // self.page_size + 1
 
     def _find_files(self) -> None:
         self.method, self.mark = MAIN_FILE, None
@@ -81,7 +78,7 @@ class Pages:
             self.mark = self.snapshot.settle()
             if self.mark.frames > self.mark.backfilled:
                 self.method = PAGE_RULE
-                self._log = self.snapshot.open_file("-wal").fileno()
+                self._log = self.snapshot.open_file(WAL).fileno()
         self._main = self.snapshot.open_file("").fileno()
         self._indexed = self._log < 0
 
@@ -126,7 +123,7 @@ class Pages:
         mark = self.mark
         if mark is None or salts != mark.salts or not 0 <= frame <= mark.frames:
             return None
-        log = self._log if self._log >= 0 else self.snapshot.open_file("-wal").fileno()
+        log = self._log if self._log >= 0 else self.snapshot.open_file(WAL).fileno()
         found = wal.read_frame(log, frame, self.page_size) if frame else None
         if frame and (found is None or (found.salts, found.checksum) != (salts, checksum)):
             return None
@@ -153,14 +150,15 @@ class Pages:
                 elif number >= present and number != self._lock_byte_page:
                     raise _too_short(self.snapshot.path, number)
         if first == 1:
-            data[_VERSIONS] = b"\1\1"
+            # Every committed page is here, so that is true, and a replica opens without side files.
+            data[VERSIONS] = WITHOUT_WAL
         if first <= self._lock_byte_page < first + count:
             start = (self._lock_byte_page - first) * size
             data[start : start + size] = bytes(size)
         return data
 
     def _read_frame(self, frame: int) -> bytes:
-        offset = wal.frame_offset(frame, self.page_size) + wal.FRAME_HEADER_SIZE
+        offset = frame_offset(frame, self.page_size) + FRAME_HEADER.size
         data = _read_at(self._log, self.page_size, offset)
         if len(data) < self.page_size:
             raise _moved(self.snapshot.path)

@@ -14,7 +14,22 @@ import sqlite3
 import struct
 from pathlib import Path
 
-_ENDS = ("", "-shm")
+from gymdbd.source.format import (
+    FRAME_HEADER,
+    INDEX,
+    INDEX_BACKFILLED,
+    INDEX_BACKFILLED_AT,
+    INDEX_HEADER,
+    SHARED_LOCK,
+    WAL,
+    WAL_HEADER_BYTES,
+    WAL_SALTS,
+    beside,
+    frame_offset,
+    to_page_size,
+)
+
+_ENDS = ("", INDEX)
 
 
 def is_unchanged(
@@ -36,10 +51,11 @@ def is_unchanged(
             return False
         with place.open("rb") as main:
             # As long as somebody holds a reader's lock, nobody removes what lies beside it.
-            fcntl.lockf(main, fcntl.LOCK_SH | fcntl.LOCK_NB, 510, 2**30 + 2)
+            how = fcntl.LOCK_SH | fcntl.LOCK_NB
+            fcntl.lockf(main, how, len(SHARED_LOCK), SHARED_LOCK.start)
             if _is_doubtful(place):
                 return False
-            log, index = (place.with_name(place.name + end) for end in ("-wal", "-shm"))
+            log, index = beside(place, WAL), beside(place, INDEX)
             if not log.exists() or not log.stat().st_size:
                 # The main file is all there is, wherever the WAL ended before.
                 return not in_log
@@ -62,23 +78,21 @@ def _is_at(place: Path, frame: tuple[int, ...], salts: bytes, *, in_log: bool) -
 
 
 def _has_frame(place: Path, frame: tuple[int, ...], salts: bytes, *, in_log: bool) -> bool:
-    with place.with_name(place.name + "-shm").open("rb") as index:
-        header = index.read(100)
-    number, one, two = struct.unpack("=16xI4x2I", header[:32])
-    backfilled = struct.unpack("=96xI", header)[0]
-    if header[:48] != header[48:96] or ((number, one, two), header[32:40]) != (frame, salts):
+    with beside(place, INDEX).open("rb") as index:
+        header = index.read(INDEX_BACKFILLED_AT + INDEX_BACKFILLED.size)
+    _, _, size, number, _, *at, found = INDEX_HEADER.unpack_from(header)[:-2]
+    (backfilled,) = INDEX_BACKFILLED.unpack_from(header, INDEX_BACKFILLED_AT)
+    if header[: INDEX_HEADER.size] != header[INDEX_HEADER.size : INDEX_BACKFILLED_AT]:
         return False
-    if (number > backfilled) != in_log:
+    if ((number, *at), found) != (frame, salts) or (number > backfilled) != in_log:
         return False
     if not in_log:
         return True
-    size = struct.unpack("=14xH", header[:16])[0]
-    with place.with_name(place.name + "-wal").open("rb") as log:
-        begin = log.read(32)
-        # 65536 does not fit into two bytes and is written as 1.
-        log.seek(32 + (number - 1) * (24 + (65536 if size == 1 else size)))
-        last = log.read(24)
-    return begin[16:24] == last[8:16] == salts and struct.unpack(">16x2I", last) == (one, two)
+    with beside(place, WAL).open("rb") as log:
+        begin = log.read(WAL_HEADER_BYTES)
+        log.seek(frame_offset(number, to_page_size(size)))
+        _, _, last, *sums = FRAME_HEADER.unpack(log.read(FRAME_HEADER.size))
+    return begin[WAL_SALTS] == last == salts and sums == at
 
 
 def _is_doubtful(place: Path) -> bool:
@@ -90,7 +104,7 @@ def _is_doubtful(place: Path) -> bool:
     """
     if not Path("/proc/locks").exists():
         return False
-    index = place.with_name(place.name + "-shm")
+    index = beside(place, INDEX)
     inodes = [
         str(one.stat().st_ino) if one.exists() else end
         for one, end in ((place, ""), (index, "none"))
@@ -102,7 +116,7 @@ def _is_doubtful(place: Path) -> bool:
         users.get(file.rpartition(":")[2], set()).add(pid)
     if users[inodes[0]] - users[inodes[1]] - {str(os.getpid())}:
         return True
-    log = place.with_name(place.name + "-wal")
+    log = beside(place, WAL)
     if log.exists() and log.stat().st_size and not users[inodes[1]]:
         # A crash left it, or its user has lost his locks: SQLite would make its index anew.
         return True

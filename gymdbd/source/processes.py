@@ -11,20 +11,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from gymdbd.source import descriptors
+from gymdbd.source.format import INDEX, MAIN_LOCKS, SHARED_LOCK, beside, side_files
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-# Byte ranges of the locks in the -shm file. https://www.sqlite.org/walformat.html section 2.3.
-WRITE_LOCK = range(120, 121)
-CHECKPOINT_LOCK = range(121, 122)
-READ_LOCKS = range(123, 128)
-# Held by whoever is connected to the index.
-INDEX_LOCK = range(128, 129)
-# The lock bytes of the main file. https://www.sqlite.org/fileformat2.html section 1.3.2 (offset
-# 2^30): PENDING, RESERVED, and 510 bytes of SHARED.
-_MAIN_LOCKS = range(2**30, 2**30 + 512)
-_SHARED_LOCK = range(2**30 + 2, 2**30 + 512)
 
 _FLOCK_FIELDS = 8
 
@@ -51,7 +41,7 @@ def holders(path: Path, *, proc: Path = descriptors.PROC) -> list[Process]:
 
     By the files themselves, under whatever name each has opened them.
     """
-    names = [str(path), *(f"{path}{suffix}" for suffix in ("-wal", "-shm", "-journal"))]
+    names = [str(path), *map(str, side_files(path))]
     return [named(pid, proc) for pid in sorted(_who_has(names, proc).files)]
 
 
@@ -85,9 +75,9 @@ def lock_holders(
     lock table to read.
     """
     if span is None:
-        pids = _lockers(path, _MAIN_LOCKS, proc, kinds=("WRITE",))
+        pids = _lockers(path, MAIN_LOCKS, proc, kinds=("WRITE",))
     else:
-        pids = _lockers(path.with_name(path.name + "-shm"), span, proc, kinds=("READ", "WRITE"))
+        pids = _lockers(beside(path, INDEX), span, proc, kinds=("READ", "WRITE"))
     return [named(pid, proc) for pid in sorted(pids - {os.getpid()})]
 
 
@@ -97,10 +87,10 @@ def connected(path: Path, *, proc: Path = descriptors.PROC) -> tuple[set[int], s
     In WAL mode a connection that has read keeps SQLite's shared lock on the main file until it is
     closed, and its process a lock on the index that it uses.
     """
-    index = path.with_name(path.name + "-shm")
+    index = beside(path, INDEX)
     whole = range(2**62)
     return (
-        _lockers(path, _SHARED_LOCK, proc, kinds=("READ",), exactly=True),
+        _lockers(path, SHARED_LOCK, proc, kinds=("READ",), exactly=True),
         _lockers(index, whole, proc, kinds=("READ", "WRITE")),
     )
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from gymdbd import __version__
 from gymdbd.source import compress, digests, identity, ownership, processes, protocol
-from gymdbd.source.database import has_wal_reset_bug, side_files, uncounted
+from gymdbd.source.database import has_wal_reset_bug, uncounted
 from gymdbd.source.errors import (
     GymdbdError,
     ProtocolError,
@@ -24,6 +24,7 @@ from gymdbd.source.errors import (
     StalledError,
 )
 from gymdbd.source.fingerprint import take
+from gymdbd.source.format import side_files
 from gymdbd.source.pages import Pages, open_pages
 from gymdbd.source.patience import STALL_TIMEOUT_S, Patience, PatientStream
 from gymdbd.source.protocol import Channel

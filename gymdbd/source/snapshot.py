@@ -21,6 +21,7 @@ from gymdbd.source.database import (
     unknown_definition,
 )
 from gymdbd.source.errors import SourceCorruptError, SourceError, SourceLockedError
+from gymdbd.source.format import INDEX, beside
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -133,7 +134,7 @@ class Snapshot:
             raise
 
     def _settle(self) -> wal.Mark:
-        index = self.open_file("-shm")
+        index = self.open_file(INDEX)
         deadline = time.monotonic() + _SETTLE_S
         while time.monotonic() < deadline:
             mark = self._begin_at_mark(index)
@@ -168,12 +169,12 @@ class Snapshot:
 
     def open_file(self, suffix: str) -> BinaryIO:
         """Open the database or a side file; it stays open until the connection is closed."""
-        path = self.path.with_name(self.path.name + suffix)
+        path = beside(self.path, suffix)
         try:
             file = self._descriptors.enter_context(path.open("rb", buffering=0))
             facts = os.fstat(file.fileno())
         except OSError as error:
-            if suffix == "-shm":
+            if suffix == INDEX:
                 raise wal.UnreadableIndexError(
                     f"{path} cannot be read ({error.strerror})",
                     hint=f"let this user read the -shm file in {path.parent}",

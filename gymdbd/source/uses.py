@@ -15,15 +15,12 @@ from typing import Dict, List, Optional, Set, Tuple
 
 from gymdbd.source import descriptors, processes
 from gymdbd.source.descriptors import PROC, Descriptor, File
+from gymdbd.source.format import HEADER_BYTES, MAGIC, SIDE_SUFFIXES, VERSIONS, WAL, WITH_WAL
 
 # A process that is just opening or closing the database is for an instant without its WAL.
 _SETTLE_S = 0.05
 # Looks at a database whose WAL comes and goes meanwhile.
 _MOST_LOOKS = 5
-# Bytes 18 and 19 of the header: 2 is WAL mode. https://www.sqlite.org/fileformat2.html 1.3.3
-_VERSIONS_OFFSET = 18
-_MAGIC = b"SQLite format 3\0"
-_SIDES = ("-wal", "-shm", "-journal")
 
 OTHER_LOG = "other-log"
 FORMER = "former"
@@ -76,7 +73,7 @@ class _Place:
         self.path = Path(os.path.realpath(path))
         self.proc = proc
         self.main = descriptors.file_at(str(self.path))
-        self.log = descriptors.file_at(f"{self.path}-wal")
+        self.log = descriptors.file_at(f"{self.path}{WAL}")
         self.folder = descriptors.file_at(str(self.path.parent))
         self.names = self.path.stat().st_nlink if self.main else 0
         self.appeared_ns = self._appeared()
@@ -93,7 +90,7 @@ class _Place:
     def wanted(self, name: str, file: File) -> bool:
         """Say whether a process that has this open is worth a look."""
         base = name.rpartition("/")[2]
-        return file in (self.main, self.log) or base in (self.path.name, self.path.name + "-wal")
+        return file in (self.main, self.log) or base in (self.path.name, self.path.name + WAL)
 
     def is_here(self, one: Descriptor, suffix: str = "") -> bool:
         """Say whether a file was opened by the path's name, in its folder, wherever mounted."""
@@ -113,15 +110,14 @@ class _Place:
 
     def is_as_it_was(self) -> bool:
         """Say whether the same files are here: whoever closes a database last removes its WAL."""
-        now = (descriptors.file_at(str(self.path)), descriptors.file_at(f"{self.path}-wal"))
+        now = (descriptors.file_at(str(self.path)), descriptors.file_at(f"{self.path}{WAL}"))
         return now == (self.main, self.log)
 
     def in_wal_mode(self) -> bool:
         """Read it from the header: only in a process without a connection to the database."""
         try:
             with self.path.open("rb") as file:
-                file.seek(_VERSIONS_OFFSET)
-                return file.read(2) == b"\2\2"
+                return file.read(HEADER_BYTES)[VERSIONS] == WITH_WAL
         except OSError:
             return False
 
@@ -162,7 +158,7 @@ def _scan(path: Path, proc: Path) -> Tuple[_Place, descriptors.Seen]:
     place = _Place(path, proc)
     if proc.is_dir():
         return place, descriptors.scan(str(place.path), place.wanted, proc)
-    return place, descriptors.scan_by_lsof([str(place.path), f"{place.path}-wal"], whole=True)
+    return place, descriptors.scan_by_lsof([str(place.path), f"{place.path}{WAL}"], whole=True)
 
 
 def _judge(
@@ -174,17 +170,17 @@ def _judge(
     # Merely reading the files, as a copying program does, is not being connected.
     if pid not in connected and not any(opened.writable for opened in mains):
         return found
-    logs = [opened for opened in files if opened.name.endswith("-wal")]
+    logs = [opened for opened in files if opened.name.endswith(WAL)]
     for main in mains:
         for log in logs:
-            if log.name == f"{main.name}-wal" and log.file != place.log:
+            if log.name == f"{main.name}{WAL}" and log.file != place.log:
                 # A child may have inherited what its parent has closed since.
                 in_use = pid in connected or not log.deleted or _was_written_removed(log)
                 return [Use(pid, OTHER_LOG, main, log, in_use), *found]
     if any(log.file == place.log for log in logs):
         return found
     names = {opened.name for opened in files}
-    orphans = [log for log in logs if log.name[: -len("-wal")] not in names]
+    orphans = [log for log in logs if log.name[: -len(WAL)] not in names]
     without = pid in apart and mains[0].writable and place.in_wal_mode()
     if orphans or without:
         return [Use(pid, OTHER_LOG, mains[0], next(iter(orphans), None), lost=True), *found]
@@ -196,7 +192,7 @@ def _judge_former(place: _Place, pid: int, files: List[Descriptor], *, alone: bo
 
     `alone` says that the process has not got the file that is there now, too.
     """
-    logs = [opened for opened in files if opened.writable and place.is_here(opened, "-wal")]
+    logs = [opened for opened in files if opened.writable and place.is_here(opened, WAL)]
     if not alone:
         logs = [opened for opened in logs if opened.file != place.log]
     log = max(logs, key=lambda one: one.written_ns, default=None)
@@ -222,8 +218,10 @@ def _moved(files: List[Descriptor], log: Descriptor) -> List[Descriptor]:
     found: Dict[File, Descriptor] = {
         opened.file: opened
         for opened in files
-        if opened.writable and opened.file[0] == log.file[0] and not opened.name.endswith(_SIDES)
-        if f"{opened.name}-wal" not in names and _is_database(opened.path)
+        if opened.writable
+        and opened.file[0] == log.file[0]
+        and not opened.name.endswith(SIDE_SUFFIXES)
+        if f"{opened.name}{WAL}" not in names and _is_database(opened.path)
     }
     return list(found.values()) if len(found) == 1 else []
 
@@ -234,7 +232,7 @@ def _is_database(path: str) -> bool:
         if not stat.S_ISREG(os.stat(path).st_mode):  # noqa: PTH116 - a plain string
             return False
         with open(path, "rb") as file:  # noqa: PTH123 - a plain string
-            return file.read(len(_MAGIC)) == _MAGIC
+            return file.read(len(MAGIC)) == MAGIC
     except OSError:
         return False
 

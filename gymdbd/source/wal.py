@@ -1,9 +1,8 @@
 """The write-ahead log and its index, read directly.
 
-Formats: https://www.sqlite.org/fileformat2.html section 4 (the WAL) and
-https://www.sqlite.org/walformat.html section 2.1 (the index). Callers hold a read transaction and
-keep every descriptor opened here until their own connection is closed, because closing one
-drops the locks that this process holds on the file.
+`gymdbd.source.format` has their layout. Callers hold a read transaction and keep every descriptor
+opened here until their own connection is closed, because closing one drops the locks that this
+process holds on the file.
 """
 
 from __future__ import annotations
@@ -17,20 +16,27 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO
 
 from gymdbd.source.errors import SourceCorruptError, SourceLockedError
+from gymdbd.source.format import (
+    FRAME_HEADER,
+    INDEX_BACKFILLED,
+    INDEX_BACKFILLED_AT,
+    INDEX_BYTES,
+    INDEX_FRAMES,
+    INDEX_HEADER,
+    INDEX_SUMMED_BYTES,
+    INDEX_VERSION,
+    WAL_HEADER_BYTES,
+    WAL_MAGIC,
+    WAL_SALTS,
+    frame_offset,
+    to_page_size,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-HEADER_SIZE = 32
-FRAME_HEADER_SIZE = 24
-
-_MAGIC = (0x377F0682, 0x377F0683)
-_VERSION = 3007000
-_INDEX_COPY_SIZE = 48
-_INDEX_SIZE = 136
 _SETTLE_S = 1.0
 _SETTLE_STEP_S = 0.001
-_FRAME = struct.Struct(">II8sII")
 _SEGMENT_PAGES = 1024
 
 
@@ -60,7 +66,7 @@ class Mark:
     @property
     def wal_size_bytes(self) -> int:
         """Return how long the WAL is up to this mark."""
-        return HEADER_SIZE + self.frames * (FRAME_HEADER_SIZE + self.page_size)
+        return frame_offset(self.frames + 1, self.page_size)
 
     def names_same_commit(self, other: Mark) -> bool:
         """Say whether two marks are of the same commit, however much of it is backfilled."""
@@ -82,7 +88,7 @@ def read_mark(index: BinaryIO) -> Mark:
     """
     deadline = time.monotonic() + _SETTLE_S
     while True:
-        mark = _parse_index(os.pread(index.fileno(), _INDEX_SIZE, 0))
+        mark = _parse_index(os.pread(index.fileno(), INDEX_BYTES, 0))
         if mark is not None and mark.backfilled <= mark.frames:
             return mark
         if time.monotonic() > deadline:
@@ -104,25 +110,22 @@ def read_mark(index: BinaryIO) -> Mark:
 
 def _parse_index(data: bytes) -> Mark | None:
     """Read the index's header, or None while it is being changed."""
-    first, second = data[:_INDEX_COPY_SIZE], data[_INDEX_COPY_SIZE : 2 * _INDEX_COPY_SIZE]
-    if len(data) < _INDEX_SIZE or first != second:
+    first, second = data[: INDEX_HEADER.size], data[INDEX_HEADER.size : INDEX_BACKFILLED_AT]
+    if len(data) < INDEX_BYTES or first != second:
         return None
-    version, _, _, initialised, big_endian, page_size, frames, pages = struct.unpack(
-        "=IIIBBHII", first[:24]
-    )
-    if version != _VERSION or not initialised:
+    version, initialised, page_size, frames, pages, *rest = INDEX_HEADER.unpack(first)
+    one, two, salts, *sums = rest
+    if version != INDEX_VERSION or not initialised:
         return None
-    if checksum(first[:40], (0, 0), byteorder=sys.byteorder) != struct.unpack("=II", first[40:48]):
+    if checksum(first[:INDEX_SUMMED_BYTES], (0, 0), byteorder=sys.byteorder) != tuple(sums):
         return None
-    del big_endian
     return Mark(
         frames=frames,
         pages=pages,
-        # 65536 does not fit into two bytes and is written as 1.
-        page_size=(page_size & 0xFE00) + ((page_size & 0x0001) << 16),
-        checksum=struct.unpack("=II", first[24:32]),
-        salts=first[32:40],
-        backfilled=struct.unpack("=I", data[96:100])[0],
+        page_size=to_page_size(page_size),
+        checksum=(one, two),
+        salts=salts,
+        backfilled=INDEX_BACKFILLED.unpack_from(data, INDEX_BACKFILLED_AT)[0],
     )
 
 
@@ -132,8 +135,8 @@ def count_frames(index: bytes) -> int:
     It may be another machine's, and of its byte order.
     """
     for byteorder in ("little", "big"):
-        if index[:4] == _VERSION.to_bytes(4, byteorder):
-            return int.from_bytes(index[16:20], byteorder)
+        if index[:4] == INDEX_VERSION.to_bytes(4, byteorder):
+            return int.from_bytes(index[INDEX_FRAMES], byteorder)
     return 0
 
 
@@ -149,7 +152,7 @@ def checksum(data: bytes, seed: tuple[int, int], *, byteorder: str) -> tuple[int
 
 def is_header(data: bytes) -> bool:
     """Say whether 32 bytes are the header of a WAL."""
-    return len(data) == HEADER_SIZE and struct.unpack(">I", data[:4])[0] in _MAGIC
+    return len(data) == WAL_HEADER_BYTES and struct.unpack(">I", data[:4])[0] in WAL_MAGIC
 
 
 @dataclass(frozen=True)
@@ -200,20 +203,15 @@ class FrameIndex:
 
 def read_header(log: int) -> bytes:
     """Read the WAL's header from an open descriptor; short where the file is."""
-    return os.pread(log, HEADER_SIZE, 0)
-
-
-def frame_offset(frame: int, page_size: int) -> int:
-    """Return where the header of a frame lies; frames count from 1."""
-    return HEADER_SIZE + (frame - 1) * (FRAME_HEADER_SIZE + page_size)
+    return os.pread(log, WAL_HEADER_BYTES, 0)
 
 
 def read_frame(log: int, frame: int, page_size: int) -> Frame | None:
     """Read the header of one frame, or None where the file ends before it."""
-    data = os.pread(log, FRAME_HEADER_SIZE, frame_offset(frame, page_size))
-    if len(data) < FRAME_HEADER_SIZE:
+    data = os.pread(log, FRAME_HEADER.size, frame_offset(frame, page_size))
+    if len(data) < FRAME_HEADER.size:
         return None
-    page, pages_after, salts, one, two = _FRAME.unpack(data)
+    page, pages_after, salts, one, two = FRAME_HEADER.unpack(data)
     return Frame(page, pages_after, salts, (one, two))
 
 
@@ -225,7 +223,7 @@ def index_frames(log: int, mark: Mark, *, after: int = 0) -> FrameIndex | None:
     lets the WAL grow, and a WAL left by a crash has been recovered by opening the database.
     """
     header = read_header(log)
-    if not is_header(header) or header[16:24] != mark.salts:
+    if not is_header(header) or header[WAL_SALTS] != mark.salts:
         return None
     index = FrameIndex()
     frame = None

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from gymdbd.source import live, processes
 from gymdbd.source.database import FAULTS, has_wal_reset_bug, load_schema, source_error
 from gymdbd.source.errors import NotOwnerError, SourceLockedError
+from gymdbd.source.format import CHECKPOINT_LOCK, READ_LOCKS, WRITE_LOCK
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -69,7 +70,7 @@ def checkpoint(
     except FAULTS as error:
         problem = source_error(error, path)
         if isinstance(problem, SourceLockedError):
-            blockers = _names(processes.lock_holders(path, processes.WRITE_LOCK))
+            blockers = _names(processes.lock_holders(path, WRITE_LOCK))
             return Checkpoint(mode, skipped="the write lock is taken", blocked_by=blockers)
         if "readonly" in str(error) or "read-only" in str(error):
             return Checkpoint(mode, skipped=f"this user may not write the database ({error})")
@@ -139,7 +140,7 @@ def _run(
 
 
 def _in_the_way(path: Path) -> list[processes.Process]:
-    spans = (processes.READ_LOCKS, processes.WRITE_LOCK, processes.CHECKPOINT_LOCK)
+    spans = (READ_LOCKS, WRITE_LOCK, CHECKPOINT_LOCK)
     return sorted({one for span in spans for one in processes.lock_holders(path, span)})
 
 

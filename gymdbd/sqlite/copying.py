@@ -12,6 +12,15 @@ from gymdbd.errors import DiskFullError, WriteFailedError
 from gymdbd.source import wal
 from gymdbd.source.database import corrupt
 from gymdbd.source.errors import SourceCorruptError, SourceLockedError
+from gymdbd.source.format import (
+    VERSIONS,
+    WAL,
+    WAL_HEADER_BYTES,
+    WAL_SALTS,
+    WITH_WAL,
+    WITHOUT_WAL,
+    beside,
+)
 from gymdbd.source.snapshot import Snapshot
 
 if TYPE_CHECKING:
@@ -24,9 +33,6 @@ if TYPE_CHECKING:
 _STEP_BYTES = 16 * 1024 * 1024
 _PIECE_BYTES = 1024 * 1024
 _RAW_ATTEMPTS = 5
-# Offsets 18 and 19 of the header: 2 means that readers need a WAL, 1 that they do not.
-# https://www.sqlite.org/fileformat2.html section 1.3.3.
-_VERSIONS_OFFSET = 18
 
 
 def copy(snapshot: Snapshot, target: Path, progress: CopyProgress) -> None:
@@ -133,17 +139,17 @@ def _copy_raw(snapshot: Snapshot, target: Path, progress: CopyProgress) -> bool:
     """
     in_wal_mode = snapshot.facts.journal_mode == "wal"
     mark = snapshot.settle() if in_wal_mode and not snapshot.idle else None
-    log = snapshot.open_file("-wal") if mark and mark.frames else None
-    header = log.read(wal.HEADER_SIZE) if log else b""
-    if mark and log and (not wal.is_header(header) or header[16:24] != mark.salts):
+    log = snapshot.open_file(WAL) if mark and mark.frames else None
+    header = log.read(WAL_HEADER_BYTES) if log else b""
+    if mark and log and (not wal.is_header(header) or header[WAL_SALTS] != mark.salts):
         return False
     total = snapshot.facts.size_bytes + (mark.wal_size_bytes if mark else 0)
-    target_log = target.with_name(target.name + "-wal")
+    target_log = beside(target, WAL)
     if log and mark:
         log.seek(0)
         _copy_bytes(log, target_log, mark.wal_size_bytes, 0, total, progress)
         log.seek(0)
-        if log.read(wal.HEADER_SIZE) != header:
+        if log.read(WAL_HEADER_BYTES) != header:
             return False
     elif in_wal_mode:
         files.create(target_log)
@@ -179,7 +185,7 @@ def _need_no_wal(path: Path) -> None:
     from a read-only folder. `journal_mode` in the manifest remembers what the source was.
     """
     with path.open("r+b") as file:
-        file.seek(_VERSIONS_OFFSET)
-        if file.read(2) == b"\2\2":
-            file.seek(_VERSIONS_OFFSET)
-            file.write(b"\1\1")
+        file.seek(VERSIONS.start)
+        if file.read(2) == WITH_WAL:
+            file.seek(VERSIONS.start)
+            file.write(WITHOUT_WAL)

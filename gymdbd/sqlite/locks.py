@@ -14,16 +14,13 @@ from typing import TYPE_CHECKING
 
 from gymdbd.errors import TargetInUseError
 from gymdbd.source import processes
+from gymdbd.source.format import INDEX, INDEX_LOCKS, MAIN_LOCKS, beside
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 # struct flock of fcntl(2). 64-bit offsets: Python is built so on 32-bit machines as well.
 _LINUX, _BSD = "hhqqi4x", "qqihhi4x"
-# All of SQLite's locks on the main file, and all on the index of the WAL.
-# https://www.sqlite.org/fileformat2.html section 1.3.2 and walformat.html section 2.3.
-_MAIN = (2**30, 512)
-_INDEX = (120, 9)
 
 
 def require_free(path: Path) -> None:
@@ -46,7 +43,7 @@ def is_held(path: Path) -> bool:
     those on the index of the WAL.
     """
     return (
-        _is_locked(path, *_MAIN)
+        _is_locked(path, MAIN_LOCKS)
         or holds_wal(path)
         or path.with_name(path.name + ".lock").is_dir()  # The unix-dotfile VFS.
     )
@@ -54,14 +51,14 @@ def is_held(path: Path) -> bool:
 
 def holds_wal(path: Path) -> bool:
     """Say whether another process has the WAL of a database in use."""
-    return _is_locked(path.with_name(path.name + "-shm"), *_INDEX)
+    return _is_locked(beside(path, INDEX), INDEX_LOCKS)
 
 
-def _is_locked(path: Path, start: int, size: int) -> bool:
+def _is_locked(path: Path, span: range) -> bool:
     with contextlib.suppress(OSError):
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         try:
-            return _ask(descriptor, start, size)
+            return _ask(descriptor, span.start, len(span))
         finally:
             os.close(descriptor)
     return False

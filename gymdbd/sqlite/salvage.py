@@ -17,8 +17,19 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from gymdbd import files
 from gymdbd.errors import CopyTornError, NotAllowedError
-from gymdbd.source import processes, wal
+from gymdbd.source import processes
 from gymdbd.source.errors import SourceLockedError, SourceMissingError
+from gymdbd.source.format import (
+    HEADER_BYTES,
+    INDEX,
+    READ_LOCKS,
+    SHARED_LOCK,
+    VERSIONS,
+    WAL,
+    WAL_HEADER_BYTES,
+    WITH_WAL,
+    beside,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,11 +42,8 @@ if TYPE_CHECKING:
 _ATTEMPTS = 20
 _POLL_S = 0.01
 _PIECE_BYTES = 1024 * 1024
-_VERSIONS = slice(18, 20)
-_WAL_VERSIONS = b"\2\2"
 # Of the locks of readers the second one: the first does not keep the WAL.
-_READ_LOCK = 124
-_SHARED_FIRST, _SHARED_BYTES = 2**30 + 2, 510
+_READ_LOCK = READ_LOCKS[1]
 
 
 def copy(use: Use, target: Path, progress: CopyProgress, *, busy_timeout_s: float) -> None:
@@ -45,11 +53,11 @@ def copy(use: Use, target: Path, progress: CopyProgress, *, busy_timeout_s: floa
     ended, SourceLockedError or CopyTornError if it leaves no moment to copy it.
     """
     assert use.main is not None  # noqa: S101 - who has no main file open has nothing to copy
-    target_log = target.with_name(target.name + "-wal")
+    target_log = beside(target, WAL)
     with contextlib.ExitStack() as stack:
         main = stack.enter_context(_opened(use, use.main))
         log = stack.enter_context(_opened(use, use.log)) if use.log else None
-        if main.read(100)[_VERSIONS] != _WAL_VERSIONS:
+        if main.read(HEADER_BYTES)[VERSIONS] != WITH_WAL:
             stack.enter_context(_still(use, main, busy_timeout_s))
             log = None
         elif log is not None:
@@ -100,7 +108,7 @@ def _still(use: Use, main: BinaryIO, timeout_s: float) -> Iterator[None]:
     deadline = time.monotonic() + timeout_s
     while True:
         try:
-            fcntl.lockf(main, fcntl.LOCK_SH | fcntl.LOCK_NB, _SHARED_BYTES, _SHARED_FIRST)
+            fcntl.lockf(main, fcntl.LOCK_SH | fcntl.LOCK_NB, len(SHARED_LOCK), SHARED_LOCK.start)
             break
         except OSError as error:
             if time.monotonic() > deadline:
@@ -128,7 +136,7 @@ def _kept_log(use: Use) -> Iterator[None]:
 def _index(use: Use) -> str:
     """Find the index of a WAL among what its process has open; "" if it is not there."""
     folder = f"/proc/{use.pid}/fd/"
-    wanted = f"{use.log.name[: -len('-wal')]}-shm" if use.log else ""
+    wanted = use.log.name[: -len(WAL)] + INDEX if use.log else ""
     for number in os.listdir(folder):  # noqa: PTH208 - names only
         with contextlib.suppress(OSError):
             if os.readlink(folder + number).startswith(wanted):  # noqa: PTH115
@@ -140,7 +148,7 @@ def _header(log: BinaryIO | None) -> bytes:
     if log is None:
         return b""
     log.seek(0)
-    return log.read(wal.HEADER_SIZE)
+    return log.read(WAL_HEADER_BYTES)
 
 
 def _copy(source: BinaryIO, target: Path, progress: CopyProgress) -> None:

@@ -30,6 +30,7 @@ from gymdbd.jobs.backup import backup
 from gymdbd.jobs.context import Context
 from gymdbd.jobs.restore import restore
 from gymdbd.source import database
+from gymdbd.source.format import side_files
 from tests.benchmarks import application, machine
 
 if TYPE_CHECKING:
@@ -182,7 +183,7 @@ def _tell(bench: Bench, rounds: list[dict[str, float]]) -> None:
 
 
 def _remove(target: Path) -> None:
-    for path in (target, *database.side_files(target)):
+    for path in (target, *side_files(target)):
         path.unlink(missing_ok=True)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from gymdbd.source import processes
+from gymdbd.source.format import READ_LOCKS, WRITE_LOCK
 from tests.support.command import require
 from tests.support.databases import make_database, sqlite_elsewhere
 
@@ -44,7 +45,7 @@ def test_a_write_lock_is_told_from_a_read_lock(tmp_path: Path) -> None:
         sqlite_elsewhere(database, "BEGIN IMMEDIATE") as writer,
         sqlite_elsewhere(database, "BEGIN", "SELECT count(*) FROM t") as reader,
     ):
-        writers = processes.lock_holders(database, processes.WRITE_LOCK)
-        readers = processes.lock_holders(database, processes.READ_LOCKS)
+        writers = processes.lock_holders(database, WRITE_LOCK)
+        readers = processes.lock_holders(database, READ_LOCKS)
     assert [one.pid for one in writers] == [writer.pid]
     assert reader.pid in [one.pid for one in readers]

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gymdbd.source import processes
-from gymdbd.source.processes import CHECKPOINT_LOCK, READ_LOCKS, WRITE_LOCK, Process
+from gymdbd.source.format import CHECKPOINT_LOCK, READ_LOCKS, WRITE_LOCK
+from gymdbd.source.processes import Process
 from tests.support.command import require
 from tests.support.databases import make_database, sqlite_elsewhere
 

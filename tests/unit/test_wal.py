@@ -11,6 +11,7 @@ import pytest
 
 from gymdbd.source import wal
 from gymdbd.source.errors import SourceCorruptError
+from gymdbd.source.format import frame_offset
 from tests.support.engine import open_app
 
 if TYPE_CHECKING:
@@ -108,7 +109,7 @@ def test_a_frame_with_other_salts_in_the_middle_is_refused(
     written: tuple[Path, sqlite3.Connection],
 ) -> None:
     """One frame of an older generation spoils the index."""
-    damage(written[0].with_name("copy-wal"), wal.frame_offset(2, 4096) + 8, b"other")
+    damage(written[0].with_name("copy-wal"), frame_offset(2, 4096) + 8, b"other")
     mark, log = mark_and_log(written[0])
     index = wal.index_frames(log, mark)
     os.close(log)

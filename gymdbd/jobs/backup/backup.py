@@ -21,6 +21,7 @@ from gymdbd.jobs.context import Timings
 from gymdbd.jobs.prune import prune
 from gymdbd.source import database, live, ownership
 from gymdbd.source.errors import GymdbdError, SourceCorruptError, SourceMovedError
+from gymdbd.source.format import INDEX, WAL, beside, side_files
 from gymdbd.source.snapshot import Snapshot
 from gymdbd.sqlite import checkpoint as checkpoints
 from gymdbd.sqlite import copying, soundness
@@ -106,7 +107,7 @@ def _save_damaged(
         context.log.warning("pruning frozen", archive=str(job.archive), reason=error.message)
     elif not catalog.backups(job.origin):
         return
-    places = [job.database, *database.side_files(job.database)]
+    places = [job.database, *side_files(job.database)]
     if any(place.exists() and place.stat().st_size for place in places):
         damaged.save_source(
             error,
@@ -256,13 +257,13 @@ def _expected(copy: _Copy) -> dict[str, Any]:
 def _publish(copy: _Copy, manifest: Manifest) -> None:
     """Make the proven partial visible: its WAL and its manifest first, the `.db` last."""
     side_files = {}
-    for suffix in ("-wal", "-shm"):
-        part = copy.partial.with_name(copy.partial.name + suffix)
+    for suffix in (WAL, INDEX):
+        part = beside(copy.partial, suffix)
         if part.exists():
             side_files[suffix] = {"size": part.stat().st_size}
-            if suffix == "-wal":
+            if suffix == WAL:
                 side_files[suffix] = asdict(proof.checksums(part))
-            files.publish(part, copy.final.with_name(copy.final.name + suffix))
+            files.publish(part, beside(copy.final, suffix))
     manifests.write(dataclasses.replace(manifest, side_files=side_files), copy.final)
     files.publish(copy.partial, copy.final)
 

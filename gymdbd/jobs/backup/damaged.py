@@ -24,6 +24,7 @@ from gymdbd.source.errors import (
     SourceEmptyError,
     SourceNotADatabaseError,
 )
+from gymdbd.source.format import JOURNAL, WAL, beside, side_files
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -39,7 +40,7 @@ COPY = "damaged_copy"
 _ROOM = 2
 _POLL_S = 0.05
 _ATTEMPTS = 3
-_SUFFIXES = ("-wal", "-journal", "")
+_SUFFIXES = (WAL, JOURNAL, "")
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,7 @@ def preserve(
     copying, because closing a file drops all locks that a process has on it. Raises DiskFullError
     unless `room` times its size is free, and a GymdbdError if the files cannot be copied.
     """
-    sources = {suffix: path.with_name(path.name + suffix) for suffix in _SUFFIXES}
+    sources = {suffix: beside(path, suffix) for suffix in _SUFFIXES}
     seen = _identities(sources)
     known = newest(archive, here(path))
     if known and known.record.get("seen") == seen:
@@ -85,7 +86,7 @@ def preserve(
             with _held_still(path):
                 before = _identities(sources)
                 for suffix, source in sources.items():
-                    target = partial.with_name(partial.name + suffix)
+                    target = beside(partial, suffix)
                     target.unlink(missing_ok=True)
                     if source.exists():
                         _copy(source, target, context)
@@ -177,7 +178,7 @@ def _free_name(folder: Path, name: str, context: Context) -> Path:
 
 
 def _sums(partial: Path, context: Context) -> dict[str, dict[str, Any]]:
-    parts = {suffix: partial.with_name(partial.name + suffix) for suffix in _SUFFIXES}
+    parts = {suffix: beside(partial, suffix) for suffix in _SUFFIXES}
     return {
         suffix: vars(proof.checksums(part, context.check))
         for suffix, part in parts.items()
@@ -204,9 +205,7 @@ def _publish(
         **held,
     }
     for suffix in filter(None, held["files"]):
-        files.publish(
-            partial.with_name(partial.name + suffix), final.with_name(final.name + suffix)
-        )
+        files.publish(beside(partial, suffix), final.with_name(final.name + suffix))
     sealed.write(_manifest(final), record)
     files.publish(partial, final)
 
@@ -228,7 +227,7 @@ def _copies(folder: Path, damaged: Database) -> list[Copy]:
 
 
 def _remove(path: Path) -> None:
-    for file in (path, *database.side_files(path), _manifest(path)):
+    for file in (path, *side_files(path), _manifest(path)):
         files.remove(file)
     with files.writing(path.parent):
         files.sync_folder(path.parent)

@@ -19,6 +19,7 @@ from gymdbd.jobs.pull import spare
 from gymdbd.jobs.pull.spare import Spare
 from gymdbd.origin import Place
 from gymdbd.source import database, live, processes
+from gymdbd.source.format import WAL, side_files
 from gymdbd.sqlite import locks
 
 if TYPE_CHECKING:
@@ -109,13 +110,13 @@ class Replica:
             return "no pull of ours made it"
         if files.identity(self.path) != state.identity:
             return "its size or time is not that of the last pull"
-        if self.side("-wal").exists() and self.side("-wal").stat().st_size:
+        if self.side(WAL).exists() and self.side(WAL).stat().st_size:
             return "a -wal with changes lies beside it"
         return ""
 
     def identity(self) -> list[int]:
         """Return what tells whether somebody has written to it; nothing if there is none."""
-        log = self.side("-wal")
+        log = self.side(WAL)
         size = log.stat().st_size if log.exists() else 0
         return [*files.identity(self.path), size] if self.exists else []
 
@@ -194,7 +195,7 @@ class Replica:
         written last, so that a crash in between costs a comparison and nothing else.
         """
         with files.writing(self.path):
-            for side in database.side_files(self.path):
+            for side in side_files(self.path):
                 side.unlink(missing_ok=True)
             spare.drop(self.path)
             left = None

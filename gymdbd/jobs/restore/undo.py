@@ -17,7 +17,7 @@ from gymdbd.config.kinds import BackupConfig
 from gymdbd.errors import DeadlineError, NotWritableError, StoppedError, VerificationError
 from gymdbd.jobs.backup import backup as backups
 from gymdbd.jobs.backup import damaged
-from gymdbd.source import database, identity, live
+from gymdbd.source import identity, live
 from gymdbd.source.errors import (
     GymdbdError,
     SourceCorruptError,
@@ -26,6 +26,7 @@ from gymdbd.source.errors import (
     SourceNotADatabaseError,
     SourceUnreadableError,
 )
+from gymdbd.source.format import side_files
 from gymdbd.source.snapshot import Snapshot
 from gymdbd.source.uses import look
 
@@ -138,8 +139,8 @@ def _same_pages(job: RestoreConfig, made: Backup, context: Context) -> bool:
 
 def _copy_back(kept: Path, target: Path) -> str:
     """Return the command that brings kept files back; no WAL of a later file may stay beside."""
-    commands = [["rm", "-f", *map(str, database.side_files(target))]]
-    for one in (kept, *database.side_files(kept)):
+    commands = [["rm", "-f", *map(str, side_files(target))]]
+    for one in (kept, *side_files(kept)):
         if one.exists():
             there = target.with_name(target.name + one.name.removeprefix(kept.name))
             # The target has kept its owner and mode; what lies beside it is made anew.

@@ -13,6 +13,7 @@ from gymdbd.errors import CopyDamagedError, TargetInUseError, VerificationError
 from gymdbd.jobs.restore import undo as undos
 from gymdbd.source import database, live, ownership, processes
 from gymdbd.source.errors import SourceError
+from gymdbd.source.format import VERSIONS, WITH_WAL, side_files
 from gymdbd.sqlite import checkpoint as checkpoints
 from gymdbd.sqlite import locks, soundness
 from gymdbd.sqlite.overwrite import overwrite
@@ -27,8 +28,6 @@ if TYPE_CHECKING:
     from gymdbd.jobs.restore.undo import Undo
 
 # Offsets 18 and 19 of the header: 2 is WAL mode. https://www.sqlite.org/fileformat2.html 1.3.3
-_VERSIONS_OFFSET = 18
-_WAL_VERSIONS = b"\2\2"
 
 
 @dataclass(frozen=True)
@@ -128,8 +127,8 @@ def into_file(
         _prove_copy(partial, backup, content, context)
         if backup.manifest and backup.manifest.journal_mode == "wal":
             with partial.open("r+b") as file:
-                file.seek(_VERSIONS_OFFSET)
-                file.write(_WAL_VERSIONS)
+                file.seek(VERSIONS.start)
+                file.write(WITH_WAL)
         if existed:
             locks.require_free(target)
             if undo is not None and undo.backup is not None:
@@ -137,7 +136,7 @@ def into_file(
                 locks.require_free(target)
         elif undo is None:
             _require_unused_sides(target)
-        for side in database.side_files(target):
+        for side in side_files(target):
             files.remove(side)
         files.sync_folder(target.parent)
         remarks = [] if existed else _give_back(partial, backup, context)
@@ -170,7 +169,7 @@ def _require_unused_sides(target: Path) -> None:
 
 def _bring_in(target: Path, timeout_s: float) -> None:
     """Bring what lies beside the target into it, so that a crash finds it whole without that."""
-    wal, _, journal = database.side_files(target)
+    wal, _, journal = side_files(target)
     if live.has_hot_journal(target):
         with database.translated(target), live.writing(target, busy_timeout_s=timeout_s):
             pass  # It is rolled back.

@@ -23,6 +23,7 @@ from gymdbd.errors import (
 from gymdbd.jobs.peer import connect
 from gymdbd.jobs.verify.verified import ARCHIVE_WAIT_S, WORKSHOP
 from gymdbd.source.errors import RemoteError, SourceError
+from gymdbd.source.format import WAL
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -156,7 +157,7 @@ class OtherArchive:
 
 def _bytes_of(manifest: Manifest) -> tuple[object, ...]:
     """Return what says which bytes a backup has: its own, and its WAL's."""
-    return manifest.sha256, manifest.size, manifest.side_files.get("-wal", {}).get("sha256")
+    return manifest.sha256, manifest.size, manifest.side_files.get(WAL, {}).get("sha256")
 
 
 @dataclass(frozen=True)
@@ -179,9 +180,9 @@ class _Repair:
             copy = workshop / self.backup.path.name
             files.require_space(workshop, manifest.size)
             self._get(name, "", copy, manifest.sha256, manifest.size)
-            log = manifest.side_files.get("-wal")
+            log = manifest.side_files.get(WAL)
             if log:
-                self._get(name, "-wal", copy, log["sha256"], log["size"])
+                self._get(name, WAL, copy, log["sha256"], log["size"])
             manifests.write(manifest, copy)
             proven = Catalog(workshop, self.catalog.zone).read(copy.name)
             problems = inspection.inspect(proven, self.context.check).problems
@@ -252,7 +253,7 @@ class _Repair:
             for side in now.side_files:
                 if side.name.removeprefix(path.name) not in manifest.side_files:
                     files.remove(side)
-            for suffix in ("-wal", ".json", ""):
+            for suffix in (WAL, ".json", ""):
                 if (part := copy.with_name(copy.name + suffix)).exists():
                     files.publish(part, path.with_name(path.name + suffix))
             moment = clock.to_text(self.context.clock.now(), self.catalog.zone)
