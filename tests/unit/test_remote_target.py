@@ -15,11 +15,12 @@ import paramiko
 import pytest
 
 from gymdbd.remote.errors import NoRouteError, SshConfigError
-from gymdbd.remote.ssh import faults, ssh, translation
+from gymdbd.remote.ssh import certificate, faults, ssh, translation
 from gymdbd.remote.ssh.known_hosts import find_keys
 from gymdbd.remote.ssh.target import HostSettings, Target
 from gymdbd.remote.ssh.wire import Socket, Wire
 from gymdbd.source.errors import GymdbdError
+from tests.support.sshd import make_key, run_tool
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -137,6 +138,31 @@ def test_lines_of_known_hosts_mean_what_openssh_means(
     file.write_text(f"{line}\n")
 
     assert bool(find_keys((file,), "pi")) == known
+
+
+@pytest.mark.parametrize(
+    ("words", "changed", "said"),
+    [
+        (["-h"], False, ""),
+        (["-h"], True, "it cannot be checked (InvalidSignature)"),
+        ([], False, "it is not for a host"),
+        (["-h", "-t", "ssh-rsa"], False, "it is signed with SHA-1"),
+        (["-h", "-O", "critical:odd"], False, "it has conditions that gymdbd does not know"),
+    ],
+)
+def test_a_certificate_vouches_for_a_host_only_if_all_of_it_holds(
+    words: list[str], said: str, tmp_path: Path, *, changed: bool
+) -> None:
+    """Signed by the authority, with what is safe, for hosts, for this one, without conditions."""
+    host, authority = make_key(tmp_path / "host"), make_key(tmp_path / "authority", kind="rsa")
+    names = ["-n", "pi", f"{host}.pub"]
+    run_tool("ssh-keygen", "-q", "-s", str(authority), "-I", "x", *words, *names)
+    kind, text = (tmp_path / "host-cert.pub").read_text().split()[:2]
+    signer = base64.b64decode((tmp_path / "authority.pub").read_text().split()[1])
+    blob = base64.b64decode(text)
+    if changed:
+        blob = blob.replace(b"\0\0\0\2pi", b"\0\0\0\2pj")
+    assert certificate.refuse(kind, blob, [signer], "pj" if changed else "pi") == said
 
 
 def test_a_peer_that_takes_no_bytes_is_not_waited_for() -> None:

@@ -45,7 +45,7 @@ def refuse(kind: str, blob: bytes, authorities: Sequence[bytes], name: str) -> s
                 return "it is signed with SHA-1"
         found.verify_cert_signature()
     except (ValueError, InvalidSignature, UnsupportedAlgorithm, AssertionError) as error:
-        return f"it cannot be checked ({type(error).__name__} {error})".replace(" )", ")")
+        return f"it cannot be checked ({type(error).__name__})"
     return _refuse_content(found, name)
 
 
