@@ -11,22 +11,22 @@ from __future__ import annotations
 
 import os
 import pkgutil
+import re
 import zlib
 from typing import TYPE_CHECKING
 
 from gymdbd import source
 from gymdbd.remote import greeting
+from gymdbd.source import format as layout
 from gymdbd.source.pages import PAGE_RULE
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from gymdbd.source.fingerprint import Fingerprint
 
 _PACKAGE = "gymdbd.source"
 _PACKAGES = ("gymdbd", _PACKAGE)
-# What the probe needs, which is to be small.
-_PROBING = (*_PACKAGES, f"{_PACKAGE}.format", f"{_PACKAGE}.probe")
+_PROBE = f"{_PACKAGE}.probe"
+_IMPORTED = re.compile(rf"^from {_PACKAGE}\.format import \(\n(.*?)\)\n", re.MULTILINE | re.DOTALL)
 
 # Written for any Python from 2.7 on, up to the line that tells the version. On its way it is one
 # line between single quotes, in which sh, csh, tcsh, zsh and fish all leave every letter as it is:
@@ -42,6 +42,12 @@ while 1:
     print("{greeting.READY.decode().strip()}")
     sys.stdout.flush()
     exec(zlib.decompress(read(int.from_bytes(read(4), "big"))), {{}})
+"""
+
+_ANSWER = f"""
+if found:
+    sys.stdout.write("{greeting.UNCHANGED.decode().strip()}\\n")
+    sys.exit()
 """
 
 # The base classes of importlib.abc would cost a fifth of the serving side's start.
@@ -68,13 +74,6 @@ sys.meta_path.insert(0, Shipped())
 _START = f"""{_SHIPPED}
 from gymdbd.source.server import main
 sys.exit(main(Path(database).expanduser()))
-"""
-
-_PROBE = f"""{_SHIPPED}
-from gymdbd.source.probe import is_unchanged
-if is_unchanged(database, **known):
-    print("{greeting.UNCHANGED.decode().strip()}")
-    sys.exit()
 """
 
 _LOOK = f"""{_SHIPPED}
@@ -105,7 +104,7 @@ def bundle(database: str) -> bytes:
 
     A leading ``~/`` stands for the home folder of the account there.
     """
-    return _ship(modules(), database, _START)
+    return _ship(database, _START)
 
 
 def look(database: str) -> bytes:
@@ -113,7 +112,7 @@ def look(database: str) -> bytes:
 
     It prints a line of JSON, an object that is empty or an error, and ends.
     """
-    return _ship(modules(), database, _LOOK)
+    return _ship(database, _LOOK)
 
 
 def modules() -> list[str]:
@@ -124,23 +123,35 @@ def modules() -> list[str]:
 
 def probe(database: str, known: Fingerprint) -> bytes:
     """Return what the loader runs first, to tell whether the snapshot is still this one."""
-    facts = {
-        "file": (known.device, known.inode, known.ctime_ns, known.size),
-        "frame": (known.frames, known.checksum_one, known.checksum_two),
-        "salts": bytes.fromhex(known.salts),
-        "in_log": known.method == PAGE_RULE,
-    }
-    return _ship(_PROBING, database, f"known = {facts!r}\n{_PROBE}")
+    file = (known.device, known.inode, known.ctime_ns, known.size)
+    frame = (known.frames, known.checksum_one, known.checksum_two)
+    salts, in_log = bytes.fromhex(known.salts), known.method == PAGE_RULE
+    last = layout.frame_offset(known.frames, known.page_size) if in_log else None
+    return _pack(
+        f"{_IMPORTED.sub(_write_out, _source(_PROBE))}\n{_path_line(database)}\n"
+        f"found = is_unchanged(database, {file!r}, {frame!r}, {salts!r}, {last!r})\n{_ANSWER}"
+    )
 
 
-def _ship(names: Sequence[str], database: str, start: str) -> bytes:
-    """Pack a piece of Python that has these modules, and the path, which may be no text."""
-    piece = f"""
-import os
-packages = {_PACKAGES!r}
-modules = { {name: _source(name) for name in names}!r}
-database = os.fsdecode({os.fsencode(database)!r})
-{start}"""
+def _write_out(imported: re.Match[str]) -> str:
+    """Turn what the probe imports, which travels without it, into the values themselves."""
+    names = re.findall(r"\w+", imported[1])
+    return "".join(f"{name} = {getattr(layout, name)!r}\n" for name in names)
+
+
+def _ship(database: str, start: str) -> bytes:
+    shipped = {name: _source(name) for name in modules()}
+    return _pack(
+        f"packages = {_PACKAGES!r}\nmodules = {shipped!r}\n{_path_line(database)}\n{start}"
+    )
+
+
+def _path_line(database: str) -> str:
+    # A path may hold bytes that are no text.
+    return f"import os\ndatabase = os.fsdecode({os.fsencode(database)!r})"
+
+
+def _pack(piece: str) -> bytes:
     packed = zlib.compress(piece.encode(), 9)
     return len(packed).to_bytes(4, "big") + packed
 

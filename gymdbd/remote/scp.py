@@ -38,7 +38,6 @@ from gymdbd.source.format import (
     HEADER_BYTES,
     INDEX,
     INDEX_BACKFILLED,
-    INDEX_BACKFILLED_AT,
     JOURNAL,
     JOURNAL_MAGIC,
     MAGIC,
@@ -60,7 +59,7 @@ ATTEMPTS = 5
 _SURE = 2
 _SETTLE_S = 1.1
 # Both copies of the index's header, and how much of the WAL was checkpointed.
-_INDEX_BYTES = INDEX_BACKFILLED_AT + INDEX_BACKFILLED.size
+_INDEX_BYTES = INDEX_BACKFILLED.stop
 
 
 @dataclass(frozen=True)

@@ -1,13 +1,15 @@
 """The facts of SQLite's files, each written once.
 
 A section is one of https://www.sqlite.org/fileformat2.html, or of
-https://www.sqlite.org/walformat.html if it says so.
+https://www.sqlite.org/walformat.html if it says so. What `_HEADER` ends is for `struct`.
 """
 
 from __future__ import annotations
 
-import struct
-from pathlib import Path  # noqa: TC003 - the probe has it, and would take longer to import typing
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 # Beside the database: the write-ahead log (section 4), its index (walformat, section 2) and the
 # rollback journal (section 3).
@@ -35,17 +37,16 @@ SHARED_LOCK = range(LOCK_BYTE + 2, LOCK_BYTE + 512)
 WAL_MAGIC = (0x377F0682, 0x377F0683)
 WAL_HEADER_BYTES = 32
 WAL_SALTS = slice(16, 24)
-FRAME_HEADER = struct.Struct(">II8sII")
+FRAME_HEADER, FRAME_HEADER_BYTES = ">II8sII", 24
 
 # The index of the WAL begins with two copies of a header, and how many frames were checkpointed.
 # walformat, section 2.1. The fields are version, whether it is initialised, page size, frames,
 # pages, the last frame's checksums, the salts, and two checksums of what is before them.
 INDEX_VERSION = 3007000
-INDEX_HEADER = struct.Struct("=I8x?xHIIII8sII")
+INDEX_HEADER, INDEX_HEADER_BYTES = "=I8x?xHIIII8sII", 48
 INDEX_FRAMES = slice(16, 20)
 INDEX_SUMMED_BYTES = 40
-INDEX_BACKFILLED = struct.Struct("=I")
-INDEX_BACKFILLED_AT = 2 * INDEX_HEADER.size
+INDEX_BACKFILLED = slice(96, 100)
 INDEX_BYTES = 136
 
 # Locks on bytes of the index. walformat, section 2.3. The last is SQLite's own dead man's switch:
@@ -74,4 +75,4 @@ def to_page_size(stored: int) -> int:
 
 def frame_offset(frame: int, page_size: int) -> int:
     """Return where in the WAL the header of a frame lies; frames count from 1."""
-    return WAL_HEADER_BYTES + (frame - 1) * (FRAME_HEADER.size + page_size)
+    return WAL_HEADER_BYTES + (frame - 1) * (FRAME_HEADER_BYTES + page_size)

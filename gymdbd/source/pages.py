@@ -26,7 +26,14 @@ from typing import TYPE_CHECKING
 
 from gymdbd.source import wal
 from gymdbd.source.errors import SourceCorruptError, SourceLockedError, SourceUnreadableError
-from gymdbd.source.format import FRAME_HEADER, LOCK_BYTE, VERSIONS, WAL, WITHOUT_WAL, frame_offset
+from gymdbd.source.format import (
+    FRAME_HEADER_BYTES,
+    LOCK_BYTE,
+    VERSIONS,
+    WAL,
+    WITHOUT_WAL,
+    frame_offset,
+)
 from gymdbd.source.snapshot import Snapshot
 
 if TYPE_CHECKING:
@@ -158,7 +165,7 @@ class Pages:
         return data
 
     def _read_frame(self, frame: int) -> bytes:
-        offset = frame_offset(frame, self.page_size) + FRAME_HEADER.size
+        offset = frame_offset(frame, self.page_size) + FRAME_HEADER_BYTES
         data = _read_at(self._log, self.page_size, offset)
         if len(data) < self.page_size:
             raise _moved(self.snapshot.path)

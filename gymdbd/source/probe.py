@@ -12,36 +12,33 @@ import fcntl
 import os
 import sqlite3
 import struct
+import sys
 from pathlib import Path
 
 from gymdbd.source.format import (
     FRAME_HEADER,
+    FRAME_HEADER_BYTES,
     INDEX,
     INDEX_BACKFILLED,
-    INDEX_BACKFILLED_AT,
     INDEX_HEADER,
+    INDEX_HEADER_BYTES,
     SHARED_LOCK,
     WAL,
     WAL_HEADER_BYTES,
     WAL_SALTS,
-    beside,
-    frame_offset,
-    to_page_size,
 )
-
-_ENDS = ("", INDEX)
 
 
 def is_unchanged(
-    path: str, file: tuple[int, ...], frame: tuple[int, ...], salts: bytes, *, in_log: bool
+    path: str, file: tuple[int, ...], frame: tuple[int, ...], salts: bytes, last: int | None
 ) -> bool:
     """Say whether the newest commit of the database at `path` is still the one described.
 
     `file` is device, inode, ctime in ns and size of the main file, `frame` the number and the two
-    checksums of the last frame of the WAL, whose header has `salts`; `in_log` says that the
-    main file alone is not the snapshot. A read transaction comes first, so that SQLite recovers
-    what a crash left. Only for a process that has no other connection to this database: closing
-    the descriptors ends its locks.
+    checksums of the last frame of the WAL, whose header has `salts`; `last` is where in the WAL
+    that frame lies, None if the main file alone is the snapshot. A read transaction comes first,
+    so that SQLite recovers what a crash left. Only for a process that has no other connection to
+    this database: closing the descriptors ends its locks.
     """
     place = Path(path).expanduser().resolve()
     try:
@@ -55,44 +52,48 @@ def is_unchanged(
             fcntl.lockf(main, how, len(SHARED_LOCK), SHARED_LOCK.start)
             if _is_doubtful(place):
                 return False
-            log, index = beside(place, WAL), beside(place, INDEX)
+            log, index = _beside(place, WAL), _beside(place, INDEX)
             if not log.exists() or not log.stat().st_size:
                 # The main file is all there is, wherever the WAL ended before.
-                return not in_log
+                return last is None
             # Made by this user an index could keep the owner of the database out.
-            return index.exists() and _is_at(place, frame, salts, in_log=in_log)
+            return index.exists() and _is_at(place, frame, salts, last)
     except (OSError, sqlite3.Error, struct.error):
         return False
 
 
-def _is_at(place: Path, frame: tuple[int, ...], salts: bytes, *, in_log: bool) -> bool:
+def _is_at(place: Path, frame: tuple[int, ...], salts: bytes, last: int | None) -> bool:
     """Let SQLite recover the WAL if it must, then look."""
     name = "".join(f"%{byte:02x}" for byte in bytes(place))
     connection = sqlite3.connect(f"file:{name}?mode=ro", uri=True, timeout=0)
     try:
         connection.execute("BEGIN")
         connection.execute("SELECT 1 FROM sqlite_master").fetchone()
-        return _has_frame(place, frame, salts, in_log=in_log)
+        return _has_frame(place, frame, salts, last)
     finally:
         connection.close()
 
 
-def _has_frame(place: Path, frame: tuple[int, ...], salts: bytes, *, in_log: bool) -> bool:
-    with beside(place, INDEX).open("rb") as index:
-        header = index.read(INDEX_BACKFILLED_AT + INDEX_BACKFILLED.size)
-    _, _, size, number, _, *at, found = INDEX_HEADER.unpack_from(header)[:-2]
-    (backfilled,) = INDEX_BACKFILLED.unpack_from(header, INDEX_BACKFILLED_AT)
-    if header[: INDEX_HEADER.size] != header[INDEX_HEADER.size : INDEX_BACKFILLED_AT]:
+def _has_frame(place: Path, frame: tuple[int, ...], salts: bytes, last: int | None) -> bool:
+    with _beside(place, INDEX).open("rb") as index:
+        header = index.read(INDEX_BACKFILLED.stop)
+    first, second = header[:INDEX_HEADER_BYTES], header[INDEX_HEADER_BYTES:][:INDEX_HEADER_BYTES]
+    _, _, _, number, _, *at, found, _, _ = struct.unpack(INDEX_HEADER, first)
+    if first != second or ((number, *at), found) != (frame, salts):
         return False
-    if ((number, *at), found) != (frame, salts) or (number > backfilled) != in_log:
+    if (number > int.from_bytes(header[INDEX_BACKFILLED], sys.byteorder)) == (last is None):
         return False
-    if not in_log:
+    if last is None:
         return True
-    with beside(place, WAL).open("rb") as log:
+    with _beside(place, WAL).open("rb") as log:
         begin = log.read(WAL_HEADER_BYTES)
-        log.seek(frame_offset(number, to_page_size(size)))
-        _, _, last, *sums = FRAME_HEADER.unpack(log.read(FRAME_HEADER.size))
-    return begin[WAL_SALTS] == last == salts and sums == at
+        log.seek(last)
+        _, _, found, *sums = struct.unpack(FRAME_HEADER, log.read(FRAME_HEADER_BYTES))
+    return begin[WAL_SALTS] == found == salts and sums == at
+
+
+def _beside(place: Path, suffix: str) -> Path:
+    return place.with_name(place.name + suffix)
 
 
 def _is_doubtful(place: Path) -> bool:
@@ -104,7 +105,7 @@ def _is_doubtful(place: Path) -> bool:
     """
     if not Path("/proc/locks").exists():
         return False
-    index = beside(place, INDEX)
+    index = _beside(place, INDEX)
     inodes = [
         str(one.stat().st_ino) if one.exists() else end
         for one, end in ((place, ""), (index, "none"))
@@ -116,11 +117,11 @@ def _is_doubtful(place: Path) -> bool:
         users.get(file.rpartition(":")[2], set()).add(pid)
     if users[inodes[0]] - users[inodes[1]] - {str(os.getpid())}:
         return True
-    log = beside(place, WAL)
+    log = _beside(place, WAL)
     if log.exists() and log.stat().st_size and not users[inodes[1]]:
         # A crash left it, or its user has lost his locks: SQLite would make its index anew.
         return True
-    gone = tuple(f"/{place.name}{end} (deleted)" for end in _ENDS)
+    gone = tuple(f"/{place.name}{end} (deleted)" for end in ("", INDEX))
     for process in os.listdir("/proc"):  # noqa: PTH208
         with contextlib.suppress(OSError):
             folder = f"/proc/{int(process)}/fd/" if process.isdigit() else ""

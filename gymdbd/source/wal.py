@@ -18,11 +18,12 @@ from typing import TYPE_CHECKING, BinaryIO
 from gymdbd.source.errors import SourceCorruptError, SourceLockedError
 from gymdbd.source.format import (
     FRAME_HEADER,
+    FRAME_HEADER_BYTES,
     INDEX_BACKFILLED,
-    INDEX_BACKFILLED_AT,
     INDEX_BYTES,
     INDEX_FRAMES,
     INDEX_HEADER,
+    INDEX_HEADER_BYTES,
     INDEX_SUMMED_BYTES,
     INDEX_VERSION,
     WAL_HEADER_BYTES,
@@ -110,10 +111,10 @@ def read_mark(index: BinaryIO) -> Mark:
 
 def _parse_index(data: bytes) -> Mark | None:
     """Read the index's header, or None while it is being changed."""
-    first, second = data[: INDEX_HEADER.size], data[INDEX_HEADER.size : INDEX_BACKFILLED_AT]
+    first, second = data[:INDEX_HEADER_BYTES], data[INDEX_HEADER_BYTES : 2 * INDEX_HEADER_BYTES]
     if len(data) < INDEX_BYTES or first != second:
         return None
-    version, initialised, page_size, frames, pages, *rest = INDEX_HEADER.unpack(first)
+    version, initialised, page_size, frames, pages, *rest = struct.unpack(INDEX_HEADER, first)
     one, two, salts, *sums = rest
     if version != INDEX_VERSION or not initialised:
         return None
@@ -125,7 +126,7 @@ def _parse_index(data: bytes) -> Mark | None:
         page_size=to_page_size(page_size),
         checksum=(one, two),
         salts=salts,
-        backfilled=INDEX_BACKFILLED.unpack_from(data, INDEX_BACKFILLED_AT)[0],
+        backfilled=int.from_bytes(data[INDEX_BACKFILLED], sys.byteorder),
     )
 
 
@@ -208,10 +209,10 @@ def read_header(log: int) -> bytes:
 
 def read_frame(log: int, frame: int, page_size: int) -> Frame | None:
     """Read the header of one frame, or None where the file ends before it."""
-    data = os.pread(log, FRAME_HEADER.size, frame_offset(frame, page_size))
-    if len(data) < FRAME_HEADER.size:
+    data = os.pread(log, FRAME_HEADER_BYTES, frame_offset(frame, page_size))
+    if len(data) < FRAME_HEADER_BYTES:
         return None
-    page, pages_after, salts, one, two = FRAME_HEADER.unpack(data)
+    page, pages_after, salts, one, two = struct.unpack(FRAME_HEADER, data)
     return Frame(page, pages_after, salts, (one, two))
 
 

@@ -17,6 +17,7 @@ from gymdbd.jobs.backup import backup
 from gymdbd.jobs.restore import preview, restore
 from gymdbd.source import identity, processes, uses
 from gymdbd.source.errors import AnotherFileError, GymdbdError
+from gymdbd.source.format import frame_offset
 from gymdbd.source.pages import PAGE_RULE
 from gymdbd.source.probe import is_unchanged
 from tests.support import engine
@@ -463,13 +464,14 @@ def test_a_pull_that_finds_nothing_new_looks_who_has_the_file_open(live: Path) -
             known = remote.fingerprint
         file = (known.device, known.inode, known.ctime_ns, known.size)
         frame = (known.frames, known.checksum_one, known.checksum_two)
-        salts, in_log = bytes.fromhex(known.salts), known.method == PAGE_RULE
-        assert is_unchanged(str(live), file, frame, salts, in_log=in_log)
+        assert known.method == PAGE_RULE
+        salts, last = bytes.fromhex(known.salts), frame_offset(known.frames, known.page_size)
+        assert is_unchanged(str(live), file, frame, salts, last)
         with application(f"file:{_linked(live)}?mode=ro") as other:
             other.rows()
             ctime_ns = live.stat().st_ctime_ns
             file = (known.device, known.inode, ctime_ns, known.size)
-            assert not is_unchanged(str(live), file, frame, salts, in_log=in_log)
+            assert not is_unchanged(str(live), file, frame, salts, last)
 
 
 def test_lsof_tells_another_wal_where_there_is_no_proc(live: Path) -> None:

@@ -10,6 +10,7 @@ import pytest
 from gymdbd.errors import TargetInUseError
 from gymdbd.jobs.pull.replica import Replica
 from gymdbd.source import live
+from gymdbd.source.format import frame_offset
 from gymdbd.source.probe import is_unchanged
 from gymdbd.sqlite import checkpoint, locks
 from gymdbd.sqlite.overwrite import overwrite
@@ -136,7 +137,8 @@ def test_an_application_without_any_lock_is_served_and_goes_on(database: Path) -
             file = (known.device, known.inode, known.ctime_ns, known.size)
             frame = (known.frames, known.checksum_one, known.checksum_two)
             salts = bytes.fromhex(known.salts)
-            assert not is_unchanged(str(database), file, frame, salts, in_log=True)
+            place = frame_offset(known.frames, known.page_size)
+            assert not is_unchanged(str(database), file, frame, salts, place)
             app.commit_more()
         last = app.kill()
     assert forgetful.missing(database, 1, last) == []

@@ -21,7 +21,7 @@ from gymdbd.jobs.verify import verify
 from gymdbd.remote.client import Fetched, Session
 from gymdbd.source import wal
 from gymdbd.source.errors import SourceCorruptError
-from gymdbd.source.format import FRAME_HEADER
+from gymdbd.source.format import FRAME_HEADER_BYTES
 from tests.support import ledger
 from tests.support.command import EventLog
 from tests.support.jobs import context
@@ -325,8 +325,8 @@ def _append_commit(database: Path, number: int, page: bytes, pages: int) -> None
     """Commit a page, as SQLite would; nobody has the database open."""
     log = database.with_name(database.name + "-wal")
     data = log.read_bytes()
-    size = FRAME_HEADER.size + len(page)
-    last = data[-size:][: FRAME_HEADER.size]
+    size = FRAME_HEADER_BYTES + len(page)
+    last = data[-size:][:FRAME_HEADER_BYTES]
     byteorder = "big" if data[3] & 1 else "little"
     head = struct.pack(">II", number, pages)
     seed = struct.unpack(">II", last[16:24])
