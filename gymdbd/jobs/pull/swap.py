@@ -61,44 +61,80 @@ class Adoption:
         integrity = self._choose_integrity(arrived)
         with timings.step("verify"), files.syncing(self.replica.partial):
             proven, tables = self._prove(arrived, integrity)
-            sums = proven.sums
-        before = self.state
-        now = clock.to_text(self.context.clock.now(), self.context.clock.zone)
-        check = self._known_of_check(proven, integrity, now)
+        new = self._describe(arrived, proven, tables, integrity)
         same = arrived.changed is not None and not len(arrived.changed)
-        if before is not None and same and sums.size == before.identity[1] and not self.in_full:
-            files.remove(self.replica.partial)
-            # From here on the next pull can tell without comparing.
-            owned = arrived.ownership or before.ownership
-            check["is_checked"] |= before.is_checked
-            told = replace(
-                before, fingerprint=arrived.fingerprint, ownership=owned, spare=None, **check
-            )
-            self.replica.note(told)
+        before, size = self.state, proven.sums.size
+        if before is not None and same and size == before.identity[1] and not self.in_full:
+            self._keep(before, new)
             return {"state": delta.UNCHANGED, "checked": integrity}
-        remarks, unchecked = self._told(proven.soundness, integrity)
         known = suspicion.last(self.job, self.replica)
-        uncounted = arrived.expected.get("uncounted", [])
-        held = Content(tables, sums.size, uncounted=uncounted)
-        suspicions = suspicion.suspicions(self.job, known, held, self.context)
-        new = State(
+        new = self._judge(new, known, size)
+        saved, waiting = self._swap(arrived, known, new, timings)
+        self.context.log.info("replica published", replica=str(self.job.replica), size=size)
+        if new.suspicious:
+            self.context.log.warning("replica suspicious", reasons=new.suspicious)
+        return {
+            "tables": tables,
+            "checked": integrity,
+            "remarks": [*new.remarks, *(f"not checked: {what}" for what in new.unchecked)],
+            "sha256": new.sha256 or None,
+            "saved": str(saved) if saved else None,
+            "waiting": waiting,
+            "lag_s": round(time.monotonic() - arrived.taken, 4),
+        }
+
+    def _describe(
+        self, arrived: Arrived, proven: Proof, tables: dict[str, int], integrity: str
+    ) -> State:
+        """Return the state of what arrived; what its content is worth comes later."""
+        before, checked = self.state, integrity != proof.EQUAL
+        now = clock.to_text(self.context.clock.now(), self.context.clock.zone)
+        remarks, unchecked = self._told(proven.soundness, integrity)
+        check_s = before.check_s if before else None
+        return State(
             host=self.job.host,
             remote_database=self.job.remote_database,
             fingerprint=arrived.fingerprint,
             pulled_at=now,
             compared_at=now if self.in_full or before is None else before.compared_at,
-            md5=sums.md5,
-            sha256=sums.sha256,
+            md5=proven.sums.md5,
+            sha256=proven.sums.sha256,
             tables=tables,
             ownership=arrived.ownership or (before.ownership if before else None),
-            uncounted=uncounted,
+            uncounted=arrived.expected.get("uncounted", []),
             remarks=remarks,
             unchecked=unchecked,
-            suspicious=suspicions,
-            # An answer holds for as long as it is the same that is wrong.
-            rejected=known is not None and known.rejected and known.suspicious == suspicions,
-            **check,
+            checked_at=now if checked or before is None else before.checked_at,
+            check_s=round(proven.check_s, 6) if integrity == proof.QUICK else check_s,
+            is_checked=checked,
         )
+
+    def _keep(self, before: State, new: State) -> None:
+        """Leave the replica, which is the same; from here on the next pull need not compare."""
+        files.remove(self.replica.partial)
+        self.replica.note(
+            replace(
+                before,
+                fingerprint=new.fingerprint,
+                ownership=new.ownership,
+                spare=None,
+                checked_at=new.checked_at,
+                check_s=new.check_s,
+                is_checked=new.is_checked or before.is_checked,
+            )
+        )
+
+    def _judge(self, new: State, known: State | None, size: int) -> State:
+        """Say why the content is suspicious; an answer holds as long as the same is wrong."""
+        held = Content(new.tables, size, uncounted=new.uncounted)
+        found = suspicion.suspicions(self.job, known, held, self.context)
+        rejected = known is not None and known.rejected and known.suspicious == found
+        return replace(new, suspicious=found, rejected=rejected)
+
+    def _swap(
+        self, arrived: Arrived, known: State | None, new: State, timings: Timings
+    ) -> tuple[Path | None, str | None]:
+        """Save the old replica and publish the new one; return the backup, and what waits."""
         with timings.step("save"):
             self.replica.await_free(self.job.replica_wait, self.context.check)
             found = self.replica.identity()
@@ -114,18 +150,7 @@ class Adoption:
             if saved and saved.exists():
                 # It was the replica, with the mode of that.
                 saved.chmod(files.FILE_MODE)
-        self.context.log.info("replica published", replica=str(self.job.replica), size=sums.size)
-        if suspicions:
-            self.context.log.warning("replica suspicious", reasons=suspicions)
-        return {
-            "tables": tables,
-            "checked": integrity,
-            "remarks": [*remarks, *(f"not checked: {what}" for what in unchecked)],
-            "sha256": sums.sha256 or None,
-            "saved": str(saved) if saved else None,
-            "waiting": waiting,
-            "lag_s": round(time.monotonic() - arrived.taken, 4),
-        }
+        return saved, waiting
 
     def _told(self, found: Soundness, integrity: str) -> tuple[list[str], list[str]]:
         """Return the remarks, and what was not checked.
@@ -181,16 +206,6 @@ class Adoption:
             return proof.EQUAL
         self.context.log.info("everything is checked", reason=reason)
         return proof.QUICK
-
-    def _known_of_check(self, proven: Proof, integrity: str, now: str) -> dict[str, Any]:
-        """Return what the state says of the last check, this one included."""
-        before = self.state
-        known = before.check_s if before else None
-        return {
-            "checked_at": before.checked_at if before and integrity == proof.EQUAL else now,
-            "check_s": round(proven.check_s, 6) if integrity == proof.QUICK else known,
-            "is_checked": integrity != proof.EQUAL,
-        }
 
     def _prove(self, arrived: Arrived, integrity: str) -> tuple[Proof, dict[str, int]]:
         """Return what proves the partial, and the rows in it."""
