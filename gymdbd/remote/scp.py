@@ -99,7 +99,6 @@ def copy_database(
     *,
     progress: Progress,
     check: Callable[[], None],
-    quick: bool = False,
     attempts: int = ATTEMPTS,
 ) -> Copied:
     """Copy a database into the file `partial`, whole, checked, and needing no WAL.
@@ -118,7 +117,7 @@ def copy_database(
             reason = _copy_once(remote, source, partial, before, progress)
             copied += before.size_bytes
             try:
-                reason = reason or _fold(partial, wal.count_frames(before.index_head), quick=quick)
+                reason = reason or _fold(partial, wal.count_frames(before.index_head))
             except SourceCorruptError:
                 # Nothing moved, and the bytes are as they are over there: once more, to be sure.
                 damage += 1
@@ -207,7 +206,7 @@ def _describe_change(before: SourceFacts, after: SourceFacts) -> str:
     return "" if before.journal_head == after.journal_head else "a transaction was open in it"
 
 
-def _fold(partial: Path, frames: int, *, quick: bool) -> str:
+def _fold(partial: Path, frames: int) -> str:
     """Put the WAL's pages into the copy and check it; return what is wrong, or "".
 
     SQLite sums up every frame, and takes those from the first wrong one on for what a crash left.
@@ -220,7 +219,7 @@ def _fold(partial: Path, frames: int, *, quick: bool) -> str:
                 return f"of the {frames} frames of its WAL {found} arrived as they were"
             busy, _, _ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
             mode = str(connection.execute("PRAGMA journal_mode=DELETE").fetchone()[0])
-            found = soundness.check(connection, quick=quick)
+            found = soundness.check(connection, quick=True)
             if found.problems:
                 raise _damaged(found.problems)
     except sqlite3.OperationalError as error:

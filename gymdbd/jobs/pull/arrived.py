@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Collection
 
+    from gymdbd.remote.ssh.ssh import Connection
+
 
 @dataclass
 class Arrived:
@@ -27,3 +29,8 @@ class Arrived:
     changed: Collection[int] | None = None
     copied: str = ""
     ownership: dict[str, Any] | None = None
+
+
+def traffic(connection: Connection) -> dict[str, int]:
+    """Return what the result of a pull says of the bytes that travelled."""
+    return {"bytes_sent": connection.bytes_sent, "bytes_received": connection.bytes_received}

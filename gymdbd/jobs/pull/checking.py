@@ -55,6 +55,16 @@ def has_passed(since: str, every: timedelta, now: datetime) -> bool:
     return not timedelta(0) <= age < every
 
 
+def least(job: PullConfig, state: State | None, now: datetime) -> str:
+    """Return how much SQLite has to check of what may arrive, as far as the time tells.
+
+    In full means that the pull takes no shortcut at all: every page is compared, too.
+    """
+    if state is None or has_passed(state.compared_at, job.full_verify_every, now):
+        return proof.FULL
+    return proof.QUICK if is_due(job, state, now) else proof.EQUAL
+
+
 def is_due(job: PullConfig, state: State, now: datetime) -> bool:
     """Say whether it is time for a quick check of what a pull brings, or has brought."""
     took = state.check_s

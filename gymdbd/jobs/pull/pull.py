@@ -11,9 +11,9 @@ from gymdbd import files
 from gymdbd.archive import proof
 from gymdbd.errors import DiskFullError, ReplicaChangedError
 from gymdbd.jobs.context import Timings
-from gymdbd.jobs.peer import connect, serving
+from gymdbd.jobs.peer import serving
 from gymdbd.jobs.pull import checking
-from gymdbd.jobs.pull.arrived import Arrived
+from gymdbd.jobs.pull.arrived import Arrived, traffic
 from gymdbd.jobs.pull.replica import Replica, State
 from gymdbd.remote import delta
 from gymdbd.source.errors import (
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from gymdbd.config.kinds import PullConfig
     from gymdbd.jobs.context import Context
     from gymdbd.remote.client import Session
-    from gymdbd.remote.ssh.ssh import Connection
 
 _REPORT_S = 30.0
 
@@ -67,7 +66,7 @@ class _Pull:
         self.progress = _LoggedProgress(context)
         self.replica = Replica(job.replica)
         self.state = self._known_state()
-        self.integrity = self._choose_integrity()
+        self.integrity = checking.least(job, self.state, context.clock.now())
         self.harm = ""
 
     def run(self) -> dict[str, Any]:
@@ -95,7 +94,7 @@ class _Pull:
     def _run(self) -> dict[str, Any]:
         with self.timings.step("replica"):
             self.replica.await_free(self.job.replica_wait, self.context.check)
-        arrived = self._copy() if self.job.method == "scp" else self._query()
+        arrived = self._query() if self.job.method == "query" else self._copy()
         result = {
             "strategy": arrived.strategy,
             "method": self.job.method,
@@ -145,20 +144,16 @@ class _Pull:
         )
         return None
 
-    def _choose_integrity(self) -> str:
-        """Choose how much SQLite has to check of what may arrive, as far as the time tells.
-
-        In full means that this pull takes no shortcut at all: every page is compared, too.
-        """
-        now = self.context.clock.now()
-        if self.state is None or checking.has_passed(
-            self.state.compared_at, self.job.full_verify_every, now
-        ):
-            return proof.FULL
-        return proof.QUICK if checking.is_due(self.job, self.state, now) else proof.EQUAL
-
     def _origin(self) -> tuple[str, str]:
         return self.job.host, self.job.remote_database
+
+    def _copy(self) -> Arrived:
+        """Copy the files as they are, and refuse what moved meanwhile."""
+        from gymdbd.jobs.pull import file_copy  # noqa: PLC0415 - few use it
+
+        return file_copy.fetch(
+            self.job, self.replica.partial, self.context, self.timings, self.progress
+        )
 
     def _query(self) -> Arrived:
         """Bring the partial to the remote snapshot by whatever way is shortest."""
@@ -177,7 +172,7 @@ class _Pull:
                 arrived.facts["pages_changed"] = 0
             else:
                 self._transfer(session, plan, arrived)
-            arrived.facts |= _traffic(connection)
+            arrived.facts |= traffic(connection)
         return arrived
 
     def _refuse_known(self, remote: Fingerprint) -> None:
@@ -285,45 +280,6 @@ class _Pull:
 
         adoption = Adoption(self.job, self.context, self.replica, self.state, self.integrity)
         return adoption.run(arrived, self.timings)
-
-    def _copy(self) -> Arrived:
-        """Copy the files as they are, and refuse what moved meanwhile."""
-        from gymdbd.remote import scp  # noqa: PLC0415 - few use it
-
-        with connect(self.job, self.context) as connection:
-            self._require_same_file(connection)
-            taken = time.monotonic()
-            self.timings.seconds["connect"] = self.timings.total_s()
-            with self.timings.step("fetch"), connection.sftp() as remote:
-                copied = scp.copy_database(
-                    remote,
-                    self.job.remote_database,
-                    self.replica.partial,
-                    progress=self.progress,
-                    check=self.context.check,
-                    quick=True,
-                )
-            facts = {
-                "reason": f"plain copy, attempt {copied.attempts}",
-                "pages_total": None,
-                "pages_changed": None,
-                **_traffic(connection),
-            }
-            return Arrived("copy", taken, facts, ownership=copied.ownership)
-
-    def _require_same_file(self, connection: Connection) -> None:
-        """Refuse a file that is not the application's, if that can be seen over there."""
-        from gymdbd.remote import inquiry  # noqa: PLC0415 - few use it
-
-        unseen = inquiry.require_same_file(
-            connection, self.job.ssh.python, self.job.remote_database
-        )
-        if unseen:
-            self.context.log.info("who has the database open was not seen", reason=unseen)
-
-
-def _traffic(connection: Connection) -> dict[str, int]:
-    return {"bytes_sent": connection.bytes_sent, "bytes_received": connection.bytes_received}
 
 
 class _LoggedProgress:

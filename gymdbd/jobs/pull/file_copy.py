@@ -1,0 +1,43 @@
+"""A pull by `method: scp`: the files of the database, copied as they are."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from gymdbd.jobs.peer import connect
+from gymdbd.jobs.pull.arrived import Arrived, traffic
+from gymdbd.remote import inquiry, scp
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from gymdbd.config.kinds import PullConfig
+    from gymdbd.jobs.context import Context, Timings
+    from gymdbd.remote.client import Progress
+
+
+def fetch(
+    job: PullConfig, partial: Path, context: Context, timings: Timings, progress: Progress
+) -> Arrived:
+    """Copy the database into the partial, and refuse what moved meanwhile.
+
+    A file that is not the application's is refused if that can be seen over there.
+    """
+    with connect(job, context) as connection:
+        unseen = inquiry.require_same_file(connection, job.ssh.python, job.remote_database)
+        if unseen:
+            context.log.info("who has the database open was not seen", reason=unseen)
+        taken = time.monotonic()
+        timings.seconds["connect"] = timings.total_s()
+        with timings.step("fetch"), connection.sftp() as remote:
+            copied = scp.copy_database(
+                remote, job.remote_database, partial, progress=progress, check=context.check
+            )
+        facts = {
+            "reason": f"plain copy, attempt {copied.attempts}",
+            "pages_total": None,
+            "pages_changed": None,
+            **traffic(connection),
+        }
+        return Arrived("copy", taken, facts, ownership=copied.ownership)
