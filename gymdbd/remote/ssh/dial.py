@@ -1,4 +1,4 @@
-"""The way to a host: a TCP connection, or a ProxyCommand that stands for one."""
+"""The way to a host: a TCP connection, or a ProxyCommand instead of one."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def dial(goal: Target) -> Socket:
     """Connect to the first address that answers; raises what the last one had to say."""
     began = time.monotonic()
     failure: OSError | UnicodeError = OSError("the name has no address")
-    family = _FAMILIES.get(goal.said.first("addressfamily"), socket.AF_UNSPEC)
+    family = _FAMILIES.get(goal.options.first("addressfamily"), socket.AF_UNSPEC)
     try:
         addresses = socket.getaddrinfo(goal.hostname, goal.port, family, socket.SOCK_STREAM)
     except (OSError, UnicodeError) as error:
@@ -34,8 +34,8 @@ def dial(goal: Target) -> Socket:
         plain = socket.socket(kind, socket.SOCK_STREAM, protocol)
         try:
             plain.settimeout(goal.connect_timeout_s)
-            if goal.said.first("bindaddress"):
-                plain.bind((goal.said.first("bindaddress"), 0))
+            if goal.options.first("bindaddress"):
+                plain.bind((goal.options.first("bindaddress"), 0))
             plain.connect(address)
             # Questions and answers must not wait for each other's acknowledgements.
             plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

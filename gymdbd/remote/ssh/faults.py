@@ -65,14 +65,14 @@ def not_connected(
             hint=_no_route_hint(elapsed_s, platform),
         )
     return ConnectionLostError(
-        f"{place} cannot be reached ({error}){_beyond(target, 'BindInterface')}",
+        f"{place} cannot be reached ({error}){_ignored(target, 'BindInterface')}",
         hint="check the network; the next run tries again",
     )
 
 
-def _beyond(target: Target, *keywords: str) -> str:
+def _ignored(target: Target, *keywords: str) -> str:
     """Name those that are set for a host, and that gymdbd does not use although OpenSSH does."""
-    found = [word for word in keywords if target.said.sets(word.lower())]
+    found = [word for word in keywords if target.options.is_set(word.lower())]
     return f"; gymdbd does not use {' and '.join(found)} as ssh would" if found else ""
 
 
@@ -149,7 +149,7 @@ def host_key_refused(
     vouched = f"; no @cert-authority of it vouches for the key: {reason}" if reason else ""
     return HostKeyUnknownError(
         f"{shown}, and no such key is known for {target.host_key_name}{only}{vouched}"
-        f"{_unheeded(target)}",
+        f"{_ignored_checks(target)}",
         hint=f"{_compare(kind)}. Only if they agree: {_learn(target, kind)}",
     )
 
@@ -161,12 +161,12 @@ def _compare(kind: str) -> str:
     )
 
 
-def _unheeded(target: Target) -> str:
+def _ignored_checks(target: Target) -> str:
     """Name what is set for a host that would let OpenSSH pass an unknown key."""
     names = ("KnownHostsCommand", "VerifyHostKeyDNS", "NoHostAuthenticationForLocalhost")
-    if target.said.first("stricthostkeychecking") in ("false", "no", "off", "accept-new"):
+    if target.options.first("stricthostkeychecking") in ("false", "no", "off", "accept-new"):
         return "; gymdbd checks host keys whatever StrictHostKeyChecking says"
-    return _beyond(target, *names)
+    return _ignored(target, *names)
 
 
 def _learn(target: Target, kind: str) -> str:
@@ -195,7 +195,7 @@ def login_refused(
     keys = "; ".join(tried) if tried else "none"
     skipped = f"; not usable: {'; '.join(unusable)}" if unusable else ""
     port = f" -p {target.port}" if target.settings.port or target.port != 22 else ""  # noqa: PLR2004 - SSH's port
-    beyond = _beyond(
+    beyond = _ignored(
         target,
         *("ControlPath", "GSSAPIAuthentication", "HostbasedAuthentication", "PKCS11Provider"),
     )
@@ -249,7 +249,7 @@ def proxy_failed(target: Target, said: str) -> ProxyError:
     return ProxyError(
         f"the ProxyCommand for {target.place} did not get through: "
         f"{shlex.join(target.proxy_command)}{f': {said}' if said else ''}",
-        hint=f"run it by hand{without}{_beyond(target, 'ProxyUseFdpass')}",
+        hint=f"run it by hand{without}{_ignored(target, 'ProxyUseFdpass')}",
     )
 
 

@@ -74,17 +74,17 @@ def shake_hands(transport: Transport, wire: Wire, goal: Target) -> None:
 def _set_algorithms(transport: Transport, goal: Target, known: Sequence[KnownKey]) -> None:
     """Offer what the host's configuration allows, and first what is fast or known already."""
     options = transport.get_security_options()
-    said = goal.said.first
+    wanted = goal.options.first
     options.ciphers = algorithms.choose(
-        goal.settings.ciphers or said("ciphers"), options.ciphers, algorithms.CIPHERS, "Ciphers"
+        goal.settings.ciphers or wanted("ciphers"), options.ciphers, algorithms.CIPHERS, "Ciphers"
     )
     options.kex = algorithms.choose(
-        said("kexalgorithms"), options.kex, options.kex, "KexAlgorithms"
+        wanted("kexalgorithms"), options.kex, options.kex, "KexAlgorithms"
     )
-    options.digests = algorithms.choose(said("macs"), options.digests, options.digests, "MACs")
+    options.digests = algorithms.choose(wanted("macs"), options.digests, options.digests, "MACs")
     plain = options.key_types
     every = (*plain, *(name + algorithms.CERTIFICATE for name in plain))
-    allowed = algorithms.choose(said("hostkeyalgorithms"), every, every, "HostKeyAlgorithms")
+    allowed = algorithms.choose(wanted("hostkeyalgorithms"), every, every, "HostKeyAlgorithms")
     transport.host_key_algorithms = algorithms.order_host_keys(allowed, known)
 
 
@@ -108,7 +108,7 @@ def _check_host_key(key: paramiko.PKey, goal: Target, known: Sequence[KnownKey])
 
 def _read_revoked(goal: Target, kind: str, blob: bytes) -> list[KnownKey]:
     """Return the key once for each of RevokedHostKeys that names it."""
-    files = map(Path, goal.said.paths("revokedhostkeys"))
+    files = map(Path, goal.options.paths("revokedhostkeys"))
     return [KnownKey(kind, blob, file, revoked=True) for file in files if _names(file, kind, blob)]
 
 

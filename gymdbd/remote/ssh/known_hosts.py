@@ -40,7 +40,7 @@ class KnownKey:
 
     @property
     def is_its_own(self) -> bool:
-        """Say whether the key is the host's, and good."""
+        """Say whether the key is the host's own, and not revoked."""
         return not self.revoked and not self.authority
 
 

@@ -127,8 +127,8 @@ class Login:
         """Say whether PubkeyAcceptedAlgorithms has the key's kind; notes one that it has not."""
         kind = key.public_blob.key_type if key.public_blob else key.get_name()
         # Its name before OpenSSH 8.5 was another one.
-        said = self.target.said.first
-        allowed = said("pubkeyacceptedalgorithms") or said("pubkeyacceptedkeytypes")
+        wanted = self.target.options.first
+        allowed = wanted("pubkeyacceptedalgorithms") or wanted("pubkeyacceptedkeytypes")
         if accepts(allowed, kind):
             return True
         self.unusable.append(f"{label} is not among PubkeyAcceptedAlgorithms")

@@ -26,7 +26,7 @@ _MOST_SHOWN = 500
 _KEYS = ("id_ed25519", "id_ecdsa", "id_rsa")
 
 
-class Said(dict[str, list[str]]):
+class Options(dict[str, list[str]]):
     """Each keyword, in small letters, with its values."""
 
     def all(self, keyword: str) -> list[str]:
@@ -38,7 +38,7 @@ class Said(dict[str, list[str]]):
         value = next(iter(self.all(keyword)), "")
         return "" if value.lower() == "none" else value
 
-    def sets(self, keyword: str) -> bool:
+    def is_set(self, keyword: str) -> bool:
         """Say whether a keyword is set to anything but `no`."""
         return self.first(keyword) not in ("", "no", "false")
 
@@ -64,7 +64,7 @@ def ask(
     user: str | None = None,
     port: int | None = None,
     timeout_s: float = _TIMEOUT_S,
-) -> Said:
+) -> Options:
     """Return how OpenSSH would reach a host; `user` and `port` are what the command line names.
 
     Without an ssh program it is what OpenSSH does without any file. Raises SshConfigError with
@@ -78,7 +78,7 @@ def ask(
     folder = account.folder()
     program = shutil.which("ssh")
     if program is None:
-        return _say_usual(folder, "there is no ssh program here")
+        return _defaults(folder, "there is no ssh program here")
     words = [program, "-G", *_file_words(folder)]
     words += ["-p", str(port)] if port else []
     words += ["-l", user] if user else []
@@ -86,7 +86,7 @@ def ask(
     if status == 0:
         return _parse(output, folder)
     if "No user exists for uid" in complaint:
-        return _say_usual(folder, "OpenSSH does not work for a user without a name")
+        return _defaults(folder, "OpenSSH does not work for a user without a name")
     raise _refused(host, complaint)
 
 
@@ -105,7 +105,7 @@ def _account_folder() -> Path | None:
         return None
 
 
-def _say_usual(folder: Path | None, reason: str) -> Said:
+def _defaults(folder: Path | None, reason: str) -> Options:
     """Return what holds without any file, unless there is one that would have to be read."""
     file = folder / "config" if folder else None
     if file is not None and os.path.exists(file):  # noqa: PTH110 - no error
@@ -114,7 +114,7 @@ def _say_usual(folder: Path | None, reason: str) -> Said:
             hint="install it (sudo apt install openssh-client) and see that PATH reaches it, or "
             "move the file away and write what the host needs under ssh: in the configuration",
         )
-    return Said(
+    return Options(
         identityfile=[f"{folder}/{name}" for name in _KEYS if folder],
         userknownhostsfile=[f"{folder}/known_hosts {folder}/known_hosts2"] if folder else [],
         globalknownhostsfile=["/etc/ssh/ssh_known_hosts /etc/ssh/ssh_known_hosts2"],
@@ -151,19 +151,19 @@ def _read(file: IO[bytes]) -> str:
     return file.read(_MOST_BYTES).decode("utf-8", "surrogateescape")
 
 
-def _parse(output: str, folder: Path | None) -> Said:
-    said = Said()
+def _parse(output: str, folder: Path | None) -> Options:
+    options = Options()
     for line in output.splitlines():
         keyword, _, value = line.partition(" ")
-        said.setdefault(keyword.lower(), []).append(value)
+        options.setdefault(keyword.lower(), []).append(value)
     other = _account_folder()
     if folder and other and folder != other:
         # Its own default files lie in the account's home.
-        said["userknownhostsfile"] = [
+        options["userknownhostsfile"] = [
             value.replace(f"{other}/known_hosts", f"{folder}/known_hosts")
-            for value in said.get("userknownhostsfile", [])
+            for value in options.get("userknownhostsfile", [])
         ]
-    return said
+    return options
 
 
 def _refused(host: str, complaint: str) -> HostNotFoundError | SshConfigError:

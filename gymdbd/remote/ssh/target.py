@@ -1,4 +1,4 @@
-"""Where to connect and how: the YAML's word, then OpenSSH's (`gymdbd.remote.ssh.ssh_config`).
+"""Where to connect and how: what the configuration says, then what OpenSSH says.
 
 No part of it imports paramiko, so that reading a configuration costs nothing. Meanings:
 ssh_config(5).
@@ -20,7 +20,7 @@ from gymdbd.remote.ssh import account, ssh_config
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from gymdbd.remote.ssh.ssh_config import Said
+    from gymdbd.remote.ssh.ssh_config import Options
 
 SSH_PORT = 22
 _HIGHEST_PORT = 65535
@@ -36,7 +36,7 @@ _NO_SHELLS = ("", "nologin", "false")
 
 @dataclass(frozen=True, kw_only=True)
 class HostSettings:
-    """What the YAML says of a host; None leaves the word to `~/.ssh/config`.
+    """What the configuration says of a host; None means: as OpenSSH says.
 
     `host` is what `ssh HOST` takes. Durations are seconds: each of TCP connect and key exchange
     gets `connect_timeout_s`, logging in gets `auth_timeout_s`, and afterwards `stall_timeout_s` may
@@ -63,11 +63,12 @@ class HostSettings:
 class Target:
     """A host with every question answered; `jumps` are passed through in order.
 
-    `said` is what OpenSSH says of it, of which the rest is made; `agent` the path of a socket.
+    `options` is what OpenSSH says of it, of which most of the rest is made; `agent` is the path of
+    its socket.
     """
 
     settings: HostSettings
-    said: Said
+    options: Options
     hostname: str
     port: int
     user: str
@@ -107,30 +108,30 @@ def resolve(settings: HostSettings) -> Target:
 
 
 def _resolve(settings: HostSettings, *, depth: int) -> Target:
-    said = ssh_config.ask(settings.host, user=settings.user, port=settings.port)
-    port = _parse_port(settings.port or said.first("port") or SSH_PORT, settings.host)
-    user = settings.user or said.first("user") or account.user()
-    alias = settings.host_key_alias or said.first("hostkeyalias")
-    words = _tokens(settings.host, said, user, port, alias)
-    keys = [settings.identity_file] if settings.identity_file else said.all("identityfile")
+    options = ssh_config.ask(settings.host, user=settings.user, port=settings.port)
+    port = _parse_port(settings.port or options.first("port") or SSH_PORT, settings.host)
+    user = settings.user or options.first("user") or account.user()
+    alias = settings.host_key_alias or options.first("hostkeyalias")
+    words = _tokens(settings.host, options, user, port, alias)
+    keys = [settings.identity_file] if settings.identity_file else options.all("identityfile")
     only = settings.identities_only
-    known = [settings.known_hosts] if settings.known_hosts else said.known_hosts()
-    jumps, command = _find_proxy(settings, said, words)
+    known = [settings.known_hosts] if settings.known_hosts else options.known_hosts()
+    jumps, command = _find_proxy(settings, options, words)
     return Target(
         settings=settings,
-        said=said,
+        options=options,
         hostname=words["h"],
         port=port,
         user=user,
-        connect_timeout_s=said.number(
+        connect_timeout_s=options.number(
             "connecttimeout", settings.connect_timeout_s, _CONNECT_TIMEOUT_S
         ),
-        keepalive_s=said.number("serveraliveinterval", settings.keepalive_s, _KEEPALIVE_S),
+        keepalive_s=options.number("serveraliveinterval", settings.keepalive_s, _KEEPALIVE_S),
         identity_files=tuple(_path(name, words) for name in keys if name.lower() != "none"),
         has_own_identities=not _are_defaults(keys),
-        identities_only=said.sets("identitiesonly") if only is None else only,
-        certificate_files=tuple(_path(text, words) for text in said.all("certificatefile")),
-        agent=_find_agent(said, words),
+        identities_only=options.is_set("identitiesonly") if only is None else only,
+        certificate_files=tuple(_path(text, words) for text in options.all("certificatefile")),
+        agent=_find_agent(options, words),
         known_hosts=tuple(_path(name, words) for name in known),
         host_key_alias=alias,
         proxy_command=command,
@@ -138,18 +139,18 @@ def _resolve(settings: HostSettings, *, depth: int) -> Target:
     )
 
 
-def _tokens(host: str, said: Said, user: str, port: int, alias: str) -> dict[str, str]:
+def _tokens(host: str, options: Options, user: str, port: int, alias: str) -> dict[str, str]:
     """Return what the letters after a `%` stand for; `ssh -G` leaves some of them to us."""
     folder = account.folder()
     machine = os.uname().nodename
     words = {
         "%": "%",
         "L": machine.partition(".")[0],
-        "h": said.first("hostname") or host,
+        "h": options.first("hostname") or host,
         "i": str(os.getuid()),
-        "k": alias or said.first("host") or host,
+        "k": alias or options.first("host") or host,
         "l": machine,
-        "n": said.first("host") or host,
+        "n": options.first("host") or host,
         "p": str(port),
         "r": user,
     }
@@ -169,7 +170,7 @@ def _path(text: str, words: Mapping[str, str]) -> Path:
 
 
 def _find_proxy(
-    settings: HostSettings, said: Said, words: Mapping[str, str]
+    settings: HostSettings, options: Options, words: Mapping[str, str]
 ) -> tuple[str, tuple[str, ...]]:
     """Return ProxyJump and ProxyCommand, at most one of them not empty."""
     jump, command = settings.proxy_jump or "", settings.proxy_command or ""
@@ -190,14 +191,14 @@ def _find_proxy(
         return "", tuple(_expand(part, words) for part in parts)
     if jump:
         return ("" if jump.lower() == "none" else jump), ()
-    command = said.first("proxycommand")
+    command = options.first("proxycommand")
     if command:
         # The user's shell runs it, as OpenSSH has it.
         shell = os.environ.get("SHELL", "")
         if Path(shell).name in _NO_SHELLS:
             shell = "/bin/sh"
         return "", (shell, "-c", f"exec {_expand(command, words)}")
-    return _expand(said.first("proxyjump"), words), ()
+    return _expand(options.first("proxyjump"), words), ()
 
 
 def _resolve_jumps(text: str, settings: HostSettings, depth: int) -> tuple[Target, ...]:
@@ -254,9 +255,9 @@ def _are_defaults(identities: Sequence[str]) -> bool:
     return len(identities) != 1 and all(map(_DEFAULT_IDENTITY.fullmatch, identities))
 
 
-def _find_agent(said: Said, words: Mapping[str, str]) -> str:
+def _find_agent(options: Options, words: Mapping[str, str]) -> str:
     """Return the path of the agent's socket; "" for none."""
-    name = next(iter(said.all("identityagent")), "SSH_AUTH_SOCK")
+    name = next(iter(options.all("identityagent")), "SSH_AUTH_SOCK")
     if name == "SSH_AUTH_SOCK":
         return os.environ.get(name, "")
     return "" if name.lower() == "none" else str(_path(name, words))
