@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 _CHECKED = {
     "full": "every page and index (PRAGMA integrity_check), and the rows",
     "quick": "every page (PRAGMA quick_check), and the rows",
-    "equal": "equality with the database over there, and the rows; every page is due later",
+    "equal": "equality with the remote database, and the rows; every page is checked later",
 }
 
 

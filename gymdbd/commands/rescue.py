@@ -201,13 +201,13 @@ def _print(
 
 def _remarks(written: dict[str, Comeback] | dict[str, int], rescue: Rescue) -> list[str]:
     """List the rows that are not written, and why."""
-    from gymdbd.rows.remarks import told
+    from gymdbd.rows.remarks import report
 
     return [f"left out: {what}" for what in rescue.left_out] + [
         line
         for name, done in written.items()
         if not isinstance(done, int)
-        for line in told(name, done)[not done.skipped :]
+        for line in report(name, done)[not done.skipped :]
     ]
 
 

@@ -1,4 +1,4 @@
-"""What becomes of rescued rows, in words."""
+"""The outcome for rescued rows, as text."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ if TYPE_CHECKING:
 _SHOWN = 20
 
 
-def told(name: str, done: Comeback) -> list[str]:
-    """Say in lines what becomes of the rows of a table."""
+def report(name: str, done: Comeback) -> list[str]:
+    """Return lines about the outcome for the rows of a table."""
     if done.skipped:
         return [f"{name}: left out: {done.problem}"]
     counts = [_rows(done.added)]
     counts += [f"{done.updated:,} updated"] if done.updated else []
     lines = [f"{name}: {', '.join(counts)}"]
     if done.problem:
-        lines.append(f"{name}: not compared with what is there: {done.problem}")
+        lines.append(f"{name}: not compared with the live table: {done.problem}")
     lines += [
-        f"{name}: not known whether the value of {columns} belongs to another row: only the "
+        f"{name}: unknown whether the value of {columns} belongs to another row: only the "
         "application knows its order"
         for columns in done.unsure
     ]
     if done.changed:
-        lines.append(f"{name}: left alone, as there with other values: {done.changed:,}")
+        lines.append(f"{name}: left out, rows that exist with other values: {done.changed:,}")
     if done.taken:
-        lines.append(f"{name}: left out, as a unique value belongs to another row: {done.taken:,}")
+        lines.append(f"{name}: left out, a unique value belongs to another row: {done.taken:,}")
     lines += [f"  {name}: {conflict_text(conflict)}" for conflict in done.conflicts[:_SHOWN]]
     more = done.changed + done.taken - min(len(done.conflicts), _SHOWN)
     return [*lines, *([f"  {name}: and {more:,} more"] if more > 0 else [])]
@@ -40,7 +40,7 @@ def conflict_text(conflict: Conflict) -> str:
     if conflict.why == "unique":
         names = ", ".join(conflict.columns)
         return f"{row}: the value of {names} belongs to {_pairs(conflict.holder)}"
-    return f"{row}: there with other values"
+    return f"{row}: exists with other values"
 
 
 def _pairs(values: dict[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""The statements that put rows back: what comes first, what is left out, and what they need."""
+"""The SQL script that puts rows back: its statements, their order, and its requirements."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from gymdbd.rows import needs
 from gymdbd.rows.keys import EARLIER, LATER
 from gymdbd.rows.missing import Comeback
-from gymdbd.rows.remarks import _rows, told
+from gymdbd.rows.remarks import _rows, report
 from gymdbd.source import database, statements
 from gymdbd.source.database import quote
 from gymdbd.sqlite import sides
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class Script:
-    """Writes the statements of a Rescue to a file."""
+    """Writes the SQL script of a Rescue to a file."""
 
     def __init__(self, rescue: Rescue, file: BinaryIO) -> None:
         self._rescue = rescue
@@ -32,11 +32,12 @@ class Script:
         self._schema = rescue.schema if schema is None else schema
         self._chosen = {selection.table.name: selection for selection in rescue.selections}
         names = list(self._chosen)
-        # Triggers that keep a table, as a counter, come first: what they make of it stays.
+        # Triggers maintain a table, such as a counter, while the script is applied; their result
+        # is not overwritten.
         self._kept = {table: needs.kept_by(self._schema, table, names) for table in names}
 
     def write(self, origin: str) -> dict[str, Comeback]:
-        """Write all; return what becomes of the rows of each table."""
+        """Write the script; return the outcome for the rows of each table."""
         order = self._order()
         compared = {name: self._rescue.compare(self._chosen[name]) for name in order}
         self._preface(origin, compared)
@@ -45,12 +46,12 @@ class Script:
             self._line(line)
         self._line("COMMIT;")
         for name, done in result.items():
-            for line in told(name, done):
+            for line in report(name, done):
                 self._comment(line)
         return {name: result[name] for name in self._chosen}
 
     def _order(self) -> list[str]:
-        """Parents before the rows that refer to them, and counters after what they count."""
+        """Return the order: parents before the rows that refer to them, counters last."""
         names = list(self._chosen)
         schema = LATER if self._rescue.live else EARLIER
         before: dict[str, set[str]] = {}
@@ -69,11 +70,11 @@ class Script:
 
     def _preface(self, origin: str, compared: dict[str, Comparison]) -> None:
         rescue = self._rescue
-        lines = [f"Rows of {origin}. Look them over, then apply all or none of them:"]
+        lines = [f"Rows of {origin}. Review them, then apply all or none of them:"]
         lines += ["  sqlite3 -bail DATABASE < THIS_FILE"]
         if rescue.live:
-            lines += [f"They are what {rescue.live.path} lacked when this was written."]
-        lines += ["A row that is there already is an error, and undoes everything."]
+            lines += [f"{rescue.live.path} lacked these rows when this was written."]
+        lines += ["If a row exists already, that is an error, and nothing is applied."]
         if rescue.change:
             lines[-1] = "A row with the same key is updated; no other row is changed or deleted."
         for name, comparison in compared.items():
@@ -100,25 +101,26 @@ class Script:
             which += " or differ" if self._updates(comparison) else ""
             which += f", where {comparison.where}" if comparison.where else ""
         elif comparison.compared:
-            which += "; there is no such table, so that it is created"
+            which += "; the table does not exist, so it is created"
         keyless = comparison.table.key is None and comparison.written == comparison.columns
-        which += "; without a primary key, so that its rows are added" if keyless else ""
+        which += "; without a primary key, so its rows are added" if keyless else ""
         lines = [f"{name}: {which}"]
         if comparison.problem:
-            lines.append(f"{name}: not compared with what is there: {comparison.problem}")
+            lines.append(f"{name}: not compared with the live table: {comparison.problem}")
         if comparison.live and comparison.left_out:
             lines.append(
-                f"{name}: left out, as not there any more: {', '.join(comparison.left_out)}"
+                f"{name}: columns left out, because they no longer exist: "
+                f"{', '.join(comparison.left_out)}"
             )
         if self._kept[name]:
             lines.append(
-                f"{name}: kept by triggers of {', '.join(self._kept[name])}: "
-                "what they make of it while this is applied stays"
+                f"{name}: maintained by triggers of {', '.join(self._kept[name])}: "
+                "their result is not overwritten"
             )
         return lines
 
     def _needs(self, compared: dict[str, Comparison]) -> list[str]:
-        """Return what only the application has, by trying the statements without executing them."""
+        """Return what only the application has, by preparing the statements only."""
         rescue = self._rescue
         side = rescue.live or Side(rescue.path)
         changes = []
@@ -133,7 +135,7 @@ class Script:
             )
 
     def _orphans(self, compared: dict[str, Comparison]) -> list[str]:
-        """Say which foreign keys the rows break in the backup already: they are not enforced."""
+        """Return the tables whose foreign keys are violated in the backup and so not enforced."""
         found = []
         for name in compared:
             try:
@@ -146,8 +148,8 @@ class Script:
             else:
                 if count:
                     found.append(
-                        f"{name}: foreign keys are not enforced: in the backup too "
-                        f"{_rows(count)} of it refer to what is not there"
+                        f"{name}: foreign keys are not enforced: in the backup, "
+                        f"{_rows(count)} of it refer to missing rows"
                     )
         return found
 
@@ -220,9 +222,9 @@ class Script:
         self._text(";\n")
 
     def _upserts(self, comparison: Comparison) -> bool:
-        """Say whether rows are written with ON CONFLICT DO UPDATE.
+        """Return whether rows are written with ON CONFLICT DO UPDATE.
 
-        It is not for virtual tables, and fires triggers of the kind BEFORE INSERT for each row.
+        That does not work for virtual tables, and fires BEFORE INSERT triggers for each row.
         """
         triggers = needs.triggers_on(self._schema, comparison.table.name).values()
         early = any("BEFORE" in sql.upper() for sql in triggers)
@@ -237,12 +239,12 @@ class Script:
         return f"ON CONFLICT ({key}) DO UPDATE SET {assigned}"
 
     def _abort(self, comparison: Comparison) -> str:
-        """Override what a table's own ON CONFLICT clauses say: REPLACE would delete other rows."""
+        """Override the table's own ON CONFLICT clauses, because REPLACE would delete other rows."""
         sql = self._schema.get(("table", comparison.table.name), "")
         return "OR ABORT " if "CONFLICT" in sql.upper() else ""
 
     def _rebuilt(self) -> list[str]:
-        """Return what brings full-text indexes up to date that no trigger keeps."""
+        """Return the statements that rebuild full-text indexes without triggers."""
         lines = []
         for index in needs.external_indexes(self._schema):
             view = self._schema.get(("view", index.content), "")
@@ -271,7 +273,7 @@ class Script:
         self._text(f"{text}\n")
 
     def _comment(self, text: str) -> None:
-        """Keep a text inside its comment."""
+        """Write a text as a comment, in one line."""
         shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
         self._line(f"-- {shown}")
 

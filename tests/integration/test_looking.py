@@ -174,9 +174,9 @@ def test_a_row_that_is_not_written_is_named(config: Path) -> None:
     words = ["-c", config, "rescue", "latest", "--table", "t"]
     done = gymdbd(*words)
     assert done.stdout.count("INSERT INTO") == 1
-    assert "t: id=7: there with other values" in done.stderr
+    assert "t: id=7: exists with other values" in done.stderr
     report = gymdbd(*words, "--to", config.parent / "a.sql")
-    assert "t: id=7: there with other values" in report.stdout
+    assert "t: id=7: exists with other values" in report.stdout
     _, answer = gymdbd_json(*words, "--to", config.parent / "b.sql")
     assert answer["database"] == str(config.parent / "gym.db")
     detail = answer["details"]["t"]

@@ -169,7 +169,7 @@ def test_an_id_that_somebody_new_has_is_named_and_left_alone(tmp_path: Path) -> 
     script, done, live = _put_back(tmp_path, before, "UPDATE members SET name = 'new'")
     assert _query(live, "SELECT * FROM members") == [(7, "new")]
     assert [(one.why, one.key) for one in done["members"].conflicts] == [("changed", {"id": 7})]
-    assert "members: id=7: there with other values" in script
+    assert "members: id=7: exists with other values" in script
 
 
 def test_a_row_without_a_key_is_never_replaced(tmp_path: Path) -> None:
@@ -226,7 +226,7 @@ def test_columns_that_the_live_table_has_lost_or_got_are_no_hindrance(tmp_path: 
     damage = "DELETE FROM t; ALTER TABLE t DROP COLUMN a; ALTER TABLE t ADD COLUMN c DEFAULT 9;"
     script, _, live = _put_back(tmp_path, before, damage)
     assert _query(live, "SELECT * FROM t") == [(1, 3, 9)]
-    assert "left out, as not there any more: a" in script
+    assert "columns left out, because they no longer exist: a" in script
 
 
 def test_parents_come_before_the_rows_that_refer_to_them(tmp_path: Path) -> None:
@@ -312,5 +312,5 @@ def test_rows_whose_order_only_the_application_knows_are_written_and_that_is_sai
         done = forms.write_sql(rescue, file, "backup.db")["t"]
     script = file.getvalue().decode()
     assert (done.added, "KOREAN" in done.problem) == (1, True)
-    assert "t: not compared with what is there" in script
+    assert "t: not compared with the live table" in script
     assert "-- Needed: the collation korean." in script

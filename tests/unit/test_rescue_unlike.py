@@ -110,7 +110,7 @@ def test_a_table_in_an_order_of_the_application_is_written_whole(tmp_path: Path)
     assert sorted(file.getvalue().split()[1:]) == [b'"A",2', b'"D",4', b'"b",1', b'"c",3']
     written, _ = _sql(path, path)
     assert written.count('INSERT INTO "members"') == 4
-    told = "members: not compared with what is there: only the application knows the order"
+    told = "members: not compared with the live table: only the application knows the order"
     assert f"-- {told} DICTIONARY of its key" in written
 
 
@@ -148,7 +148,7 @@ def test_a_unique_value_in_an_order_of_the_application_is_told_of(tmp_path: Path
     written, left_out = _sql(path, live)
     assert left_out == []
     assert written.count('INSERT INTO "members"') == 1
-    assert "-- members: not known whether the value of at belongs to another row" in written
+    assert "-- members: unknown whether the value of at belongs to another row" in written
 
 
 def test_a_table_that_is_named_is_not_left_out_without_a_word(tmp_path: Path) -> None:
