@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import gymdbd
-from gymdbd import commands
+from gymdbd import commands, disk
 from gymdbd.errors import ConfigError, UsageError
 from gymdbd.source.errors import GymdbdError
 from gymdbd.terminal import streams
@@ -98,9 +98,7 @@ def _run(arguments: argparse.Namespace, unknown: list[str], output: Output) -> i
         # The reader of our output closed it before the work was done.
         return 1
     except OSError as error:
-        from gymdbd import files  # noqa: PLC0415 - only after a failure
-
-        return _report(files.system_error(error), output)
+        return _report(disk.system_error(error), output)
 
 
 def _report(error: GymdbdError, output: Output) -> int:

@@ -16,15 +16,10 @@ import stat
 import sys
 from typing import TYPE_CHECKING
 
+from gymdbd.disk import read_error, write_error
 from gymdbd.errors import (
     DiskFullError,
     FolderMissingError,
-    NameTooLongError,
-    NotAllowedError,
-    NotWritableError,
-    ReadFailedError,
-    UsageError,
-    WriteFailedError,
 )
 from gymdbd.source.format import SIDE_SUFFIXES
 
@@ -32,16 +27,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from gymdbd.source.errors import GymdbdError
 
 CLONE = "clone"
 FILE_MODE = 0o600
 FOLDER_MODE = 0o700
 SPACE_FACTOR = 1.1
 
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-_DENIED = (errno.EACCES, errno.EPERM, errno.EROFS)
-_LOOK = "check the disk and the kernel's log (dmesg), and ulimit -n; earlier backups are untouched"
 _PARTIAL = ".partial"
 _PARTIALS = re.compile(rf"\..+\.partial({'|'.join(SIDE_SUFFIXES)})?", re.DOTALL)
 _CHUNK = 1024 * 1024
@@ -56,119 +47,6 @@ def writing(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise write_error(error, path) from error
-
-
-def write_error(error: OSError, path: Path) -> GymdbdError:
-    """Translate an OSError from writing `path`."""
-    reason = error.strerror or str(error)
-    if error.errno in _FULL:
-        return DiskFullError(
-            f"no space left to write {path} ({reason})",
-            hint=f"free some space (df -h {path.parent}); nothing of what was there has changed",
-        )
-    if error.errno in _DENIED:
-        return NotWritableError(
-            f"cannot write {path} ({reason})", hint=denied_hint(path.parent, error.errno)
-        )
-    if error.errno in (errno.ENOENT, errno.ENOTDIR):
-        return FolderMissingError(
-            f"cannot write {path}: its folder does not exist",
-            hint=f"mkdir -p -m 700 {path.parent} (or mount the disk that holds it)",
-        )
-    if error.errno == errno.ENAMETOOLONG:
-        return _too_long(path, path.name)
-    return WriteFailedError(
-        f"cannot write {path} ({reason})",
-        hint="check the disk and the kernel's log (dmesg); nothing of what was there has changed",
-    )
-
-
-def denied_hint(folder: Path, reason: int | None) -> str:
-    """Return the hint for a folder that cannot be written; `reason` is the errno."""
-    if reason == errno.EROFS:
-        return (
-            f"check whether the disk of {folder} is mounted read-only (mount): the kernel does "
-            "that after an error of a disk or card (dmesg), which then needs to be replaced; under "
-            "systemd the folder must be named in ReadWritePaths= of the unit"
-        )
-    return (
-        f"let this user (uid {os.geteuid()}) write to {folder}; "
-        "under systemd the folder must be named in ReadWritePaths= of the unit"
-    )
-
-
-def require_writable_disk(folder: Path) -> None:
-    """Raise NotWritableError if the disk of a folder is mounted read-only."""
-    if os.statvfs(folder).f_flag & os.ST_RDONLY:
-        raise NotWritableError(
-            f"the disk of {folder} is mounted read-only", hint=denied_hint(folder, errno.EROFS)
-        )
-
-
-def require_name(path: Path, form: str) -> None:
-    """Raise NameTooLongError if the name `form` of a file beside `path` would be too long.
-
-    `{}` in it is the name of `path`: `.{}.partial`. Without the folder, the limit is 255 bytes.
-    """
-    name = form.format(path.name)
-    if len(os.fsencode(name)) > _longest_name(path.parent):
-        raise _too_long(path, name)
-
-
-def _longest_name(folder: Path) -> int:
-    try:
-        return os.pathconf(folder, "PC_NAME_MAX")
-    except (OSError, ValueError):
-        return 255
-
-
-def _too_long(path: Path, name: str) -> NameTooLongError:
-    size, most = len(os.fsencode(name)), _longest_name(path.parent)
-    less = max(1, size - most)
-    return NameTooLongError(
-        f"the name of {path} is too long: gymdbd needs names of up to {size} bytes beside it, and "
-        f"{path.parent} takes {most}",
-        hint=f"choose a name that is {less} bytes shorter (a letter outside ASCII has several "
-        "bytes); for a database, a symbolic link with a shorter name will do (ln -s)",
-    )
-
-
-def read_error(error: OSError, what: str, *, denied: str) -> GymdbdError:
-    """Translate an OSError from reading `what`; `denied` is the hint if this user may not."""
-    message = f"{what} cannot be read ({error.strerror or error})"
-    if error.errno in _DENIED:
-        return NotAllowedError(message, hint=denied)
-    wrong = error.errno in (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP)
-    return ReadFailedError(message, hint="check the path" if wrong else _LOOK)
-
-
-def system_error(error: OSError) -> GymdbdError:
-    """Translate an OSError whose path is unknown."""
-    if error.errno == errno.ENOENT and error.filename is None and not _is_somewhere():
-        return UsageError(
-            "the current folder no longer exists, so relative paths cannot be used",
-            hint="change to a folder that exists (cd /), or use an absolute path",
-        )
-    name = f"{os.fsdecode(error.filename)}: " if error.filename else ""
-    message = f"the operating system refused {name}{error.strerror or error}"
-    if error.errno in _FULL:
-        return DiskFullError(message, hint="free some space (df -h); earlier backups are untouched")
-    if error.errno in _DENIED:
-        return NotAllowedError(
-            message,
-            hint=f"let this user (uid {os.geteuid()}) use it; "
-            "under systemd the folder may have to be named in ReadWritePaths= of the unit",
-        )
-    return ReadFailedError(message, hint=_LOOK)
-
-
-def _is_somewhere() -> bool:
-    """Return whether the current folder has a path."""
-    try:
-        os.getcwd()  # noqa: PTH109 - only to see whether it fails
-    except OSError:
-        return False
-    return True
 
 
 def is_file(path: Path) -> bool:

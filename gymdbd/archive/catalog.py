@@ -9,7 +9,7 @@ import re
 from datetime import UTC, datetime, tzinfo
 from typing import TYPE_CHECKING, Any
 
-from gymdbd import files
+from gymdbd import disk, files
 from gymdbd.archive import belonging
 from gymdbd.archive import manifest as manifests
 from gymdbd.archive import marks as all_marks
@@ -151,7 +151,7 @@ class Catalog:
 
     def require_name(self, stem: str) -> None:
         """Raise NameTooLongError if the name of a backup or its manifest would be too long."""
-        files.require_name(self.archive / f"{stem}_backup_00000000_000000.db", _LONGEST)
+        disk.require_name(self.archive / f"{stem}_backup_00000000_000000.db", _LONGEST)
 
     def sweep(self) -> list[Path]:
         """Remove the leftovers of a crashed run: partial files, and side files without a backup.
@@ -235,7 +235,7 @@ class Catalog:
                 hint="check the path, or mount the disk that holds it",
             ) from error
         except OSError as error:
-            raise files.read_error(
+            raise disk.read_error(
                 error,
                 f"the archive {self.archive}",
                 denied="run as the user that made the backups: the folder is theirs alone",

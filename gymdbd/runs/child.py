@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-from gymdbd import clock, files, lock, log
+from gymdbd import clock, disk, files, lock, log
 from gymdbd.config import config
 from gymdbd.errors import ConfigError, CrashError, DeadlineError, StoppedError
 from gymdbd.runs import runner
@@ -59,7 +59,7 @@ class Supervisor:
         try:
             entry, trouble = self._in_child(run)
         except OSError as error:
-            entry, trouble = None, files.system_error(error)
+            entry, trouble = None, disk.system_error(error)
         if entry is None or "started_at" not in entry:
             problem = entry or runner.failure(trouble)
             entry = {

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC
 from typing import TYPE_CHECKING, Any
 
-from gymdbd import clock, files
+from gymdbd import clock, disk, files
 from gymdbd.archive.backup import DAMAGED, SUSPICIOUS
 from gymdbd.archive.catalog import LATEST, Catalog
 from gymdbd.config.kinds import BackupConfig, DrillConfig, PullConfig, VerifyConfig
@@ -408,7 +408,7 @@ def _not_writable(name: str, folder: Path) -> Check:
     """Return why a folder cannot be written: it is missing, or this user may not write to it."""
     try:
         files.require_folder(folder)
-        files.require_writable_disk(folder)
+        disk.require_writable_disk(folder)
     except GymdbdError as error:
         return Check(name, ERROR, error.message, error.hint)
     return Check(

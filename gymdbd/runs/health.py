@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta, tzinfo
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
-from gymdbd import clock, files, lock
+from gymdbd import clock, disk, files, lock
 from gymdbd.archive import answers
 from gymdbd.archive.backup import DAMAGED
 from gymdbd.archive.catalog import Catalog
@@ -219,7 +219,7 @@ def _look(
     except GymdbdError as error:
         yield Finding(Health.FAILING, error.message, error.hint)
     except OSError as error:
-        translated = files.system_error(error)
+        translated = disk.system_error(error)
         yield Finding(Health.UNKNOWN, translated.message, translated.hint)
 
 
@@ -227,7 +227,7 @@ def _require_places(job: JobConfig) -> None:
     for folder in job.folders():
         files.require_folder(folder)
         if isinstance(job, BackupConfig | PullConfig):
-            files.require_writable_disk(folder)
+            disk.require_writable_disk(folder)
 
 
 def _its_backups(

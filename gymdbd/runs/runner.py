@@ -10,7 +10,7 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from gymdbd import clock, files, lock
+from gymdbd import clock, disk, files, lock
 from gymdbd.clock import Clock
 from gymdbd.errors import DeadlineError, StoppedError
 from gymdbd.jobs.context import Context
@@ -115,7 +115,7 @@ class Run:
             return failure(error)
         except OSError as error:
             logger().debug("refused by the operating system", exc_info=True)
-            return failure(files.system_error(error))
+            return failure(disk.system_error(error))
         except Exception as error:  # noqa: BLE001 - a job must never take the daemon down
             logger().debug("unexpected error", exc_info=True)
             return unexpected(error)

@@ -16,7 +16,7 @@ from enum import IntEnum
 from typing import TYPE_CHECKING, Any
 
 import gymdbd
-from gymdbd import clock, files, lock
+from gymdbd import clock, disk, lock
 from gymdbd.errors import FormatError
 from gymdbd.log import logger
 from gymdbd.runs import reserve
@@ -72,7 +72,7 @@ class StatusFile:
         except FileNotFoundError:
             return _empty()
         except OSError as error:
-            raise files.read_error(
+            raise disk.read_error(
                 error,
                 f"the status file {self.path}",
                 denied="run as the user that the daemon runs as",

@@ -177,7 +177,7 @@ def logged(work: Callable[[argparse.Namespace, Output], int]) -> Callable[..., i
 
     @functools.wraps(work)
     def run(arguments: argparse.Namespace, output: Output) -> int:
-        from gymdbd import files, log
+        from gymdbd import disk, log
         from gymdbd.config.config import LogConfig
         from gymdbd.runs import runner
         from gymdbd.source.errors import GymdbdError
@@ -194,7 +194,7 @@ def logged(work: Callable[[argparse.Namespace, Output], int]) -> Callable[..., i
                 outcome = runner.failure(error)
                 raise
             except OSError as error:
-                outcome = runner.failure(files.system_error(error))
+                outcome = runner.failure(disk.system_error(error))
                 raise
             finally:
                 took = round(time.monotonic() - begun, 3)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gymdbd import files, lock
+from gymdbd import disk, files, lock
 from gymdbd.errors import DiskFullError, FolderMissingError, NotWritableError, WriteFailedError
 from gymdbd.source.errors import GymdbdError
 from tests.support.disks import expect_clone
@@ -48,7 +48,7 @@ def _mode(path: Path) -> int:
 def test_a_failure_to_read_is_told_apart(number: int, code: str, hint: str) -> None:
     """A disk that fails is no matter of users, and the other way round."""
     error = OSError(number, os.strerror(number), "/srv/gym")
-    told = files.read_error(error, "the archive /srv/gym", denied="run as the user of the daemon")
+    told = disk.read_error(error, "the archive /srv/gym", denied="run as the user of the daemon")
     assert told.code == code
     assert told.message == f"the archive /srv/gym cannot be read ({os.strerror(number)})"
     assert told.hint.startswith(hint)
@@ -60,7 +60,7 @@ def test_a_failure_to_read_is_told_apart(number: int, code: str, hint: str) -> N
 )
 def test_a_refusal_that_nobody_has_told_apart_names_what_it_met(number: int, code: str) -> None:
     """Not knowing whether it was read or written, it says neither."""
-    told = files.system_error(OSError(number, os.strerror(number), "/opt/gymdbd/x.py"))
+    told = disk.system_error(OSError(number, os.strerror(number), "/opt/gymdbd/x.py"))
     assert told.code == code
     assert told.message == (f"the operating system refused /opt/gymdbd/x.py: {os.strerror(number)}")
     assert told.hint

@@ -7,7 +7,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
-from gymdbd import files
+from gymdbd import disk, files
 from gymdbd.archive import proof
 from gymdbd.errors import DiskFullError, ReplicaChangedError
 from gymdbd.jobs.context import Timings
@@ -71,7 +71,7 @@ class _Pull:
 
     def run(self) -> dict[str, Any]:
         """Fetch, prove, save, publish; if that fails, tell what is wrong with the replica, too."""
-        files.require_name(self.replica.path, "..{}.pull.json.partial")
+        disk.require_name(self.replica.path, "..{}.pull.json.partial")
         if self.integrity != proof.EQUAL:
             self._recheck()
         try:

@@ -6,7 +6,7 @@ import contextlib
 import os
 from typing import TYPE_CHECKING, Any
 
-from gymdbd import clock, files, origin
+from gymdbd import clock, disk, files, origin
 from gymdbd.archive import answers, inspection
 from gymdbd.archive.catalog import Catalog
 from gymdbd.errors import (
@@ -128,7 +128,7 @@ def preflight(job: RestoreConfig, backup: Backup, context: Context) -> list[proc
             "restores into the open database",
         )
     undos.require_place(job)
-    files.require_name(job.target, ".{}.partial-wal")
+    disk.require_name(job.target, ".{}.partial-wal")
     files.require_space(job.target.parent, backup.size)
     return holders
 
