@@ -2,7 +2,8 @@
 
 verified    verified when it was made, or later by gymdbd verify (the column
             "proven" shows how long ago)
-unverified  not verified, like the backups of older scripts
+unverified  not verified, like the backups of older scripts and an old replica
+            of a large database between two checks (check_every)
 suspicious  intact, but with much less content than the newest good backup;
             decide with gymdbd accept or gymdbd reject
 rejected    somebody has marked its content as wrong; latest never chooses it
