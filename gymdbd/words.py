@@ -27,6 +27,22 @@ def rows_in(tables: Mapping[str, int]) -> str:
     return f"{counted(sum(tables.values()), 'row')} in {counted(len(tables), 'table')}"
 
 
+def waits(name: str) -> str:
+    """Return the message for a suspicious backup that waits for accept or reject."""
+    return (
+        f"{name} is suspicious; pruning is stopped until gymdbd accept {name} "
+        f"or gymdbd reject {name}"
+    )
+
+
+def age(seconds: float) -> str:
+    """Format an age in its largest unit: `5 h`."""
+    for unit, size in (("d", 86400), ("h", 3600), ("min", 60)):
+        if abs(seconds) >= 2 * size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{seconds:.0f} s"
+
+
 def service_command(verb: str, platform: str = sys.platform) -> str:
     """Return the command to "start", "restart" or "reload" the installed service."""
     if platform != "darwin":

@@ -21,21 +21,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gymdbd.commands import answering
-from gymdbd.terminal import options
+from gymdbd.terminal import answering, by_hand
 
 if TYPE_CHECKING:
     import argparse
 
     from gymdbd.terminal.output import Output
 
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the flags."""
-    answering.add_arguments(parser)
+add_arguments = answering.add_arguments
 
 
-@options.logged
+@by_hand.logged
 def run(arguments: argparse.Namespace, output: Output) -> int:
     """Accept what is meant."""
-    return answering.answer(arguments, output, right=True)
+    return answering.run(arguments, output, right=True)

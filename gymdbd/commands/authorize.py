@@ -29,7 +29,11 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gymdbd.terminal import options
+from gymdbd.config.kinds import BackupConfig
+from gymdbd.errors import UsageError
+from gymdbd.remote.ssh import authorized
+from gymdbd.source import database
+from gymdbd.terminal import configuration, options
 
 if TYPE_CHECKING:
     import argparse
@@ -62,9 +66,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace, output: Output) -> int:
     """Print the line."""
-    from gymdbd.remote.ssh import authorized
-    from gymdbd.source import database
-
     path = _database(arguments)
     database.locate(path)
     command = authorized.command_for(_program(arguments.gymdbd), path)
@@ -81,12 +82,9 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
 
 
 def _database(arguments: argparse.Namespace) -> Path:
-    from gymdbd.config.kinds import BackupConfig
-    from gymdbd.errors import UsageError
-
     if arguments.database:
         return Path(os.path.abspath(arguments.database))  # noqa: PTH100 - links stay
-    settings = options.load_config(arguments)
+    settings = configuration.load(arguments)
     jobs = settings.jobs.values()
     databases = sorted({str(job.database) for job in jobs if isinstance(job, BackupConfig)})
     if len(databases) != 1:
@@ -99,8 +97,6 @@ def _database(arguments: argparse.Namespace) -> Path:
 
 def _program(given: Path | None) -> Path:
     """Return the gymdbd program for the line: the given one, or else the running one."""
-    from gymdbd.errors import UsageError
-
     if given:
         candidates = [Path(os.path.abspath(given))]  # noqa: PTH100 - links stay
     else:
@@ -117,8 +113,6 @@ def _program(given: Path | None) -> Path:
 
 def _key_text(path: Path | None) -> str:
     """Read the key file, or standard input if it is not a terminal."""
-    from gymdbd.errors import UsageError
-
     hint = "gymdbd authorize --key gymdbd.pub, or gymdbd authorize < gymdbd.pub"
     if path is None and (sys.stdin is None or sys.stdin.isatty()):
         raise UsageError("the public key is missing", hint=hint)

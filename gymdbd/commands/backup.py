@@ -35,15 +35,23 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gymdbd.terminal import options
+from gymdbd import files, words
+from gymdbd.archive.catalog import Catalog
+from gymdbd.clock import Clock
+from gymdbd.config.kinds import BackupConfig
+from gymdbd.config.parts import Keep
+from gymdbd.errors import UsageError
+from gymdbd.source import database, identity, uses
+from gymdbd.source.errors import SourceMissingError
+from gymdbd.terminal import by_hand, configuration, options
 
 if TYPE_CHECKING:
     import argparse
 
     from gymdbd.config.config import Config
-    from gymdbd.config.kinds import BackupConfig
     from gymdbd.terminal.output import Output
 
+_ARCHIVE = Path("data/backups/database")
 # The retention of the scripts that gymdbd replaces.
 _KEEP_DAYS, _KEEP_COUNT = 14, 10
 
@@ -63,7 +71,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--archive",
         type=Path,
         metavar="DIR",
-        help=f"the folder for the backup (default: {options.DEFAULT_ARCHIVE}/); with --database "
+        help=f"the folder for the backup (default: {_ARCHIVE}/); with --database "
         "it is created if its parent folder exists",
     )
     parser.add_argument(
@@ -103,23 +111,19 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
     job, settings = _job(arguments)
     if arguments.stats_only:
         return _stats(job, output)
-    entry, exit_code = options.run_by_hand(job, settings, output)
+    entry, exit_code = by_hand.run_job(job, settings, output)
     result = entry["result"]
     if result is None or "path" not in result:
-        options.report_failure(entry, output)
+        by_hand.report_failure(entry, output)
         return exit_code
     facts = {name: entry[name] for name in ("state", "error", "hint", "code") if entry["error"]}
     output.result({**facts, **result}, lambda: print_result(result, output))
     if exit_code and not arguments.json:
-        options.report_failure(entry, output)
+        by_hand.report_failure(entry, output)
     return exit_code
 
 
 def _job(arguments: argparse.Namespace) -> tuple[BackupConfig, Config | None]:
-    from gymdbd import files
-    from gymdbd.config.kinds import BackupConfig
-    from gymdbd.errors import UsageError
-
     if bool(arguments.job) + bool(arguments.database) + bool(arguments.of) > 1:
         raise UsageError("name only one of JOB, --database PATH and --for PATH")
     if (arguments.keep_days, arguments.keep_count) != (None, None) and not arguments.cleanup:
@@ -129,7 +133,7 @@ def _job(arguments: argparse.Namespace) -> tuple[BackupConfig, Config | None]:
         )
     settings = None
     if arguments.database:
-        archive = arguments.archive or options.DEFAULT_ARCHIVE
+        archive = arguments.archive or _ARCHIVE
         job = BackupConfig(
             name="backup",
             kind="backup",
@@ -137,11 +141,11 @@ def _job(arguments: argparse.Namespace) -> tuple[BackupConfig, Config | None]:
             archive=Path(os.path.abspath(archive)),  # noqa: PTH100 - links stay
         )
     else:
-        settings = options.load_config(arguments)
+        settings = configuration.load(arguments)
         if arguments.of:
             job = _job_for(arguments.of, settings)
         else:
-            job = options.choose_job(settings, arguments.job, BackupConfig)
+            job = configuration.choose_job(settings, arguments.job, BackupConfig)
         if arguments.archive:
             job = dataclasses.replace(job, archive=Path(os.path.abspath(arguments.archive)))  # noqa: PTH100 - links stay
     if arguments.database and not arguments.stats_only:
@@ -155,9 +159,6 @@ def _job(arguments: argparse.Namespace) -> tuple[BackupConfig, Config | None]:
 
 def _require_database(path: Path, arguments: argparse.Namespace) -> None:
     """Raise unless there is a database to back up, so that a mistyped path creates no archive."""
-    from gymdbd.source import database, identity, uses
-    from gymdbd.source.errors import SourceMissingError
-
     try:
         database.locate(path)
     except SourceMissingError:
@@ -167,9 +168,6 @@ def _require_database(path: Path, arguments: argparse.Namespace) -> None:
 
 def _job_for(database: Path, settings: Config) -> BackupConfig:
     """Return the first job that backs up a database; links in either path are followed."""
-    from gymdbd.config.kinds import BackupConfig
-    from gymdbd.errors import UsageError
-
     wanted = os.path.realpath(database.expanduser())
     for job in settings.jobs.values():
         if isinstance(job, BackupConfig) and os.path.realpath(job.database) == wanted:
@@ -181,9 +179,6 @@ def _job_for(database: Path, settings: Config) -> BackupConfig:
 
 
 def _with_flags(job: BackupConfig, arguments: argparse.Namespace) -> BackupConfig:
-    from gymdbd.config.parts import Keep
-    from gymdbd.errors import UsageError
-
     changes: dict[str, Any] = {}
     if arguments.skip_checkpoint:
         changes["checkpoint"] = "none"
@@ -206,14 +201,11 @@ def _with_flags(job: BackupConfig, arguments: argparse.Namespace) -> BackupConfi
 
 def print_result(result: dict[str, Any], output: Output) -> None:
     """Print the result of a backup."""
-    from gymdbd.files import to_size
-    from gymdbd.words import rows_in
-
     timings = ", ".join(f"{name} {seconds:.3f}" for name, seconds in result["timings"].items())
     output.facts(
         [
             ("backup", result["path"]),
-            ("size", f"{to_size(result['size'])}; {rows_in(result['tables'])}"),
+            ("size", f"{files.to_size(result['size'])}; {words.rows_in(result['tables'])}"),
             ("verified", "integrity ok; schema and row counts equal those of the snapshot"),
             *(("remark", remark) for remark in result["remarks"]),
             ("sha256", result["sha256"]),
@@ -221,7 +213,7 @@ def print_result(result: dict[str, Any], output: Output) -> None:
             ("checkpoint", _checkpoint(result["checkpoint"])),
             *_changes(result["changes"]),
             ("pruned", str(len(result["pruned"]))),
-            *([("waiting", options.waits(result["waiting"]))] if result.get("waiting") else []),
+            *([("waiting", words.waits(result["waiting"]))] if result.get("waiting") else []),
             ("took", f"{result['duration_s']:.3f} s ({timings})"),
         ]
     )
@@ -246,21 +238,23 @@ def _checkpoint(done: dict[str, Any]) -> str:
 
 
 def _stats(job: BackupConfig, output: Output) -> int:
-    from gymdbd.archive.catalog import Catalog
-    from gymdbd.clock import Clock
-    from gymdbd.files import to_size
-
     backups = Catalog(job.archive, Clock().zone).backups(job.origin)
     newest = next((backup.manifest for backup in backups if backup.manifest), None)
     tables = newest.tables if newest else {}
-    summary = {**options.archive_summary(backups), "tables": tables}
+    summary: dict[str, Any] = {
+        "count": len(backups),
+        "size": sum(backup.size for backup in backups),
+        "oldest": backups[-1].path.name if backups else None,
+        "newest": backups[0].path.name if backups else None,
+        "tables": tables,
+    }
 
     def show() -> None:
         output.facts(
             [
                 ("archive", str(job.archive)),
                 ("backups", str(summary["count"])),
-                ("size", to_size(summary["size"])),
+                ("size", files.to_size(summary["size"])),
                 ("oldest", summary["oldest"] or "-"),
                 ("newest", summary["newest"] or "-"),
             ]

@@ -22,9 +22,17 @@ exit status:
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
-from gymdbd.terminal import options
+from gymdbd import log
+from gymdbd.clock import Clock
+from gymdbd.config.config import LogConfig
+from gymdbd.errors import ConfigError
+from gymdbd.runs import examine
+from gymdbd.runs.status import StatusFile
+from gymdbd.terminal import configuration, options
+from gymdbd.words import service_command
 
 if TYPE_CHECKING:
     import argparse
@@ -53,13 +61,9 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
 
 def _check_reload(arguments: argparse.Namespace, output: Output) -> int:
     """Raise the error that the daemon would log, while the caller still waits for an exit code."""
-    from gymdbd import log
-    from gymdbd.config.config import LogConfig
-    from gymdbd.errors import ConfigError
-
     log.configure(LogConfig(), by_hand=True)
     try:
-        settings = options.load_config(arguments)
+        settings = configuration.load(arguments)
         _require_same_status_file(settings)
     except ConfigError as error:
         log.refusal(error)
@@ -71,12 +75,6 @@ def _check_reload(arguments: argparse.Namespace, output: Output) -> int:
 
 def _require_same_status_file(settings: Config) -> None:
     """Raise ConfigError if it is certain that no daemon uses the status file."""
-    import os
-
-    from gymdbd.errors import ConfigError
-    from gymdbd.runs.status import StatusFile
-    from gymdbd.words import service_command
-
     file = StatusFile(settings.status_file)
     # A daemon that cannot write to the folder runs without a lock there.
     if os.access(file.path.parent, os.W_OK) and file.is_daemon_alive() is False:
@@ -88,10 +86,7 @@ def _require_same_status_file(settings: Config) -> None:
 
 
 def _examine(arguments: argparse.Namespace, output: Output) -> int:
-    from gymdbd.clock import Clock
-    from gymdbd.runs import examine
-
-    settings = options.load_config(arguments)
+    settings = configuration.load(arguments)
     checks = examine.examine(settings, Clock())
     failed = any(check.state == "error" for check in checks)
 

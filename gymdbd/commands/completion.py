@@ -18,6 +18,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from gymdbd.terminal import completion
+
 if TYPE_CHECKING:
     import argparse
 
@@ -34,8 +36,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace, output: Output) -> int:
     """Print the script."""
-    from gymdbd.terminal import completion
-
     for line in completion.script(arguments.shell).strip().splitlines():
         output.verbatim(line)
     return 0

@@ -20,7 +20,9 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gymdbd.terminal import options
+from gymdbd.commands import backup, status
+from gymdbd.config import config
+from gymdbd.terminal import by_hand, options, sample
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -56,9 +58,6 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
 
 
 def _demonstrate(folder: Path, output: Output, *, keep: bool) -> int:
-    from gymdbd.config import config
-    from gymdbd.terminal import sample
-
     narrate = output.print_line if not output.json else lambda line="": None  # noqa: ARG005
     settings_path = folder / "config.yaml"
     database = folder / "instance/gym_system.db"
@@ -72,12 +71,12 @@ def _demonstrate(folder: Path, output: Output, *, keep: bool) -> int:
         before = sample.newest_event(database)
         narrate("another process is writing to it; running gymdbd backup nightly-backup:")
         narrate()
-        entry, exit_code = options.run_by_hand(
+        entry, exit_code = by_hand.run_job(
             settings.jobs["nightly-backup"], settings, output, in_journal=False
         )
         after = sample.newest_event(database)
     if exit_code:
-        options.report_failure(entry, output)
+        by_hand.report_failure(entry, output)
         return exit_code
     result = entry["result"]
     inside = sample.newest_event(Path(result["path"]), immutable=True)
@@ -91,8 +90,6 @@ def _demonstrate(folder: Path, output: Output, *, keep: bool) -> int:
 
 
 def _print(payload: dict[str, Any], folder: Path, output: Output, *, keep: bool) -> None:
-    from gymdbd.commands import backup, status
-
     events = payload["events"]
     backup.print_result(payload, output)
     output.print_line()

@@ -48,13 +48,17 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gymdbd.terminal import databases, options
+from gymdbd.clock import Clock
+from gymdbd.errors import UsageError
+from gymdbd.rows.compare import Pair
+from gymdbd.rows.difference import digest
+from gymdbd.rows.large import Large
+from gymdbd.terminal import by_hand, databases, json_rows, options
 
 if TYPE_CHECKING:
     import argparse
     from typing import TextIO
 
-    from gymdbd.rows.compare import Pair
     from gymdbd.rows.difference import RowDifference, TableDifference
     from gymdbd.terminal.databases import Database
     from gymdbd.terminal.output import Output
@@ -83,12 +87,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--rows", metavar="TABLE", help="compare only this table, and show its rows"
     )
-    parser.add_argument(
-        "--archive",
-        type=Path,
-        metavar="DIR",
-        help="the archive to search (default: every archive of the configuration)",
-    )
+    options.add_archive(parser)
     parser.add_argument(
         "--database",
         type=Path,
@@ -100,16 +99,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace, output: Output) -> int:
     """Compare and print the differences."""
-    from gymdbd.clock import Clock
-    from gymdbd.rows.compare import Pair
-    from gymdbd.rows.difference import digest
-
     clock = Clock()
     started = time.monotonic()
     earlier, later = _sides(arguments)
     with tempfile.TemporaryFile("w+", encoding="utf-8") as spool:
         with (
-            databases.stoppable() as check,
+            by_hand.stoppable() as check,
             earlier.opened() as before,
             later.opened() as after,
             Pair(before, after, check=check) as pair,
@@ -141,8 +136,6 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
 
 
 def _sides(arguments: argparse.Namespace) -> tuple[Database, Database]:
-    from gymdbd.errors import UsageError
-
     if arguments.later and arguments.database:
         raise UsageError(
             "name either a second backup or --database, not both",
@@ -161,8 +154,6 @@ def _is_backwards(earlier: Database, later: Database) -> bool:
 
 
 def _compare(pair: Pair, table: str | None, spool: TextIO | None) -> _Found:
-    from gymdbd.errors import UsageError
-
     if table is None:
         return _Found(list(pair.tables()), pair.definitions())
     if table not in pair.table_names():
@@ -170,8 +161,6 @@ def _compare(pair: Pair, table: str | None, spool: TextIO | None) -> _Found:
             f"neither side has a table {table} with rows of its own",
             hint=f"their tables are: {', '.join(pair.table_names()) or 'none'}",
         )
-    from gymdbd.terminal import json_rows
-
     found = _Found([pair.table(table)], [])
     shown = dict.fromkeys(_SIGNS, 0)
     with contextlib.closing(pair.rows(table)) as rows:
@@ -241,8 +230,6 @@ def _in_a_line(row: RowDifference) -> str:
 
 
 def _shown(value: Any) -> str:
-    from gymdbd.rows.large import Large
-
     if value is None:
         return "NULL"
     if isinstance(value, bytes):

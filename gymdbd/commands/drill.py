@@ -18,13 +18,15 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gymdbd.terminal import databases, options
+from gymdbd import words
+from gymdbd.config.kinds import DrillConfig
+from gymdbd.errors import UsageError
+from gymdbd.terminal import by_hand, configuration, options
 
 if TYPE_CHECKING:
     import argparse
 
     from gymdbd.config.config import Config
-    from gymdbd.config.kinds import DrillConfig
     from gymdbd.terminal.output import Output
 
 
@@ -34,16 +36,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--archive", type=Path, metavar="DIR", help="use this archive instead of a job"
     )
-    databases.add_database(parser)
+    options.add_database(parser)
     options.add_json(parser)
 
 
 def run(arguments: argparse.Namespace, output: Output) -> int:
     """Run the drill and print the result."""
     job, settings = _job(arguments)
-    entry, exit_code = options.run_by_hand(job, settings, output)
+    entry, exit_code = by_hand.run_job(job, settings, output)
     if exit_code:
-        options.report_failure(entry, output)
+        by_hand.report_failure(entry, output)
     else:
         result = entry["result"]
         output.result({"state": entry["state"], **result}, lambda: _print(result, output))
@@ -51,14 +53,11 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
 
 
 def _job(arguments: argparse.Namespace) -> tuple[DrillConfig, Config | None]:
-    from gymdbd.config.kinds import DrillConfig
-    from gymdbd.errors import UsageError
-
     if arguments.source and arguments.archive is None:
         raise UsageError("--database needs --archive; a JOB already names its database")
     if arguments.archive is None:
-        settings = options.load_config(arguments)
-        return options.choose_job(settings, arguments.job, DrillConfig), settings
+        settings = configuration.load(arguments)
+        return configuration.choose_job(settings, arguments.job, DrillConfig), settings
     if arguments.job:
         raise UsageError("name either a JOB or --archive DIR, not both")
     archive = Path(os.path.abspath(arguments.archive))  # noqa: PTH100 - links stay
@@ -67,12 +66,10 @@ def _job(arguments: argparse.Namespace) -> tuple[DrillConfig, Config | None]:
 
 
 def _print(result: dict[str, Any], output: Output) -> None:
-    from gymdbd.words import rows_in
-
     output.facts(
         [
-            ("backup", f"{result['backup']}, made {options.age(result['age_s'])} ago"),
-            ("restored", f"{rows_in(result['tables'])}, integrity ok"),
+            ("backup", f"{result['backup']}, made {words.age(result['age_s'])} ago"),
+            ("restored", f"{words.rows_in(result['tables'])}, integrity ok"),
             *[("probe", f"{probe['sql']}: {probe['value']}") for probe in result["probes"]],
             *([("command", "passed")] if result["command"] else []),
             ("recovers", f"in {result['recover_s']:.3f} s"),

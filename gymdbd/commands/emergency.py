@@ -34,7 +34,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from gymdbd.commands import pull
-from gymdbd.terminal import options
+from gymdbd.config.kinds import EmergencyConfig
+from gymdbd.terminal import by_hand, options
 
 if TYPE_CHECKING:
     import argparse
@@ -53,21 +54,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace, output: Output) -> int:
     """Run the three steps, and print where the safe copies are."""
-    from gymdbd.config.kinds import EmergencyConfig
-
     job, settings = pull.find_job(arguments)
     emergency = EmergencyConfig(
         name="emergency", kind="emergency", pull=job, timeout=_STEPS * job.timeout
     )
-    entry, exit_code = options.run_by_hand(emergency, settings, output)
+    entry, exit_code = by_hand.run_job(emergency, settings, output)
     result = entry["result"]
     if result is None:
-        options.report_failure(entry, output)
+        by_hand.report_failure(entry, output)
         return exit_code
     facts = {name: entry[name] for name in ("state", "error", "hint", "code") if entry["error"]}
     output.result({**facts, **result}, lambda: _print(result, output))
     if exit_code and not arguments.json:
-        options.report_failure(entry, output)
+        by_hand.report_failure(entry, output)
     return exit_code
 
 

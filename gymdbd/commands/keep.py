@@ -11,7 +11,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gymdbd.terminal import databases, options
+from gymdbd import clock, lock
+from gymdbd.archive import marks
+from gymdbd.archive.backup import DAMAGED
+from gymdbd.archive.catalog import Catalog
+from gymdbd.clock import Clock
+from gymdbd.terminal import by_hand, databases, options
 
 if TYPE_CHECKING:
     import argparse
@@ -27,20 +32,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--note", default="", metavar="TEXT", help="the reason, shown by gymdbd list"
     )
-    options.add_archive(parser)
-    databases.add_database(parser)
+    options.add_search(parser)
     options.add_json(parser)
 
 
-@options.logged
+@by_hand.logged
 def run(arguments: argparse.Namespace, output: Output) -> int:
     """Pin the backup."""
-    from gymdbd import clock, lock
-    from gymdbd.archive import marks
-    from gymdbd.archive.backup import DAMAGED
-    from gymdbd.archive.catalog import Catalog
-    from gymdbd.clock import Clock
-
     now = Clock()
     backup = databases.find_backup(arguments.backup, arguments)
     catalog = Catalog(backup.path.parent, now.zone)

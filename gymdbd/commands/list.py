@@ -20,7 +20,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from gymdbd.terminal import options
+from gymdbd import clock, words
+from gymdbd.archive import belonging
+from gymdbd.archive import manifest as manifests
+from gymdbd.archive.catalog import Catalog
+from gymdbd.clock import Clock
+from gymdbd.config.kinds import BackupConfig
+from gymdbd.files import to_size
+from gymdbd.source.errors import GymdbdError
+from gymdbd.terminal import configuration, options
 
 if TYPE_CHECKING:
     import argparse
@@ -38,15 +46,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace, output: Output) -> int:
     """Print the backups."""
-    from gymdbd.archive import belonging
-    from gymdbd.archive.catalog import Catalog
-    from gymdbd.clock import Clock
-    from gymdbd.source.errors import GymdbdError
-
     now = Clock()
     backups: list[Backup] = []
     unread: list[GymdbdError] = []
-    archives = options.archives(arguments)
+    archives = configuration.archives(arguments)
     for archive in archives:
         try:
             backups += Catalog(archive, now.zone).backups()
@@ -54,7 +57,7 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
             unread.append(error)
     if unread and len(unread) == len(archives):
         raise unread[0]
-    options.report_unread(unread)
+    configuration.report_unread(unread)
     payload = {
         "backups": [_describe(backup, now.zone) for backup in backups],
         "unread": [{"error": error.message, "hint": error.hint} for error in unread],
@@ -76,19 +79,15 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
 
 def _none(arguments: argparse.Namespace) -> str:
     """Return the message if there are no backups, and what creates one."""
-    from gymdbd.config.kinds import BackupConfig
-
     if arguments.archive:
         return f"there are no backups in {arguments.archive}"
-    jobs = options.load_config(arguments).jobs.values()
+    jobs = configuration.load(arguments).jobs.values()
     if any(isinstance(job, BackupConfig) for job in jobs):
         return "there are no backups yet; gymdbd backup makes one"
     return "there are no backups yet; gymdbd pull saves each replica that it replaces"
 
 
 def _describe(backup: Backup, zone: Any) -> dict[str, Any]:
-    from gymdbd import clock
-
     return {
         "path": str(backup.path),
         "created_at": clock.to_text(backup.created, zone),
@@ -104,28 +103,22 @@ def _describe(backup: Backup, zone: Any) -> dict[str, Any]:
 
 
 def _row(backup: Backup, now: Any, *, sources: bool) -> list[str]:
-    from gymdbd.files import to_size
-
     return [
         str(backup.path),
-        options.age((now - backup.created).total_seconds()),
+        words.age((now - backup.created).total_seconds()),
         to_size(backup.size),
         backup.verdict,
-        options.age((now - moment).total_seconds()) if (moment := _proven(backup)) else "-",
+        words.age((now - moment).total_seconds()) if (moment := _proven(backup)) else "-",
         "; ".join(filter(None, [f"of {backup.place}" if sources else "", _note(backup)])),
     ]
 
 
 def _proven(backup: Backup) -> datetime | None:
-    from gymdbd import clock
-
     return clock.from_text(backup.verified_at) if backup.verified_at else None
 
 
 def _note(backup: Backup) -> str:
     """Return the remaining facts about a backup in one line."""
-    from gymdbd.archive import manifest as manifests
-
     suspicious = backup.manifest.suspicious if backup.manifest else []
     kept = ["pinned"] if backup.marks.kept_at else []
     if backup.manifest and backup.manifest.method == manifests.OVERWRITTEN:

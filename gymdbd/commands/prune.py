@@ -20,13 +20,20 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gymdbd.terminal import options
+from gymdbd import lock, log
+from gymdbd.archive import belonging
+from gymdbd.archive.catalog import Catalog
+from gymdbd.config.kinds import BackupConfig
+from gymdbd.config.parts import Keep
+from gymdbd.errors import UsageError
+from gymdbd.jobs import prune
+from gymdbd.jobs.context import Context
+from gymdbd.terminal import by_hand, configuration, options
 
 if TYPE_CHECKING:
     import argparse
 
     from gymdbd.archive.retention import Decision
-    from gymdbd.config.parts import Keep
     from gymdbd.origin import Origin
     from gymdbd.terminal.output import Output
 
@@ -45,15 +52,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     options.add_json(parser)
 
 
-@options.logged
+@by_hand.logged
 def run(arguments: argparse.Namespace, output: Output) -> int:
     """Prune, or print what would be pruned."""
-    from gymdbd import lock, log
-    from gymdbd.archive import belonging
-    from gymdbd.archive.catalog import Catalog
-    from gymdbd.jobs import prune
-    from gymdbd.jobs.context import Context
-
     archive, origins, keep = _what(arguments)
     context = Context(log=log.logger())
     catalog = Catalog(archive, context.clock.zone)
@@ -87,10 +88,6 @@ def _once(decisions: list[Decision]) -> list[Decision]:
 
 def _what(arguments: argparse.Namespace) -> tuple[Path, list[Origin], Keep]:
     """Return the archive, its databases (empty for all of them) and the retention rule."""
-    from gymdbd.config.kinds import BackupConfig
-    from gymdbd.config.parts import Keep
-    from gymdbd.errors import UsageError
-
     origins: list[Origin] = []
     flags = Keep(days=arguments.keep_days or 0, count=arguments.keep_count or 0)
     if arguments.archive:
@@ -98,7 +95,7 @@ def _what(arguments: argparse.Namespace) -> tuple[Path, list[Origin], Keep]:
             raise UsageError("name either a JOB or --archive DIR, not both")
         archive, keep = arguments.archive, flags
     else:
-        job = options.choose_job(options.load_config(arguments), arguments.job, BackupConfig)
+        job = configuration.choose_job(configuration.load(arguments), arguments.job, BackupConfig)
         archive, origins = job.archive, [job.origin]
         keep = job.keep if flags.faults() and job.keep else flags
     if keep.faults():

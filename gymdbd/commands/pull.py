@@ -30,13 +30,17 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gymdbd.terminal import options
+from gymdbd import clock, files, log, words
+from gymdbd.config.config import LogConfig
+from gymdbd.config.kinds import PullConfig
+from gymdbd.errors import FolderMissingError, UsageError
+from gymdbd.jobs.context import Context
+from gymdbd.terminal import by_hand, configuration, options
 
 if TYPE_CHECKING:
     import argparse
 
     from gymdbd.config.config import Config
-    from gymdbd.config.kinds import PullConfig
     from gymdbd.terminal.output import Output
 
 _CHECKED = {
@@ -74,29 +78,25 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
     job, settings = find_job(arguments)
     if arguments.info_only:
         return _inspect(job, output)
-    entry, exit_code = options.run_by_hand(job, settings, output)
+    entry, exit_code = by_hand.run_job(job, settings, output)
     result = entry["result"]
     if result is None or "strategy" not in result:
-        options.report_failure(entry, output)
+        by_hand.report_failure(entry, output)
         return exit_code
     facts = {name: entry[name] for name in ("error", "hint", "code") if entry["error"]}
     payload = {**result, **facts, "state": entry["state"]}
     output.result(payload, lambda: _print(result, output))
     if exit_code and not arguments.json:
-        options.report_failure(entry, output)
+        by_hand.report_failure(entry, output)
     return exit_code
 
 
 def find_job(arguments: argparse.Namespace) -> tuple[PullConfig, Config | None]:
     """Return the job that the command line names, and its configuration, if there is one."""
-    from gymdbd import files
-    from gymdbd.config.kinds import PullConfig
-    from gymdbd.errors import FolderMissingError, UsageError
-
     given = {name: getattr(arguments, name) for name in ("host", "remote_database", "replica")}
     if not any(given.values()):
-        settings = options.load_config(arguments)
-        job = options.choose_job(settings, arguments.job, PullConfig)
+        settings = configuration.load(arguments)
+        job = configuration.choose_job(settings, arguments.job, PullConfig)
         return dataclasses.replace(job, method=arguments.method or job.method), settings
     if arguments.job:
         raise UsageError("name either a JOB, or --host, --remote-database and --replica, not both")
@@ -124,21 +124,15 @@ def find_job(arguments: argparse.Namespace) -> tuple[PullConfig, Config | None]:
 
 
 def _inspect(job: PullConfig, output: Output) -> int:
-    from gymdbd import log
-    from gymdbd.config.config import LogConfig
-    from gymdbd.jobs import peer
-    from gymdbd.jobs.context import Context
+    from gymdbd.jobs import peer  # noqa: PLC0415 - paramiko, which the help does not need
 
     log.configure(LogConfig(), by_hand=True)
     facts = peer.inspect(job, Context(log=log.logger()))
-    output.result(facts, lambda: _print_facts(facts, output))
+    output.result(facts, lambda: _print_facts(facts, peer.unknown(facts), output))
     return 0
 
 
 def _print(result: dict[str, Any], output: Output) -> None:
-    from gymdbd.files import to_size
-    from gymdbd.words import rows_in
-
     timings = ", ".join(
         f"{name} {took:.3f}" for name, took in result["timings"].items() if "." not in name
     )
@@ -150,11 +144,11 @@ def _print(result: dict[str, Any], output: Output) -> None:
         (
             "traffic",
             (
-                f"{to_size(result['bytes_received'])} received, "
-                f"{to_size(result['bytes_sent'])} sent{pages}"
+                f"{files.to_size(result['bytes_received'])} received, "
+                f"{files.to_size(result['bytes_sent'])} sent{pages}"
             ),
         ),
-        ("content", rows_in(result["tables"])),
+        ("content", words.rows_in(result["tables"])),
     ]
     if "checked" in result:
         facts.append(("checked", _CHECKED[result["checked"]]))
@@ -162,16 +156,12 @@ def _print(result: dict[str, Any], output: Output) -> None:
     if result.get("saved"):
         facts.append(("saved", f"the previous replica, as {result['saved']}"))
     if result.get("waiting"):
-        facts.append(("waiting", options.waits(result["waiting"])))
+        facts.append(("waiting", words.waits(result["waiting"])))
     facts.append(("took", f"{result['duration_s']:.3f} s ({timings})"))
     output.facts(facts)
 
 
-def _print_facts(facts: dict[str, Any], output: Output) -> None:
-    from gymdbd import clock
-    from gymdbd.files import to_size
-    from gymdbd.jobs import peer
-
+def _print_facts(facts: dict[str, Any], unknown: str, output: Output) -> None:
     changed = clock.to_text(datetime.fromtimestamp(facts["newest_change"], UTC), clock.Clock().zone)
     bug = " (has the WAL-reset bug: update it)" if facts["wal_reset_bug"] else ""
     held_by = ", ".join(facts["held_by"])
@@ -182,24 +172,24 @@ def _print_facts(facts: dict[str, Any], output: Output) -> None:
             (
                 "size",
                 (
-                    f"{to_size(facts['size_bytes'])}, {facts['page_count']:,} pages "
+                    f"{files.to_size(facts['size_bytes'])}, {facts['page_count']:,} pages "
                     f"of {facts['page_size']} bytes"
                 ),
             ),
             (
                 "wal",
                 (
-                    f"{to_size(facts['wal_size_bytes'])}, {facts['wal_frames']:,} frames, "
+                    f"{files.to_size(facts['wal_size_bytes'])}, {facts['wal_frames']:,} frames, "
                     f"{facts['wal_frames_backfilled']:,} of them checkpointed"
                 ),
             ),
             ("journal mode", facts["journal_mode"]),
             ("newest change", changed.replace("T", " ")),
-            ("free disk", to_size(facts["disk_free_bytes"])),
+            ("free disk", files.to_size(facts["disk_free_bytes"])),
             ("in use by", held_by or "no process that the account can see"),
             ("sqlite", f"{facts['sqlite']}{bug}"),
             ("python", facts["python"]),
-            *([("unknown", said)] if (said := peer.unknown(facts)) else []),
+            *([("unknown", unknown)] if unknown else []),
         ]
     )
     output.print_line()

@@ -51,11 +51,20 @@ from __future__ import annotations
 
 import contextlib
 import os
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from gymdbd import files
+from gymdbd.errors import UsageError
+from gymdbd.rows import forms
+from gymdbd.rows.remarks import report
+from gymdbd.rows.rescue import Rescue
 from gymdbd.source.format import side_files
-from gymdbd.terminal import databases, options
+from gymdbd.sqlite.sides import Side
+from gymdbd.terminal import by_hand, databases, options
+from gymdbd.terminal.json_rows import json_value
+from gymdbd.words import counted
 
 if TYPE_CHECKING:
     import argparse
@@ -63,7 +72,6 @@ if TYPE_CHECKING:
     from typing import Any
 
     from gymdbd.rows.missing import Comeback
-    from gymdbd.rows.rescue import Rescue
     from gymdbd.terminal.databases import Database
     from gymdbd.terminal.output import Output
 
@@ -98,22 +106,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--to", type=Path, metavar="FILE", help="write to this file")
     parser.add_argument("--force", action="store_true", help="replace FILE if it exists")
-    parser.add_argument(
-        "--archive",
-        type=Path,
-        metavar="DIR",
-        help="the archive to search (default: every archive of the configuration)",
-    )
+    options.add_archive(parser)
     options.add_json(parser)
 
 
-@options.logged
+@by_hand.logged
 def run(arguments: argparse.Namespace, output: Output) -> int:
     """Write the rows."""
-    from gymdbd.errors import UsageError
-    from gymdbd.rows.rescue import Rescue
-    from gymdbd.sqlite.sides import Side
-
     _refuse(arguments)
     target = None
     if arguments.to:
@@ -126,7 +125,7 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
     if arguments.form == "sql" and live is None:
         output.remark("no live database to compare with, so every row is written (--database)")
     with contextlib.ExitStack() as stack:
-        check = stack.enter_context(databases.stoppable())
+        check = stack.enter_context(by_hand.stoppable())
         side = stack.enter_context(found.opened())
         rescue = stack.enter_context(
             Rescue(
@@ -169,10 +168,6 @@ def _count(done: Comeback | int) -> int:
 
 
 def _detail(done: Comeback | int) -> dict[str, Any]:
-    from dataclasses import asdict
-
-    from gymdbd.terminal.json_rows import json_value
-
     if isinstance(done, int):
         return {"added": done}
     detail = asdict(done)
@@ -189,8 +184,6 @@ def _print(
     live: Path | None,
     output: Output,
 ) -> None:
-    from gymdbd.words import counted
-
     counts = ", ".join(f"{name}: {counted(_count(done), 'row')}" for name, done in written.items())
     pairs = [("rescued", counts or "nothing"), ("to", str(target))]
     pairs += [("for", str(live))] if live else []
@@ -201,8 +194,6 @@ def _print(
 
 def _remarks(written: dict[str, Comeback] | dict[str, int], rescue: Rescue) -> list[str]:
     """List the rows that are not written, and why."""
-    from gymdbd.rows.remarks import report
-
     return [f"left out: {what}" for what in rescue.left_out] + [
         line
         for name, done in written.items()
@@ -213,8 +204,6 @@ def _remarks(written: dict[str, Comeback] | dict[str, int], rescue: Rescue) -> l
 
 def _refuse(arguments: argparse.Namespace) -> None:
     """Refuse flags that contradict each other."""
-    from gymdbd.errors import UsageError
-
     named = arguments.table or []
     if arguments.form == "csv" and len(named) != 1:
         raise UsageError("--as csv needs exactly one --table", hint="write one file for each table")
@@ -235,8 +224,6 @@ def _refuse(arguments: argparse.Namespace) -> None:
 
 
 def _refuse_target(target: Path, arguments: argparse.Namespace) -> None:
-    from gymdbd.errors import UsageError
-
     if target.exists() and not arguments.force:
         raise UsageError(f"{target} exists", hint="name another file, or replace it with --force")
     strays = [side.name for side in side_files(target) if side.exists()]
@@ -248,8 +235,6 @@ def _refuse_target(target: Path, arguments: argparse.Namespace) -> None:
 
 
 def _write(rescue: Rescue, form: str, origin: str, output: Output) -> None:
-    from gymdbd.rows import forms
-
     file = output.binary()
     done: dict[str, Comeback] | dict[str, int] = {}
     with output.losing():
@@ -264,9 +249,6 @@ def _write(rescue: Rescue, form: str, origin: str, output: Output) -> None:
 def _publish(
     rescue: Rescue, form: str, origin: str, target: Path
 ) -> dict[str, Comeback] | dict[str, int]:
-    from gymdbd import files
-    from gymdbd.rows import forms
-
     counts: dict[str, Comeback] | dict[str, int]
     with _building(target) as partial:
         if form == "db":
@@ -285,8 +267,6 @@ def _publish(
 @contextlib.contextmanager
 def _building(target: Path) -> Iterator[Path]:
     """Yield an empty file beside the target; it is deleted if it is not published."""
-    from gymdbd import files
-
     partial = files.partial_path(target)
     with files.writing(target):
         try:

@@ -28,18 +28,24 @@ from __future__ import annotations
 
 import argparse
 import os
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gymdbd.commands import answering
-from gymdbd.terminal import databases, options
+from gymdbd import log, words
+from gymdbd.clock import Clock
+from gymdbd.config.config import LogConfig
+from gymdbd.config.kinds import RestoreConfig
+from gymdbd.errors import ConfigError, FolderMissingError, UsageError
+from gymdbd.files import to_size
+from gymdbd.jobs.context import Context
+from gymdbd.jobs.restore import preview
+from gymdbd.runs import answering
+from gymdbd.terminal import by_hand, configuration, databases, options
 
 if TYPE_CHECKING:
-    from datetime import datetime
-
     from gymdbd.archive.backup import Backup
     from gymdbd.config.config import Config
-    from gymdbd.config.kinds import RestoreConfig
     from gymdbd.source.errors import GymdbdError
     from gymdbd.terminal.output import Output
 
@@ -49,8 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "backup", nargs="?", metavar="BACKUP", help="a backup's name or path, or latest"
     )
-    options.add_archive(parser)
-    databases.add_database(parser)
+    options.add_search(parser)
     parser.add_argument(
         "--at", type=_moment, metavar="TIME", help="the newest good backup made at or before TIME"
     )
@@ -73,10 +78,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _moment(text: str) -> datetime:
     """Parse a time; it is local unless it has an offset."""
-    from datetime import datetime
-
-    from gymdbd.clock import Clock
-
     try:
         moment = datetime.fromisoformat(text)
         return moment if moment.tzinfo else moment.replace(tzinfo=Clock().zone)
@@ -91,22 +92,18 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
     job, settings = _job(arguments)
     if arguments.dry_run:
         return _plan(job, output)
-    entry, exit_code = options.run_by_hand(job, settings, output)
+    entry, exit_code = by_hand.run_job(job, settings, output)
     if exit_code:
-        options.report_failure(entry, output)
+        by_hand.report_failure(entry, output)
     else:
         result = entry["result"]
-        if settings and job.source:
-            answering.clear_status(settings, job.backup.parent, job.source, right=False)
-            result["rejected"] += answering.reject_elsewhere(settings, job, output)
+        if settings:
+            result["rejected"] += answering.reject_restored(settings, job, output.remark)
         output.result({"state": entry["state"], **result}, lambda: _print(result, output))
     return exit_code
 
 
 def _job(arguments: argparse.Namespace) -> tuple[RestoreConfig, Config | None]:
-    from gymdbd.config.kinds import RestoreConfig
-    from gymdbd.errors import ConfigError, FolderMissingError
-
     backup = _backup(arguments)
     target = databases.restore_target(backup, arguments)
     real = Path(os.path.realpath(target))
@@ -123,7 +120,7 @@ def _job(arguments: argparse.Namespace) -> tuple[RestoreConfig, Config | None]:
         source=databases.origin_of(backup, real, arguments),
     )
     try:
-        return job, options.load_config(arguments)
+        return job, configuration.load(arguments)
     except ConfigError:
         if arguments.config is not None:
             raise
@@ -131,8 +128,6 @@ def _job(arguments: argparse.Namespace) -> tuple[RestoreConfig, Config | None]:
 
 
 def _backup(arguments: argparse.Namespace) -> Backup:
-    from gymdbd.errors import UsageError
-
     if (arguments.backup is None) == (arguments.at is None):
         raise UsageError(
             "name either a BACKUP or a time with --at",
@@ -144,8 +139,6 @@ def _backup(arguments: argparse.Namespace) -> Backup:
 
 
 def _print(result: dict[str, Any], output: Output) -> None:
-    from gymdbd.words import rows_in
-
     timings = ", ".join(f"{name} {seconds:.3f}" for name, seconds in result["timings"].items())
     proof = "integrity ok, counts equal"
     if result["written_since"]:
@@ -154,7 +147,7 @@ def _print(result: dict[str, Any], output: Output) -> None:
         ("restored", result["target"]),
         ("from", result["backup"]),
         ("how", result["how"]),
-        ("content", f"{rows_in(result['tables'])}; {proof}"),
+        ("content", f"{words.rows_in(result['tables'])}; {proof}"),
         ("saved", f"the previous content, as {result['undo']}" if result["undo"] else "nothing"),
         *(("remark", remark) for remark in result["remarks"]),
         *[("rejected", f"{path}, which was suspicious") for path in result["rejected"]],
@@ -173,11 +166,6 @@ def _print(result: dict[str, Any], output: Output) -> None:
 
 
 def _plan(job: RestoreConfig, output: Output) -> int:
-    from gymdbd import log
-    from gymdbd.config.config import LogConfig
-    from gymdbd.jobs.context import Context
-    from gymdbd.jobs.restore import preview
-
     log.configure(LogConfig(), by_hand=True)
     plan = preview.plan(job, Context(log=log.logger()))
     refused = plan.pop("refused")
@@ -190,14 +178,12 @@ def _plan(job: RestoreConfig, output: Output) -> int:
 
 
 def _print_plan(plan: dict[str, Any], refused: GymdbdError | None, output: Output) -> None:
-    from gymdbd.files import to_size
-
     problems = f": {'; '.join(plan['problems'][:3])}" if plan["problems"] else ""
     space = f"{to_size(plan['free_bytes'])} free, {to_size(plan['needed_bytes'])} needed"
     output.facts(
         [
             ("backup", plan["backup"]),
-            ("made", f"{plan['created_at']}, {options.age(plan['age_s'])} ago"),
+            ("made", f"{plan['created_at']}, {words.age(plan['age_s'])} ago"),
             ("verdict", f"{plan['verdict']}{problems}"),
             ("target", plan["target"] + (f" ({plan['problem']})" if plan["problem"] else "")),
             ("open in", ", ".join(plan["holders"]) or "no process that this user can see"),

@@ -29,7 +29,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gymdbd.terminal import options
+from gymdbd import log
+from gymdbd.clock import Clock, local_zone
+from gymdbd.daemon.loop import Daemon
+from gymdbd.terminal import configuration
 
 if TYPE_CHECKING:
     import argparse
@@ -44,11 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace, output: Output) -> int:
     """Run the daemon until it is stopped."""
-    from gymdbd import log
-    from gymdbd.clock import Clock, local_zone
-    from gymdbd.daemon.loop import Daemon
-
     del output
-    settings = options.load_config(arguments)
+    settings = configuration.load(arguments)
     log.configure(settings.log)
     return Daemon(settings, Clock(zone=local_zone())).run()

@@ -11,7 +11,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gymdbd.terminal import options
+from gymdbd import clock
+from gymdbd.terminal import configuration, options
 
 if TYPE_CHECKING:
     import argparse
@@ -31,9 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace, output: Output) -> int:
     """Print the next runs."""
-    from gymdbd import clock
-
-    settings = options.load_config(arguments)
+    settings = configuration.load(arguments)
     now = clock.Clock(zone=clock.local_zone())
     runs = {}
     for name, job in settings.jobs.items():

@@ -18,6 +18,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from gymdbd.source import server
 from gymdbd.terminal import options
 
 if TYPE_CHECKING:
@@ -42,8 +43,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace, output: Output) -> int:
     """Serve until the client closes the connection."""
-    from gymdbd.source import server
-
     del output
     if arguments.stall_timeout is None:
         return server.main(arguments.database)

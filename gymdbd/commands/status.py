@@ -29,15 +29,20 @@ exit status:
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gymdbd.terminal import options
+from gymdbd import clock, files, words
+from gymdbd.clock import Clock
+from gymdbd.runs import health, status
+from gymdbd.runs.status import instant
+from gymdbd.source.errors import GymdbdError
+from gymdbd.terminal import configuration, options
 
 if TYPE_CHECKING:
     import argparse
     from datetime import datetime, tzinfo
 
-    from gymdbd.clock import Clock
     from gymdbd.config.config import Config
     from gymdbd.runs.status import Health, StatusFile
     from gymdbd.terminal.output import Output
@@ -52,13 +57,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace, output: Output) -> int:
     """Print the status; the exit code is that of the worst job."""
-    from gymdbd.clock import Clock
-    from gymdbd.runs import health, status
-    from gymdbd.source.errors import GymdbdError
-
     now = Clock()
     try:
-        settings = options.load_config(arguments)
+        settings = configuration.load(arguments)
         content, daemon = health.read(settings)
     except GymdbdError as error:
         # To a monitor, an unreadable status must not look like a failing job.
@@ -86,9 +87,6 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
 
 def _problem(file: StatusFile) -> str | None:
     """Return why runs cannot record their outcome, None if they can."""
-    from gymdbd import files
-    from gymdbd.source.errors import GymdbdError
-
     try:
         files.require_folder(file.path.parent)
     except GymdbdError as error:
@@ -136,23 +134,18 @@ def _print(
         waiting = result.get("waiting")
         for remark in result.get("remarks") or []:
             output.print_line(f"{name}: {remark}")
-        if hint := entry.get("hint") or (options.waits(waiting) if waiting else ""):
+        if hint := entry.get("hint") or (words.waits(waiting) if waiting else ""):
             hints.setdefault(hint, []).append(name)
     for hint, names in hints.items():
         output.print_line(f"{', '.join(names)}: what to do: {hint}")
 
 
 def _age(entry: dict[str, Any], key: str, now: datetime) -> str:
-    from gymdbd.runs.status import instant
-
     moment = instant(entry, key)
-    return f"{options.age((now - moment).total_seconds())} ago" if moment else "never"
+    return f"{words.age((now - moment).total_seconds())} ago" if moment else "never"
 
 
 def _next_run(entry: dict[str, Any], zone: tzinfo) -> str:
-    from gymdbd import clock
-    from gymdbd.runs.status import instant
-
     moment = instant(entry, "next_run")
     return clock.to_minute(moment, zone) if moment else "-"
 
@@ -165,8 +158,6 @@ def _running(entry: dict[str, Any]) -> str:
 
 
 def _last(entry: dict[str, Any]) -> str:
-    from pathlib import Path
-
     result = entry.get("result") or {}
     if result.get("path"):
         return Path(result["path"]).name

@@ -8,7 +8,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gymdbd.terminal import databases, options
+from gymdbd import lock
+from gymdbd.archive import marks
+from gymdbd.archive.catalog import Catalog
+from gymdbd.clock import Clock
+from gymdbd.terminal import by_hand, databases, options
 
 if TYPE_CHECKING:
     import argparse
@@ -21,19 +25,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "backup", metavar="BACKUP", help="the name of a backup in an archive, or a path"
     )
-    options.add_archive(parser)
-    databases.add_database(parser)
+    options.add_search(parser)
     options.add_json(parser)
 
 
-@options.logged
+@by_hand.logged
 def run(arguments: argparse.Namespace, output: Output) -> int:
     """Remove the pin."""
-    from gymdbd import lock
-    from gymdbd.archive import marks
-    from gymdbd.archive.catalog import Catalog
-    from gymdbd.clock import Clock
-
     backup = databases.find_backup(arguments.backup, arguments)
     catalog = Catalog(backup.path.parent, Clock().zone)
     with lock.hold([lock.archive_lock(catalog.archive)]):

@@ -28,16 +28,24 @@ from __future__ import annotations
 
 import dataclasses
 import os
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gymdbd.terminal import databases, options
+from gymdbd import files
+from gymdbd.archive import belonging
+from gymdbd.archive.backup import DAMAGED
+from gymdbd.archive.catalog import Catalog
+from gymdbd.clock import Clock
+from gymdbd.config.kinds import VerifyConfig
+from gymdbd.errors import UsageError
+from gymdbd.source.errors import GymdbdError
+from gymdbd.terminal import by_hand, configuration, databases, options
 
 if TYPE_CHECKING:
     import argparse
 
     from gymdbd.config.config import Config
-    from gymdbd.config.kinds import VerifyConfig
     from gymdbd.terminal.output import Output
 
 
@@ -46,8 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "backups", nargs="*", metavar="BACKUP", help="a backup's name or path, or latest"
     )
-    options.add_archive(parser)
-    databases.add_database(parser)
+    options.add_search(parser)
     parser.add_argument("--all", action="store_true", help="read every backup")
     parser.add_argument(
         "--sample",
@@ -63,8 +70,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace, output: Output) -> int:
     """Verify the backups and print the verdicts."""
-    from gymdbd.errors import UsageError
-
     if (arguments.backups != []) + arguments.all + (arguments.sample is not None) > 1:
         raise UsageError("use only one of BACKUP names, --all and --sample")
     settings = _settings(arguments)
@@ -74,7 +79,7 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
         # Verifying a named backup does not count as a run of the job.
         of_config = settings is not None and job.name in settings.jobs
         recorded = settings if of_config and not arguments.backups else None
-        entry, code = options.run_by_hand(job, recorded, output)
+        entry, code = by_hand.run_job(job, recorded, output)
         entries.append(entry)
         exit_code = max(exit_code, code)
     _print(entries, exit_code, output)
@@ -86,7 +91,7 @@ def _settings(arguments: argparse.Namespace) -> Config | None:
     paths_only = arguments.backups and all(map(_is_path, arguments.backups))
     if (arguments.archive or paths_only) and not arguments.repair and not arguments.config:
         return None
-    return options.load_config(arguments)
+    return configuration.load(arguments)
 
 
 def _jobs(arguments: argparse.Namespace, settings: Config | None) -> list[VerifyConfig]:
@@ -123,12 +128,6 @@ def _usual(archive: Path) -> list[str]:
 
     For an unreadable archive the list is empty: its own run reports the error.
     """
-    from gymdbd.archive import belonging
-    from gymdbd.archive.backup import DAMAGED
-    from gymdbd.archive.catalog import Catalog
-    from gymdbd.clock import Clock
-    from gymdbd.source.errors import GymdbdError
-
     try:
         backups = Catalog(archive, Clock().zone).backups()
     except GymdbdError:
@@ -148,23 +147,17 @@ def _locate(word: str, arguments: argparse.Namespace) -> tuple[Path, str]:
 
 
 def _is_path(word: str) -> bool:
-    from gymdbd import files
-
     return os.sep in word or files.is_file(Path(word))
 
 
 def _archives(arguments: argparse.Namespace, settings: Config | None) -> list[Path]:
     if arguments.archive or settings is None:
         return [Path(os.path.abspath(arguments.archive))]  # noqa: PTH100 - links stay
-    return options.archives_of(settings)
+    return configuration.archives_of(settings)
 
 
 def _job_of(archive: Path, settings: Config | None) -> VerifyConfig:
     """Return the configured job that verifies an archive, or a default job for it."""
-    from datetime import timedelta
-
-    from gymdbd.config.kinds import VerifyConfig
-
     for job in settings.jobs.values() if settings else ():
         if isinstance(job, VerifyConfig) and job.archive.resolve() == archive.resolve():
             return job
@@ -172,8 +165,6 @@ def _job_of(archive: Path, settings: Config | None) -> VerifyConfig:
 
 
 def _refuse_repair(archives: list[Path]) -> None:
-    from gymdbd.errors import UsageError
-
     raise UsageError(
         "the configuration does not name a machine with copies of the backups in "
         f"{' or '.join(map(str, archives))}",
@@ -205,8 +196,6 @@ def _print(entries: list[dict[str, Any]], exit_code: int, output: Output) -> Non
 
 
 def _print_backups(payload: dict[str, Any], output: Output) -> None:
-    from gymdbd.files import to_size
-
     rows = []
     for backup in payload["backups"]:
         repaired = [f"repaired from {backup['repaired']}"] if backup["repaired"] else []
@@ -220,7 +209,6 @@ def _print_backups(payload: dict[str, Any], output: Output) -> None:
     if rows:
         output.table(["backup", "verdict", "details"], rows)
         count = f"{len(rows)} backup{'s' if len(rows) > 1 else ''}"
+        read = files.to_size(payload["bytes_read"])
         output.print_line()
-        output.print_line(
-            f"{count} and {to_size(payload['bytes_read'])} read in {payload['duration_s']:.3f} s"
-        )
+        output.print_line(f"{count} and {read} read in {payload['duration_s']:.3f} s")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from gymdbd import lock, origin
 from gymdbd.config import values
@@ -18,6 +18,14 @@ from gymdbd.schedule import Cron, Interval, Schedule
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+
+class Backups(NamedTuple):
+    """The backups that a job makes: copies of `file` in `archive`, which are of `origin`."""
+
+    file: Path
+    archive: Path
+    origin: Origin
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +47,11 @@ class JobConfig:
         if when is None:
             raise ConfigError(f"job {self.name} has no schedule")
         return when
+
+    @property
+    def backups(self) -> Backups | None:
+        """Return which backups the job makes, None if it makes none."""
+        return None
 
     def locks(self) -> list[Path]:
         """Return the locks that a run of this job holds, for what it writes."""
@@ -90,6 +103,11 @@ class BackupConfig(JobConfig):
         """Return the origin that selects the backups of this database."""
         return self.source or origin.here(self.database)
 
+    @property
+    def backups(self) -> Backups:
+        """Return those of the database."""
+        return Backups(self.database, self.archive, self.origin)
+
     def locks(self) -> list[Path]:
         """Return the archive's lock, which pruning and marking take as well."""
         return [lock.archive_lock(self.archive)]
@@ -135,6 +153,11 @@ class PullConfig(JobConfig):
         """Return the origin that selects backups of the remote database and of the replica."""
         there = Place(self.host, self.remote_database)
         return Origin(self.replica.stem, (there, *origin.here(self.replica).places))
+
+    @property
+    def backups(self) -> Backups:
+        """Return those of the replica."""
+        return Backups(self.replica, self.archive_folder, self.origin)
 
     def locks(self) -> list[Path]:
         """Return the replica's lock; the archive's lock is taken only while it is written."""

@@ -15,8 +15,10 @@ import argcomplete
 from argcomplete.completers import BaseCompleter, DirectoriesCompleter, FilesCompleter
 from argcomplete.shell_integration import shellcode
 
+from gymdbd.archive.catalog import LATEST, Catalog
+from gymdbd.clock import Clock
 from gymdbd.source.errors import GymdbdError
-from gymdbd.terminal import options
+from gymdbd.terminal import configuration
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -74,20 +76,17 @@ def _jobs(arguments: argparse.Namespace, verb: str) -> list[str]:
     kind = _KIND_OF_VERB.get(verb, verb)
     # The verb itself reports an invalid configuration.
     with contextlib.suppress(GymdbdError):
-        jobs = options.load_config(arguments).jobs
+        jobs = configuration.load(arguments).jobs
         return [name for name, job in jobs.items() if job.kind == kind]
     return []
 
 
 def _backups(arguments: argparse.Namespace) -> list[str]:
-    from gymdbd.archive.catalog import LATEST, Catalog  # noqa: PLC0415 - few need it
-    from gymdbd.clock import Clock  # noqa: PLC0415
-
     names = [LATEST]
     given = argparse.Namespace(**{"archive": None, **vars(arguments)})
     archives: list[Path] = []
     with contextlib.suppress(GymdbdError):
-        archives = options.archives(given)
+        archives = configuration.archives(given)
     for archive in archives:
         with contextlib.suppress(GymdbdError):
             names += [backup.path.name for backup in Catalog(archive, Clock().zone).backups()]

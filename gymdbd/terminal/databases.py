@@ -4,13 +4,22 @@ from __future__ import annotations
 
 import contextlib
 import os
-import signal
 import socket
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gymdbd.terminal import options
+from gymdbd import clock, files, origin, words
+from gymdbd.archive import belonging
+from gymdbd.archive.catalog import Catalog
+from gymdbd.archive.inspection import readable
+from gymdbd.clock import Clock
+from gymdbd.errors import BackupAmbiguousError, BackupMissingError, ConfigError, UsageError
+from gymdbd.origin import Origin
+from gymdbd.source import database
+from gymdbd.source.errors import GymdbdError
+from gymdbd.sqlite.sides import Side
+from gymdbd.terminal import configuration
 
 if TYPE_CHECKING:
     import argparse
@@ -18,9 +27,6 @@ if TYPE_CHECKING:
     from datetime import datetime, tzinfo
 
     from gymdbd.archive.backup import Backup
-    from gymdbd.archive.catalog import Catalog
-    from gymdbd.origin import Origin
-    from gymdbd.sqlite.sides import Side
 
 
 @dataclass(frozen=True)
@@ -33,9 +39,6 @@ class Database:
     @contextlib.contextmanager
     def opened(self) -> Iterator[Side]:
         """Yield the file for SQLite to read; for a raw backup, a copy with its WAL applied."""
-        from gymdbd.archive.inspection import readable
-        from gymdbd.sqlite.sides import Side
-
         if self.backup is None:
             yield Side(self.path, live=True)
         else:
@@ -44,8 +47,6 @@ class Database:
 
     def describe(self, zone: tzinfo) -> dict[str, Any]:
         """Return it as JSON values."""
-        from gymdbd import clock
-
         created = clock.to_text(self.backup.created, zone) if self.backup else None
         return {
             "path": str(self.path),
@@ -56,34 +57,15 @@ class Database:
 
     def shown(self, now: datetime, zone: tzinfo) -> str:
         """Return it as text."""
-        from gymdbd import clock
-
         if self.backup is None:
             return f"{self.path} (live, now)"
-        age = options.age((now - self.backup.created).total_seconds())
+        age = words.age((now - self.backup.created).total_seconds())
         created = clock.to_text(self.backup.created, zone)
         return f"{self.path} ({self.backup.verdict}, {created}, {age} old)"
 
 
-def add_database(parser: argparse.ArgumentParser) -> None:
-    """Add --database, for `find` and `find_at`."""
-    parser.add_argument(
-        "--database",
-        dest="source",
-        type=Path,
-        metavar="PATH",
-        help="the database that latest refers to, if an archive has backups of several",
-    )
-
-
 def find(word: str, arguments: argparse.Namespace) -> Database:
     """Find a database by its path, by the name of a backup in an archive, or by `latest`."""
-    from gymdbd import files
-    from gymdbd.archive.catalog import Catalog
-    from gymdbd.clock import Clock
-    from gymdbd.errors import BackupMissingError
-    from gymdbd.source import database
-
     zone = Clock().zone
     if os.sep not in word and not files.is_file(Path(word)):
         found = _find_in_archives(word, lambda catalog, of: catalog.find(word, of), arguments)
@@ -97,8 +79,6 @@ def find(word: str, arguments: argparse.Namespace) -> Database:
 
 def find_backup(word: str, arguments: argparse.Namespace) -> Backup:
     """Find a backup as `find` does; BackupMissingError if the file is not a backup."""
-    from gymdbd.errors import BackupMissingError
-
     found = find(word, arguments)
     if found.backup is None:
         raise BackupMissingError(
@@ -110,10 +90,6 @@ def find_backup(word: str, arguments: argparse.Namespace) -> Backup:
 
 def of_the_same(backup: Backup) -> list[Backup]:
     """List the backups of the same database in the archive of this one."""
-    from gymdbd.archive.catalog import Catalog
-    from gymdbd.clock import Clock
-    from gymdbd.origin import Origin
-
     places = (backup.place,) if backup.place else ()
     return Catalog(backup.path.parent, Clock().zone).backups(Origin(backup.stem, places))
 
@@ -128,16 +104,11 @@ def _find_in_archives(
     word: str, choose: Callable[[Catalog, Origin | None], Backup], arguments: argparse.Namespace
 ) -> Backup:
     """Let `choose` take a backup from each archive; UsageError if they are of several databases."""
-    from gymdbd.archive.catalog import Catalog
-    from gymdbd.clock import Clock
-    from gymdbd.errors import BackupAmbiguousError, BackupMissingError, UsageError
-    from gymdbd.source.errors import GymdbdError
-
     found = []
     unread: list[GymdbdError] = []
     missing = BackupMissingError(f"there is no archive to search for {word}")
     known = _origins(arguments)
-    for archive in options.archives(arguments):
+    for archive in configuration.archives(arguments):
         catalog = Catalog(archive.absolute(), Clock().zone)
         try:
             found.append(choose(catalog, _only(known, archive)))
@@ -152,7 +123,7 @@ def _find_in_archives(
             unread.append(error)
     if not found:
         raise unread[0] if unread else missing
-    options.report_unread(unread)
+    configuration.report_unread(unread)
     by_name = any(backup.path.name == word for backup in found)
     if len({backup.path for backup in found}) > 1 and (by_name or not _are_of_one(found, known)):
         raise UsageError(
@@ -167,13 +138,11 @@ def _origins(arguments: argparse.Namespace) -> list[tuple[Path | None, Origin]]:
 
     With --database, that is only this database, in any archive (None); otherwise those of the jobs.
     """
-    from gymdbd.errors import ConfigError
-
     known: list[tuple[Path | None, Origin]] = []
     try:
-        jobs = options.load_config(arguments).jobs.values()
-        places = [place for job in jobs if (place := options.archive_of(job))]
-        known = [(archive.resolve(), of) for archive, of in places]
+        jobs = configuration.load(arguments).jobs.values()
+        made = [job.backups for job in jobs if job.backups]
+        known = [(of.archive.resolve(), of.origin) for of in made]
     except ConfigError:
         if not arguments.archive:
             raise
@@ -185,8 +154,6 @@ def _origins(arguments: argparse.Namespace) -> list[tuple[Path | None, Origin]]:
 
 
 def _here(path: Path) -> Origin:
-    from gymdbd import origin
-
     return origin.here(Path(os.path.abspath(path)))  # noqa: PTH100 - links stay
 
 
@@ -198,8 +165,6 @@ def _only(known: list[tuple[Path | None, Origin]], archive: Path) -> Origin | No
 
 def _are_of_one(found: list[Backup], known: list[tuple[Path | None, Origin]]) -> bool:
     """Return whether backups from several archives are of the same database."""
-    from gymdbd.archive import belonging
-
     return len(belonging.origins(found)) == 1 or any(
         len(belonging.of(found, of)) == len(found) for _, of in known
     )
@@ -207,8 +172,6 @@ def _are_of_one(found: list[Backup], known: list[tuple[Path | None, Origin]]) ->
 
 def live_database(of: Database, arguments: argparse.Namespace) -> Database:
     """Find the live database to compare a backup with: --database, or that of its job."""
-    from gymdbd.errors import UsageError
-
     if arguments.database:
         return Database(Path(os.path.abspath(arguments.database)))  # noqa: PTH100 - links stay
     hint = "name it with --database PATH, or name a second backup"
@@ -227,8 +190,6 @@ def made_of(of: Database, arguments: argparse.Namespace) -> Path | None:
 
     A manifest counts only on the machine that wrote it.
     """
-    from gymdbd.errors import ConfigError
-
     if arguments.database:
         return Path(os.path.abspath(arguments.database))  # noqa: PTH100 - links stay
     if of.backup is None:
@@ -247,17 +208,7 @@ def made_of(of: Database, arguments: argparse.Namespace) -> Path | None:
 
 def _made_of(backup: Backup, arguments: argparse.Namespace) -> Path | None:
     """Return the database or replica whose job makes backups like this; UsageError if two do."""
-    from gymdbd.config.kinds import BackupConfig, PullConfig
-    from gymdbd.errors import UsageError
-
-    jobs = [
-        job for job in options.load_config(arguments).jobs.values() if options.makes(job, backup)
-    ]
-    found = dict.fromkeys(
-        job.replica if isinstance(job, PullConfig) else job.database
-        for job in jobs
-        if isinstance(job, BackupConfig | PullConfig)
-    )
+    found = dict.fromkeys(made.file for made in configuration.makers_of(backup, arguments))
     if len(found) > 1:
         raise UsageError(
             f"{backup.path} may be a backup of {' or '.join(map(str, found))}",
@@ -268,8 +219,6 @@ def _made_of(backup: Backup, arguments: argparse.Namespace) -> Path | None:
 
 def restore_target(backup: Backup, arguments: argparse.Namespace) -> Path:
     """Find the file to restore into: --to, or the database of the backup's job."""
-    from gymdbd.errors import ConfigError, UsageError
-
     if arguments.to:
         return Path(os.path.abspath(arguments.to))  # noqa: PTH100 - links stay
     try:
@@ -289,36 +238,8 @@ def restore_target(backup: Backup, arguments: argparse.Namespace) -> Path:
 
 def origin_of(backup: Backup, target: Path, arguments: argparse.Namespace) -> Origin | None:
     """Return the origin of the job that makes backups of `target` like this one; None if none."""
-    from gymdbd.config.kinds import BackupConfig, PullConfig
-    from gymdbd.errors import ConfigError
-
     with contextlib.suppress(ConfigError):
-        for job in options.load_config(arguments).jobs.values():
-            if not isinstance(job, BackupConfig | PullConfig) or not options.makes(job, backup):
-                continue
-            database = job.replica if isinstance(job, PullConfig) else job.database
-            if os.path.realpath(database) == os.path.realpath(target):
-                return job.origin
+        for made in configuration.makers_of(backup, arguments):
+            if os.path.realpath(made.file) == os.path.realpath(target):
+                return made.origin
     return None
-
-
-@contextlib.contextmanager
-def stoppable() -> Iterator[Callable[[], None]]:
-    """Let SIGINT and SIGTERM stop a long statement; yields the check for SQLite to call."""
-    from gymdbd.errors import StoppedError
-
-    stops: list[int] = []
-    before = {
-        number: signal.signal(number, lambda caught, _: stops.append(caught))
-        for number in (signal.SIGINT, signal.SIGTERM)
-    }
-
-    def check() -> None:
-        if stops:
-            raise StoppedError(f"stopped by {signal.Signals(stops[0]).name}")
-
-    try:
-        yield check
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -12,7 +12,7 @@ import pytest
 
 import gymdbd
 from gymdbd import cli, commands
-from gymdbd.terminal import options
+from gymdbd.terminal import configuration
 from gymdbd.words import service_command
 from tests.support.databases import make_database
 from tests.support.jobs import write_config
@@ -86,7 +86,7 @@ def test_every_verb_and_flag_that_a_hint_names_is_there() -> None:
     assert wrong == []
 
 
-@pytest.mark.parametrize("verb", options.INSTEAD)
+@pytest.mark.parametrize("verb", configuration.INSTEAD)
 def test_what_is_advised_without_a_configuration_needs_none(
     verb: str,
     tmp_path: Path,
@@ -99,15 +99,17 @@ def test_what_is_advised_without_a_configuration_needs_none(
     monkeypatch.delenv("GYMDBD_CONFIG", raising=False)
     words = {"BACKUP": "latest", "TABLE": "t", "HOST": "localhost.invalid", "N": "3"}
     words["DIR"] = words["PATH"] = words["FILE"] = str(make_database(tmp_path / "gym.db"))
-    required = ["latest"] if "BACKUP" in options.INSTEAD[verb] else []
-    required += ["--table", "t"] if "TABLE" in options.INSTEAD[verb] else []
+    required = ["latest"] if "BACKUP" in configuration.INSTEAD[verb] else []
+    required += ["--table", "t"] if "TABLE" in configuration.INSTEAD[verb] else []
 
     cli.main([verb, *required])
     told = capsys.readouterr().err
     assert told.startswith("gymdbd: there is no configuration: ")
-    assert told.endswith(f"; or use no configuration: gymdbd {verb} {options.INSTEAD[verb]}\n")
+    assert told.endswith(
+        f"; or use no configuration: gymdbd {verb} {configuration.INSTEAD[verb]}\n"
+    )
 
-    cli.main([verb, *(words.get(word, word) for word in options.INSTEAD[verb].split())])
+    cli.main([verb, *(words.get(word, word) for word in configuration.INSTEAD[verb].split())])
     assert "no configuration" not in capsys.readouterr().err
 
 

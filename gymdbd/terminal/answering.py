@@ -1,0 +1,107 @@
+"""The common part of accept and reject: what an argument names, and what is printed."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gymdbd.archive.backup import DAMAGED
+from gymdbd.config.kinds import PullConfig
+from gymdbd.errors import BackupMissingError, ConfigError, UsageError
+from gymdbd.jobs.pull.replica import Replica
+from gymdbd.origin import Origin
+from gymdbd.runs import answering
+from gymdbd.runs.answering import Subject
+from gymdbd.terminal import configuration, databases, options
+from gymdbd.words import did_you_mean
+
+if TYPE_CHECKING:
+    import argparse
+
+    from gymdbd.config.config import Config
+    from gymdbd.config.kinds import JobConfig
+    from gymdbd.terminal.output import Output
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the flags."""
+    parser.add_argument(
+        "backup",
+        metavar="BACKUP|JOB",
+        help="a backup's name or path, or a job, for everything of it that waits for an answer",
+    )
+    options.add_search(parser)
+    options.add_json(parser)
+
+
+def run(arguments: argparse.Namespace, output: Output, *, right: bool) -> int:
+    """Accept what is meant if it is `right`, otherwise reject it; print what that has changed."""
+    settings = _settings(arguments)
+    subject = _subject(arguments, settings)
+    if right and subject.backup and subject.backup.verdict == DAMAGED:
+        raise UsageError(
+            f"{subject.backup.path} is damaged: {'; '.join(subject.backup.marks.problems)}",
+            hint="a damaged backup cannot be accepted; try to repair it: gymdbd verify --repair",
+        )
+    paths = answering.answer(subject, settings, right=right)
+    word = "accepted" if right else "rejected"
+
+    def show() -> None:
+        for path in paths:
+            output.print_line(f"{word}  {path}")
+        if not paths:
+            output.print_line(f"nothing of {arguments.backup} needed to be {word}")
+
+    output.result({"state": "ok" if paths else "unchanged", word: paths}, show)
+    return 0
+
+
+def _settings(arguments: argparse.Namespace) -> Config | None:
+    try:
+        return configuration.load(arguments)
+    except ConfigError:
+        if arguments.archive is None and arguments.config is not None:
+            raise
+        return None
+
+
+def _subject(arguments: argparse.Namespace, settings: Config | None) -> Subject:
+    """Find the job, replica or backup that the argument names."""
+    word = arguments.backup
+    if settings is not None and word in settings.jobs:
+        return _of_job(settings.jobs[word])
+    pull = _of_replica(Path(os.path.abspath(word)), arguments)  # noqa: PTH100 - links stay
+    if pull is not None:
+        return _of_job(pull)
+    try:
+        backup = databases.find_backup(word, arguments)
+    except BackupMissingError as error:
+        if settings is not None and os.sep not in word:
+            near = did_you_mean(word, list(settings.jobs))
+            error.message = f"no job is called {word}{near}, and {error.message}"
+        raise
+    origin = Origin(backup.stem, (backup.place,) if backup.place else ())
+    return Subject(backup.path.parent, origin, backup=backup)
+
+
+def _of_job(job: JobConfig) -> Subject:
+    made = job.backups
+    if made is None:
+        raise UsageError(f"job {job.name} is a {job.kind} job, which makes no backups")
+    return Subject(made.archive, made.origin, pull=job if isinstance(job, PullConfig) else None)
+
+
+def _of_replica(path: Path, arguments: argparse.Namespace) -> PullConfig | None:
+    """Return the pull that made the replica at `path` without a configuration; None if none did."""
+    state = Replica(path).state() if path.is_file() else None
+    if state is None:
+        return None
+    return PullConfig(
+        name="pull",
+        kind="pull",
+        host=state.host,
+        remote_database=state.remote_database,
+        replica=path,
+        archive=arguments.archive,
+    )

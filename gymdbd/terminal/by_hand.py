@@ -1,0 +1,105 @@
+"""Work that a person starts: it stops at the first Ctrl-C, and the log has its start and end."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import signal
+import time
+from typing import TYPE_CHECKING, Any
+
+from gymdbd import disk, log
+from gymdbd.config.config import LogConfig
+from gymdbd.errors import StoppedError
+from gymdbd.runs import runner
+from gymdbd.runs.runner import Run
+from gymdbd.runs.status import StatusFile
+from gymdbd.source.errors import GymdbdError
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Callable, Iterator
+
+    from gymdbd.config.config import Config
+    from gymdbd.config.kinds import JobConfig
+    from gymdbd.terminal.output import Output
+
+
+def run_job(
+    job: JobConfig, settings: Config | None, output: Output, *, in_journal: bool = True
+) -> tuple[dict[str, Any], int]:
+    """Run a job in this process; return its entry for the status file and the exit code.
+
+    The first SIGINT or SIGTERM stops it at its next safe point.
+    """
+    stops: list[int] = []
+    for number_ in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number_, lambda caught, _: stops.append(caught))
+    # The verb prints the failure itself, so the log prints only warnings to the terminal.
+    log.configure(settings.log if settings else LogConfig(), by_hand=True, in_journal=in_journal)
+    with output.progress() as progress:
+        entry = Run(
+            job=job,
+            reason="by hand",
+            # A restore, for example, is not a configured job: the status file has no entry for it.
+            status=(
+                StatusFile(settings.status_file) if settings and job.name in settings.jobs else None
+            ),
+            progress=progress,
+            tell=output.remark,
+            stopping=lambda: bool(stops),
+        ).execute()
+    return entry, int(entry["exit_code"])
+
+
+def logged(work: Callable[[argparse.Namespace, Output], int]) -> Callable[..., int]:
+    """Log the start and end of a verb that changes something but does not run a job."""
+
+    @functools.wraps(work)
+    def run(arguments: argparse.Namespace, output: Output) -> int:
+        log.configure(LogConfig(), by_hand=True)
+        backup = getattr(arguments, "backup", None)
+        begun = time.monotonic()
+        with log.bound(job=work.__module__.rpartition(".")[2], run_id=runner.new_id()):
+            log.logger().info("run started", reason="by hand", backup=backup)
+            outcome = runner.success({})
+            try:
+                return work(arguments, output)
+            except GymdbdError as error:
+                outcome = runner.failure(error)
+                raise
+            except OSError as error:
+                outcome = runner.failure(disk.system_error(error))
+                raise
+            finally:
+                took = round(time.monotonic() - begun, 3)
+                runner.log_end({**outcome, "duration_s": took})
+
+    return run
+
+
+def report_failure(entry: dict[str, Any], output: Output) -> None:
+    """Print the error of a failed run, and where it saved a damaged database."""
+    error = {name: entry[name] for name in ("state", "error", "hint", "code")}
+    copy = (entry.get("result") or {}).get("damaged_copy")
+    output.failure({**error, **({"damaged_copy": copy} if copy else {})})
+
+
+@contextlib.contextmanager
+def stoppable() -> Iterator[Callable[[], None]]:
+    """Let SIGINT and SIGTERM stop a long statement; yields the check for SQLite to call."""
+    stops: list[int] = []
+    before = {
+        number: signal.signal(number, lambda caught, _: stops.append(caught))
+        for number in (signal.SIGINT, signal.SIGTERM)
+    }
+
+    def check() -> None:
+        if stops:
+            raise StoppedError(f"stopped by {signal.Signals(stops[0]).name}")
+
+    try:
+        yield check
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

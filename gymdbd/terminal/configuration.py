@@ -1,0 +1,115 @@
+"""The configuration that a command line names, and its jobs and archives."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+from gymdbd.archive import belonging
+from gymdbd.archive.catalog import Catalog
+from gymdbd.clock import Clock
+from gymdbd.config import config
+from gymdbd.config.kinds import BackupConfig, JobConfig, PullConfig, VerifyConfig
+from gymdbd.errors import UsageError
+from gymdbd.terminal.output import Output
+
+if TYPE_CHECKING:
+    import argparse
+
+    from gymdbd.archive.backup import Backup
+    from gymdbd.config.config import Config
+    from gymdbd.config.kinds import Backups
+    from gymdbd.source.errors import GymdbdError
+
+Job = TypeVar("Job", bound=JobConfig)
+
+# The arguments with which a verb needs no configuration.
+INSTEAD = {
+    **dict.fromkeys(("list", "verify", "drill"), "--archive DIR"),
+    **dict.fromkeys(("keep", "unkeep", "accept"), "BACKUP --archive DIR"),
+    "restore": "BACKUP --archive DIR --to PATH",
+    "diff": "BACKUP --archive DIR --database PATH",
+    "rescue": "BACKUP --archive DIR --table TABLE",
+    "prune": "--archive DIR --keep-days N",
+    "backup": "--database PATH",
+    "authorize": "--database PATH --key FILE",
+    **dict.fromkeys(("pull", "emergency"), "--host HOST --remote-database PATH --replica PATH"),
+}
+
+
+def load(arguments: argparse.Namespace) -> Config:
+    """Load the configuration named by the command line, or found in the usual places."""
+    found = config.find(arguments.config, instead=_instead(arguments))
+    return config.load(Path(os.path.abspath(found)))  # noqa: PTH100 - links stay
+
+
+def _instead(arguments: argparse.Namespace) -> str:
+    """Return a command line with which this verb needs no configuration; empty if it needs one."""
+    parser = getattr(arguments, "parser", None)
+    verb = parser.prog.split()[-1] if parser else ""
+    return f"gymdbd {verb} {INSTEAD[verb]}" if verb in INSTEAD else ""
+
+
+def choose_job(settings: Config, name: str | None, kind: type[Job]) -> Job:
+    """Return the job called `name`, or the only job of its kind if `name` is None."""
+    candidates = [job for job in settings.jobs.values() if isinstance(job, kind)]
+    word = kind.__name__.removesuffix("Config").lower()
+    if name is None:
+        if len(candidates) == 1:
+            return candidates[0]
+        others = ", ".join(f"{job.name} ({job.kind})" for job in settings.jobs.values())
+        if not candidates:
+            raise UsageError(
+                f"{settings.source} has no {word} job",
+                hint=f"its jobs are: {others}; the {word} job may belong to another machine",
+            )
+        raise UsageError(
+            f"{settings.source} has {len(candidates)} {word} jobs; name one of them",
+            hint=f"its {word} jobs are: {', '.join(job.name for job in candidates)}",
+        )
+    job = settings.job(name)
+    if not isinstance(job, kind):
+        names = ", ".join(job.name for job in candidates) or "none"
+        raise UsageError(
+            f"job {name} is a {job.kind} job, not a {word} job",
+            hint=f"its {word} jobs are: {names}",
+        )
+    return job
+
+
+def archives(arguments: argparse.Namespace) -> list[Path]:
+    """Return the archive of --archive, or those of the configuration."""
+    if arguments.archive:
+        return [Path(os.path.abspath(arguments.archive))]  # noqa: PTH100 - links stay
+    return archives_of(load(arguments))
+
+
+def archives_of(settings: Config) -> list[Path]:
+    """Return every archive of the configuration; a pull's default archive only if it exists."""
+    found = set()
+    for job in settings.jobs.values():
+        if isinstance(job, BackupConfig | VerifyConfig):
+            found.add(job.archive)
+        elif isinstance(job, PullConfig) and (job.archive or job.archive_folder.is_dir()):
+            found.add(job.archive_folder)
+    return sorted(found)
+
+
+def makers_of(backup: Backup, arguments: argparse.Namespace) -> list[Backups]:
+    """Return what the jobs are configured to make that make backups like this one."""
+    folder = backup.path.parent
+    made = [job.backups for job in load(arguments).jobs.values() if job.backups]
+    made = [of for of in made if os.path.realpath(of.archive) == os.path.realpath(folder)]
+    every = Catalog(folder, Clock().zone).backups() if made else []
+    return [
+        of
+        for of in made
+        if any(other.path == backup.path for other in belonging.to_look_at(every, of.origin))
+    ]
+
+
+def report_unread(errors: list[GymdbdError]) -> None:
+    """Print the archives that could not be read; the other archives are shown anyway."""
+    for error in errors:
+        Output().remark(f"gymdbd: left out: {error.message}. What to do: {error.hint}")
