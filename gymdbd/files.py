@@ -11,11 +11,11 @@ import errno
 import fcntl
 import os
 import re
-import shutil
 import stat
 import sys
 from typing import TYPE_CHECKING
 
+from gymdbd import files
 from gymdbd.disk import read_error, write_error
 from gymdbd.errors import (
     DiskFullError,
@@ -47,6 +47,11 @@ def writing(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise write_error(error, path) from error
+
+
+def absolute(path: Path | str) -> Path:
+    """Return a path from the root on, with the links in it as they are written."""
+    return files.absolute(path)
 
 
 def is_file(path: Path) -> bool:
@@ -277,7 +282,8 @@ def partials(folder: Path) -> list[Path]:
 def require_space(folder: Path, needed_bytes: int) -> None:
     """Raise DiskFullError unless `folder` has room for `needed_bytes` plus a tenth."""
     with writing(folder / "."):
-        free = shutil.disk_usage(folder).free
+        disk = os.statvfs(folder)
+    free = disk.f_bavail * disk.f_frsize
     wanted = int(needed_bytes * SPACE_FACTOR)
     if free < wanted:
         raise DiskFullError(

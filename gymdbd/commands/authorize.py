@@ -29,6 +29,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from gymdbd import files
 from gymdbd.config.kinds import BackupConfig
 from gymdbd.errors import UsageError
 from gymdbd.remote.ssh import authorized
@@ -83,7 +84,7 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
 
 def _database(arguments: argparse.Namespace) -> Path:
     if arguments.database:
-        return Path(os.path.abspath(arguments.database))  # noqa: PTH100 - links stay
+        return files.absolute(arguments.database)
     settings = configuration.load(arguments)
     jobs = settings.jobs.values()
     databases = sorted({str(job.database) for job in jobs if isinstance(job, BackupConfig)})
@@ -98,7 +99,7 @@ def _database(arguments: argparse.Namespace) -> Path:
 def _program(given: Path | None) -> Path:
     """Return the gymdbd program for the line: the given one, or else the running one."""
     if given:
-        candidates = [Path(os.path.abspath(given))]  # noqa: PTH100 - links stay
+        candidates = [files.absolute(given)]
     else:
         candidates = [Path(sys.argv[0]).resolve(), Path(sys.executable).with_name("gymdbd")]
         candidates = [path for path in candidates if path.name == "gymdbd"]

@@ -137,8 +137,8 @@ def _job(arguments: argparse.Namespace) -> tuple[BackupConfig, Config | None]:
         job = BackupConfig(
             name="backup",
             kind="backup",
-            database=Path(os.path.abspath(arguments.database)),  # noqa: PTH100 - links stay
-            archive=Path(os.path.abspath(archive)),  # noqa: PTH100 - links stay
+            database=files.absolute(arguments.database),
+            archive=files.absolute(archive),
         )
     else:
         settings = configuration.load(arguments)
@@ -147,7 +147,7 @@ def _job(arguments: argparse.Namespace) -> tuple[BackupConfig, Config | None]:
         else:
             job = configuration.choose_job(settings, arguments.job, BackupConfig)
         if arguments.archive:
-            job = dataclasses.replace(job, archive=Path(os.path.abspath(arguments.archive)))  # noqa: PTH100 - links stay
+            job = dataclasses.replace(job, archive=files.absolute(arguments.archive))
     if arguments.database and not arguments.stats_only:
         _require_database(job.database, arguments)
         if arguments.archive and arguments.archive.is_absolute():

@@ -14,11 +14,10 @@ examples:
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gymdbd import words
+from gymdbd import files, words
 from gymdbd.config.kinds import DrillConfig
 from gymdbd.errors import UsageError
 from gymdbd.terminal import by_hand, configuration, options
@@ -60,8 +59,8 @@ def _job(arguments: argparse.Namespace) -> tuple[DrillConfig, Config | None]:
         return configuration.choose_job(settings, arguments.job, DrillConfig), settings
     if arguments.job:
         raise UsageError("name either a JOB or --archive DIR, not both")
-    archive = Path(os.path.abspath(arguments.archive))  # noqa: PTH100 - links stay
-    database = Path(os.path.abspath(arguments.source)) if arguments.source else None  # noqa: PTH100
+    archive = files.absolute(arguments.archive)
+    database = files.absolute(arguments.source) if arguments.source else None
     return DrillConfig(name="drill", kind="drill", archive=archive, database=database), None
 
 

@@ -25,7 +25,6 @@ files:
 from __future__ import annotations
 
 import dataclasses
-import os
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -107,7 +106,7 @@ def find_job(arguments: argparse.Namespace) -> tuple[PullConfig, Config | None]:
         )
     if not arguments.replica and not arguments.info_only:
         raise UsageError("--replica is missing: the path of the copy on this machine")
-    replica = Path(os.path.abspath(arguments.replica or "replica.db"))  # noqa: PTH100 - links stay
+    replica = files.absolute(arguments.replica or "replica.db")
     try:
         files.require_folder(replica.parent)
     except FolderMissingError as error:

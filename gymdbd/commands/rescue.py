@@ -50,7 +50,6 @@ examples:
 from __future__ import annotations
 
 import contextlib
-import os
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -116,7 +115,7 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
     _refuse(arguments)
     target = None
     if arguments.to:
-        target = Path(os.path.abspath(arguments.to))  # noqa: PTH100 - links stay
+        target = files.absolute(arguments.to)
         _refuse_target(target, arguments)
     found = databases.find(arguments.backup, arguments)
     if target and target.exists() and target.samefile(found.path):

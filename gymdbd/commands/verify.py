@@ -140,7 +140,7 @@ def _usual(archive: Path) -> list[str]:
 def _locate(word: str, arguments: argparse.Namespace) -> tuple[Path, str]:
     """Return the archive and the name of the backup that an argument names."""
     if _is_path(word):
-        path = Path(os.path.abspath(word))  # noqa: PTH100 - links stay
+        path = files.absolute(word)
         return path.parent, path.name
     path = databases.find_backup(word, arguments).path
     return path.parent, path.name
@@ -152,7 +152,7 @@ def _is_path(word: str) -> bool:
 
 def _archives(arguments: argparse.Namespace, settings: Config | None) -> list[Path]:
     if arguments.archive or settings is None:
-        return [Path(os.path.abspath(arguments.archive))]  # noqa: PTH100 - links stay
+        return [files.absolute(arguments.archive)]
     return configuration.archives_of(settings)
 
 

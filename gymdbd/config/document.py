@@ -9,13 +9,13 @@ misspelt key are all errors. A dataclass declares its keys with `key(read, defau
 from __future__ import annotations
 
 import dataclasses
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
 
+from gymdbd import files
 from gymdbd.config import values
 from gymdbd.errors import ConfigError
 from gymdbd.words import did_you_mean
@@ -57,7 +57,7 @@ def path(document: Document, node: yaml.Node, keypath: str) -> Path:
         raise ValueError(
             f"the home folder in {written} is unknown: use an absolute path"
         ) from error
-    return Path(os.path.abspath(expanded))  # noqa: PTH100 - links are not resolved
+    return files.absolute(expanded)
 
 
 def section(kind: type[Any]) -> Read:
@@ -102,7 +102,7 @@ class Document:
     def __init__(self, text: str, source: Path) -> None:
         """Parse the text; ConfigError if it is not valid YAML."""
         self.source = source
-        self.folder = Path(os.path.abspath(source)).parent  # noqa: PTH100 - as in path()
+        self.folder = files.absolute(source).parent
         self._faults: list[tuple[int, str]] = []
         if len(text) > _MAX_SIZE:
             raise ConfigError(f"{source} is larger than 1 MiB, so it is not a configuration")

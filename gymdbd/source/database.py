@@ -140,7 +140,7 @@ def open_immutable(path: Path) -> sqlite3.Connection:
 
 def uri(path: Path, parameters: str) -> str:
     """Return the URI that names a file to SQLite, with `parameters` such as `mode=ro`."""
-    return f"file:{urllib.parse.quote(os.fsencode(os.path.abspath(path)))}?{parameters}"  # noqa: PTH100 - resolve() would follow links
+    return f"file:{urllib.parse.quote(os.fsencode(path.absolute()))}?{parameters}"
 
 
 def connect(path: Path, parameters: str, busy_timeout_s: float) -> sqlite3.Connection:

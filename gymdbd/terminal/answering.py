@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from typing import TYPE_CHECKING
 
+from gymdbd import files
 from gymdbd.archive.backup import DAMAGED
 from gymdbd.config.kinds import PullConfig
 from gymdbd.errors import BackupMissingError, ConfigError, UsageError
@@ -18,6 +18,7 @@ from gymdbd.words import did_you_mean
 
 if TYPE_CHECKING:
     import argparse
+    from pathlib import Path
 
     from gymdbd.config.config import Config
     from gymdbd.config.kinds import JobConfig
@@ -71,7 +72,7 @@ def _subject(arguments: argparse.Namespace, settings: Config | None) -> Subject:
     word = arguments.backup
     if settings is not None and word in settings.jobs:
         return _of_job(settings.jobs[word])
-    pull = _of_replica(Path(os.path.abspath(word)), arguments)  # noqa: PTH100 - links stay
+    pull = _of_replica(files.absolute(word), arguments)
     if pull is not None:
         return _of_job(pull)
     try:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
+from gymdbd import files
 from gymdbd.archive import belonging
 from gymdbd.archive.catalog import Catalog
 from gymdbd.clock import Clock
@@ -16,6 +16,7 @@ from gymdbd.terminal.output import Output
 
 if TYPE_CHECKING:
     import argparse
+    from pathlib import Path
 
     from gymdbd.archive.backup import Backup
     from gymdbd.config.config import Config
@@ -41,7 +42,7 @@ INSTEAD = {
 def load(arguments: argparse.Namespace) -> Config:
     """Load the configuration named by the command line, or found in the usual places."""
     found = config.find(arguments.config, instead=_instead(arguments))
-    return config.load(Path(os.path.abspath(found)))  # noqa: PTH100 - links stay
+    return config.load(files.absolute(found))
 
 
 def _instead(arguments: argparse.Namespace) -> str:
@@ -81,7 +82,7 @@ def choose_job(settings: Config, name: str | None, kind: type[Job]) -> Job:
 def archives(arguments: argparse.Namespace) -> list[Path]:
     """Return the archive of --archive, or those of the configuration."""
     if arguments.archive:
-        return [Path(os.path.abspath(arguments.archive))]  # noqa: PTH100 - links stay
+        return [files.absolute(arguments.archive)]
     return archives_of(load(arguments))
 
 

@@ -70,7 +70,7 @@ def find(word: str, arguments: argparse.Namespace) -> Database:
     if os.sep not in word and not files.is_file(Path(word)):
         found = _find_in_archives(word, lambda catalog, of: catalog.find(word, of), arguments)
         return Database(found.path, found)
-    path = Path(os.path.abspath(word))  # noqa: PTH100 - links stay
+    path = files.absolute(word)
     database.locate(path)
     with contextlib.suppress(BackupMissingError):
         return Database(path, Catalog(path.parent, zone).find(path.name))
@@ -154,7 +154,7 @@ def _origins(arguments: argparse.Namespace) -> list[tuple[Path | None, Origin]]:
 
 
 def _here(path: Path) -> Origin:
-    return origin.here(Path(os.path.abspath(path)))  # noqa: PTH100 - links stay
+    return origin.here(files.absolute(path))
 
 
 def _only(known: list[tuple[Path | None, Origin]], archive: Path) -> Origin | None:
@@ -173,7 +173,7 @@ def _are_of_one(found: list[Backup], known: list[tuple[Path | None, Origin]]) ->
 def live_database(of: Database, arguments: argparse.Namespace) -> Database:
     """Find the live database to compare a backup with: --database, or that of its job."""
     if arguments.database:
-        return Database(Path(os.path.abspath(arguments.database)))  # noqa: PTH100 - links stay
+        return Database(files.absolute(arguments.database))
     hint = "name it with --database PATH, or name a second backup"
     if of.backup is None:
         raise UsageError(
@@ -191,7 +191,7 @@ def made_of(of: Database, arguments: argparse.Namespace) -> Path | None:
     A manifest counts only on the machine that wrote it.
     """
     if arguments.database:
-        return Path(os.path.abspath(arguments.database))  # noqa: PTH100 - links stay
+        return files.absolute(arguments.database)
     if of.backup is None:
         return None
     try:
@@ -220,7 +220,7 @@ def _made_of(backup: Backup, arguments: argparse.Namespace) -> Path | None:
 def restore_target(backup: Backup, arguments: argparse.Namespace) -> Path:
     """Find the file to restore into: --to, or the database of the backup's job."""
     if arguments.to:
-        return Path(os.path.abspath(arguments.to))  # noqa: PTH100 - links stay
+        return files.absolute(arguments.to)
     try:
         target = _made_of(backup, arguments)
     except ConfigError as error:

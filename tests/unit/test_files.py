@@ -101,6 +101,13 @@ def test_an_error_without_a_number_becomes_one_of_ours() -> None:
         raise OSError("it broke")
 
 
+def test_an_absolute_path_keeps_its_links(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a link leads to may change; the configuration and messages name the link."""
+    (tmp_path / "link").symlink_to(tmp_path / "elsewhere")
+    monkeypatch.chdir(tmp_path)
+    assert files.absolute("link/../link/gym.db") == tmp_path / "link" / "gym.db"
+
+
 def test_writing_atomically_replaces_the_bytes(tmp_path: Path) -> None:
     """For its owner only, and with nothing left beside it."""
     path = tmp_path / "status.json"
