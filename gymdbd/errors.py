@@ -1,36 +1,36 @@
 """The failures of this machine, with their exit codes; `gymdbd.source.errors` has the base.
 
     GymdbdError                  exit 1
-    +- UsageError                exit 2   the command line asks for something that cannot be
-    |  +- ConfigError            exit 2   the configuration, with every fault found in it
-    |  +- TimeZoneError          exit 2   $TZ names no time zone
+    +- UsageError                exit 2   the command line is invalid
+    |  +- ConfigError            exit 2   the configuration is invalid; all its errors are listed
+    |  +- TimeZoneError          exit 2   $TZ is not a time zone
     +- BusyError                 exit 3   another run holds the lock
     +- StoppedError                       the run was asked to stop before it was done
-    +- DeadlineError                      the run outlived its timeout
-    +- CrashError                         the run's process died without saying why
+    +- DeadlineError                      the run exceeded its timeout
+    +- CrashError                         the run's process died without a result
     +- NotAllowedError                    this user may not: permissions, a read-only disk
-    +- ReadFailedError                    the operating system fails where nothing is written
-    +- DestinationError                   trouble with where we write
+    +- ReadFailedError                    an operation other than writing failed
+    +- DestinationError                   errors of the place that is written to
     |  +- FolderMissingError
     |  +- NotWritableError
     |  +- DiskFullError
     |  +- NameTooLongError
     |  +- WriteFailedError
-    |  +- TargetInUseError                a process has what is to be replaced open
+    |  +- TargetInUseError                a process has the file to replace open
     |  +- TargetRefusedError              SQLite cannot restore into it
-    |  +- ReplicaInUseError               transient: somebody here writes to the replica
-    |  +- ReplicaChangedError             and the configuration says to refuse then
-    +- VerificationError                  what was written is not what was read
+    |  +- ReplicaInUseError               transient: a process here writes to the replica
+    |  +- ReplicaChangedError             it was changed here, and the configuration forbids that
+    +- VerificationError                  the copy differs from the snapshot
     |  +- CopyDamagedError                SQLite finds the copy damaged
-    +- SuspiciousError                    state `suspicious`: a backup is whole, and not believed
-    +- CopyTornError                      the source moved on under a plain file copy
-    +- BackupDamagedError                 a backup is not what was put into the archive
-    +- DrillFailedError                   a restored backup does not answer as it should
-    +- BackupMissingError                 the archive does not hold what was asked for
-    |  +- BackupAmbiguousError            what was asked for could be of several databases
-    +- FormatError                        a file of ours that does not say what it should
+    +- SuspiciousError                    state `suspicious`: intact, but with much less content
+    +- CopyTornError                      the source changed during a plain file copy
+    +- BackupDamagedError                 a backup has changed since it was made
+    +- DrillFailedError                   a restored backup fails a probe or the command
+    +- BackupMissingError                 the archive does not have the requested backup
+    |  +- BackupAmbiguousError            the request matches backups of several databases
+    +- FormatError                        a manifest, marks or status file is damaged
 
-`gymdbd.remote.errors` has those of another machine.
+`gymdbd.remote.errors` has the errors of another machine.
 """
 
 from __future__ import annotations
@@ -41,14 +41,14 @@ from gymdbd.source.errors import GymdbdError
 
 
 class UsageError(GymdbdError):
-    """The command line asks for something that cannot be."""
+    """The command line is invalid."""
 
     code = "usage"
     exit_code = 2
 
 
 class ConfigError(UsageError):
-    """The configuration cannot be used; `faults` holds one line for each thing wrong."""
+    """The configuration is invalid; `faults` has a line for each error."""
 
     code = "config"
 
@@ -58,7 +58,7 @@ class ConfigError(UsageError):
 
 
 class TimeZoneError(UsageError):
-    """$TZ names no time zone, so nobody can say when a job is due."""
+    """$TZ is not a time zone, so due times cannot be computed."""
 
     code = "time-zone"
 
@@ -79,31 +79,31 @@ class StoppedError(GymdbdError):
 
 
 class DeadlineError(GymdbdError):
-    """The run outlived its `timeout`."""
+    """The run exceeded its `timeout`."""
 
     code = "deadline"
 
 
 class CrashError(GymdbdError):
-    """The process of a run died without reporting a result."""
+    """The process of a run died without a result."""
 
     code = "crashed"
 
 
 class NotAllowedError(GymdbdError):
-    """The user that runs may not do with a file or folder what the work needs."""
+    """This user may not access a file or folder as needed."""
 
     code = "not-allowed"
 
 
 class ReadFailedError(GymdbdError):
-    """The operating system failed to read, or to do, what it was asked for."""
+    """The operating system failed to read, or in another operation than writing."""
 
     code = "read-failed"
 
 
 class DestinationError(GymdbdError):
-    """Trouble with the place that we write to."""
+    """An error of the place that is written to."""
 
     code = "destination"
 
@@ -121,31 +121,31 @@ class NotWritableError(DestinationError):
 
 
 class DiskFullError(DestinationError):
-    """There is, or would be, no space left."""
+    """There is not enough space."""
 
     code = "disk-full"
 
 
 class NameTooLongError(DestinationError):
-    """The file system takes no name as long as the one that a file of ours would have."""
+    """A file of gymdbd would have a longer name than the file system allows."""
 
     code = "name-too-long"
 
 
 class WriteFailedError(DestinationError):
-    """The operating system failed to write, or to make durable, what we gave it."""
+    """The operating system failed to write data or to flush it to the disk."""
 
     code = "write-failed"
 
 
 class TargetInUseError(DestinationError):
-    """A process has the database open that is to be replaced by another file."""
+    """A process has the database open that is to be replaced."""
 
     code = "target-in-use"
 
 
 class TargetRefusedError(DestinationError):
-    """SQLite cannot put a backup's content into the database that is to be restored."""
+    """SQLite cannot restore into the database."""
 
     code = "target-refused"
 
@@ -158,19 +158,19 @@ class ReplicaInUseError(DestinationError):
 
 
 class ReplicaChangedError(DestinationError):
-    """The replica was changed here, and `on_local_change: refuse` says to leave it then."""
+    """The replica was changed on this machine, and `on_local_change` is `refuse`."""
 
     code = "replica-changed"
 
 
 class VerificationError(GymdbdError):
-    """What was written differs from the snapshot it was made from."""
+    """A copy differs from its snapshot."""
 
     code = "verification-failed"
 
 
 class CopyDamagedError(VerificationError):
-    """SQLite finds a copy damaged; whether its source is, the catcher has to look.
+    """SQLite finds a copy damaged; the caller has to check whether the source is damaged too.
 
     `problems` holds what SQLite reports.
     """
@@ -183,7 +183,7 @@ class CopyDamagedError(VerificationError):
 
 
 class SuspiciousError(GymdbdError):
-    """The backup was made, and holds so much less than the one before that someone must look."""
+    """The backup was made, but holds so much less than the previous one that it is suspicious."""
 
     code = "suspicious"
     state = "suspicious"
@@ -202,30 +202,30 @@ class CopyTornError(GymdbdError):
 
 
 class DrillFailedError(GymdbdError):
-    """A backup could be restored, and a probe or the command says that it is not right."""
+    """A backup was restored, but a probe or the command failed."""
 
     code = "drill-failed"
 
 
 class BackupMissingError(GymdbdError):
-    """The archive does not hold the backup that was asked for."""
+    """The archive does not have the requested backup."""
 
     code = "backup-missing"
 
 
 class BackupAmbiguousError(BackupMissingError):
-    """Backups of several databases could be meant."""
+    """The request matches backups of several databases."""
 
     code = "backup-ambiguous"
 
 
 class BackupDamagedError(GymdbdError):
-    """A backup is no longer what was put into the archive."""
+    """A backup has changed since it was made."""
 
     code = "backup-damaged"
 
 
 class FormatError(GymdbdError):
-    """A manifest or status file does not say what it should."""
+    """A manifest, marks or status file is damaged."""
 
     code = "format"

@@ -344,7 +344,10 @@ def test_a_column_that_says_no_time_fails_the_status_and_not_the_backup(tmp_path
 
 def test_check_looks_whether_the_newest_row_can_be_dated(tmp_path: Path) -> None:
     """A slip in the names is found before the first night."""
-    for column, code, message in (("joined", 0, "members.joined: '2026"), ("id", 1, "no times")):
+    for column, code, message in (
+        ("joined", 0, "members.joined: '2026"),
+        ("id", 1, "is not a time"),
+    ):
         folder = tmp_path / column
         folder.mkdir()
         gym = Gym(folder, newest={"table": "members", "column": column})
