@@ -91,7 +91,7 @@ class CrashError(GymdbdError):
 
 
 class NotAllowedError(GymdbdError):
-    """This user may not access a file or folder as needed."""
+    """The user of this process may not access a file or folder as needed."""
 
     code = "not-allowed"
 
