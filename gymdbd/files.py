@@ -13,9 +13,9 @@ import os
 import re
 import stat
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gymdbd import files
 from gymdbd.disk import read_error, write_error
 from gymdbd.errors import (
     DiskFullError,
@@ -25,7 +25,6 @@ from gymdbd.source.format import SIDE_SUFFIXES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 
 CLONE = "clone"
@@ -50,8 +49,8 @@ def writing(path: Path) -> Iterator[None]:
 
 
 def absolute(path: Path | str) -> Path:
-    """Return a path from the root on, with the links in it as they are written."""
-    return files.absolute(path)
+    """Return an absolute path, without resolving the links in it."""
+    return Path(os.path.abspath(path))  # noqa: PTH100 - links are not resolved
 
 
 def is_file(path: Path) -> bool:
