@@ -16,7 +16,7 @@ import pytest
 
 from gymdbd.errors import StoppedError
 from gymdbd.remote import bootstrap, delta
-from gymdbd.remote.client import Fetched, Session
+from gymdbd.remote.client import Session
 from gymdbd.remote.errors import PythonTooOldError, ShellNoiseError
 from gymdbd.source.errors import (
     ConnectionLostError,
@@ -35,6 +35,7 @@ from tests.support.engine import make_members, open_app, problems, serving, sess
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from gymdbd.remote.fetch import Fetched
     from gymdbd.source.fingerprint import Fingerprint
 
 _PYTHONS = sorted(Path("~/.pyenv/versions").expanduser().glob("3.*/bin/python"))

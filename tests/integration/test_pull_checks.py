@@ -18,7 +18,7 @@ from gymdbd.errors import SuspiciousError, VerificationError
 from gymdbd.jobs.pull import suspicion
 from gymdbd.jobs.pull.replica import Replica
 from gymdbd.jobs.verify import verify
-from gymdbd.remote.client import Fetched, Session
+from gymdbd.remote.client import Session
 from gymdbd.source import wal
 from gymdbd.source.errors import SourceCorruptError
 from gymdbd.source.format import FRAME_HEADER_BYTES
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
     from gymdbd.archive.backup import Backup
     from gymdbd.remote import delta
+    from gymdbd.remote.fetch import Fetched
 
 
 _PAGE = 1024
