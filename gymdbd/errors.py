@@ -35,8 +35,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from gymdbd.source.errors import GymdbdError
 
 
@@ -187,12 +185,6 @@ class SuspiciousError(GymdbdError):
 
     code = "suspicious"
     state = "suspicious"
-
-    def __init__(
-        self, message: str, *, hint: str = "", result: dict[str, Any] | None = None
-    ) -> None:
-        super().__init__(message, hint=hint)
-        self.result = result
 
 
 class CopyTornError(GymdbdError):

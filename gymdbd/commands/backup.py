@@ -41,6 +41,7 @@ from gymdbd.clock import Clock
 from gymdbd.config.kinds import BackupConfig
 from gymdbd.config.parts import Keep
 from gymdbd.errors import UsageError
+from gymdbd.jobs.backup.result import BackupResult
 from gymdbd.source import database, identity, uses
 from gymdbd.source.errors import SourceMissingError
 from gymdbd.terminal import by_hand, configuration, options
@@ -49,6 +50,8 @@ if TYPE_CHECKING:
     import argparse
 
     from gymdbd.config.config import Config
+    from gymdbd.jobs.backup.result import Changes
+    from gymdbd.sqlite.checkpoint import Checkpoint
     from gymdbd.terminal.output import Output
 
 _ARCHIVE = Path("data/backups/database")
@@ -111,15 +114,15 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
     job, settings = _job(arguments)
     if arguments.stats_only:
         return _stats(job, output)
-    entry, exit_code = by_hand.run_job(job, settings, output)
-    result = entry["result"]
-    if result is None or "path" not in result:
-        by_hand.report_failure(entry, output)
+    ended, exit_code = by_hand.run_job(job, settings, output)
+    outcome, result = ended.outcome, ended.outcome.result
+    if not isinstance(result, BackupResult):
+        by_hand.report_failure(outcome, output)
         return exit_code
-    facts = {name: entry[name] for name in ("state", "error", "hint", "code") if entry["error"]}
-    output.result({**facts, **result}, lambda: print_result(result, output))
+    facts = outcome.problem() if outcome.error else {}
+    output.result({**facts, **result.to_json()}, lambda: print_result(result, output))
     if exit_code and not arguments.json:
-        by_hand.report_failure(entry, output)
+        by_hand.report_failure(outcome, output)
     return exit_code
 
 
@@ -199,41 +202,41 @@ def _with_flags(job: BackupConfig, arguments: argparse.Namespace) -> BackupConfi
     return dataclasses.replace(job, **changes)
 
 
-def print_result(result: dict[str, Any], output: Output) -> None:
+def print_result(result: BackupResult, output: Output) -> None:
     """Print the result of a backup."""
-    timings = ", ".join(f"{name} {seconds:.3f}" for name, seconds in result["timings"].items())
+    timings = ", ".join(f"{name} {seconds:.3f}" for name, seconds in result.timings.items())
     output.facts(
         [
-            ("backup", result["path"]),
-            ("size", f"{files.to_size(result['size'])}; {words.rows_in(result['tables'])}"),
+            ("backup", result.path),
+            ("size", f"{files.to_size(result.size)}; {words.rows_in(result.tables)}"),
             ("verified", "integrity ok; schema and row counts equal those of the snapshot"),
-            *(("remark", remark) for remark in result["remarks"]),
-            ("sha256", result["sha256"]),
-            ("md5", result["md5"]),
-            ("checkpoint", _checkpoint(result["checkpoint"])),
-            *_changes(result["changes"]),
-            ("pruned", str(len(result["pruned"]))),
-            *([("waiting", words.waits(result["waiting"]))] if result.get("waiting") else []),
-            ("took", f"{result['duration_s']:.3f} s ({timings})"),
+            *(("remark", remark) for remark in result.remarks),
+            ("sha256", result.sha256),
+            ("md5", result.md5),
+            ("checkpoint", _checkpoint(result.checkpoint)),
+            *_changes(result.changes),
+            ("pruned", str(len(result.pruned))),
+            *([("waiting", words.waits(result.waiting))] if result.waiting else []),
+            ("took", f"{result.duration_s:.3f} s ({timings})"),
         ]
     )
 
 
-def _changes(changes: dict[str, Any] | None) -> list[tuple[str, str]]:
+def _changes(changes: Changes | None) -> list[tuple[str, str]]:
     if changes is None:
         return []
-    return [("changes", f"{changes['digest']}, since {Path(changes['previous']).name}")]
+    return [("changes", f"{changes.digest}, since {Path(changes.previous).name}")]
 
 
-def _checkpoint(done: dict[str, Any]) -> str:
-    if done["busy"] is None:
-        blockers = ", ".join(done["blocked_by"])
-        return f"none: {done['skipped']}" + (f" by {blockers}" if blockers else "")
-    text = f"{done['mode']}, {done['checkpointed']} of {done['log']} frames"
-    if done["guarded"]:
+def _checkpoint(done: Checkpoint) -> str:
+    blockers = ", ".join(done.blocked_by)
+    if done.busy is None:
+        return f"none: {done.skipped}" + (f" by {blockers}" if blockers else "")
+    text = f"{done.mode}, {done.checkpointed} of {done.log} frames"
+    if done.guarded:
         text += ", under the write lock"
-    if done["blocked_by"]:
-        text += f", blocked by {', '.join(done['blocked_by'])}"
+    if blockers:
+        text += f", blocked by {blockers}"
     return text
 
 

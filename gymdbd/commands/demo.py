@@ -18,10 +18,11 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from gymdbd.commands import backup, status
 from gymdbd.config import config
+from gymdbd.jobs.backup.result import BackupResult
 from gymdbd.terminal import by_hand, options, sample
 
 if TYPE_CHECKING:
@@ -71,27 +72,25 @@ def _demonstrate(folder: Path, output: Output, *, keep: bool) -> int:
         before = sample.newest_event(database)
         narrate("another process is writing to it; running gymdbd backup nightly-backup:")
         narrate()
-        entry, exit_code = by_hand.run_job(
+        ended, exit_code = by_hand.run_job(
             settings.jobs["nightly-backup"], settings, output, in_journal=False
         )
         after = sample.newest_event(database)
-    if exit_code:
-        by_hand.report_failure(entry, output)
+    result = ended.outcome.result
+    if exit_code or not isinstance(result, BackupResult):
+        by_hand.report_failure(ended.outcome, output)
         return exit_code
-    result = entry["result"]
-    inside = sample.newest_event(Path(result["path"]), immutable=True)
-    payload: dict[str, Any] = {
-        **result,
-        "folder": str(folder) if keep else None,
-        "events": {"before": before, "in_backup": inside, "after": after},
-    }
-    output.result(payload, lambda: _print(payload, folder, output, keep=keep))
+    inside = sample.newest_event(Path(result.path), immutable=True)
+    events = {"before": before, "in_backup": inside, "after": after}
+    payload = {**result.to_json(), "folder": str(folder) if keep else None, "events": events}
+    output.result(payload, lambda: _print(result, events, folder, output, keep=keep))
     return 0 if before <= inside <= after else 1
 
 
-def _print(payload: dict[str, Any], folder: Path, output: Output, *, keep: bool) -> None:
-    events = payload["events"]
-    backup.print_result(payload, output)
+def _print(
+    result: BackupResult, events: dict[str, int], folder: Path, output: Output, *, keep: bool
+) -> None:
+    backup.print_result(result, output)
     output.print_line()
     output.print_line(
         f"The writer had committed event {events['before']:,} when the backup started and "

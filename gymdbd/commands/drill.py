@@ -15,11 +15,12 @@ examples:
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from gymdbd import files, words
 from gymdbd.config.kinds import DrillConfig
 from gymdbd.errors import UsageError
+from gymdbd.jobs.drill.result import DrillResult
 from gymdbd.terminal import by_hand, configuration, options
 
 if TYPE_CHECKING:
@@ -42,12 +43,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace, output: Output) -> int:
     """Run the drill and print the result."""
     job, settings = _job(arguments)
-    entry, exit_code = by_hand.run_job(job, settings, output)
-    if exit_code:
-        by_hand.report_failure(entry, output)
+    ended, exit_code = by_hand.run_job(job, settings, output)
+    result = ended.outcome.result
+    if isinstance(result, DrillResult):
+        output.result(result.to_json(), lambda: _print(result, output))
     else:
-        result = entry["result"]
-        output.result({"state": entry["state"], **result}, lambda: _print(result, output))
+        by_hand.report_failure(ended.outcome, output)
     return exit_code
 
 
@@ -64,13 +65,13 @@ def _job(arguments: argparse.Namespace) -> tuple[DrillConfig, Config | None]:
     return DrillConfig(name="drill", kind="drill", archive=archive, database=database), None
 
 
-def _print(result: dict[str, Any], output: Output) -> None:
+def _print(result: DrillResult, output: Output) -> None:
     output.facts(
         [
-            ("backup", f"{result['backup']}, made {words.age(result['age_s'])} ago"),
-            ("restored", f"{words.rows_in(result['tables'])}, integrity ok"),
-            *[("probe", f"{probe['sql']}: {probe['value']}") for probe in result["probes"]],
-            *([("command", "passed")] if result["command"] else []),
-            ("recovers", f"in {result['recover_s']:.3f} s"),
+            ("backup", f"{result.backup}, made {words.age(result.age_s)} ago"),
+            ("restored", f"{words.rows_in(result.tables)}, integrity ok"),
+            *[("probe", f"{probe.sql}: {probe.value}") for probe in result.probes],
+            *([("command", "passed")] if result.command else []),
+            ("recovers", f"in {result.recover_s:.3f} s"),
         ]
     )

@@ -31,15 +31,17 @@ files:
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from gymdbd.commands import pull
 from gymdbd.config.kinds import EmergencyConfig
+from gymdbd.jobs.emergency.result import EmergencyResult
 from gymdbd.terminal import by_hand, options
 
 if TYPE_CHECKING:
     import argparse
 
+    from gymdbd.jobs.emergency.result import Copy
     from gymdbd.terminal.output import Output
 
 _STEPS = 3
@@ -58,27 +60,27 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
     emergency = EmergencyConfig(
         name="emergency", kind="emergency", pull=job, timeout=_STEPS * job.timeout
     )
-    entry, exit_code = by_hand.run_job(emergency, settings, output)
-    result = entry["result"]
-    if result is None:
-        by_hand.report_failure(entry, output)
+    ended, exit_code = by_hand.run_job(emergency, settings, output)
+    outcome, result = ended.outcome, ended.outcome.result
+    if not isinstance(result, EmergencyResult):
+        by_hand.report_failure(outcome, output)
         return exit_code
-    facts = {name: entry[name] for name in ("state", "error", "hint", "code") if entry["error"]}
-    output.result({**facts, **result}, lambda: _print(result, output))
+    facts = outcome.problem() if outcome.error else {}
+    output.result({**facts, **result.to_json()}, lambda: _print(result, output))
     if exit_code and not arguments.json:
-        by_hand.report_failure(entry, output)
+        by_hand.report_failure(outcome, output)
     return exit_code
 
 
-def _print(result: dict[str, Any], output: Output) -> None:
-    places = _places(result["safe_copies"])
+def _print(result: EmergencyResult, output: Output) -> None:
+    places = _places(result.safe_copies)
     output.print_line(f"safe copies   {', '.join(places) or 'none'}")
-    if kept := _places(result["damaged_copies"]):
+    if kept := _places(result.damaged_copies):
         output.print_line(
             f"damaged copy  {', '.join(kept)}; sqlite3 PATH .recover reads what is left "
             "(not Debian's sqlite3)"
         )
 
 
-def _places(copies: list[dict[str, Any]]) -> list[str]:
-    return [f"{copy['host']}:{copy['path']}" if copy["host"] else copy["path"] for copy in copies]
+def _places(copies: list[Copy]) -> list[str]:
+    return [f"{copy.host}:{copy.path}" if copy.host else copy.path for copy in copies]

@@ -34,6 +34,7 @@ from gymdbd.config.config import LogConfig
 from gymdbd.config.kinds import PullConfig
 from gymdbd.errors import FolderMissingError, UsageError
 from gymdbd.jobs.context import Context
+from gymdbd.jobs.pull.result import PullResult
 from gymdbd.terminal import by_hand, configuration, options
 
 if TYPE_CHECKING:
@@ -77,16 +78,15 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
     job, settings = find_job(arguments)
     if arguments.info_only:
         return _inspect(job, output)
-    entry, exit_code = by_hand.run_job(job, settings, output)
-    result = entry["result"]
-    if result is None or "strategy" not in result:
-        by_hand.report_failure(entry, output)
+    ended, exit_code = by_hand.run_job(job, settings, output)
+    outcome, result = ended.outcome, ended.outcome.result
+    if not isinstance(result, PullResult):
+        by_hand.report_failure(outcome, output)
         return exit_code
-    facts = {name: entry[name] for name in ("error", "hint", "code") if entry["error"]}
-    payload = {**result, **facts, "state": entry["state"]}
-    output.result(payload, lambda: _print(result, output))
+    facts = outcome.problem() if outcome.error else {"state": outcome.state}
+    output.result({**result.to_json(), **facts}, lambda: _print(result, output))
     if exit_code and not arguments.json:
-        by_hand.report_failure(entry, output)
+        by_hand.report_failure(outcome, output)
     return exit_code
 
 
@@ -131,32 +131,32 @@ def _inspect(job: PullConfig, output: Output) -> int:
     return 0
 
 
-def _print(result: dict[str, Any], output: Output) -> None:
+def _print(result: PullResult, output: Output) -> None:
     timings = ", ".join(
-        f"{name} {took:.3f}" for name, took in result["timings"].items() if "." not in name
+        f"{name} {took:.3f}" for name, took in result.timings.items() if "." not in name
     )
-    changed, total = result["pages_changed"], result["pages_total"]
+    changed, total = result.pages_changed, result.pages_total
     pages = f"; {changed:,} of {total:,} pages" if total is not None else ""
     facts = [
-        ("replica", result["replica"]),
-        ("strategy", f"{result['strategy']} ({result['reason']})"),
+        ("replica", result.replica),
+        ("strategy", f"{result.strategy} ({result.reason})"),
         (
             "traffic",
             (
-                f"{files.to_size(result['bytes_received'])} received, "
-                f"{files.to_size(result['bytes_sent'])} sent{pages}"
+                f"{files.to_size(result.bytes_received)} received, "
+                f"{files.to_size(result.bytes_sent)} sent{pages}"
             ),
         ),
-        ("content", words.rows_in(result["tables"])),
+        ("content", words.rows_in(result.tables)),
     ]
-    if "checked" in result:
-        facts.append(("checked", _CHECKED[result["checked"]]))
-    facts += [("remark", remark) for remark in result.get("remarks", [])]
-    if result.get("saved"):
-        facts.append(("saved", f"the previous replica, as {result['saved']}"))
-    if result.get("waiting"):
-        facts.append(("waiting", words.waits(result["waiting"])))
-    facts.append(("took", f"{result['duration_s']:.3f} s ({timings})"))
+    if result.checked:
+        facts.append(("checked", _CHECKED[result.checked]))
+    facts += [("remark", remark) for remark in result.remarks]
+    if result.saved:
+        facts.append(("saved", f"the previous replica, as {result.saved}"))
+    if result.waiting:
+        facts.append(("waiting", words.waits(result.waiting)))
+    facts.append(("took", f"{result.duration_s:.3f} s ({timings})"))
     output.facts(facts)
 
 

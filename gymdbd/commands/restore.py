@@ -27,26 +27,27 @@ examples:
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import os
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from gymdbd import log, words
+from gymdbd import files, log, words
 from gymdbd.clock import Clock
 from gymdbd.config.config import LogConfig
 from gymdbd.config.kinds import RestoreConfig
 from gymdbd.errors import ConfigError, FolderMissingError, UsageError
-from gymdbd.files import to_size
 from gymdbd.jobs.context import Context
 from gymdbd.jobs.restore import preview
+from gymdbd.jobs.restore.result import RestoreResult
 from gymdbd.runs import answering
 from gymdbd.terminal import by_hand, configuration, databases, options
 
 if TYPE_CHECKING:
     from gymdbd.archive.backup import Backup
     from gymdbd.config.config import Config
-    from gymdbd.source.errors import GymdbdError
+    from gymdbd.jobs.restore.result import Plan, Rows
     from gymdbd.terminal.output import Output
 
 
@@ -92,14 +93,14 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
     job, settings = _job(arguments)
     if arguments.dry_run:
         return _plan(job, output)
-    entry, exit_code = by_hand.run_job(job, settings, output)
-    if exit_code:
-        by_hand.report_failure(entry, output)
-    else:
-        result = entry["result"]
-        if settings:
-            result["rejected"] += answering.reject_restored(settings, job, output.remark)
-        output.result({"state": entry["state"], **result}, lambda: _print(result, output))
+    ended, exit_code = by_hand.run_job(job, settings, output)
+    result = ended.outcome.result
+    if not isinstance(result, RestoreResult):
+        by_hand.report_failure(ended.outcome, output)
+        return exit_code
+    rejected = answering.reject_restored(settings, job, output.remark) if settings else []
+    told = dataclasses.replace(result, rejected=[*result.rejected, *rejected])
+    output.result(told.to_json(), lambda: _print(told, output))
     return exit_code
 
 
@@ -138,26 +139,26 @@ def _backup(arguments: argparse.Namespace) -> Backup:
     return databases.find_backup(arguments.backup, arguments)
 
 
-def _print(result: dict[str, Any], output: Output) -> None:
-    timings = ", ".join(f"{name} {seconds:.3f}" for name, seconds in result["timings"].items())
+def _print(result: RestoreResult, output: Output) -> None:
+    timings = ", ".join(f"{name} {seconds:.3f}" for name, seconds in result.timings.items())
     proof = "integrity ok, counts equal"
-    if result["written_since"]:
-        proof = f"the application has written to {', '.join(result['written_since'])} since"
+    if result.written_since:
+        proof = f"the application has written to {', '.join(result.written_since)} since"
     facts = [
-        ("restored", result["target"]),
-        ("from", result["backup"]),
-        ("how", result["how"]),
-        ("content", f"{words.rows_in(result['tables'])}; {proof}"),
-        ("saved", f"the previous content, as {result['undo']}" if result["undo"] else "nothing"),
-        *(("remark", remark) for remark in result["remarks"]),
-        *[("rejected", f"{path}, which was suspicious") for path in result["rejected"]],
-        ("took", f"{result['duration_s']:.3f} s ({timings})"),
+        ("restored", result.target),
+        ("from", result.backup),
+        ("how", result.how),
+        ("content", f"{words.rows_in(result.tables)}; {proof}"),
+        ("saved", f"the previous content, as {result.undo}" if result.undo else "nothing"),
+        *(("remark", remark) for remark in result.remarks),
+        *[("rejected", f"{path}, which was suspicious") for path in result.rejected],
+        ("took", f"{result.duration_s:.3f} s ({timings})"),
     ]
-    if result["restart"]:
-        who = ", ".join(result["restart"])
+    if result.restart:
+        who = ", ".join(result.restart)
         facts.append(("restart", f"{who}: until then, it keeps using the file that was removed"))
     output.facts(facts)
-    command = result["undo_command"]
+    command = result.undo_command
     if command:
         live = command.startswith("gymdbd ") and not command.endswith(" --replace")
         output.print_line()
@@ -168,46 +169,45 @@ def _print(result: dict[str, Any], output: Output) -> None:
 def _plan(job: RestoreConfig, output: Output) -> int:
     log.configure(LogConfig(), by_hand=True)
     plan = preview.plan(job, Context(log=log.logger()))
-    refused = plan.pop("refused")
-    good = refused is None and not plan["problems"]
-    payload = {"state": "ok" if good else "failed", "dry_run": True, **plan}
+    refused = plan.refused
+    payload = {"state": plan.state, "dry_run": True, **plan.to_json()}
     if refused:
         payload |= {"error": refused.message, "hint": refused.hint, "code": refused.code}
-    output.result(payload, lambda: _print_plan(plan, refused, output))
-    return refused.exit_code if refused else int(not good)
+    output.result(payload, lambda: _print_plan(plan, output))
+    return refused.exit_code if refused else int(plan.state != "ok")
 
 
-def _print_plan(plan: dict[str, Any], refused: GymdbdError | None, output: Output) -> None:
-    problems = f": {'; '.join(plan['problems'][:3])}" if plan["problems"] else ""
-    space = f"{to_size(plan['free_bytes'])} free, {to_size(plan['needed_bytes'])} needed"
+def _print_plan(plan: Plan, output: Output) -> None:
+    problems = f": {'; '.join(plan.problems[:3])}" if plan.problems else ""
+    space = f"{files.to_size(plan.free_bytes)} free, {files.to_size(plan.needed_bytes)} needed"
     output.facts(
         [
-            ("backup", plan["backup"]),
-            ("made", f"{plan['created_at']}, {words.age(plan['age_s'])} ago"),
-            ("verdict", f"{plan['verdict']}{problems}"),
-            ("target", plan["target"] + (f" ({plan['problem']})" if plan["problem"] else "")),
-            ("open in", ", ".join(plan["holders"]) or "no process that this user can see"),
+            ("backup", plan.backup),
+            ("made", f"{plan.created_at}, {words.age(plan.age_s)} ago"),
+            ("verdict", f"{plan.verdict}{problems}"),
+            ("target", plan.target + (f" ({plan.problem})" if plan.problem else "")),
+            ("open in", ", ".join(plan.holders) or "no process that this user can see"),
             ("space", space),
         ]
     )
     output.print_line()
     rows = [
-        [name, _rows(counts["now"]), _rows(counts["then"]), _change(counts)]
-        for name, counts in plan["tables"].items()
+        [name, _rows(counts.now), _rows(counts.then), _change(counts)]
+        for name, counts in plan.tables.items()
     ]
     output.table(["table", "now", "in the backup", "change"], rows)
     output.print_line("Nothing has been changed.")
-    if refused:
-        output.print_line(f"The restore would be refused: {refused.message}")
-        output.print_line(f"What to do: {refused.hint}")
+    if plan.refused:
+        output.print_line(f"The restore would be refused: {plan.refused.message}")
+        output.print_line(f"What to do: {plan.refused.hint}")
 
 
 def _rows(count: int | None) -> str:
     return "-" if count is None else f"{count:,}"
 
 
-def _change(counts: dict[str, int | None]) -> str:
-    now, then = counts["now"], counts["then"]
+def _change(counts: Rows) -> str:
+    now, then = counts.now, counts.then
     if now is None:
         return "table comes back"
     if then is None:

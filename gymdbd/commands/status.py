@@ -63,8 +63,7 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
         content, daemon = health.read(settings)
     except GymdbdError as error:
         # To a monitor, an unreadable status must not look like a failing job.
-        error.exit_code = _UNKNOWN
-        raise
+        raise error.but(exit_code=_UNKNOWN) from error
     file = status.StatusFile(settings.status_file)
     content["problem"] = _problem(file)
     content["daemon_running"], content["daemon_is_mute"] = daemon.alive, daemon.mute

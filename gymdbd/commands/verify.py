@@ -30,7 +30,7 @@ import dataclasses
 import os
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from gymdbd import files
 from gymdbd.archive import belonging
@@ -39,6 +39,8 @@ from gymdbd.archive.catalog import Catalog
 from gymdbd.clock import Clock
 from gymdbd.config.kinds import VerifyConfig
 from gymdbd.errors import UsageError
+from gymdbd.jobs.result import Result
+from gymdbd.jobs.verify.result import VerifyResult
 from gymdbd.source.errors import GymdbdError
 from gymdbd.terminal import by_hand, configuration, databases, options
 
@@ -46,7 +48,18 @@ if TYPE_CHECKING:
     import argparse
 
     from gymdbd.config.config import Config
+    from gymdbd.jobs.verify.result import Verdict
+    from gymdbd.runs.outcome import Ended
     from gymdbd.terminal.output import Output
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Found(Result):
+    """What was found in all archives."""
+
+    backups: list[Verdict]
+    bytes_read: int
+    duration_s: float
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -74,15 +87,16 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
         raise UsageError("use only one of BACKUP names, --all and --sample")
     settings = _settings(arguments)
     jobs = _jobs(arguments, settings)
-    entries, exit_code = [], 0
+    runs: list[Ended] = []
+    exit_code = 0
     for job in jobs:
         # Verifying a named backup does not count as a run of the job.
         of_config = settings is not None and job.name in settings.jobs
         recorded = settings if of_config and not arguments.backups else None
-        entry, code = by_hand.run_job(job, recorded, output)
-        entries.append(entry)
+        ended, code = by_hand.run_job(job, recorded, output)
+        runs.append(ended)
         exit_code = max(exit_code, code)
-    _print(entries, exit_code, output)
+    _print(runs, exit_code, output)
     return exit_code
 
 
@@ -173,42 +187,40 @@ def _refuse_repair(archives: list[Path]) -> None:
     )
 
 
-def _print(entries: list[dict[str, Any]], exit_code: int, output: Output) -> None:
+def _print(runs: list[Ended], exit_code: int, output: Output) -> None:
     """Print all verdicts and failures; with --json only the failure that sets the exit code."""
-    results = [entry["result"] for entry in entries if entry["result"]]
-    payload: dict[str, Any] = {
-        "backups": [backup for result in results for backup in result["backups"]],
-        "bytes_read": sum(result["bytes_read"] for result in results),
-        "duration_s": round(sum(entry["duration_s"] for entry in entries), 3),
-    }
+    results = [
+        ended.outcome.result for ended in runs if isinstance(ended.outcome.result, VerifyResult)
+    ]
+    found = _Found(
+        backups=[backup for result in results for backup in result.backups],
+        bytes_read=sum(result.bytes_read for result in results),
+        duration_s=round(sum(ended.duration_s for ended in runs), 3),
+    )
     failed = sorted(
-        (entry for entry in entries if entry["exit_code"]),
-        key=lambda entry: bool(entry["exit_code"] != exit_code),
+        (ended.outcome for ended in runs if ended.outcome.exit_code),
+        key=lambda outcome: outcome.exit_code != exit_code,
     )
     if not failed:
-        output.result(payload, lambda: _print_backups(payload, output))
+        output.result(found.to_json(), lambda: _print_backups(found, output))
         return
     if not output.json:
-        _print_backups(payload, output)
-    for entry in failed[:1] if output.json else failed:
-        error = {name: entry[name] for name in ("state", "error", "hint", "code")}
-        output.failure({**error, **payload})
+        _print_backups(found, output)
+    for outcome in failed[:1] if output.json else failed:
+        output.failure({**outcome.problem(), **found.to_json()})
 
 
-def _print_backups(payload: dict[str, Any], output: Output) -> None:
+def _print_backups(found: _Found, output: Output) -> None:
+
     rows = []
-    for backup in payload["backups"]:
-        repaired = [f"repaired from {backup['repaired']}"] if backup["repaired"] else []
-        rows.append(
-            [
-                backup["path"],
-                backup["verdict"],
-                "; ".join([*repaired, *backup["problems"], *backup["remarks"]]),
-            ]
-        )
+    for backup in found.backups:
+        repaired = [f"repaired from {backup.repaired}"] if backup.repaired else []
+        details = "; ".join([*repaired, *backup.problems, *backup.remarks])
+        rows.append([backup.path, backup.verdict, details])
     if rows:
         output.table(["backup", "verdict", "details"], rows)
         count = f"{len(rows)} backup{'s' if len(rows) > 1 else ''}"
-        read = files.to_size(payload["bytes_read"])
         output.print_line()
-        output.print_line(f"{count} and {read} read in {payload['duration_s']:.3f} s")
+        output.print_line(
+            f"{count} and {files.to_size(found.bytes_read)} read in {found.duration_s:.3f} s"
+        )

@@ -230,7 +230,7 @@ class Daemon:
         self._at_work[job.name] = threading.current_thread()
         try:
             supervisor = child.Supervisor(self.config, lambda: self.urgency, self.grace_s)
-            entry = supervisor.execute(
+            ended = supervisor.execute(
                 Run(
                     job=job,
                     reason=reason,
@@ -240,8 +240,8 @@ class Daemon:
                     clock=self.clock,
                 )
             )
-            ended_at = clock.to_minute(clock.from_text(entry["ended_at"]), self.clock.zone)
-            self._last_result = f"{job.name} {entry['state']} at {ended_at}"
+            ended_at = clock.to_minute(clock.from_text(ended.ended_at), self.clock.zone)
+            self._last_result = f"{job.name} {ended.outcome.state} at {ended_at}"
         finally:
             del self._at_work[job.name]
             with contextlib.suppress(BlockingIOError):  # Full, so the main loop wakes up anyway.

@@ -11,4 +11,5 @@ From top to bottom; a module imports from below its own line:
     prune       removing backups past retention
     peer        the other machine of a job
     context     what a run is given besides its configuration
+    result      what a run brings, and how that becomes JSON
 """

@@ -2,7 +2,7 @@
 
 A thread that hangs cannot be stopped, and a file descriptor that it closes drops SQLite's locks of
 the whole process. A child can be killed; its memory and locks go with it, and the daemon stays
-small. The child gets its order as one line of JSON on standard input, and returns the run's entry
+small. The child gets its order as one line of JSON on standard input, and returns how the run ended
 as JSON on standard output. The end of its input means that the daemon is gone; then the run stops
 at a safe point.
 """
@@ -24,6 +24,7 @@ from gymdbd import clock, disk, files, lock, log
 from gymdbd.config import config
 from gymdbd.errors import ConfigError, CrashError, DeadlineError, StoppedError
 from gymdbd.runs import runner
+from gymdbd.runs.outcome import Ended, Outcome, failure
 from gymdbd.runs.runner import Run
 from gymdbd.runs.status import StatusFile
 from gymdbd.source.errors import GymdbdError
@@ -52,38 +53,28 @@ class Supervisor:
     urgency: Callable[[], int]
     grace_s: float = GRACE_S
 
-    def execute(self, run: Run) -> dict[str, Any]:
-        """Run `run` in a child; return its entry, which the child has recorded, or this method."""
-        started_at = clock.to_text(run.clock.now(), run.clock.zone)
-        begun = run.clock.monotonic()
+    def execute(self, run: Run) -> Ended:
+        """Run `run` in a child; return how it ended, recorded by the child or by this method."""
+        started_at = run.now()
         try:
-            entry, trouble = self._in_child(run)
+            ended = self._in_child(run)
         except OSError as error:
-            entry, trouble = None, disk.system_error(error)
-        if entry is None or "started_at" not in entry:
-            problem = entry or runner.failure(trouble)
-            entry = {
-                "run_id": run.run_id,
-                "reason": run.reason,
-                "due": clock.to_text(run.due, run.clock.zone) if run.due else None,
-                "started_at": started_at,
-                "ended_at": clock.to_text(run.clock.now(), run.clock.zone),
-                "duration_s": round(run.clock.monotonic() - begun, 3),
-                **problem,
-            }
+            ended = failure(disk.system_error(error))
+        if isinstance(ended, Outcome):
+            ended = run.ended(started_at, ended)
             with log.bound(job=run.job.name, run_id=run.run_id):
-                runner.record(run.job, entry, run.status)
+                runner.record(run.job, ended, run.status)
             _clean_up(run)
-        return entry
+        return ended
 
-    def _in_child(self, run: Run) -> tuple[dict[str, Any] | None, GymdbdError]:
-        """Run `run` in a child; return its entry, and the reason if there is no entry."""
+    def _in_child(self, run: Run) -> Ended | Outcome:
+        """Run `run` in a child; return what it has recorded, or the outcome that it could not."""
         process = self._start(run)
         assert process.stdout is not None  # noqa: S101 - a pipe was requested
         # Not through a temporary file: the disk with the temporary folder may be full.
         answer = _listen(process.stdout)
         killed_for = self._attend(process, run)
-        return _parse(answer()), killed_for or _crash(process, run)
+        return _parse(answer()) or failure(killed_for or _crash(process, run))
 
     def _start(self, run: Run) -> subprocess.Popen[bytes]:
         order = {
@@ -92,7 +83,7 @@ class Supervisor:
             "job": run.job.name,
             "run_id": run.run_id,
             "reason": run.reason,
-            "due": clock.to_text(run.due, run.clock.zone) if run.due else None,
+            "due": run.due_text(),
             "lock_wait_s": run.lock_wait_s,
         }
         environment = {k: v for k, v in os.environ.items() if k not in _NOT_INHERITED}
@@ -181,10 +172,13 @@ def _listen(stream: IO[bytes]) -> Callable[[], bytes]:
     return answer
 
 
-def _parse(answer: bytes) -> dict[str, Any] | None:
-    with contextlib.suppress(ValueError):
-        entry = json.loads(answer.decode("utf-8", "surrogatepass"))
-        return entry if isinstance(entry, dict) else None
+def _parse(answer: bytes) -> Ended | Outcome | None:
+    """Read the answer of a child; one that could not begin the run tells only the outcome."""
+    with contextlib.suppress(ValueError, RecursionError):
+        content = json.loads(answer.decode("utf-8", "surrogatepass"))
+        if isinstance(content, dict):
+            kind = Ended if "started_at" in content else Outcome
+            return kind.from_json(content)
     return None
 
 
@@ -211,7 +205,7 @@ def main() -> int:
     except ConfigError as error:
         # Something has changed since the daemon started, such as a home folder that was removed.
         problem = "; ".join((error.message, *error.faults))
-        entry = runner.failure(ConfigError(problem, hint=error.hint))
+        ended: Ended | Outcome = failure(ConfigError(problem, hint=error.hint))
     else:
         log.configure(settings.log)
         run = Run(
@@ -223,11 +217,11 @@ def main() -> int:
             lock_wait_s=order["lock_wait_s"],
             stopping=lambda: stop.requested,
         )
-        entry = run.execute()
+        ended = run.execute()
     # A killed daemon does not read it, and the run has already recorded its end.
     with contextlib.suppress(BrokenPipeError), open(1, "wb", closefd=False) as answer:
-        answer.write(json.dumps(entry).encode())
-    return int(entry["exit_code"])
+        answer.write(json.dumps(ended.to_json()).encode())
+    return (ended if isinstance(ended, Outcome) else ended.outcome).exit_code
 
 
 def _read_line() -> bytes:

@@ -23,7 +23,8 @@ from gymdbd.errors import NotAllowedError, ReadFailedError
 from gymdbd.jobs.backup import room
 from gymdbd.jobs.pull.replica import Replica
 from gymdbd.runs import status
-from gymdbd.runs.status import GOOD_STATES, Health, StatusFile
+from gymdbd.runs.outcome import GOOD_STATES
+from gymdbd.runs.status import Health, StatusFile
 from gymdbd.source import database, identity
 from gymdbd.source.errors import GymdbdError, SourceUnreadableError
 from gymdbd.words import service_command

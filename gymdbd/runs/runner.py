@@ -8,13 +8,14 @@ import os
 import secrets
 import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from gymdbd import clock, disk, files, lock
 from gymdbd.clock import Clock
 from gymdbd.errors import DeadlineError, StoppedError
 from gymdbd.jobs.context import Context
 from gymdbd.log import bound, logger
+from gymdbd.runs.outcome import Ended, failure, success, unexpected
 from gymdbd.runs.status import StatusFile, trouble_logged
 from gymdbd.source.errors import GymdbdError
 
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from gymdbd.config.kinds import JobConfig
+    from gymdbd.jobs.result import Result
+    from gymdbd.runs.outcome import Outcome
 
 _POLL_S = 0.2
 
@@ -57,32 +60,33 @@ class Run:
         self._started = self.clock.monotonic()
         self._deadline = self._started + self.job.timeout.total_seconds()
 
-    def execute(self) -> dict[str, Any]:
-        """Execute the run and return its entry for the status file; raises no Exception.
+    def execute(self) -> Ended:
+        """Execute the run and record how it ended; raises no Exception.
 
-        The entry has `run_id`, `state`, `reason`, `due`, `started_at`, `ended_at`, `duration_s`,
-        `result`, `error`, `hint`, `code` and `exit_code`. Every failure is logged as one event at
-        level error.
+        Every failure is logged as one event at level error.
         """
-        started_at = self._now()
+        started_at = self.now()
         with (
             bound(job=self.job.name, run_id=self.run_id),
             # Held until the outcome is recorded: a run that is recorded as running but holds no
             # lock was killed.
             contextlib.ExitStack() as held,
         ):
-            outcome = self._outcome(started_at, held)
-            entry = {
-                "run_id": self.run_id,
-                "reason": self.reason,
-                "due": self._due_text(),
-                "started_at": started_at,
-                "ended_at": self._now(),
-                "duration_s": round(self.clock.monotonic() - self._started, 3),
-                **outcome,
-            }
-            record(self.job, entry, self.status)
-        return entry
+            ended = self.ended(started_at, self._outcome(started_at, held))
+            record(self.job, ended, self.status)
+        return ended
+
+    def ended(self, started_at: str, outcome: Outcome) -> Ended:
+        """Return this run as one that has ended now."""
+        return Ended(
+            run_id=self.run_id,
+            reason=self.reason,
+            due=self.due_text(),
+            started_at=started_at,
+            ended_at=self.now(),
+            duration_s=round(self.clock.monotonic() - self._started, 3),
+            outcome=outcome,
+        )
 
     def check(self) -> None:
         """Raise StoppedError or DeadlineError if the run has to end now."""
@@ -94,8 +98,8 @@ class Run:
                 hint="raise timeout: in the configuration, or find out what slows down the disk",
             )
 
-    def _outcome(self, started_at: str, held: contextlib.ExitStack) -> dict[str, Any]:
-        """Take the locks and do the work; return the outcome part of the run's entry."""
+    def _outcome(self, started_at: str, held: contextlib.ExitStack) -> Outcome:
+        """Take the locks and do the work; return how that ended."""
         try:
             for folder in self.job.folders():
                 files.require_folder(folder)
@@ -108,7 +112,7 @@ class Run:
                     "pid": os.getpid(),
                 }
                 with trouble_logged():
-                    self.status.run_started(self.job, running, self._due_text())
+                    self.status.run_started(self.job, running, self.due_text())
             logger().info("run started", reason=self.reason)
             result = self._try_until_good()
         except GymdbdError as error:
@@ -121,7 +125,7 @@ class Run:
             return unexpected(error)
         return success(result)
 
-    def _try_until_good(self) -> dict[str, Any]:
+    def _try_until_good(self) -> Result:
         """Do the work, and retry it if the error is transient."""
         work = _work(self.job.kind)
         delay_s = self.job.retry.delay.total_seconds()
@@ -135,7 +139,7 @@ class Run:
                 tell=self.tell,
             )
             try:
-                return dict(work(self.job, context))
+                return work(self.job, context)
             except GymdbdError as error:
                 if not error.transient or attempt == attempts:
                     raise
@@ -152,10 +156,12 @@ class Run:
             self.check()
             time.sleep(_POLL_S)
 
-    def _due_text(self) -> str | None:
+    def due_text(self) -> str | None:
+        """Return the moment that it was due at, RFC 3339."""
         return clock.to_text(self.due, self.clock.zone) if self.due else None
 
-    def _now(self) -> str:
+    def now(self) -> str:
+        """Return this moment, RFC 3339."""
         return clock.to_text(self.clock.now(), self.clock.zone)
 
 
@@ -167,65 +173,25 @@ def stopped(job: JobConfig) -> StoppedError:
     )
 
 
-def _work(kind: str) -> Callable[..., Any]:
-    """Return what a job of that kind does: `run` of its module or of the module in its folder."""
-    place = importlib.import_module(f"gymdbd.jobs.{kind}")
-    if not hasattr(place, "run"):
-        place = importlib.import_module(f"gymdbd.jobs.{kind}.{kind}")
-    work: Callable[..., Any] = place.run
+def _work(kind: str) -> Callable[[JobConfig, Context], Result]:
+    """Return what a job of that kind does."""
+    module = importlib.import_module(f"gymdbd.jobs.{kind}.{kind}")
+    work: Callable[[JobConfig, Context], Result] = module.run
     return work
 
 
-def success(result: dict[str, Any]) -> dict[str, Any]:
-    """Return the outcome part of a successful run's entry."""
-    return {
-        "state": result.pop("state", "ok"),
-        "error": None,
-        "hint": None,
-        "code": None,
-        "exit_code": 0,
-        "result": result,
-    }
-
-
-def failure(error: GymdbdError) -> dict[str, Any]:
-    """Return the outcome part of the entry of a run that failed with a known error."""
-    return {
-        "state": error.state,
-        "error": error.message,
-        "hint": error.hint,
-        "code": error.code,
-        "exit_code": error.exit_code,
-        "result": error.result,
-    }
-
-
-def unexpected(error: BaseException) -> dict[str, Any]:
-    """Return the outcome part of the entry of a run that failed with an unexpected error."""
-    return {
-        "state": "failed",
-        "error": f"unexpected {type(error).__name__}: {error}",
-        "hint": "this is a bug in gymdbd: report it with the log at level debug; "
-        "earlier backups are not affected",
-        "code": "unexpected",
-        "exit_code": 1,
-        "result": None,
-    }
-
-
-def record(job: JobConfig, entry: dict[str, Any], status: StatusFile | None) -> None:
+def record(job: JobConfig, ended: Ended, status: StatusFile | None) -> None:
     """Log the end of a run and record it in the status file; the log is bound to the run."""
     if status is not None:
         with trouble_logged():
-            status.run_ended(job, entry)
-    log_end(entry)
+            status.run_ended(job, ended)
+    log_end(ended.outcome, ended.duration_s)
 
 
-def log_end(entry: dict[str, Any]) -> None:
-    """Log the end of a run from its entry; the log is bound to the run."""
-    facts = {"state": entry["state"], "duration_s": entry["duration_s"]}
-    if entry["error"] is None:
-        logger().info("run finished", **facts)
+def log_end(outcome: Outcome, duration_s: float) -> None:
+    """Log the end of a run; the log is bound to the run."""
+    facts = {**outcome.problem(), "duration_s": duration_s}
+    if outcome.error is None:
+        logger().info("run finished", state=outcome.state, duration_s=duration_s)
     else:
-        problem = {name: entry[name] for name in ("error", "hint", "code")}
-        logger().error("run failed", **problem, **facts)
+        logger().error("run failed", **facts)

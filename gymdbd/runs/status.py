@@ -20,6 +20,7 @@ from gymdbd import clock, disk, lock
 from gymdbd.errors import FormatError
 from gymdbd.log import logger
 from gymdbd.runs import reserve
+from gymdbd.runs.outcome import GOOD_STATES, SUSPICIOUS, UNREACHABLE
 from gymdbd.schedule import usual_gap
 from gymdbd.source.errors import GymdbdError
 
@@ -28,11 +29,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from gymdbd.config.kinds import JobConfig
+    from gymdbd.runs.outcome import Ended
 
 SCHEMA = 1
-GOOD_STATES = ("ok", "unchanged")
-SUSPICIOUS = "suspicious"
-UNREACHABLE = "unreachable"
 
 _RUNS_KEPT = 20
 _LEAST_MARGIN = timedelta(minutes=10)
@@ -147,13 +146,13 @@ class StatusFile:
 
         self.update(change)
 
-    def run_ended(self, job: JobConfig, run: dict[str, Any]) -> None:
-        """Record the outcome of a run; `run` has the keys of a history entry."""
+    def run_ended(self, job: JobConfig, ended: Ended) -> None:
+        """Record how a run ended."""
+        run = ended.to_json()
 
         def change(content: dict[str, Any]) -> None:
             entry = content["jobs"].setdefault(job.name, {"kind": job.kind})
-            brief = {name: value for name, value in run.items() if name != "result"}
-            entry["runs"] = [brief, *entry.get("runs", [])][:_RUNS_KEPT]
+            entry["runs"] = [ended.brief(), *entry.get("runs", [])][:_RUNS_KEPT]
             if run["state"] == "busy":
                 return  # Another run is using the same files; its outcome counts.
             if entry.get("running", {}).get("run_id") == run["run_id"]:

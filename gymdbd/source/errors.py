@@ -24,7 +24,17 @@ the rest.
 
 from __future__ import annotations
 
-from typing import Any, Optional
+import copy
+from typing import TYPE_CHECKING, Any, Optional
+
+if TYPE_CHECKING:
+    from typing import Protocol, Self
+
+    class Told(Protocol):
+        """What came of a run, as far as an error needs to know it: it becomes JSON."""
+
+        def to_json(self) -> dict[str, Any]:
+            """Return it as `--json` prints it."""
 
 
 class GymdbdError(Exception):
@@ -40,12 +50,18 @@ class GymdbdError(Exception):
     exit_code = 1
     state = "failed"
     transient = False
-    result: Optional[dict[str, Any]] = None
 
-    def __init__(self, message: str, *, hint: str = "") -> None:
+    def __init__(self, message: str, *, hint: str = "", result: Optional[Told] = None) -> None:
         super().__init__(message)
         self.message = message
         self.hint = hint
+        self.result = result
+
+    def but(self, **changes: Any) -> Self:
+        """Return the same error with another message, hint, exit code or result."""
+        other = copy.copy(self)
+        vars(other).update(changes)
+        return other
 
 
 class SourceError(GymdbdError):

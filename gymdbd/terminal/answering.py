@@ -80,7 +80,8 @@ def _subject(arguments: argparse.Namespace, settings: Config | None) -> Subject:
     except BackupMissingError as error:
         if settings is not None and os.sep not in word:
             near = did_you_mean(word, list(settings.jobs))
-            error.message = f"no job is called {word}{near}, and {error.message}"
+            told = f"no job is called {word}{near}, and {error.message}"
+            raise error.but(message=told) from error
         raise
     origin = Origin(backup.stem, (backup.place,) if backup.place else ())
     return Subject(backup.path.parent, origin, backup=backup)

@@ -6,12 +6,14 @@ import contextlib
 import functools
 import signal
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from gymdbd import disk, log
 from gymdbd.config.config import LogConfig
 from gymdbd.errors import StoppedError
+from gymdbd.jobs.result import Saved
 from gymdbd.runs import runner
+from gymdbd.runs.outcome import Outcome, failure
 from gymdbd.runs.runner import Run
 from gymdbd.runs.status import StatusFile
 from gymdbd.source.errors import GymdbdError
@@ -22,13 +24,14 @@ if TYPE_CHECKING:
 
     from gymdbd.config.config import Config
     from gymdbd.config.kinds import JobConfig
+    from gymdbd.runs.outcome import Ended
     from gymdbd.terminal.output import Output
 
 
 def run_job(
     job: JobConfig, settings: Config | None, output: Output, *, in_journal: bool = True
-) -> tuple[dict[str, Any], int]:
-    """Run a job in this process; return its entry for the status file and the exit code.
+) -> tuple[Ended, int]:
+    """Run a job in this process; return how it ended, and the exit code.
 
     The first SIGINT or SIGTERM stops it at its next safe point.
     """
@@ -38,7 +41,7 @@ def run_job(
     # The verb prints the failure itself, so the log prints only warnings to the terminal.
     log.configure(settings.log if settings else LogConfig(), by_hand=True, in_journal=in_journal)
     with output.progress() as progress:
-        entry = Run(
+        ended = Run(
             job=job,
             reason="by hand",
             # A restore, for example, is not a configured job: the status file has no entry for it.
@@ -49,7 +52,7 @@ def run_job(
             tell=output.remark,
             stopping=lambda: bool(stops),
         ).execute()
-    return entry, int(entry["exit_code"])
+    return ended, ended.outcome.exit_code
 
 
 def logged(work: Callable[[argparse.Namespace, Output], int]) -> Callable[..., int]:
@@ -62,27 +65,25 @@ def logged(work: Callable[[argparse.Namespace, Output], int]) -> Callable[..., i
         begun = time.monotonic()
         with log.bound(job=work.__module__.rpartition(".")[2], run_id=runner.new_id()):
             log.logger().info("run started", reason="by hand", backup=backup)
-            outcome = runner.success({})
+            outcome = Outcome()
             try:
                 return work(arguments, output)
             except GymdbdError as error:
-                outcome = runner.failure(error)
+                outcome = failure(error)
                 raise
             except OSError as error:
-                outcome = runner.failure(disk.system_error(error))
+                outcome = failure(disk.system_error(error))
                 raise
             finally:
-                took = round(time.monotonic() - begun, 3)
-                runner.log_end({**outcome, "duration_s": took})
+                runner.log_end(outcome, round(time.monotonic() - begun, 3))
 
     return run
 
 
-def report_failure(entry: dict[str, Any], output: Output) -> None:
+def report_failure(outcome: Outcome, output: Output) -> None:
     """Print the error of a failed run, and where it saved a damaged database."""
-    error = {name: entry[name] for name in ("state", "error", "hint", "code")}
-    copy = (entry.get("result") or {}).get("damaged_copy")
-    output.failure({**error, **({"damaged_copy": copy} if copy else {})})
+    saved = outcome.result.to_json() if isinstance(outcome.result, Saved) else {}
+    output.failure({**outcome.problem(), **saved})
 
 
 @contextlib.contextmanager

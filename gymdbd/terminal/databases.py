@@ -226,8 +226,7 @@ def restore_target(backup: Backup, arguments: argparse.Namespace) -> Path:
     except ConfigError as error:
         if arguments.config is not None:
             raise
-        error.hint = "name the database to restore into with --to PATH"
-        raise
+        raise error.but(hint="name the database to restore into with --to PATH") from error
     if target is None:
         raise UsageError(
             f"no job of the configuration makes backups like {backup.path}",

@@ -78,7 +78,7 @@ class Bench:
         result = backup.run(settings, Context(log=log.logger()))
         whole = time.monotonic() - started
         _empty(archive)
-        verify = result["timings"]["verify"]
+        verify = result.timings["verify"]
         return {UNVERIFIED: whole - verify, VERIFICATION: verify, WHOLE: whole}
 
     def command(self) -> dict[str, float]:

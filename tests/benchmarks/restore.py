@@ -115,7 +115,7 @@ def prepare(folder: Path, size_mb: int) -> Bench:
         replica = f"file://{folder / 'litestream'}"
         command = ("litestream", "replicate", "-once", str(live), replica)
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    return Bench(folder, live, Path(made["path"]))
+    return Bench(folder, live, Path(made.path))
 
 
 def time_contestants(bench: Bench, runs: int) -> list[dict[str, float]]:

@@ -90,8 +90,8 @@ class Gymdbd:
         started = time.monotonic()
         result = pull.run(self._job, Context(log=log.logger()))
         seconds = time.monotonic() - started
-        wire = result["bytes_sent"] + result["bytes_received"]
-        return Taken(seconds, wire, result["strategy"], result["timings"])
+        wire = result.bytes_sent + result.bytes_received
+        return Taken(seconds, wire, result.strategy, result.timings)
 
     def seed(self, database: Path) -> None:
         """Lay a copy of the database where an interrupted pull leaves one: what arrived stays."""

@@ -111,7 +111,7 @@ def main() -> None:
         peer = Peer(server, database, here / "replica.db")
 
         def one_backup() -> list[str]:
-            made = Path(str(backup.run(job, context())["path"]))
+            made = Path(str(backup.run(job, context()).path))
             return list(ledger.check_copy(archive / made).problems)
 
         def one_pull() -> list[str]:

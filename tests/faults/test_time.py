@@ -56,8 +56,8 @@ def _run(scene: Scene, clock: Clock) -> list[str]:
     """Run the nightly backup by that clock; return what is wrong."""
     settings = config.load(scene.config)
     status = StatusFile(settings.status_file)
-    entry = Run(job=settings.jobs["nightly"], reason="test", status=status, clock=clock).execute()
-    found = [] if entry["state"] == "ok" else [f"it ended with {entry}"]
+    ended = Run(job=settings.jobs["nightly"], reason="test", status=status, clock=clock).execute()
+    found = [] if ended.outcome.state == "ok" else [f"it ended with {ended}"]
     return found + scene.world.broken() + scene.world.left_behind()
 
 

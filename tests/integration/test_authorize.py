@@ -85,7 +85,7 @@ def test_the_printed_line_lets_the_key_pull_and_do_nothing_else(
     with server:
         peer = Peer(server, database, tmp_path / "here" / "replica.db")
         peer.replica.parent.mkdir()
-        assert peer.pull(remote_database=str(other))["strategy"] == "full"
+        assert peer.pull(remote_database=str(other)).strategy == "full"
         assert ledger.check_copy(peer.replica) == ledger.Totals(400, ())
         touch = f"touch '{trace}'; id\n"
         for words in ([], ["sh"], [touch], ["gymdbd", "serve", "--database", str(other)]):

@@ -48,10 +48,10 @@ def test_every_backup_under_requests_and_a_full_rate_writer_is_whole_and_fresh(
                 before = app.ask("GET", "/totals")["rentals"]
                 result = backup.run(job, context())
                 after = app.ask("GET", "/totals")["rentals"]
-                verdicts.append((broken_promises(result["path"]), result["tables"]["rentals"]))
-                assert before <= result["tables"]["rentals"] <= after
-                assert query(result["path"], "SELECT count(*) FROM rentals") == [
-                    (result["tables"]["rentals"],)
+                verdicts.append((broken_promises(result.path), result.tables["rentals"]))
+                assert before <= result.tables["rentals"] <= after
+                assert query(result.path, "SELECT count(*) FROM rentals") == [
+                    (result.tables["rentals"],)
                 ]
         finally:
             stop.set()
@@ -95,7 +95,7 @@ def test_a_checkpointing_backup_holds_the_writer_up_for_less_than_the_busy_timeo
         app.wait_for_commits(1000)
         result = backup.run(backup_job(app.database, tmp_path / "archive"), context())
         writer = app.ask("DELETE", "/writer")
-    assert result["checkpoint"]["busy"] == 0
+    assert result.checkpoint.busy == 0
     assert (writer["trouble"], writer["slowest_s"] < 5) == ("", True), writer
 
 
@@ -151,7 +151,7 @@ def test_a_source_that_nobody_has_open_keeps_its_wal(tmp_path: Path) -> None:
     before = _digests(crashed, crashed.with_name("gym_system.db-wal"))
     job = backup_job(crashed, tmp_path / "archive", checkpoint="none")
     result = backup.run(job, context())
-    assert result["tables"]["rentals"] == 9
+    assert result.tables["rentals"] == 9
     assert _digests(crashed, crashed.with_name("gym_system.db-wal")) == before
 
 
@@ -168,10 +168,10 @@ def test_raw_backups_under_a_full_rate_writer_are_whole_snapshots(tmp_path: Path
         writer = app.ask("DELETE", "/writer")
     assert writer["trouble"] == ""
     for before, result in zip(befores, results, strict=True):
-        opened = _copy_with_side_files(result["path"], tmp_path)
+        opened = _copy_with_side_files(result.path, tmp_path)
         assert broken_promises(opened) == []
-        assert query(opened, "SELECT count(*) FROM rentals") == [(result["tables"]["rentals"],)]
-        assert result["tables"]["rentals"] >= before
+        assert query(opened, "SELECT count(*) FROM rentals") == [(result.tables["rentals"],)]
+        assert result.tables["rentals"] >= before
 
 
 def test_a_raw_backup_keeps_the_three_files_and_names_them_after_the_backup(
@@ -188,7 +188,7 @@ def test_a_raw_backup_keeps_the_three_files_and_names_them_after_the_backup(
     names = {path.name + suffix for suffix in ("", "-wal", "-shm", ".json")}
     assert set(tree(tmp_path / "archive")) == names
     assert query(path, "SELECT count(*) FROM rentals") == [(0,)]
-    opened = _copy_with_side_files(result["path"], tmp_path)
+    opened = _copy_with_side_files(result.path, tmp_path)
     assert query(opened, "SELECT count(*) FROM rentals") == [(7,)]
 
 

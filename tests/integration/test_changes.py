@@ -12,6 +12,8 @@ from gymdbd.archive.catalog import Catalog
 from gymdbd.clock import Clock
 from gymdbd.errors import StoppedError
 from gymdbd.jobs.backup import backup, changes
+from gymdbd.jobs.backup.result import BackupResult, Changes
+from gymdbd.jobs.result import plain
 from gymdbd.origin import here as origin_of
 from tests.support.command import EventLog
 from tests.support.databases import backups, tree
@@ -49,7 +51,7 @@ def _database(tmp_path: Path, *statements: str) -> Path:
     return path
 
 
-def _night(database: Path, archive: Path, **settings: Any) -> tuple[dict[str, Any], Context]:
+def _night(database: Path, archive: Path, **settings: Any) -> tuple[BackupResult, Context]:
     here = context(clock=_Nights())
     return backup.run(backup_job(database, archive, **settings), here), here
 
@@ -63,7 +65,7 @@ def test_a_backup_tells_what_has_changed_since_the_one_before(tmp_path: Path) ->
     """One line in the log, and the numbers of each table in the result; the first has none."""
     archive = tmp_path / "archive"
     first, here = _night(_database(tmp_path, _SCHEMA), archive)
-    assert (first["changes"], _events(here, "changes since the backup before")) == (None, [])
+    assert (first.changes, _events(here, "changes since the backup before")) == (None, [])
     database = _database(
         tmp_path,
         "WITH RECURSIVE n(x) AS (SELECT 1 UNION SELECT x + 1 FROM n LIMIT 14) "
@@ -73,18 +75,18 @@ def test_a_backup_tells_what_has_changed_since_the_one_before(tmp_path: Path) ->
     )
     second, here = _night(database, archive)
     expected = {
-        "previous": first["path"],
+        "previous": first.path,
         "digest": "rentals +14, members +1 ~2 -0",
         "tables": {
             "members": {"added": 1, "changed": 2, "removed": 0},
             "rentals": {"added": 14, "changed": 0, "removed": 0},
         },
     }
-    assert second["changes"] == expected
+    assert plain(second.changes) == expected
     (event,) = _events(here, "changes since the backup before")
-    assert event == {"path": second["path"], **expected}
+    assert event == {"path": second.path, **expected}
     third, _ = _night(database, archive)
-    assert third["changes"] == {"previous": second["path"], "digest": "nothing", "tables": {}}
+    assert third.changes == Changes(previous=second.path, digest="nothing", tables={})
 
 
 def test_only_a_good_backup_of_the_same_database_is_compared_with(tmp_path: Path) -> None:
@@ -98,8 +100,9 @@ def test_only_a_good_backup_of_the_same_database_is_compared_with(tmp_path: Path
     other.write_bytes(database.read_bytes())
     other_night, _ = _night(other, archive)
     third, _ = _night(database, archive)
-    assert other_night["changes"] is None
-    assert second["changes"]["previous"] == third["changes"]["previous"] == first["path"]
+    assert other_night.changes is None
+    changes = (second.changes, third.changes)
+    assert [told and told.previous for told in changes] == [first.path] * 2
 
 
 def test_trouble_with_the_backup_before_is_a_warning(tmp_path: Path) -> None:
@@ -110,12 +113,12 @@ def test_trouble_with_the_backup_before_is_a_warning(tmp_path: Path) -> None:
         connection.executemany("INSERT INTO large VALUES (?)", [("x" * 500,)] * 100)
         connection.commit()
     first, _ = _night(database, archive)
-    with open(first["path"], "r+b") as file:  # noqa: PTH123 - a text
+    with open(first.path, "r+b") as file:  # noqa: PTH123 - a text
         file.seek(4096)
         file.write(b"\xff" * 20_000)
     second, here = _night(database, archive)
     (warning,) = _events(here, "changes not counted")
-    assert (second["changes"], first["path"] in warning["reason"]) == (None, True)
+    assert (second.changes, first.path in warning["reason"]) == (None, True)
     assert len(tree(archive)) == 4
 
 
@@ -148,7 +151,7 @@ def test_it_gives_up_when_it_would_take_too_long(tmp_path: Path) -> None:
     )
     (warning,) = _events(here, "changes not counted")
     assert "count_changes" in warning["hint"]
-    assert second["changes"] is not None
+    assert second.changes is not None
 
 
 def test_being_stopped_while_counting_is_no_failure_of_the_backup(tmp_path: Path) -> None:
@@ -182,7 +185,7 @@ def test_raw_backups_and_a_job_that_does_not_want_it_have_none(tmp_path: Path) -
         _night(database, archive)
         raw, here = _night(database, archive, raw=True, checkpoint="none")
         unwanted, other = _night(database, archive, count_changes=False)
-    assert (raw["changes"], unwanted["changes"]) == (None, None)
+    assert (raw.changes, unwanted.changes) == (None, None)
     assert [event["reason"] for event in _events(here, "changes not counted")] == ["a raw backup"]
     for one in (here, other):
         assert isinstance(one.log, EventLog)

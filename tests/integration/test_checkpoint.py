@@ -125,7 +125,7 @@ def test_no_backup_on_an_affected_library_checkpoints_past_a_held_write_lock(
     assert (copied == 0) == has_wal_reset_bug()
     (blocked,) = log.named("checkpoint blocked")
     assert f"(pid {holder.pid})" in blocked["blocked_by"]
-    assert query(result["path"], "SELECT count(*) FROM t") == [(110,)]
+    assert query(result.path, "SELECT count(*) FROM t") == [(110,)]
 
 
 def test_a_write_lock_that_is_given_up_in_time_lets_the_guarded_checkpoint_through(
@@ -172,8 +172,8 @@ def test_a_reader_that_pins_the_wal_does_not_keep_the_backup_from_any_row(
     with sqlite_elsewhere(live, "BEGIN", "SELECT count(*) FROM t") as reader:
         _write_elsewhere(live)
         result = backup.run(job, context(log=log))
-    assert query(result["path"], "SELECT count(*) FROM t") == [(111,)]
-    assert f"(pid {reader.pid})" in result["checkpoint"]["blocked_by"][0]
+    assert query(result.path, "SELECT count(*) FROM t") == [(111,)]
+    assert f"(pid {reader.pid})" in result.checkpoint.blocked_by[0]
     (blocked,) = log.named("checkpoint blocked")
     assert f"(pid {reader.pid})" in blocked["blocked_by"]
 

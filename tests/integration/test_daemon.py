@@ -488,12 +488,12 @@ def test_a_run_that_cannot_be_started_is_a_failed_run(
     python = str(tmp_path / "python")
     monkeypatch.setattr(sys, "executable", python)
     run = Run(job=settings.jobs["nightly"], reason="test", status=status)
-    entry = Supervisor(settings, lambda: 0).execute(run)
-    assert (entry["state"], entry["error"]) == (
+    outcome = Supervisor(settings, lambda: 0).execute(run).outcome
+    assert (outcome.state, outcome.error) == (
         "failed",
         f"the operating system refused {python}: No such file or directory",
     )
-    assert status.read()["jobs"]["nightly"]["error"] == entry["error"]
+    assert status.read()["jobs"]["nightly"]["error"] == outcome.error
 
 
 # A daemon that kills a run one second after its timeout.

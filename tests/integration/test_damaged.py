@@ -85,12 +85,13 @@ def _copies(archive: Path, name: str = "gym") -> list[Path]:
     return sorted((archive / f"{name}.damaged").glob("*.db"))
 
 
-def _fail(database: Path, archive: Path, **changes: Any) -> dict[str, Any]:
+def _fail(database: Path, archive: Path, **changes: Any) -> str:
     with pytest.raises(_NAMED) as caught:
         backup.run(backup_job(database, archive), context(**changes))
-    assert caught.value.result is not None
     assert ".recover" in caught.value.hint
-    return caught.value.result
+    copy = damaged.copy_of(caught.value)
+    assert copy is not None
+    return copy
 
 
 @pytest.mark.parametrize("how", sorted(SPOIL))
@@ -101,7 +102,7 @@ def test_a_damaged_source_is_saved_as_it_is_and_is_no_backup(tmp_path: Path, how
     good = backups(archive)
     SPOIL[how](database)
     before = {path.name: path.read_bytes() for path in tmp_path.glob("gym.db*")}
-    (copy,) = [Path(_fail(database, archive)[damaged.COPY])]
+    (copy,) = [Path(_fail(database, archive))]
     assert [copy] == _copies(archive)
     assert copy.read_bytes() == before["gym.db"]
     if wal := before.get("gym.db-wal"):
@@ -132,12 +133,12 @@ def test_the_first_and_the_newest_copy_stay(tmp_path: Path) -> None:
     other = make_database(tmp_path / "other" / "gym.db")
     _spoil_index(database)
     _spoil_index(other)
-    theirs = Path(_fail(other, archive)[damaged.COPY])
+    theirs = Path(_fail(other, archive))
     made = []
     for number in range(4):
         with closing(sqlite3.connect(database)) as application:
             application.execute(f"PRAGMA user_version={number + 1}")
-        made.append(Path(_fail(database, archive)[damaged.COPY]))
+        made.append(Path(_fail(database, archive)))
     assert _copies(archive) == sorted([theirs, made[0], made[-1]])
 
 
@@ -277,17 +278,17 @@ def test_the_same_damage_is_saved_once(tmp_path: Path) -> None:
     database, archive = make_database(tmp_path / "gym.db"), tmp_path / "archive"
     archive.mkdir()
     _spoil_page(database)
-    first = _fail(database, archive)[damaged.COPY]
+    first = _fail(database, archive)
     facts = identity(Path(first))
-    assert _fail(database, archive)[damaged.COPY] == first
+    assert _fail(database, archive) == first
     # Written anew with the same bytes it is the same.
     database.write_bytes(database.read_bytes())
-    assert _fail(database, archive)[damaged.COPY] == first
+    assert _fail(database, archive) == first
     assert [str(one) for one in _copies(archive)] == [first]
     assert identity(Path(first)) == facts
     with database.open("ab") as file:
         file.write(b"more")
-    assert _fail(database, archive)[damaged.COPY] != first
+    assert _fail(database, archive) != first
     assert len(_copies(archive)) == 2
 
 
@@ -305,7 +306,7 @@ def test_a_damaged_database_is_fetched_once(peer: Peer, how: str) -> None:
             log = EventLog()
             with pytest.raises(SourceCorruptError) as caught:
                 peer.pull(log=log, verify="full")
-            told.append((caught.value.result or {})[damaged.COPY])
+            told.append(damaged.copy_of(caught.value))
             planned.append(len(log.named("pull planned")))
         (copy,) = _copies(peer.archive, peer.replica.stem)
         assert told == [str(copy)] * 3

@@ -31,6 +31,7 @@ from tests.support.waiting import until
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from gymdbd.jobs.backup.result import BackupResult
     from tests.support.pulling import Peer
 
 
@@ -47,7 +48,7 @@ def _archive(live: Path) -> Path:
     return live.parent.parent / "archive"
 
 
-def _back_up(live: Path, **changes: Any) -> dict[str, Any]:
+def _back_up(live: Path, **changes: Any) -> BackupResult:
     return backup.run(backup_job(live, _archive(live), **changes), context())
 
 
@@ -153,7 +154,7 @@ def test_an_application_with_another_hard_link_is_named(live: Path) -> None:
         app.write(50)
         _expect_refusal(live, app, str(other))
         assert (app.rows(), app.run("PRAGMA integrity_check")) == (150, "[('ok',)]")
-        assert _back_up(other)["tables"] == {"t": 150}
+        assert _back_up(other).tables == {"t": 150}
 
 
 def test_an_application_without_its_locks_is_found_by_its_descriptors(live: Path) -> None:
@@ -214,7 +215,7 @@ def test_an_application_whose_wal_was_removed_is_named_and_can_be_saved(live: Pa
         live.with_name("gym.db-wal").unlink()
         app.write(50)
         assert _outcomes(live) == _ALL_REFUSED
-        assert _back_up(live, deleted=True)["tables"] == {"t": 151}
+        assert _back_up(live, deleted=True).tables == {"t": 151}
 
 
 @pytest.fixture
@@ -268,8 +269,8 @@ def test_a_process_that_nobody_may_look_into_and_that_may_not_write_is_no_troubl
 
 def _expect_no_refusal(live: Path, rows: int = 100) -> list[str]:
     """See a backup and a pull succeed with all rows; return the remarks of `check`."""
-    assert _back_up(live)["tables"] == {"t": rows}
-    assert _back_up(live, raw=True)["tables"] == {"t": rows}
+    assert _back_up(live).tables == {"t": rows}
+    assert _back_up(live, raw=True).tables == {"t": rows}
     with engine.session(live) as remote:
         assert remote.count_rows() == {"t": rows}
     remarks = [text for text, _ in identity.remarks(live, uses.look(live))]
@@ -332,7 +333,7 @@ def test_a_container_with_the_folder_elsewhere_has_the_same_wal(live: Path, tmp_
         with pytest.raises(GymdbdError, match=rf"\(pid {app.pid}\)") as caught:
             restore.run(_restore_job(live, replace=True), context())
         assert caught.value.code == "target-in-use"
-        assert restore.run(_restore_job(live), context())["tables"] == {"t": 100}
+        assert restore.run(_restore_job(live), context()).tables == {"t": 100}
         assert app.rows() == 100
 
 
@@ -364,7 +365,7 @@ def test_a_rollback_journal_has_no_wal_to_miss(tmp_path: Path, name: str) -> Non
         app.run("ROLLBACK")
         app.write()
         assert len(remarks) == (0 if name == "same" else 1)
-        assert _back_up(live)["tables"] == {"t": 102}
+        assert _back_up(live).tables == {"t": 102}
 
 
 def test_an_application_that_has_lost_its_locks_is_no_other(live: Path) -> None:
@@ -372,7 +373,7 @@ def test_an_application_that_has_lost_its_locks_is_no_other(live: Path) -> None:
     with application(live) as app:
         app.write()
         app.run("python open(sys.argv[1], 'rb').close()")
-        assert _back_up(live, checkpoint="none")["tables"] == {"t": 101}
+        assert _back_up(live, checkpoint="none").tables == {"t": 101}
         assert uses.look(live).uses == []
 
 
@@ -393,7 +394,7 @@ def test_what_a_child_has_inherited_and_does_not_use_is_no_use(live: Path) -> No
         app.write()
         try:
             assert [use.lost for use in uses.look(live).uses] == [False]
-            assert _back_up(live)["tables"] == {"t": 102}
+            assert _back_up(live).tables == {"t": 102}
         finally:
             os.kill(child, 9)
 
@@ -445,7 +446,7 @@ def test_a_pull_refuses_a_database_that_is_open_by_another_name(peer: Peer, meth
         assert snapshot_of(peer.replica.parent) == before
     with application(peer.database) as app:
         app.run("CREATE TABLE IF NOT EXISTS more (x)")
-        assert "more" in peer.pull(method=method)["tables"]
+        assert "more" in peer.pull(method=method).tables
 
 
 def test_a_copy_by_scp_without_a_python_there_goes_on_and_says_so(peer: Peer) -> None:

@@ -83,10 +83,10 @@ def test_every_page_size_is_backed_up(tmp_path: Path, page_size: int, raw: bool)
         connection.execute("INSERT INTO t (text) VALUES ('only in the WAL')")
         job = backup_job(source, tmp_path / "archive", checkpoint="none", raw=raw)
         result = backup.run(job, context())
-    assert result["tables"] == {"t": 101}
+    assert result.tables == {"t": 101}
     if not raw:
-        assert query(result["path"], "PRAGMA page_size") == [(page_size,)]
-        assert query(result["path"], "SELECT count(*) FROM t") == [(101,)]
+        assert query(result.path, "PRAGMA page_size") == [(page_size,)]
+        assert query(result.path, "SELECT count(*) FROM t") == [(101,)]
 
 
 @pytest.mark.parametrize("encoding", ["UTF-8", "UTF-16le", "UTF-16be"])
@@ -106,7 +106,7 @@ def test_what_the_header_says_survives(tmp_path: Path, encoding: str, auto_vacuu
     )
     result = backup.run(backup_job(source, tmp_path / "archive"), context())
     facts = {
-        name: query(result["path"], f"PRAGMA {name}")[0][0]
+        name: query(result.path, f"PRAGMA {name}")[0][0]
         for name in ("page_size", "encoding", "auto_vacuum", "user_version", "application_id")
     }
     assert facts == {
@@ -116,7 +116,7 @@ def test_what_the_header_says_survives(tmp_path: Path, encoding: str, auto_vacuu
         "user_version": 77,
         "application_id": 1195985220,
     }
-    assert query(result["path"], "SELECT text FROM t") == [("삼성역 헬스장",)]
+    assert query(result.path, "SELECT text FROM t") == [("삼성역 헬스장",)]
 
 
 @pytest.mark.parametrize("habit", _HABITS)
@@ -130,8 +130,8 @@ def test_every_kind_of_table_is_backed_up(tmp_path: Path, habit: str, mode: str)
         *_HABITS[habit],
     )
     result = backup.run(backup_job(source, tmp_path / "archive"), context())
-    assert _dump(result["path"]) == _dump(source)
-    assert query(result["path"], "PRAGMA integrity_check") == [("ok",)]
+    assert _dump(result.path) == _dump(source)
+    assert query(result.path, "PRAGMA integrity_check") == [("ok",)]
 
 
 def test_tables_with_any_name_are_counted_and_backed_up(tmp_path: Path) -> None:
@@ -155,7 +155,7 @@ def test_a_database_with_any_file_name_is_backed_up(tmp_path: Path, name: str) -
     """The file's name is not taken for a URI, a pattern or a piece of shell."""
     source = make_database(tmp_path / f"{name}.db", rows=3)
     result = backup.run(backup_job(source, tmp_path / "archive"), context())
-    assert result["tables"] == {"t": 3}
+    assert result.tables == {"t": 3}
     assert [path.name.startswith(f"{name}_backup_") for path in backups(tmp_path / "archive")] == [
         True
     ]
@@ -182,8 +182,8 @@ def test_a_database_with_a_collation_of_its_application_is_backed_up(
             backup.run(job, context())
     else:
         result = backup.run(job, context())
-        assert result["tables"] == {"t": 3}
-        assert gymdbd_json("verify", result["path"])[0] == 0
+        assert result.tables == {"t": 3}
+        assert gymdbd_json("verify", result.path)[0] == 0
 
 
 def test_a_backup_opens_from_a_read_only_folder_and_verifying_leaves_nothing(
@@ -197,7 +197,7 @@ def test_a_backup_opens_from_a_read_only_folder_and_verifying_leaves_nothing(
     assert {name.rpartition(".")[2] for name in names} == {"db", "json"}
     archive.chmod(0o500)
     try:
-        output = _run_sqlite(result["path"], "SELECT count(*) FROM t")
+        output = _run_sqlite(result.path, "SELECT count(*) FROM t")
     finally:
         archive.chmod(0o700)
     assert output == "100\n"

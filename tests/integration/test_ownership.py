@@ -144,7 +144,7 @@ def test_a_pull_brings_them_and_the_replica_keeps_its_own(peer: Peer, method: st
         ledger.pay(application)
     result = peer.pull(method=method)
     assert f"{peer.replica.stat().st_mode & 0o777:04o}" == "0644"
-    saved = Path(result["saved"])
+    saved = Path(str(result.saved))
     manifest = _manifest(saved)
     found = [manifest[name] for name in ("mode", "uid", "gid")]
     assert (found, f"{saved.stat().st_mode & 0o777:04o}") == (["0664", _UID, _GID], "0600")

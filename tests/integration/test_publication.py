@@ -109,7 +109,7 @@ def test_a_run_killed_at_any_call_leaves_only_good_backups_and_the_next_one_clea
         killed += 1
         # Not pruned: the next round starts with a leftover of its own and this backup.
         result = backup.run(backup_job(source, archive, keep=Keep(days=0, count=1)), context())
-        assert [str(path) for path in backups(archive)] == [result["path"]]
+        assert [str(path) for path in backups(archive)] == [result.path]
         assert {path.name for path in archive.iterdir()} == {
             ".gymdbd.lock",
             backups(archive)[0].name,
@@ -163,4 +163,4 @@ def test_backups_within_one_second_keep_their_order_while_pruning(tmp_path: Path
     )
     for _ in range(12):
         result = backup.run(job, context())
-        assert [str(path) for path in backups(job.archive)] == [result["path"]]
+        assert [str(path) for path in backups(job.archive)] == [result.path]

@@ -64,15 +64,15 @@ def test_what_is_quick_to_check_is_checked_after_every_pull(peer: Peer) -> None:
     """The check's time is measured, not guessed; a first pull checks the indexes as well."""
     with closing(ledger.connect(peer.database, autocheckpoint=0)) as application:
         ledger.pay(application)
-        checked = [peer.pull()["checked"]]
+        checked = [peer.pull().checked]
         ledger.pay(application, strike=False)
         paid = peer.pull()
         _remember(peer, check_s=0.049)
         ledger.pay(application)
-        checked += [paid["checked"], peer.pull()["checked"]]
+        checked += [paid.checked, peer.pull().checked]
     state = Replica(peer.replica).state()
     assert checked == ["full", "quick", "quick"]
-    assert paid["tables"] == {"accounts": 50, "payments": 401, "totals": 1}
+    assert paid.tables == {"accounts": 50, "payments": 401, "totals": 1}
     assert state is not None
     assert state.check_s is not None
     assert (0 < state.check_s < 10, state.checked_at) == (True, state.pulled_at)
@@ -88,25 +88,25 @@ def test_what_is_slow_to_check_is_checked_when_that_is_due_or_the_schema_changed
         peer.pull()
         _pay(application, peer)
         paid = peer.pull(log=log)
-        checked = [paid["checked"]]
+        checked = [paid.checked]
         application.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
         _pay(application, peer)
         compared = peer.pull(log=log)
-        checked.append(compared["checked"])
+        checked.append(compared.checked)
         _pay(application, peer)
-        checked.append(peer.pull(log=log, check_every=timedelta(0))["checked"])
+        checked.append(peer.pull(log=log, check_every=timedelta(0)).checked)
         application.execute("CREATE TABLE lockers (id INTEGER PRIMARY KEY)")
         _pay(application, peer)
-        checked.append(peer.pull(log=log)["checked"])
+        checked.append(peer.pull(log=log).checked)
         _pay(application, peer)
-        checked.append(peer.pull(log=log, verify="full")["checked"])
+        checked.append(peer.pull(log=log, verify="full").checked)
         _pay(application, peer, checked_at="2026-11-01T09:00:00+00:00")
-        checked.append(peer.pull(log=log)["checked"])
+        checked.append(peer.pull(log=log).checked)
         _pay(application, peer)
         full = peer.pull(log=log, full_verify_every=timedelta(0), check_every=never)
-    assert (paid["strategy"], compared["strategy"]) == ("wal-tail", "digest")
+    assert (paid.strategy, compared.strategy) == ("wal-tail", "digest")
     assert checked == ["equal", "equal", "quick", "quick", "full", "quick"]
-    assert (full["checked"], full["strategy"]) == ("full", "digest")
+    assert (full.checked, full.strategy) == ("full", "digest")
     assert len(log.named("everything is checked")) == 1
     assert ledger.check_copy(peer.replica).problems == ()
 
@@ -128,7 +128,7 @@ def test_an_old_replica_that_was_not_checked_is_unverified_and_pushes_no_verifie
             "ok",
         ]
         job = VerifyConfig(name="verify", kind="verify", every=None, archive=peer.archive)
-        assert verify.run(job, context())["counts"] == {"verified": 2}
+        assert verify.run(job, context()).counts == {"verified": 2}
         assert _verdicts(peer) == ["verified", "verified"]
         _pay(application, peer)
         peer.pull(keep=keep, check_every=timedelta(0))
@@ -168,15 +168,15 @@ def test_a_comparison_that_finds_nothing_leaves_the_replica_and_the_archive(peer
         # The WAL's pages go to the main file: nothing new, but nothing that the WAL could tell.
         application.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
         compared = peer.pull()
-        assert (compared["state"], compared["strategy"]) == ("unchanged", "digest")
-        assert (compared["pages_changed"], compared["tables"]) == (0, first["tables"])
+        assert (compared.state, compared.strategy) == ("unchanged", "digest")
+        assert (compared.pages_changed, compared.tables) == (0, first.tables)
         assert (identity(peer.replica), peer.partial.exists()) == (before, False)
         assert not peer.archive.exists()
-        until(lambda: peer.pull()["strategy"] == "unchanged", "the main file to be old enough")
+        until(lambda: peer.pull().strategy == "unchanged", "the main file to be old enough")
         assert identity(peer.replica) == before
         full = peer.pull(full_verify_every=timedelta(0))
-    assert (full["strategy"], full["checked"], full["pages_changed"]) == ("digest", "full", 0)
-    assert full["saved"] is not None
+    assert (full.strategy, full.checked, full.pages_changed) == ("digest", "full", 0)
+    assert full.saved is not None
 
 
 def test_a_comparison_that_finds_nothing_has_to_be_true(
@@ -214,7 +214,7 @@ def test_a_replica_that_has_rotted_proves_nothing(peer: Peer) -> None:
         os.utime(peer.replica, ns=(facts.st_atime_ns, facts.st_mtime_ns))
         application.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
         pulled = peer.pull(log=log)
-    assert (pulled["strategy"], pulled["checked"]) == ("digest", "quick")
+    assert (pulled.strategy, pulled.checked) == ("digest", "quick")
     assert log.named("replica damaged") == []
     assert ledger.check_copy(peer.replica).problems == ()
 
@@ -231,8 +231,8 @@ def test_a_replica_that_rots_before_its_check_is_mended_by_a_comparison(peer: Pe
         pulled = peer.pull(log=log, check_every=timedelta(0))
     (told,) = log.named("replica damaged")
     assert "not checked then, is damaged (" in told["reason"]
-    assert (pulled["strategy"], pulled["checked"]) == ("digest", "quick")
-    assert "_damaged_" in pulled["saved"]
+    assert (pulled.strategy, pulled.checked) == ("digest", "quick")
+    assert "_damaged_" in (pulled.saved or "")
     assert ledger.check_copy(peer.replica).problems == ()
 
 
@@ -274,7 +274,7 @@ def test_damage_that_was_swapped_in_without_a_check_is_told_and_never_counts_as_
     peer.pull()
     _remember(peer, check_s=1.0)
     _damage(peer)
-    assert peer.pull()["checked"] == "equal"
+    assert peer.pull().checked == "equal"
     hints = []
     for check_every in (timedelta(0), timedelta(hours=1)):
         with pytest.raises(SourceCorruptError, match=" is damaged: ") as caught:
@@ -288,7 +288,7 @@ def test_damage_that_was_swapped_in_without_a_check_is_told_and_never_counts_as_
         path.write_bytes(data)
     peer.database.with_name(peer.database.name + "-shm").unlink(missing_ok=True)
     mended = peer.pull()
-    assert (mended["checked"], "_damaged_" in mended["saved"]) == ("quick", True)
+    assert (mended.checked, "_damaged_" in (mended.saved or "")) == ("quick", True)
     assert _verdicts(peer) == ["verified"]
 
 
@@ -341,11 +341,11 @@ def _append_commit(database: Path, number: int, page: bytes, pages: int) -> None
 
 def test_what_was_pulled_from_elsewhere_is_compared_and_not_believed(peer: Peer) -> None:
     """The job now names another database; what is known of the replica is of the former one."""
-    until(lambda: peer.pull()["strategy"] == "unchanged", "the main file to be old enough")
+    until(lambda: peer.pull().strategy == "unchanged", "the main file to be old enough")
     other = peer.database.with_name("other.db")
     other.symlink_to(peer.database)
     pulled = peer.pull(remote_database=str(other))
-    assert (pulled["strategy"], pulled["checked"]) == ("digest", "full")
+    assert (pulled.strategy, pulled.checked) == ("digest", "full")
     state = Replica(peer.replica).state()
     assert state is not None
     assert state.remote_database == str(other)

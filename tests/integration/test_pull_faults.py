@@ -83,7 +83,7 @@ def test_a_pull_that_is_cut_leaves_the_replica_and_is_resumed(peer: Peer, cut_af
     assert {one.name for one in peer.replica.parent.iterdir() if one.name[0] != "."} == {
         "replica.db"
     }
-    rest = peer.pull(backup_before=False)["bytes_received"]
+    rest = peer.pull(backup_before=False).bytes_received
     assert rest < _FILLER_BYTES - arrived + _OVERHEAD_BYTES
     assert ledger.check_copy(peer.replica).problems == ()
     assert not peer.partial.exists()
@@ -108,7 +108,7 @@ def test_a_pull_that_is_killed_leaves_the_replica_and_is_resumed(
     assert identity(peer.replica) == before
     arrived = _arrived(peer)
     result = peer.pull(backup_before=False)
-    assert result["bytes_received"] < _FILLER_BYTES - arrived + _OVERHEAD_BYTES
+    assert result.bytes_received < _FILLER_BYTES - arrived + _OVERHEAD_BYTES
     assert ledger.check_copy(peer.replica).problems == ()
 
 
@@ -179,8 +179,8 @@ def test_a_saved_fingerprint_of_another_schema_is_ignored(
         state = json.loads(path.read_text())
         path.write_text(json.dumps({**state, "fingerprint": {**state["fingerprint"], **change}}))
         result = peer.pull()
-        assert (result["strategy"], result["pages_changed"]) == ("digest", 0)
-        assert peer.pull()["strategy"] == "unchanged"
+        assert (result.strategy, result.pages_changed) == ("digest", 0)
+        assert peer.pull().strategy == "unchanged"
 
 
 def test_two_pulls_of_a_daemon_run_side_by_side(peer: Peer, tmp_path: Path) -> None:

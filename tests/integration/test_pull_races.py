@@ -29,6 +29,8 @@ from tests.support.waiting import Contended
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from gymdbd.jobs.pull.result import PullResult
+
 _DAY = timedelta(days=1)
 # What is only written here: no payment over there is so large.
 _LOCAL = 10**9
@@ -63,7 +65,7 @@ class _Meddling(EventLog):
             self.meddle()
 
 
-def _pull_while_arriving(peer: Peer, meddle: Callable[[], None]) -> dict[str, Any]:
+def _pull_while_arriving(peer: Peer, meddle: Callable[[], None]) -> PullResult:
     """Pull, and meddle as soon as the first page has arrived."""
     steps: list[str] = []
 
@@ -122,7 +124,7 @@ def test_what_is_written_to_the_replica_while_pages_arrive_is_saved(peer: Peer) 
         peer.pull()
         ledger.pay(application)
         result = _pull_while_arriving(peer, lambda: _write_here(peer))
-    assert (result["strategy"], result["checked"]) == ("wal-tail", "quick")
+    assert (result.strategy, result.checked) == ("wal-tail", "quick")
     _is_saved_and_replaced(peer)
 
 
@@ -157,7 +159,7 @@ def _checked(peer: Peer, clock: HandClock, application: sqlite3.Connection) -> s
     """Pull a change at the time of a clock; return what was checked."""
     ledger.pay(application)
     job = peer.job(full_verify_every=_DAY)
-    return str(pull.run(job, context(clock=clock))["checked"])
+    return str(pull.run(job, context(clock=clock)).checked)
 
 
 def test_a_full_check_comes_in_time_on_a_database_that_changes_all_the_time(peer: Peer) -> None:

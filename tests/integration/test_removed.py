@@ -103,7 +103,8 @@ def test_a_removed_database_with_a_rollback_journal_is_saved(tmp_path: Path) -> 
         _remove(live)
         with pytest.raises(AnotherFileError) as caught:
             backup.run(backup_job(live, tmp_path / "archive"), context())
-        assert (caught.value.result or {})["tables"] == {"t": 101}
+        assert caught.value.result is not None
+        assert caught.value.result.to_json()["tables"] == {"t": 101}
         assert f"(pid {app.pid})" in caught.value.message
 
 
@@ -115,7 +116,7 @@ def test_a_removed_database_is_saved_under_a_writer_at_full_rate(live: Path) -> 
         app.write()
         _remove(live)
         assert app.run(_AT_FULL_RATE) == "going"
-        seen = [backup.run(job, context())["tables"]["t"] for _ in range(5)]
+        seen = [backup.run(job, context()).tables["t"] for _ in range(5)]
     assert seen == sorted(set(seen))
     assert [count % 2 for count in seen] == [1] * 5
 

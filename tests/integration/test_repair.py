@@ -24,6 +24,7 @@ from gymdbd.config.parts import RepairConfig, SshConfig
 from gymdbd.errors import BackupDamagedError
 from gymdbd.jobs.backup import backup
 from gymdbd.jobs.verify import verify
+from gymdbd.jobs.verify.result import VerifyResult
 from tests.support.command import ROOT, EventLog, environment, gymdbd, gymdbd_json
 from tests.support.databases import backups, make_database, tree
 from tests.support.jobs import backup_job, context, write_config
@@ -78,10 +79,10 @@ def _unrepaired(peer: Peer, **changes: Any) -> str:
     """Verify and return why the one damaged backup was not repaired."""
     with pytest.raises(BackupDamagedError) as caught:
         verify.run(_job(peer, **changes), context())
-    assert caught.value.result is not None
-    (one,) = caught.value.result["backups"]
-    assert (one["verdict"], one["repaired"]) == ("damaged", None)
-    return str(one["remarks"][-1])
+    assert isinstance(caught.value.result, VerifyResult)
+    (one,) = caught.value.result.backups
+    assert (one.verdict, one.repaired) == ("damaged", None)
+    return str(one.remarks[-1])
 
 
 @pytest.mark.parametrize("suffix", ["", ".json"])
@@ -93,9 +94,9 @@ def test_a_rotten_file_is_replaced_by_the_one_of_the_other_machine(peer: Peer, s
     _rot(path.with_name(path.name + suffix), 200)
     log = EventLog()
     result = verify.run(_job(peer), context(log=log))
-    (one,) = result["backups"]
-    assert (one["verdict"], one["repaired"]) == ("verified", f"127.0.0.1:{peer.database}")
-    assert one["problems"] != []
+    (one,) = result.backups
+    assert (one.verdict, one.repaired) == ("verified", f"127.0.0.1:{peer.database}")
+    assert one.problems != []
     found = _without_marks(peer.replica)
     found.pop(".repair.lock")
     assert found == good
@@ -114,7 +115,7 @@ def test_a_copy_under_another_name_repairs_and_the_own_manifest_stays(peer: Peer
     there.rename(other)
     _rot(_only(peer.replica))
     result = verify.run(_job(peer), context())
-    assert [one["verdict"] for one in result["backups"]] == ["verified"]
+    assert [one.verdict for one in result.backups] == ["verified"]
     found = _without_marks(peer.replica)
     found.pop(".repair.lock")
     assert found == good
@@ -141,7 +142,7 @@ def test_a_raw_backup_is_repaired_with_its_wal(raw_peer: Peer) -> None:
     path = _only(peer.replica)
     good = tree(peer.replica)
     _rot(path.with_name(path.name + "-wal"), 100)
-    assert verify.run(_job(peer), context())["counts"] == {"verified": 1}
+    assert verify.run(_job(peer), context()).counts == {"verified": 1}
     found = _without_marks(peer.replica)
     found.pop(".repair.lock")
     assert found == good
@@ -152,7 +153,7 @@ def test_a_stray_wal_goes_when_a_backup_is_repaired(peer: Peer) -> None:
     path = _only(peer.replica)
     stray = path.with_name(path.name + "-wal")
     stray.write_bytes(b"stray")
-    assert verify.run(_job(peer), context())["counts"] == {"verified": 1}
+    assert verify.run(_job(peer), context()).counts == {"verified": 1}
     assert not stray.exists()
 
 
@@ -185,7 +186,7 @@ def _manifest_rotten_there(peer: Peer) -> str:
 def _another_of_the_same_name(peer: Peer) -> str:
     there = _only(peer.database)
     other = make_database(peer.database / "other.db", rows=3)
-    made = backup.run(backup_job(other, peer.database), context())["path"]
+    made = backup.run(backup_job(other, peer.database), context()).path
     other.unlink()
     Path(made).rename(there)
     Path(f"{made}.json").rename(manifests.manifest_path(there))
@@ -223,7 +224,7 @@ def test_what_a_killed_repair_left_is_not_taken_for_what_was_fetched(peer: Peer)
     _rot(path)
     (peer.replica / ".repair").mkdir()
     (peer.replica / ".repair" / f"{path.name}-journal").write_bytes(b"left")
-    assert verify.run(_job(peer), context())["counts"] == {"verified": 1}
+    assert verify.run(_job(peer), context()).counts == {"verified": 1}
     assert not (peer.replica / ".repair").exists()
 
 
@@ -233,9 +234,9 @@ def test_what_a_killed_repair_left_goes_also_if_nothing_is_damaged_any_more(peer
     left.parent.mkdir()
     left.write_bytes(bytes(100_000))
     with lock.hold([lock.file_lock(peer.replica / "repair")]):
-        assert verify.run(_job(peer), context())["counts"] == {"verified": 1}
+        assert verify.run(_job(peer), context()).counts == {"verified": 1}
         assert left.exists()
-    assert verify.run(_job(peer), context())["counts"] == {"verified": 1}
+    assert verify.run(_job(peer), context()).counts == {"verified": 1}
     assert not left.parent.exists()
 
 
@@ -246,7 +247,7 @@ def test_a_machine_that_cannot_be_reached_is_told(peer: Peer) -> None:
         peer, repair_from=_job(peer, ssh={"port": 1}).repair_from
     )
     assert all_marks.read(_only(peer.replica)).problems != []
-    assert verify.run(_job(peer, sample=1), context())["counts"] == {"verified": 1}
+    assert verify.run(_job(peer, sample=1), context()).counts == {"verified": 1}
 
 
 def test_a_backup_can_be_made_while_a_copy_is_fetched(peer: Peer) -> None:
@@ -259,11 +260,11 @@ def test_a_backup_can_be_made_while_a_copy_is_fetched(peer: Peer) -> None:
         del done, total
         if step.startswith("fetch") and not made:
             assert not lock.is_held(lock.archive_lock(peer.replica))
-            made.append(backup.run(backup_job(source, peer.replica), context())["path"])
+            made.append(backup.run(backup_job(source, peer.replica), context()).path)
 
     result = verify.run(_job(peer), context(progress=progress))
     assert len(made) == 1
-    assert [one["verdict"] for one in result["backups"]] == ["verified"]
+    assert [one.verdict for one in result.backups] == ["verified"]
     assert [one.verdict for one in Catalog(peer.replica, UTC).backups()] == ["verified"] * 2
 
 

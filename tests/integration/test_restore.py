@@ -48,6 +48,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    from gymdbd.jobs.restore.result import RestoreResult
+
 _SIDES = ("-wal", "-shm", "-journal")
 
 
@@ -461,7 +463,7 @@ def test_every_kind_of_table_comes_back(
     expected = _dump(source), _facts(source)
     made = backup.run(backup_job(source, tmp_path / "archive"), context())
     _create(source, "CREATE TABLE other (n)", "INSERT INTO other VALUES (1)")
-    _restore(tmp_path / "archive" / made["path"].rpartition("/")[2], source)
+    _restore(tmp_path / "archive" / made.path.rpartition("/")[2], source)
     assert (_dump(source), _facts(source)) == expected
 
 
@@ -471,7 +473,7 @@ def _facts(path: Path) -> list[Any]:
         return [app.execute(f"PRAGMA {name}").fetchone()[0] for name in names]
 
 
-def _restore(path: Path, target: Path, **changes: Any) -> dict[str, Any]:
+def _restore(path: Path, target: Path, **changes: Any) -> RestoreResult:
     job = RestoreConfig(name="restore", kind="restore", backup=path, target=target, **changes)
     return restore.run(job, context())
 
@@ -502,9 +504,9 @@ def test_a_database_larger_than_a_gibibyte_is_backed_up_and_comes_back(
     """The page at offset 1 GiB, which SQLite never uses, stops neither."""
     source = tmp_path / "large.db"
     made = backup.run(backup_job(large, tmp_path / "archive"), context())
-    assert made["size"] == large.stat().st_size > 2**30
+    assert made.size == large.stat().st_size > 2**30
     _create(source, "PRAGMA journal_mode=WAL", "CREATE TABLE other (n)")
-    _restore(tmp_path / "archive" / made["path"].rpartition("/")[2], source)
+    _restore(tmp_path / "archive" / made.path.rpartition("/")[2], source)
     assert query(source, "SELECT word FROM last") == [("written beyond everything else",)]
     for path in tmp_path.glob("**/*.db*"):
         path.unlink()

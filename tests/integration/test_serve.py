@@ -80,7 +80,7 @@ def test_a_restricted_key_pulls_its_database_and_no_other(restricted: Peer, tmp_
     """Whatever path is asked for, the database of the key's command is what arrives."""
     other = ledger.create(tmp_path / "there" / "other.db")
     ledger.add_payments(other, 5)
-    assert restricted.pull(remote_database=str(other))["strategy"] == "full"
+    assert restricted.pull(remote_database=str(other)).strategy == "full"
     assert ledger.check_copy(restricted.replica) == ledger.Totals(400, ())
 
 
@@ -267,7 +267,7 @@ def test_a_database_that_the_account_may_not_read_is_named(peer: Peer, closed: s
     application = ledger.connect(database, autocheckpoint=0)
     try:
         ledger.pay(application)
-        assert other.pull(ssh=ssh)["strategy"] == "full"
+        assert other.pull(ssh=ssh).strategy == "full"
         (database if closed == "file" else inner).chmod(0o600)
         exit_code, result = peer.pull_by_command(ssh=ssh, remote_database=str(database))
     finally:

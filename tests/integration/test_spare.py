@@ -45,8 +45,7 @@ def _pull(peer: Peer) -> str | None:
     """Pull, compare the replica with what the other side holds, and return how it was copied."""
     result = peer.pull(backup_before=False)
     assert _pages(peer.replica) == _now(peer.database)
-    copied: str | None = result["copied"]
-    return copied
+    return result.fetched.copied if result.fetched else None
 
 
 def _now(database: Path) -> bytes:
@@ -194,12 +193,13 @@ def test_there_is_none_where_the_archive_gets_the_old_replica(
     """And one that was left before that was so is removed."""
     _leave_a_spare(peer, application)
     ledger.pay(application)
-    saved = peer.pull(backup_before=True)["saved"]
+    saved = peer.pull(backup_before=True).saved
     assert saved is not None
     assert not _spare(peer).exists()
     assert ledger.check_copy(peer.replica).problems == ()
     ledger.pay(application)
-    assert peer.pull(backup_before=True)["copied"] == "kernel"
+    fetched = peer.pull(backup_before=True).fetched
+    assert (fetched is not None and fetched.copied) == "kernel"
 
 
 def test_there_is_none_where_the_kernel_cannot_tell_who_reads(

@@ -105,7 +105,7 @@ def test_a_source_that_is_mended_is_compared_with_the_good_state(peer: Peer) -> 
         peer.database.with_name(peer.database.name + end).unlink(missing_ok=True)
     peer.database.write_bytes(saved)
     result = peer.pull(gates=gates, backup_before=False)
-    assert (result["tables"]["payments"], result["waiting"]) == (400, None)
+    assert (result.tables["payments"], result.waiting) == (400, None)
     assert _verdicts(peer) == [("verified", False)]
     assert Catalog(peer.archive, UTC).frozen(peer.job().origin) == ""
 
@@ -114,7 +114,7 @@ def test_without_gates_a_pull_lets_rows_go(peer: Peer) -> None:
     """A configuration of before knows none: only what is emptied or gone counts."""
     peer.pull()
     _change(peer.database, "DELETE FROM payments WHERE id > 1", "DELETE FROM totals")
-    assert peer.pull()["tables"]["payments"] == 1
+    assert peer.pull().tables["payments"] == 1
     _change(peer.database, "DROP TABLE accounts")
     assert "table accounts is gone, it had 50 rows" in _is_suspicious(peer)
 

@@ -15,6 +15,7 @@ from gymdbd.archive.catalog import LATEST, Catalog
 from gymdbd.config.kinds import DrillConfig, RestoreConfig, VerifyConfig
 from gymdbd.config.parts import Probe
 from gymdbd.jobs.backup import backup
+from gymdbd.jobs.backup.result import Counts
 from gymdbd.jobs.drill import drill
 from gymdbd.jobs.restore import restore
 from gymdbd.jobs.verify import verify
@@ -78,15 +79,15 @@ def test_it_is_backed_up_verified_restored_and_drilled(
     manifest = manifests.read(found.path)
     assert manifest is not None
     assert len(manifest.unchecked) + len(manifest.remarks) == 1
-    assert made["remarks"] != []
+    assert made.remarks != []
     assert manifest.tables["plain"] == 2
     origin = backup_job(source, archive).origin
     assert Catalog(archive, context().clock.zone).frozen(origin) == ""
 
     verified = verify.run(VerifyConfig(name="v", kind="verify", archive=archive), context())
-    (told,) = verified["backups"]
-    assert (told["verdict"], told["problems"]) == (VERIFIED, [])
-    assert any(remark in told["remarks"] for remark in made["remarks"])
+    (told,) = verified.backups
+    assert (told.verdict, told.problems) == (VERIFIED, [])
+    assert any(remark in told.remarks for remark in made.remarks)
 
     with closing(as_application(source)) as application:
         application.execute("PRAGMA writable_schema=ON")
@@ -109,7 +110,7 @@ def test_it_is_backed_up_verified_restored_and_drilled(
         ),
         context(),
     )
-    assert answers["tables"]["plain"] == 2
+    assert answers.tables["plain"] == 2
 
 
 @pytest.mark.parametrize(
@@ -124,14 +125,14 @@ def test_it_is_pulled_again_and_again(peer: Peer, kind: str, method: str) -> Non
     peer.database.unlink(missing_ok=True)
     make(peer.database, ALL[kind], wal=True)
     result = peer.pull(method=method)
-    assert result["remarks"] != []
+    assert result.remarks != []
     for number in (2, 3):
         with closing(as_application(peer.database)) as application:
             application.execute("PRAGMA writable_schema=ON")
             application.execute("INSERT INTO plain VALUES (?)", (number,))
         result = peer.pull(method=method)
-        assert result["tables"]["plain"] == number
-        assert result["remarks"] != []
+        assert result.tables["plain"] == number
+        assert result.remarks != []
         assert _latest(peer.archive).verdict == VERIFIED
     (saved, _) = backups(peer.archive)
     manifest = manifests.read(saved)
@@ -165,9 +166,10 @@ def test_the_other_tables_are_compared(tmp_path: Path, kind: str) -> None:
     log = EventLog()
     made = backup.run(backup_job(source, archive), context(log=log))
     assert log.named("changes not counted") == []
-    assert made["changes"]["tables"]["plain"] == {"added": 1, "changed": 0, "removed": 0}
+    assert made.changes is not None
+    assert made.changes.tables["plain"] == Counts(added=1, changed=0, removed=0)
     expected = {"collation of a key", "collation of a parent key", "newer table"}
-    assert (made["changes"].get("not_compared", {}) != {}) == (kind in expected)
+    assert (made.changes.not_compared is not None) == (kind in expected)
 
 
 def test_diff_prints_why_a_table_is_not_compared(tmp_path: Path) -> None:

@@ -26,6 +26,7 @@ from gymdbd.errors import BackupDamagedError, BackupMissingError
 from gymdbd.jobs.backup import backup
 from gymdbd.jobs.prune import prune
 from gymdbd.jobs.verify import verify
+from gymdbd.jobs.verify.result import VerifyResult
 from gymdbd.origin import here
 from tests.support.command import ORDINARY_USER, EventLog, gymdbd, gymdbd_json, require
 from tests.support.databases import backups, make_database, tree
@@ -50,7 +51,7 @@ class _Night(Clock):
 
 def _back_up(source: Path, archive: Path, *, night: int, **changes: Any) -> Path:
     job = backup_job(source, archive, **changes)
-    return Path(backup.run(job, context(clock=_Night(UTC, night)))["path"])
+    return Path(backup.run(job, context(clock=_Night(UTC, night))).path)
 
 
 @pytest.fixture
@@ -89,8 +90,12 @@ def _without_marks(archive: Path) -> dict[str, str]:
     return {name: one for name, one in tree(archive).items() if not name.endswith(".marks.json")}
 
 
-def _verdicts(result: dict[str, Any]) -> list[str]:
-    return [one["verdict"] for one in result["backups"]]
+def _verdicts(result: VerifyResult) -> list[str]:
+    return [one.verdict for one in result.backups]
+
+
+def _told(answer: dict[str, Any]) -> list[str]:
+    return [one["verdict"] for one in answer["backups"]]
 
 
 def _damage(archive: Path, **changes: Any) -> BackupDamagedError:
@@ -104,9 +109,9 @@ def test_sound_backups_are_verified_and_only_their_marks_are_new(archive: Path) 
     before = tree(archive)
     result = verify.run(_job(archive), context())
     assert _verdicts(result) == ["verified"] * 3
-    assert [set(one) for one in result["backups"]] == [_KEYS] * 3
-    assert result["counts"] == {"verified": 3}
-    assert result["bytes_read"] == sum(path.stat().st_size for path in backups(archive))
+    assert [one.keys() for one in result.to_json()["backups"]] == [_KEYS] * 3
+    assert result.counts == {"verified": 3}
+    assert result.bytes_read == sum(path.stat().st_size for path in backups(archive))
     assert _without_marks(archive) == before
     assert all(all_marks.read(path).verified_at for path in backups(archive))
 
@@ -121,7 +126,7 @@ def test_a_rotten_backup_is_named_marked_and_reported_at_level_error(archive: Pa
     error = caught.value
     assert rotten.name in error.message
     assert "verify --repair" in error.hint
-    assert error.result is not None
+    assert isinstance(error.result, VerifyResult)
     assert sorted(_verdicts(error.result)) == ["damaged", "verified", "verified"]
     assert [one["path"] for one in log.named("backup damaged")] == [str(rotten)]
     assert [level for level, name, _ in log.events if name == "backup damaged"] == ["error"]
@@ -327,7 +332,7 @@ def test_what_this_user_may_not_read_is_not_called_damaged(archive: Path) -> Non
     exit_code, answer = gymdbd_json("verify", "--archive", archive, "--all", prefix=ORDINARY_USER)
     assert (exit_code, answer["code"]) == (1, "source-unreadable")
     assert "chown" in answer["hint"]
-    assert _verdicts(answer) == ["verified"] * 2
+    assert _told(answer) == ["verified"] * 2
     assert all_marks.read(foreign).problems == []
 
 
@@ -345,7 +350,7 @@ def test_in_a_folder_that_cannot_be_written_the_verdict_is_told_all_the_same(
     finally:
         archive.chmod(0o700)
     assert (exit_code, answer["code"]) == (1, "backup-damaged")
-    assert sorted(_verdicts(answer)) == ["damaged", "verified", "verified"]
+    assert sorted(_told(answer)) == ["damaged", "verified", "verified"]
     assert all("could not be stored" in one["remarks"][0] for one in answer["backups"])
     assert tree(archive) == before
 
@@ -434,7 +439,7 @@ def test_a_sample_reads_every_backup_within_its_period(archive: Path) -> None:
     read: list[str] = []
     for _ in range(3):
         result = verify.run(_job(archive, sample=33), context())
-        read += [one["path"] for one in result["backups"]]
+        read += [one.path for one in result.backups]
     assert sorted(read) == [str(path) for path in backups(archive)]
 
 
@@ -506,7 +511,7 @@ def test_a_damaged_backup_is_told_with_its_reason_and_exit_code_1(
     assert "What to do: gymdbd verify --repair" in done.stderr
     exit_code, answer = gymdbd_json("-c", config, "verify", "--all")
     assert (exit_code, answer["state"], answer["code"]) == (1, "failed", "backup-damaged")
-    assert sorted(_verdicts(answer)) == ["damaged", "verified", "verified"]
+    assert sorted(_told(answer)) == ["damaged", "verified", "verified"]
 
 
 def test_status_fails_until_a_verification_finds_all_well(config: Path, archive: Path) -> None:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from gymdbd.jobs.pull.result import PullResult
     from tests.support.sshd import SshServer
 
 
@@ -62,7 +63,7 @@ class Peer:
         log: EventLog | None = None,
         check: Callable[[], None] = lambda: None,
         **changes: Any,
-    ) -> dict[str, Any]:
+    ) -> PullResult:
         """Run the job here, in this process."""
         context = Context(log=log or EventLog(), check=check)
         return pull.run(self.job(ssh=ssh, **changes), context)

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from gymdbd.config.kinds import BackupConfig
+    from gymdbd.runs.outcome import Ended
 
 _DUE = datetime(2026, 11, 23, 3, 0, tzinfo=UTC)
 _KEYS = {
@@ -80,9 +81,10 @@ def _named(events: list[MutableMapping[str, Any]], name: str) -> list[MutableMap
 
 
 def _expect_failure(
-    folder: Path, events: list[MutableMapping[str, Any]], entry: dict[str, Any], code: str
+    folder: Path, events: list[MutableMapping[str, Any]], ended: Ended, code: str
 ) -> None:
     """See one event at level error, the same in the status file, and nothing half-done."""
+    entry = ended.to_json()
     assert entry.keys() == _KEYS
     assert (entry["state"], entry["code"], entry["exit_code"]) == ("failed", code, 1)
     assert (entry["result"], bool(entry["hint"])) == (None, True)
@@ -105,20 +107,22 @@ def test_a_good_run_returns_its_entry_and_writes_it_down(
 ) -> None:
     """The backup is there, the status says so, and every event has the job and the run's id."""
     entry = Run(job=_job(tmp_path), reason="by hand", status=_status(tmp_path)).execute()
-    assert entry.keys() == _KEYS
-    assert (entry["state"], entry["exit_code"], entry["error"]) == ("ok", 0, None)
-    assert [str(path) for path in backups(tmp_path / "archive")] == [entry["result"]["path"]]
+    assert entry.to_json().keys() == _KEYS
+    assert (entry.outcome.state, entry.outcome.exit_code, entry.outcome.error) == ("ok", 0, None)
+    assert [str(path) for path in backups(tmp_path / "archive")] == [
+        entry.to_json()["result"]["path"]
+    ]
     noted = _status(tmp_path).read()["jobs"]["backup"]
-    assert (noted["state"], noted["last_success"]) == ("ok", entry["ended_at"])
-    assert noted["runs"][0]["run_id"] == entry["run_id"]
-    assert {(one["job"], one["run_id"]) for one in events} == {("backup", entry["run_id"])}
+    assert (noted["state"], noted["last_success"]) == ("ok", entry.ended_at)
+    assert noted["runs"][0]["run_id"] == entry.run_id
+    assert {(one["job"], one["run_id"]) for one in events} == {("backup", entry.run_id)}
     assert [events[0]["event"], events[-1]["event"]] == ["run started", "run finished"]
     assert [one for one in events if one["log_level"] == "error"] == []
 
 
 def test_a_run_needs_no_status_file(tmp_path: Path) -> None:
     """A backup without a configuration has none."""
-    assert Run(job=_job(tmp_path), reason="by hand").execute()["state"] == "ok"
+    assert Run(job=_job(tmp_path), reason="by hand").execute().outcome.state == "ok"
     assert list(tmp_path.glob("*status*")) == []
 
 
@@ -128,7 +132,7 @@ def test_a_status_file_that_cannot_be_written_does_not_fail_the_run(
     """The backup counts; the trouble is a warning."""
     status = StatusFile(tmp_path / "gone" / "status.json")
     entry = Run(job=_job(tmp_path), reason="by hand", status=status).execute()
-    assert (entry["state"], len(backups(tmp_path / "archive"))) == ("ok", 1)
+    assert (entry.outcome.state, len(backups(tmp_path / "archive"))) == ("ok", 1)
     assert {one["log_level"] for one in _named(events, "status not written")} == {"warning"}
 
 
@@ -136,7 +140,7 @@ def test_a_run_of_a_schedule_notes_what_it_was_due_for(tmp_path: Path) -> None:
     """The instant has an offset, in the entry and in the status file."""
     job = _job(tmp_path)
     entry = Run(job=job, reason="scheduled", status=_status(tmp_path), due=_DUE).execute()
-    assert datetime.fromisoformat(entry["due"]) == _DUE
+    assert datetime.fromisoformat(entry.due or "") == _DUE
     noted = _status(tmp_path).read()["jobs"]["backup"]
     assert datetime.fromisoformat(noted["last_due"]) == _DUE
 
@@ -164,7 +168,7 @@ def test_an_unexpected_exception_becomes_an_entry(
     run = Run(job=job, reason="by hand", status=_status(tmp_path), progress=progress)
     entry = run.execute()
     _expect_failure(tmp_path, events, entry, "unexpected")
-    assert entry["error"] == "unexpected ZeroDivisionError: nobody foresaw this"
+    assert entry.outcome.error == "unexpected ZeroDivisionError: nobody foresaw this"
 
 
 def test_a_run_that_outlives_its_timeout_ends(
@@ -211,7 +215,7 @@ def test_a_scheduled_run_succeeds_when_a_later_attempt_does(
             return False
 
         entry = Run(job=job, reason="scheduled", due=_DUE, stopping=stopping).execute()
-    assert entry["state"] == "ok"
+    assert entry.outcome.state == "ok"
     assert len(_named(events, "attempt failed")) == 1
     assert [one for one in events if one["log_level"] == "error"] == []
 
@@ -248,7 +252,7 @@ def test_a_stop_and_the_deadline_end_the_wait_for_the_next_attempt(
     with closing(sqlite3.connect(job.database, isolation_level=None)) as other:
         other.execute("BEGIN EXCLUSIVE")
         entry = run.execute()
-    assert (entry["state"], entry["code"]) == ("failed", how)
+    assert (entry.outcome.state, entry.outcome.code) == ("failed", how)
     assert time.monotonic() - begun < 20
     assert len(_named(events, "attempt failed")) == 1
 
@@ -274,7 +278,7 @@ def test_the_delay_before_an_attempt_is_waited_for_and_doubles(
     with closing(sqlite3.connect(job.database, isolation_level=None)) as other:
         other.execute("BEGIN EXCLUSIVE")
         entry = run.execute()
-    assert entry["code"] == "source-locked"
+    assert entry.outcome.code == "source-locked"
     assert [one["next_in_s"] for one in _named(events, "attempt failed")] == [40, 80]
     assert tried[1] - tried[0] >= 40
     assert clock.runs[0] - tried[1] >= 80
@@ -285,11 +289,11 @@ def test_a_busy_run_has_exit_code_3_and_leaves_the_outcome_alone(
 ) -> None:
     """The run at work decides how the job is; this one is in the history only."""
     job = _job(tmp_path)
-    assert Run(job=job, reason="by hand", status=_status(tmp_path)).execute()["state"] == "ok"
+    assert Run(job=job, reason="by hand", status=_status(tmp_path)).execute().outcome.state == "ok"
     events.clear()
     with lock.hold(job.locks()):
         entry = Run(job=job, reason="by hand", status=_status(tmp_path)).execute()
-    assert (entry["state"], entry["code"], entry["exit_code"]) == ("busy", "busy", 3)
+    assert (entry.outcome.state, entry.outcome.code, entry.outcome.exit_code) == ("busy", "busy", 3)
     noted = _status(tmp_path).read()["jobs"]["backup"]
     assert (noted["state"], noted["consecutive_failures"]) == ("ok", 0)
     assert [one["state"] for one in noted["runs"]] == ["busy", "ok"]
@@ -308,7 +312,7 @@ def test_a_run_may_wait_for_the_run_before_it(tmp_path: Path) -> None:
 
         entry = Run(job=job, reason="scheduled", lock_wait_s=60, stopping=stopping).execute()
     assert held.seen == [[]] * 5
-    assert entry["state"] == "ok"
+    assert entry.outcome.state == "ok"
 
 
 def test_a_run_that_waits_for_the_run_before_it_can_be_stopped(tmp_path: Path) -> None:
@@ -316,7 +320,7 @@ def test_a_run_that_waits_for_the_run_before_it_can_be_stopped(tmp_path: Path) -
     job = _job(tmp_path)
     with lock.hold(job.locks()):
         run = Run(job=job, reason="scheduled", lock_wait_s=60, stopping=lambda: True)
-        assert run.execute()["code"] == "stopped"
+        assert run.execute().outcome.code == "stopped"
 
 
 def test_the_outcome_is_written_down_before_the_locks_are_free(tmp_path: Path) -> None:
@@ -359,10 +363,10 @@ def test_a_run_at_work_is_noted_with_its_process_and_what_it_is_due_for(tmp_path
     entry = run.execute()
     assert {name: noted[0]["running"][name] for name in ("run_id", "started_at", "pid")} == {
         "run_id": run.run_id,
-        "started_at": entry["started_at"],
+        "started_at": entry.started_at,
         "pid": os.getpid(),
     }
-    assert noted[0]["last_due"] == entry["due"]
+    assert noted[0]["last_due"] == entry.due
 
 
 def test_every_run_has_an_id_of_its_own(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from gymdbd import lock
 from gymdbd.config.kinds import BackupConfig, VerifyConfig
 from gymdbd.config.parts import Newest
 from gymdbd.errors import BusyError, FormatError
+from gymdbd.runs.outcome import Ended
 from gymdbd.runs.status import Health, StatusFile, health, instant, max_age, trouble_logged, worst
 from gymdbd.schedule import Cron, Interval
 from gymdbd.source.errors import GymdbdError
@@ -35,8 +36,8 @@ def _job(**changes: Any) -> BackupConfig:
     return BackupConfig(database=Path("gym.db"), archive=Path("archive"), **settings)
 
 
-def _run(number: int, **changes: Any) -> dict[str, Any]:
-    """Return the entry of a run that went well."""
+def _run(number: int, **changes: Any) -> Ended:
+    """Return a run that went well."""
     facts = {
         "run_id": f"{number:08x}",
         "state": "ok",
@@ -51,11 +52,12 @@ def _run(number: int, **changes: Any) -> dict[str, Any]:
         "code": None,
         "exit_code": 0,
     }
-    return {**facts, **changes}
+    return Ended.from_json({**facts, **changes})
 
 
-def _failed(number: int, state: str = "failed") -> dict[str, Any]:
-    return _run(number, state=state, result=None, error="it broke", hint="mend it", code="x")
+def _failed(number: int, state: str = "failed", **changes: Any) -> Ended:
+    failure = {"result": None, "error": "it broke", "hint": "mend it", "code": "x", **changes}
+    return _run(number, state=state, **failure)
 
 
 def _entry(file: StatusFile) -> dict[str, Any]:
@@ -108,7 +110,7 @@ def test_a_run_that_ends_while_somebody_looks_was_not_killed(
         entry = _at_work(file, job, 1)
         assert not file.was_killed(job, entry)
     assert file.was_killed(job, entry)
-    file.run_ended(job, {**_run(1), "run_id": "1"})
+    file.run_ended(job, _run(1, run_id="1"))
     assert not file.was_killed(job, entry)
 
 
@@ -235,7 +237,7 @@ def test_a_good_run_is_noted_with_its_result(file: StatusFile) -> None:
     file.run_ended(_job(), _run(1))
     entry = _entry(file)
     assert entry["last_due"] == "2026-11-23T03:00:00Z"
-    assert entry["last_success"] == _run(1)["ended_at"]
+    assert entry["last_success"] == _run(1).ended_at
     assert (entry["kind"], entry["result"], "running" in entry) == (
         "backup",
         {"path": "1.db"},
@@ -254,7 +256,7 @@ def test_failures_are_counted_and_keep_the_last_success(file: StatusFile) -> Non
         "it broke",
         "mend it",
     )
-    assert entry["last_success"] == _run(1)["ended_at"]
+    assert entry["last_success"] == _run(1).ended_at
     assert entry["result"] == {"path": "1.db"}
     file.run_ended(_job(), _run(4, state="unchanged"))
     assert (_entry(file)["consecutive_failures"], _entry(file)["error"]) == (0, None)
@@ -273,15 +275,15 @@ def test_a_busy_run_leaves_the_outcome_alone(file: StatusFile) -> None:
 
 def test_an_accepted_run_is_the_last_success_with_its_own_result(file: StatusFile) -> None:
     """Also where a run that found the archive busy came after it; a later failure stays one."""
-    suspicious = _failed(2, "suspicious") | {"result": {"path": "2.db"}}
+    suspicious = _failed(2, "suspicious", result={"path": "2.db"})
     file.run_ended(_job(), _run(1))
     file.run_ended(_job(), suspicious)
-    assert _entry(file)["last_success"] == _run(1)["ended_at"]
+    assert _entry(file)["last_success"] == _run(1).ended_at
     file.run_ended(_job(), _failed(3, "busy"))
     file.accepted(_job())
     entry = _entry(file)
     assert (entry["state"], entry["error"], entry["consecutive_failures"]) == ("ok", None, 0)
-    assert (entry["last_success"], entry["result"]) == (_run(2)["ended_at"], {"path": "2.db"})
+    assert (entry["last_success"], entry["result"]) == (_run(2).ended_at, {"path": "2.db"})
     file.run_ended(_job(), suspicious)
     file.run_ended(_job(), _failed(4))
     before = _entry(file)
@@ -291,21 +293,21 @@ def test_an_accepted_run_is_the_last_success_with_its_own_result(file: StatusFil
 
 def test_a_rejected_run_is_well_and_no_success(file: StatusFile) -> None:
     """The last success is the one before it."""
-    suspicious = _failed(2, "suspicious") | {"result": {"path": "2.db", "waiting": "2.db"}}
+    suspicious = _failed(2, "suspicious", result={"path": "2.db", "waiting": "2.db"})
     file.run_ended(_job(), _run(1))
     file.run_ended(_job(), suspicious)
     file.rejected(_job())
     entry = _entry(file)
     assert (entry["state"], entry["error"], entry["consecutive_failures"]) == ("ok", None, 0)
-    assert (entry["last_success"], entry["result"]["waiting"]) == (_run(1)["ended_at"], None)
+    assert (entry["last_success"], entry["result"]["waiting"]) == (_run(1).ended_at, None)
 
 
 def test_what_waits_for_an_answer_is_failing_whatever_comes_after_it(file: StatusFile) -> None:
     """Neither a peer that cannot be reached nor a good run hides it; an answer ends it."""
-    waiting = {"result": {"waiting": "2.db"}}
+    waiting = {"waiting": "2.db"}
     reason = "2.db waits for accept or reject; pruning is stopped"
-    file.run_ended(_job(), _failed(2, "suspicious") | waiting)
-    for run in (_failed(3, "unreachable"), _run(4) | waiting):
+    file.run_ended(_job(), _failed(2, "suspicious", result=waiting))
+    for run in (_failed(3, "unreachable"), _run(4, result=waiting)):
         file.run_ended(_job(), run)
         found = health(_job(), _entry(file), _NOW, UTC)
         assert found == (Health.FAILING, reason)

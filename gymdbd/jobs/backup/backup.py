@@ -17,8 +17,10 @@ from gymdbd.archive.catalog import Catalog
 from gymdbd.archive.manifest import Manifest
 from gymdbd.errors import CopyDamagedError
 from gymdbd.jobs.backup import changes, content, damaged, deleted, room
+from gymdbd.jobs.backup.result import BackupResult
 from gymdbd.jobs.context import Timings
 from gymdbd.jobs.prune import prune
+from gymdbd.jobs.result import plain
 from gymdbd.source import database, live, ownership
 from gymdbd.source.errors import GymdbdError, SourceCorruptError, SourceMovedError
 from gymdbd.source.format import INDEX, WAL, beside, side_files
@@ -48,15 +50,15 @@ class _Copy:
     ownership: dict[str, Any]
 
 
-def run(job: BackupConfig, context: Context, held: Snapshot | None = None) -> dict[str, Any]:
+def run(job: BackupConfig, context: Context, held: Snapshot | None = None) -> BackupResult:
     """Make one verified backup of `job.database` in `job.archive` and prune.
 
     The caller holds the archive's lock. `held` is the state to back up where that is not the
     newest; it is let go of. A database that was deleted while a process has it open is backed up
-    from there. The result has the keys of `gymdbd backup --json`. Any failure leaves the backups as
-    they were; a damaged source is saved as it is (`jobs.damaged`), and freezes pruning until a
-    backup succeeds again. SuspiciousError means that the backup was made, and is its result; so
-    does an AnotherFileError with a result, that what it was made of is to be lost.
+    from there. Any failure leaves the backups as they were; a damaged source is saved as it is
+    (`damaged`), and freezes pruning until a backup succeeds again. SuspiciousError
+    means that the backup was made, and has its result; an AnotherFileError with a result means that
+    what it was made of is about to be lost.
     """
     timings = Timings()
     catalog = Catalog(job.archive, context.clock.zone)
@@ -66,39 +68,29 @@ def run(job: BackupConfig, context: Context, held: Snapshot | None = None) -> di
         with timings.step("preflight"):
             source = deleted.find(job, context) if held is None else deleted.Source(job, held)
         with contextlib.closing(source):
-            result = _back_up(source.job, catalog, context, timings, source.held)
+            made = _back_up(source.job, catalog, context, timings, source.held)
     except damaged.DAMAGE as error:
         # The space is needed.
         _discard_partials(job.archive)
-        _save_damaged(job, catalog, error, context)
-        raise
+        raise _saved(job, catalog, error, context) from error.__cause__
     finally:
         _discard_partials(job.archive)
     catalog.thaw(job.origin)
     counted = None
     if job.count_changes:
         with timings.step("changes"):
-            counted = changes.tell(
-                catalog, job.origin, Path(result["path"]), context, timings.total_s()
-            )
+            counted = changes.tell(catalog, job.origin, Path(made.path), context, timings.total_s())
     with timings.step("prune"):
         pruned = _prune(job, catalog, context)
-    result.update(
-        changes=counted,
-        pruned=pruned,
-        duration_s=timings.total_s(),
-        timings=timings.seconds,
-    )
+    result = dataclasses.replace(made, changes=counted, pruned=pruned, duration_s=timings.total_s())
     source.tell(result)
-    if job.gates is not None:
-        content.refuse_suspicious(catalog, job.origin, result)
-    return result
+    return content.judged(catalog, job.origin, result) if job.gates is not None else result
 
 
-def _save_damaged(
+def _saved(
     job: BackupConfig, catalog: Catalog, error: GymdbdError, context: Context
-) -> None:
-    """Save a damaged source as it is, and keep every backup that is older.
+) -> GymdbdError:
+    """Save a damaged source as it is, and keep every backup that is older; return what to raise.
 
     What never was a database is somebody's wrong path.
     """
@@ -106,14 +98,15 @@ def _save_damaged(
         catalog.freeze(job.origin, error.message, context.clock.now())
         context.log.warning("pruning frozen", archive=str(job.archive), reason=error.message)
     elif not catalog.backups(job.origin):
-        return
+        return error
     places = [job.database, *side_files(job.database)]
-    if any(place.exists() and place.stat().st_size for place in places):
-        damaged.save_source(
-            error,
-            lambda: damaged.preserve(job.database, job.archive, error.message, context),
-            context,
-        )
+    if not any(place.exists() and place.stat().st_size for place in places):
+        return error
+    return damaged.save_source(
+        error,
+        lambda: damaged.preserve(job.database, job.archive, error.message, context),
+        context,
+    )
 
 
 def _back_up(
@@ -122,7 +115,7 @@ def _back_up(
     context: Context,
     timings: Timings,
     held: Snapshot | None,
-) -> dict[str, Any]:
+) -> BackupResult:
     with timings.step("locate"):
         source = held.path if held else database.locate(job.database)
         catalog.require_name(job.database.stem)
@@ -143,22 +136,29 @@ def _back_up(
         suspicions = content.suspicions(job.gates, manifest, catalog, origin=job.origin)
         moved_from = [] if job.method else catalog.moved_from(job.origin)
         manifest = dataclasses.replace(
-            manifest, newest=newest, suspicious=suspicions, moved_from=moved_from
+            manifest,
+            newest=plain(newest) if newest else None,
+            suspicious=suspicions,
+            moved_from=moved_from,
         )
         _publish(copy, manifest)
     for remark in proven.soundness.remarks:
         context.log.info("remark on the database", database=str(job.database), remark=remark)
     context.log.info("backup published", path=str(copy.final), size=manifest.size)
-    return {
-        "path": str(copy.final),
-        "size": manifest.size,
-        "md5": manifest.md5,
-        "sha256": manifest.sha256,
-        "tables": copy.rows,
-        "remarks": list(proven.soundness.remarks),
-        "newest": newest,
-        "checkpoint": asdict(done),
-    }
+    return BackupResult(
+        path=str(copy.final),
+        size=manifest.size,
+        md5=manifest.md5,
+        sha256=manifest.sha256,
+        tables=copy.rows,
+        remarks=list(proven.soundness.remarks),
+        newest=newest,
+        checkpoint=done,
+        changes=None,
+        pruned=[],
+        duration_s=timings.total_s(),
+        timings=timings.seconds,
+    )
 
 
 def _report(done: Checkpoint, context: Context) -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import sqlite3
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from gymdbd.errors import DeadlineError
+from gymdbd.jobs.backup.result import Changes, Counts
+from gymdbd.jobs.result import plain
 from gymdbd.rows.compare import Pair
 from gymdbd.rows.difference import digest
 from gymdbd.source.errors import GymdbdError
@@ -26,7 +28,7 @@ _LEAST_S = 30.0
 
 def tell(
     catalog: Catalog, origin: Origin, path: Path, context: Context, taken_s: float
-) -> dict[str, Any] | None:
+) -> Changes | None:
     """Log what has changed from the newest good backup before `path` to it, and return that.
 
     None where there is none before, and where it could not be told: that never fails the backup,
@@ -50,7 +52,7 @@ def _two(catalog: Catalog, origin: Origin, path: Path) -> tuple[Backup | None, B
     return (catalog.good_before(origin, after) if after else None), after
 
 
-def _tell(before: Backup, after: Backup, context: Context, limit_s: float) -> dict[str, Any] | None:
+def _tell(before: Backup, after: Backup, context: Context, limit_s: float) -> Changes | None:
     if before.side_files or after.side_files:
         # To read a raw backup takes a copy of it, which is more than this is worth.
         context.log.info("changes not counted", path=str(after.path), reason="a raw backup")
@@ -58,20 +60,20 @@ def _tell(before: Backup, after: Backup, context: Context, limit_s: float) -> di
     check = _limited(context, limit_s)
     with Pair(Side(before.path), Side(after.path), check=check) as pair:
         differences = list(pair.tables())
-    changes = {
-        "previous": str(before.path),
-        "digest": digest(differences),
-        "tables": {
-            one.name: {"added": one.added, "changed": one.changed, "removed": one.removed}
+    changes = Changes(
+        previous=str(before.path),
+        digest=digest(differences),
+        tables={
+            one.name: Counts(added=one.added, changed=one.changed, removed=one.removed)
             for one in differences
             if one.differs
         },
-    }
-    if skipped := {
-        difference.name: difference.problem for difference in differences if difference.problem
-    }:
-        changes["not_compared"] = skipped
-    context.log.info("changes since the backup before", path=str(after.path), **changes)
+        not_compared={
+            difference.name: difference.problem for difference in differences if difference.problem
+        }
+        or None,
+    )
+    context.log.info("changes since the backup before", path=str(after.path), **plain(changes))
     return changes
 
 

@@ -5,14 +5,16 @@ from __future__ import annotations
 import contextlib
 import shlex
 import sqlite3
+from dataclasses import replace
 from datetime import UTC
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from gymdbd import clock
 from gymdbd.archive import gates
 from gymdbd.archive.backup import SUSPICIOUS
 from gymdbd.errors import SuspiciousError
+from gymdbd.jobs.backup.result import Newest
 from gymdbd.sqlite import freshness
 
 if TYPE_CHECKING:
@@ -20,23 +22,22 @@ if TYPE_CHECKING:
 
     from gymdbd.archive.catalog import Catalog
     from gymdbd.archive.manifest import Manifest
-    from gymdbd.config.parts import Gates, Newest
+    from gymdbd.config import parts
+    from gymdbd.config.parts import Gates
+    from gymdbd.jobs.backup.result import BackupResult
     from gymdbd.jobs.context import Context
     from gymdbd.origin import Origin
 
 
 def find_newest(
-    wanted: Newest | None, open_copy: Callable[[], sqlite3.Connection], context: Context
-) -> dict[str, Any] | None:
+    wanted: parts.Newest | None, open_copy: Callable[[], sqlite3.Connection], context: Context
+) -> Newest | None:
     """Say when the newest row of a copy was written, None where nobody wants to know.
 
-    The answer has `table`, `column`, the greatest `value` there and the instant `at`, RFC 3339,
-    that it means. A column that cannot say is no failure of the backup: `at` is None then, and
-    `problem` says why.
+    A column that cannot say is no failure of the backup.
     """
     if wanted is None:
         return None
-    place = {"table": wanted.table, "column": wanted.column}
     zone = context.clock.zone if wanted.naive == "local" else UTC
     value: freshness.Value = None
     try:
@@ -48,9 +49,12 @@ def find_newest(
         moment, problem = None, str(error)
     shown = value if isinstance(value, (str, int, float)) else None
     if moment is not None:
-        return {**place, "value": shown, "at": clock.to_text(moment, context.clock.zone)}
-    context.log.warning("newest row not dated", **place, reason=problem)
-    return {**place, "value": shown, "at": None, "problem": problem}
+        at = clock.to_text(moment, context.clock.zone)
+        return Newest(table=wanted.table, column=wanted.column, value=shown, at=at)
+    context.log.warning(
+        "newest row not dated", table=wanted.table, column=wanted.column, reason=problem
+    )
+    return Newest(table=wanted.table, column=wanted.column, value=shown, at=None, problem=problem)
 
 
 def suspicions(
@@ -82,10 +86,10 @@ def waiting(catalog: Catalog, origin: Origin) -> str | None:
     return next((backup.path.name for backup in suspicious), None)
 
 
-def refuse_suspicious(catalog: Catalog, origin: Origin, result: dict[str, Any]) -> None:
-    """Fail a run that has made a suspicious backup; note in its result which one waits."""
-    result["waiting"] = waiting(catalog, origin)
-    made = catalog.read(Path(result["path"]).name)
+def judged(catalog: Catalog, origin: Origin, result: BackupResult) -> BackupResult:
+    """Return the result with what waits for an answer; raise if the backup is suspicious itself."""
+    result = replace(result, waiting=waiting(catalog, origin))
+    made = catalog.read(Path(result.path).name)
     if made.verdict == SUSPICIOUS and made.manifest is not None:
         raise SuspiciousError(
             f"{made.path.name} is suspicious: {'; '.join(made.manifest.suspicious)}",
@@ -94,3 +98,4 @@ def refuse_suspicious(catalog: Catalog, origin: Origin, result: dict[str, Any]) 
             "before. It is kept, and nothing is pruned meanwhile",
             result=result,
         )
+    return result

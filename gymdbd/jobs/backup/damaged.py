@@ -11,12 +11,13 @@ import shlex
 import socket
 import subprocess
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import gymdbd
 from gymdbd import clock, files
 from gymdbd.archive import proof, sealed
 from gymdbd.errors import ReadFailedError, WriteFailedError
+from gymdbd.jobs.result import Saved
 from gymdbd.source import database, live
 from gymdbd.source.errors import (
     GymdbdError,
@@ -34,8 +35,7 @@ if TYPE_CHECKING:
 
 # What is worth a copy as it is: there are bytes, and no backup can be made of them.
 DAMAGE = (SourceCorruptError, SourceNotADatabaseError, SourceEmptyError)
-# The key of a failed run's result that says where the copy lies.
-COPY = "damaged_copy"
+Failure = TypeVar("Failure", bound=GymdbdError)
 
 _ROOM = 2
 _POLL_S = 0.05
@@ -142,30 +142,35 @@ def newest(archive: Path, damaged: Database) -> Copy | None:
     return found[-1] if found else None
 
 
-def tell(error: GymdbdError, path: Path) -> None:
-    """Add to an error where the damaged database was saved, and what can be done with that."""
-    error.result = {**(error.result or {}), COPY: str(path)}
+def told(error: Failure, path: Path) -> Failure:
+    """Return an error that also says where the damaged database was saved, and what to do then."""
     quoted = shlex.quote(str(path))
-    error.hint = (
-        f"{error.hint}; it was saved as it is, as {path}: sqlite3 {quoted} .recover | sqlite3 "
+    return error.but(
+        result=Saved(damaged_copy=str(path)),
+        hint=f"{error.hint}; it was saved as it is, as {path}: sqlite3 {quoted} .recover | sqlite3 "
         "recovered.db writes what can still be read into a new database (Debian's sqlite3 has no "
-        ".recover and says SQL logic error: use the program of sqlite.org)"
+        ".recover and says SQL logic error: use the program of sqlite.org)",
     )
 
 
-def save_source(error: GymdbdError, save: Callable[[], Path], context: Context) -> None:
-    """Save a damaged source by `save` and name the copy in the error; if that fails, say why."""
+def copy_of(error: GymdbdError) -> str | None:
+    """Return where the damaged database was saved that an error tells of, None if nowhere."""
+    return error.result.damaged_copy if isinstance(error.result, Saved) else None
+
+
+def save_source(error: Failure, save: Callable[[], Path], context: Context) -> Failure:
+    """Save a damaged source by `save`; return the error that names the copy, or says why not."""
     try:
-        tell(error, save())
+        return told(error, save())
     except (GymdbdError, OSError) as problem:
-        tell_unsaved(error, problem, context)
+        return told_unsaved(error, problem, context)
 
 
-def tell_unsaved(error: GymdbdError, problem: Exception, context: Context) -> None:
-    """Add to an error why the damaged database could not be saved."""
+def told_unsaved(error: Failure, problem: Exception, context: Context) -> Failure:
+    """Return an error that also says why the damaged database could not be saved."""
     reason = problem.message if isinstance(problem, GymdbdError) else str(problem)
-    error.hint = f"{error.hint}; it could not be saved as it is: {reason}"
     context.log.warning("damaged database not saved", reason=reason)
+    return error.but(hint=f"{error.hint}; it could not be saved as it is: {reason}")
 
 
 def _free_name(folder: Path, name: str, context: Context) -> Path:

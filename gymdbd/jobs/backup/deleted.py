@@ -7,7 +7,7 @@ import dataclasses
 import os
 import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from gymdbd import files
 from gymdbd.errors import NotAllowedError
@@ -19,6 +19,7 @@ from gymdbd.sqlite import salvage
 
 if TYPE_CHECKING:
     from gymdbd.config.kinds import BackupConfig
+    from gymdbd.jobs.backup.result import BackupResult
     from gymdbd.jobs.context import Context
     from gymdbd.source.uses import Use
 
@@ -38,17 +39,16 @@ class Source:
         if self.held is not None:
             self.held.close()
 
-    def tell(self, result: dict[str, Any]) -> None:
+    def tell(self, result: BackupResult) -> None:
         """Fail the run if the application's file is gone, after its content has been saved."""
         if self.trouble is None:
             return
-        words = ["gymdbd", "restore", result["path"], "--to", str(self.job.database)]
-        self.trouble.hint = (
-            f"it is saved as {result['path']}: restore it ({shlex.join(words)}) and restart the "
-            "application; what it commits until then is saved by another gymdbd backup only"
+        words = ["gymdbd", "restore", result.path, "--to", str(self.job.database)]
+        raise self.trouble.but(
+            hint=f"it is saved as {result.path}: restore it ({shlex.join(words)}) and restart the "
+            "application; what it commits until then is saved by another gymdbd backup only",
+            result=result,
         )
-        self.trouble.result = result
-        raise self.trouble
 
 
 def find(job: BackupConfig, context: Context) -> Source:

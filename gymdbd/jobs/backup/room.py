@@ -42,9 +42,10 @@ def require(
             missing = size_bytes * files.SPACE_FACTOR - shutil.disk_usage(folder).free
             frozen = catalog.frozen(job.origin)
             if frozen:
-                error.hint = f"nothing is pruned meanwhile ({frozen}); free some space otherwise"
-            elif advice := _advice(job, catalog, missing, now):
-                error.hint = f"{advice}; or use another disk"
+                hint = f"nothing is pruned meanwhile ({frozen}); free some space otherwise"
+                raise error.but(hint=hint) from error
+            if advice := _advice(job, catalog, missing, now):
+                raise error.but(hint=f"{advice}; or use another disk") from error
         raise
 
 

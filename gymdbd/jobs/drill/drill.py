@@ -17,6 +17,7 @@ from gymdbd.archive.catalog import LATEST, Catalog
 from gymdbd.config.kinds import RestoreConfig
 from gymdbd.errors import DrillFailedError
 from gymdbd.jobs.context import Timings
+from gymdbd.jobs.drill.result import Answered, Commanded, DrillResult
 from gymdbd.jobs.restore import restore
 from gymdbd.source import database
 
@@ -27,19 +28,18 @@ if TYPE_CHECKING:
     from gymdbd.config.kinds import DrillConfig
     from gymdbd.config.parts import Probe
     from gymdbd.jobs.context import Context
+    from gymdbd.jobs.restore.result import RestoreResult
 
 _ARCHIVE_WAIT_S = 600.0
 _POLL_S = 0.05
 _TOLD_BYTES = 2000
 
 
-def run(job: DrillConfig, context: Context) -> dict[str, Any]:
+def run(job: DrillConfig, context: Context) -> DrillResult:
     """Restore the newest good backup to a scratch place, ask it the probes, run the command.
 
-    The result has `backup`, `created_at`, `age_s`, `recover_s` (from the first byte read to the
-    last check passed), `tables`, `probes`, `command`, `duration_s` and `timings`. Nothing is left
-    of it, and what a killed run left is removed. Raises DrillFailedError for a wrong answer, and
-    whatever a restore raises.
+    Nothing is left of it, and what a killed run left is removed. Raises DrillFailedError for a
+    wrong answer, and whatever a restore raises.
     """
     timings = Timings()
     catalog = Catalog(job.archive, context.clock.zone)
@@ -59,17 +59,17 @@ def run(job: DrillConfig, context: Context) -> dict[str, Any]:
     finally:
         _clear(job.folder)
     context.log.info("drill passed", backup=str(backup.path), recover_s=recover_s)
-    return {
-        "backup": str(backup.path),
-        "created_at": clock.to_text(backup.created, context.clock.zone),
-        "age_s": round((context.clock.now() - backup.created).total_seconds()),
-        "recover_s": recover_s,
-        "tables": restored["tables"],
-        "probes": probes,
-        "command": command,
-        "duration_s": timings.total_s(),
-        "timings": timings.seconds,
-    }
+    return DrillResult(
+        backup=str(backup.path),
+        created_at=clock.to_text(backup.created, context.clock.zone),
+        age_s=round((context.clock.now() - backup.created).total_seconds()),
+        recover_s=recover_s,
+        tables=restored.tables,
+        probes=probes,
+        command=command,
+        duration_s=timings.total_s(),
+        timings=timings.seconds,
+    )
 
 
 def _clear(folder: Path) -> None:
@@ -80,7 +80,7 @@ def _clear(folder: Path) -> None:
 
 def _recover(
     job: DrillConfig, backup: Backup, context: Context, timings: Timings
-) -> tuple[dict[str, Any], float]:
+) -> tuple[RestoreResult, float]:
     """Restore just as `gymdbd restore` does; return its result and the seconds that it took."""
     settings = RestoreConfig(
         name=job.name,
@@ -94,7 +94,7 @@ def _recover(
     return result, round(time.monotonic() - started, 3)
 
 
-def _probe(job: DrillConfig, target: Path, context: Context) -> list[dict[str, Any]]:
+def _probe(job: DrillConfig, target: Path, context: Context) -> list[Answered]:
     answers = []
     with contextlib.closing(database.open_copy(target)) as connection:
         with database.translated(target):
@@ -106,7 +106,7 @@ def _probe(job: DrillConfig, target: Path, context: Context) -> list[dict[str, A
                     f"the probe {probe.sql!r} gave {value!r}, expected {_expectation(probe)}",
                     hint="look at the backup (gymdbd diff latest), or correct the probe",
                 )
-            answers.append({"sql": probe.sql, "value": value})
+            answers.append(Answered(sql=probe.sql, value=value))
     return answers
 
 
@@ -141,7 +141,7 @@ def _expectation(probe: Probe) -> str:
     return " and ".join(f"{word} {value:g}" for word, value in bounds if value is not None)
 
 
-def _run_command(job: DrillConfig, target: Path, context: Context) -> dict[str, Any] | None:
+def _run_command(job: DrillConfig, target: Path, context: Context) -> Commanded | None:
     """Run the user's own test with the path of the database in GYMDBD_DATABASE.
 
     It runs in a session of its own, all of which is ended when it takes too long.
@@ -179,7 +179,7 @@ def _run_command(job: DrillConfig, target: Path, context: Context) -> dict[str, 
             hint="run it by hand with GYMDBD_DATABASE set to a restored copy "
             "(gymdbd restore latest --to PATH)",
         )
-    return {"exit_code": exit_code, "duration_s": round(time.monotonic() - started, 3)}
+    return Commanded(exit_code=exit_code, duration_s=round(time.monotonic() - started, 3))
 
 
 def _await(process: subprocess.Popen[bytes], timeout_s: float, context: Context) -> int | None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-    from gymdbd.remote.ssh.ssh import Connection
+    from gymdbd.jobs.pull.result import Fetched
 
 
 @dataclass
@@ -18,19 +18,19 @@ class Arrived:
     `expected` is what must be found in it, `changed` the pages in which it differs from the
     replica, None where that is not known, `copied` how the partial became a copy of it at first,
     `taken` the monotonic time when the snapshot began, `ownership` the mode, owner and group of
-    the source if they are known.
+    the source if they are known, `fetched` how it was read, None if nothing was.
     """
 
     strategy: str
     taken: float
-    facts: dict[str, Any]
+    reason: str
+    pages_total: int | None = None
+    pages_changed: int | None = None
+    fetched: Fetched | None = None
+    bytes_sent: int = 0
+    bytes_received: int = 0
     expected: dict[str, Any] = field(default_factory=dict)
     fingerprint: dict[str, Any] | None = None
     changed: Collection[int] | None = None
     copied: str = ""
     ownership: dict[str, Any] | None = None
-
-
-def traffic(connection: Connection) -> dict[str, int]:
-    """Return what the result of a pull says of the bytes that travelled."""
-    return {"bytes_sent": connection.bytes_sent, "bytes_received": connection.bytes_received}

@@ -6,7 +6,7 @@ import time
 from typing import TYPE_CHECKING
 
 from gymdbd.jobs.peer import connect
-from gymdbd.jobs.pull.arrived import Arrived, traffic
+from gymdbd.jobs.pull.arrived import Arrived
 from gymdbd.remote import inquiry, scp
 
 if TYPE_CHECKING:
@@ -34,10 +34,11 @@ def fetch(
             copied = scp.copy_database(
                 remote, job.remote_database, partial, progress=progress, check=context.check
             )
-        facts = {
-            "reason": f"plain copy, attempt {copied.attempts}",
-            "pages_total": None,
-            "pages_changed": None,
-            **traffic(connection),
-        }
-        return Arrived("copy", taken, facts, ownership=copied.ownership)
+        return Arrived(
+            "copy",
+            taken,
+            f"plain copy, attempt {copied.attempts}",
+            bytes_sent=connection.bytes_sent,
+            bytes_received=connection.bytes_received,
+            ownership=copied.ownership,
+        )

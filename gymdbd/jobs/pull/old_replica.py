@@ -18,6 +18,7 @@ from gymdbd.config.kinds import BackupConfig
 from gymdbd.config.parts import Gates
 from gymdbd.errors import ReplicaInUseError, SuspiciousError, VerificationError
 from gymdbd.jobs.backup import backup, damaged, room
+from gymdbd.jobs.backup.result import BackupResult
 from gymdbd.jobs.prune import prune
 from gymdbd.jobs.pull import checking, suspicion
 from gymdbd.origin import Origin
@@ -195,13 +196,15 @@ def _save_changed(job: PullConfig, replica: Replica, catalog: Catalog, context: 
         # Opening it would make SQLite remove the -wal, which may hold all there is.
         return _keep(job, replica, catalog, context, "it has zero bytes")
     try:
-        return Path(str(backup.run(settings, context)["path"]))
+        return Path(backup.run(settings, context).path)
     except SuspiciousError as error:
-        return Path(str((error.result or {})["path"]))
+        if not isinstance(error.result, BackupResult):
+            raise
+        return Path(error.result.path)
     except _UNREADABLE as error:
-        if error.result and damaged.COPY in error.result:
+        if copy := damaged.copy_of(error):
             catalog.thaw(job.origin)
-            return Path(error.result[damaged.COPY])
+            return Path(copy)
         return _keep(job, replica, catalog, context, error.message)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from gymdbd import disk, files
 from gymdbd.archive import proof
@@ -13,8 +13,9 @@ from gymdbd.errors import DiskFullError, ReplicaChangedError
 from gymdbd.jobs.context import Timings
 from gymdbd.jobs.peer import serving
 from gymdbd.jobs.pull import checking
-from gymdbd.jobs.pull.arrived import Arrived, traffic
+from gymdbd.jobs.pull.arrived import Arrived
 from gymdbd.jobs.pull.replica import Replica, State
+from gymdbd.jobs.pull.result import Fetched, Held, PullResult
 from gymdbd.remote import delta
 from gymdbd.source.errors import (
     GymdbdError,
@@ -33,13 +34,13 @@ if TYPE_CHECKING:
 _REPORT_S = 30.0
 
 
-def run(job: PullConfig, context: Context, *, whatever: bool = False) -> dict[str, Any]:
+def run(job: PullConfig, context: Context, *, whatever: bool = False) -> PullResult:
     """Bring `job.replica` to the newest state of the remote database.
 
-    The caller holds the replica's lock. The result has the keys of `gymdbd pull --json`. Any
-    failure leaves the old replica in place; what had arrived stays in the partial, where the
-    next run finds it again. A damaged database is saved as it is before that is told
-    (`jobs.damaged`); one that was never pulled and is none at all only with `whatever`.
+    The caller holds the replica's lock. Any failure leaves the old replica in place; what
+    had arrived stays in the partial, where the next run finds it again. A damaged database is
+    saved as it is before that is told (`damaged`); one that was never pulled and is none at all
+    only with `whatever`.
     """
     try:
         return _Pull(job, context, whatever=whatever).run()
@@ -48,7 +49,7 @@ def run(job: PullConfig, context: Context, *, whatever: bool = False) -> dict[st
         if known and not error.result:
             from gymdbd.jobs.pull import salvage  # noqa: PLC0415 - hardly any pull needs it
 
-            salvage.save_remote(job, error, context)
+            raise salvage.save_remote(job, error, context) from error.__cause__
         raise
 
 
@@ -69,7 +70,7 @@ class _Pull:
         self.integrity = checking.least(job, self.state, context.clock.now())
         self.harm = ""
 
-    def run(self) -> dict[str, Any]:
+    def run(self) -> PullResult:
         """Fetch, prove, save, publish; if that fails, tell what is wrong with the replica, too."""
         disk.require_name(self.replica.path, "..{}.pull.json.partial")
         if self.integrity != proof.EQUAL:
@@ -80,8 +81,8 @@ class _Pull:
             if isinstance(error, SourceCorruptError) and not self.harm:
                 # It was like this one not long ago.
                 self._recheck()
-            error.hint = "; ".join(filter(None, [error.hint, self.harm]))
-            raise
+            hint = "; ".join(filter(None, [error.hint, self.harm]))
+            raise error.but(hint=hint) from error.__cause__
 
     def _recheck(self) -> None:
         """Check the replica if the pull that swapped it in did not."""
@@ -91,40 +92,45 @@ class _Pull:
                     self.job, self.replica, self.state, self.context
                 )
 
-    def _run(self) -> dict[str, Any]:
+    def _run(self) -> PullResult:
         with self.timings.step("replica"):
             self.replica.await_free(self.job.replica_wait, self.context.check)
         arrived = self._query() if self.job.method == "query" else self._copy()
-        result = {
-            "strategy": arrived.strategy,
-            "method": self.job.method,
-            "replica": str(self.job.replica),
-            **arrived.facts,
-        }
-        if arrived.strategy != delta.UNCHANGED:
-            result |= self._adopt(arrived)
-        if delta.UNCHANGED in (arrived.strategy, result.get("state")) and self.state is not None:
-            result |= {
-                "state": delta.UNCHANGED,
-                "tables": self.state.tables,
-                "lag_s": 0.0,
-                "saved": None,
-            }
-        result |= {"duration_s": self.timings.total_s(), "timings": self.timings.seconds}
-        self._refuse_suspicious(result)
-        return result
+        if arrived.strategy == delta.UNCHANGED and self.state is not None:
+            held = Held(tables=self.state.tables, is_unchanged=True)
+        else:
+            held = self._adopt(arrived)
+        result = PullResult(
+            strategy=arrived.strategy,
+            method=self.job.method,
+            replica=str(self.job.replica),
+            reason=arrived.reason,
+            pages_total=arrived.pages_total,
+            pages_changed=arrived.pages_changed,
+            fetched=arrived.fetched,
+            bytes_sent=arrived.bytes_sent,
+            bytes_received=arrived.bytes_received,
+            tables=held.tables,
+            checked=held.checked,
+            adopted=held.adopted,
+            saved=held.saved,
+            answer=held.answer,
+            lag_s=held.lag_s,
+            duration_s=self.timings.total_s(),
+            timings=self.timings.seconds,
+            is_unchanged=held.is_unchanged,
+        )
+        return self._judged(result)
 
-    def _refuse_suspicious(self, result: dict[str, Any]) -> None:
+    def _judged(self, result: PullResult) -> PullResult:
         """Fail, all done, if the replica is suspicious; note which backup waits for an answer."""
-        unchanged = result.get("state") == delta.UNCHANGED
-        state = self.state if unchanged else self.replica.state()
+        state = self.state if result.is_unchanged else self.replica.state()
         if state is None or not (state.suspicious or state.waiting):
-            return
+            return result
         # Most pulls find nothing of the kind.
         from gymdbd.jobs.pull import suspicion  # noqa: PLC0415
 
-        result["waiting"] = suspicion.waiting(self.job, self.context)
-        suspicion.refuse(self.job, state, result)
+        return suspicion.judged(self.job, state, result, self.context)
 
     def _known_state(self) -> State | None:
         """Return what the last pull left, unless the replica was changed here since."""
@@ -165,14 +171,13 @@ class _Pull:
             self._refuse_known(remote)
             plan = session.plan(*known)
             self.context.log.info("pull planned", strategy=plan.strategy, reason=plan.reason)
-            arrived = Arrived(
-                plan.strategy, taken, {"reason": plan.reason, "pages_total": remote.page_count}
-            )
+            arrived = Arrived(plan.strategy, taken, plan.reason, pages_total=remote.page_count)
             if plan.strategy == delta.UNCHANGED:
-                arrived.facts["pages_changed"] = 0
+                arrived.pages_changed = 0
             else:
                 self._transfer(session, plan, arrived)
-            arrived.facts |= traffic(connection)
+            arrived.bytes_sent = connection.bytes_sent
+            arrived.bytes_received = connection.bytes_received
         return arrived
 
     def _refuse_known(self, remote: Fingerprint) -> None:
@@ -213,12 +218,9 @@ class _Pull:
             "uncounted": session.uncounted,
             **({"sha256": fetched.sha256} if fetched.sha256 else {}),
         }
-        arrived.facts |= {
-            "reason": fetched.reason,
-            "pages_changed": fetched.pages_changed,
-            "read": fetched.method,
-            "copied": arrived.copied or None,
-        }
+        arrived.reason = fetched.reason
+        arrived.pages_changed = fetched.pages_changed
+        arrived.fetched = Fetched(read=fetched.method, copied=arrived.copied or None)
 
     def _require_space(self, remote: Fingerprint, plan: delta.Plan) -> None:
         """Raise DiskFullError unless there is room for what the partial has not got yet."""
@@ -274,7 +276,7 @@ class _Pull:
             # Another release wrote it.
             return None, size
 
-    def _adopt(self, arrived: Arrived) -> dict[str, Any]:
+    def _adopt(self, arrived: Arrived) -> Held:
         # Most pulls find nothing new, and all that this imports takes a tenth of their time.
         from gymdbd.jobs.pull.swap import Adoption  # noqa: PLC0415
 

@@ -51,33 +51,33 @@ def refuse_known(job: PullConfig, remote: Fingerprint, context: Context) -> None
                 hint=f"on {job.host} stop the application and restore the newest good backup "
                 "(gymdbd list)",
             )
-            damaged.tell(error, known.path)
-            raise error
+            raise damaged.told(error, known.path)
 
 
 def save_arrived(
     job: PullConfig,
     partial: Path,
-    error: GymdbdError,
+    error: damaged.Failure,
     context: Context,
     fingerprint: dict[str, Any] | None,
-) -> None:
-    """Save what a pull has brought, and tell in the error about it; the partial is gone then."""
+) -> damaged.Failure:
+    """Save what a pull has brought; return the error that tells of it. The partial is gone then."""
 
     def fill(target: Path) -> None:
         with files.writing(target):
             shutil.move(partial, target)
 
-    damaged.save_source(
+    told = damaged.save_source(
         error,
         lambda: _keep(job, error, context, fill, partial.stat().st_size, fingerprint),
         context,
     )
     files.remove(partial)
+    return told
 
 
-def save_remote(job: PullConfig, error: GymdbdError, context: Context) -> None:
-    """Fetch a database of which a pull has brought nothing, and tell in the error about it.
+def save_remote(job: PullConfig, error: damaged.Failure, context: Context) -> damaged.Failure:
+    """Fetch a database of which a pull has brought nothing; return the error that tells of it.
 
     Its pages are asked for without its rows being counted; if SQLite cannot even open it, its
     files are copied as they are.
@@ -102,11 +102,11 @@ def save_remote(job: PullConfig, error: GymdbdError, context: Context) -> None:
         return _keep(job, error, context, fill, 0, seen)
 
     try:
-        damaged.tell(error, save())
+        return damaged.told(error, save())
     except SourceEmptyError:
-        return
+        return error
     except (GymdbdError, OSError) as problem:
-        damaged.tell_unsaved(error, problem, context)
+        return damaged.told_unsaved(error, problem, context)
 
 
 def _copy_files(job: PullConfig, target: Path, context: Context) -> None:

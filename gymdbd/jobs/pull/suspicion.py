@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import shlex
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from gymdbd import clock, files, lock
 from gymdbd.archive import answers, marks
@@ -19,6 +19,7 @@ from gymdbd.archive.gates import Content
 from gymdbd.errors import SuspiciousError
 from gymdbd.jobs.backup import content
 from gymdbd.jobs.pull.replica import Replica
+from gymdbd.jobs.pull.result import Answer
 from gymdbd.source import database
 from gymdbd.source.errors import SourceError
 from gymdbd.source.snapshot import Snapshot
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from gymdbd.config.kinds import PullConfig
     from gymdbd.jobs.context import Context
     from gymdbd.jobs.pull.replica import State
+    from gymdbd.jobs.pull.result import PullResult
 
 PIN = "the good state before a suspicious pull"
 # Every pull may bring another suspicious state, and none of them is pruned: these many are enough.
@@ -138,17 +140,18 @@ def waiting(job: PullConfig, context: Context) -> str | None:
     return content.waiting(Catalog(job.archive_folder, context.clock.zone), job.origin)
 
 
-def refuse(job: PullConfig, state: State, result: dict[str, Any]) -> None:
-    """Fail a pull that leaves a suspicious replica."""
+def judged(job: PullConfig, state: State, result: PullResult, context: Context) -> PullResult:
+    """Return the result with what waits for an answer; raise if the replica is suspicious."""
+    result = replace(result, answer=Answer(waiting=waiting(job, context)))
     if not state.suspicious:
-        return
+        return result
     if state.rejected:
         hint = (
             f"it was rejected: mend the database on {job.host}. The good state before it stays "
             f"pinned in {job.archive_folder}"
         )
     else:
-        result["waiting"] = str(job.replica)
+        result = replace(result, answer=Answer(waiting=str(job.replica)))
         name = shlex.quote(job.name)
         hint = (
             f"look at it (gymdbd diff latest --archive {shlex.quote(str(job.archive_folder))} "

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from gymdbd import clock, files
 from gymdbd.archive import proof
@@ -14,7 +14,7 @@ from gymdbd.errors import CopyDamagedError
 from gymdbd.jobs.pull import checking, salvage, suspicion
 from gymdbd.jobs.pull.old_replica import save
 from gymdbd.jobs.pull.replica import State
-from gymdbd.remote import delta
+from gymdbd.jobs.pull.result import Adopted, Answer, Held
 from gymdbd.source import database
 from gymdbd.source.errors import SourceCorruptError
 
@@ -52,11 +52,10 @@ class Adoption:
         self.integrity = integrity
         self.in_full = integrity == proof.FULL
 
-    def run(self, arrived: Arrived, timings: Timings) -> dict[str, Any]:
+    def run(self, arrived: Arrived, timings: Timings) -> Held:
         """Prove what arrived, save the old replica, and put the new one in its place.
 
-        Where they are the same the old one stays, unless all was due to be checked; the state in
-        the result is `delta.UNCHANGED` then.
+        Where they are the same the old one stays, unless all was due to be checked.
         """
         integrity = self._choose_integrity(arrived)
         with timings.step("verify"), files.syncing(self.replica.partial):
@@ -66,22 +65,24 @@ class Adoption:
         before, size = self.state, proven.sums.size
         if before is not None and same and size == before.identity[1] and not self.in_full:
             self._keep(before, new)
-            return {"state": delta.UNCHANGED, "checked": integrity}
+            return Held(tables=before.tables, checked=integrity, is_unchanged=True)
         known = suspicion.last(self.job, self.replica)
         new = self._judge(new, known, size)
         saved, waiting = self._swap(arrived, known, new, timings)
         self.context.log.info("replica published", replica=str(self.job.replica), size=size)
         if new.suspicious:
             self.context.log.warning("replica suspicious", reasons=new.suspicious)
-        return {
-            "tables": tables,
-            "checked": integrity,
-            "remarks": [*new.remarks, *(f"not checked: {what}" for what in new.unchecked)],
-            "sha256": new.sha256 or None,
-            "saved": str(saved) if saved else None,
-            "waiting": waiting,
-            "lag_s": round(time.monotonic() - arrived.taken, 4),
-        }
+        return Held(
+            tables=tables,
+            checked=integrity,
+            adopted=Adopted(
+                remarks=[*new.remarks, *(f"not checked: {what}" for what in new.unchecked)],
+                sha256=new.sha256 or None,
+            ),
+            saved=str(saved) if saved else None,
+            answer=Answer(waiting=waiting),
+            lag_s=round(time.monotonic() - arrived.taken, 4),
+        )
 
     def _describe(
         self, arrived: Arrived, proven: Proof, tables: dict[str, int], integrity: str
@@ -222,8 +223,9 @@ class Adoption:
         except (CopyDamagedError, SourceCorruptError) as error:
             # Every page is the other side's: what is wrong with them is wrong over there.
             found = _damaged_there(self.job, error.problems)
-            salvage.save_arrived(self.job, partial, found, self.context, arrived.fingerprint)
-            raise found from error
+            raise salvage.save_arrived(
+                self.job, partial, found, self.context, arrived.fingerprint
+            ) from error
         rows = arrived.expected.get("rows")
         if rows is None:
             with (

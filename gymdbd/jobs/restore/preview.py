@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from gymdbd import clock
 from gymdbd.archive import inspection
 from gymdbd.archive.backup import DAMAGED
 from gymdbd.archive.catalog import Catalog
 from gymdbd.jobs.restore import restore
+from gymdbd.jobs.restore.result import Plan, Rows
 from gymdbd.source import database, identity, processes
 from gymdbd.source.errors import GymdbdError, SourceError
 from gymdbd.source.snapshot import Snapshot
@@ -23,37 +24,31 @@ if TYPE_CHECKING:
     from gymdbd.jobs.context import Context
 
 
-def plan(job: RestoreConfig, context: Context) -> dict[str, Any]:
-    """Say what the restore would do, changing nothing.
-
-    `tables` has for each table the rows `now` in the target and `then` in the backup, None where
-    there is no such table; `problem` says why the target's rows cannot be counted, and `refused`
-    is the error that the restore would end with at once, None if it would begin. Raises
-    AnotherFileError if the restore would.
-    """
+def plan(job: RestoreConfig, context: Context) -> Plan:
+    """Say what the restore would do, changing nothing; raises AnotherFileError if it would."""
     if job.target.exists():
         identity.require(job.target)
     backup = Catalog(job.backup.parent, context.clock.zone).find(job.backup.name)
     found = inspection.inspect(backup, context.check)
     now, problem = _count_now(job.target)
     then = backup.manifest.tables if backup.manifest else _count_backup(backup)
-    return {
-        "backup": str(backup.path),
-        "created_at": clock.to_text(backup.created, context.clock.zone),
-        "age_s": round((context.clock.now() - backup.created).total_seconds()),
-        "verdict": DAMAGED if found.problems else backup.verdict,
-        "problems": found.problems,
-        "target": str(job.target),
-        "problem": problem,
-        "refused": _refusal(job, backup, context),
-        "tables": {
-            name: {"now": now.get(name), "then": then.get(name)}
+    return Plan(
+        backup=str(backup.path),
+        created_at=clock.to_text(backup.created, context.clock.zone),
+        age_s=round((context.clock.now() - backup.created).total_seconds()),
+        verdict=DAMAGED if found.problems else backup.verdict,
+        problems=found.problems,
+        target=str(job.target),
+        problem=problem,
+        tables={
+            name: Rows(now=now.get(name), then=then.get(name))
             for name in sorted(now.keys() | then.keys())
         },
-        "holders": [str(one) for one in processes.holders(job.target)],
-        "needed_bytes": backup.size,
-        "free_bytes": shutil.disk_usage(job.target.parent).free,
-    }
+        holders=[str(one) for one in processes.holders(job.target)],
+        needed_bytes=backup.size,
+        free_bytes=shutil.disk_usage(job.target.parent).free,
+        refused=_refusal(job, backup, context),
+    )
 
 
 def _refusal(job: RestoreConfig, backup: Backup, context: Context) -> GymdbdError | None:

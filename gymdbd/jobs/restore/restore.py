@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from gymdbd import clock, disk, files, origin
 from gymdbd.archive import answers, inspection
@@ -18,6 +18,7 @@ from gymdbd.errors import (
 )
 from gymdbd.jobs.context import Timings
 from gymdbd.jobs.restore import undo as undos
+from gymdbd.jobs.restore.result import RestoreResult
 from gymdbd.jobs.restore.writing import into_database, into_file
 from gymdbd.source import identity, live, processes
 from gymdbd.source.errors import GymdbdError
@@ -30,13 +31,11 @@ if TYPE_CHECKING:
     from gymdbd.origin import Origin
 
 
-def run(job: RestoreConfig, context: Context) -> dict[str, Any]:
+def run(job: RestoreConfig, context: Context) -> RestoreResult:
     """Restore `job.backup` to `job.target`; the caller holds the locks of both.
 
     The backup is read as a whole first, and what the target held is saved. Whenever the run
-    ends, the target is what it was or what the backup holds. The result has `backup`, `target`,
-    `how`, `undo`, `undo_command`, `tables`, `holders`, `written_since`, `restart` (who goes on in
-    a file that was removed from there), `remarks`, `duration_s`, `timings`.
+    ends, the target is what it was or what the backup holds.
     """
     timings = Timings()
     catalog = Catalog(job.backup.parent, context.clock.zone)
@@ -54,21 +53,21 @@ def run(job: RestoreConfig, context: Context) -> dict[str, Any]:
     context.log.info(
         "database restored", backup=str(backup.path), target=str(job.target), how=done.how
     )
-    return {
-        "backup": str(backup.path),
-        "target": str(job.target),
-        "how": done.how,
-        "undo": str(done.undo.path) if done.undo else None,
-        "undo_command": done.undo.command if done.undo else None,
-        "tables": backup.manifest.tables if backup.manifest else {},
-        "holders": [str(one) for one in holders],
-        "written_since": done.written_since,
-        "restart": restart,
-        "remarks": done.remarks,
-        "rejected": rejected,
-        "duration_s": timings.total_s(),
-        "timings": timings.seconds,
-    }
+    return RestoreResult(
+        backup=str(backup.path),
+        target=str(job.target),
+        how=done.how,
+        undo=str(done.undo.path) if done.undo else None,
+        undo_command=done.undo.command if done.undo else None,
+        tables=backup.manifest.tables if backup.manifest else {},
+        holders=[str(one) for one in holders],
+        written_since=done.written_since,
+        restart=restart,
+        remarks=done.remarks,
+        rejected=rejected,
+        duration_s=timings.total_s(),
+        timings=timings.seconds,
+    )
 
 
 def _reject_newer(

@@ -77,13 +77,12 @@ def save(job: RestoreConfig, context: Context) -> Undo | None:
     except _UNSOUND as error:
         Catalog(job.backup.parent, context.clock.zone).thaw(origin.here(job.target))
         if not job.replace and not isinstance(error, _DAMAGED):
-            error.hint += (
-                "; or stop the application and restore with --replace, which keeps the file as "
-                "it is in the archive and puts a new one in its place"
-            )
-            raise
-        if error.result and damaged.COPY in error.result:
-            kept = Path(error.result[damaged.COPY])
+            raise error.but(
+                hint=f"{error.hint}; or stop the application and restore with --replace, which "
+                "keeps the file as it is in the archive and puts a new one in its place"
+            ) from error.__cause__
+        if copy := damaged.copy_of(error):
+            kept = Path(copy)
         else:
             kept = damaged.preserve(job.target, job.backup.parent, error.message, context, room=1)
         return Undo(kept, _copy_back(kept, job.target), None)
@@ -122,7 +121,7 @@ def _back_up(
         method=manifests.OVERWRITTEN,
         deleted=deleted,
     )
-    saved = job.backup.parent / str(backups.run(settings, context, held)["path"])
+    saved = job.backup.parent / backups.run(settings, context, held).path
     made = Catalog(job.backup.parent, context.clock.zone).read(saved.name)
     words = ["gymdbd", "restore", str(saved), "--to", str(job.target)]
     if job.replace and not _same_pages(job, made, context):

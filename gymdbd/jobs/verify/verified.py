@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from gymdbd.jobs.verify.result import Verdict
 
 if TYPE_CHECKING:
     from gymdbd.archive.backup import Backup
@@ -24,12 +26,12 @@ class Verified:
     remarks: list[str] = field(default_factory=list)
     repaired: str | None = None
 
-    def describe(self) -> dict[str, Any]:
+    def describe(self) -> Verdict:
         """Return its entry in the result."""
-        return {
-            "path": str(self.backup.path),
-            "verdict": self.verdict,
-            "problems": self.findings.problems,
-            "remarks": self.findings.remarks + self.remarks,
-            "repaired": self.repaired,
-        }
+        return Verdict(
+            path=str(self.backup.path),
+            verdict=self.verdict,
+            problems=self.findings.problems,
+            remarks=self.findings.remarks + self.remarks,
+            repaired=self.repaired,
+        )

@@ -14,6 +14,7 @@ from gymdbd.archive.backup import DAMAGED
 from gymdbd.archive.catalog import Catalog
 from gymdbd.errors import BackupDamagedError, BackupMissingError, BusyError, DestinationError
 from gymdbd.jobs.context import Timings
+from gymdbd.jobs.verify.result import VerifyResult
 from gymdbd.jobs.verify.verified import ARCHIVE_WAIT_S, WORKSHOP, Verified
 from gymdbd.source.errors import SourceUnreadableError
 
@@ -31,12 +32,11 @@ _ALL = 100
 _NAMED = 3
 
 
-def run(job: VerifyConfig, context: Context) -> dict[str, Any]:
+def run(job: VerifyConfig, context: Context) -> VerifyResult:
     """Read the backups that are due, mark what they are worth, and repair what can be.
 
-    The result has the keys of `gymdbd verify --json`. Raises BackupDamagedError, with the result,
-    when one of them is damaged in the end; those that were known to be damaged are always among
-    them. A backup that is pruned meanwhile is left out.
+    Raises BackupDamagedError, with the result, if one of them is damaged in the end; those that
+    were known to be damaged are always among them. A backup that is pruned meanwhile is left out.
     """
     return _Verification(job, context).run()
 
@@ -72,7 +72,7 @@ class _Verification:
         self.unread: list[GymdbdError] = []
         self.bytes_read = 0
 
-    def run(self) -> dict[str, Any]:
+    def run(self) -> VerifyResult:
         """Read, repair, and tell."""
         backups, known = self._due()
         with self.timings.step("read"):
@@ -159,26 +159,25 @@ class _Verification:
     def _now(self) -> str:
         return clock.to_text(self.context.clock.now(), self.context.clock.zone)
 
-    def _conclude(self, known: int) -> dict[str, Any]:
+    def _conclude(self, known: int) -> VerifyResult:
         self.found.sort(key=lambda one: one.backup.order, reverse=True)
-        result = {
-            "archive": str(self.job.archive),
-            "backups": [one.describe() for one in self.found],
-            "counts": dict(Counter(one.verdict for one in self.found)),
-            "in_archive": known,
-            "bytes_read": self.bytes_read,
-            "duration_s": self.timings.total_s(),
-            "timings": self.timings.seconds,
-        }
+        result = VerifyResult(
+            archive=str(self.job.archive),
+            backups=[one.describe() for one in self.found],
+            counts=dict(Counter(one.verdict for one in self.found)),
+            in_archive=known,
+            bytes_read=self.bytes_read,
+            duration_s=self.timings.total_s(),
+            timings=self.timings.seconds,
+        )
         damaged = [one for one in self.found if one.verdict == DAMAGED]
         if damaged:
             raise self._damage(damaged, result)
         if self.unread:
-            self.unread[0].result = result
-            raise self.unread[0]
+            raise self.unread[0].but(result=result) from self.unread[0].__cause__
         return result
 
-    def _damage(self, damaged: list[Verified], result: dict[str, Any]) -> BackupDamagedError:
+    def _damage(self, damaged: list[Verified], result: VerifyResult) -> BackupDamagedError:
         names = [f"{one.backup.path.name} ({one.findings.problems[0]})" for one in damaged[:_NAMED]]
         more = [f"and {len(damaged) - _NAMED} more"] if len(damaged) > _NAMED else []
         if self.job.repair_from is None:
@@ -188,13 +187,12 @@ class _Verification:
             )
         else:
             hint = "no good copy could be fetched: remove it once gymdbd list shows good ones"
-        error = BackupDamagedError(
+        return BackupDamagedError(
             f"{len(damaged)} of {len(self.found)} backups read in {self.job.archive} "
             f"{'is' if len(damaged) == 1 else 'are'} damaged: {'; '.join([*names, *more])}",
             hint=f"{hint}; look at the disk too (dmesg, SMART)",
+            result=result,
         )
-        error.result = result
-        return error
 
 
 def _gone(backup: Backup) -> BackupMissingError:

@@ -21,9 +21,11 @@ from gymdbd.files import to_size
 from gymdbd.jobs import peer
 from gymdbd.jobs.backup import damaged
 from gymdbd.jobs.context import Timings
+from gymdbd.jobs.emergency.result import Copy, EmergencyResult, Here, Step, There
 from gymdbd.jobs.pull import pull
 from gymdbd.jobs.pull.old_replica import keep_copy
 from gymdbd.jobs.pull.replica import Replica
+from gymdbd.jobs.pull.result import PullResult
 from gymdbd.remote import delta, installed
 from gymdbd.remote.errors import ChannelRefusedError, CommandMissingError, RemoteCommandError
 from gymdbd.source.errors import AnotherFileError, GymdbdError
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
     from gymdbd.config.kinds import EmergencyConfig
     from gymdbd.jobs.context import Context
 
+THERE, PULL, HERE = "backup there", "pull", "backup here"
 SKIPPED = "skipped"
 # The archive beside the replica if that of the job cannot be written: nothing else uses it.
 FALLBACK = "emergency"
@@ -44,14 +47,12 @@ _NO_PLACE = (FolderMissingError, NotWritableError, DiskFullError, WriteFailedErr
 _NOT_FOR_US = ("usage", "config", "not-writable")
 
 
-def run(job: EmergencyConfig, context: Context) -> dict[str, Any]:
+def run(job: EmergencyConfig, context: Context) -> EmergencyResult:
     """Take the three steps and report each; if one fails, the others are tried all the same.
 
-    The caller holds the replica's lock. The result has `steps`, each with `name`, `state` and
-    `text`, and `safe_copies`, each with `host` (None is this machine) and `path`, and
-    `damaged_copies`: what was saved as it is of a damaged database. The first failure is raised in
-    the end, and has all that as its result. SuspiciousError means that all was
-    done, and that the backup over there holds much less than the one before it.
+    The caller holds the replica's lock. The first failure is raised in the end, with the result.
+    SuspiciousError means that all was done, and that the backup over there holds much less than the
+    one before it.
     """
     return _Emergency(job, context).run()
 
@@ -59,7 +60,7 @@ def run(job: EmergencyConfig, context: Context) -> dict[str, Any]:
 def _wants_a_place(error: GymdbdError) -> bool:
     """Say whether a step failed for the lack of a place to write to."""
     if isinstance(error, damaged.DAMAGE):
-        return not (error.result or {}).get(damaged.COPY)
+        return damaged.copy_of(error) is None
     return isinstance(error, _NO_PLACE)
 
 
@@ -70,43 +71,38 @@ class _Emergency:
         self.pull = job.pull
         self.context = context
         self.timings = Timings()
-        self.steps: list[dict[str, Any]] = []
-        self.copies: list[dict[str, str | None]] = []
-        self.damaged: list[dict[str, str | None]] = []
-        self.doubt: dict[str, str] = {}
+        self.steps: list[Step] = []
+        self.copies: list[Copy] = []
+        self.damaged: list[Copy] = []
+        self.doubt: SuspiciousError | None = None
         self.pulled = False
 
-    def run(self) -> dict[str, Any]:
+    def run(self) -> EmergencyResult:
         """Take one step after the other, whatever became of those before."""
         work = {
-            "backup there": self._back_up_there,
-            "pull": self._pull,
-            "backup here": self._back_up_here,
+            THERE: self._back_up_there,
+            PULL: self._pull,
+            HERE: self._back_up_here,
         }
         first: GymdbdError | None = None
         for name, step in work.items():
             try:
                 with self.timings.step(name):
-                    self._tell({"name": name, **self._take(step)})
+                    self._tell(self._take(step))
             except (StoppedError, DeadlineError) as error:
                 self._fail(name, error)
-                error.result = self._report()
-                raise
+                raise error.but(result=self._report()) from error.__cause__
             except GymdbdError as error:
                 self._fail(name, error)
                 first = first or error
         if first is not None:
-            first.result = self._report()
-            raise first
-        if self.doubt:
-            raise SuspiciousError(
-                self.doubt["error"],
-                hint=f"everything was copied all the same; {self.doubt['hint']}",
-                result=self._report(),
-            )
+            raise first.but(result=self._report()) from first.__cause__
+        if self.doubt is not None:
+            hint = f"everything was copied all the same; {self.doubt.hint}"
+            raise self.doubt.but(hint=hint, result=self._report())
         return self._report()
 
-    def _take(self, step: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    def _take(self, step: Callable[[], Step]) -> Step:
         """Take a step, and if the archive here is of no use again with one beside the replica."""
         try:
             return step()
@@ -124,33 +120,33 @@ class _Emergency:
             except (StoppedError, DeadlineError):
                 raise
             except GymdbdError as another:
-                if (another.result or {}).get(damaged.COPY):
+                if damaged.copy_of(another):
                     raise
                 self.pull = usual
                 raise error from another
 
     def _fail(self, name: str, error: GymdbdError) -> None:
-        self._tell({"name": name, "state": error.state, "text": error.message})
-        copy = (error.result or {}).get(damaged.COPY)
-        if copy:
-            self.damaged.append({"host": None, "path": copy})
+        self._tell(Step(name=name, state=error.state, text=error.message))
+        if copy := damaged.copy_of(error):
+            self.damaged.append(Copy(host=None, path=copy))
 
-    def _tell(self, step: dict[str, Any]) -> None:
+    def _tell(self, step: Step) -> None:
         self.steps.append(step)
-        self.context.tell(f"{step['name']:<12}  {step['state']}: {step['text']}")
-        facts = {"step": step["name"], "state": step["state"], "what": step["text"]}
-        self.context.log.info("emergency step ended", **facts)
+        self.context.tell(f"{step.name:<12}  {step.state}: {step.text}")
+        self.context.log.info(
+            "emergency step ended", step=step.name, state=step.state, what=step.text
+        )
 
-    def _report(self) -> dict[str, Any]:
-        return {
-            "steps": self.steps,
-            "safe_copies": self.copies,
-            "damaged_copies": self.damaged,
-            "duration_s": self.timings.total_s(),
-            "timings": self.timings.seconds,
-        }
+    def _report(self) -> EmergencyResult:
+        return EmergencyResult(
+            steps=self.steps,
+            safe_copies=self.copies,
+            damaged_copies=self.damaged,
+            duration_s=self.timings.total_s(),
+            timings=self.timings.seconds,
+        )
 
-    def _back_up_there(self) -> dict[str, Any]:
+    def _back_up_there(self) -> Step:
         """Let the gymdbd over there run its own job; where there is none the pull must do."""
         command = ["backup", f"--for={self.pull.remote_database}"]
         try:
@@ -167,45 +163,48 @@ class _Emergency:
             return self._backed_up_there(path, answer)
         if answer.get("code") in _NOT_FOR_US:
             return self._skipped(f"the gymdbd there says: {error_text}")
-        copy = answer.get(damaged.COPY)
+        copy = answer.get("damaged_copy")
         if isinstance(copy, str):
-            self.damaged.append({"host": self.pull.host, "path": copy})
+            self.damaged.append(Copy(host=self.pull.host, path=copy))
         raise RemoteCommandError(
             f"the backup on {self.pull.host} failed: {error_text}",
             hint=f"over there: {answer.get('hint')}. gymdbd pull brings the database here without "
             "a backup there",
         )
 
-    def _backed_up_there(self, path: str, answer: dict[str, Any]) -> dict[str, Any]:
-        self.copies.append({"host": self.pull.host, "path": path})
+    def _backed_up_there(self, path: str, answer: dict[str, Any]) -> Step:
+        self.copies.append(Copy(host=self.pull.host, path=path))
         if answer["state"] != "ok":
-            self.doubt = {
-                "error": f"on {self.pull.host}, {answer.get('error')}",
-                "hint": f"over there: {answer.get('hint')}",
-            }
-        facts = {name: answer.get(name) for name in ("path", "size", "sha256", "tables")}
-        return {"state": answer["state"], "text": f"{self.pull.host}:{path}", **facts}
+            self.doubt = SuspiciousError(
+                f"on {self.pull.host}, {answer.get('error')}",
+                hint=f"over there: {answer.get('hint')}",
+            )
+        there = There(path, answer.get("size"), answer.get("sha256"), answer.get("tables"))
+        text = f"{self.pull.host}:{path}"
+        return Step(name=THERE, state=answer["state"], text=text, there=there)
 
-    def _skipped(self, reason: str) -> dict[str, Any]:
+    def _skipped(self, reason: str) -> Step:
         text = f"{reason}; the archive of {self.pull.host} gets no backup, the pull goes on"
-        return {"state": SKIPPED, "text": text}
+        return Step(name=THERE, state=SKIPPED, text=text)
 
-    def _pull(self) -> dict[str, Any]:
+    def _pull(self) -> Step:
         try:
             pulled = pull.run(self.pull, self.context, whatever=True)
-            state = pulled.pop("state", "ok")
+            state = pulled.state
         except SuspiciousError as error:
+            if not isinstance(error.result, PullResult):
+                raise
             # It is here all the same, and so is the good state before it.
-            self.doubt = self.doubt or {"error": error.message, "hint": error.hint}
-            pulled, state = error.result or {}, error.state
+            self.doubt = self.doubt or error
+            pulled, state = error.result, error.state
         if state == delta.UNCHANGED:
             self._require_unspoilt()
         self.pulled = True
-        self.copies.append({"host": None, "path": str(self.pull.replica)})
-        rows = words.rows_in(pulled["tables"])
-        traffic = f"{to_size(pulled['bytes_received'])} received"
-        text = f"{self.pull.replica}, {rows}, {traffic} ({pulled['strategy']})"
-        return {"state": state, "text": text, "pull": pulled}
+        self.copies.append(Copy(host=None, path=str(self.pull.replica)))
+        rows = words.rows_in(pulled.tables)
+        traffic = f"{to_size(pulled.bytes_received)} received"
+        text = f"{self.pull.replica}, {rows}, {traffic} ({pulled.strategy})"
+        return Step(name=PULL, state=state, text=text, pull=pulled)
 
     def _require_unspoilt(self) -> None:
         """Read the replica that stayed as it was: its pull is long ago, and disks forget."""
@@ -219,12 +218,14 @@ class _Emergency:
                 "then every page is brought anew",
             )
 
-    def _back_up_here(self) -> dict[str, Any]:
+    def _back_up_here(self) -> Step:
         if not self.pull.replica.exists():
-            return {"state": SKIPPED, "text": f"there is no replica at {self.pull.replica}"}
+            text = f"there is no replica at {self.pull.replica}"
+            return Step(name=HERE, state=SKIPPED, text=text)
         if not self.pulled:
             self._require_unspoilt()
         path, made = keep_copy(self.pull, Replica(self.pull.replica), self.context)
-        self.copies.append({"host": None, "path": str(path)})
+        self.copies.append(Copy(host=None, path=str(path)))
         text = f"{path}" if made else f"{path} holds the same bytes already, read again"
-        return {"state": "ok" if made else "unchanged", "text": text, "path": str(path)}
+        state = "ok" if made else "unchanged"
+        return Step(name=HERE, state=state, text=text, here=Here(str(path)))

@@ -1,0 +1,1 @@
+"""An emergency: a backup over there, a pull, a backup here."""

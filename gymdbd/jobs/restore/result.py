@@ -1,0 +1,70 @@
+"""What a restore brings, and what one would bring."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from gymdbd.jobs.result import Result, inner
+
+if TYPE_CHECKING:
+    from gymdbd.source.errors import GymdbdError
+
+
+@dataclass(frozen=True, kw_only=True)
+class RestoreResult(Result):
+    """What was restored, how, and the way back.
+
+    `holders` are the processes that have the target open, `restart` those that go on in a file that
+    was removed from there. `written_since` names the tables that the application has written to
+    since. `rejected` are suspicious backups that this restore has answered.
+    """
+
+    backup: str
+    target: str
+    how: str
+    undo: str | None
+    undo_command: str | None
+    tables: dict[str, int]
+    holders: list[str]
+    written_since: list[str]
+    restart: list[str]
+    remarks: list[str]
+    rejected: list[str]
+    duration_s: float
+    timings: dict[str, float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rows:
+    """The rows of a table in the target now and in the backup; None if there is no such table."""
+
+    now: int | None
+    then: int | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan(Result):
+    """What a restore would do, and what would be lost by it.
+
+    `problem` says why the target's rows cannot be counted; `refused` is the error that the restore
+    would end with at once, None if it would begin.
+    """
+
+    backup: str
+    created_at: str
+    age_s: int
+    verdict: str
+    problems: list[str]
+    target: str
+    problem: str
+    tables: dict[str, Rows]
+    holders: list[str]
+    needed_bytes: int
+    free_bytes: int
+    refused: GymdbdError | None = inner(None)
+
+    @property
+    def state(self) -> str:
+        """Return `ok` if the restore would begin, and bring a good backup."""
+        return "failed" if self.refused or self.problems else "ok"

@@ -1,0 +1,64 @@
+"""What a run brings: the base of the results of all kinds, and their one way to JSON."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+from typing import Any
+
+# How a field is told as JSON, if not under its name: not at all, only if it is not None, or by the
+# keys of its own fields, if it is not None.
+_NEVER, _IF_KNOWN, _PART = "never", "if known", "part"
+
+
+def inner(default: Any) -> Any:
+    """Make a field that is not told as JSON."""
+    return field(default=default, metadata={"told": _NEVER})
+
+
+def if_known() -> Any:
+    """Make a field that is told as JSON only if it is not None."""
+    return field(default=None, metadata={"told": _IF_KNOWN})
+
+
+def part() -> Any:
+    """Make a field whose own fields are told as JSON in its place, unless it is None."""
+    return field(default=None, metadata={"told": _PART})
+
+
+def plain(value: Any) -> Any:
+    """Return what JSON can hold of a value: dataclasses become objects, tuples lists."""
+    if dataclasses.is_dataclass(value):
+        content: dict[str, Any] = {}
+        for one in dataclasses.fields(value):
+            told, held = one.metadata.get("told"), getattr(value, one.name)
+            if told is None or (told == _IF_KNOWN and held is not None):
+                content[one.name] = plain(held)
+            elif told == _PART and held is not None:
+                content |= plain(held)
+        return content
+    if isinstance(value, dict):
+        return {name: plain(held) for name, held in value.items()}
+    return [plain(held) for held in value] if isinstance(value, (list, tuple)) else value
+
+
+@dataclass(frozen=True, kw_only=True)
+class Result:
+    """What came of a run; its fields are the keys that `--json` prints."""
+
+    @property
+    def state(self) -> str:
+        """Return the state of a run that ends with it."""
+        return "ok"
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as `--json`, the status file and a child's answer have it."""
+        content: dict[str, Any] = plain(self)
+        return content
+
+
+@dataclass(frozen=True, kw_only=True)
+class Saved(Result):
+    """What a run has saved that could do nothing else: a damaged database, as it is."""
+
+    damaged_copy: str
