@@ -70,7 +70,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Any
 
-    from gymdbd.rows.missing import Comeback
+    from gymdbd.rows.missing import Rescued
     from gymdbd.terminal.databases import Database
     from gymdbd.terminal.output import Output
 
@@ -162,11 +162,11 @@ def _live(found: Database, arguments: argparse.Namespace) -> Path | None:
     return None
 
 
-def _count(done: Comeback | int) -> int:
+def _count(done: Rescued | int) -> int:
     return done if isinstance(done, int) else done.added + done.updated
 
 
-def _detail(done: Comeback | int) -> dict[str, Any]:
+def _detail(done: Rescued | int) -> dict[str, Any]:
     if isinstance(done, int):
         return {"added": done}
     detail = asdict(done)
@@ -177,7 +177,7 @@ def _detail(done: Comeback | int) -> dict[str, Any]:
 
 
 def _print(
-    written: dict[str, Comeback] | dict[str, int],
+    written: dict[str, Rescued] | dict[str, int],
     remarks: list[str],
     target: Path,
     live: Path | None,
@@ -191,7 +191,7 @@ def _print(
         output.print_line(line)
 
 
-def _remarks(written: dict[str, Comeback] | dict[str, int], rescue: Rescue) -> list[str]:
+def _remarks(written: dict[str, Rescued] | dict[str, int], rescue: Rescue) -> list[str]:
     """List the rows that are not written, and why."""
     return [f"left out: {what}" for what in rescue.left_out] + [
         line
@@ -235,7 +235,7 @@ def _refuse_target(target: Path, arguments: argparse.Namespace) -> None:
 
 def _write(rescue: Rescue, form: str, origin: str, output: Output) -> None:
     file = output.binary()
-    done: dict[str, Comeback] | dict[str, int] = {}
+    done: dict[str, Rescued] | dict[str, int] = {}
     with output.losing():
         if form == "csv":
             forms.write_csv(rescue, file)
@@ -247,8 +247,8 @@ def _write(rescue: Rescue, form: str, origin: str, output: Output) -> None:
 
 def _publish(
     rescue: Rescue, form: str, origin: str, target: Path
-) -> dict[str, Comeback] | dict[str, int]:
-    counts: dict[str, Comeback] | dict[str, int]
+) -> dict[str, Rescued] | dict[str, int]:
+    counts: dict[str, Rescued] | dict[str, int]
     with _building(target) as partial:
         if form == "db":
             counts = forms.write_database(rescue, partial)

@@ -1,8 +1,8 @@
-"""Two states of a database side by side, compared by SQLite itself.
+"""Comparing two states of a database inside SQLite.
 
-One database is attached to the other, because only SQLite knows its collations, its types and the
-order of its keys, and because it walks tables of any size in the memory of its page cache: each row
-of the later table is looked up in the earlier one by its key.
+One database is attached to the other: only SQLite knows its collations, types and the order of its
+keys, and it scans tables of any size in the memory of its page cache. Each row of the later table
+is looked up by key in the earlier table.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from gymdbd.rows.difference import (
     RowDifference,
     TableDifference,
 )
-from gymdbd.rows.keys import EARLIER, LATER, match, names_of_key, together
+from gymdbd.rows.keys import EARLIER, LATER, match, names_of_key, with_key
 from gymdbd.rows.large import differ
 from gymdbd.rows.values import Fetch, fetch_both
 from gymdbd.source import answers, database, statements
@@ -40,10 +40,10 @@ if TYPE_CHECKING:
 
 
 class Pair:
-    """Two databases, each held still by a read transaction, to be compared; nothing is written.
+    """Two databases to compare, each in a read transaction; nothing is written.
 
-    The transactions last until the block is left. `check` is called now and then and may raise to
-    give up. Raises a SourceError for a side that cannot be read.
+    The transactions last until the end of the block. `check` is called now and then and may raise
+    to cancel. Raises a SourceError if a side cannot be read.
     """
 
     def __init__(
@@ -54,7 +54,7 @@ class Pair:
         busy_timeout_s: float = 5.0,
         check: Callable[[], None] = lambda: None,
     ) -> None:
-        """Open both and begin."""
+        """Open both and begin the transactions."""
         self.earlier, self.later = earlier, later
         self._check = check
         database.locate(later.path)
@@ -70,7 +70,7 @@ class Pair:
         execute = self._connection.execute
         with database.translated(self.earlier.path):
             database.load_schema(self._connection)
-            # Should a lookup ever find no index, it must be slow rather than fill the memory.
+            # A lookup without an index must be slow rather than fill the memory.
             execute("PRAGMA automatic_index=OFF")
             encoding = execute("PRAGMA main.encoding").fetchone()[0]
         try:
@@ -88,30 +88,30 @@ class Pair:
             self.before = tables.read_schema(self._connection, EARLIER)
         with database.translated(self.later.path):
             self.after = tables.read_schema(self._connection, LATER)
-        # Once for all tables: there may be ten thousand of them.
+        # Computed once: there may be ten thousand tables.
         self._held = {
             EARLIER: frozenset(tables.names(self.before)),
             LATER: frozenset(tables.names(self.after)),
         }
 
     def __enter__(self) -> Pair:
-        """Return the pair; leaving the block ends the transactions."""
+        """Return the pair; the end of the block ends the transactions."""
         return self
 
     def __exit__(self, *_: object) -> None:
-        """End the transactions; raises SourceMovedError if one of them did not hold it still."""
+        """End the transactions; raises SourceMovedError if a live side changed in spite of them."""
         try:
             self._opened.confirm()
         finally:
             self._opened.close()
 
     def definitions(self) -> list[tuple[str, str, str]]:
-        """List (type, name, difference) of whatever else is defined: indexes, views, triggers."""
+        """List (type, name, difference) of all other definitions: indexes, views, triggers."""
         held = {("table", name) for name in self.table_names()}
         return [
-            (*one, self._definition(*one))
-            for one in sorted((self.before.keys() | self.after.keys()) - held)
-            if self._definition(*one) != SAME
+            (*defined, self._definition(*defined))
+            for defined in sorted((self.before.keys() | self.after.keys()) - held)
+            if self._definition(*defined) != SAME
         ]
 
     def table_names(self) -> list[str]:
@@ -119,7 +119,7 @@ class Pair:
         return sorted(self._held[EARLIER] | self._held[LATER])
 
     def tables(self) -> Iterator[TableDifference]:
-        """Compare one table after the other."""
+        """Compare all tables."""
         for name in self.table_names():
             yield self.table(name)
 
@@ -133,7 +133,7 @@ class Pair:
             raise self._blame(error) from error
 
     def _not_understood(self, name: str, error: Exception) -> TableDifference:
-        """Tell of a table only what can be told without what this SQLite has not got."""
+        """Return what can be found out about a table although this SQLite cannot read it."""
         counts: dict[str, int | None] = {}
         for schema in (EARLIER, LATER):
             with contextlib.suppress(*database.FAULTS):
@@ -157,9 +157,9 @@ class Pair:
             return self._compare(before, after, definition, old or 0, new or 0)
 
     def rows(self, name: str) -> Generator[RowDifference, None, None]:
-        """Yield the rows of a table that differ: the removed, the changed, the added ones.
+        """Yield the rows of a table that differ: removed, then changed, then added ones.
 
-        Raises GymdbdError where they cannot be told apart.
+        Raises GymdbdError if the rows cannot be matched.
         """
         with self._reading():
             before, after = self._describe(name)
@@ -172,7 +172,7 @@ class Pair:
             if how.problem:
                 raise GymdbdError(
                     f"the rows of {name} cannot be compared: {how.problem}",
-                    hint="gymdbd rescue writes the rows of either side, to be compared by eye",
+                    hint="gymdbd rescue writes the rows of either side, to compare by eye",
                 )
             yield from self._one_sided(before, EARLIER, how)
             yield from self._changed(before, after, how)
@@ -217,7 +217,7 @@ class Pair:
         return SAME if before == after else ALTERED
 
     def _count(self, schema: str, name: str) -> int:
-        # An index is smaller, but its order may be one that only the application knows.
+        # An index is smaller, but only the application may know its order.
         with database.StandIns(self._connection, functions=False) as stand_ins:
             row = stand_ins.execute(f"SELECT count(*) FROM {schema}.{quote(name)}").fetchone()  # noqa: S608 - quoted
         return int(row[0])
@@ -237,16 +237,18 @@ class Pair:
             added=0 if how.problem else new - both,
             removed=0 if how.problem else old - both,
             changed=changed,
-            columns_added=tuple(one.name for one in after.columns if one.name not in here),
-            columns_dropped=tuple(one.name for one in before.columns if one.name not in there),
+            columns_added=tuple(column.name for column in after.columns if column.name not in here),
+            columns_dropped=tuple(
+                column.name for column in before.columns if column.name not in there
+            ),
             key=how.key,
             problem=how.problem,
         )
 
     def _join(self, name: str, how: Match) -> tuple[int, int]:
         """Count the rows that both sides have, and those of them that changed."""
-        # CROSS JOIN keeps the order: the later table is walked, the earlier one asked. The LIMIT
-        # keeps the inner statement apart, whose many columns an aggregate could not take.
+        # CROSS JOIN fixes the order: the later table is scanned, the earlier one looked up. The
+        # LIMIT keeps the inner statement separate: an aggregate could not take its many columns.
         row = self._ask(
             f"SELECT count(*), total(changed) FROM (SELECT {how.changed} AS changed "  # noqa: S608 - quoted
             f"FROM {LATER}.{quote(name)} AS n "
@@ -258,18 +260,18 @@ class Pair:
     def _one_sided(
         self, table: Table, schema: str, how: Match | None = None
     ) -> Iterator[RowDifference]:
-        """Yield the rows of one side that the other has not; all of them without `how`."""
+        """Yield the rows that only one side has; all of its rows without `how`."""
         mine, other = ("o", f"{LATER}.{quote(table.name)} AS n")
         if schema == LATER:
             mine, other = ("n", f"{EARLIER}.{quote(table.name)} AS o")
         key = how.key if how else names_of_key(table)
         columns = [column.name for column in table.columns]
-        fetch = Fetch(self._connection, table, schema, together(key, columns))
+        fetch = Fetch(self._connection, table, schema, with_key(key, columns))
         rest = f"{fetch.source} AS {mine}"
         if how:
             rest += f" WHERE NOT EXISTS (SELECT 1 FROM {other} WHERE {how.same_row})"  # noqa: S608 - quoted
         for row in fetch.rows(rest, mine):
-            values = dict(zip(together(key, columns), row, strict=True))
+            values = dict(zip(with_key(key, columns), row, strict=True))
             named = {name: values[name] for name in key}
             if schema == EARLIER:
                 yield RowDifference(REMOVED, named, before=_only(columns, values))
@@ -278,10 +280,10 @@ class Pair:
 
     def _changed(self, before: Table, after: Table, how: Match) -> Iterator[RowDifference]:
         columns = [column for column, _ in how.columns]
-        wanted = together(how.key, columns)
+        wanted = with_key(how.key, columns)
         old = Fetch(self._connection, before, EARLIER, wanted)
         new = Fetch(self._connection, after, LATER, wanted)
-        # Which rows these are is asked of both sides in the same order.
+        # Both sides are scanned in the same order.
         rest = (
             f"{new.source} AS n CROSS JOIN {old.source} AS o ON {how.same_row} WHERE {how.changed}"
         )

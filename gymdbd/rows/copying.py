@@ -1,4 +1,4 @@
-"""Rows of a backup as a small database of their own, copied inside SQLite."""
+"""Copying rows of a backup into a small new database, inside SQLite."""
 
 from __future__ import annotations
 
@@ -17,25 +17,25 @@ if TYPE_CHECKING:
     from gymdbd.rows.rescue import Rescue, Selection
 
 _TARGET = "rescued"
-# Letters for private use, one for each byte from 0x80 on.
+# Private-use characters, one for each byte from 0x80 on.
 _PRIVATE = 0x10FF00
 
 
 class Copy:
-    """Copies what a Rescue has selected into a new database."""
+    """Copies the selected rows of a Rescue into a new database."""
 
     def __init__(self, rescue: Rescue, target: Path) -> None:
         self._rescue = rescue
         self._target = target
 
     def write(self) -> dict[str, int]:
-        """Write it; return how many rows each table has got."""
+        """Write the database; return the number of rows by table."""
         rescue = self._rescue
         made: list[Selection] = []
         with self._open() as connection:
             for selection in rescue.selections:
                 with self._leaving_out(selection.table.name, named=rescue.named):
-                    # A CHECK or a default may call what only the application has.
+                    # A CHECK or a default may call a function of the application.
                     StandIns(connection).execute(_stand_in(selection.definition))
                     made.append(selection)
         sides.attach_new(rescue.connection, self._target, _TARGET)
@@ -60,7 +60,7 @@ class Copy:
     @contextlib.contextmanager
     def _open(self) -> Iterator[sqlite3.Connection]:
         with contextlib.closing(sqlite3.connect(self._target, isolation_level=None)) as connection:
-            # Nobody sees the file before it is published, and it is synced once, then.
+            # The file is synced once, when it is published; nobody reads it before.
             connection.execute("PRAGMA journal_mode=OFF")
             connection.execute("PRAGMA synchronous=OFF")
             connection.execute(f"PRAGMA encoding='{self._rescue.encoding}'")
@@ -68,7 +68,7 @@ class Copy:
 
     @contextlib.contextmanager
     def _leaving_out(self, what: str, *, named: bool = False) -> Iterator[None]:
-        """Leave out what only the application can write, unless somebody has named it."""
+        """Skip what only the application can write, unless the user named it."""
         try:
             yield
         except sqlite3.OperationalError as error:
@@ -78,7 +78,7 @@ class Copy:
             self._rescue.left_out.append(f"{what}: {said}")
 
     def _fill(self, selection: Selection) -> int:
-        """Copy rows inside SQLite: one may be too large to be held in memory several times."""
+        """Copy rows inside SQLite: a row may be too large to be in memory several times."""
         table, connection = selection.table, self._rescue.connection
         columns = selection.columns
         limit = connection.getlimit(sqlite3.SQLITE_LIMIT_COLUMN)
@@ -95,12 +95,12 @@ class Copy:
 
 
 def _stand_in(sql: str) -> str:
-    """Replace bytes that are no UTF-8 by letters that nobody uses, for Python to say them."""
+    """Replace bytes that are not UTF-8 by private-use characters, which Python can encode."""
     return "".join(chr(ord(c) - 0xDC00 + _PRIVATE) if "\udc80" <= c <= "\udcff" else c for c in sql)
 
 
 def _give_names(connection: sqlite3.Connection, encoding: str) -> None:
-    """Give a database the names that `_stand_in` has stood in for."""
+    """Restore the names in which `_stand_in` replaced bytes."""
     private = {_PRIVATE + byte: 0xDC00 + byte for byte in range(0x80, 0x100)}
     rows = connection.execute("SELECT rowid, name, tbl_name, sql FROM sqlite_master").fetchall()
     changed = [
@@ -120,5 +120,5 @@ def _give_names(connection: sqlite3.Connection, encoding: str) -> None:
             (*parts, row[0]),
         )
     connection.execute("PRAGMA writable_schema=RESET")
-    # A condition or an expression of an index may have such a text in it.
+    # A condition or an expression of an index may contain such a text.
     connection.execute("REINDEX")

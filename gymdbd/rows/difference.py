@@ -1,4 +1,4 @@
-"""What a comparison of two states of a database comes to, and how it is told in one line."""
+"""The result of comparing two states of a database, and its summary in one line."""
 
 from __future__ import annotations
 
@@ -18,10 +18,9 @@ _DIGEST_TABLES = 8
 class TableDifference:
     """How one table differs; `definition` is `same`, `altered`, `new` or `dropped`.
 
-    `before` and `after` count its rows, None if there is no such table, or nobody can count
-    them. Rows are told apart by `key`, and are equal if all columns that both sides have are.
-    If no key can tell them apart, `problem` says why, and only `before` and `after` are known of
-    its rows.
+    `before` and `after` count its rows, None if there is no such table or they cannot be counted.
+    Rows are matched by `key`, and are equal if all columns that both sides have are equal. If
+    rows cannot be matched, `problem` says why, and of the counts only `before` and `after` are set.
     """
 
     name: str
@@ -43,14 +42,14 @@ class TableDifference:
 
     @property
     def differs(self) -> bool:
-        """Say whether there is anything to tell."""
+        """Return whether there is anything to report."""
         uncounted = self.before is None and self.after is None
         return bool(self.rows or self.definition != SAME or self.before != self.after or uncounted)
 
 
 @dataclass(frozen=True)
 class RowDifference:
-    """One row that was added, removed or changed; of a changed one only what changed."""
+    """One row that was added, removed or changed; if changed, with the changed columns only."""
 
     change: str
     key: dict[str, Any]
@@ -59,28 +58,29 @@ class RowDifference:
 
 
 def digest(differences: Iterable[TableDifference]) -> str:
-    """Tell the differences in one line, the largest first: `rentals +14, members +1 ~2 -0`.
+    """Summarise the differences in one line, the largest first: `rentals +14, members +1 ~2 -0`.
 
-    Where rows were only added the other two numbers are left out.
+    If rows were only added, the other two numbers are omitted.
     """
-    told = sorted(
-        (one for one in differences if one.differs), key=lambda one: (-one.rows, one.name)
+    differing = sorted(
+        (table for table in differences if table.differs),
+        key=lambda table: (-table.rows, table.name),
     )
-    parts = [_in_short(one) for one in told[:_DIGEST_TABLES]]
-    if len(told) > _DIGEST_TABLES:
-        parts.append(f"and {len(told) - _DIGEST_TABLES} more tables")
+    parts = [_in_short(table) for table in differing[:_DIGEST_TABLES]]
+    if len(differing) > _DIGEST_TABLES:
+        parts.append(f"and {len(differing) - _DIGEST_TABLES} more tables")
     return ", ".join(parts) or "nothing"
 
 
-def _in_short(one: TableDifference) -> str:
-    words = [one.name]
-    words += [one.definition] if one.definition != SAME else []
-    if one.problem and one.before is None and one.after is None:
+def _in_short(table: TableDifference) -> str:
+    words = [table.name]
+    words += [table.definition] if table.definition != SAME else []
+    if table.problem and table.before is None and table.after is None:
         words.append("not compared")
-    elif one.problem:
-        words.append(f"{one.before} to {one.after} rows")
-    elif one.removed or one.changed:
-        words.append(f"+{one.added} ~{one.changed} -{one.removed}")
-    elif one.added:
-        words.append(f"+{one.added}")
+    elif table.problem:
+        words.append(f"{table.before} to {table.after} rows")
+    elif table.removed or table.changed:
+        words.append(f"+{table.added} ~{table.changed} -{table.removed}")
+    elif table.added:
+        words.append(f"+{table.added}")
     return " ".join(words)

@@ -1,4 +1,4 @@
-"""The forms in which rescued rows are written: a script of SQL, CSV, a database of their own."""
+"""The formats of rescued rows: an SQL script, CSV, a new database."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from gymdbd.rows.missing import Comeback
+    from gymdbd.rows.missing import Rescued
     from gymdbd.rows.rescue import Rescue
 
 
-def write_sql(rescue: Rescue, file: BinaryIO, origin: str) -> dict[str, Comeback]:
-    """Write statements that put the rows back, in one transaction; return what becomes of them.
+def write_sql(rescue: Rescue, file: BinaryIO, origin: str) -> dict[str, Rescued]:
+    """Write statements that put the rows back in one transaction; return the result by table.
 
-    `origin` is named in a comment.
+    A comment names `origin`.
     """
     with rescue.reading():
         return Script(rescue, file).write(origin)
 
 
 def write_csv(rescue: Rescue, file: BinaryIO) -> dict[str, int]:
-    """Write the rows of the one table that is selected, after a header; return how many."""
+    """Write a header and the rows of the only selected table; return their number."""
     (selection,) = rescue.selections
     file.write(_encoded(",".join(map(rescue.literals.csv, selection.columns)) + "\r\n"))
     fetch = Fetch(rescue.connection, selection.table, EARLIER, selection.columns)
@@ -59,7 +59,7 @@ def _filling(target: Path) -> Iterator[None]:
     except sqlite3.Error as error:
         raise GymdbdError(
             f"the rows cannot be put into a database at {target.parent} ({error})",
-            hint="check that the disk has room; where the table needs functions or collations of "
+            hint="check that the disk has room; if the table needs functions or collations of "
             "the application, use --as sql",
         ) from error
 

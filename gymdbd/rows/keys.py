@@ -1,4 +1,4 @@
-"""Which row of one state of a table is which row of another, and what makes the two differ."""
+"""Matching the rows of two states of a table, and the conditions under which they differ."""
 
 from __future__ import annotations
 
@@ -21,12 +21,11 @@ _GROUP = 60
 
 @dataclass(frozen=True)
 class Match:
-    """How rows `o` of the earlier table and `n` of the later are told apart and compared.
+    """How rows `o` of the earlier table and `n` of the later are matched and compared.
 
-    `earlier` and `later` are what a statement calls the two instead.
-
-    `columns` are those that both have, each with whether its values' types must be compared as
-    well. Where no key tells the rows apart `problem` says why, and there is no other field.
+    `earlier` and `later` replace these names in a statement. `columns` are those that both tables
+    have, each with whether the types of its values must be compared too. If no key can match the
+    rows, `problem` says why, and the other fields are unset.
     """
 
     key: tuple[str, ...] = ()
@@ -38,10 +37,10 @@ class Match:
 
     @property
     def same_row(self) -> str:
-        """Return the condition under which `o` and `n` are one row, before and after.
+        """Return the condition under which `o` and `n` are the same row.
 
-        With the collation of the key's index, which is not always that of its column: with any
-        other the index would not be used.
+        It has the collation of the key's index, which may differ from that of the column: with any
+        other, SQLite would not use the index.
         """
         return " AND ".join(
             f"{self.earlier}.{quote(name)} = {self.later}.{quote(name)} COLLATE {quote(collation)}"
@@ -52,8 +51,8 @@ class Match:
     def changed(self) -> str:
         """Return the condition under which that row was changed.
 
-        The plus signs and the collation take the values as they are: `a` is not `A`, and 1 is not
-        `1`. Yet 1 is 1.0 to SQLite, so that where a column can hold either their types are asked.
+        The plus signs and the collation prevent conversions: `a` is not `A`, and 1 is not `1`. To
+        SQLite 1 still equals 1.0, so the types are compared if a column can hold both.
         """
         tests = []
         for name, typed in self.columns:
@@ -68,7 +67,7 @@ class Match:
 def match(connection: sqlite3.Connection, before: Table, after: Table) -> Match:
     """Match two states of one table by its primary key.
 
-    By the rowid where none is declared, or where SQLite has let the key be NULL.
+    By the rowid if none is declared, or if the key of a row is NULL.
     """
     if before.key is None and after.key is None:
         return _by_rowid(before, after)
@@ -78,18 +77,18 @@ def match(connection: sqlite3.Connection, before: Table, after: Table) -> Match:
         return Match(problem=unknown_order(before))
     if _has_nulls(connection, before, EARLIER) or _has_nulls(connection, after, LATER):
         return _by_rowid(before, after)
-    # An integer key is the rowid, the same on both sides; another may be equal and yet differ.
+    # An integer key is the rowid, identical on both sides; other keys may be equal and yet differ.
     left_out = before.key.columns if before.integer_key else ()
     return Match(before.key.columns, before.key.collations, _columns(before, after, left_out))
 
 
 def unknown_order(table: Table) -> str:
-    """Say that SQLite cannot look up a row of a table by its key."""
+    """Return why SQLite cannot look up a row of a table by its key."""
     return f"only the application knows the order {table.unknown_orders[0]} of its key"
 
 
 def _names(table: Table) -> list[tuple[str, str, str]]:
-    """Return what makes two keys one: the name, type and collation of each column."""
+    """Return what must be equal in two keys: the name, type and collation of each column."""
     if table.key is None:
         return []
     types = {column.name: column.type for column in table.columns}
@@ -108,12 +107,12 @@ def _by_rowid(before: Table, after: Table) -> Match:
 def _columns(
     before: Table, after: Table, left_out: tuple[str, ...] = ()
 ) -> tuple[tuple[str, bool], ...]:
-    """Return the columns that both have, each with whether 1 and 1.0 must be told apart in it."""
+    """Return the columns that both have, each with whether 1 and 1.0 must be distinguished."""
     later = {column.name: column.affinity for column in after.columns}
     return tuple(
-        (one.name, one.affinity == "BLOB" or one.affinity != later[one.name])
-        for one in before.columns
-        if one.name in later and one.name not in left_out
+        (column.name, column.affinity == "BLOB" or column.affinity != later[column.name])
+        for column in before.columns
+        if column.name in later and column.name not in left_out
     )
 
 
@@ -128,13 +127,13 @@ def _has_nulls(connection: sqlite3.Connection, table: Table, schema: str) -> boo
     return found.fetchone() is not None
 
 
-def together(key: Sequence[str], columns: Sequence[str]) -> list[str]:
-    """Return what is to be read of a row, each column once."""
+def with_key(key: Sequence[str], columns: Sequence[str]) -> list[str]:
+    """Return the columns to read of a row, each once, with those of the key."""
     return [*(name for name in key if name not in columns), *columns]
 
 
 def names_of_key(table: Table) -> tuple[str, ...]:
-    """Return the columns that tell one row of a table from another, () if there are none."""
+    """Return the columns that identify a row of a table, () if there are none."""
     if table.key is not None:
         return table.key.columns
     return () if table.rowid is None else (table.rowid,)

@@ -1,4 +1,4 @@
-"""A value that does not fit the memory twice: what it is, and its bytes piece by piece."""
+"""A value too large to be in memory twice: its type and size, and its bytes piece by piece."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 LARGE = 4 * 1024 * 1024
 
-# A value is loaded anew for each of its pieces, so that there are not many of them.
+# SQLite loads the whole value again for each piece, so there must not be many.
 _PIECE = 4 * 1024 * 1024
 _MOST_PIECES = 32
 
@@ -23,7 +23,7 @@ _MOST_PIECES = 32
 class Large:
     """A value of more than LARGE bytes: `kind` is `text` or `blob`, `size` counts its bytes.
 
-    A text is in `encoding`, that of its database. It can be read as long as the database is open.
+    A text is in `encoding`, that of its database. It can be read while the database is open.
     """
 
     connection: sqlite3.Connection
@@ -34,19 +34,19 @@ class Large:
     encoding: str
 
     def pieces(self) -> Iterator[bytes]:
-        """Yield its bytes, one piece after the other."""
+        """Yield its bytes in pieces."""
         step = max(_PIECE, self.size // _MOST_PIECES)
         for start in range(1, self.size + 1, step):
             yield self.read(start, step)
 
     def read(self, start: int, size: int) -> bytes:
-        """Return some of its bytes; the first one is number 1."""
+        """Return some of its bytes; the first is number 1."""
         query = f"SELECT substr(CAST({self.column} AS BLOB), {start}, {size}) FROM {self.where}"  # noqa: S608 - quoted
         (piece,) = statements.execute(self.connection, query).fetchone()
         return bytes(piece)
 
     def texts(self) -> Iterator[str]:
-        """Yield a text piece by piece, bytes that are none of its encoding as surrogates."""
+        """Yield a text in pieces; bytes that are invalid in its encoding become surrogates."""
         wrong = "surrogateescape" if self.encoding == "UTF-8" else "surrogatepass"
         decoder = codecs.getincrementaldecoder(self.encoding)(wrong)
         for piece in self.pieces():
@@ -54,7 +54,7 @@ class Large:
         yield decoder.decode(b"", final=True)
 
     def differs(self, other: Large) -> bool:
-        """Say whether another value of the same connection is another one."""
+        """Return whether another value of the same connection differs."""
         query = (
             f"SELECT (SELECT +{self.column} FROM {self.where}) COLLATE BINARY IS NOT "  # noqa: S608 - quoted
             f"(SELECT +{other.column} FROM {other.where})"
@@ -63,7 +63,7 @@ class Large:
 
 
 def differ(old: Any, new: Any) -> bool:
-    """Say whether two values of a column differ, in type or content, large ones included."""
+    """Return whether two values of a column, of any size, differ in type or content."""
     if isinstance(old, Large) and isinstance(new, Large):
         return old.differs(new)
     return type(old) is not type(new) or bool(old != new)

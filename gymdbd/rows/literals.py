@@ -1,4 +1,4 @@
-"""Values written out as SQL or as fields of CSV, so that reading them gives them back exactly."""
+"""Values as SQL literals or CSV fields that read back exactly the same."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from gymdbd.source import statements
 if TYPE_CHECKING:
     from typing import BinaryIO
 
-# An expression may not be nested deeper than 1000, nor a function have more than 100 arguments.
+# SQLite limits the depth of an expression to 1000, and a function to 100 arguments.
 _MOST_PIECES = 200
 _MOST_ARGUMENTS = 100
 _MANTISSA_BITS = 53
@@ -25,12 +25,12 @@ class Literals:
     """Writes the values of one database; `encoding` is that of its texts."""
 
     def __init__(self, encoding: str = "UTF-8") -> None:
-        """Open an SQLite of our own, to read back what is written."""
+        """Open a database in memory to read literals back."""
         self._encoding = encoding
         self._reader = sqlite3.connect(":memory:", isolation_level=None)
 
     def close(self) -> None:
-        """Close it."""
+        """Close the database in memory."""
         self._reader.close()
 
     def sql(self, value: Any) -> str:
@@ -44,9 +44,9 @@ class Literals:
         return self._real(value) if isinstance(value, float) else str(value)
 
     def csv(self, value: Any) -> str:
-        """Write a value as a field of RFC 4180: only text has quotes, and NULL is nothing at all.
+        """Write a value as a field of RFC 4180: only text is quoted, and NULL is empty.
 
-        So that '' and NULL, '1' and 1 can be told apart; a blob is its SQL literal, X'00FF'.
+        So '' and NULL, '1' and 1 remain distinct; a blob is its SQL literal, X'00FF'.
         """
         if value is None:
             return ""
@@ -75,10 +75,10 @@ class Literals:
             file.write(b'"')
 
     def _real(self, value: float) -> str:
-        """Write a real number that comes back to its last bit.
+        """Write a real number that reads back to its last bit.
 
-        SQLite reads some decimals one bit off, others in each release. Where the one at hand
-        does, the number is put together in steps that are exact in all of them.
+        SQLite reads some decimals one bit off, others in each release. If this release does, the
+        number is computed in steps that are exact in all releases.
         """
         text = _decimal(value)
         (back,) = self._reader.execute(f"SELECT {text}").fetchone()
@@ -102,8 +102,8 @@ def _bytes(text: str) -> bytes:
 def _codes(text: str) -> list[str]:
     """Write characters by their codes.
 
-    A NUL would end the statement, sqlite3's shell drops the CR of a CRLF, and an escape could move
-    the cursor of whoever reviews it.
+    A NUL would end the statement, sqlite3's shell drops the CR of a CRLF, and an escape sequence
+    could move the cursor of a reviewer.
     """
     return [
         f"char({','.join(str(ord(letter)) for letter in text[at : at + _MOST_ARGUMENTS])})"

@@ -1,4 +1,4 @@
-"""Which rows of a backup a live database lacks, and what stands in their way there."""
+"""The rows of a backup that a live database lacks, and the conflicts with its rows."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from gymdbd.rows.keys import Match
     from gymdbd.rows.tables import Schema, Table
 
-# How many conflicts of a kind are named; all are counted.
+# How many conflicts of a kind are listed; all are counted.
 MOST_NAMED = 100
 
 _LIVE = "gymdbd_live"
@@ -27,10 +27,10 @@ _LONGEST = 200
 
 @dataclass(frozen=True)
 class Conflict:
-    """A row of the backup that is not written, as `why` says, known by its `key`.
+    """A row of the backup, identified by its `key`, that is not written because of `why`.
 
-    With `why` = `unique` the value in `columns` belongs to the row `holder` of the live database;
-    with `changed` the row is there, with other values; with `trigger` triggers keep it.
+    `unique`: the value in `columns` belongs to the row `holder` of the live database; `changed`:
+    the row is there with other values.
     """
 
     why: str
@@ -40,12 +40,12 @@ class Conflict:
 
 
 @dataclass
-class Comeback:
-    """What becomes of one table's rows; filled while they are written.
+class Rescued:
+    """What was done with the rows of one table; filled while they are written.
 
-    `problem` says why its rows could not be compared with the live ones. `counts` has how many were
-    `added`, `updated`, `changed` (left as they are), and how many a unique value kept out. `unsure`
-    names the unique values of which only the application knows to whom they belong.
+    Rows were `added`, `updated`, or left out because they are there and `changed`, or because a
+    unique value is `taken`. `problem` says why they could not be compared with the live rows.
+    `unsure` names the unique columns whose order only the application knows.
     """
 
     added: int = 0
@@ -61,7 +61,7 @@ class Comeback:
 class Comparison:
     """One table of a backup, `main`, beside that of a live database, attached as `later`.
 
-    `live` is None if that has no such table, or if there is no live database to compare with.
+    `live` is None if the live database has no such table, or if there is no live database.
     """
 
     def __init__(
@@ -84,7 +84,7 @@ class Comparison:
         there = {column.name for column in self.live.columns}
         self.columns = [name for name in self.columns if name in there]
         if not self.columns:
-            self.problem = "none of its columns is known of the live database"
+            self.problem = "the live database has none of its columns"
             return
         try:
             how = match(self._connection, self.table, self.live)
@@ -92,18 +92,18 @@ class Comparison:
             self.problem = str(error)
             return
         self.problem = how.problem
-        # A condition of the user's may call the table by its name.
+        # The user's condition may contain the name of the table.
         self._how = replace(how, earlier=quote(self.table.name), later=_LIVE)
         self._indexes = [] if how.problem else list(self._unique_indexes())
 
     @property
     def left_out(self) -> list[str]:
-        """Return the columns that the live database has no longer."""
+        """Return the columns that the live database no longer has."""
         return [column.name for column in self.table.columns if column.name not in self.columns]
 
     @property
     def key(self) -> tuple[str, ...]:
-        """Return what names a row to a person."""
+        """Return the columns that identify a row to a person."""
         if self._how is not None and self._how.key:
             return self._how.key
         if self.table.key is not None:
@@ -112,7 +112,7 @@ class Comparison:
 
     @property
     def written(self) -> list[str]:
-        """Return the columns to write, the rowid included if that is all that names a row."""
+        """Return the columns to write, with the rowid if only that identifies a row."""
         limit = self._connection.getlimit(sqlite3.SQLITE_LIMIT_COLUMN)
         named = self._how is not None and not self._how.problem and self.key == (self.table.rowid,)
         if named and self.key[0] not in self.columns and len(self.columns) < limit:
@@ -121,25 +121,25 @@ class Comparison:
 
     @property
     def target(self) -> tuple[str, ...]:
-        """Return the key whose row may be updated, nothing if rows are not told apart for good."""
+        """Return the key by which rows may be updated, () if there is no permanent key."""
         if self.table.virtual:
             return self.key
         return self.key if self.table.key is not None and self.key == self.table.key.columns else ()
 
     def missing(self) -> Iterator[tuple[Any, ...]]:
-        """Yield the rows to add, the values of `written` of each."""
+        """Yield the values of `written` of the rows to add."""
         return self._rows(self.written, self._missing, *self._not_taken())
 
     def differing(self) -> Iterator[tuple[Any, ...]]:
-        """Yield the rows to update, the values of `written` of each."""
+        """Yield the values of `written` of the rows to update."""
         return self._rows(self.written, self._changed, *self._not_taken())
 
     def count_changed(self) -> tuple[int, list[Conflict]]:
-        """Count the rows that are there with other values, and name the first of them."""
+        """Count the rows that are there with other values, and list the first of them."""
         return self._named("changed", (), (), self._changed)
 
     def taken(self, *, also_changed: bool) -> tuple[int, list[Conflict]]:
-        """Count the rows whose unique values belong to other rows, and name the first of them."""
+        """Count the rows whose unique values belong to other rows, and list the first of them."""
         total, named = 0, []
         condition = f"({self._missing} OR {self._changed})" if also_changed else self._missing
         for columns, held in self._indexes if self._how and not self.problem else ():
@@ -174,7 +174,7 @@ class Comparison:
         return [f"NOT {_exists(self, held)}" for _, held in self._indexes]
 
     def _unique_indexes(self) -> Iterator[tuple[tuple[str, ...], str]]:
-        """Yield the columns of the unique indexes, and what says that another row has them."""
+        """Yield the columns of each unique index, and the condition that another row has them."""
         name, how = self.table.name, self._how
         connection = self._connection
         for (index,) in connection.execute(
@@ -186,7 +186,7 @@ class Comparison:
                 (statements.argument(connection, index), LATER),
             ).fetchall()
             columns = tuple(column for column, _ in parts)
-            # Of an expression the columns have no names: should it fail, nothing is applied.
+            # An expression has no column names: if it is violated, the script applies nothing.
             if how is None or columns == how.key or not set(columns) <= set(self.columns):
                 continue
             if not {str(order).upper() for _, order in parts} <= tables.COLLATIONS:
@@ -203,7 +203,7 @@ class Comparison:
         return " AND ".join([*own, *(f"({condition})" for condition in conditions)]) or "1"
 
     def query(self, *conditions: str) -> str:
-        """Return what follows FROM, for rows of the backup that fulfil all conditions."""
+        """Return what follows FROM for the rows of the backup that meet all conditions."""
         name = quote(self.table.name)
         return f"{EARLIER}.{name} WHERE {self._where(*conditions)}"
 

@@ -1,4 +1,4 @@
-"""What rows need of a database before they can be put back into it: order, functions, indexes."""
+"""What putting rows back needs of a database: an order of tables, functions, indexes."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _COLLATION = re.compile(r"no such collation sequence: (.+)", re.DOTALL)
 _QUOTED = re.compile(r"'(?:[^']|'')*'|--[^\n]*|/\*.*?\*/", re.DOTALL)
 _CLAUSE = re.compile(r"\b(?:CHECK|AS)\s*\(", re.IGNORECASE)
 _CALL = re.compile(r"(?<![\w\"'`\]])([A-Za-z_]\w*)\s*\(")
-# What may stand before a parenthesis in an expression and is no function.
+# Words that may precede a parenthesis in an expression and are not functions.
 _WORDS = {
     "in",
     "and",
@@ -44,14 +44,14 @@ _ON = re.compile(r"\bON\s+(\"[^\"]+\"|\[[^\]]+\]|`[^`]+`|'[^']+'|[^\s(]+)", re.I
 
 @dataclass(frozen=True)
 class Index:
-    """A full-text index whose texts lie in another table or view, or nowhere if `content` is ""."""
+    """A full-text index whose texts are in another table or view, or nowhere if `content` is ""."""
 
     name: str
     content: str
 
 
 def external_indexes(schema: Schema) -> list[Index]:
-    """List the full-text indexes that hold no texts of their own."""
+    """List the full-text indexes without texts of their own."""
     return [
         Index(name, found[1].strip("\"'[]`"))
         for (kind, name), sql in schema.items()
@@ -71,12 +71,12 @@ def triggers_on(schema: Schema, table: str) -> dict[str, str]:
 
 
 def mentions(sql: str, name: str) -> bool:
-    """Say whether a statement names a table, a view or a function."""
+    """Return whether a statement names a table, a view or a function."""
     return re.search(rf"(?<![\w$]){re.escape(name)}(?![\w$])", sql, re.IGNORECASE) is not None
 
 
-def kept_by(schema: Schema, table: str, others: Iterable[str]) -> list[str]:
-    """Return those of `others` whose triggers keep a table: they change its rows, as a counter."""
+def maintained_by(schema: Schema, table: str, others: Iterable[str]) -> list[str]:
+    """Return those of `others` whose triggers maintain a table, such as a counter."""
     name = rf"[\"'\[`]?{re.escape(table)}[\"'\]`]?(?![\w$])"
     changes = re.compile(
         rf"\bUPDATE\s+(OR\s+\w+\s+)?{name}|\bREPLACE\s+INTO\s+{name}"
@@ -93,7 +93,7 @@ def kept_by(schema: Schema, table: str, others: Iterable[str]) -> list[str]:
 
 
 def written_by(schema: Schema, table: str, others: Iterable[str]) -> list[str]:
-    """Return those of `others` whose triggers add rows to a table, as to a log."""
+    """Return those of `others` whose triggers add rows to a table, such as a log."""
     add = re.compile(
         rf"\bINSERT\s+INTO\s+[\"'\[`]?{re.escape(table)}[\"'\]`]?(?![\w$])", re.IGNORECASE
     )
@@ -106,7 +106,7 @@ def written_by(schema: Schema, table: str, others: Iterable[str]) -> list[str]:
 
 
 def parents(connection: sqlite3.Connection, table: str, schema: str) -> set[str]:
-    """Return the tables that a table's foreign keys refer to, in small letters."""
+    """Return the tables that a table's foreign keys refer to, in lower case."""
     found = connection.execute(
         'SELECT DISTINCT lower("table") FROM pragma_foreign_key_list(CAST(? AS TEXT), ?)',
         (statements.argument(connection, table), schema),
@@ -115,7 +115,7 @@ def parents(connection: sqlite3.Connection, table: str, schema: str) -> set[str]
 
 
 def in_order(names: list[str], before: dict[str, set[str]]) -> list[str]:
-    """Sort names so that each comes after those that it has in `before`, as far as can be."""
+    """Sort names so that each comes after those in its `before`, as far as possible."""
     rest, order = list(names), []
     while rest:
         ready = (name for name in rest if not before[name] & (set(rest) - {name}))
@@ -124,30 +124,30 @@ def in_order(names: list[str], before: dict[str, set[str]]) -> list[str]:
     return order
 
 
-def of_the_application(
+def missing_here(
     connection: sqlite3.Connection, schema: Schema, written: Iterable[str], changes: Iterable[str]
 ) -> Iterator[str]:
-    """Yield what statements that change tables need and this SQLite has not, each in words.
+    """Yield what statements that change tables need and this SQLite does not have, in words.
 
-    `connection` may read and nothing else: a statement that could be executed ends there. It is
-    made to stand in for what is needed, and is of no use for anything else afterwards.
+    `connection` is read-only, so no statement is executed. It gets stand-ins for what is missing,
+    and must not be used for anything else afterwards.
     """
-    told: set[str] = set()
+    found: set[str] = set()
     for table in written:
         for function in _unknown_in_checks(connection, schema.get(("table", table), "")):
-            told.add(f"the function {function}{_users(schema, function)}")
-    yield from sorted(told)
+            found.add(f"the function {function}{_users(schema, function)}")
+    yield from sorted(found)
     for change in changes:
         for _ in range(_MOST):
             try:
-                # EXPLAIN would be content with a function that is not there.
+                # EXPLAIN does not fail if a function is missing.
                 connection.execute(change)
             except (sqlite3.Error, UnicodeError) as error:
                 if "readonly" in str(error):
                     break
                 need = _stand_in(connection, schema, str(error))
-                if need not in told and not isinstance(error, UnicodeError):
-                    told.add(need)
+                if need not in found and not isinstance(error, UnicodeError):
+                    found.add(need)
                     yield need
                 if not _FUNCTION.fullmatch(str(error)) and not _COLLATION.fullmatch(str(error)):
                     break
@@ -156,9 +156,9 @@ def of_the_application(
 
 
 def _unknown_in_checks(connection: sqlite3.Connection, sql: str) -> set[str]:
-    """Return the functions of a table's CHECKs and generated columns that this SQLite has not.
+    """Return the functions in a table's CHECKs and generated columns that this SQLite lacks.
 
-    These it misses only when it evaluates them.
+    SQLite reports these only when it evaluates them.
     """
     known = {
         name.lower() for (name,) in connection.execute("SELECT name FROM pragma_function_list")
@@ -179,13 +179,13 @@ def _stand_in(connection: sqlite3.Connection, schema: Schema, problem: str) -> s
         connection.create_function(function[1], -1, lambda *_: None)
         return f"the function {function[1]}{_users(schema, function[1])}"
     if collation := _COLLATION.fullmatch(problem):
-        connection.create_collation(collation[1], lambda one, other: (one > other) - (one < other))
+        connection.create_collation(collation[1], lambda a, b: (a > b) - (a < b))
         return f"the collation {collation[1]}"
     return problem
 
 
 def _users(schema: Schema, function: str) -> str:
-    """Name what calls a function."""
+    """Return what calls a function, in words."""
     found = [
         f"{kind} {name}"
         for (kind, name), sql in schema.items()
@@ -195,7 +195,7 @@ def _users(schema: Schema, function: str) -> str:
 
 
 def example(table: str, columns: Collection[str], *, update: bool) -> str:
-    """Return a statement that changes a table as the rows that come back would."""
+    """Return a statement that changes a table as putting rows back would."""
     if update:
         values = ", ".join(f"{quote(name)} = NULL" for name in columns)
         return f"UPDATE main.{quote(table)} SET {values} WHERE 0"  # noqa: S608 - quoted
@@ -204,7 +204,7 @@ def example(table: str, columns: Collection[str], *, update: bool) -> str:
 
 
 def _body(trigger: str) -> str:
-    """Return what a trigger does, without the event that it waits for."""
+    """Return the statements of a trigger, without its event."""
     start = re.search(r"\bBEGIN\b", trigger, re.IGNORECASE)
     return trigger[start.end() :] if start else trigger
 

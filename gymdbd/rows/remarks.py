@@ -5,17 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from gymdbd.rows.missing import Comeback, Conflict
+    from gymdbd.rows.missing import Conflict, Rescued
 
 
 _SHOWN = 20
 
 
-def report(name: str, done: Comeback) -> list[str]:
+def report(name: str, done: Rescued) -> list[str]:
     """Return lines about the outcome for the rows of a table."""
     if done.skipped:
         return [f"{name}: left out: {done.problem}"]
-    counts = [_rows(done.added)]
+    counts = [rows_text(done.added)]
     counts += [f"{done.updated:,} updated"] if done.updated else []
     lines = [f"{name}: {', '.join(counts)}"]
     if done.problem:
@@ -47,5 +47,6 @@ def _pairs(values: dict[str, Any]) -> str:
     return ", ".join(f"{name}={value}" for name, value in values.items())
 
 
-def _rows(count: int) -> str:
+def rows_text(count: int) -> str:
+    """Return `1 row`, `1,000 rows`."""
     return f"{count:,} row{'' if count == 1 else 's'}"

@@ -1,4 +1,4 @@
-"""Rows of a backup, written so that somebody can look them over and put them back."""
+"""Selecting rows of a backup, to be reviewed by a person and put back."""
 
 from __future__ import annotations
 
@@ -41,22 +41,22 @@ class Selection:
     def rest(self) -> str:
         """Return what follows FROM."""
         sql = f"{EARLIER}.{quote(self.table.name)}"
-        # On lines of its own, so that a comment in it ends there.
+        # On lines of its own, so that a comment in it ends with it.
         return sql + (f" WHERE (\n{self.where}\n)" if self.where else "")
 
     @property
     def columns(self) -> list[str]:
-        """Return the columns that hold values, in their order."""
+        """Return the columns that hold values, in order."""
         return [column.name for column in self.table.columns]
 
 
 class Rescue:
-    """A backup opened for reading, and nothing but reading, whatever `where` says.
+    """A backup opened read-only, even for the expression `where`.
 
-    Without `wanted` every table whose rows can be put back. Given `live`, the database for which
-    they are, `write_sql` writes only what that lacks; with `change` also what differs there.
-    `check` is called now and then and may raise to give up. Raises a SourceError for a database
-    that cannot be read, UsageError for a table or an expression that cannot be.
+    Without `wanted`, every table whose rows can be put back is selected. Given the database `live`,
+    `write_sql` writes only the rows that it lacks; with `change`, also those that differ there.
+    `check` is called now and then and may raise to cancel. Raises a SourceError if a database
+    cannot be read, UsageError for an invalid table or expression.
     """
 
     def __init__(
@@ -72,9 +72,9 @@ class Rescue:
         """Open `source` and select rows of the tables that are `wanted`."""
         self.path, self.live, self.change = source.path, live, change
         self._check = check
-        # Who names a table is to have it, or an error.
+        # If the user names a table, it is written, or an error raised.
         self.named = wanted is not None
-        # What is not rescued, and why, a line each.
+        # What is left out and why, a line each.
         self.left_out: list[str] = []
         self._opened = sides.Opened(source)
         self.connection = self._opened.connection
@@ -82,7 +82,7 @@ class Rescue:
             if live is not None:
                 self._attach(live)
             with database.translated(self.path):
-                # A live database is held still, too, until the block is left.
+                # This also keeps a live database from changing until the block ends.
                 self.connection.execute("BEGIN")
                 self.connection.execute("PRAGMA automatic_index=OFF")
                 self.encoding = statements.encoding_of(self.connection)
@@ -109,7 +109,7 @@ class Rescue:
             ) from error
 
     def __enter__(self) -> Rescue:
-        """Return it; leaving the block closes the backup."""
+        """Return the rescue; the end of the block closes the backup."""
         return self
 
     def __exit__(
@@ -118,7 +118,7 @@ class Rescue:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Close the backup; raises SourceMovedError if a live one did not stand still."""
+        """Close the backup; raises SourceMovedError if a live database changed meanwhile."""
         self.literals.close()
         try:
             self._opened.confirm()
@@ -126,12 +126,12 @@ class Rescue:
             self._opened.close()
 
     def compare(self, selection: Selection) -> Comparison:
-        """Return a table beside that of the live database."""
+        """Compare a table with that of the live database."""
         return Comparison(self.connection, selection.table, selection.where, self.live_schema)
 
     @contextlib.contextmanager
     def reading(self, selection: Selection | None = None) -> Iterator[None]:
-        """Turn what reading raises into errors of ours; `where` may be at fault."""
+        """Translate errors of reading; `where` may be the cause."""
         try:
             with database.interruptible(self.connection, self._check):
                 yield
@@ -143,10 +143,10 @@ class Rescue:
 
     @contextlib.contextmanager
     def sorting(self, table: Table) -> Iterator[None]:
-        """Let SQLite read a table whose key it cannot sort, from end to end and no other way.
+        """Let SQLite scan a table whose key has an unknown collation.
 
-        It asks for the key's collation all the same. One that is none must not stay: whatever was
-        looked up with it would be wrong.
+        SQLite requires the collation even for a scan. The stand-in is removed afterwards: any
+        lookup with it would be wrong.
         """
         unknown = table.unknown_orders if table.is_sorted_by_application else []
         for name in unknown:
@@ -155,12 +155,12 @@ class Rescue:
             yield
         finally:
             for name in unknown:
-                # After an error a statement may be open still: nothing is read any more then.
+                # After an error a statement may still be open; then nothing more is read.
                 with contextlib.suppress(sqlite3.OperationalError):
                     self.connection.create_collation(name, None)
 
     def _choose(self, name: str, where: str) -> Selection | None:
-        """Select a table; one that nobody has named and that cannot be read here is left out."""
+        """Select a table; leave it out if it cannot be read here and the user did not name it."""
         try:
             selection = self._select(name, where)
             with self.sorting(selection.table):
@@ -194,7 +194,7 @@ class Rescue:
         owner = next((table for table in held if name.startswith(f"{table}_")), None)
         if name in tables.shadows(self.schema) and owner:
             return UsageError(
-                f"{name} is where {owner} keeps what it holds, and only {owner} may write it",
+                f"{name} holds the data of {owner}, and only {owner} may write it",
                 hint=f"rescue its rows with --table {owner}",
             )
         return UsageError(
@@ -203,16 +203,16 @@ class Rescue:
         )
 
     def _construct_virtual(self) -> None:
-        """Let virtual tables declare themselves, which takes more than reading, for `where`."""
+        """Load the virtual tables for `where`, which the authorizer would refuse later."""
         for schema, defined in ((EARLIER, self.schema), (LATER, self.live_schema or {})):
             for (kind, name), sql in defined.items():
                 if kind == "table" and not database.holds_rows(name, sql):
-                    # Its module may be the application's.
+                    # Only the application may have its module.
                     with contextlib.suppress(sqlite3.Error, UnicodeError):
                         self.connection.execute(f"SELECT 1 FROM {schema}.{quote(name)} LIMIT 0")  # noqa: S608 - quoted
 
     def _try(self, selection: Selection) -> None:
-        """Refuse an expression that SQLite refuses or that does more than read."""
+        """Raise UsageError if SQLite refuses the expression, or if it does more than read."""
         if selection.where and selection.table.is_sorted_by_application:
             raise UsageError(
                 f"--where cannot be used: {keys.unknown_order(selection.table)}",
@@ -223,7 +223,7 @@ class Rescue:
             if statements.is_text(query):
                 self.connection.set_authorizer(_only_reading)
             else:
-                # Python cannot say such names to what authorizes; an expression only reads anyhow.
+                # Python cannot pass such names to an authorizer; a view only reads anyway.
                 query = statements.as_view(self.connection, query)
             self.connection.execute(f"EXPLAIN {query}").fetchall()
         except (sqlite3.Error, sqlite3.Warning, ValueError) as error:
@@ -246,12 +246,12 @@ def _unusable(selection: Selection, error: Exception) -> UsageError:
 
 
 def _only_reading(action: int, first: str | None, second: str | None, *_: str | None) -> int:
-    """Allow what reads the backup, for SQLite to ask before it runs anything."""
+    """Authorize reading only; SQLite calls this while it prepares a statement."""
     if action in _READING:
         return sqlite3.SQLITE_OK
     if action == sqlite3.SQLITE_FUNCTION and second not in _UNSAFE_FUNCTIONS:
         return sqlite3.SQLITE_OK
-    # Full-text search asks for this by itself.
+    # Full-text search runs this by itself.
     if action == sqlite3.SQLITE_PRAGMA and (first, second) == ("data_version", None):
         return sqlite3.SQLITE_OK
     return sqlite3.SQLITE_DENY

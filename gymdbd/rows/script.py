@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from gymdbd.rows import needs
 from gymdbd.rows.keys import EARLIER, LATER
-from gymdbd.rows.missing import Comeback
-from gymdbd.rows.remarks import _rows, report
+from gymdbd.rows.missing import Rescued
+from gymdbd.rows.remarks import report, rows_text
 from gymdbd.source import database, statements
 from gymdbd.source.database import quote
 from gymdbd.sqlite import sides
@@ -34,9 +34,11 @@ class Script:
         names = list(self._chosen)
         # Triggers maintain a table, such as a counter, while the script is applied; their result
         # is not overwritten.
-        self._kept = {table: needs.kept_by(self._schema, table, names) for table in names}
+        self._maintained = {
+            table: needs.maintained_by(self._schema, table, names) for table in names
+        }
 
-    def write(self, origin: str) -> dict[str, Comeback]:
+    def write(self, origin: str) -> dict[str, Rescued]:
         """Write the script; return the outcome for the rows of each table."""
         order = self._order()
         compared = {name: self._rescue.compare(self._chosen[name]) for name in order}
@@ -58,13 +60,13 @@ class Script:
         for name in names:
             parents = needs.parents(self._rescue.connection, name, schema)
             before[name] = {other for other in names if other.lower() in parents}
-            before[name] |= set(self._kept[name])
+            before[name] |= set(self._maintained[name])
         for name in names:
             for writer in needs.written_by(self._schema, name, names):
-                if writer not in self._kept[name]:
+                if writer not in self._maintained[name]:
                     before[writer].add(name)
                     before[name].discard(writer)
-            for writer in self._kept[name]:
+            for writer in self._maintained[name]:
                 before[writer].discard(name)
         return needs.in_order(names, before)
 
@@ -112,9 +114,9 @@ class Script:
                 f"{name}: columns left out, because they no longer exist: "
                 f"{', '.join(comparison.left_out)}"
             )
-        if self._kept[name]:
+        if self._maintained[name]:
             lines.append(
-                f"{name}: maintained by triggers of {', '.join(self._kept[name])}: "
+                f"{name}: maintained by triggers of {', '.join(self._maintained[name])}: "
                 "their result is not overwritten"
             )
         return lines
@@ -130,9 +132,7 @@ class Script:
                 changes.append(needs.example(name, columns, update=False))
                 changes += [needs.example(name, columns, update=True)] if rescue.change else []
         with closing(sides.Opened(side)) as opened:
-            return list(
-                needs.of_the_application(opened.connection, self._schema, compared, changes)
-            )
+            return list(needs.missing_here(opened.connection, self._schema, compared, changes))
 
     def _orphans(self, compared: dict[str, Comparison]) -> list[str]:
         """Return the tables whose foreign keys are violated in the backup and so not enforced."""
@@ -149,12 +149,12 @@ class Script:
                 if count:
                     found.append(
                         f"{name}: foreign keys are not enforced: in the backup, "
-                        f"{_rows(count)} of it refer to missing rows"
+                        f"{rows_text(count)} of it refer to missing rows"
                     )
         return found
 
-    def _table(self, comparison: Comparison) -> Comeback:
-        done = Comeback(problem=comparison.problem, unsure=comparison.unsure)
+    def _table(self, comparison: Comparison) -> Rescued:
+        done = Rescued(problem=comparison.problem, unsure=comparison.unsure)
         keyless = comparison.table.key is None or not comparison.columns
         if comparison.problem and comparison.live and keyless:
             done.skipped = True
@@ -162,17 +162,19 @@ class Script:
         with self._rescue.sorting(comparison.table):
             return self._rows_of(comparison, done)
 
-    def _rows_of(self, comparison: Comparison, done: Comeback) -> Comeback:
+    def _rows_of(self, comparison: Comparison, done: Rescued) -> Rescued:
         selection = self._chosen[comparison.table.name]
         created = comparison.compared and comparison.live is None
         if created:
             self._line(f"{selection.definition};")
-        kept = self._kept[comparison.table.name]
+        maintained = self._maintained[comparison.table.name]
         for row in comparison.missing():
-            self._insert(comparison, row, kept=bool(kept))
+            self._insert(comparison, row, maintained=bool(maintained))
             done.added += 1
-        self._differing(comparison, done, kept=bool(kept))
-        done.taken, named = comparison.taken(also_changed=self._updates(comparison) and not kept)
+        self._differing(comparison, done, maintained=bool(maintained))
+        done.taken, named = comparison.taken(
+            also_changed=self._updates(comparison) and not maintained
+        )
         done.conflicts += named
         for sql in self._objects(selection) if created else []:
             self._line(f"{sql};")
@@ -181,10 +183,10 @@ class Script:
     def _updates(self, comparison: Comparison) -> bool:
         return self._rescue.change and bool(comparison.target)
 
-    def _differing(self, comparison: Comparison, done: Comeback, *, kept: bool) -> None:
+    def _differing(self, comparison: Comparison, done: Rescued, *, maintained: bool) -> None:
         if not comparison.live:
             return
-        if self._updates(comparison) and not kept:
+        if self._updates(comparison) and not maintained:
             for row in comparison.differing():
                 self._update(comparison, row)
                 done.updated += 1
@@ -195,13 +197,13 @@ class Script:
         triggers = needs.triggers_on(self._rescue.schema, selection.table.name)
         return [*selection.indexes, *triggers.values()]
 
-    def _insert(self, comparison: Comparison, row: Sequence[Any], *, kept: bool) -> None:
+    def _insert(self, comparison: Comparison, row: Sequence[Any], *, maintained: bool) -> None:
         name = quote(comparison.table.name)
         names = ", ".join(map(quote, comparison.written))
         self._text(f"INSERT {self._abort(comparison)}INTO {name} ({names}) VALUES (")  # noqa: S608 - quoted
         self._values(row)
         target = comparison.target
-        if kept and target and not comparison.table.virtual:
+        if maintained and target and not comparison.table.virtual:
             self._text(f") ON CONFLICT ({', '.join(map(quote, target))}) DO NOTHING;\n")
         elif self._upserts(comparison) and target:
             self._text(f") {self._conflict(comparison)};\n")
@@ -210,7 +212,7 @@ class Script:
 
     def _update(self, comparison: Comparison, row: Sequence[Any]) -> None:
         if self._upserts(comparison):
-            self._insert(comparison, row, kept=False)
+            self._insert(comparison, row, maintained=False)
             return
         values = dict(zip(comparison.written, row, strict=True))
         self._text(f"UPDATE {self._abort(comparison)}{quote(comparison.table.name)} SET ")  # noqa: S608 - quoted
@@ -250,11 +252,11 @@ class Script:
             view = self._schema.get(("view", index.content), "")
             for name in self._chosen:
                 triggers = needs.triggers_on(self._schema, name).values()
-                kept = any(needs.mentions(sql, index.name) for sql in triggers)
+                maintained = any(needs.mentions(sql, index.name) for sql in triggers)
                 reads = index.content.lower() == name.lower() or (
                     index.content and needs.mentions(view, name)
                 )
-                if reads and not kept:
+                if reads and not maintained:
                     own = quote(index.name)
                     lines.append(f"INSERT INTO {own} ({own}) VALUES ('rebuild');")  # noqa: S608 - quoted
         return list(dict.fromkeys(lines))

@@ -1,4 +1,4 @@
-"""What a table is: its columns, and what tells one row of it from another."""
+"""The definition of a table: its columns, and the key that identifies its rows."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from gymdbd.source import database, statements
 if TYPE_CHECKING:
     import sqlite3
 
-# What a database defines: the SQL of each (type, name).
+# The SQL of everything that a database defines, by (type, name).
 Schema = dict[tuple[str, str], str]
 
 _ROWID_NAMES = ("rowid", "_rowid_", "oid")
 _FTS = re.compile(r"CREATE\s+VIRTUAL\s+TABLE\b.*?\bUSING\s+fts[345]\b", re.IGNORECASE | re.DOTALL)
-# What FTS keeps beside the texts themselves, which lie in `<table>_content`.
+# What FTS stores besides the texts, which are in `<table>_content`.
 # https://www.sqlite.org/fts5.html section 9, https://www.sqlite.org/fts3.html section 9.1.
 _FTS_INDEXES = ("data", "idx", "docsize", "config", "segments", "segdir", "stat")
-# What other modules of SQLite keep beside that: https://www.sqlite.org/rtree.html section 6.
+# What other modules of SQLite store: https://www.sqlite.org/rtree.html section 6.
 _SHADOWS = ("content", "node", "parent", "rowid")
 _VIRTUAL = re.compile(r"CREATE\s+VIRTUAL\s+TABLE\b", re.IGNORECASE)
 _KEEPING = re.compile(
@@ -32,14 +32,14 @@ _ROWID_CID = -1
 
 @dataclass(frozen=True)
 class Column:
-    """A column that holds values: generated ones are not among a table's columns."""
+    """A column that holds values; generated columns are not among those of a table."""
 
     name: str
     type: str
 
     @property
     def affinity(self) -> str:
-        """Return what SQLite makes of its declared type; a STRICT table's ANY counts as BLOB.
+        """Return the affinity of its declared type; a STRICT table's ANY counts as BLOB.
 
         https://www.sqlite.org/datatype3.html section 3.1.
         """
@@ -55,10 +55,10 @@ class Column:
 
 @dataclass(frozen=True)
 class Key:
-    """The columns whose values name a row, with the collations that their index is ordered by.
+    """The columns that identify a row, with the collations of their index.
 
-    In a rowid table the columns of a declared primary key may be NULL, in several rows too,
-    unless they are declared otherwise: then `nullable` is set.
+    `nullable` is set if they may be NULL, in several rows too: in a rowid table the columns of a
+    primary key may, unless they are declared NOT NULL.
     """
 
     columns: tuple[str, ...]
@@ -74,8 +74,8 @@ COLLATIONS = frozenset({"BINARY", "NOCASE", "RTRIM"})
 class Table:
     """A table that holds rows. `rowid` is a name under which its rowid can be read, if any.
 
-    `key` is the primary key, None where none is declared. `integer_key` says that it is one
-    column that is the rowid by another name.
+    `key` is the primary key, None if none is declared. `integer_key` is set if the key is a single
+    column that is an alias of the rowid.
     """
 
     name: str
@@ -87,19 +87,19 @@ class Table:
 
     @property
     def unknown_orders(self) -> list[str]:
-        """Name the collations of its key that only the application knows."""
+        """Return the collations of its key that only the application has."""
         return sorted(set(self.key.collations if self.key else ()) - COLLATIONS)
 
     @property
     def is_sorted_by_application(self) -> bool:
-        """Say whether SQLite cannot find a row of it without such a collation."""
+        """Return whether SQLite cannot find a row of it without such a collation."""
         return self.rowid is None and bool(self.unknown_orders)
 
 
 def read_schema(connection: sqlite3.Connection, schema: str = "main") -> Schema:
-    """Read what a database defines, by type and name; SQLite's own tables are left out."""
+    """Read the schema of a database, without SQLite's own tables."""
     rows = connection.execute(
-        # SQLite takes a blob for a name as well.
+        # In SQLite a name may be a blob too.
         "SELECT CAST(type AS TEXT), CAST(name AS TEXT), CAST(coalesce(sql, '') AS TEXT) "  # noqa: S608 - quoted
         f"FROM {database.quote(schema)}.sqlite_master"
     )
@@ -107,12 +107,12 @@ def read_schema(connection: sqlite3.Connection, schema: str = "main") -> Schema:
 
 
 def is_full_text(sql: str) -> bool:
-    """Say whether a statement defines a full-text index."""
+    """Return whether a statement defines a full-text index."""
     return _FTS.match(sql) is not None
 
 
 def shadows(schema: Schema) -> set[str]:
-    """Return the tables in which a virtual table keeps what it holds: only it may write them."""
+    """Return the shadow tables, which only the virtual table that owns them may write."""
     virtual = [
         name for (kind, name), sql in schema.items() if kind == "table" and _VIRTUAL.match(sql)
     ]
@@ -121,9 +121,9 @@ def shadows(schema: Schema) -> set[str]:
 
 
 def holding(schema: Schema) -> list[str]:
-    """List the tables whose rows can be put back, sorted: those of an FTS index or an R-tree too.
+    """List the tables whose rows can be put back, sorted, with FTS indexes and R-trees.
 
-    Virtual tables of other modules, and full-text indexes without texts of their own, have none.
+    Virtual tables of other modules, and full-text indexes without texts, have no such rows.
     """
     hidden = shadows(schema)
     return sorted(
@@ -136,10 +136,10 @@ def holding(schema: Schema) -> list[str]:
 
 
 def names(schema: Schema) -> list[str]:
-    """List the tables whose rows somebody put there, sorted.
+    """List the tables whose rows somebody inserted, sorted.
 
-    Of a full-text index that is `<table>_content`, which holds its texts; what it keeps besides
-    follows from them. Other shadow tables, such as those of an R-tree, are tables like any.
+    Of a full-text index that is `<table>_content`, which holds its texts; its other tables are
+    derived from them. Other shadow tables, such as those of an R-tree, are ordinary tables.
     """
     indexes = {
         f"{name}_{part}"
@@ -168,16 +168,17 @@ def describe(connection: sqlite3.Connection, name: str, schema: str = "main") ->
     if key_parts:
         in_key = [(column, collation) for _, column, collation, is_key in key_parts if is_key]
         required = {column for column, _, not_null, _, _ in every if not_null}
-        nullable = not without_rowid and not required.issuperset(one for one, _ in in_key)
-        key = Key(tuple(one for one, _ in in_key), tuple(one for _, one in in_key), nullable)
+        columns = tuple(column for column, _ in in_key)
+        nullable = not without_rowid and not required.issuperset(columns)
+        key = Key(columns, tuple(collation for _, collation in in_key), nullable)
     else:
         key = Key(declared, ("BINARY",)) if declared else None
     integer_key = bool(declared) and not key_parts
     return Table(
         name=name,
-        columns=tuple(Column(one, kind) for one, kind, _, _, hidden in every if not hidden),
+        columns=tuple(Column(column, kind) for column, kind, _, _, hidden in every if not hidden),
         key=key,
-        rowid=None if without_rowid else _rowid_name([one[0] for one in every], integer_key, key),
+        rowid=None if without_rowid else _rowid_name([row[0] for row in every], integer_key, key),
         integer_key=integer_key,
     )
 

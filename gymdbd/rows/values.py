@@ -1,8 +1,8 @@
-"""Reading the rows of a table: of any width, and with values that do not fit the memory twice.
+"""Reading the rows of a table: of any width, and with values too large to be in memory twice.
 
-SQLite gives no more than 2,000 columns at once, and Python makes a copy of every value, of a text a
-copy that may be four times as long. So a row that is too wide is read in parts, and a large value
-is given as a `Large`, which is read in pieces when somebody wants it.
+SQLite returns at most 2,000 columns at once, and Python copies every value; the copy of a text may
+take four times its size. So a row that is too wide is read in parts, and a large value is returned
+as a `Large`, which can be read in pieces.
 """
 
 from __future__ import annotations
@@ -40,14 +40,14 @@ class Fetch:
         )
         self.most = connection.getlimit(sqlite3.SQLITE_LIMIT_COLUMN)
         self.encoding = statements.encoding_of(connection)
-        # An order that is only stood in for must find no row.
+        # The stand-in for an unknown collation must not be used to find a row.
         self._order = " COLLATE BINARY" if table.is_sorted_by_application else ""
         self.in_parts = bool(self.identity) and (
             len(self.columns) > self.most or self._has_large(schema)
         )
 
     def rows(self, rest: str, name: str) -> Iterator[tuple[Any, ...]]:
-        """Yield the rows of `FROM rest`, a text that calls the table `name`, quoted."""
+        """Yield the rows of `FROM rest`; `name` is the quoted name of the table in it."""
         if not self.in_parts:
             yield from _select(self.connection, _listed(self.columns, name), rest)
             return
@@ -104,7 +104,7 @@ class Fetch:
 def fetch_both(
     old: Fetch, new: Fetch, rest: str
 ) -> Iterator[tuple[tuple[Any, ...], tuple[Any, ...]]]:
-    """Yield pairs of rows of `FROM rest`, a text that calls the tables `o` and `n`."""
+    """Yield pairs of rows of `FROM rest`, in which the tables are named `o` and `n`."""
     most, connection = old.most, old.connection
     in_parts = old.in_parts or new.in_parts
     if not in_parts and len(old.columns) + len(new.columns) <= most:
@@ -131,7 +131,7 @@ def _select(
 
 
 def _spooled(rows: Iterator[tuple[Any, ...]]) -> Iterator[tuple[Any, ...]]:
-    """Yield rows again once all are read: what their condition has loaded is let go by then."""
+    """Yield rows after all were read: by then SQLite has freed what their condition loaded."""
     with tempfile.TemporaryFile() as file:
         for row in rows:
             pickle.dump(row, file)
@@ -144,7 +144,7 @@ def _spooled(rows: Iterator[tuple[Any, ...]]) -> Iterator[tuple[Any, ...]]:
 
 
 def _is_large(column: str) -> str:
-    """Return the condition that a value is large; of a blob only its length is read for it."""
+    """Return the condition that a value is large; it reads only the length of a blob."""
     name = quote(column)
     return (
         f"CASE typeof({name}) WHEN 'blob' THEN length({name}) > {LARGE} "

@@ -18,7 +18,7 @@ from gymdbd.rows.rescue import Rescue
 from gymdbd.sqlite.sides import Side
 
 if TYPE_CHECKING:
-    from gymdbd.rows.missing import Comeback
+    from gymdbd.rows.missing import Rescued
 
 _FTS = """
 CREATE TABLE notes (id INTEGER PRIMARY KEY, body TEXT);
@@ -60,7 +60,7 @@ def _script(path: Path, *scripts: str) -> Path:
 
 def _put_back(
     folder: Path, before: str, damage: str, *tables: str, change: bool = False, where: str = ""
-) -> tuple[str, dict[str, Comeback], Path]:
+) -> tuple[str, dict[str, Rescued], Path]:
     """Rescue from `before` what `damage` did to it, and apply that."""
     backup = _script(folder / "backup.db", before)
     live = _script(folder / "live.db", before, damage)
