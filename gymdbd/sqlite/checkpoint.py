@@ -1,9 +1,9 @@
-"""Copying the WAL back into the main file, without meeting SQLite's WAL-reset bug.
+"""Copying the WAL back into the main file, without triggering SQLite's WAL-reset bug.
 
 https://www.sqlite.org/pragma.html#pragma_wal_checkpoint and wal.html section 11. In SQLite up to
-3.51.2 a checkpoint that does not own the write lock can lose a commit when it races with a
-writer's reset of the WAL, and TRUNCATE that meets a busy database quietly goes on as such a
-PASSIVE one. On these libraries a second connection takes the write lock first.
+3.51.2 a checkpoint without the write lock can lose a commit if it races with a writer's reset of
+the WAL, and TRUNCATE on a busy database silently becomes such a PASSIVE checkpoint. On these
+releases a second connection takes the write lock first.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ _POLL_S = 0.001
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What a checkpoint of `mode` (truncate, passive or none) did.
+    """The result of a checkpoint of `mode` (truncate, passive or none).
 
-    `busy`, `log` and `checkpointed` are the three numbers of SQLite's result row: 1 when it was
-    kept from finishing, the frames in the WAL, the frames that are in the main file. They are
-    None when none was run, for the reason in `skipped`. `guarded` says that the write lock was
-    held around it, `blocked_by` names the processes in the way.
+    `busy`, `log` and `checkpointed` are SQLite's result row: 1 if it was blocked, the frames in
+    the WAL, and the frames that are in the main file. They are None if no checkpoint was run, for
+    the reason in `skipped`. `guarded` is set if the write lock was held, `blocked_by` names the
+    blocking processes.
     """
 
     mode: str
@@ -45,7 +45,7 @@ class Checkpoint:
 
     @property
     def complete(self) -> bool:
-        """Say whether everything that was committed is in the main file."""
+        """Return whether everything committed is in the main file."""
         return self.busy == 0 and self.log == self.checkpointed
 
 
@@ -54,13 +54,13 @@ def checkpoint(
 ) -> Checkpoint:
     """Run one checkpoint of the database at `path` (a resolved path).
 
-    Being blocked is an answer, not an error: the backup holds the WAL's rows anyway. So is an idle
-    database of another user's, which is not opened for writing. `guard` overrides whether this
-    library needs the write lock around it. Raises a SourceError if the database cannot be
-    opened or is damaged.
+    A blocked checkpoint is a result, not an error: the backup has the WAL's rows anyway. So is an
+    idle database of another user, which is not opened for writing. `guard` overrides whether this
+    SQLite needs the write lock. Raises a SourceError if the database cannot be opened or is
+    damaged.
     """
     if mode == "none":
-        return Checkpoint(mode, skipped="not asked for")
+        return Checkpoint(mode, skipped="not requested")
     try:
         return _checkpoint(
             path, mode, busy_timeout_s, has_wal_reset_bug() if guard is None else guard
@@ -82,8 +82,8 @@ def _checkpoint(path: Path, mode: str, busy_timeout_s: float, guard: bool) -> Ch
     if reason:
         return Checkpoint(mode, skipped=reason)
     with live.writing(path, busy_timeout_s=busy_timeout_s) as connection:
-        # Read something first: the pragma on a connection that has not yet looked at the
-        # database finds no WAL and does nothing.
+        # Read something first: on a connection that has not read yet the pragma finds no WAL and
+        # does nothing.
         load_schema(connection)
         if not guard:
             return _run(connection, path, mode, guarded=False)
@@ -91,15 +91,15 @@ def _checkpoint(path: Path, mode: str, busy_timeout_s: float, guard: bool) -> Ch
         with live.writing(path, busy_timeout_s=0) as holder:
             _take_write_lock(holder, deadline)
             try:
-                # PASSIVE copies everything too; the WAL keeps its size, and the application's
-                # next write begins it anew.
+                # PASSIVE copies everything too; the WAL keeps its size, and the next write of the
+                # application restarts it.
                 return _run(connection, path, "passive", guarded=True, deadline=deadline)
             finally:
                 holder.execute("ROLLBACK")
 
 
 def _reason_for_none(path: Path, busy_timeout_s: float) -> str:
-    """Say why there is nothing to copy, or no right to, without opening it for writing."""
+    """Return why there is nothing to copy, or no permission, without opening it for writing."""
     with closing(live.LiveConnection(path, busy_timeout_s=busy_timeout_s)) as reader:
         if reader.idle:
             return "nobody has it open, and it belongs to another user: only that user or root may"
@@ -109,7 +109,7 @@ def _reason_for_none(path: Path, busy_timeout_s: float) -> str:
 
 
 def _take_write_lock(connection: sqlite3.Connection, deadline: float) -> None:
-    """Begin a write transaction, asking so often that a writer at full rate lets us in.
+    """Begin a write transaction, trying often enough to succeed beside a writer at full rate.
 
     SQLite's own busy handler sleeps for up to 100 ms between two tries, and loses every race.
     """
@@ -117,7 +117,7 @@ def _take_write_lock(connection: sqlite3.Connection, deadline: float) -> None:
         try:
             connection.execute("BEGIN IMMEDIATE")
         except sqlite3.OperationalError as error:
-            # Who may not write need not wait.
+            # Waiting does not help if this user may not write.
             if "locked" not in str(error) or time.monotonic() >= deadline:
                 raise
             time.sleep(_POLL_S)
@@ -128,20 +128,20 @@ def _take_write_lock(connection: sqlite3.Connection, deadline: float) -> None:
 def _run(
     connection: sqlite3.Connection, path: Path, mode: str, *, guarded: bool, deadline: float = 0.0
 ) -> Checkpoint:
-    """Run the checkpoint; while another one is under way nothing is done, so ask again."""
+    """Run the checkpoint; SQLite does nothing while another is running, so try again."""
     while True:
         busy, log, checkpointed = connection.execute(f"PRAGMA wal_checkpoint({mode})").fetchone()
         if log >= 0 or time.monotonic() >= deadline:
             break
         time.sleep(_POLL_S)
     complete = busy == 0 and log == checkpointed
-    blockers = () if complete else _names(_in_the_way(path))
+    blockers = () if complete else _names(_blockers(path))
     return Checkpoint(mode, busy, log, checkpointed, guarded, blocked_by=blockers)
 
 
-def _in_the_way(path: Path) -> list[processes.Process]:
+def _blockers(path: Path) -> list[processes.Process]:
     spans = (READ_LOCKS, WRITE_LOCK, CHECKPOINT_LOCK)
-    return sorted({one for span in spans for one in processes.lock_holders(path, span)})
+    return sorted({holder for span in spans for holder in processes.lock_holders(path, span)})
 
 
 def _names(found: list[processes.Process]) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""Copying a snapshot of a live database to a file: through SQLite, or its files as they are."""
+"""Copying a snapshot of a live database to a file: through SQLite, or file by file."""
 
 from __future__ import annotations
 
@@ -36,13 +36,12 @@ _RAW_ATTEMPTS = 5
 
 
 def copy(snapshot: Snapshot, target: Path, progress: CopyProgress) -> None:
-    """Write a snapshot into the new file `target`, which needs no WAL to be read.
+    """Write a snapshot into the new file `target`, which can be read without a WAL.
 
-    SQLite's online backup copies the pages. It goes on in steps, so that `progress(done,
-    total)`, in bytes, can stop it by raising; it cannot start again between them as it does
-    under other writers elsewhere, because the transaction is already open on the source.
-    What is written goes to the disk all the while: one flush of the whole copy at the end
-    would make the application's commits, which wait for the same disk, queue up behind it.
+    SQLite's online backup copies the pages in steps, so that `progress(done, total)`, in bytes,
+    can cancel by raising. Writers do not restart it, because the transaction is already open on
+    the source. The copy is flushed to the disk meanwhile: the application's commits would have to
+    wait for a single flush at the end.
     """
     page_size = snapshot.facts.page_size
     files.create(target)
@@ -56,7 +55,7 @@ def copy(snapshot: Snapshot, target: Path, progress: CopyProgress) -> None:
     destination = None
     try:
         destination = sqlite3.connect(target, isolation_level=None)
-        # Nobody sees the target until it is published; it is synced once, at the end.
+        # The target is synced once, when it is published; nobody reads it before.
         destination.execute("PRAGMA journal_mode=OFF")
         destination.execute("PRAGMA synchronous=OFF")
         snapshot.connection.backup(
@@ -87,7 +86,7 @@ def _copy_error(error: sqlite3.Error, source: Path, target: Path) -> Exception:
 
 
 class _Flusher:
-    """Forces what is written to a file onto the disk meanwhile, one flush after the other."""
+    """Flushes a file to the disk while it is written, one flush at a time."""
 
     def __init__(self, path: Path) -> None:
         self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
@@ -95,14 +94,14 @@ class _Flusher:
         self._last: Future[None] | None = None
 
     def flush(self) -> None:
-        """Begin a flush unless one is under way; raises the OSError of the one before."""
+        """Begin a flush unless one is running; raises the OSError of the previous flush."""
         if self._last is None or self._last.done():
             if self._last is not None:
                 self._last.result()
             self._last = self._pool.submit(os.fsync, self._descriptor)
 
     def close(self) -> None:
-        """Wait for the flush that is under way."""
+        """Wait for the running flush."""
         self._pool.shutdown()
         os.close(self._descriptor)
 
@@ -112,8 +111,8 @@ def copy_raw(
 ) -> Snapshot:
     """Copy main file and WAL of one snapshot to `target`; return the snapshot, still held.
 
-    The WAL is copied first: in a fully checkpointed WAL a writer may begin anew under our
-    transaction, which its header tells, but then no checkpoint can touch the main file.
+    The WAL is copied first: a writer may restart a fully checkpointed WAL during our transaction,
+    which changes its header, but then no checkpoint can touch the main file.
     """
     for _ in range(_RAW_ATTEMPTS):
         snapshot = Snapshot(path, busy_timeout_s=busy_timeout_s)
@@ -125,17 +124,17 @@ def copy_raw(
             raise
         snapshot.close()
     raise SourceLockedError(
-        f"the WAL of {path} began anew during each of {_RAW_ATTEMPTS} copies",
-        hint="leave out --raw: the default backup does not depend on the WAL standing still",
+        f"the WAL of {path} was restarted during each of {_RAW_ATTEMPTS} copies",
+        hint="omit --raw: the default backup does not depend on an unchanged WAL",
     )
 
 
 def _copy_raw(snapshot: Snapshot, target: Path, progress: CopyProgress) -> bool:
-    """Copy the main file as it is and its WAL up to this snapshot; True when that held still.
+    """Copy the main file as it is and its WAL up to this snapshot; True if neither changed.
 
-    False means that a writer started the WAL anew meanwhile, which a fully checkpointed WAL
-    allows; the copies are then worthless and a new snapshot must be taken. In
-    rollback-journal mode the read transaction alone keeps the main file still.
+    False means that a writer restarted the WAL meanwhile, which is possible if it is fully
+    checkpointed; then the copies are worthless and a new snapshot is needed. In rollback-journal
+    mode the read transaction alone prevents changes to the main file.
     """
     in_wal_mode = snapshot.facts.journal_mode == "wal"
     mark = snapshot.settle() if in_wal_mode and not snapshot.idle else None
@@ -171,7 +170,7 @@ def _copy_bytes(
             if not chunk:
                 raise SourceCorruptError(
                     f"the source ended after {done} of {size} bytes",
-                    hint="somebody truncated it under the application: restart the application",
+                    hint="another program truncated it: restart the application",
                 )
             file.write(chunk)
             done += len(chunk)
@@ -179,10 +178,10 @@ def _copy_bytes(
 
 
 def _need_no_wal(path: Path) -> None:
-    """Mark a finished copy as readable without a WAL, as a rollback-journal database.
+    """Mark a finished copy as a rollback-journal database, readable without a WAL.
 
-    It holds every committed page, so that is true, and it is what lets it be opened read-only
-    from a read-only folder. `journal_mode` in the manifest remembers what the source was.
+    It has every committed page, and only so can it be opened from a read-only folder. The manifest
+    records the `journal_mode` of the source.
     """
     with path.open("r+b") as file:
         file.seek(VERSIONS.start)

@@ -1,4 +1,4 @@
-"""When was the newest row written? One column of one table, in whatever form it holds time."""
+"""When was the newest row written? The greatest time in one column of one table."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from gymdbd.source import database
 if TYPE_CHECKING:
     from datetime import tzinfo
 
-# The forms of https://www.sqlite.org/lang_datefunc.html, and milliseconds as JavaScript has them.
-# They are told apart by size: Julian days of the years 1 to 9999, seconds and milliseconds of the
+# The formats of https://www.sqlite.org/lang_datefunc.html, and JavaScript's milliseconds. Numbers
+# are distinguished by size: Julian days of the years 1 to 9999, seconds and milliseconds of the
 # years 1973 to 5138.
 _JULIAN = (1721425.5, 5373484.5)
 _SECONDS = (1e8, 1e11)
@@ -23,10 +23,10 @@ Value = str | int | float | bytes | None
 
 
 def newest(connection: sqlite3.Connection, table: str, column: str) -> Value:
-    """Return the greatest value of a column, None where there is none.
+    """Return the greatest value of a column, None if there is none.
 
-    Raises sqlite3.Error where there is no such table or column: unlike SQLite, which takes an
-    unknown name in double quotes for a text.
+    Raises sqlite3.Error if there is no such table or column; SQLite itself would treat an unknown
+    name in double quotes as a text.
     """
     names = [
         row[0] for row in connection.execute("SELECT name FROM pragma_table_xinfo(?)", (table,))
@@ -39,7 +39,7 @@ def newest(connection: sqlite3.Connection, table: str, column: str) -> Value:
 
 
 def to_moment(value: Value, zone: tzinfo) -> datetime | None:
-    """Return the instant that a value of SQLite means, aware and in UTC; None if it means none.
+    """Return the instant that an SQLite value stands for, aware and in UTC; None if it is no time.
 
     A text without an offset is local time of `zone`.
     """
@@ -48,7 +48,7 @@ def to_moment(value: Value, zone: tzinfo) -> datetime | None:
             return _from_number(value)
         if isinstance(value, str):
             text = value.strip()
-            # Python before 3.11 does not know the letter for UTC.
+            # Python before 3.11 does not know the suffix Z.
             moment = datetime.fromisoformat(text[:-1] + "+00:00" if text.endswith("Z") else text)
             aware = moment if moment.tzinfo else moment.replace(tzinfo=zone)
             return aware.astimezone(UTC)

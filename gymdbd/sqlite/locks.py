@@ -1,6 +1,7 @@
-"""Who holds a database, asked without taking a lock: also a process that this user may not see.
+"""Whether a process holds a lock on a database, without taking one.
 
-Not for a process that has a connection to the database: closing a descriptor drops its locks.
+This finds processes that this user may not see, too. A process with a connection to the database
+must not call it: closing a descriptor drops its locks.
 """
 
 from __future__ import annotations
@@ -19,27 +20,27 @@ from gymdbd.source.format import INDEX, INDEX_LOCKS, MAIN_LOCKS, beside
 if TYPE_CHECKING:
     from pathlib import Path
 
-# struct flock of fcntl(2). 64-bit offsets: Python is built so on 32-bit machines as well.
+# struct flock of fcntl(2), with 64-bit offsets: Python has them on 32-bit machines as well.
 _LINUX, _BSD = "hhqqi4x", "qqihhi4x"
 
 
 def require_free(path: Path) -> None:
-    """Raise TargetInUseError if anybody has the database open, as far as anything shows it."""
+    """Raise TargetInUseError if a process is known to have the database open."""
     found = processes.holders(path)
     if not found and not is_held(path):
         return
     seen = processes.describe(found) if found else "a process that this user may not see"
     raise TargetInUseError(
         f"{path} is open in {seen}",
-        hint="nothing has changed; stop it first (systemctl stop ...), or leave out --replace: "
-        "then SQLite restores into the open database",
+        hint="nothing has changed; stop it first (systemctl stop ...), or omit --replace to "
+        "restore into the open database through SQLite",
     )
 
 
 def is_held(path: Path) -> bool:
-    """Say whether another process holds any lock of SQLite's on a database.
+    """Return whether another process holds any of SQLite's locks on a database.
 
-    An application that has lost its locks on the main file, by opening and closing it, still has
+    An application that opened and closed the main file has lost its locks on it, but still holds
     those on the index of the WAL.
     """
     return (
@@ -50,7 +51,7 @@ def is_held(path: Path) -> bool:
 
 
 def holds_wal(path: Path) -> bool:
-    """Say whether another process has the WAL of a database in use."""
+    """Return whether another process uses the WAL of a database."""
     return _is_locked(beside(path, INDEX), INDEX_LOCKS)
 
 
@@ -65,7 +66,7 @@ def _is_locked(path: Path, span: range) -> bool:
 
 
 def _ask(descriptor: int, start: int, size: int) -> bool:
-    """Ask the kernel which lock would keep us from writing."""
+    """Return whether a lock of another process would prevent writing."""
     kind, whence = fcntl.F_WRLCK, os.SEEK_SET
     if sys.platform == "linux":
         asked = struct.pack(_LINUX, kind, whence, start, size, 0)

@@ -1,9 +1,9 @@
-"""Putting other content into a live database through SQLite itself, as one committed change.
+"""Replacing the content of a live database through SQLite, in one transaction.
 
-The online backup works in this direction too: the target's write lock is taken, every page is
-written in one transaction, and whoever has the target open sees the old content until that
-commits and the new content after it. A stale WAL cannot be replayed over the new pages, because
-they go through the very same WAL. https://www.sqlite.org/backup.html
+The online backup works in this direction too: it takes the target's write lock and writes every
+page in one transaction, so other connections see the old content until the commit, and then the
+new. A stale WAL cannot be replayed over the new pages, because they go through the same WAL.
+https://www.sqlite.org/backup.html
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-# The cache holds more than one step, so that nothing is written before `when_locked`.
+# The cache is larger than one step, so nothing is written before `when_locked`.
 _STEP_BYTES = 4 * 1024 * 1024
 _CACHE_KIB = 2 * _STEP_BYTES // 1024
-# An application that commits without a pause leaves the lock free for moments only, which
-# SQLite's own busy handler, that sleeps for up to 100 ms, hardly ever meets.
+# An application that commits without a pause frees the lock for moments only, which SQLite's own
+# busy handler hardly ever meets: it sleeps for up to 100 ms.
 _RETRY_S = 0.001
 _BUSY = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED) if hasattr(sqlite3, "SQLITE_BUSY") else (5, 6)
 
@@ -40,14 +40,14 @@ def overwrite(
     when_locked: Callable[[], None] = lambda: None,
     busy_timeout_s: float = 5.0,
 ) -> Iterator[sqlite3.Connection]:
-    """Replace all that the database `target` holds by `content`, a file that nobody writes.
+    """Replace the content of the database `target` with `content`, a file that nobody writes.
 
-    `when_locked` is called as soon as nobody else can commit (not where `content` is empty), and
-    `progress(done_bytes, total_bytes)` after every step; what they raise leaves the target as it
-    was. Yields a connection to the target in a read transaction begun right after the commit, so
-    that what was restored can be counted while the application writes on. Raises
-    SourceLockedError where the write lock could not be had, TargetRefusedError where SQLite
-    cannot do it, in WAL mode with another page size say.
+    `when_locked` is called as soon as nobody else can commit (unless `content` is empty), and
+    `progress(done_bytes, total_bytes)` after every step; if they raise, the target is unchanged.
+    Yields a connection to the target in a read transaction begun right after the commit, to count
+    what was restored while the application goes on writing. Raises SourceLockedError if the write
+    lock stays taken, TargetRefusedError if SQLite cannot do it, for example in WAL mode with
+    another page size.
     """
     with contextlib.ExitStack() as stack:
         source = stack.enter_context(contextlib.closing(open_immutable(content)))
@@ -56,7 +56,7 @@ def overwrite(
         with translated(content):
             facts = read_facts(source)
         _prepare(writer, target, facts.page_size)
-        # The last step commits, so that there must be another one before it.
+        # The last step commits, so there must be another step before it.
         step = max(1, min(_STEP_BYTES // facts.page_size, facts.page_count // 2))
         locked = False
         deadline = time.monotonic() + busy_timeout_s
@@ -82,7 +82,7 @@ def overwrite(
 
 @contextlib.contextmanager
 def _writer(target: Path) -> Iterator[sqlite3.Connection]:
-    """Open the target for writing; what SQLite says against it is refused before any change."""
+    """Open the target for writing; an SQLite error means that nothing has changed."""
     with contextlib.ExitStack() as stack:
         try:
             yield stack.enter_context(live.writing(target, busy_timeout_s=0.0))
@@ -91,7 +91,7 @@ def _writer(target: Path) -> Iterator[sqlite3.Connection]:
 
 
 def _prepare(writer: sqlite3.Connection, target: Path, page_size: int) -> None:
-    """Set the cache, and refuse what SQLite would: in WAL mode the page size cannot change."""
+    """Set the cache size; raise if SQLite would: in WAL mode the page size cannot change."""
     try:
         with contextlib.suppress(sqlite3.Error):
             load_schema(writer)
@@ -112,8 +112,8 @@ def _refused(target: Path, reason: str) -> GymdbdError:
         )
     return TargetRefusedError(
         f"SQLite cannot restore into {target}: {reason}",
-        hint="nothing has changed; stop the application and restore with --replace, which puts "
-        "a new file in its place",
+        hint="nothing has changed; stop the application and restore with --replace, which "
+        "replaces the file",
     )
 
 

@@ -1,10 +1,10 @@
-"""Copying a database that has no name any more, through the descriptors of who has it open.
+"""Copying a deleted database through the descriptors of a process that has it open.
 
-Nobody can connect to it: SQLite finds a WAL by its name. So the main file is copied first and the
-WAL after it. As long as the WAL's header stands, every page that a checkpoint can have changed
-meanwhile is in the WAL as well, and SQLite leaves out what was not committed. The lock of a reader
-keeps the WAL from being begun anew; where that happens all the same the header has changed, and all
-is copied again. Without a WAL SQLite's own lock on the main file keeps it still.
+No connection to it is possible: SQLite finds a WAL by its name. So the main file is copied first,
+then the WAL. While the WAL's header is unchanged, every page that a checkpoint may have changed
+meanwhile is in the WAL too, and SQLite ignores what was not committed. A reader's lock keeps the
+WAL from restarting; if it restarts anyway, its header differs, and everything is copied again.
+Without a WAL, SQLite's lock on the main file prevents changes.
 """
 
 from __future__ import annotations
@@ -42,17 +42,17 @@ if TYPE_CHECKING:
 _ATTEMPTS = 20
 _POLL_S = 0.01
 _PIECE_BYTES = 1024 * 1024
-# Of the locks of readers the second one: the first does not keep the WAL.
+# The second of the readers' locks: the first does not keep the WAL from restarting.
 _READ_LOCK = READ_LOCKS[1]
 
 
 def copy(use: Use, target: Path, progress: CopyProgress, *, busy_timeout_s: float) -> None:
-    """Copy what a process has open to `target`, and its WAL to the name beside it.
+    """Copy the file that a process has open to `target`, and its WAL beside that.
 
     Raises NotAllowedError if this user may not read it, SourceMissingError if the process has
-    ended, SourceLockedError or CopyTornError if it leaves no moment to copy it.
+    ended, SourceLockedError or CopyTornError if it writes too much for a copy.
     """
-    assert use.main is not None  # noqa: S101 - who has no main file open has nothing to copy
+    assert use.main is not None  # noqa: S101 - without an open main file there is nothing to copy
     target_log = beside(target, WAL)
     with contextlib.ExitStack() as stack:
         main = stack.enter_context(_opened(use, use.main))
@@ -70,41 +70,41 @@ def copy(use: Use, target: Path, progress: CopyProgress, *, busy_timeout_s: floa
             if _header(log) == header:
                 return
     raise CopyTornError(
-        f"{processes.named(use.pid)} began its WAL anew during each of {_ATTEMPTS} copies",
+        f"{processes.named(use.pid)} restarted its WAL during each of {_ATTEMPTS} copies",
         hint="run this again when the application writes less",
     )
 
 
 @contextlib.contextmanager
-def _opened(use: Use, one: Descriptor) -> Iterator[BinaryIO]:
-    """Open a file that a process has open, if it is that file still."""
+def _opened(use: Use, descriptor: Descriptor) -> Iterator[BinaryIO]:
+    """Open a file that a process has open; SourceMissingError if the process has closed it."""
     who = processes.named(use.pid)
     try:
-        file = open(one.path, "rb", buffering=0)  # noqa: SIM115, PTH123 - closed below
+        file = open(descriptor.path, "rb", buffering=0)  # noqa: SIM115, PTH123 - closed below
     except PermissionError as error:
         raise NotAllowedError(
             f"this user (uid {os.geteuid()}) may not read what {who} has open",
             hint="run this as root (sudo), or as the user that the application runs as",
         ) from error
     except OSError as error:
-        raise _ended(one, str(who)) from error
+        raise _closed(descriptor, str(who)) from error
     with file:
-        facts = os.fstat(file.fileno())
-        if (facts.st_dev, facts.st_ino) != one.file:
-            raise _ended(one, str(who))
+        status = os.fstat(file.fileno())
+        if (status.st_dev, status.st_ino) != descriptor.file:
+            raise _closed(descriptor, str(who))
         yield file
 
 
-def _ended(one: Descriptor, who: str) -> SourceMissingError:
+def _closed(descriptor: Descriptor, who: str) -> SourceMissingError:
     return SourceMissingError(
-        f"{who} has closed {one.name} meanwhile",
-        hint="run gymdbd check: it tells who has the database open now",
+        f"{who} has closed {descriptor.name} meanwhile",
+        hint="gymdbd check prints which process has the database open now",
     )
 
 
 @contextlib.contextmanager
 def _still(use: Use, main: BinaryIO, timeout_s: float) -> Iterator[None]:
-    """Hold SQLite's shared lock, under which nobody writes the main file."""
+    """Hold SQLite's shared lock, which prevents writes to the main file."""
     deadline = time.monotonic() + timeout_s
     while True:
         try:
@@ -113,7 +113,7 @@ def _still(use: Use, main: BinaryIO, timeout_s: float) -> Iterator[None]:
         except OSError as error:
             if time.monotonic() > deadline:
                 raise SourceLockedError(
-                    f"{processes.named(use.pid)} kept what it has open locked ({error.strerror})",
+                    f"{processes.named(use.pid)} kept its open file locked ({error.strerror})",
                     hint="wait for its transaction to end, or raise busy_timeout",
                 ) from error
             time.sleep(_POLL_S)
@@ -122,7 +122,7 @@ def _still(use: Use, main: BinaryIO, timeout_s: float) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _kept_log(use: Use) -> Iterator[None]:
-    """Hold the lock of a reader, as long as which nobody begins the WAL anew, if that can be had.
+    """Hold a reader's lock, which keeps the WAL from restarting, if it can be acquired.
 
     https://www.sqlite.org/walformat.html section 2.3.
     """
@@ -134,7 +134,7 @@ def _kept_log(use: Use) -> Iterator[None]:
 
 
 def _index(use: Use) -> str:
-    """Find the index of a WAL among what its process has open; "" if it is not there."""
+    """Find the index of a WAL among the open files of its process; "" if it is not there."""
     folder = f"/proc/{use.pid}/fd/"
     wanted = use.log.name[: -len(WAL)] + INDEX if use.log else ""
     for number in os.listdir(folder):  # noqa: PTH208 - names only
@@ -152,7 +152,7 @@ def _header(log: BinaryIO | None) -> bytes:
 
 
 def _copy(source: BinaryIO, target: Path, progress: CopyProgress) -> None:
-    """Copy a file up to the end that it has now."""
+    """Copy a file up to its present end."""
     size, done = os.fstat(source.fileno()).st_size, 0
     source.seek(0)
     files.create(target)

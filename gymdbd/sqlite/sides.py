@@ -1,4 +1,4 @@
-"""Opening a database that is to be looked into, as what it is: finished, or in use."""
+"""Opening databases for reading, either finished or in use."""
 
 from __future__ import annotations
 
@@ -15,27 +15,27 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Side:
-    """A database to look into: a finished backup, or a `live` one that others may write to."""
+    """A database to read: a finished backup, or a `live` database that others may write to."""
 
     path: Path
     live: bool = False
 
 
 class Opened:
-    """A side that is open for reading, and others attached to it."""
+    """A side that is open for reading, and others that are attached to it."""
 
     def __init__(self, side: Side, *, busy_timeout_s: float = 5.0) -> None:
-        """Open it; what is attached later is waited for no longer either."""
+        """Open it; `busy_timeout_s` also applies to sides that are attached later."""
         self._busy_timeout_s = busy_timeout_s
         self._live: list[live.Access] = []
         path, parameters = self._find(side)
         self.connection = database.connect(path, parameters, busy_timeout_s)
-        # What else is wrong the first statement tells.
+        # If there is an error, the first statement raises it again.
         with contextlib.suppress(*database.FAULTS):
             database.load_schema(self.connection)
 
     def attach(self, side: Side, name: str) -> None:
-        """Attach another one for reading; both must have the same text encoding."""
+        """Attach another side for reading; both must have the same text encoding."""
         uri = database.uri(*self._find(side))
         with database.translated(side.path):
             attach = f"ATTACH ? AS {database.quote(name)}"
@@ -44,7 +44,7 @@ class Opened:
             except database.FAULTS as error:
                 if answers.meaning(error) != answers.NEWER_SCHEMA:
                     raise
-                # What only a newer SQLite understands of its schema is left out.
+                # This skips definitions that only a newer SQLite understands.
                 self.connection.execute("PRAGMA writable_schema=ON")
                 self.connection.execute(attach, (uri,))
 
@@ -56,19 +56,19 @@ class Opened:
         return path, self._live[-1].parameters
 
     def confirm(self) -> None:
-        """Raise SourceMovedError if what was read of a live one may be no single state of it."""
+        """Raise SourceMovedError if the data read from a live side may not be a single state."""
         for access in self._live:
             access.confirm()
 
     def close(self) -> None:
-        """Close them all."""
+        """Close all sides."""
         for access in self._live:
             access.give_away()
         self.connection.close()
 
 
 def attach_new(connection: sqlite3.Connection, path: Path, name: str) -> None:
-    """Attach a file of ours for writing, that nobody else has and that is synced by its maker."""
+    """Attach a private file for writing; the caller syncs it."""
     connection.execute("COMMIT")
     connection.execute(f"ATTACH ? AS {database.quote(name)}", (database.uri(path, "mode=rw"),))
     connection.execute(f"PRAGMA {name}.journal_mode=OFF")

@@ -1,7 +1,7 @@
-"""What SQLite finds damaged in a database, what only breaks a constraint, what it cannot check.
+"""Checking a database: damage, violated constraints, and what this SQLite cannot check.
 
-Where an index, a column or a schema needs what only the application or a newer SQLite has, the rest
-is checked all the same: every page by the quick check, every other table with its indexes.
+If an index, a column or a schema needs what only the application or a newer SQLite has, the rest
+is still checked: every page by the quick check, every other table with its indexes.
 """
 
 from __future__ import annotations
@@ -28,29 +28,29 @@ if TYPE_CHECKING:
     from sqlite3 import Connection
 
 _MOST_TOLD = 20
-# Lines that one statement may return: a violation for each row is no reason to stop looking.
+# Lines that one statement may return: there may be a violation in each row.
 _MOST_LINES = 1_000_000
 _QUICK, _FULL = "quick_check", "integrity_check"
 
 _VIOLATION = re.compile(
     r"(NULL|TEXT|NUMERIC) value in |CHECK constraint failed in |non-[A-Z]+ value in ", re.DOTALL
 )
-# A page that could not be read is reported in the words of damage, with SQLite's code for why.
+# A page that could not be read is reported like damage, with SQLite's error code.
 _UNREAD = re.compile(r"unable to get the page\. error code=(\d+)")
-# What an FTS index says that could not be read, in SQLite 3.44 and later.
+# The report on an FTS index that could not be read, in SQLite 3.44 and later.
 _NOT_VALIDATED = re.compile(r"unable to validate the inverted index for ", re.DOTALL)
-# What is said of pages whose table or index could not be read in the schema.
+# The report on pages whose table or index could not be read in the schema.
 _UNCLAIMED = re.compile(r"Page \d+(:| is) never used|max rootpage .* disagrees with header")
-# What is said of an order that is only stood in for.
+# The report on a key whose collation is only a stand-in.
 _ORDER = re.compile(r"row not in PRIMARY KEY order ", re.DOTALL)
 
 
 @dataclass(frozen=True)
 class Soundness:
-    """What a check has shown.
+    """The result of a check.
 
-    `problems` is damage. `violations` are rows that break a constraint of their table, and say
-    nothing against the file. `unchecked` is what this SQLite could not check, and why.
+    `problems` is damage. `violations` are rows that violate a constraint of their table; the file
+    may still be sound. `unchecked` is what this SQLite could not check, and why.
     """
 
     problems: tuple[str, ...] = ()
@@ -59,35 +59,35 @@ class Soundness:
 
     @property
     def broken(self) -> list[str]:
-        """Return the violations as one sentence, or none."""
+        """Return the violations in one sentence, or no sentence."""
         return [f"constraints are violated: {'; '.join(self.violations)}"] * bool(self.violations)
 
     @property
     def remarks(self) -> tuple[str, ...]:
-        """Return what a person may want to know and need not act upon, a sentence each."""
+        """Return the findings that need no action, a sentence each."""
         return (*self.broken, *(f"not checked: {what}" for what in self.unchecked))
 
 
 def check(connection: Connection, *, quick: bool = False) -> Soundness:
     """Check a database as far as this SQLite can; nothing is changed.
 
-    A `quick` check leaves out the comparison of every index with its table. Foreign keys are not
-    part of it: an application may leave them unenforced on purpose. Raises sqlite3.Error if
-    reading fails, or if it is interrupted.
+    A `quick` check does not compare indexes with their tables. Foreign keys are not checked: an
+    application may leave them unenforced on purpose. Raises sqlite3.Error if reading fails or is
+    interrupted.
     """
     return _Check(connection, _QUICK if quick else _FULL).run()
 
 
 def foresee(connection: Connection) -> tuple[str, ...]:
-    """Name what a check could not check, without reading any row.
+    """Return what a check could not check, without reading any row.
 
-    What is damaged is not told, and nothing is raised of it.
+    Damage is neither reported nor raised.
     """
     return _Preview(connection, _FULL).run().unchecked
 
 
 def is_damage(line: str) -> bool:
-    """Say whether a line of SQLite's own check is about damage."""
+    """Return whether a line of SQLite's check reports damage."""
     return line != "ok" and not _VIOLATION.match(line) and not _NOT_VALIDATED.match(line)
 
 
@@ -124,7 +124,7 @@ class _Check:
         reason = self._ask(f"PRAGMA {self._pragma}({_MOST_LINES})")
         if reason:
             self._violations.clear()
-            # In this order: a function that is stood in for once is never unknown again.
+            # In this order: a function that has a stand-in is never unknown again.
             self._check_tables()
             self._check_pages()
         self._look_at_virtual_tables()
@@ -137,7 +137,7 @@ class _Check:
             self._note(f"which pages belong to no table ({reason})")
 
     def _check_tables(self) -> None:
-        """Check one table after the other; each that cannot be is noted."""
+        """Check each table, and note those that cannot be checked."""
         for name, is_virtual in list(self._tables()):
             reason = self._ask(f"PRAGMA {self._pragma}({quote(name)})")
             if not reason:
@@ -150,7 +150,7 @@ class _Check:
                 self._note(f"more than the pages of table {name} ({reason})")
 
     def _look_at_virtual_tables(self) -> None:
-        """Note the virtual tables of which this SQLite has not got the module or its tokenizer."""
+        """Note the virtual tables whose module or tokenizer this SQLite does not have."""
         for name, is_virtual in list(self._tables()):
             if is_virtual:
                 try:
@@ -172,7 +172,7 @@ class _Check:
             yield name, sql.upper().startswith("CREATE VIRTUAL TABLE")
 
     def _ask(self, sql: str, stand_ins: StandIns | None = None) -> str:
-        """Note what a statement finds; return why it could not be answered, or ""."""
+        """Note the results of a statement; return why it could not be executed, or ""."""
         try:
             rows = stand_ins.execute(sql) if stand_ins else self._connection.execute(sql)
             for number, row in enumerate(rows, 1):
@@ -185,7 +185,7 @@ class _Check:
         except FAULTS as error:
             return self._take(error)
         except UnicodeEncodeError:
-            return "its name is no UTF-8"
+            return "its name is not UTF-8"
         return ""
 
     def _sort(self, line: str, *, stood_in: bool) -> None:
@@ -207,7 +207,7 @@ class _Check:
             self._problems[line] = None
 
     def _take(self, error: Exception) -> str:
-        """Note damage, return what is only unknown here, raise everything else."""
+        """Note damage, return what is unknown to this SQLite, raise everything else."""
         kind = answers.meaning(error)
         if kind in (answers.DAMAGED, answers.NOT_A_DATABASE):
             self._problems[answers.words(error)] = None
@@ -223,10 +223,10 @@ class _Check:
 
 
 class _Preview(_Check):
-    """Lets SQLite prepare each statement of a check, and ends it before it reads."""
+    """Lets SQLite prepare each statement of a check, and interrupts it before it reads."""
 
     def _check_pages(self) -> None:
-        """Leave them out: with what is missing stood in for they can be checked."""
+        """Skip the pages: with stand-ins they can be checked."""
 
     def _ask(self, sql: str, stand_ins: StandIns | None = None) -> str:
         self._connection.set_progress_handler(lambda: 1, 1)
@@ -253,7 +253,7 @@ def foreign_keys(connection: Connection) -> Soundness:
             if connection.execute(f"PRAGMA foreign_key_check({quote(name)})").fetchone():
                 found.append(name)
         except UnicodeEncodeError:
-            unchecked.append(f"the foreign keys of table {name} (its name is no UTF-8)")
+            unchecked.append(f"the foreign keys of table {name} (its name is not UTF-8)")
         except FAULTS as error:
             if answers.meaning(error) != answers.UNKNOWN:
                 raise
