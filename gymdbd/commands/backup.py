@@ -90,6 +90,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="save a deleted or replaced database from the process that still has it open",
     )
+    _add_retention(parser)
+    parser.add_argument(
+        "--stats-only", action="store_true", help="make no backup, describe those in the archive"
+    )
+    options.add_json(parser)
+
+
+def _add_retention(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--cleanup", action="store_true", help="prune old backups afterwards")
     parser.add_argument(
         "--keep-days",
@@ -103,10 +111,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help=f"with --cleanup: retain the newest N backups (default: {_KEEP_COUNT})",
     )
-    parser.add_argument(
-        "--stats-only", action="store_true", help="make no backup, describe those in the archive"
-    )
-    options.add_json(parser)
 
 
 def run(arguments: argparse.Namespace, output: Output) -> int:
@@ -134,30 +138,33 @@ def _job(arguments: argparse.Namespace) -> tuple[BackupConfig, Config | None]:
             "--keep-days and --keep-count have no effect without --cleanup",
             hint="add --cleanup to prune old backups",
         )
-    settings = None
     if arguments.database:
-        archive = arguments.archive or _ARCHIVE
-        job = BackupConfig(
-            name="backup",
-            kind="backup",
-            database=files.absolute(arguments.database),
-            archive=files.absolute(archive),
-        )
+        return _with_flags(_unconfigured(arguments), arguments), None
+    settings = configuration.load(arguments)
+    if arguments.of:
+        job = _job_for(arguments.of, settings)
     else:
-        settings = configuration.load(arguments)
-        if arguments.of:
-            job = _job_for(arguments.of, settings)
-        else:
-            job = configuration.choose_job(settings, arguments.job, BackupConfig)
-        if arguments.archive:
-            job = dataclasses.replace(job, archive=files.absolute(arguments.archive))
-    if arguments.database and not arguments.stats_only:
+        job = configuration.choose_job(settings, arguments.job, BackupConfig)
+    if arguments.archive:
+        job = dataclasses.replace(job, archive=files.absolute(arguments.archive))
+    return _with_flags(job, arguments), settings
+
+
+def _unconfigured(arguments: argparse.Namespace) -> BackupConfig:
+    """Return the job that --database describes, whose archive is created if need be."""
+    job = BackupConfig(
+        name="backup",
+        kind="backup",
+        database=files.absolute(arguments.database),
+        archive=files.absolute(arguments.archive or _ARCHIVE),
+    )
+    if not arguments.stats_only:
         _require_database(job.database, arguments)
         if arguments.archive and arguments.archive.is_absolute():
             # If a disk is not mounted, its folder must not be created on another disk.
             files.require_folder(job.archive.parent)
         files.make_folder(job.archive)
-    return _with_flags(job, arguments), settings
+    return job
 
 
 def _require_database(path: Path, arguments: argparse.Namespace) -> None:

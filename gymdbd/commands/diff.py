@@ -110,17 +110,11 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
             Pair(before, after, check=check) as pair,
         ):
             found = _compare(pair, arguments.rows, spool if output.json else None)
-        short = digest(found.tables)
         payload = {
             "state": "ok" if found.definitions or _differing(found) else "unchanged",
             "from": earlier.describe(clock.zone),
             "to": later.describe(clock.zone),
-            "digest": short,
-            "tables": {table.name: asdict(table) for table in found.tables},
-            "definitions": [
-                {"type": kind, "name": name, "definition": what}
-                for kind, name, what in found.definitions
-            ],
+            **_describe(found),
             "duration_s": round(time.monotonic() - started, 4),
         }
         if arguments.rows and output.json:
@@ -131,8 +125,20 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
     sides = [("from", earlier.shown(now, clock.zone)), ("to", later.shown(now, clock.zone))]
     if _is_backwards(earlier, later):
         sides.append(("note", "A is newer than B: rows shown as added have been removed since"))
-    output.result(payload, lambda: _print(sides, found, short, output))
+    output.result(payload, lambda: _print(sides, found, output))
     return 0
+
+
+def _describe(found: _Found) -> dict[str, Any]:
+    """Return it as JSON values."""
+    return {
+        "digest": digest(found.tables),
+        "tables": {table.name: asdict(table) for table in found.tables},
+        "definitions": [
+            {"type": kind, "name": name, "definition": what}
+            for kind, name, what in found.definitions
+        ],
+    }
 
 
 def _sides(arguments: argparse.Namespace) -> tuple[Database, Database]:
@@ -183,8 +189,8 @@ def _differing(found: _Found) -> list[TableDifference]:
     return [table for table in found.tables if table.differs]
 
 
-def _print(sides: list[tuple[str, str]], found: _Found, digest: str, output: Output) -> None:
-    output.facts([*sides, ("changes", digest)])
+def _print(sides: list[tuple[str, str]], found: _Found, output: Output) -> None:
+    output.facts([*sides, ("changes", digest(found.tables))])
     differing = _differing(found)
     if differing:
         output.print_line()

@@ -33,6 +33,7 @@ from gymdbd.terminal import configuration, options
 if TYPE_CHECKING:
     import argparse
     from datetime import datetime
+    from pathlib import Path
 
     from gymdbd.archive.backup import Backup
     from gymdbd.terminal.output import Output
@@ -47,16 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace, output: Output) -> int:
     """Print the backups."""
     now = Clock()
-    backups: list[Backup] = []
-    unread: list[GymdbdError] = []
-    archives = configuration.archives(arguments)
-    for archive in archives:
-        try:
-            backups += Catalog(archive, now.zone).backups()
-        except GymdbdError as error:
-            unread.append(error)
-    if unread and len(unread) == len(archives):
-        raise unread[0]
+    backups, unread = _read(configuration.archives(arguments), now)
     configuration.report_unread(unread)
     payload = {
         "backups": [_describe(backup, now.zone) for backup in backups],
@@ -75,6 +67,20 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
 
     output.result(payload, show)
     return 0
+
+
+def _read(archives: list[Path], now: Clock) -> tuple[list[Backup], list[GymdbdError]]:
+    """Return the backups of all archives, and why others could not be read, if not all failed."""
+    backups: list[Backup] = []
+    unread: list[GymdbdError] = []
+    for archive in archives:
+        try:
+            backups += Catalog(archive, now.zone).backups()
+        except GymdbdError as error:
+            unread.append(error)
+    if unread and len(unread) == len(archives):
+        raise unread[0]
+    return backups, unread
 
 
 def _none(arguments: argparse.Namespace) -> str:

@@ -113,29 +113,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace, output: Output) -> int:
     """Write the rows."""
     _refuse(arguments)
-    target = None
-    if arguments.to:
-        target = files.absolute(arguments.to)
-        _refuse_target(target, arguments)
+    target = _target(arguments)
     found = databases.find(arguments.backup, arguments)
     if target and target.exists() and target.samefile(found.path):
         raise UsageError(f"{target} is the backup to read from", hint="write to another file")
     live = _live(found, arguments) if arguments.form == "sql" else None
     if arguments.form == "sql" and live is None:
         output.remark("no live database to compare with, so every row is written (--database)")
-    with contextlib.ExitStack() as stack:
-        check = stack.enter_context(by_hand.stoppable())
-        side = stack.enter_context(found.opened())
-        rescue = stack.enter_context(
-            Rescue(
-                side,
-                arguments.table,
-                arguments.where,
-                live=Side(live, live=True) if live else None,
-                change=arguments.replace,
-                check=check,
-            )
-        )
+    with _opened(found, live, arguments) as rescue:
         if target is None:
             _write(rescue, arguments.form, found.path.name, output)
             return 0
@@ -152,6 +137,24 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
     remarks = _remarks(written, rescue)
     output.result(payload, lambda: _print(written, remarks, target, live, output))
     return 0
+
+
+@contextlib.contextmanager
+def _opened(found: Database, live: Path | None, arguments: argparse.Namespace) -> Iterator[Rescue]:
+    """Yield the rows to write; SIGINT and SIGTERM stop it."""
+    with (
+        by_hand.stoppable() as check,
+        found.opened() as side,
+        Rescue(
+            side,
+            arguments.table,
+            arguments.where,
+            live=Side(live, live=True) if live else None,
+            change=arguments.replace,
+            check=check,
+        ) as rescue,
+    ):
+        yield rescue
 
 
 def _live(found: Database, arguments: argparse.Namespace) -> Path | None:
@@ -222,7 +225,11 @@ def _refuse(arguments: argparse.Namespace) -> None:
         )
 
 
-def _refuse_target(target: Path, arguments: argparse.Namespace) -> None:
+def _target(arguments: argparse.Namespace) -> Path | None:
+    """Return the file to write, None for standard output; refuse one that is in the way."""
+    if not arguments.to:
+        return None
+    target = files.absolute(arguments.to)
     if target.exists() and not arguments.force:
         raise UsageError(f"{target} exists", hint="name another file, or replace it with --force")
     strays = [side.name for side in side_files(target) if side.exists()]
@@ -231,6 +238,7 @@ def _refuse_target(target: Path, arguments: argparse.Namespace) -> None:
             f"SQLite would take {' and '.join(strays)} beside {target} for files of the new one",
             hint="write to another name; they may belong to a database in use",
         )
+    return target
 
 
 def _write(rescue: Rescue, form: str, origin: str, output: Output) -> None:

@@ -18,7 +18,6 @@ from argcomplete.shell_integration import shellcode
 from gymdbd.archive.catalog import LATEST, Catalog
 from gymdbd.clock import Clock
 from gymdbd.source.errors import GymdbdError
-from gymdbd.terminal import configuration
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -74,6 +73,8 @@ def _strings(found: Iterable[Any]) -> list[str]:
 
 def _jobs(arguments: argparse.Namespace, verb: str) -> list[str]:
     kind = _KIND_OF_VERB.get(verb, verb)
+    from gymdbd.terminal import configuration  # noqa: PLC0415 - YAML, for the names of jobs only
+
     # The verb itself reports an invalid configuration.
     with contextlib.suppress(GymdbdError):
         jobs = configuration.load(arguments).jobs
@@ -82,6 +83,8 @@ def _jobs(arguments: argparse.Namespace, verb: str) -> list[str]:
 
 
 def _backups(arguments: argparse.Namespace) -> list[str]:
+    from gymdbd.terminal import configuration  # noqa: PLC0415 - YAML, for a folder only
+
     names = [LATEST]
     given = argparse.Namespace(**{"archive": None, **vars(arguments)})
     archives: list[Path] = []

@@ -124,13 +124,19 @@ def _find_in_archives(
     if not found:
         raise unread[0] if unread else missing
     configuration.report_unread(unread)
+    _refuse_several(word, found, known)
+    return max(found, key=lambda backup: backup.order)
+
+
+def _refuse_several(
+    word: str, found: list[Backup], known: list[tuple[Path | None, Origin]]
+) -> None:
     by_name = any(backup.path.name == word for backup in found)
     if len({backup.path for backup in found}) > 1 and (by_name or not _are_of_one(found, known)):
         raise UsageError(
             f"{word} could be {' or '.join(str(backup.path) for backup in found)}",
             hint="name its path, or its archive with --archive DIR",
         )
-    return max(found, key=lambda backup: backup.order)
 
 
 def _origins(arguments: argparse.Namespace) -> list[tuple[Path | None, Origin]]:

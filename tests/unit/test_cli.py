@@ -34,13 +34,13 @@ _CLASSES: list[type[GymdbdError]] = [
 ]
 
 
-# Runs a command line, and names on standard error each verb whose module is imported.
+# Runs a command line, and names on standard error each verb whose module is imported, and YAML.
 _IMPORTS_TOLD = """
 import sys
 class Tell:
     def find_spec(self, name, path, target=None):
-        if name.startswith("gymdbd.commands."):
-            print("imported", name.rpartition(".")[2], file=sys.stderr)
+        if name.startswith("gymdbd.commands.") or name == "yaml":
+            print("imported", name, file=sys.stderr)
 sys.meta_path.insert(0, Tell())
 from gymdbd.cli import main
 sys.exit(main())
@@ -48,7 +48,7 @@ sys.exit(main())
 
 
 def _imported(done: subprocess.CompletedProcess[str]) -> set[str]:
-    return set(re.findall("^imported (.+)$", done.stderr, re.MULTILINE))
+    return set(re.findall(r"^imported gymdbd\.commands\.(.+)$", done.stderr, re.MULTILINE))
 
 
 def _python(script: str, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
@@ -159,6 +159,23 @@ def test_the_version_is_told_without_loading_what_it_does_not_need() -> None:
     assert heavy & set(json.loads(modules)) == set()
 
 
+@pytest.mark.parametrize(
+    ("verb", "heavy"),
+    [
+        ("status", {"paramiko", "apscheduler", "argcomplete"}),
+        ("list", {"paramiko", "apscheduler", "argcomplete", "sqlite3"}),
+        ("serve", {"paramiko", "apscheduler", "argcomplete", "yaml", "structlog"}),
+        ("pull", {"paramiko", "apscheduler", "argcomplete"}),
+        ("run", {"paramiko", "argcomplete"}),
+    ],
+)
+def test_a_verb_imports_nothing_heavy_that_few_runs_of_it_need(verb: str, heavy: set[str]) -> None:
+    """What stands at the top of a verb's module costs every start of it, its help included."""
+    script = "import sys, json\nfrom gymdbd import commands\ncommands.load(sys.argv[1])\n"
+    done = _python(f"{script}print(json.dumps(sorted(sys.modules)))", verb)
+    assert heavy & set(json.loads(done.stdout)) == set()
+
+
 def test_a_pull_that_finds_nothing_new_does_not_load_what_swaps_it_in() -> None:
     """Most pulls do, and what only the others need is loaded by them."""
     script = "import sys, json, gymdbd.jobs.pull.pull\nprint(json.dumps(sorted(sys.modules)))"
@@ -240,12 +257,13 @@ def test_only_the_verb_that_is_typed_is_imported(words: list[str], expected: set
 def test_tab_imports_only_the_verb_whose_flags_it_completes(
     line: str, offered: str, imported: set[str], tmp_path: Path
 ) -> None:
-    """At a Tab somebody waits: the names of the verbs come without importing one."""
+    """At a Tab somebody waits: the names of the verbs come without a verb and without YAML."""
     answer = tmp_path / "answer"
     tab = {"_ARGCOMPLETE": "1", "_ARGCOMPLETE_STDOUT_FILENAME": str(answer), "COMP_LINE": line}
     done = _python(_IMPORTS_TOLD, **tab, COMP_POINT=str(len(line)))
     assert answer.read_text() == offered
     assert _imported(done) == imported
+    assert ("imported yaml" in done.stderr) == bool(imported)
 
 
 def test_a_reader_that_has_had_enough_is_no_complaint() -> None:
