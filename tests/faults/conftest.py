@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.faults import scenes, table
-from tests.faults.zygote import Zygote
 from tests.support import samples
 from tests.support.sshd import SshServer
+from tests.support.zygote import Zygote
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

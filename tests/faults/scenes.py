@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from tests.faults.zygote import Finished, Zygote
     from tests.support.sshd import SshServer
+    from tests.support.zygote import Finished, Zygote
 
 _ROWS = 120
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from tests.faults.scenes import Operation, Scene
     from tests.faults.tracing import Point
-    from tests.faults.zygote import Finished
+    from tests.support.zygote import Finished
 
 _POLL_S = 0.02
 _counted: dict[str, list[Point]] = {}

@@ -11,11 +11,11 @@ import pytest
 
 from tests.faults import promises, sweeps, table
 from tests.faults.scenes import LOCAL, REMOTE, Operation, Scene
-from tests.faults.zygote import Zygote
 from tests.support import samples
 from tests.support.command import GYMDBD, environment
 from tests.support.databases import make_database
 from tests.support.jobs import write_config
+from tests.support.zygote import Zygote
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

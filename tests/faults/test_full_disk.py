@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from tests.faults.zygote import Zygote
     from tests.support.sshd import SshServer
+    from tests.support.zygote import Zygote
 
 _SHORT = table.row(
     "a write cut short, the next refused",

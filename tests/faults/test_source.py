@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from tests.faults.zygote import Finished
+    from tests.support.zygote import Finished
 
 _BACKUP = Operation(
     "source",
@@ -84,7 +84,7 @@ def scene(stage: Callable[[Operation], Scene]) -> Scene:
 
 def _back_up(scene: Scene, prefix: list[str] | None = None) -> tuple[Finished, list[str]]:
     """Back the source up as it is; return how that ended and which promises are broken."""
-    from tests.faults.zygote import Finished  # noqa: PLC0415 - a type, and made here only
+    from tests.support.zygote import Finished  # noqa: PLC0415 - a type, and made here only
 
     before = {
         path: digest(path)

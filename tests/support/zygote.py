@@ -1,32 +1,42 @@
 """Runs of gymdbd that cost no start-up: each is a fork of one process that has all imported.
 
 A sweep makes thousands of runs, and Python's start-up under a tracer takes far longer than a run
-on a small database. `python -m tests.faults.zygote` reads one request a line, as JSON, forks, and
+on a small database. `python -m tests.support.zygote` reads one request a line, as JSON, forks, and
 writes the child's process id and later its exit code. The child is a process like any other: it
 runs the command line, and can be traced, killed and refused calls.
 """
 
 from __future__ import annotations
 
+import atexit
 import ctypes
+import functools
 import importlib
 import json
 import os
 import pkgutil
 import resource
+import select
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
+import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 import gymdbd
-from tests.support.command import ROOT, environment
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
     from types import TracebackType
+
+
+_ROOT = Path(__file__).resolve().parents[2]
+# What an interpreter looks at when it starts, and a fork of it no more.
+_AT_START = ("PYTHON", "LANG", "LC_")
 
 
 @dataclass(frozen=True)
@@ -52,23 +62,23 @@ class Zygote:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        # Pipes, which no fault of a file system meets; a run prints far less than they hold.
+        # Pipes, which no fault of a file system meets.
         self._streams = [folder / "stdout", folder / "stderr"]
         for path in self._streams:
             os.mkfifo(path)
         self._readers = [os.open(one, os.O_RDONLY | os.O_NONBLOCK) for one in self._streams]
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.faults.zygote"],
-            cwd=ROOT,
-            env=environment(),
+            [sys.executable, "-m", "tests.support.zygote"],
+            cwd=_ROOT,
+            env=_environment(),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            text=True,
+            bufsize=0,
         )
 
     def __enter__(self) -> Zygote:
         """Wait until it has imported all."""
-        assert self._read() == "ready"
+        assert self._line() == "ready"
         return self
 
     def __exit__(
@@ -78,19 +88,27 @@ class Zygote:
         trace: TracebackType | None,
     ) -> None:
         """End it."""
+        self.end()
+
+    def end(self) -> None:
+        """End it, as the end of the context does."""
         for descriptor in self._readers:
             os.close(descriptor)
         self._process.communicate(timeout=30)
 
-    def _read(self) -> str:
+    def _line(self) -> str:
         assert self._process.stdout is not None
-        return self._process.stdout.readline().strip()
+        line = b""
+        while not line.endswith(b"\n") and (part := os.read(self._process.stdout.fileno(), 1)):
+            line += part
+        return line.decode().strip()
 
     def run(
         self,
         *arguments: object,
         traced: Callable[[int], None] | None = None,
         file_bytes: int | None = None,
+        cwd: Path | None = None,
     ) -> Finished:
         """Run the command line to its end.
 
@@ -102,25 +120,68 @@ class Zygote:
             "streams": [str(one) for one in self._streams],
             "held": traced is not None,
             "file_bytes": file_bytes,
+            "cwd": str(cwd or Path.cwd()),
+            "umask": _umask(),
+            "environment": _environment(),
         }
         assert self._process.stdin is not None
-        self._process.stdin.write(json.dumps(request) + "\n")
-        self._process.stdin.flush()
-        pid = int(self._read())
+        self._process.stdin.write(json.dumps(request).encode() + b"\n")
+        pid = int(self._line())
         if traced is not None:
             traced(pid)
             os.kill(pid, signal.SIGUSR1)
-        exit_code, max_rss_kib = map(int, self._read().split())
-        said = [_drain(one) for one in self._readers]
-        return Finished(exit_code, said[0], said[1], max_rss_kib)
+        said = [bytearray(), bytearray()]
+        while self._is_at_work(said):
+            pass
+        exit_code, max_rss_kib = map(int, self._line().split())
+        self._listen(said, self._readers)
+        stdout, stderr = (one.decode(errors="replace") for one in said)
+        return Finished(exit_code, stdout, stderr, max_rss_kib)
+
+    def _is_at_work(self, said: list[bytearray]) -> bool:
+        """Wait until the run prints something, and add that to `said`, or ends."""
+        assert self._process.stdout is not None
+        ended = self._process.stdout.fileno()
+        ready, _, _ = select.select([ended, *self._readers], [], [])
+        self._listen(said, ready)
+        return ended not in ready
+
+    def _listen(self, said: list[bytearray], ready: list[int]) -> None:
+        for place, descriptor in enumerate(self._readers):
+            while descriptor in ready and (part := _read(descriptor)):
+                said[place] += part
 
 
-def _drain(descriptor: int) -> str:
-    """Return what is in a pipe that nobody writes to any more."""
-    parts = []
-    while part := os.read(descriptor, 65536):
-        parts.append(part)
-    return b"".join(parts).decode(errors="replace")
+@functools.cache
+def shared() -> Zygote:
+    """Return the one of this process of the tests, which ends with it."""
+    zygote = Zygote(Path(tempfile.mkdtemp(prefix="gymdbd-zygote-"))).__enter__()
+    atexit.register(shutil.rmtree, zygote.folder, ignore_errors=True)
+    atexit.register(zygote.end)
+    return zygote
+
+
+def startup() -> dict[str, str]:
+    """Return the variables that an interpreter looks at when it starts."""
+    return {name: value for name, value in os.environ.items() if name.startswith(_AT_START)}
+
+
+def _environment() -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": str(_ROOT)}
+
+
+def _read(descriptor: int) -> bytes:
+    """Return what is in a pipe now; nothing at its end too."""
+    try:
+        return os.read(descriptor, 65536)
+    except BlockingIOError:
+        return b""
+
+
+def _umask() -> int:
+    umask = os.umask(0)
+    os.umask(umask)
+    return umask
 
 
 def _be_the_run(request: dict[str, Any], answers: IO[str]) -> int:
@@ -129,6 +190,11 @@ def _be_the_run(request: dict[str, Any], answers: IO[str]) -> int:
         os.dup2(descriptor, number)
         os.close(descriptor)
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    os.environ.clear()
+    os.environ.update(request["environment"])
+    time.tzset()
+    os.umask(request["umask"])
+    os.chdir(request["cwd"])
     if request["held"]:
         # Let any process of this user trace this one, which Yama would not (PR_SET_PTRACER).
         ctypes.CDLL(None).prctl(0x59616D61, ctypes.c_ulong(-1), 0, 0, 0)
@@ -137,6 +203,7 @@ def _be_the_run(request: dict[str, Any], answers: IO[str]) -> int:
     answers.flush()
     if request["held"]:
         signal.sigwait({signal.SIGUSR1})
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGUSR1})
     if request["file_bytes"] is not None:
         # A write beyond the limit is to fail, and not to be a signal that ends the process.
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
