@@ -331,7 +331,7 @@ def test_a_large_pair_needs_no_more_memory_than_a_small_one(tmp_path: Path) -> N
     """All verbs and forms, every row given, within 16 MiB of what they need for next to nothing."""
     folders = {name: tmp_path / name for name in ("small", "large")}
     peaks: dict[str, list[float]] = {}
-    for name, size_mib in (("small", 1), ("large", samples.count(64, of=128))):
+    for name, size_mib in (("small", 1), ("large", samples.count(32, of=128))):
         folders[name].mkdir()
         one, other = _make_pair(folders[name], size_mib)
         assert abs(one.stat().st_size / _MIB - size_mib) < size_mib / 2
