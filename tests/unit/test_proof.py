@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import shutil
 import sqlite3
+import threading
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
@@ -208,3 +209,18 @@ def test_a_stopped_run_ends_a_proof(copy: Path, quick: bool) -> None:
 
     with pytest.raises(DeadlineError):
         _prove(copy, check, quick=quick)
+
+
+def test_a_busy_machine_makes_no_check_longer(tmp_path: Path) -> None:
+    """While the check waits for a processor, it takes none; the time is that of the check."""
+    path = make_database(tmp_path / "large.db", rows=100_000)
+    waited: list[bool] = []
+    never = threading.Event()
+
+    def wait() -> None:
+        if threading.current_thread() is threading.main_thread() and not waited:
+            waited.append(never.wait(1))
+
+    proven = proof.prove(lambda: database.open_immutable(path), path, {}, wait, hashes=())
+    assert waited == [False]
+    assert 0 < proven.check_s < 1

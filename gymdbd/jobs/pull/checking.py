@@ -7,7 +7,7 @@ another question, and to answer it every page has to be read:
 * in full (`integrity_check`) at the first pull, once `full_verify_every` has passed, and always
   with `verify: full`;
 * by `quick_check` after every pull while that takes no time worth sparing: the last one took less
-  than 50 ms, or nobody knows how long it takes;
+  than 50 ms of processor time, or nobody knows how long it takes;
 * otherwise by `quick_check` once `check_every` has passed, and at once where more happened than an
   ordinary commit does (another schema, a VACUUM, a new user_version), or where it is not known in
   what pages the new state differs from the last one (an interrupted pull, `method: scp`).
