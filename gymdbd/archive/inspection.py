@@ -15,7 +15,7 @@ from gymdbd.errors import BackupMissingError, VerificationError
 from gymdbd.source import database
 from gymdbd.source.errors import SourceError, SourceUnreadableError
 from gymdbd.source.format import JOURNAL, WAL, beside
-from gymdbd.sqlite import soundness
+from gymdbd.sqlite import opening, soundness
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -158,9 +158,7 @@ def _prove(
             "rows": manifest.tables,
             "uncounted": manifest.uncounted,
         }
-    return proof.prove(
-        lambda: database.open_immutable(path), path, expected, check, advance=advance
-    )
+    return proof.prove(path, expected, check, advance=advance)
 
 
 def _compare_side_files(backup: Backup, check: Callable[[], None]) -> list[str]:
@@ -192,11 +190,7 @@ def _compare_sums(sums: dict[str, Any], promise: dict[str, Any]) -> list[str]:
 
 
 def _foreign_keys(path: Path, check: Callable[[], None]) -> list[str]:
-    with (
-        contextlib.closing(database.open_immutable(path)) as copy,
-        database.translated(path),
-        database.interruptible(copy, check),
-    ):
+    with opening.reading(path, check=check) as copy:
         found = soundness.foreign_keys(copy)
     remarks = [f"not checked: {what}" for what in found.unchecked]
     if found.violations:

@@ -5,13 +5,12 @@ from __future__ import annotations
 import hashlib
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from gymdbd.errors import CopyDamagedError, VerificationError
 from gymdbd.source import database
-from gymdbd.sqlite import soundness
+from gymdbd.sqlite import opening, soundness
 from gymdbd.sqlite.soundness import Soundness
 
 if TYPE_CHECKING:
@@ -53,11 +52,11 @@ class Proof:
 
 
 def prove(
-    open_copy: Callable[[], sqlite3.Connection],
     path: Path,
     expected: Mapping[str, Any],
     check: Callable[[], None],
     *,
+    has_wal: bool = False,
     integrity: str = FULL,
     hashes: Sequence[str] = HASHES,
     advance: Callable[[int], None] = _ignore,
@@ -76,7 +75,7 @@ def prove(
     with ThreadPoolExecutor(1) as pool:
         hashing = pool.submit(checksums, path, check, advance, hashes)
         try:
-            with closing(open_copy()) as copy, database.interruptible(copy, check):
+            with opening.reading(path, has_wal=has_wal, check=check) as copy:
                 found, check_s = _compare(copy, path, expected, integrity)
         finally:
             # Different bytes are reported first, because damage then proves nothing of the source.
@@ -107,12 +106,11 @@ def _compare(
     copy: sqlite3.Connection, path: Path, expected: Mapping[str, Any], integrity: str
 ) -> tuple[Soundness, float]:
     sound, begun = Soundness(), time.thread_time()
-    with database.translated(path):
-        if integrity != EQUAL:
-            sound = _require_sound(copy, path, quick=integrity == QUICK)
-        check_s = time.thread_time() - begun
-        facts = database.read_facts(copy)
-        found = {**vars(facts), "rows": database.count_rows(copy, facts)}
+    if integrity != EQUAL:
+        sound = _require_sound(copy, path, quick=integrity == QUICK)
+    check_s = time.thread_time() - begun
+    facts = database.read_facts(copy)
+    found = {**vars(facts), "rows": database.count_rows(copy, facts)}
     _require_same(found, _countable(expected, found), path, found)
     return sound, check_s
 

@@ -22,11 +22,10 @@ from gymdbd.runs import status
 from gymdbd.source import database, identity, live, processes, uses
 from gymdbd.source.errors import GymdbdError, RemoteError
 from gymdbd.source.format import side_files
-from gymdbd.sqlite import freshness, soundness
+from gymdbd.sqlite import freshness, opening, soundness
 from gymdbd.words import counted, service_command
 
 if TYPE_CHECKING:
-    from contextlib import AbstractContextManager
     from pathlib import Path
 
     from gymdbd.archive.backup import Backup
@@ -175,18 +174,11 @@ def _rights(job: BackupConfig, path: Path) -> list[Check]:
     return []
 
 
-def _open(path: Path) -> AbstractContextManager[sqlite3.Connection]:
-    """Open a database without leaving files beside it.
-
-    If no process has it open, reading it the usual way could leave a -wal and a -shm.
-    """
-    return live.reading(path, leave_nothing=True)
-
-
 def _look_into(path: Path) -> tuple[str, int, tuple[str, ...]]:
     """Return a description of a database, its size in bytes, and what cannot be checked in it."""
     in_use = all(side.exists() for side in side_files(path)[:2])
-    with database.translated(path), _open(path) as connection:
+    # If no process has it open, reading it the usual way could leave a -wal and a -shm.
+    with opening.reading_live(path, leave_nothing=True) as connection:
         connection.execute("BEGIN")
         facts = database.read_facts(connection)
         unknown = soundness.foresee(connection)
@@ -215,11 +207,11 @@ def _newest(job: BackupConfig, path: Path) -> Check:
     name, wanted = f"{job.name} newest row", job.newest
     assert wanted is not None  # noqa: S101 - the caller has checked it
     hint = "correct newest: in the configuration (the names of a table and of its column)"
-    try:
-        with _open(path) as connection:
+    with opening.reading_live(path, leave_nothing=True) as connection:
+        try:
             value = freshness.newest(connection, wanted.table, wanted.column)
-    except sqlite3.Error as error:
-        return Check(name, ERROR, str(error), hint)
+        except sqlite3.Error as error:
+            return Check(name, ERROR, str(error), hint)
     if value is not None and freshness.to_moment(value, UTC) is None:
         return Check(name, ERROR, f"{wanted.table}.{wanted.column} is not a time: {value!r}", hint)
     return Check(name, OK, f"{wanted.table}.{wanted.column}: {value!r}")

@@ -1,12 +1,8 @@
-"""Opening a database that an application may have open, so that no harm comes to it.
+"""Reading a database that an application may have open, so that no harm comes to it.
 
-Every reader and every writer of a live database comes from here:
+Every reader of a live database comes from here, and every writer has a reader beside it
+(`gymdbd.sqlite.opening`):
 
-* A writer is never the last to close. An application that has opened and closed its own database
-  file has lost its POSIX locks (https://www.sqlite.org/howtocorrupt.html section 2.2). SQLite in
-  this process then takes itself for the last user, and closing a read-write connection removes
-  the -wal that the application goes on writing. A read-only connection that was opened before and
-  is closed after keeps SQLite from it.
 * A reader leaves no -wal or -shm that the owner of the database could not use. SQLite makes both
   for whoever opens an idle database in WAL mode first. Another user than the owner therefore reads
   an idle database without them, and `confirm` tells whether it has stood still meanwhile.
@@ -29,14 +25,12 @@ from typing import TYPE_CHECKING
 from gymdbd.source import index, processes
 from gymdbd.source.database import connect, source_error
 from gymdbd.source.errors import (
-    NotOwnerError,
     SourceLockedError,
     SourceMovedError,
     SourceUnreadableError,
 )
 from gymdbd.source.format import (
     HEADER_BYTES,
-    JOURNAL,
     PENDING_LOCK,
     SHARED_LOCK,
     VERSIONS,
@@ -47,7 +41,6 @@ from gymdbd.source.format import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
 Stamp = tuple[int, ...]
@@ -102,56 +95,6 @@ class LiveConnection:
         # The side files are made by the first read, which is never later than this.
         self.access.give_away()
         self.connection.close()
-
-
-@contextlib.contextmanager
-def reading(
-    path: Path, *, busy_timeout_s: float = 5.0, leave_nothing: bool = False
-) -> Iterator[sqlite3.Connection]:
-    """Open a live database for reading; SourceMovedError if it did not stand still meanwhile.
-
-    With `leave_nothing` an idle one is read without side files by its owner as well.
-    """
-    reader = LiveConnection(path, busy_timeout_s=busy_timeout_s, leave_nothing=leave_nothing)
-    try:
-        yield reader.connection
-    except Exception:
-        # What is wrong with a file that is written meanwhile is nothing that is wrong with it.
-        reader.confirm()
-        raise
-    else:
-        reader.confirm()
-    finally:
-        reader.close()
-
-
-@contextlib.contextmanager
-def writing(path: Path, *, busy_timeout_s: float = 5.0) -> Iterator[sqlite3.Connection]:
-    """Open a live database for writing, in autocommit mode; never creates one.
-
-    What its application has beside it stays there, whatever happened to the application's locks.
-    Raises NotOwnerError if the side files that this would leave were of no use to the owner, and
-    SourceLockedError if somebody who takes no locks is in the middle of a transaction.
-    """
-    with contextlib.closing(LiveConnection(path, busy_timeout_s=busy_timeout_s)) as guard:
-        require_owner(path, idle=guard.idle)
-        _require_no_journal_in_use(path)
-        with contextlib.closing(connect(path, "mode=rw", busy_timeout_s)) as writer:
-            try:
-                guard.touch()
-            except sqlite3.OperationalError:
-                if not has_hot_journal(path):
-                    raise
-                # Only who may write can roll it back.
-                writer.execute("PRAGMA schema_version").fetchone()
-                guard.touch()
-            _keep_journal(writer, path)
-            try:
-                yield writer
-            finally:
-                # The application may have switched to WAL mode meanwhile.
-                with contextlib.suppress(sqlite3.Error):
-                    guard.touch()
 
 
 class Access:
@@ -210,28 +153,12 @@ class Access:
         _lock(descriptor, fcntl.LOCK_UN, SHARED_LOCK)
         if not _has_content(self.path, WAL):
             return False
-        if may_leave_sides(self.path) or _is_shared_with_owner(self.path):
+        if may_leave_sides(self.path) or is_shared_with_owner(self.path):
             return True
         raise SourceUnreadableError(
             f"{wal} holds changes that a crash left, and {shm} is missing: made by this user "
             f"(uid {os.geteuid()}) it would be of no use to the owner of the database",
             hint="start the application once, or run this as the owner of the database or as root",
-        )
-
-
-def require_owner(path: Path, *, idle: bool = False) -> None:
-    """Raise NotOwnerError if a writer would leave what the owner of the database cannot use."""
-    if idle or not all(side.exists() for side in side_files(path)[:2]):
-        require_common(path, idle=idle)
-
-
-def require_common(path: Path, *, idle: bool = False) -> None:
-    """Raise NotOwnerError unless the owner of a database can use what this user makes there."""
-    if idle or not (may_leave_sides(path) or _is_shared_with_owner(path)):
-        raise NotOwnerError(
-            f"{path} belongs to uid {path.stat().st_uid}, who could not use what this user (uid "
-            f"{os.geteuid()}) would leave in its folder",
-            hint="run this as the owner of the database or as root",
         )
 
 
@@ -249,18 +176,6 @@ def may_leave_sides(path: Path) -> bool:
         or facts.st_gid in (os.getegid(), *os.getgroups())
         or _group_of_new_files(path) == facts.st_gid
     )
-
-
-def has_hot_journal(path: Path) -> bool:
-    """Say whether a rollback journal waits that SQLite would roll back.
-
-    One of `journal_mode=PERSIST` or TRUNCATE stays after its transaction, without its first byte.
-    """
-    try:
-        with beside(path, JOURNAL).open("rb") as file:
-            return file.read(1) not in (b"", b"\0")
-    except OSError:
-        return False
 
 
 def stamp(path: Path) -> Stamp:
@@ -289,25 +204,6 @@ def _await_lock_folder(path: Path, deadline: float) -> None:
                 f"left the lock: rmdir {folder}",
             )
         time.sleep(_POLL_S)
-
-
-def _require_no_journal_in_use(path: Path) -> None:
-    """Leave a journal alone whose writer may be at work: without locks only /proc tells."""
-    found = processes.holders(path) if has_hot_journal(path) else []
-    if found:
-        raise SourceLockedError(
-            f"{path} is in the middle of a transaction of {processes.describe(found)}, which "
-            "takes no locks that SQLite respects by default",
-            hint="wait until it is done, or stop it; nothing has changed",
-        )
-
-
-def _keep_journal(writer: sqlite3.Connection, path: Path) -> None:
-    """Leave a journal where it is if the application keeps its own after each transaction."""
-    if beside(path, JOURNAL).exists():
-        writer.execute("PRAGMA journal_mode").fetchone()
-        with contextlib.suppress(sqlite3.Error):
-            writer.execute("PRAGMA main.journal_mode=PERSIST").fetchone()
 
 
 def _is_in_wal_mode(descriptor: int) -> bool:
@@ -378,7 +274,7 @@ def _may_give_away() -> bool:
     return not found or bool(int(found[0], 16) & _CAP_CHOWN)
 
 
-def _is_shared_with_owner(path: Path) -> bool:
+def is_shared_with_owner(path: Path) -> bool:
     """Say whether what this process makes beside it belongs to a group that may write it."""
     facts = path.stat()
     return bool(facts.st_mode & 0o020) and _group_of_new_files(path) == facts.st_gid

@@ -18,6 +18,7 @@ from gymdbd.source import live, processes
 from gymdbd.source.database import FAULTS, has_wal_reset_bug, load_schema, source_error
 from gymdbd.source.errors import NotOwnerError, SourceLockedError
 from gymdbd.source.format import CHECKPOINT_LOCK, READ_LOCKS, WRITE_LOCK
+from gymdbd.sqlite import opening
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -81,14 +82,14 @@ def _checkpoint(path: Path, mode: str, busy_timeout_s: float, guard: bool) -> Ch
     reason = _reason_for_none(path, busy_timeout_s)
     if reason:
         return Checkpoint(mode, skipped=reason)
-    with live.writing(path, busy_timeout_s=busy_timeout_s) as connection:
+    with opening.writing(path, busy_timeout_s=busy_timeout_s) as connection:
         # Read something first: on a connection that has not read yet the pragma finds no WAL and
         # does nothing.
         load_schema(connection)
         if not guard:
             return _run(connection, path, mode, guarded=False)
         deadline = time.monotonic() + busy_timeout_s
-        with live.writing(path, busy_timeout_s=0) as holder:
+        with opening.writing(path, busy_timeout_s=0) as holder:
             _take_write_lock(holder, deadline)
             try:
                 # PASSIVE copies everything too; the WAL keeps its size, and the next write of the

@@ -17,6 +17,7 @@ from gymdbd.errors import DiskFullError, TargetRefusedError
 from gymdbd.source import live, processes
 from gymdbd.source.database import load_schema, open_immutable, read_facts, translated
 from gymdbd.source.errors import GymdbdError, SourceLockedError
+from gymdbd.sqlite import opening
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -85,7 +86,7 @@ def _writer(target: Path) -> Iterator[sqlite3.Connection]:
     """Open the target for writing; an SQLite error means that nothing has changed."""
     with contextlib.ExitStack() as stack:
         try:
-            yield stack.enter_context(live.writing(target, busy_timeout_s=0.0))
+            yield stack.enter_context(opening.writing(target, busy_timeout_s=0.0))
         except sqlite3.Error as error:
             raise _refused(target, str(error)) from error
 

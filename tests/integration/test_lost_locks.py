@@ -12,7 +12,7 @@ from gymdbd.jobs.pull.replica import Replica
 from gymdbd.source import live
 from gymdbd.source.format import frame_offset
 from gymdbd.source.probe import is_unchanged
-from gymdbd.sqlite import checkpoint, locks
+from gymdbd.sqlite import checkpoint, locks, opening
 from gymdbd.sqlite.overwrite import overwrite
 from tests.support import engine, forgetful
 from tests.support.application import application
@@ -40,12 +40,12 @@ def _checkpoint_without_guard(path: Path) -> None:
 
 
 def _write(path: Path) -> None:
-    with live.writing(path) as connection:
+    with opening.writing(path) as connection:
         connection.execute("INSERT INTO t (text) VALUES ('ours')")
 
 
 def _fail_to_write(path: Path) -> None:
-    with pytest.raises(ZeroDivisionError), live.writing(path):
+    with pytest.raises(ZeroDivisionError), opening.writing(path):
         raise ZeroDivisionError
 
 
@@ -152,7 +152,7 @@ def test_an_index_that_a_crash_left_is_made_anew(database: Path) -> None:
     index.write_bytes(b"\1" * index.stat().st_size)
     with application(":memory:") as copier:
         copier.run(f"python file = open({str(index)!r}, 'r+b')")
-        with live.reading(database) as connection:
+        with opening.reading_live(database) as connection:
             assert connection.execute(
                 "SELECT max(number) >= ? FROM commits", (last,)
             ).fetchone() == (1,)
@@ -202,7 +202,7 @@ def test_an_application_that_turns_to_wal_mode_meanwhile_keeps_its_wal(tmp_path:
     """The connection that keeps it looks again before the writer is closed."""
     path = make_database(tmp_path / "gym.db", mode="delete")
     with ExitStack() as stack:
-        with live.writing(path) as connection:
+        with opening.writing(path) as connection:
             app = stack.enter_context(forgetful.running(path, "PRAGMA journal_mode=WAL"))
             assert connection.execute("SELECT count(*) > 0 FROM commits").fetchone() == (1,)
         app.commit_more()

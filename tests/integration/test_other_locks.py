@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gymdbd.source import live
 from gymdbd.source.errors import SourceLockedError
 from gymdbd.source.snapshot import Snapshot
+from gymdbd.sqlite import opening
 from tests.support.command import gymdbd_json, require
 from tests.support.databases import backups, make_database, query, sqlite_elsewhere
 
@@ -61,7 +61,7 @@ def _in_a_transaction(path: Path, vfs: str) -> Iterator[subprocess.Popen[str]]:
     """Hold a transaction that has spilled into the database, under the locks of another VFS."""
     uri = f"{path.as_uri()}?{vfs}"
     with sqlite_elsewhere(uri, "PRAGMA cache_size=5", "BEGIN", _LARGE) as process:
-        assert live.has_hot_journal(path)
+        assert opening.has_hot_journal(path)
         yield process
 
 
@@ -71,7 +71,7 @@ def test_the_lock_folder_of_the_dotfile_vfs_is_waited_for_and_named(tmp_path: Pa
     before = path.read_bytes()
     with _in_a_transaction(path, "vfs=unix-dotfile") as process:
         journal = path.with_name("gym.db-journal").read_bytes()
-        for opened in (Snapshot, lambda path, **how: live.writing(path, **how).__enter__()):
+        for opened in (Snapshot, lambda path, **how: opening.writing(path, **how).__enter__()):
             with pytest.raises(SourceLockedError, match=rf"gym\.db\.lock.*pid {process.pid}"):
                 opened(path, busy_timeout_s=0.1)
         assert path.with_name("gym.db-journal").read_bytes() == journal
@@ -89,7 +89,7 @@ def test_the_journal_of_somebody_without_locks_is_left_alone(tmp_path: Path) -> 
         written, journal = path.read_bytes(), path.with_name("gym.db-journal").read_bytes()
         with (
             pytest.raises(SourceLockedError, match=rf"transaction of .*pid {process.pid}"),
-            live.writing(path),
+            opening.writing(path),
         ):
             pass
         assert path.read_bytes() == written
@@ -101,7 +101,7 @@ def test_a_journal_of_a_crash_is_still_rolled_back(tmp_path: Path) -> None:
     path = make_database(tmp_path / "gym.db", rows=2000, mode="delete")
     with _in_a_transaction(path, "mode=rw") as process:
         process.kill()
-    with live.writing(path) as connection:
+    with opening.writing(path) as connection:
         rows = connection.execute("SELECT count(*) FROM t WHERE text LIKE 'row%'").fetchone()
     assert (rows, path.with_name("gym.db-journal").exists()) == ((2000,), False)
 

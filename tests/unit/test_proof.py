@@ -52,11 +52,8 @@ def _nothing() -> None:
 def _prove(
     copy: Path, check: Callable[[], None] = _nothing, *, quick: bool = False
 ) -> proof.Checksums:
-    def open_copy() -> sqlite3.Connection:
-        return database.open_immutable(copy)
-
     integrity = proof.QUICK if quick else proof.FULL
-    return proof.prove(open_copy, copy, _expected(copy), check, integrity=integrity).sums
+    return proof.prove(copy, _expected(copy), check, integrity=integrity).sums
 
 
 def _page_of_index(path: Path) -> int:
@@ -96,9 +93,7 @@ def test_bytes_other_than_expected_are_told_before_what_they_hold(copy: Path) ->
 
 
 def _prove_bytes(copy: Path, expected: dict[str, str], hashes: list[str]) -> proof.Checksums:
-    return proof.prove(
-        lambda: database.open_immutable(copy), copy, expected, lambda: None, hashes=hashes
-    ).sums
+    return proof.prove(copy, expected, lambda: None, hashes=hashes).sums
 
 
 def test_a_file_of_more_than_one_piece_has_the_checksums_of_hashlib(tmp_path: Path) -> None:

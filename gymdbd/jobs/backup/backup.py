@@ -21,12 +21,12 @@ from gymdbd.jobs.backup.result import BackupResult
 from gymdbd.jobs.context import Timings
 from gymdbd.jobs.prune import prune
 from gymdbd.jobs.result import plain
-from gymdbd.source import database, live, ownership
+from gymdbd.source import database, ownership
 from gymdbd.source.errors import GymdbdError, SourceCorruptError, SourceMovedError
 from gymdbd.source.format import INDEX, WAL, beside, side_files
 from gymdbd.source.snapshot import Snapshot
 from gymdbd.sqlite import checkpoint as checkpoints
-from gymdbd.sqlite import copying, soundness
+from gymdbd.sqlite import copying, opening, soundness
 
 if TYPE_CHECKING:
     from gymdbd.archive.proof import Proof
@@ -129,7 +129,7 @@ def _back_up(
         copy = _take_still(job, source, catalog, context, held)
     with timings.step("verify"):
         proven = _prove(job, source, copy, context)
-        newest = content.find_newest(job.newest, lambda: _open_copy(job, copy), context)
+        newest = content.find_newest(job, copy.partial, context)
     with timings.step("publish"):
         context.check()
         manifest = _describe(job, copy, proven, done, timings.total_s())
@@ -226,26 +226,14 @@ def _prove(job: BackupConfig, source: Path, copy: _Copy, context: Context) -> Pr
     """Prove the partial good; tell a damaged source from a damaged copy of a sound one."""
     try:
         with files.writing(copy.partial):
-            return proof.prove(
-                lambda: _open_copy(job, copy), copy.partial, _expected(copy), context.check
-            )
+            return proof.prove(copy.partial, _expected(copy), context.check, has_wal=job.raw)
     except (CopyDamagedError, SourceCorruptError) as error:
-        with (
-            database.translated(job.database),
-            live.reading(source) as there,
-            database.interruptible(there, context.check),
-        ):
+        with opening.reading_live(source, check=context.check) as there:
             database.load_schema(there)
             problems = soundness.check(there).problems
         if problems:
             raise database.corrupt(job.database, problems) from error
         raise
-
-
-def _open_copy(job: BackupConfig, copy: _Copy) -> sqlite3.Connection:
-    if job.raw:
-        return database.open_copy(copy.partial)
-    return database.open_immutable(copy.partial)
 
 
 def _expected(copy: _Copy) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import shlex
 import sqlite3
 from dataclasses import replace
@@ -15,38 +14,35 @@ from gymdbd.archive import gates
 from gymdbd.archive.backup import SUSPICIOUS
 from gymdbd.errors import SuspiciousError
 from gymdbd.jobs.backup.result import Newest
-from gymdbd.sqlite import freshness
+from gymdbd.sqlite import freshness, opening
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from gymdbd.archive.catalog import Catalog
     from gymdbd.archive.manifest import Manifest
-    from gymdbd.config import parts
+    from gymdbd.config.kinds import BackupConfig
     from gymdbd.config.parts import Gates
     from gymdbd.jobs.backup.result import BackupResult
     from gymdbd.jobs.context import Context
     from gymdbd.origin import Origin
 
 
-def find_newest(
-    wanted: parts.Newest | None, open_copy: Callable[[], sqlite3.Connection], context: Context
-) -> Newest | None:
+def find_newest(job: BackupConfig, copy: Path, context: Context) -> Newest | None:
     """Say when the newest row of a copy was written, None where nobody wants to know.
 
     A column that cannot say is no failure of the backup.
     """
-    if wanted is None:
+    if (wanted := job.newest) is None:
         return None
     zone = context.clock.zone if wanted.naive == "local" else UTC
     value: freshness.Value = None
-    try:
-        with contextlib.closing(open_copy()) as connection:
+    moment = None
+    with opening.reading(copy, has_wal=job.raw) as connection:
+        try:
             value = freshness.newest(connection, wanted.table, wanted.column)
-        moment = freshness.to_moment(value, zone)
-        problem = "the table is empty" if value is None else f"{value!r} is no time"
-    except sqlite3.Error as error:
-        moment, problem = None, str(error)
+            moment = freshness.to_moment(value, zone)
+            problem = "the table is empty" if value is None else f"{value!r} is no time"
+        except sqlite3.Error as error:
+            problem = str(error)
     shown = value if isinstance(value, (str, int, float)) else None
     if moment is not None:
         at = clock.to_text(moment, context.clock.zone)

@@ -20,6 +20,7 @@ from gymdbd.jobs.context import Timings
 from gymdbd.jobs.drill.result import Answered, Commanded, DrillResult
 from gymdbd.jobs.restore import restore
 from gymdbd.source import database
+from gymdbd.sqlite import opening
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -96,9 +97,8 @@ def _recover(
 
 def _probe(job: DrillConfig, target: Path, context: Context) -> list[Answered]:
     answers = []
-    with contextlib.closing(database.open_copy(target)) as connection:
-        with database.translated(target):
-            database.load_schema(connection)
+    with opening.reading(target, has_wal=True) as connection:
+        database.load_schema(connection)
         for probe in job.probes:
             value = _ask(connection, probe, context)
             if not _is_right(probe, value):

@@ -27,7 +27,6 @@ from typing import TYPE_CHECKING
 from gymdbd import clock
 from gymdbd.archive import proof
 from gymdbd.errors import CopyDamagedError, VerificationError
-from gymdbd.source import database
 from gymdbd.source.errors import SourceCorruptError
 
 if TYPE_CHECKING:
@@ -92,7 +91,6 @@ def recheck(job: PullConfig, replica: Replica, state: State, context: Context) -
     now = clock.to_text(context.clock.now(), context.clock.zone)
     try:
         found = proof.prove(
-            lambda: database.open_immutable(replica.path),
             replica.path,
             {"rows": state.tables, "uncounted": state.uncounted},
             context.check,

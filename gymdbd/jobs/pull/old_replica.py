@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,6 +23,7 @@ from gymdbd.jobs.pull import checking, suspicion
 from gymdbd.origin import Origin
 from gymdbd.source import database, ownership
 from gymdbd.source.errors import SourceCorruptError, SourceEmptyError, SourceNotADatabaseError
+from gymdbd.sqlite import opening
 
 if TYPE_CHECKING:
     from gymdbd.archive.catalog import Catalog
@@ -134,7 +134,7 @@ def _copy(replica: Replica, final: Path, manifest: Manifest, context: Context) -
         with files.writing(partial):
             files.clone(replica.path, partial)
         rows = {"rows": manifest.tables, "uncounted": manifest.uncounted}
-        proven = proof.prove(lambda: database.open_immutable(partial), partial, rows, context.check)
+        proven = proof.prove(partial, rows, context.check)
         if proven.sums.sha256 == manifest.sha256:
             manifests.write(manifest, final)
             files.publish(partial, final)
@@ -162,7 +162,6 @@ def _proven(replica: Replica, state: State, context: Context) -> State | None:
     """
     try:
         proven = proof.prove(
-            lambda: database.open_immutable(replica.path),
             replica.path,
             {"rows": state.tables, "uncounted": state.uncounted},
             context.check,
@@ -233,10 +232,7 @@ def _drop_twins(catalog: Catalog, replica: Replica, context: Context) -> None:
 
 def _describe(job: PullConfig, replica: Replica, state: State) -> Manifest:
     """Describe the unchanged replica from what its own pull proved."""
-    with (
-        database.translated(replica.path),
-        contextlib.closing(database.open_immutable(replica.path)) as connection,
-    ):
+    with opening.reading(replica.path) as connection:
         facts = database.read_facts(connection)
         version = connection.execute("SELECT sqlite_version()").fetchone()[0]
     return Manifest(

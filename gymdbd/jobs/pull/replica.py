@@ -18,9 +18,9 @@ from gymdbd.errors import ReplicaInUseError
 from gymdbd.jobs.pull import spare
 from gymdbd.jobs.pull.spare import Spare
 from gymdbd.origin import Place
-from gymdbd.source import database, live, processes
+from gymdbd.source import database, processes
 from gymdbd.source.format import WAL, side_files
-from gymdbd.sqlite import locks
+from gymdbd.sqlite import locks, opening
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -150,9 +150,9 @@ class Replica:
         Only for a replica that nobody has open. A -wal needs nothing of the kind and stays as it
         is: in a damaged replica it may be all that can be rescued.
         """
-        if not live.has_hot_journal(self.path):
+        if not opening.has_hot_journal(self.path):
             return
-        with database.translated(self.path), live.writing(self.path):
+        with database.translated(self.path), opening.writing(self.path):
             pass
 
     def save_as(self, target: Path) -> None:

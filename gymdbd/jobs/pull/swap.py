@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -17,6 +16,7 @@ from gymdbd.jobs.pull.replica import State
 from gymdbd.jobs.pull.result import Adopted, Answer, Held
 from gymdbd.source import database
 from gymdbd.source.errors import SourceCorruptError
+from gymdbd.sqlite import opening
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -213,7 +213,6 @@ class Adoption:
         partial = self.replica.partial
         try:
             proven = proof.prove(
-                lambda: database.open_immutable(partial),
                 partial,
                 arrived.expected,
                 self.context.check,
@@ -228,10 +227,7 @@ class Adoption:
             ) from error
         rows = arrived.expected.get("rows")
         if rows is None:
-            with (
-                database.translated(partial),
-                contextlib.closing(database.open_immutable(partial)) as copy,
-            ):
+            with opening.reading(partial) as copy:
                 rows = database.count_rows(copy, database.read_facts(copy))
         return proven, rows
 

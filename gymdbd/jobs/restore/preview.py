@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import shutil
 from typing import TYPE_CHECKING
 
@@ -15,6 +14,7 @@ from gymdbd.jobs.restore.result import Plan, Rows
 from gymdbd.source import database, identity, processes
 from gymdbd.source.errors import GymdbdError, SourceError
 from gymdbd.source.snapshot import Snapshot
+from gymdbd.sqlite import opening
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -69,9 +69,5 @@ def _count_now(target: Path) -> tuple[dict[str, int], str]:
 
 
 def _count_backup(backup: Backup) -> dict[str, int]:
-    with (
-        inspection.readable(backup) as path,
-        contextlib.closing(database.open_immutable(path)) as connection,
-        database.translated(path),
-    ):
+    with inspection.readable(backup) as path, opening.reading(path) as connection:
         return database.count_rows(connection, database.read_facts(connection))

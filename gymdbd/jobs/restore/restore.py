@@ -20,9 +20,10 @@ from gymdbd.jobs.context import Timings
 from gymdbd.jobs.restore import undo as undos
 from gymdbd.jobs.restore.result import RestoreResult
 from gymdbd.jobs.restore.writing import into_database, into_file
-from gymdbd.source import identity, live, processes
+from gymdbd.source import identity, processes
 from gymdbd.source.errors import GymdbdError
 from gymdbd.source.uses import look
+from gymdbd.sqlite import opening
 
 if TYPE_CHECKING:
     from gymdbd.archive.backup import Backup
@@ -119,7 +120,7 @@ def preflight(job: RestoreConfig, backup: Backup, context: Context) -> list[proc
             hint="run this as the application's user, or as root, who gives it what it owns",
         )
     if job.replace and job.target.exists():
-        live.require_common(job.target)
+        opening.require_common(job.target)
     if job.replace and holders:
         raise TargetInUseError(
             f"{job.target} is open in {processes.describe(holders)}",

@@ -11,11 +11,11 @@ from gymdbd import files
 from gymdbd.archive import proof
 from gymdbd.errors import CopyDamagedError, TargetInUseError, VerificationError
 from gymdbd.jobs.restore import undo as undos
-from gymdbd.source import database, live, ownership, processes
+from gymdbd.source import database, ownership, processes
 from gymdbd.source.errors import SourceError
 from gymdbd.source.format import VERSIONS, WITH_WAL, side_files
 from gymdbd.sqlite import checkpoint as checkpoints
-from gymdbd.sqlite import locks, soundness
+from gymdbd.sqlite import locks, opening, soundness
 from gymdbd.sqlite.overwrite import overwrite
 
 if TYPE_CHECKING:
@@ -170,8 +170,8 @@ def _require_unused_sides(target: Path) -> None:
 def _bring_in(target: Path, timeout_s: float) -> None:
     """Bring what lies beside the target into it, so that a crash finds it whole without that."""
     wal, _, journal = side_files(target)
-    if live.has_hot_journal(target):
-        with database.translated(target), live.writing(target, busy_timeout_s=timeout_s):
+    if opening.has_hot_journal(target):
+        with database.translated(target), opening.writing(target, busy_timeout_s=timeout_s):
             pass  # It is rolled back.
     if wal.exists() and wal.stat().st_size:
         done = checkpoints.checkpoint(target, "passive", busy_timeout_s=timeout_s)
@@ -181,7 +181,7 @@ def _bring_in(target: Path, timeout_s: float) -> None:
                 f"{wal} could not be brought into {target} ({reason})",
                 hint="nothing has changed; stop the application, or run this as its user or root",
             )
-    if live.has_hot_journal(target):
+    if opening.has_hot_journal(target):
         raise TargetInUseError(
             f"{journal} could not be rolled back",
             hint="nothing has changed; stop the application, or run this as its user or root",
@@ -193,11 +193,7 @@ def _prove_copy(partial: Path, backup: Backup, content: Path, context: Context) 
     if backup.manifest is not None and content == backup.path:
         good = proof.checksums(partial, context.check).sha256 == backup.manifest.sha256
     else:
-        with (
-            contextlib.closing(database.open_immutable(partial)) as copy,
-            database.translated(partial),
-            database.interruptible(copy, context.check),
-        ):
+        with opening.reading(partial, check=context.check) as copy:
             good = not soundness.check(copy).problems
     if not good:
         raise CopyDamagedError(
