@@ -216,6 +216,19 @@ def test_a_busy_machine_makes_no_check_longer(tmp_path: Path) -> None:
         if threading.current_thread() is threading.main_thread() and not waited:
             waited.append(never.wait(1))
 
-    proven = proof.prove(lambda: database.open_immutable(path), path, {}, wait, hashes=())
+    proven = proof.prove(path, {}, wait, hashes=())
     assert waited == [False]
     assert 0 < proven.check_s < 1
+
+
+def test_a_long_check_of_sqlite_ends_with_what_stopped_it(tmp_path: Path) -> None:
+    """The database is not called unreadable for that, although the hashes are there by then."""
+    large = make_database(tmp_path / "large.db", rows=40_000, mode="delete")
+    right = {"sha256": proof.checksums(large).sha256}
+
+    def check() -> None:
+        if threading.current_thread() is threading.main_thread():
+            raise DeadlineError("it took too long")
+
+    with pytest.raises(DeadlineError):
+        proof.prove(large, right, check)
