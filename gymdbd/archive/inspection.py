@@ -15,6 +15,7 @@ from gymdbd.errors import BackupMissingError, VerificationError
 from gymdbd.source import database
 from gymdbd.source.errors import SourceError, SourceUnreadableError
 from gymdbd.source.format import JOURNAL, WAL, beside
+from gymdbd.source.schema import load_schema
 from gymdbd.sqlite import opening, soundness
 
 if TYPE_CHECKING:
@@ -133,7 +134,7 @@ def readable(backup: Backup) -> Iterator[Path]:
             contextlib.closing(database.open_copy(copy, write=True)) as connection,
             database.translated(copy),
         ):
-            database.load_schema(connection)
+            load_schema(connection)
         yield copy
 
 

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from gymdbd.errors import CopyDamagedError, VerificationError
-from gymdbd.source import database
+from gymdbd.source.counting import count_rows
+from gymdbd.source.schema import read_facts
 from gymdbd.sqlite import opening, soundness
 from gymdbd.sqlite.soundness import Soundness
 
@@ -109,8 +110,8 @@ def _compare(
     if integrity != EQUAL:
         sound = _require_sound(copy, path, quick=integrity == QUICK)
     check_s = time.thread_time() - begun
-    facts = database.read_facts(copy)
-    found = {**vars(facts), "rows": database.count_rows(copy, facts)}
+    facts = read_facts(copy)
+    found = {**vars(facts), "rows": count_rows(copy, facts)}
     _require_same(found, _countable(expected, found), path, found)
     return sound, check_s
 

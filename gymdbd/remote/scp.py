@@ -27,7 +27,6 @@ from typing import TYPE_CHECKING, Any
 from gymdbd import files
 from gymdbd.errors import CopyTornError
 from gymdbd.source import answers, wal
-from gymdbd.source.database import load_schema
 from gymdbd.source.errors import (
     SourceCorruptError,
     SourceEmptyError,
@@ -46,6 +45,7 @@ from gymdbd.source.format import (
     WAL_HEADER_BYTES,
     beside,
 )
+from gymdbd.source.schema import load_schema
 from gymdbd.sqlite import soundness
 
 if TYPE_CHECKING:

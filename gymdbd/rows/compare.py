@@ -27,8 +27,10 @@ from gymdbd.rows.keys import EARLIER, LATER, match, names_of_key, with_key
 from gymdbd.rows.large import differ
 from gymdbd.rows.values import Fetch, fetch_both
 from gymdbd.source import answers, database, statements
-from gymdbd.source.database import quote
+from gymdbd.source.answers import FAULTS
+from gymdbd.source.counting import StandIns
 from gymdbd.source.errors import GymdbdError
+from gymdbd.source.schema import load_schema, quote
 from gymdbd.sqlite import sides, soundness
 
 if TYPE_CHECKING:
@@ -69,7 +71,7 @@ class Pair:
     def _begin(self) -> None:
         execute = self._connection.execute
         with database.translated(self.earlier.path):
-            database.load_schema(self._connection)
+            load_schema(self._connection)
             # A lookup without an index must be slow rather than fill the memory.
             execute("PRAGMA automatic_index=OFF")
             encoding = execute("PRAGMA main.encoding").fetchone()[0]
@@ -127,7 +129,7 @@ class Pair:
         """Compare one table."""
         try:
             return self._table(name)
-        except database.FAULTS as error:
+        except FAULTS as error:
             if answers.meaning(error) == answers.UNKNOWN:
                 return self._not_understood(name, error)
             raise self._blame(error) from error
@@ -136,7 +138,7 @@ class Pair:
         """Return what can be found out about a table although this SQLite cannot read it."""
         counts: dict[str, int | None] = {}
         for schema in (EARLIER, LATER):
-            with contextlib.suppress(*database.FAULTS):
+            with contextlib.suppress(*FAULTS):
                 counts[schema] = self._count(schema, name) if name in self._held[schema] else None
         return TableDifference(
             name,
@@ -183,7 +185,7 @@ class Pair:
         try:
             with database.interruptible(self._connection, self._check):
                 yield
-        except database.FAULTS as error:
+        except FAULTS as error:
             raise self._blame(error) from error
 
     def _blame(self, error: Exception) -> GymdbdError:
@@ -193,7 +195,7 @@ class Pair:
         for side, schema in ((self.earlier, EARLIER), (self.later, LATER)):
             try:
                 found = self._connection.execute(f"PRAGMA {schema}.quick_check(20)").fetchall()
-            except database.FAULTS as another:
+            except FAULTS as another:
                 return database.source_error(another, side.path)
             problems = tuple(line for (line,) in found if soundness.is_damage(str(line)))
             if problems:
@@ -218,7 +220,7 @@ class Pair:
 
     def _count(self, schema: str, name: str) -> int:
         # An index is smaller, but only the application may know its order.
-        with database.StandIns(self._connection, functions=False) as stand_ins:
+        with StandIns(self._connection, functions=False) as stand_ins:
             row = stand_ins.execute(f"SELECT count(*) FROM {schema}.{quote(name)}").fetchone()  # noqa: S608 - quoted
         return int(row[0])
 

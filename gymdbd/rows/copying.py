@@ -7,7 +7,8 @@ import sqlite3
 from typing import TYPE_CHECKING
 
 from gymdbd.source import answers, statements
-from gymdbd.source.database import StandIns, quote
+from gymdbd.source.counting import StandIns
+from gymdbd.source.schema import quote
 from gymdbd.sqlite import sides
 
 if TYPE_CHECKING:

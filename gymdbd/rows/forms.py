@@ -10,8 +10,8 @@ from gymdbd.rows.copying import Copy
 from gymdbd.rows.keys import EARLIER
 from gymdbd.rows.script import Script
 from gymdbd.rows.values import Fetch
-from gymdbd.source.database import quote
 from gymdbd.source.errors import GymdbdError
+from gymdbd.source.schema import quote
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from gymdbd.source import statements
-from gymdbd.source.database import quote
+from gymdbd.source.schema import quote
 
 if TYPE_CHECKING:
     import sqlite3

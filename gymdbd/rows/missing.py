@@ -10,7 +10,7 @@ from gymdbd.rows import tables
 from gymdbd.rows.keys import EARLIER, LATER, match
 from gymdbd.rows.values import Fetch
 from gymdbd.source import statements
-from gymdbd.source.database import quote
+from gymdbd.source.schema import quote
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from gymdbd.rows import tables
 from gymdbd.source import statements
-from gymdbd.source.database import quote
+from gymdbd.source.schema import quote
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator

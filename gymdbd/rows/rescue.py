@@ -13,8 +13,9 @@ from gymdbd.rows.keys import EARLIER, LATER
 from gymdbd.rows.literals import Literals
 from gymdbd.rows.missing import Comparison
 from gymdbd.source import answers, database, statements
-from gymdbd.source.database import quote
+from gymdbd.source.answers import FAULTS
 from gymdbd.source.errors import GymdbdError
+from gymdbd.source.schema import holds_rows, quote
 from gymdbd.sqlite import sides
 
 if TYPE_CHECKING:
@@ -135,7 +136,7 @@ class Rescue:
         try:
             with database.interruptible(self.connection, self._check):
                 yield
-        except database.FAULTS as error:
+        except FAULTS as error:
             chosen = selection or self.selections[0]
             if chosen.where and "disk image" not in str(error):
                 raise _unusable(chosen, error) from error
@@ -184,7 +185,7 @@ class Rescue:
             (statements.argument(self.connection, name),),
         )
         table = tables.describe(self.connection, name)
-        virtual = not database.holds_rows(name, definition)
+        virtual = not holds_rows(name, definition)
         return Selection(
             replace(table, virtual=virtual), definition, tuple(row[0] for row in indexes), where
         )
@@ -206,7 +207,7 @@ class Rescue:
         """Load the virtual tables for `where`, which the authorizer would refuse later."""
         for schema, defined in ((EARLIER, self.schema), (LATER, self.live_schema or {})):
             for (kind, name), sql in defined.items():
-                if kind == "table" and not database.holds_rows(name, sql):
+                if kind == "table" and not holds_rows(name, sql):
                     # Only the application may have its module.
                     with contextlib.suppress(sqlite3.Error, UnicodeError):
                         self.connection.execute(f"SELECT 1 FROM {schema}.{quote(name)} LIMIT 0")  # noqa: S608 - quoted

@@ -9,8 +9,9 @@ from gymdbd.rows import needs
 from gymdbd.rows.keys import EARLIER, LATER
 from gymdbd.rows.missing import Rescued
 from gymdbd.rows.remarks import report, rows_text
-from gymdbd.source import database, statements
-from gymdbd.source.database import quote
+from gymdbd.source import statements
+from gymdbd.source.answers import FAULTS
+from gymdbd.source.schema import quote
 from gymdbd.sqlite import sides
 from gymdbd.sqlite.sides import Side
 
@@ -143,7 +144,7 @@ class Script:
                     "SELECT count(*) FROM pragma_foreign_key_check(CAST(? AS TEXT), ?)",
                     (statements.argument(self._rescue.connection, name), EARLIER),
                 ).fetchone()
-            except database.FAULTS as error:
+            except FAULTS as error:
                 found.append(f"{name}: foreign keys are not enforced: {error}")
             else:
                 if count:

@@ -6,7 +6,8 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from gymdbd.source import database, statements
+from gymdbd.source import statements
+from gymdbd.source.schema import holds_rows, quote
 
 if TYPE_CHECKING:
     import sqlite3
@@ -101,7 +102,7 @@ def read_schema(connection: sqlite3.Connection, schema: str = "main") -> Schema:
     rows = connection.execute(
         # In SQLite a name may be a blob too.
         "SELECT CAST(type AS TEXT), CAST(name AS TEXT), CAST(coalesce(sql, '') AS TEXT) "  # noqa: S608 - quoted
-        f"FROM {database.quote(schema)}.sqlite_master"
+        f"FROM {quote(schema)}.sqlite_master"
     )
     return {(kind, name): sql for kind, name, sql in rows if not name.startswith("sqlite_")}
 
@@ -131,7 +132,7 @@ def holding(schema: Schema) -> list[str]:
         for (kind, name), sql in schema.items()
         if kind == "table"
         and name not in hidden
-        and (database.holds_rows(name, sql) or (_KEEPING.match(sql) and not _BORROWED.search(sql)))
+        and (holds_rows(name, sql) or (_KEEPING.match(sql) and not _BORROWED.search(sql)))
     )
 
 
@@ -150,7 +151,7 @@ def names(schema: Schema) -> list[str]:
     return sorted(
         name
         for (kind, name), sql in schema.items()
-        if kind == "table" and database.holds_rows(name, sql) and name not in indexes
+        if kind == "table" and holds_rows(name, sql) and name not in indexes
     )
 
 

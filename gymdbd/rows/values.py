@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from gymdbd.rows.large import LARGE, Large
 from gymdbd.rows.literals import Literals
 from gymdbd.source import statements
-from gymdbd.source.database import quote
+from gymdbd.source.schema import quote
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -22,6 +22,7 @@ from gymdbd.runs import status
 from gymdbd.source import database, identity, live, processes, uses
 from gymdbd.source.errors import GymdbdError, RemoteError
 from gymdbd.source.format import side_files
+from gymdbd.source.schema import read_facts, table_names
 from gymdbd.sqlite import freshness, opening, soundness
 from gymdbd.words import counted, service_command
 
@@ -180,9 +181,9 @@ def _look_into(path: Path) -> tuple[str, int, tuple[str, ...]]:
     # If no process has it open, reading it the usual way could leave a -wal and a -shm.
     with opening.reading_live(path, leave_nothing=True) as connection:
         connection.execute("BEGIN")
-        facts = database.read_facts(connection)
+        facts = read_facts(connection)
         unknown = soundness.foresee(connection)
-    tables = counted(len(database.table_names(facts)), "table")
+    tables = counted(len(table_names(facts)), "table")
     mode = f"journal mode {facts.journal_mode}" if in_use else "not open in WAL mode"
     text = f"{path}: {files.to_size(facts.size_bytes)}, {tables}, {mode}"
     return text, facts.size_bytes, unknown

@@ -9,6 +9,10 @@ from __future__ import annotations
 import re
 import sqlite3
 
+# What a statement raises. SQLite quotes what it finds in a schema, and if that is not UTF-8 Python
+# fails to decode SQLite's own words.
+FAULTS = (sqlite3.Error, UnicodeDecodeError)
+
 DAMAGED = "damaged"
 NOT_A_DATABASE = "not a database"
 NEWER_SCHEMA = "newer schema"

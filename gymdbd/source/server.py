@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from gymdbd import __version__
 from gymdbd.source import compress, digests, identity, ownership, processes, protocol
-from gymdbd.source.database import has_wal_reset_bug, uncounted
+from gymdbd.source.counting import uncounted
+from gymdbd.source.database import has_wal_reset_bug
 from gymdbd.source.errors import (
     GymdbdError,
     ProtocolError,

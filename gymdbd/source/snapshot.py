@@ -10,18 +10,16 @@ import time
 from typing import TYPE_CHECKING, BinaryIO, Callable
 
 from gymdbd.source import live, wal
-from gymdbd.source.database import (
-    Facts,
-    count_rows,
-    interruptible,
-    is_tolerant,
-    locate,
-    read_facts,
-    translated,
-    unknown_definition,
-)
+from gymdbd.source.counting import count_rows
+from gymdbd.source.database import interruptible, locate, translated
 from gymdbd.source.errors import SourceCorruptError, SourceError, SourceLockedError
 from gymdbd.source.format import INDEX, beside
+from gymdbd.source.schema import (
+    Facts,
+    is_tolerant,
+    read_facts,
+    unknown_definition,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -15,9 +15,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from gymdbd.source import live, processes
-from gymdbd.source.database import FAULTS, has_wal_reset_bug, load_schema, source_error
+from gymdbd.source.answers import FAULTS
+from gymdbd.source.database import has_wal_reset_bug, source_error
 from gymdbd.source.errors import NotOwnerError, SourceLockedError
 from gymdbd.source.format import CHECKPOINT_LOCK, READ_LOCKS, WRITE_LOCK
+from gymdbd.source.schema import load_schema
 from gymdbd.sqlite import opening
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ import sqlite3
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
-from gymdbd.source import database
+from gymdbd.source.schema import quote
 
 if TYPE_CHECKING:
     from datetime import tzinfo
@@ -33,7 +33,7 @@ def newest(connection: sqlite3.Connection, table: str, column: str) -> Value:
     ]
     if column.casefold() not in (name.casefold() for name in names):
         raise sqlite3.OperationalError(f"no such column: {table}.{column}")
-    sql = f"SELECT max({database.quote(column)}) FROM {database.quote(table)}"  # noqa: S608 - quoted
+    sql = f"SELECT max({quote(column)}) FROM {quote(table)}"  # noqa: S608 - quoted
     value: Value = connection.execute(sql).fetchone()[0]
     return value
 

@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING
 
 from gymdbd.errors import DiskFullError, TargetRefusedError
 from gymdbd.source import live, processes
-from gymdbd.source.database import load_schema, open_immutable, read_facts, translated
+from gymdbd.source.database import open_immutable, translated
 from gymdbd.source.errors import GymdbdError, SourceLockedError
+from gymdbd.source.schema import load_schema, read_facts
 from gymdbd.sqlite import opening
 
 if TYPE_CHECKING:

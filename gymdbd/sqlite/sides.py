@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from gymdbd.source import answers, database, live
+from gymdbd.source.answers import FAULTS
+from gymdbd.source.schema import load_schema, quote
 
 if TYPE_CHECKING:
     import sqlite3
@@ -31,17 +33,17 @@ class Opened:
         path, parameters = self._find(side)
         self.connection = database.connect(path, parameters, busy_timeout_s)
         # If there is an error, the first statement raises it again.
-        with contextlib.suppress(*database.FAULTS):
-            database.load_schema(self.connection)
+        with contextlib.suppress(*FAULTS):
+            load_schema(self.connection)
 
     def attach(self, side: Side, name: str) -> None:
         """Attach another side for reading; both must have the same text encoding."""
         uri = database.uri(*self._find(side))
         with database.translated(side.path):
-            attach = f"ATTACH ? AS {database.quote(name)}"
+            attach = f"ATTACH ? AS {quote(name)}"
             try:
                 self.connection.execute(attach, (uri,))
-            except database.FAULTS as error:
+            except FAULTS as error:
                 if answers.meaning(error) != answers.NEWER_SCHEMA:
                     raise
                 # This skips definitions that only a newer SQLite understands.
@@ -70,7 +72,7 @@ class Opened:
 def attach_new(connection: sqlite3.Connection, path: Path, name: str) -> None:
     """Attach a private file for writing; the caller syncs it."""
     connection.execute("COMMIT")
-    connection.execute(f"ATTACH ? AS {database.quote(name)}", (database.uri(path, "mode=rw"),))
+    connection.execute(f"ATTACH ? AS {quote(name)}", (database.uri(path, "mode=rw"),))
     connection.execute(f"PRAGMA {name}.journal_mode=OFF")
     connection.execute(f"PRAGMA {name}.synchronous=OFF")
     connection.execute("PRAGMA ignore_check_constraints=ON")

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from gymdbd.source import answers, statements
-from gymdbd.source.database import (
-    FAULTS,
-    StandIns,
+from gymdbd.source.answers import FAULTS
+from gymdbd.source.counting import StandIns
+from gymdbd.source.schema import (
     is_tolerant,
     load_schema,
     quote,

@@ -14,6 +14,8 @@ import pytest
 from gymdbd.archive import proof
 from gymdbd.errors import CopyDamagedError, DeadlineError, VerificationError
 from gymdbd.source import database
+from gymdbd.source.counting import count_rows
+from gymdbd.source.schema import read_facts
 from tests.support.databases import make_database
 
 if TYPE_CHECKING:
@@ -41,8 +43,8 @@ def _execute(path: Path, *statements: str) -> None:
 def _expected(copy: Path) -> dict[str, Any]:
     """Return the facts and rows of the source."""
     with closing(database.open_immutable(copy.with_name("source.db"))) as connection:
-        facts = database.read_facts(connection)
-        return {**vars(facts), "rows": database.count_rows(connection, facts)}
+        facts = read_facts(connection)
+        return {**vars(facts), "rows": count_rows(connection, facts)}
 
 
 def _nothing() -> None:

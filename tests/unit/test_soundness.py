@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gymdbd.source import answers, database
+from gymdbd.source.counting import count_rows, uncounted
 from gymdbd.source.errors import SourceCorruptError, SourceUnreadableError
+from gymdbd.source.schema import is_tolerant, read_facts
 from gymdbd.sqlite import soundness
 from tests.support.unlike import UNCHECKABLE, VIOLATED, make, spoil_schema
 
@@ -63,10 +65,10 @@ def test_rows_are_counted_whatever_is_not_understood(tmp_path: Path, kind: str) 
     """Only a table whose own definition is too new is left out."""
     path = make(tmp_path / "app.db", UNCHECKABLE[kind])
     with closing(database.open_immutable(path)) as connection:
-        facts = database.read_facts(connection)
-        rows = database.count_rows(connection, facts)
+        facts = read_facts(connection)
+        rows = count_rows(connection, facts)
     assert rows["plain"] == 1
-    assert database.uncounted(facts, rows) == (["members"] if kind == "newer table" else [])
+    assert uncounted(facts, rows) == (["members"] if kind == "newer table" else [])
     assert rows.get("members", 2) == 2
 
 
@@ -158,7 +160,7 @@ def test_a_stand_in_is_not_taken_for_the_application(tmp_path: Path, kind: str) 
     """A check after a count or another check on the same connection finds no damage either."""
     path = make(tmp_path / "app.db", UNCHECKABLE[kind])
     with closing(database.open_immutable(path)) as connection:
-        database.count_rows(connection, database.read_facts(connection))
+        count_rows(connection, read_facts(connection))
         first = soundness.check(connection)
         second = soundness.check(connection)
     assert (first.problems, first.violations) == ((), ())
@@ -193,7 +195,7 @@ def test_a_schema_with_a_wrong_letter_is_damaged_and_not_newer(
         pytest.raises(SourceCorruptError),
         database.translated(path),
     ):
-        database.read_facts(connection)
+        read_facts(connection)
     assert _check(path).problems != ()
 
 
@@ -233,7 +235,7 @@ def test_a_schema_that_makes_no_sense_is_damaged(tmp_path: Path, column: str, va
         connection.execute("PRAGMA writable_schema=ON")
         connection.execute(f"UPDATE sqlite_master SET {column} = {value} WHERE name = 'i'")
     with closing(database.open_immutable(path)) as connection:
-        assert not database.is_tolerant(connection)
+        assert not is_tolerant(connection)
 
 
 def test_an_error_without_a_code_means_the_same(tmp_path: Path) -> None:

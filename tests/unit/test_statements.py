@@ -11,7 +11,10 @@ import pytest
 
 from gymdbd.rows.compare import Pair
 from gymdbd.source import database, statements
+from gymdbd.source.answers import FAULTS
+from gymdbd.source.counting import count_rows
 from gymdbd.source.errors import GymdbdError
+from gymdbd.source.schema import read_facts
 from gymdbd.sqlite.sides import Side
 from tests.support.command import require
 from tests.support.databases import tree
@@ -48,8 +51,8 @@ def test_a_table_and_columns_with_latin_1_names_are_read(tmp_path: Path) -> None
         second = statements.execute(connection, f'{query} WHERE "{_COLUMN}" > 1', 2)
         assert second.fetchall() == [(2, "\udcfc"), (3, "c")]
         assert first.fetchall() == [(2, "\udcfc"), (3, "c")]
-        facts = database.read_facts(connection)
-        assert database.count_rows(connection, facts) == {_TABLE: 3}
+        facts = read_facts(connection)
+        assert count_rows(connection, facts) == {_TABLE: 3}
         assert connection.execute("PRAGMA writable_schema").fetchone() == (0,)
     assert tree(tmp_path) == before
 
@@ -59,7 +62,7 @@ def test_a_query_that_sqlite_refuses_leaves_the_connection_usable(tmp_path: Path
     path = make_latin1(tmp_path / "names.db")
     with closing(database.open_copy(path)) as connection:
         for query in ('SELECT 1 FROM "\udcff"', "SELECT \udcff FROM (", 'SELECT "\udce9" FROM'):
-            with pytest.raises(database.FAULTS):
+            with pytest.raises(FAULTS):
                 statements.execute(connection, query)
         found = statements.execute(connection, f'SELECT count(*) FROM "{_TABLE}"')
         assert found.fetchall() == [(3,)]
@@ -130,7 +133,7 @@ def test_a_name_that_is_a_blob_is_a_name(tmp_path: Path) -> None:
         connection.execute("UPDATE sqlite_master SET name = X'61626364' WHERE name = 'abcd'")
         connection.commit()
     with closing(database.open_copy(path)) as connection:
-        facts = database.read_facts(connection)
-        assert database.count_rows(connection, facts) == {"abcd": 0, "other": 0}
+        facts = read_facts(connection)
+        assert count_rows(connection, facts) == {"abcd": 0, "other": 0}
     with Pair(Side(path), Side(path)) as pair:
         assert [found.name for found in pair.tables()] == ["abcd", "other"]

@@ -22,8 +22,10 @@ from gymdbd.jobs.context import Timings
 from gymdbd.jobs.prune import prune
 from gymdbd.jobs.result import plain
 from gymdbd.source import database, ownership
+from gymdbd.source.counting import uncounted
 from gymdbd.source.errors import GymdbdError, SourceCorruptError, SourceMovedError
 from gymdbd.source.format import INDEX, WAL, beside, side_files
+from gymdbd.source.schema import load_schema
 from gymdbd.source.snapshot import Snapshot
 from gymdbd.sqlite import checkpoint as checkpoints
 from gymdbd.sqlite import copying, opening, soundness
@@ -32,7 +34,7 @@ if TYPE_CHECKING:
     from gymdbd.archive.proof import Proof
     from gymdbd.config.kinds import BackupConfig
     from gymdbd.jobs.context import Context
-    from gymdbd.source.database import Facts
+    from gymdbd.source.schema import Facts
     from gymdbd.sqlite.checkpoint import Checkpoint
 
 _ATTEMPTS = 5
@@ -229,7 +231,7 @@ def _prove(job: BackupConfig, source: Path, copy: _Copy, context: Context) -> Pr
             return proof.prove(copy.partial, _expected(copy), context.check, has_wal=job.raw)
     except (CopyDamagedError, SourceCorruptError) as error:
         with opening.reading_live(source, check=context.check) as there:
-            database.load_schema(there)
+            load_schema(there)
             problems = soundness.check(there).problems
         if problems:
             raise database.corrupt(job.database, problems) from error
@@ -239,7 +241,7 @@ def _prove(job: BackupConfig, source: Path, copy: _Copy, context: Context) -> Pr
 def _expected(copy: _Copy) -> dict[str, Any]:
     """Return what must be found in the copy; its journal mode is another on purpose."""
     facts = {name: value for name, value in vars(copy.facts).items() if name != "journal_mode"}
-    return {**facts, "rows": copy.rows, "uncounted": database.uncounted(copy.facts, copy.rows)}
+    return {**facts, "rows": copy.rows, "uncounted": uncounted(copy.facts, copy.rows)}
 
 
 def _publish(copy: _Copy, manifest: Manifest) -> None:
@@ -282,7 +284,7 @@ def _describe(
         integrity=manifests.SOUND,
         **copy.ownership,
         tables=copy.rows,
-        uncounted=database.uncounted(facts, copy.rows),
+        uncounted=uncounted(facts, copy.rows),
         remarks=proven.soundness.broken,
         unchecked=list(proven.soundness.unchecked),
         duration_s=duration_s,

@@ -19,6 +19,7 @@ from gymdbd.archive import proof, sealed
 from gymdbd.errors import ReadFailedError, WriteFailedError
 from gymdbd.jobs.result import Saved
 from gymdbd.source import database, live
+from gymdbd.source.answers import FAULTS
 from gymdbd.source.errors import (
     GymdbdError,
     SourceCorruptError,
@@ -246,7 +247,7 @@ def _held_still(path: Path) -> Iterator[None]:
     WAL fit together in whatever order they are copied.
     """
     with contextlib.ExitStack() as stack:
-        with contextlib.suppress(GymdbdError, *database.FAULTS):
+        with contextlib.suppress(GymdbdError, *FAULTS):
             # Never a file without content: SQLite would remove its WAL.
             reader = live.LiveConnection(database.locate(path), busy_timeout_s=1.0)
             stack.enter_context(contextlib.closing(reader))

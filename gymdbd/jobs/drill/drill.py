@@ -20,6 +20,7 @@ from gymdbd.jobs.context import Timings
 from gymdbd.jobs.drill.result import Answered, Commanded, DrillResult
 from gymdbd.jobs.restore import restore
 from gymdbd.source import database
+from gymdbd.source.schema import load_schema
 from gymdbd.sqlite import opening
 
 if TYPE_CHECKING:
@@ -98,7 +99,7 @@ def _recover(
 def _probe(job: DrillConfig, target: Path, context: Context) -> list[Answered]:
     answers = []
     with opening.reading(target, has_wal=True) as connection:
-        database.load_schema(connection)
+        load_schema(connection)
         for probe in job.probes:
             value = _ask(connection, probe, context)
             if not _is_right(probe, value):

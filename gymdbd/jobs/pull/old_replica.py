@@ -21,8 +21,9 @@ from gymdbd.jobs.backup.result import BackupResult
 from gymdbd.jobs.prune import prune
 from gymdbd.jobs.pull import checking, suspicion
 from gymdbd.origin import Origin
-from gymdbd.source import database, ownership
+from gymdbd.source import ownership
 from gymdbd.source.errors import SourceCorruptError, SourceEmptyError, SourceNotADatabaseError
+from gymdbd.source.schema import read_facts
 from gymdbd.sqlite import opening
 
 if TYPE_CHECKING:
@@ -233,7 +234,7 @@ def _drop_twins(catalog: Catalog, replica: Replica, context: Context) -> None:
 def _describe(job: PullConfig, replica: Replica, state: State) -> Manifest:
     """Describe the unchanged replica from what its own pull proved."""
     with opening.reading(replica.path) as connection:
-        facts = database.read_facts(connection)
+        facts = read_facts(connection)
         version = connection.execute("SELECT sqlite_version()").fetchone()[0]
     return Manifest(
         source=state.remote_database,

@@ -20,7 +20,7 @@ from gymdbd.errors import SuspiciousError
 from gymdbd.jobs.backup import content
 from gymdbd.jobs.pull.replica import Replica
 from gymdbd.jobs.pull.result import Answer
-from gymdbd.source import database
+from gymdbd.source.counting import uncounted
 from gymdbd.source.errors import SourceError
 from gymdbd.source.snapshot import Snapshot
 
@@ -90,7 +90,7 @@ def _held(replica: Path) -> Content | None:
             rows, facts = snapshot.count_rows(), snapshot.facts
     except SourceError:
         return None
-    return Content(rows, facts.size_bytes, uncounted=database.uncounted(facts, rows))
+    return Content(rows, facts.size_bytes, uncounted=uncounted(facts, rows))
 
 
 def is_enough(job: PullConfig, known: State | None, context: Context) -> bool:

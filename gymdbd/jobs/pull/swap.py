@@ -14,8 +14,9 @@ from gymdbd.jobs.pull import checking, salvage, suspicion
 from gymdbd.jobs.pull.old_replica import save
 from gymdbd.jobs.pull.replica import State
 from gymdbd.jobs.pull.result import Adopted, Answer, Held
-from gymdbd.source import database
+from gymdbd.source.counting import count_rows
 from gymdbd.source.errors import SourceCorruptError
+from gymdbd.source.schema import read_facts
 from gymdbd.sqlite import opening
 
 if TYPE_CHECKING:
@@ -228,7 +229,7 @@ class Adoption:
         rows = arrived.expected.get("rows")
         if rows is None:
             with opening.reading(partial) as copy:
-                rows = database.count_rows(copy, database.read_facts(copy))
+                rows = count_rows(copy, read_facts(copy))
         return proven, rows
 
     def _hashes(self, arrived: Arrived) -> Sequence[str]:

@@ -11,8 +11,10 @@ from gymdbd.archive.backup import DAMAGED
 from gymdbd.archive.catalog import Catalog
 from gymdbd.jobs.restore import restore
 from gymdbd.jobs.restore.result import Plan, Rows
-from gymdbd.source import database, identity, processes
+from gymdbd.source import identity, processes
+from gymdbd.source.counting import count_rows
 from gymdbd.source.errors import GymdbdError, SourceError
+from gymdbd.source.schema import read_facts
 from gymdbd.source.snapshot import Snapshot
 from gymdbd.sqlite import opening
 
@@ -70,4 +72,4 @@ def _count_now(target: Path) -> tuple[dict[str, int], str]:
 
 def _count_backup(backup: Backup) -> dict[str, int]:
     with inspection.readable(backup) as path, opening.reading(path) as connection:
-        return database.count_rows(connection, database.read_facts(connection))
+        return count_rows(connection, read_facts(connection))

@@ -12,8 +12,10 @@ from gymdbd.archive import proof
 from gymdbd.errors import CopyDamagedError, TargetInUseError, VerificationError
 from gymdbd.jobs.restore import undo as undos
 from gymdbd.source import database, ownership, processes
+from gymdbd.source.counting import count_rows
 from gymdbd.source.errors import SourceError
 from gymdbd.source.format import VERSIONS, WITH_WAL, side_files
+from gymdbd.source.schema import read_facts
 from gymdbd.sqlite import checkpoint as checkpoints
 from gymdbd.sqlite import locks, opening, soundness
 from gymdbd.sqlite.overwrite import overwrite
@@ -86,7 +88,7 @@ def _compare(
     """
     with database.translated(job.target), database.interruptible(restored, context.check):
         problems = soundness.check(restored).problems
-        rows = database.count_rows(restored, database.read_facts(restored))
+        rows = count_rows(restored, read_facts(restored))
     if problems:
         raise CopyDamagedError(
             f"{job.target} is damaged after the restore: {'; '.join(problems[:3])}",
