@@ -14,9 +14,8 @@ import sys
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from gymdbd import __version__
-from gymdbd.source import compress, digests, identity, ownership, processes, protocol
+from gymdbd.source import compress, digests, identity, info, ownership, protocol
 from gymdbd.source.counting import uncounted
-from gymdbd.source.database import has_wal_reset_bug
 from gymdbd.source.errors import (
     GymdbdError,
     ProtocolError,
@@ -25,7 +24,6 @@ from gymdbd.source.errors import (
     StalledError,
 )
 from gymdbd.source.fingerprint import take
-from gymdbd.source.format import side_files
 from gymdbd.source.pages import Pages, open_pages
 from gymdbd.source.patience import STALL_TIMEOUT_S, Patience, PatientStream
 from gymdbd.source.protocol import Channel
@@ -41,7 +39,6 @@ if TYPE_CHECKING:
 _BATCH_BYTES = 256 * 1024
 _DIGESTS_A_FRAME = 1024
 _GROUPS_A_BATCH = 4
-_PYTHON = sys.version.split()[0]
 
 Item = TypeVar("Item")
 
@@ -96,7 +93,7 @@ class _Server:
             protocol.HELLO,
             {
                 "gymdbd": __version__,
-                "python": _PYTHON,
+                "python": info.PYTHON,
                 "sqlite": sqlite3.sqlite_version,
                 "codecs": compress.packers(),
                 "fingerprint": take(self._pages).to_json(),
@@ -123,7 +120,7 @@ class _Server:
 
     def _info(self, request: dict[str, Any]) -> None:
         del request
-        self._channel.send_json(protocol.RESULT, _facts(self._pages))
+        self._channel.send_json(protocol.RESULT, info.tell(self._pages))
 
     def _rows(self, request: dict[str, Any]) -> None:
         del request
@@ -258,37 +255,6 @@ def _parse_groups(payload: bytes, pages: Pages) -> list[Group]:
         found.append((numbers, theirs))
         at = end
     return found
-
-
-def _facts(pages: Pages) -> dict[str, Any]:
-    """Tell everything about the database and its machine that costs no read of a page."""
-    path, snapshot = pages.snapshot.path, pages.snapshot
-    log, _, _ = side_files(path)
-    disk = os.statvfs(path.parent)
-    times = [one.stat().st_mtime for one in (path, log) if one.exists()]
-    return {
-        "host": os.uname().nodename,
-        "database": str(path),
-        "size_bytes": path.stat().st_size,
-        "wal_size_bytes": log.stat().st_size if log.exists() else 0,
-        "wal_frames": pages.mark.frames if pages.mark else 0,
-        "wal_frames_backfilled": pages.mark.backfilled if pages.mark else 0,
-        "journal_mode": snapshot.facts.journal_mode,
-        "page_size": pages.page_size,
-        "page_count": pages.count,
-        "encoding": snapshot.facts.encoding,
-        "user_version": snapshot.facts.user_version,
-        "newest_change": max(times),
-        "method": pages.method,
-        "reason": pages.reason,
-        "gymdbd": __version__,
-        "python": _PYTHON,
-        "sqlite": sqlite3.sqlite_version,
-        "wal_reset_bug": has_wal_reset_bug(),
-        "unknown": snapshot.unknown,
-        "disk_free_bytes": disk.f_bavail * disk.f_frsize,
-        "held_by": [str(one) for one in processes.holders(path)],
-    }
 
 
 def main(path: Path, *, stall_timeout_s: float = STALL_TIMEOUT_S) -> int:

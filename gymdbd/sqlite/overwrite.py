@@ -60,18 +60,11 @@ def overwrite(
         _prepare(writer, target, facts.page_size)
         # The last step commits, so there must be another step before it.
         step = max(1, min(_STEP_BYTES // facts.page_size, facts.page_count // 2))
-        locked = False
-        deadline = time.monotonic() + busy_timeout_s
 
-        def report(state: int, remaining: int, total: int) -> None:
-            nonlocal locked
-            if state in _BUSY and time.monotonic() > deadline:
-                raise _locked(target)
-            if state == 0 and not locked:
-                locked = True
-                when_locked()
+        def advance(remaining: int, total: int) -> None:
             progress((total - remaining) * facts.page_size, total * facts.page_size)
 
+        report = _reporter(target, advance, when_locked, busy_timeout_s)
         try:
             source.backup(writer, pages=step, progress=report, sleep=_RETRY_S)
         except sqlite3.Error as error:
@@ -80,6 +73,28 @@ def overwrite(
             reader.execute("BEGIN")
             load_schema(reader)
         yield reader
+
+
+def _reporter(
+    target: Path,
+    advance: Callable[[int, int], None],
+    when_locked: Callable[[], None],
+    busy_timeout_s: float,
+) -> Callable[[int, int, int], None]:
+    """Return what SQLite calls after every step, or attempt at one."""
+    locked = False
+    deadline = time.monotonic() + busy_timeout_s
+
+    def report(state: int, remaining: int, total: int) -> None:
+        nonlocal locked
+        if state in _BUSY and time.monotonic() > deadline:
+            raise _locked(target)
+        if state == 0 and not locked:
+            locked = True
+            when_locked()
+        advance(remaining, total)
+
+    return report
 
 
 @contextlib.contextmanager
