@@ -496,7 +496,7 @@ def test_a_run_that_cannot_be_started_is_a_failed_run(
     assert status.read()["jobs"]["nightly"]["error"] == outcome.error
 
 
-# A daemon that kills a run one second after its timeout.
+# A daemon that kills a run three seconds after its timeout.
 _IMPATIENT = """
 import sys
 from pathlib import Path
@@ -505,7 +505,7 @@ from gymdbd.config import config
 from gymdbd.daemon.loop import Daemon
 settings = config.load(Path(sys.argv[-2]))
 log.configure(settings.log)
-sys.exit(Daemon(settings, clock.Clock(), grace_s=1).run())
+sys.exit(Daemon(settings, clock.Clock(), grace_s=3).run())
 """
 
 
@@ -513,7 +513,7 @@ def test_a_run_that_hangs_is_ended_by_its_deadline_and_the_daemon_lives(tmp_path
     """A stopped process cannot end by itself: it is killed, and the failure names the timeout."""
     large = _middling(tmp_path)
     archive = tmp_path / "archive"
-    config = write_config(tmp_path, {"large": _job(large, archive, timeout="1s")})
+    config = write_config(tmp_path, {"large": _job(large, archive, timeout="3s")})
     _remember_success(tmp_path, "large", age=timedelta(days=2))
     prefix = [sys.executable, "-c", _IMPATIENT]
     with running_daemon(config, watchdog_s=3, prefix=prefix) as daemon:
