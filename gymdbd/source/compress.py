@@ -29,11 +29,6 @@ NAMES = {"raw": RAW, "zlib": ZLIB, "zstd": ZSTD}
 _LEVEL = 1
 # Below this the frame is not worth a call.
 _SMALL = 128
-# From this on zlib looks at samples first: pictures and the like pass at the speed of the link,
-# where trying to pack them would pass 66 MB/s; to others it costs a fortieth. zstd sees by itself.
-_LARGE = 64 * 1024
-_SAMPLES, _SAMPLE_BYTES = 16, 512
-_DENSE = 0.97
 # A power of two: more than any payload has (gymdbd.source.protocol).
 _MOST_WINDOW_LOG = 22
 
@@ -71,8 +66,6 @@ def pack(data: bytes | bytearray, codec: int) -> tuple[int, bytes | bytearray]:
     if codec == RAW or len(data) < _SMALL:
         return RAW, data
     zstd = zstd_packer() if codec == ZSTD else None
-    if zstd is None and _is_dense(data):
-        return RAW, data
     packed = zstd(data) if zstd else _pack_zlib(data)
     return (ZSTD if zstd else ZLIB, packed) if len(packed) < len(data) else (RAW, data)
 
@@ -90,15 +83,6 @@ def unpack(data: bytes, codec: int, limit: int) -> bytes:
     if len(result) > limit:
         raise ProtocolError(f"the other side's data unpack to more than {limit} bytes")
     return result
-
-
-def _is_dense(data: bytes | bytearray) -> bool:
-    """Say whether samples of large data tell that packing would hardly make it smaller."""
-    if len(data) < _LARGE:
-        return False
-    step = len(data) // _SAMPLES
-    sample = b"".join(data[at : at + _SAMPLE_BYTES] for at in range(0, len(data), step))
-    return len(_pack_zlib(sample)) > _DENSE * len(sample)
 
 
 def _pack_zlib(data: bytes | bytearray) -> bytes:

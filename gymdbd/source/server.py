@@ -44,7 +44,9 @@ Item = TypeVar("Item")
 
 
 def serve(
-    path: Path, reader: protocol.Reader, writer: protocol.Writer, *, busy_timeout_s: float = 5.0
+    path: Path,
+    reader: protocol.Reader,
+    writer: protocol.Writer,
 ) -> int:
     """Answer one client about the database at `path` until it closes; return an exit code.
 
@@ -55,7 +57,7 @@ def serve(
         channel.send_preamble()
         channel.expect_client()
         identity.require(path)
-        with open_pages(path, busy_timeout_s=busy_timeout_s) as pages:
+        with open_pages(path) as pages:
             _Server(channel, pages).run()
     except GymdbdError as error:
         return _report(channel, error)
