@@ -150,7 +150,7 @@ def test_a_disk_that_fills_up_in_mid_transfer_leaves_the_replica(
         # Nothing of the replica can be kept back: the partial grows from its first page on.
         peer.replica.with_name(".replica.db.pull.json").unlink()
         peer.replica.rename(small / "old.db")
-        with pytest.raises(DiskFullError, match=r"0 B free, and [\d.]+ MiB are needed"):
+        with pytest.raises(DiskFullError, match=r"0 B free, but [\d.]+ MiB are needed"):
             peer.pull(check=take_the_rest_once_pages_arrive)
         assert not peer.replica.exists()
         (small / "old.db").rename(peer.replica)

@@ -188,7 +188,7 @@ import os, sys
 from pathlib import Path
 from gymdbd.source.errors import GymdbdError
 from gymdbd.jobs.backup import deleted
-from tests.support.command import backup_job, context
+from tests.support.jobs import backup_job, context
 job = backup_job(Path(sys.argv[1]), Path(sys.argv[2]), deleted=True)
 os.setuid(65534)
 try:
