@@ -85,11 +85,11 @@ def test_a_drill_says_that_the_backup_is_restorable_and_in_how_many_seconds(
 @pytest.mark.parametrize(
     ("probe", "message"),
     [
-        ({"sql": "SELECT 1", "expect": "2"}, "gave 1, expected '2'"),
-        ({"sql": "SELECT 1", "at_least": 2}, "gave 1, expected at least 2"),
+        ({"sql": "SELECT 1", "expect": "2"}, "returned 1, expected '2'"),
+        ({"sql": "SELECT 1", "at_least": 2}, "returned 1, expected at least 2"),
         ({"sql": "SELECT 5", "at_least": 2, "at_most": 4}, "expected at least 2 and at most 4"),
-        ({"sql": "SELECT 'many'", "at_least": 2}, "gave 'many', expected at least 2"),
-        ({"sql": "SELECT 1 WHERE 0", "at_most": 2}, "gave None, expected at most 2"),
+        ({"sql": "SELECT 'many'", "at_least": 2}, "returned 'many', expected at least 2"),
+        ({"sql": "SELECT 1 WHERE 0", "at_most": 2}, "returned None, expected at most 2"),
         ({"sql": "SELECT n FROM gone", "expect": "1"}, "no such table: gone"),
         ({"sql": "DELETE FROM t", "expect": "1"}, "readonly database"),
     ],
@@ -109,8 +109,8 @@ def test_a_wrong_answer_fails_the_drill(
 @pytest.mark.parametrize(
     ("script", "message"),
     [
-        ("print('the till is empty'); raise SystemExit(3)", "gave 3: the till is empty"),
-        ("import time; print('waits', flush=True); time.sleep(60)", "after its timeout: waits"),
+        ("print('the till is empty'); raise SystemExit(3)", "returned 3: the till is empty"),
+        ("import time; print('waits', flush=True); time.sleep(60)", "its timeout: waits"),
     ],
 )
 def test_a_command_that_fails_or_hangs_fails_the_drill(

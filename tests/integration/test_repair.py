@@ -170,7 +170,7 @@ def _no_folder(peer: Peer) -> str:
 
 def _rotten_there_too(peer: Peer) -> str:
     _rot(_only(peer.database), 6000)
-    return "sent is damaged: its manifest has another md5 and sha256"
+    return "is damaged: its manifest has another md5 and sha256"
 
 
 def _cut_there(peer: Peer) -> str:

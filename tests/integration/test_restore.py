@@ -381,7 +381,7 @@ def test_a_copy_that_is_not_the_backup_replaces_nothing(gym: Gym, *, manifest: b
     if not manifest:
         backups(gym.archive)[0].with_name(f"{backups(gym.archive)[0].name}.json").unlink()
     gym.change("DELETE FROM t WHERE id > 7")
-    with pytest.raises(CopyDamagedError, match="is not the backup that it was made of"):
+    with pytest.raises(CopyDamagedError, match="differs from the backup"):
         _replacing(gym, _damage)
     assert len(gym.rows()) == 7
 
@@ -562,7 +562,7 @@ def test_a_backup_is_never_restored_into(gym: Gym, tmp_path: Path) -> None:
     for target in (*backups(gym.archive), linked):
         for flags in ((), ("--replace",)):
             code, result = gym.run("restore", first.name, "--to", target, *flags)
-            assert (code, "is a backup itself" in result["error"]) == (2, True)
+            assert (code, "is itself a backup" in result["error"]) == (2, True)
     assert before.items() <= tree(gym.archive).items()
     assert len(backups(gym.archive)) == 2
 

@@ -1,4 +1,4 @@
-"""A rehearsal, which tells whether the newest backup is restorable and in how many seconds."""
+"""A rehearsal of a restore: can the newest backup be restored, and in how many seconds."""
 
 from __future__ import annotations
 
@@ -38,10 +38,10 @@ _TOLD_BYTES = 2000
 
 
 def run(job: DrillConfig, context: Context) -> DrillResult:
-    """Restore the newest good backup to a scratch place, ask it the probes, run the command.
+    """Restore the newest good backup to a scratch folder, run the probes and the command.
 
-    Nothing is left of it, and what a killed run left is removed. Raises DrillFailedError for a
-    wrong answer, and whatever a restore raises.
+    The folder is removed afterwards, as is that of a killed run. Raises DrillFailedError if a probe
+    or the command fails, and whatever a restore raises.
     """
     timings = Timings()
     catalog = Catalog(job.archive, context.clock.zone)
@@ -83,7 +83,7 @@ def _clear(folder: Path) -> None:
 def _recover(
     job: DrillConfig, backup: Backup, context: Context, timings: Timings
 ) -> tuple[RestoreResult, float]:
-    """Restore just as `gymdbd restore` does; return its result and the seconds that it took."""
+    """Restore as `gymdbd restore` does; return its result and the seconds that it took."""
     settings = RestoreConfig(
         name=job.name,
         kind="restore",
@@ -104,7 +104,7 @@ def _probe(job: DrillConfig, target: Path, context: Context) -> list[Answered]:
             value = _ask(connection, probe, context)
             if not _is_right(probe, value):
                 raise DrillFailedError(
-                    f"the probe {probe.sql!r} gave {value!r}, expected {_expectation(probe)}",
+                    f"the probe {probe.sql!r} returned {value!r}, expected {_expectation(probe)}",
                     hint="look at the backup (gymdbd diff latest), or correct the probe",
                 )
             answers.append(Answered(sql=probe.sql, value=value))
@@ -112,14 +112,14 @@ def _probe(job: DrillConfig, target: Path, context: Context) -> list[Answered]:
 
 
 def _ask(connection: sqlite3.Connection, probe: Probe, context: Context) -> Any:
-    """Return the first value of a probe's answer, None where there is no row."""
+    """Return the first value of a probe's result, None if there is no row."""
     try:
         with database.interruptible(connection, context.check):
             row = connection.execute(probe.sql).fetchone()
     except sqlite3.Error as error:
         raise DrillFailedError(
-            f"the probe {probe.sql!r} cannot be answered ({error})",
-            hint="correct the probe, or look what became of the tables (gymdbd diff latest)",
+            f"the probe {probe.sql!r} failed ({error})",
+            hint="correct the probe, or check what changed in the tables (gymdbd diff latest)",
         ) from error
     value = row[0] if row else None
     return value.hex() if isinstance(value, bytes) else value
@@ -143,9 +143,9 @@ def _expectation(probe: Probe) -> str:
 
 
 def _run_command(job: DrillConfig, target: Path, context: Context) -> Commanded | None:
-    """Run the user's own test with the path of the database in GYMDBD_DATABASE.
+    """Run the user's test with the path of the database in GYMDBD_DATABASE.
 
-    It runs in a session of its own, all of which is ended when it takes too long.
+    It runs in its own session, all of which is killed if it takes too long.
     """
     if not job.command:
         return None
@@ -164,7 +164,7 @@ def _run_command(job: DrillConfig, target: Path, context: Context) -> Commanded 
         except OSError as error:
             raise DrillFailedError(
                 f"the command {shown} cannot be run ({error.strerror})",
-                hint="correct command: in the configuration; it is a list, and no shell reads it",
+                hint="correct command: in the configuration; it is a list, not a shell command",
             ) from error
     started = time.monotonic()
     try:
@@ -174,7 +174,7 @@ def _run_command(job: DrillConfig, target: Path, context: Context) -> Commanded 
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
     if exit_code != 0:
-        ended = "was still running after its timeout" if exit_code is None else f"gave {exit_code}"
+        ended = "exceeded its timeout" if exit_code is None else f"returned {exit_code}"
         raise DrillFailedError(
             f"the command {shown} {ended}: {_tail(output)}",
             hint="run it by hand with GYMDBD_DATABASE set to a restored copy "
@@ -184,7 +184,7 @@ def _run_command(job: DrillConfig, target: Path, context: Context) -> Commanded 
 
 
 def _await(process: subprocess.Popen[bytes], timeout_s: float, context: Context) -> int | None:
-    """Return the exit code of a process, None if it has none after `timeout_s` seconds."""
+    """Return the exit code of a process, None if it runs longer than `timeout_s` seconds."""
     deadline = time.monotonic() + timeout_s
     while time.monotonic() < deadline:
         context.check()

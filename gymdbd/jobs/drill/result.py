@@ -1,4 +1,4 @@
-"""What a drill brings."""
+"""The result of a drill."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from gymdbd.jobs.result import Result
 
 @dataclass(frozen=True, kw_only=True)
 class Answered:
-    """A probe, and the first value of its answer."""
+    """A probe, and the first value of its result."""
 
     sql: str
     value: str | float | None
@@ -17,7 +17,7 @@ class Answered:
 
 @dataclass(frozen=True, kw_only=True)
 class Commanded:
-    """How the command of a drill ended."""
+    """The end of the command of a drill."""
 
     exit_code: int
     duration_s: float
@@ -25,7 +25,7 @@ class Commanded:
 
 @dataclass(frozen=True, kw_only=True)
 class DrillResult(Result):
-    """The backup that was restored and tested; `recover_s` is how long it takes to get it back."""
+    """The backup that was restored and tested; `recover_s` is how long the restore took."""
 
     backup: str
     created_at: str

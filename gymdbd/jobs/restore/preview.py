@@ -1,4 +1,4 @@
-"""What a restore would do, and what would be lost by it, without changing anything."""
+"""What a restore would do, and which rows would be lost, without changing anything."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 def plan(job: RestoreConfig, context: Context) -> Plan:
-    """Say what the restore would do, changing nothing; raises AnotherFileError if it would."""
+    """Return what the restore would do, without doing it; raises AnotherFileError if it would."""
     if job.target.exists():
         identity.require(job.target)
     backup = Catalog(job.backup.parent, context.clock.zone).find(job.backup.name)
@@ -46,7 +46,7 @@ def plan(job: RestoreConfig, context: Context) -> Plan:
             name: Rows(now=now.get(name), then=then.get(name))
             for name in sorted(now.keys() | then.keys())
         },
-        holders=[str(one) for one in processes.holders(job.target)],
+        holders=[str(holder) for holder in processes.holders(job.target)],
         needed_bytes=backup.size,
         free_bytes=shutil.disk_usage(job.target.parent).free,
         refused=_refusal(job, backup, context),
@@ -62,7 +62,7 @@ def _refusal(job: RestoreConfig, backup: Backup, context: Context) -> GymdbdErro
 
 
 def _count_now(target: Path) -> tuple[dict[str, int], str]:
-    """Count the rows of the target; return why that cannot be done otherwise."""
+    """Return the rows of the target by table, and why they cannot be counted or ""."""
     try:
         with Snapshot(target) as snapshot:
             return snapshot.count_rows(), ""

@@ -1,4 +1,4 @@
-"""Getting a backup back: into a live database through SQLite, or as a new file in its place."""
+"""Restoring a backup: into a live database through SQLite, or as a new file in its place."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ if TYPE_CHECKING:
 def run(job: RestoreConfig, context: Context) -> RestoreResult:
     """Restore `job.backup` to `job.target`; the caller holds the locks of both.
 
-    The backup is read as a whole first, and what the target held is saved. Whenever the run
-    ends, the target is what it was or what the backup holds.
+    The whole backup is verified first, and the content of the target saved. Whenever the run ends,
+    the target has its old content or that of the backup.
     """
     timings = Timings()
     catalog = Catalog(job.backup.parent, context.clock.zone)
@@ -61,7 +61,7 @@ def run(job: RestoreConfig, context: Context) -> RestoreResult:
         undo=str(done.undo.path) if done.undo else None,
         undo_command=done.undo.command if done.undo else None,
         tables=backup.manifest.tables if backup.manifest else {},
-        holders=[str(one) for one in holders],
+        holders=[str(holder) for holder in holders],
         written_since=done.written_since,
         restart=restart,
         remarks=done.remarks,
@@ -74,9 +74,9 @@ def run(job: RestoreConfig, context: Context) -> RestoreResult:
 def _reject_newer(
     job: RestoreConfig, backup: Backup, catalog: Catalog, context: Context
 ) -> list[str]:
-    """Reject what is suspicious and newer than what was restored in its stead.
+    """Reject suspicious backups that are newer than the restored one.
 
-    Whoever restores an older backup into the database has answered.
+    Restoring an older backup into the database rejects them.
     """
     into = origin.here(job.target)
     if job.source is None and not (backup.place and into.places[0].same(backup.place)):
@@ -85,9 +85,9 @@ def _reject_newer(
 
 
 def reject_newer(source: Origin, backup: Backup, catalog: Catalog, context: Context) -> list[str]:
-    """Reject the suspicious ones of a database that are newer than a backup; return their paths.
+    """Reject the suspicious backups of a database newer than `backup`; return their paths.
 
-    The lock of the archive, which need not be that of the backup, is held.
+    The caller holds the lock of the archive, which may be another than that of the backup.
     """
     waiting = answers.unanswered(catalog.backups(source))
     newer = [other for other in waiting if other.order > backup.order]
@@ -104,9 +104,9 @@ def reject_newer(source: Origin, backup: Backup, catalog: Catalog, context: Cont
 
 
 def preflight(job: RestoreConfig, backup: Backup, context: Context) -> list[processes.Process]:
-    """Refuse a restore that cannot succeed, before anything is read; return who uses the target.
+    """Raise if the restore cannot succeed, before reading anything; return who uses the target.
 
-    It changes nothing, so that it can be asked what a restore would be refused for.
+    It changes nothing, so a preview can call it.
     """
     _refuse_backups(job, context)
     if job.target.exists():
@@ -117,15 +117,15 @@ def preflight(job: RestoreConfig, backup: Backup, context: Context) -> list[proc
         raise NotWritableError(
             f"cannot restore into {job.target}: this user (uid {os.geteuid()}) may not write "
             f"{writable}",
-            hint="run this as the application's user, or as root, who gives it what it owns",
+            hint="run this as the application's user, or as root, which keeps the file's owner",
         )
     if job.replace and job.target.exists():
         opening.require_common(job.target)
     if job.replace and holders:
         raise TargetInUseError(
             f"{job.target} is open in {processes.describe(holders)}",
-            hint="stop it first (systemctl stop ...), or leave out --replace: then SQLite "
-            "restores into the open database",
+            hint="stop it first (systemctl stop ...), or omit --replace to restore into the open "
+            "database through SQLite",
         )
     undos.require_place(job)
     disk.require_name(job.target, ".{}.partial-wal")
@@ -134,18 +134,18 @@ def preflight(job: RestoreConfig, backup: Backup, context: Context) -> list[proc
 
 
 def _refuse_backups(job: RestoreConfig, context: Context) -> None:
-    """Refuse a target that is a backup itself, by its name or by a second name of its file."""
+    """Raise UsageError if the target is itself a backup, or a hard link to one."""
     if not job.target.exists():
         return
     backups = Catalog(job.backup.parent, context.clock.zone).backups()
-    taken = any(one.path.samefile(job.target) for one in backups)
+    taken = any(backup.path.samefile(job.target) for backup in backups)
     with contextlib.suppress(BackupMissingError):
         named = Catalog(job.target.parent, context.clock.zone).read(job.target.name)
         taken = taken or named.manifest is not None
     if taken:
         raise UsageError(
-            f"{job.target} is a backup itself, which a restore would destroy",
-            hint="name another file with --to; a second name (ln) of a backup is to be removed",
+            f"{job.target} is itself a backup, which a restore would destroy",
+            hint="name another file with --to; remove a hard link (ln) to a backup",
         )
 
 
@@ -156,6 +156,6 @@ def _require_sound(backup: Backup, context: Context) -> None:
     if found.problems:
         raise BackupDamagedError(
             f"{backup.path} is damaged: {'; '.join(found.problems[:3])}",
-            hint="nothing has changed; gymdbd list shows the others, restore latest takes the "
-            "newest good one",
+            hint="nothing has changed; gymdbd list shows the others, restore latest selects the "
+            "newest good backup",
         )

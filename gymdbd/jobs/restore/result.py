@@ -1,4 +1,4 @@
-"""What a restore brings, and what one would bring."""
+"""The result of a restore, and of its preview."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class RestoreResult(Result):
-    """What was restored, how, and the way back.
+    """What was restored, how, and its undo.
 
-    `holders` are the processes that have the target open, `restart` those that go on in a file that
-    was removed from there. `written_since` names the tables that the application has written to
-    since. `rejected` are suspicious backups that this restore has answered.
+    `holders` are the processes that have the target open, `restart` those that still use a file
+    deleted from there. `written_since` names the tables that the application has written to since.
+    `rejected` are the suspicious backups that this restore has rejected.
     """
 
     backup: str
@@ -45,10 +45,10 @@ class Rows:
 
 @dataclass(frozen=True, kw_only=True)
 class Plan(Result):
-    """What a restore would do, and what would be lost by it.
+    """What a restore would do, and the rows before and after it.
 
-    `problem` says why the target's rows cannot be counted; `refused` is the error that the restore
-    would end with at once, None if it would begin.
+    `problem` is why the target's rows cannot be counted; `refused` is the error with which the
+    restore would end at once, None if it would begin.
     """
 
     backup: str
@@ -66,5 +66,5 @@ class Plan(Result):
 
     @property
     def state(self) -> str:
-        """Return `ok` if the restore would begin, and bring a good backup."""
+        """Return `ok` if the restore would begin, and the backup is good."""
         return "failed" if self.refused or self.problems else "ok"

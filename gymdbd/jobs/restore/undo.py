@@ -1,4 +1,4 @@
-"""The way back from a restore: what it overwrites is in the archive before it is overwritten."""
+"""The undo of a restore: the archive receives a backup of the target before it is overwritten."""
 
 from __future__ import annotations
 
@@ -37,17 +37,17 @@ if TYPE_CHECKING:
     from gymdbd.config.kinds import RestoreConfig
     from gymdbd.jobs.context import Context
 
-# What a backup says of a target that has no sound state to copy: SQLite may still restore into
-# one that is only damaged, and into the others not.
+# Raised by the backup of a target without a sound state: SQLite may still restore into a damaged
+# target, but not into the others.
 _DAMAGED = (SourceCorruptError, VerificationError)
 _UNSOUND = (*_DAMAGED, SourceEmptyError, SourceNotADatabaseError, SourceUnreadableError)
 
 
 @dataclass(frozen=True)
 class Undo:
-    """Where what was overwritten lies, and the command that brings it back.
+    """The saved content of the target, and the command that restores it.
 
-    `backup` is None where SQLite could not read the target, so that its files were kept instead.
+    `backup` is None if SQLite could not read the target; then its files were preserved.
     """
 
     path: Path
@@ -56,19 +56,20 @@ class Undo:
 
 
 def require_place(job: RestoreConfig) -> None:
-    """Raise NotWritableError if what the target holds could not be saved."""
+    """Raise NotWritableError if the content of the target could not be saved."""
     if job.target.exists() and not os.access(job.backup.parent, os.W_OK):
         raise NotWritableError(
-            f"what {job.target} holds cannot be saved: {job.backup.parent} may not be written",
+            f"the content of {job.target} cannot be saved: this user may not write "
+            f"{job.backup.parent}",
             hint="nothing has changed; copy the backup and its .json to a folder that this user "
             "may write, and restore it from there by its path with --to",
         )
 
 
 def save(job: RestoreConfig, context: Context) -> Undo | None:
-    """Save what the target holds into the archive; None if there is nothing.
+    """Save the content of the target into the archive; None if there is nothing.
 
-    A target that was removed is saved from the process that has it open.
+    A deleted target is saved from a process that has it open.
     """
     if not job.target.exists():
         return _save_removed(job, context)
@@ -79,19 +80,19 @@ def save(job: RestoreConfig, context: Context) -> Undo | None:
         if not job.replace and not isinstance(error, _DAMAGED):
             raise error.but(
                 hint=f"{error.hint}; or stop the application and restore with --replace, which "
-                "keeps the file as it is in the archive and puts a new one in its place"
+                "preserves the file in the archive and replaces it"
             ) from error.__cause__
-        if copy := damaged.copy_of(error):
-            kept = Path(copy)
+        if found := damaged.copy_of(error):
+            copy = Path(found)
         else:
-            kept = damaged.preserve(job.target, job.backup.parent, error.message, context, room=1)
-        return Undo(kept, _copy_back(kept, job.target), None)
+            copy = damaged.preserve(job.target, job.backup.parent, error.message, context, room=1)
+        return Undo(copy, _copy_back(copy, job.target), None)
 
 
 def _save_removed(job: RestoreConfig, context: Context) -> Undo | None:
-    """Save what a process has open that was at the target; None if there is nothing to be had.
+    """Save a deleted target that a process has open; None if there is none or it fails.
 
-    The restore overwrites none of it, so that a failure here does not keep it from being done.
+    The restore does not overwrite it, so a failure here does not prevent the restore.
     """
     if not identity.removed(job.target, look(job.target)):
         return None
@@ -130,28 +131,28 @@ def _back_up(
 
 
 def _same_pages(job: RestoreConfig, made: Backup, context: Context) -> bool:
-    """Say whether what was overwritten has the page size of what comes in its place."""
+    """Return whether the overwritten database has the page size of the restored backup."""
     restored = Catalog(job.backup.parent, context.clock.zone).read(job.backup.name)
-    sizes = [one.manifest.page_size for one in (made, restored) if one.manifest]
+    sizes = [backup.manifest.page_size for backup in (made, restored) if backup.manifest]
     return len(sizes) > 1 and sizes[0] == sizes[1]
 
 
-def _copy_back(kept: Path, target: Path) -> str:
-    """Return the command that brings kept files back; no WAL of a later file may stay beside."""
+def _copy_back(copy: Path, target: Path) -> str:
+    """Return the command that copies preserved files back, without the WAL of a later file."""
     commands = [["rm", "-f", *map(str, side_files(target))]]
-    for one in (kept, *side_files(kept)):
-        if one.exists():
-            there = target.with_name(target.name + one.name.removeprefix(kept.name))
-            # The target has kept its owner and mode; what lies beside it is made anew.
-            commands.append(["cp", *(["-p"] if one != kept else []), str(one), str(there)])
+    for file in (copy, *side_files(copy)):
+        if file.exists():
+            there = target.with_name(target.name + file.name.removeprefix(copy.name))
+            # The target keeps its owner and mode; its side files are new.
+            commands.append(["cp", *(["-p"] if file != copy else []), str(file), str(there)])
     return " && ".join(shlex.join(words) for words in commands)
 
 
 class Watch:
-    """Tells whether anybody committed to the target after its undo was made, and holds that.
+    """Detects commits to the target after its undo was made, and holds a snapshot of them.
 
-    In rollback-journal mode nobody else can read while the restore holds its lock: what is
-    committed between the undo and that lock is lost there.
+    In rollback-journal mode nobody else can read while the restore holds its lock: there, commits
+    between the undo and that lock are lost.
     """
 
     def __init__(self, target: Path) -> None:
@@ -162,10 +163,10 @@ class Watch:
             self._reader = live.LiveConnection(target, busy_timeout_s=0.0)
         self._before = self._version()
 
-    def pin(self) -> None:
-        """Hold the state that is about to be overwritten, if it is no longer that of before.
+    def hold(self) -> None:
+        """Hold the state that is about to be overwritten, if it differs from the undo.
 
-        Called while the write lock is held, so that nobody can commit after it.
+        The caller holds the write lock, so nobody can commit afterwards.
         """
         if self._version() != self._before:
             with contextlib.suppress(SourceError):
@@ -176,14 +177,14 @@ class Watch:
         if self._reader is None:
             return None
         try:
-            # The first answer only begins the count.
+            # The count starts with the first answer.
             self._reader.connection.execute("PRAGMA data_version").fetchone()
             return self._reader.connection.execute("PRAGMA data_version").fetchone()
         except sqlite3.Error:
             return None
 
     def close(self) -> None:
-        """Let go of the target."""
+        """Close the target."""
         if self.held is not None:
             self.held.close()
         if self._reader is not None:
@@ -201,9 +202,9 @@ def watching(target: Path) -> Iterator[Watch]:
 
 
 def save_later(job: RestoreConfig, undo: Undo, held: Snapshot, context: Context) -> Undo:
-    """Save a state that is later than `undo` in its stead; return what there is now.
+    """Replace `undo` with the later state `held`; return the undo that there is now.
 
-    The restore is done by then: where this fails, the undo of before is all there is.
+    The restore is done by then: if this fails, `undo` remains.
     """
     if undo.backup is None:
         return undo

@@ -29,12 +29,10 @@ if TYPE_CHECKING:
     from gymdbd.jobs.context import Context, Timings
     from gymdbd.jobs.restore.undo import Undo
 
-# Offsets 18 and 19 of the header: 2 is WAL mode. https://www.sqlite.org/fileformat2.html 1.3.3
-
 
 @dataclass(frozen=True)
 class Restored:
-    """How it was done, the way back, the tables that others have written to since, remarks."""
+    """How it was done, the undo, the tables that others have written to since, and remarks."""
 
     how: str
     undo: Undo | None
@@ -45,11 +43,11 @@ class Restored:
 def into_database(
     job: RestoreConfig, backup: Backup, content: Path, context: Context, timings: Timings
 ) -> Restored:
-    """Restore through SQLite, whoever has the target open.
+    """Restore through SQLite, even if the target is open elsewhere.
 
-    The application may commit while the undo is made. What it commits until the restore has the
-    write lock is held then, and saved as well once the lock is free again: it must not be kept
-    waiting for longer than the restore takes.
+    The application may commit after the undo was made, until the restore has the write lock. The
+    restore then holds that state and saves it after the lock is free again, so that the
+    application waits no longer than the restore takes.
     """
 
     def progress(done: int, total: int) -> None:
@@ -63,7 +61,7 @@ def into_database(
         with (
             timings.step("restore"),
             overwrite(
-                content, job.target, progress, when_locked=watch.pin, busy_timeout_s=timeout_s
+                content, job.target, progress, when_locked=watch.hold, busy_timeout_s=timeout_s
             ) as restored,
         ):
             since = _compare(restored, job, backup, context)
@@ -73,7 +71,7 @@ def into_database(
     try:
         checkpoints.checkpoint(job.target, "truncate", busy_timeout_s=timeout_s)
     except SourceError as error:
-        # The application's own will do; until then the WAL is as long as the database.
+        # The application will checkpoint; until then the WAL is as long as the database.
         context.log.info("checkpoint skipped", reason=error.message)
     return Restored("through SQLite, into the open database", undo, since)
 
@@ -83,8 +81,8 @@ def _compare(
 ) -> list[str]:
     """Check what was committed; return the tables that the application has written to since.
 
-    Its transaction began right after the restore's commit. An application that commits in
-    between changes counts, so that a difference is an error only where nobody else is there.
+    `restored` is in a transaction begun right after the restore's commit. An application may have
+    committed in between, so a difference is an error only if nobody else has the target open.
     """
     with database.translated(job.target), database.interruptible(restored, context.check):
         problems = soundness.check(restored).problems
@@ -111,11 +109,11 @@ def _compare(
 def into_file(
     job: RestoreConfig, backup: Backup, content: Path, context: Context, timings: Timings
 ) -> Restored:
-    """Put a copy of the backup in the target's place, where there may be nothing.
+    """Replace the target, which may not exist, with a copy of the backup.
 
-    A sound target has no WAL any more when the copy takes its name, and a damaged one's files are
-    in the archive: none of them can ever be replayed over the copy, and nothing is lost by a
-    crash in between.
+    When the copy is renamed into place, a sound target has no WAL any more, and the files of a
+    damaged target are in the archive: no WAL can be replayed over the copy, and a crash loses
+    nothing.
     """
     target, partial = job.target, files.partial_path(job.target)
     existed = target.exists()
@@ -134,7 +132,7 @@ def into_file(
         if existed:
             locks.require_free(target)
             if undo is not None and undo.backup is not None:
-                _bring_in(target, job.busy_timeout.total_seconds())
+                _merge_side_files(target, job.busy_timeout.total_seconds())
                 locks.require_free(target)
         elif undo is None:
             _require_unused_sides(target)
@@ -149,28 +147,28 @@ def into_file(
 
 
 def _give_back(partial: Path, backup: Backup, context: Context) -> list[str]:
-    """Give a new file the mode, owner and group of the source; tell what only root may give."""
+    """Give a new file the mode, owner and group of the source; return what only root may set."""
     refused = ownership.give_back(partial, vars(backup.manifest)) if backup.manifest else ""
     if not refused:
         return []
     context.log.warning("owner not given back", lacking=refused)
-    return [f"it lacks {refused} of the source, which only root may give: chown it"]
+    return [f"it lacks {refused} of the source, which only root may set: chown it"]
 
 
 def _require_unused_sides(target: Path) -> None:
-    """Leave alone what a removed database has left beside it, if its commits are still there."""
+    """Raise TargetInUseError if a process uses the side files of a deleted database."""
     holders = processes.holders(target)
     if holders:
         raise TargetInUseError(
             f"the -wal or journal of {target} is open in {processes.describe(holders)}, and the "
             "database itself is gone",
-            hint="nothing has changed; save what that has (gymdbd backup --deleted), stop it and "
+            hint="nothing has changed; save its data (gymdbd backup --deleted), stop it and "
             "restore again",
         )
 
 
-def _bring_in(target: Path, timeout_s: float) -> None:
-    """Bring what lies beside the target into it, so that a crash finds it whole without that."""
+def _merge_side_files(target: Path, timeout_s: float) -> None:
+    """Checkpoint the WAL or roll the journal back, so that the target is whole without them."""
     wal, _, journal = side_files(target)
     if opening.has_hot_journal(target):
         with database.translated(target), opening.writing(target, busy_timeout_s=timeout_s):
@@ -178,9 +176,9 @@ def _bring_in(target: Path, timeout_s: float) -> None:
     if wal.exists() and wal.stat().st_size:
         done = checkpoints.checkpoint(target, "passive", busy_timeout_s=timeout_s)
         if not done.complete:
-            reason = done.skipped or "somebody reads or writes it"
+            reason = done.skipped or "a process reads or writes it"
             raise TargetInUseError(
-                f"{wal} could not be brought into {target} ({reason})",
+                f"{wal} could not be checkpointed into {target} ({reason})",
                 hint="nothing has changed; stop the application, or run this as its user or root",
             )
     if opening.has_hot_journal(target):
@@ -191,7 +189,7 @@ def _bring_in(target: Path, timeout_s: float) -> None:
 
 
 def _prove_copy(partial: Path, backup: Backup, content: Path, context: Context) -> None:
-    """Check that the copy is the backup, which has just been read as a whole."""
+    """Check that the copy equals the backup, which has just been verified."""
     if backup.manifest is not None and content == backup.path:
         good = proof.checksums(partial, context.check).sha256 == backup.manifest.sha256
     else:
@@ -199,7 +197,7 @@ def _prove_copy(partial: Path, backup: Backup, content: Path, context: Context) 
             good = not soundness.check(copy).problems
     if not good:
         raise CopyDamagedError(
-            f"the copy {partial} is not the backup that it was made of",
+            f"the copy {partial} differs from the backup",
             hint="nothing has changed; check the disk (dmesg, SMART) and try again",
         )
 

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from gymdbd.remote.ssh.sftp import RemoteFiles
     from gymdbd.source.errors import GymdbdError
 
-# What ends the repair of one backup, or of all, and leaves them as they are.
+# These end the repair of one backup, or of all, and leave them as they are.
 _FAULTS = (
     RemoteError,
     SourceError,
@@ -52,10 +52,10 @@ _MANIFEST = ".db.json"
 def repair(
     damaged: list[Verified], place: RepairConfig, catalog: Catalog, context: Context
 ) -> None:
-    """Replace what is damaged by a good copy from the archive of another machine.
+    """Replace damaged backups with good copies from the archive of another machine.
 
-    A copy is good when its SHA-256 is the one that the backup was made with, and when it passes
-    every check here. What could not be repaired stays as it is, with a remark saying why.
+    A copy is good if it has the SHA-256 with which the backup was made, and passes every check
+    here. A backup that cannot be repaired is left as it is, with a remark saying why.
     """
     left = list(damaged)
     try:
@@ -64,19 +64,19 @@ def repair(
                 context.check()
                 _try(left.pop(0), there, catalog, context)
     except _FAULTS as error:
-        for one in left:
-            _remark(one, error, context)
+        for verified in left:
+            _remark(verified, error, context)
 
 
 def clear(catalog: Catalog, context: Context) -> None:
-    """Remove what a killed repair left, unless another one is at work or it cannot be removed."""
+    """Remove what a killed repair left, unless another repair is running or that fails."""
     with contextlib.suppress(BusyError, DestinationError), _workshop(catalog, context):
         context.log.info("leftover of a killed repair removed", archive=str(catalog.archive))
 
 
 @contextlib.contextmanager
 def _workshop(catalog: Catalog, context: Context) -> Iterator[Path]:
-    """Give an empty folder in the archive that nobody else uses, and remove it again."""
+    """Yield an empty folder in the archive that nobody else uses, and remove it afterwards."""
     folder = catalog.archive / WORKSHOP
     with lock.hold([lock.file_lock(folder.with_name("repair"))], check=context.check):
         shutil.rmtree(folder, ignore_errors=True)
@@ -89,34 +89,35 @@ def _workshop(catalog: Catalog, context: Context) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def reach(place: RepairConfig, context: Context) -> Iterator[OtherArchive]:
-    """Connect to the other machine and give its archive; raises a RemoteError."""
+    """Connect to the other machine and yield its archive; raises a RemoteError."""
     with connect(place, context) as connection, connection.sftp() as remote:
         yield OtherArchive(place, remote)
 
 
-def _try(one: Verified, there: OtherArchive, catalog: Catalog, context: Context) -> None:
+def _try(verified: Verified, there: OtherArchive, catalog: Catalog, context: Context) -> None:
+    backup = verified.backup
     try:
-        _Repair(one.backup, there, catalog, context).run()
-        one.verdict = catalog.read(one.backup.path.name).verdict
+        _Repair(backup, there, catalog, context).run()
+        verified.verdict = catalog.read(backup.path.name).verdict
     except _FAULTS as error:
-        _remark(one, error, context)
+        _remark(verified, error, context)
     else:
-        one.repaired = there.name
-        context.log.info("backup repaired", path=str(one.backup.path), source=there.name)
+        verified.repaired = there.name
+        context.log.info("backup repaired", path=str(backup.path), source=there.name)
 
 
-def _remark(one: Verified, error: GymdbdError, context: Context) -> None:
-    one.remarks.append(f"not repaired: {error.message}")
+def _remark(verified: Verified, error: GymdbdError, context: Context) -> None:
+    verified.remarks.append(f"not repaired: {error.message}")
     context.log.warning(
         "backup not repaired",
-        path=str(one.backup.path),
+        path=str(verified.backup.path),
         reason=error.message,
         remedy=error.hint,
     )
 
 
 class OtherArchive:
-    """The archive of the other machine, its manifests read as they are asked for."""
+    """The archive of the other machine; each manifest is read when it is needed."""
 
     def __init__(self, place: RepairConfig, remote: RemoteFiles) -> None:
         self.remote = remote
@@ -126,29 +127,29 @@ class OtherArchive:
         self._known: dict[str, Manifest | None] = {}
 
     def path(self, name: str) -> str:
-        """Return the path over there of a file in the archive."""
+        """Return the remote path of a file in the archive."""
         return f"{self.folder}/{name}"
 
     def names(self) -> list[str]:
-        """List the backups over there that have a manifest, newest name first."""
+        """List the remote backups that have a manifest, newest name first."""
         if self._names is None:
             found = self.remote.names(self.folder)
             self._names = sorted(
-                (one.removesuffix(".json") for one in found if one.endswith(_MANIFEST)),
+                (name.removesuffix(".json") for name in found if name.endswith(_MANIFEST)),
                 reverse=True,
             )
         return self._names
 
     def find(self, name: str, promise: Manifest) -> str | None:
-        """Return the name over there of a backup with the same bytes; `name` is tried first."""
-        for candidate in sorted(self.names(), key=lambda one: one != name):
+        """Return the name of a remote backup with the same bytes; `name` is tried first."""
+        for candidate in sorted(self.names(), key=lambda candidate: candidate != name):
             there = self.manifest(candidate)
             if there is not None and _bytes_of(there) == _bytes_of(promise):
                 return candidate
         return None
 
     def manifest(self, name: str) -> Manifest | None:
-        """Return the manifest of a backup over there, None where there is no good one."""
+        """Return the manifest of a remote backup, None if it is missing or invalid."""
         if name not in self._known:
             data = self.remote.read_head(self.path(f"{name}.json"), sealed.MAX_SIZE)
             self._known[name] = manifests.parse(data)
@@ -156,16 +157,16 @@ class OtherArchive:
 
 
 def _bytes_of(manifest: Manifest) -> tuple[object, ...]:
-    """Return what says which bytes a backup has: its own, and its WAL's."""
+    """Return what identifies the bytes of a backup and of its WAL."""
     return manifest.sha256, manifest.size, manifest.side_files.get(WAL, {}).get("sha256")
 
 
 @dataclass(frozen=True)
 class _Repair:
-    """The repair of one backup: fetched into a folder of its own, proven there, then published.
+    """The repair of one backup: fetched into a separate folder, verified there, then published.
 
-    In that folder no backup's cleaning up takes it for what a crash left, so that the archive's
-    lock is held only to publish.
+    No backup sweeps that folder for leftovers of a crash, so the archive's lock is held only to
+    publish.
     """
 
     backup: Backup
@@ -174,7 +175,7 @@ class _Repair:
     context: Context
 
     def run(self) -> None:
-        """Repair it, or raise one of _FAULTS and leave it as it is."""
+        """Repair the backup, or raise one of _FAULTS and leave it as it is."""
         name, manifest = self._find()
         with _workshop(self.catalog, self.context) as workshop:
             copy = workshop / self.backup.path.name
@@ -188,16 +189,16 @@ class _Repair:
             problems = inspection.inspect(proven, self.context.check).problems
             if problems:
                 raise CopyDamagedError(
-                    f"what {self.there.name} sent is damaged: {problems[0]}",
-                    hint="verify the archive over there too",
+                    f"the copy from {self.there.name} is damaged: {problems[0]}",
+                    hint="verify that archive too",
                 )
             self._publish(copy, manifest)
 
     def _find(self) -> tuple[str, Manifest]:
-        """Return the name of a good copy over there, and the manifest that it has to fulfil.
+        """Return the name of a good remote copy, and the manifest that it must match.
 
-        Where our own manifest is damaged, theirs is taken for it if it has the same name and
-        describes the bytes that are here: then these are good, and only it is missing.
+        If the local manifest is damaged, the remote manifest of the same name replaces it if it
+        describes the local bytes: then these are good, and only the manifest is repaired.
         """
         name = self.backup.path.name
         ours = self._own_manifest()
@@ -211,17 +212,17 @@ class _Repair:
                 return found, ours
         raise BackupMissingError(
             f"{self.there.name} holds no copy of {name}",
-            hint="remove it once gymdbd list shows good ones",
+            hint="remove it once gymdbd list shows good backups",
         )
 
     def _own_manifest(self) -> Manifest | None:
-        # The catalog leaves it out where the size differs, so it is read anew.
+        # The catalog omits it if the size differs, so it is read again.
         with contextlib.suppress(FormatError):
             return manifests.read(self.backup.path)
         return None
 
     def _get(self, name: str, suffix: str, copy: Path, sha256: str, size: int) -> None:
-        """Bring one file into the workshop: the one here where it is sound, else that of there."""
+        """Copy one file into the workshop: the local file if it is sound, else the remote one."""
         here = self.backup.path.with_name(self.backup.path.name + suffix)
         target = copy.with_name(copy.name + suffix)
         with contextlib.suppress(OSError):
@@ -241,11 +242,11 @@ class _Repair:
         if not whole:
             raise CopyDamagedError(
                 f"{name}{suffix} on {self.there.name} is shorter than its manifest says",
-                hint="verify the archive over there too",
+                hint="verify that archive too",
             )
 
     def _publish(self, copy: Path, manifest: Manifest) -> None:
-        """Put the proven files in their places, the marks last: until then it counts as damaged."""
+        """Publish the verified files, the marks last: until then the backup counts as damaged."""
         path = self.backup.path
         archive_lock = lock.archive_lock(self.catalog.archive)
         with lock.hold([archive_lock], wait_s=ARCHIVE_WAIT_S, check=self.context.check):

@@ -1,4 +1,4 @@
-"""What a verification brings."""
+"""The result of a verification."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from gymdbd.jobs.result import Result
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
-    """What was found of one backup; `repaired` says from where a good copy was fetched."""
+    """The result for one backup; `repaired` is where a good copy was fetched from."""
 
     path: str
     verdict: str
@@ -20,7 +20,7 @@ class Verdict:
 
 @dataclass(frozen=True, kw_only=True)
 class VerifyResult(Result):
-    """The backups that were read, of the `in_archive` that there are."""
+    """The backups that were read; `in_archive` counts all."""
 
     archive: str
     backups: list[Verdict]

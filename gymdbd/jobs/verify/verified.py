@@ -1,4 +1,4 @@
-"""What a verification found of one backup, and where a repair works."""
+"""The result of verifying one backup, and the folder in which a repair works."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ if TYPE_CHECKING:
     from gymdbd.archive.inspection import Findings
 
 ARCHIVE_WAIT_S = 600.0
-# The folder in an archive in which a repair puts together what it fetches.
+# The folder in an archive into which a repair fetches files.
 WORKSHOP = ".repair"
 
 
 @dataclass
 class Verified:
-    """What came of one backup; `repaired` says from where a good copy was fetched."""
+    """The result for one backup; `repaired` is where a good copy was fetched from."""
 
     backup: Backup
     findings: Findings
@@ -27,7 +27,7 @@ class Verified:
     repaired: str | None = None
 
     def describe(self) -> Verdict:
-        """Return its entry in the result."""
+        """Return the entry for `gymdbd verify --json`."""
         return Verdict(
             path=str(self.backup.path),
             verdict=self.verdict,

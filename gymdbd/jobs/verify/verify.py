@@ -1,4 +1,4 @@
-"""One verification: which backups are read, what that shows, and what is done about it."""
+"""One verification: choosing the backups to read, reading and marking them, and repairs."""
 
 from __future__ import annotations
 
@@ -33,35 +33,34 @@ _NAMED = 3
 
 
 def run(job: VerifyConfig, context: Context) -> VerifyResult:
-    """Read the backups that are due, mark what they are worth, and repair what can be.
+    """Read the backups that are due, mark them, and repair damaged ones if possible.
 
-    Raises BackupDamagedError, with the result, if one of them is damaged in the end; those that
-    were known to be damaged are always among them. A backup that is pruned meanwhile is left out.
+    Raises BackupDamagedError, with the result, if a backup is damaged in the end; backups known to
+    be damaged are always due. A backup that is pruned meanwhile is left out.
     """
     return _Verification(job, context).run()
 
 
 def choose(backups: list[Backup], share: int, now: datetime) -> list[Backup]:
-    """Return what a rolling verification reads: the known damaged ones, and a share of the rest.
+    """Return the backups for a rolling verification: all known as damaged, and a share of the rest.
 
-    `share` is in percent, rounded up to whole backups. Those come first that were proven longest
-    ago, or never; being made is being proven. So a new backup queues behind those that wait
-    already, and each one's turn comes within 100 / `share` runs, with nothing to remember but
-    what is marked anyway; a run that is ended before it is done goes on with the next one. A time
-    in the future is a wrong clock's and counts as never.
+    `share` is in percent, rounded up to whole backups. Backups that were never verified, or
+    longest ago, come first; making one verifies it. So new backups queue behind the others, each
+    is read within 100 / `share` runs, no state is needed besides the marks, and the run after an
+    interrupted one continues it. A time in the future is from a wrong clock and counts as never.
     """
 
     def proven(backup: Backup) -> tuple[datetime, Any]:
         moment = clock.from_text(backup.verified_at) if backup.verified_at else _NEVER
         return (moment if moment <= now else _NEVER), backup.order
 
-    damaged = [one for one in backups if one.verdict == DAMAGED]
-    others = sorted((one for one in backups if one.verdict != DAMAGED), key=proven)
+    damaged = [backup for backup in backups if backup.verdict == DAMAGED]
+    others = sorted((backup for backup in backups if backup.verdict != DAMAGED), key=proven)
     return damaged + others[: -(-len(others) * share // 100)]
 
 
 class _Verification:
-    """One run: `found` is what was read, `unread` why something could not be."""
+    """One run: `found` has the backups that were read, `unread` why others could not be."""
 
     def __init__(self, job: VerifyConfig, context: Context) -> None:
         self.job = job
@@ -73,17 +72,19 @@ class _Verification:
         self.bytes_read = 0
 
     def run(self) -> VerifyResult:
-        """Read, repair, and tell."""
+        """Read, repair, and return the result."""
         backups, known = self._due()
         with self.timings.step("read"):
             self._read(backups)
-        damaged = [one for one in self.found if one.verdict == DAMAGED]
         if self.job.repair_from is not None:
-            self._repair(damaged, self.job.repair_from)
+            self._repair(self._damaged(), self.job.repair_from)
         return self._conclude(known)
 
+    def _damaged(self) -> list[Verified]:
+        return [verified for verified in self.found if verified.verdict == DAMAGED]
+
     def _repair(self, damaged: list[Verified], place: RepairConfig) -> None:
-        """Repair what is damaged, and remove what a killed repair left though nothing is."""
+        """Repair damaged backups; without any, remove what a killed repair left."""
         if not damaged and not (self.job.archive / WORKSHOP).exists():
             return
         # It brings paramiko, which nothing else here needs.
@@ -96,7 +97,7 @@ class _Verification:
                 repair.clear(self.catalog, self.context)
 
     def _due(self) -> tuple[list[Backup], int]:
-        """Return what is to be read, and how many backups the archive holds."""
+        """Return the backups to read, and how many the archive holds."""
         backups = self.catalog.backups()
         if not backups:
             raise BackupMissingError(
@@ -109,7 +110,7 @@ class _Verification:
         return choose(backups, share, self.context.clock.now()), len(backups)
 
     def _read(self, backups: list[Backup]) -> None:
-        total = sum(one.size for one in backups)
+        total = sum(backup.size for backup in backups)
 
         def advance(size: int) -> None:
             self.bytes_read += size
@@ -120,11 +121,11 @@ class _Verification:
             try:
                 self._verify(listed.path.name, advance)
             except BackupMissingError as error:
-                self.context.log.info("backup left out", path=str(listed.path), **_facts(error))
+                self.context.log.info("backup left out", path=str(listed.path), **_reason(error))
                 if self.job.only:
                     self.unread.append(error)
             except (SourceUnreadableError, DestinationError) as error:
-                self.context.log.warning("backup not read", path=str(listed.path), **_facts(error))
+                self.context.log.warning("backup not read", path=str(listed.path), **_reason(error))
                 self.unread.append(error)
 
     def _verify(self, name: str, advance: Callable[[int], None]) -> None:
@@ -135,42 +136,41 @@ class _Verification:
         marks = dataclasses.replace(
             backup.marks, problems=findings.problems, verified_at=self._now()
         )
-        one = Verified(backup, findings, dataclasses.replace(backup, marks=marks).verdict)
+        verified = Verified(backup, findings, dataclasses.replace(backup, marks=marks).verdict)
         try:
-            self._mark(one, before)
+            self._mark(verified, before)
         except (DestinationError, BusyError) as error:
-            one.remarks.append(f"its verdict could not be stored: {error.message}")
-            self.context.log.warning("verdict not stored", path=str(backup.path), **_facts(error))
+            verified.remarks.append(f"its verdict could not be stored: {error.message}")
+            self.context.log.warning("verdict not stored", path=str(backup.path), **_reason(error))
         if findings.problems:
             problems = "; ".join(findings.problems)
             self.context.log.error("backup damaged", path=str(backup.path), problems=problems)
-        self.found.append(one)
+        self.found.append(verified)
 
-    def _mark(self, one: Verified, before: tuple[int, ...]) -> None:
-        """Store what was found, unless another file lies there since."""
+    def _mark(self, verified: Verified, before: tuple[int, ...]) -> None:
+        """Store the verdict, unless the file was replaced meanwhile."""
+        backup, problems = verified.backup, verified.findings.problems
         archive_lock = lock.archive_lock(self.job.archive)
         with lock.hold([archive_lock], wait_s=ARCHIVE_WAIT_S, check=self.context.check):
-            if _identity(one.backup) != before:
-                raise _gone(one.backup)
-            all_marks.change(
-                one.backup.path, verified_at=self._now(), problems=one.findings.problems
-            )
+            if _identity(backup) != before:
+                raise _gone(backup)
+            all_marks.change(backup.path, verified_at=self._now(), problems=problems)
 
     def _now(self) -> str:
         return clock.to_text(self.context.clock.now(), self.context.clock.zone)
 
     def _conclude(self, known: int) -> VerifyResult:
-        self.found.sort(key=lambda one: one.backup.order, reverse=True)
+        self.found.sort(key=lambda verified: verified.backup.order, reverse=True)
         result = VerifyResult(
             archive=str(self.job.archive),
-            backups=[one.describe() for one in self.found],
-            counts=dict(Counter(one.verdict for one in self.found)),
+            backups=[verified.describe() for verified in self.found],
+            counts=dict(Counter(verified.verdict for verified in self.found)),
             in_archive=known,
             bytes_read=self.bytes_read,
             duration_s=self.timings.total_s(),
             timings=self.timings.seconds,
         )
-        damaged = [one for one in self.found if one.verdict == DAMAGED]
+        damaged = self._damaged()
         if damaged:
             raise self._damage(damaged, result)
         if self.unread:
@@ -178,15 +178,18 @@ class _Verification:
         return result
 
     def _damage(self, damaged: list[Verified], result: VerifyResult) -> BackupDamagedError:
-        names = [f"{one.backup.path.name} ({one.findings.problems[0]})" for one in damaged[:_NAMED]]
+        names = [
+            f"{verified.backup.path.name} ({verified.findings.problems[0]})"
+            for verified in damaged[:_NAMED]
+        ]
         more = [f"and {len(damaged) - _NAMED} more"] if len(damaged) > _NAMED else []
         if self.job.repair_from is None:
             hint = (
-                "gymdbd verify --repair fetches a good copy where repair_from: of a verify job "
-                "names a machine that has one; otherwise remove it once gymdbd list shows good ones"
+                "gymdbd verify --repair fetches a good copy from the machine in repair_from: of a "
+                "verify job; if there is none, remove it once gymdbd list shows good backups"
             )
         else:
-            hint = "no good copy could be fetched: remove it once gymdbd list shows good ones"
+            hint = "no good copy could be fetched: remove it once gymdbd list shows good backups"
         return BackupDamagedError(
             f"{len(damaged)} of {len(self.found)} backups read in {self.job.archive} "
             f"{'is' if len(damaged) == 1 else 'are'} damaged: {'; '.join([*names, *more])}",
@@ -198,18 +201,18 @@ class _Verification:
 def _gone(backup: Backup) -> BackupMissingError:
     return BackupMissingError(
         f"{backup.path} was removed or replaced while it was read",
-        hint="gymdbd verify reads what lies there now",
+        hint="run gymdbd verify again to read the present files",
     )
 
 
 def _identity(backup: Backup) -> tuple[int, ...]:
-    """Return what shows that a file was neither replaced nor written; nothing where it is gone."""
+    """Return values that change if a file is replaced or written; () if it is gone."""
     try:
-        facts = backup.path.stat()
+        status = backup.path.stat()
     except FileNotFoundError:
         return ()
-    return facts.st_dev, facts.st_ino, facts.st_size, facts.st_mtime_ns
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
 
 
-def _facts(error: GymdbdError) -> dict[str, str]:
+def _reason(error: GymdbdError) -> dict[str, str]:
     return {"reason": error.message, "remedy": error.hint}
