@@ -1,1 +1,1 @@
-"""The other machine: reaching it, and bringing a snapshot from there."""
+"""The other machine: connecting to it, and fetching a snapshot."""

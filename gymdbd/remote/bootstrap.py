@@ -1,9 +1,9 @@
-"""Shipping the serving side: our own modules over standard input, nothing written over there.
+"""Shipping the serving side over standard input, without writing a file on the other machine.
 
-The other machine runs ``python3 -I -S -B -c LOADER``. The loader asks for a length-prefixed,
-compressed piece of Python, runs it, and asks for the next one. The first may be the probe
-(`gymdbd.source.probe`): it ends everything where nothing has changed. The other one makes the
-modules of `gymdbd.source` importable from memory, and hands the rest of the stream to
+The other machine runs ``python3 -I -S -B -c LOADER``. The loader reads a length-prefixed,
+compressed piece of Python, runs it, and reads the next. The first may be the probe
+(`gymdbd.source.probe`), which ends the session if nothing has changed. The other makes the modules
+of `gymdbd.source` importable from memory, and passes the rest of the stream to
 `gymdbd.source.server.main`.
 """
 
@@ -28,9 +28,9 @@ _PACKAGES = ("gymdbd", _PACKAGE)
 _PROBE = f"{_PACKAGE}.probe"
 _IMPORTED = re.compile(rf"^from {_PACKAGE}\.format import \(\n(.*?)\)\n", re.MULTILINE | re.DOTALL)
 
-# Written for any Python from 2.7 on, up to the line that tells the version. On its way it is one
-# line between single quotes, in which sh, csh, tcsh, zsh and fish all leave every letter as it is:
-# none of these quotes, no exclamation mark, and no backslash but before an n.
+# Runs on any Python from 2.7 on, up to the line that prints the version. It is sent as one line in
+# single quotes, which sh, csh, tcsh, zsh and fish do not change: so it has no single quote, no
+# exclamation mark, and no backslash except before an n.
 _LOADER = f"""
 import sys
 if sys.version_info < (3, 9):
@@ -50,7 +50,7 @@ if found:
     sys.exit()
 """
 
-# The base classes of importlib.abc would cost a fifth of the serving side's start.
+# The base classes of importlib.abc would take a fifth of the serving side's start time.
 _SHIPPED = """
 import os, sys
 from importlib.machinery import ModuleSpec
@@ -93,36 +93,36 @@ sys.exit()
 def arguments(python: str = "python3") -> list[str]:
     """Return the command that starts the loader on the other machine.
 
-    It names no path: what is served travels in the bundle, and not in a process list.
+    It names no path: the database is in the bundle, and not in a process list.
     """
     line = _LOADER.strip().replace("\n", "\\n")
     return [python, "-I", "-S", "-B", "-c", f'exec("""{line}""")']
 
 
 def bundle(database: str) -> bytes:
-    """Return what the loader runs: our modules, and the path of the database to serve.
+    """Return the serving side for the loader: the modules, and the path of the database.
 
-    A leading ``~/`` stands for the home folder of the account there.
+    A leading ``~/`` stands for the home folder of the remote account.
     """
     return _ship(database, _START)
 
 
 def look(database: str) -> bytes:
-    """Return what the loader runs to tell whether another file is open there than the database.
+    """Return the code for the loader that checks whether a process has another file open.
 
-    It prints a line of JSON, an object that is empty or an error, and ends.
+    It prints a line of JSON, an empty object or an error, and ends.
     """
     return _ship(database, _LOOK)
 
 
 def modules() -> list[str]:
-    """Name all that is shipped: the folder `source`, and the package that it is in."""
+    """List the shipped modules: those of the folder `source`, and its package."""
     names = [found.name for found in pkgutil.iter_modules(source.__path__)]
     return [*_PACKAGES, *(f"{_PACKAGE}.{name}" for name in names)]
 
 
 def probe(database: str, known: Fingerprint) -> bytes:
-    """Return what the loader runs first, to tell whether the snapshot is still this one."""
+    """Return the probe for the loader, which checks whether the snapshot is unchanged."""
     file = (known.device, known.inode, known.ctime_ns, known.size)
     frame = (known.frames, known.checksum_one, known.checksum_two)
     salts, in_log = bytes.fromhex(known.salts), known.method == PAGE_RULE
@@ -134,7 +134,7 @@ def probe(database: str, known: Fingerprint) -> bytes:
 
 
 def _write_out(imported: re.Match[str]) -> str:
-    """Turn what the probe imports, which travels without it, into the values themselves."""
+    """Replace an import of the probe, which is shipped alone, by the imported values."""
     names = re.findall(r"\w+", imported[1])
     return "".join(f"{name} = {getattr(layout, name)!r}\n" for name in names)
 
@@ -147,7 +147,7 @@ def _ship(database: str, start: str) -> bytes:
 
 
 def _path_line(database: str) -> str:
-    # A path may hold bytes that are no text.
+    # A path may hold bytes that are not text.
     return f"import os\ndatabase = os.fsdecode({os.fsencode(database)!r})"
 
 
@@ -159,5 +159,5 @@ def _pack(piece: str) -> bytes:
 def _source(name: str) -> str:
     package, _, module = (name, "", "__init__") if name in _PACKAGES else name.rpartition(".")
     data = pkgutil.get_data(package, f"{module}.py")
-    assert data is not None  # noqa: S101 - the package's own source lies beside this file
+    assert data is not None  # noqa: S101 - the package's own source is beside this file
     return data.decode()

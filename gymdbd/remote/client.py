@@ -1,7 +1,6 @@
 """The receiving side of a pull: bring a local file to the remote snapshot.
 
-Everything the other side says is checked before it is used; what it sends of pages, by
-`gymdbd.remote.fetch`.
+Everything that the other side sends is checked before it is used; pages by `gymdbd.remote.fetch`.
 """
 
 from __future__ import annotations
@@ -34,7 +33,7 @@ def _nothing(*_: Any) -> None:
 
 @dataclass(frozen=True)
 class Hello:
-    """What is used of the other side's greeting."""
+    """The content of the other side's greeting."""
 
     codecs: list[str]
     fingerprint: Fingerprint
@@ -45,8 +44,8 @@ class Session:
     """One conversation with a serving side, about one snapshot.
 
     `progress(step, done, total)` counts bytes of the database, `check()` is called between
-    batches and may raise to stop. Raises what the other side reports, ConnectionLostError where
-    it ends too soon, ProtocolError where it says what cannot be.
+    batches and may raise to cancel. Raises the errors that the other side reports,
+    ConnectionLostError if it ends too soon, ProtocolError if its messages are invalid.
     """
 
     def __init__(
@@ -59,15 +58,15 @@ class Session:
         prelude: Callable[[], bytes] | None = None,
         probe: tuple[bytes, Fingerprint] | None = None,
     ) -> None:
-        """Greet the server; ship `prelude()` first if a loader over there waits for it.
+        """Greet the server; first ship `prelude()` if a loader waits for it.
 
-        Even before that goes `probe`, the few lines that ask whether the snapshot is still that
-        of a fingerprint: where it is, the other side has ended, and only `plan` is of use.
+        Before that, ship `probe`, which checks whether the snapshot still has this fingerprint. If
+        it has, the other side ends, and only `plan` can be used.
         """
         self._channel = Channel(reader, writer)
         self._talk = Conversation(self._channel, progress, check)
         self.uncounted: list[str] = []
-        # Mode, owner and group of the database over there, None if it does not tell.
+        # Mode, owner and group of the remote database, None if unknown.
         self.ownership: dict[str, Any] | None = None
         with self._talk.timed("hello"):
             known = self._start(prelude, probe) if prelude else None
@@ -76,7 +75,7 @@ class Session:
     def _start(
         self, prelude: Callable[[], bytes], probe: tuple[bytes, Fingerprint] | None
     ) -> Fingerprint | None:
-        """Ship what a loader waits for; return the probe's fingerprint if that is all."""
+        """Ship what a loader waits for; return the probe's fingerprint if it is unchanged."""
         heard = greeting.hear_loader(self._channel)
         if heard == greeting.READY and probe:
             self._channel.ship(probe[0])
@@ -84,11 +83,11 @@ class Session:
             if heard == greeting.UNCHANGED:
                 return probe[1]
         if heard == greeting.READY:
-            # Where the other side is gone already, what it said before tells why.
+            # If the other side has ended already, its output explains why.
             with suppress(ConnectionLostError):
                 self._channel.ship(prelude())
         elif heard:
-            raise ProtocolError("the other side answers what it was not asked")
+            raise ProtocolError("the other side answers a request that was not sent")
         return None
 
     def _greet(self) -> Fingerprint:
@@ -118,22 +117,22 @@ class Session:
         return self._channel.bytes_received
 
     def plan(self, saved: Fingerprint | None, local_size: int | None) -> delta.Plan:
-        """Choose the strategy; see `delta.choose`. Costs no message."""
+        """Choose the strategy with `delta.choose`, without sending a message."""
         return delta.choose(saved, self.fingerprint, local_size)
 
     def info(self) -> dict[str, Any]:
-        """Ask for the facts of the database and its machine; nothing here vouches for them."""
+        """Request a description of the database and its machine; it is not checked here."""
         return self._talk.ask("info")
 
     def count_rows(self) -> dict[str, int]:
-        """Ask for the rows of every table in this very snapshot.
+        """Request the row counts of all tables in this snapshot.
 
-        `uncounted` names the tables that the SQLite over there could not count.
+        `uncounted` lists the tables that the remote SQLite could not count.
         """
         with self._talk.timed("rows"):
             answer = self._talk.ask("rows")
         tables, uncounted = answer.get("tables"), answer.get("uncounted", [])
-        if not isinstance(tables, dict) or not all(type(one) is int for one in tables.values()):
+        if not isinstance(tables, dict) or not all(type(rows) is int for rows in tables.values()):
             raise ProtocolError("the other side's row counts are not numbers")
         if not isinstance(uncounted, list) or not all(type(name) is str for name in uncounted):
             raise ProtocolError("the other side's uncounted tables have no names")
@@ -141,11 +140,11 @@ class Session:
         return tables
 
     def fetch(self, target: Path, plan: delta.Plan) -> Fetched:
-        """Bring `target` to the remote snapshot in the way of `plan`.
+        """Bring `target` to the remote snapshot according to `plan`.
 
-        `target` is a copy of the replica, or what an interrupted fetch left, or need not exist
-        for a full one. When this raises, the pages that
-        arrived are in `target` and the next fetch by digest keeps them.
+        `target` is a copy of the replica, or left by an interrupted fetch; for a full fetch it need
+        not exist. If this raises, the pages that arrived are in `target`, and the next fetch by
+        digest uses them.
         """
         with writing(target):
             descriptor = os.open(target, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, FILE_MODE)
@@ -174,6 +173,6 @@ def _parse_hello(value: dict[str, Any]) -> Hello:
     try:
         fingerprint = Fingerprint.from_json(value.get("fingerprint"))
     except ValueError as error:
-        raise ProtocolError(f"the other side's fingerprint is wrong: {error}") from error
-    names = [one for one in codecs if isinstance(one, str)] if isinstance(codecs, list) else []
+        raise ProtocolError(f"the other side's fingerprint is invalid: {error}") from error
+    names = [name for name in codecs if isinstance(name, str)] if isinstance(codecs, list) else []
     return Hello(names, fingerprint, ownership.parse(value.get("ownership")) or None)

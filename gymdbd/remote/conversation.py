@@ -1,4 +1,4 @@
-"""Asking the serving side, one request at a time, and timing what it takes."""
+"""Sending requests to the serving side, one at a time, and timing them."""
 
 from __future__ import annotations
 
@@ -29,25 +29,25 @@ class Conversation:
         self.timings: dict[str, float] = {}
 
     def ask(self, op: str) -> dict[str, Any]:
-        """Return the answer to a request without details."""
+        """Send a request without details and return the answer."""
         self.request(op)
         return self.channel.receive_json(protocol.RESULT)
 
     def request(self, op: str, **details: Any) -> None:
-        """Send a request; what ends the other side is raised as it says."""
+        """Send a request; if the other side has ended, raise the error that it reports."""
         self.check()
         request = {"op": op, "codec": self.codec, **details}
         try:
             self.channel.send_json(protocol.REQUEST, request)
             self.channel.flush()
         except ConnectionLostError:
-            # Its last words tell why it is gone.
+            # Its last message explains why it ended.
             self.channel.receive(protocol.END)
             raise
 
     @contextmanager
     def timed(self, step: str) -> Iterator[None]:
-        """Note how long the block takes."""
+        """Record how long the block takes."""
         begun = time.monotonic()
         try:
             yield

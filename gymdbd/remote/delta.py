@@ -1,4 +1,4 @@
-"""Which way to bring a replica up to date: pure functions, no stream and no file."""
+"""How to bring a replica up to date: pure functions, without streams or files."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ UNCHANGED = "unchanged"
 
 @dataclass(frozen=True)
 class Since:
-    """A frame of the remote WAL: the local file has everything up to it."""
+    """A frame of the remote WAL; the local file has everything up to it."""
 
     salts: str
     frames: int
@@ -39,35 +39,34 @@ class Plan:
 
 
 def choose(saved: Fingerprint | None, remote: Fingerprint, local_size: int | None) -> Plan:
-    """Choose how to get from what is here to the remote snapshot.
+    """Choose how to bring the local file to the remote snapshot.
 
-    `saved` is the fingerprint of the snapshot that the local file holds, None where that is not
-    known or not to be trusted any more; `local_size` the bytes of the local file, None without
-    one. A shortcut is taken only where nothing can have changed behind its back.
+    `saved` is the fingerprint of the snapshot in the local file, None if it is unknown or no longer
+    trusted; `local_size` the bytes of the local file, None without one. A shortcut is taken only if
+    it cannot miss a change.
     """
     if not local_size:
         return Plan(FULL, "there is no replica yet")
     if saved is None:
-        return Plan(DIGEST, "what the replica holds is not known")
+        return Plan(DIGEST, "the content of the replica is unknown")
     if saved.page_size != remote.page_size:
         return Plan(FULL, "the page size changed")
-    doubt = _doubt(saved, remote, local_size)
-    if doubt:
-        return Plan(DIGEST, doubt)
+    if reason := _why_no_shortcut(saved, remote, local_size):
+        return Plan(DIGEST, reason)
     if saved.method == remote.method == MAIN_FILE:
-        return Plan(UNCHANGED, "the main file holds everything and was not written")
+        return Plan(UNCHANGED, "the main file has everything and was not written")
     return _by_wal(saved, remote)
 
 
 def may_be_unchanged(saved: Fingerprint | None, local_size: int | None) -> bool:
-    """Say whether this very fingerprint, met again, would mean that nothing has changed."""
+    """Return whether the same fingerprint again would mean that nothing has changed."""
     return saved is not None and choose(saved, saved, local_size).strategy == UNCHANGED
 
 
-def _doubt(saved: Fingerprint, remote: Fingerprint, local_size: int) -> str:
-    """Say why nothing can be told without comparing everything, or "" where something can."""
-    doubts = (
-        (local_size != saved.size_bytes, "the replica has not the size of the last pull"),
+def _why_no_shortcut(saved: Fingerprint, remote: Fingerprint, local_size: int) -> str:
+    """Return why everything must be compared, or "" if a shortcut may be possible."""
+    reasons = (
+        (local_size != saved.size_bytes, "the replica does not have the size of the last pull"),
         (ONLINE_BACKUP in (saved.method, remote.method), "the pages could not be read directly"),
         ({saved.journal_mode, remote.journal_mode} != {"wal"}, "the database has no WAL"),
         (
@@ -80,11 +79,11 @@ def _doubt(saved: Fingerprint, remote: Fingerprint, local_size: int) -> str:
             "the main file was written too recently to tell",
         ),
     )
-    return next((reason for doubtful, reason in doubts if doubtful), "")
+    return next((reason for applies, reason in reasons if applies), "")
 
 
 def _by_wal(saved: Fingerprint, remote: Fingerprint) -> Plan:
-    """Choose where the main file is as it was, and the WAL tells the difference or cannot."""
+    """Choose by the WAL, for an unchanged main file."""
     sums = (saved.checksum_one, saved.checksum_two)
     if saved.salts == remote.salts and 0 < saved.frames <= remote.frames:
         if saved.frames < remote.frames:
@@ -92,11 +91,11 @@ def _by_wal(saved: Fingerprint, remote: Fingerprint) -> Plan:
             return Plan(TAIL, f"{remote.frames - saved.frames} frames were added", since)
         if sums == (remote.checksum_one, remote.checksum_two):
             return Plan(UNCHANGED, "the WAL ends where it ended last time")
-        return Plan(DIGEST, "the WAL was written anew")
+        return Plan(DIGEST, "the WAL was rewritten")
     if saved.method == MAIN_FILE:
-        # The replica is what the main file still is: all that is new lies in this WAL.
+        # The replica equals the main file: all changes are in this WAL.
         return Plan(TAIL, f"{remote.frames} frames are in a new WAL", Since(remote.salts, 0))
-    return Plan(DIGEST, "the WAL was begun anew")
+    return Plan(DIGEST, "the WAL was restarted")
 
 
 def group_range(group: int, pages: int, page_size: int) -> range:

@@ -1,24 +1,24 @@
-"""What can be wrong with another machine and the way to it; `gymdbd.source.errors` has the base.
+"""Errors of the other machine and the connection to it; `gymdbd.source.errors` has the base.
 
     RemoteError
-    +- ShellNoiseError                    its shell's start-up files print into our stream
+    +- ShellNoiseError                    its shell's start-up files print into the stream
     +- PythonTooOldError                  its python3 is older than 3.9
     +- SshConfigError                     ~/.ssh/config, known_hosts or an override is unusable
     +- HostKeyUnknownError
     |  +- HostKeyChangedError
     +- AuthenticationError
-    +- SshProtocolError                   what answers does not speak SSH as we do
+    +- SshProtocolError                   the server does not speak SSH as we do
     +- ChannelRefusedError                no session, no SFTP or no forwarding for this key
     +- RemoteCommandError
-    |  +- CommandMissingError             exit 127: no python3 over there
+    |  +- CommandMissingError             exit 127: no such command, for example no python3
     +- UnreachableError                   transient, and the run's state is `unreachable`
        +- HostNotFoundError
        +- ConnectRefusedError
        +- NoRouteError
        +- ConnectTimeoutError
-       +- ProxyError                      the jump host or proxy command gets no further
+       +- ProxyError                      the jump host or proxy command cannot reach the host
 
-Those that a serving side can meet as well are with the base.
+Errors that a serving side can raise as well are beside the base.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from gymdbd.source.errors import RemoteError, UnreachableError
 
 
 class ShellNoiseError(RemoteError):
-    """The other side's shell prints something before our server gets to speak."""
+    """The other side's shell prints something before the server starts."""
 
     code = "shell-noise"
 
@@ -39,7 +39,7 @@ class PythonTooOldError(RemoteError):
 
 
 class SshConfigError(RemoteError):
-    """The settings for the host, here or in `~/.ssh/config`, cannot be used."""
+    """The settings for the host, here or in `~/.ssh/config`, are invalid."""
 
     code = "ssh-config"
 
@@ -51,7 +51,7 @@ class HostKeyUnknownError(RemoteError):
 
 
 class HostKeyChangedError(HostKeyUnknownError):
-    """The host shows another key than the known one, or a revoked one."""
+    """The host presents another key than the known one, or a revoked key."""
 
     code = "host-key-changed"
 
@@ -63,19 +63,19 @@ class AuthenticationError(RemoteError):
 
 
 class SshProtocolError(RemoteError):
-    """What answers at the port is not SSH, or has no algorithm in common with us."""
+    """The server at the port does not speak SSH, or has no algorithm in common with us."""
 
     code = "ssh-protocol"
 
 
 class ChannelRefusedError(RemoteError):
-    """The host let us in, and refuses the session, SFTP or forwarding that we asked for."""
+    """The host accepted the login and refused the session, SFTP or forwarding."""
 
     code = "channel-refused"
 
 
 class RemoteCommandError(RemoteError):
-    """The command on the other machine ended before it had done its work."""
+    """The command on the other machine ended before it was done."""
 
     code = "remote-command"
 
@@ -93,13 +93,13 @@ class HostNotFoundError(UnreachableError):
 
 
 class ConnectRefusedError(UnreachableError):
-    """The host is there, and nothing listens at the port."""
+    """The host is reachable, but nothing listens at the port."""
 
     code = "connect-refused"
 
 
 class NoRouteError(UnreachableError):
-    """The network has no way to the host, or the system forbids us to use it."""
+    """The network has no route to the host, or the system forbids using it."""
 
     code = "no-route"
 

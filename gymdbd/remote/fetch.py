@@ -1,7 +1,6 @@
 """Bringing a file to the remote snapshot, page by page.
 
-A page is written only if the snapshot has that page, in the order that was agreed, and never more
-of them than there are.
+A page is written only if the snapshot has it and it was requested, in ascending order.
 """
 
 from __future__ import annotations
@@ -24,8 +23,8 @@ if TYPE_CHECKING:
     from gymdbd.remote.conversation import Conversation
     from gymdbd.source.fingerprint import Fingerprint
 
-# Two requests of this size are under way at a time: together less than a pipe holds, so that
-# the other side is never kept from reading by our not reading.
+# Two requests of this size are sent before an answer is read. They fit into a pipe together, so
+# the two sides cannot block each other.
 _REQUEST_BYTES = 16 * 1024
 _REQUESTS_UNDER_WAY = 2
 _NO_PAGE = bytes(digests.DIGEST_SIZE)
@@ -33,11 +32,11 @@ _NO_PAGE = bytes(digests.DIGEST_SIZE)
 
 @dataclass(frozen=True)
 class Fetched:
-    """What a fetch did.
+    """The result of a fetch.
 
-    `fingerprint` belongs beside the file, for the next pull. `sha256` is what the other side has
-    of the whole, to be compared with the file's, "" where only a tail was fetched. `changed` are
-    the numbers of the pages that were written. `timings` are seconds.
+    `fingerprint` is to be stored for the next pull. `sha256` is the other side's digest of the
+    whole snapshot, to compare with the file, or "" if only a tail was fetched. `changed` are the
+    numbers of the pages that were written. `timings` are seconds.
     """
 
     strategy: str
@@ -66,7 +65,7 @@ class Fetch:
         self.file = file
 
     def run(self, plan: delta.Plan) -> tuple[str, str, str]:
-        """Fetch; return the strategy used in the end, its reason, and the whole's SHA-256."""
+        """Fetch; return the strategy used, its reason, and the SHA-256 of the whole snapshot."""
         if plan.since is not None:
             with self._talk.timed("transfer"):
                 refused = self._fetch_tail(plan.since)
@@ -79,7 +78,7 @@ class Fetch:
         return delta.DIGEST, plan.reason, self._fetch_differing()
 
     def _fetch_tail(self, since: delta.Since) -> str:
-        """Fetch the pages changed since that frame; return why the other side refused, or ""."""
+        """Fetch the pages changed since a frame; return why the other side refused, or ""."""
         self._talk.request(
             "tail",
             salts=since.salts,
@@ -124,9 +123,9 @@ class Fetch:
             count = digests.group_count(len(run), remote.page_size)
             while len(theirs) < count:
                 theirs.extend(self._receive_digests())
-            # Where the file ends early it has nothing to compare.
+            # Groups after the end of the file differ.
             padded = mine + [b""] * (count - len(mine))
-            found += [group + at for at, one in enumerate(padded) if one != theirs.popleft()]
+            found += [group + at for at, digest in enumerate(padded) if digest != theirs.popleft()]
             group += count
             self._talk.progress("digests", run[-1] * remote.page_size, remote.size_bytes)
             self._talk.check()
@@ -142,7 +141,7 @@ class Fetch:
         return [payload[at : at + size] for at in range(0, len(payload), size)]
 
     def _refine(self, groups: list[int]) -> None:
-        """Send what we have of the groups that differ, and write the pages that come back."""
+        """Send the digests of the pages in differing groups, and write the pages that arrive."""
         remote = self.remote
         total = sum(len(self._pages_of(group)) for group in groups) * remote.page_size
         self._talk.request("refine")
@@ -195,7 +194,7 @@ class Fetch:
             numbers, data = protocol.unpack_pages(payload, size)
             for number in numbers:
                 if number <= last or number not in permitted:
-                    raise ProtocolError(f"the other side sent page {number}, which was not due")
+                    raise ProtocolError(f"the other side sent an unexpected page {number}")
                 last = number
             self.file.write(numbers, data)
             if report:
@@ -204,7 +203,7 @@ class Fetch:
 
 
 class PagedFile:
-    """The local file as numbered pages; `written` are the numbers of those that arrived."""
+    """The local file as numbered pages; `written` are the numbers of the pages that arrived."""
 
     def __init__(self, descriptor: int, path: Path, remote: Fingerprint) -> None:
         self.descriptor = descriptor
@@ -214,20 +213,20 @@ class PagedFile:
         self._size = remote.size_bytes
 
     def cut(self) -> None:
-        """Cut off what the snapshot does not have."""
+        """Truncate the file to the size of the snapshot."""
         with writing(self._path):
             if os.fstat(self.descriptor).st_size > self._size:
                 os.ftruncate(self.descriptor, self._size)
 
     def finish(self) -> None:
-        """Cut the file to the snapshot's size; ProtocolError where pages at its end are missing."""
+        """Truncate the file; ProtocolError if it is shorter than the snapshot."""
         self.cut()
         size = os.fstat(self.descriptor).st_size
         if size != self._size:
             raise ProtocolError(f"the other side sent too few pages: {size} of {self._size} bytes")
 
     def read(self, first: int, count: int) -> bytes:
-        """Read up to `count` pages from number `first`, fewer where the file ends."""
+        """Read up to `count` pages from number `first`, fewer at the end of the file."""
         return os.pread(self.descriptor, count * self._page_size, (first - 1) * self._page_size)
 
     def write(self, numbers: list[int], data: memoryview) -> None:
@@ -245,5 +244,5 @@ class PagedFile:
 def _sha256_of(end: dict[str, Any]) -> str:
     digest = end.get("sha256")
     if not isinstance(digest, str) or len(digest) != 2 * hashlib.sha256().digest_size:
-        raise ProtocolError("the other side did not say what the whole sums up to")
+        raise ProtocolError("the other side did not send a valid SHA-256 of the whole snapshot")
     return digest

@@ -1,4 +1,4 @@
-"""How the other side begins to speak: its shell, our loader, a server; and what else it says."""
+"""The first output of the other side: of its shell, the loader, or a server."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ if TYPE_CHECKING:
     from gymdbd.source.errors import GymdbdError
     from gymdbd.source.protocol import Channel
 
-# A line of the loader, for a Python that cannot run the server.
+# The loader prints this if Python is too old to run the server.
 TOO_OLD = b"gymdbd-loader: python "
-# Lines of the loader: it waits for the next piece of Python; the probe found nothing changed.
+# It prints these if it waits for the next piece of Python, and if the probe found no change.
 READY = b"gymdbd-loader: ready\n"
 UNCHANGED = b"gymdbd-loader: unchanged\n"
 
@@ -21,9 +21,9 @@ MOST_NOISE = 16 * 1024
 
 
 def hear_loader(channel: Channel) -> bytes:
-    """Return the line that the loader says next, READY or UNCHANGED.
+    """Return the next line of the loader, READY or UNCHANGED.
 
-    b"" where a server speaks, installed over there and started by `command=` of our key.
+    b"" if an installed server answers instead, started by `command=` of our key.
     """
     seen = channel.read_until(MAGIC, READY, UNCHANGED, most=MOST_NOISE)
     line = next((line for line in (READY, UNCHANGED) if line in seen), b"")
@@ -37,8 +37,8 @@ def hear_loader(channel: Channel) -> bytes:
 def expect_server(channel: Channel) -> None:
     """Read the server's preamble.
 
-    Raises ShellNoiseError with what came before it, PythonTooOldError, or ProtocolError for
-    another version.
+    Raises ShellNoiseError if there is other output before it, PythonTooOldError, or ProtocolError
+    for another version.
     """
     before, magic, after = channel.read_until(MAGIC, most=MOST_NOISE).partition(MAGIC)
     if before or not magic:
@@ -51,7 +51,7 @@ def _noise(seen: bytes, *, spoke: bool) -> GymdbdError:
     if TOO_OLD in seen:
         version = clean(seen.partition(TOO_OLD)[2].split(b" ", 1)[0].decode(errors="replace"))
         return PythonTooOldError(
-            f"the other side's python3 is {version}, and 3.9 is needed",
+            f"the other side's python3 is {version}, but 3.9 is required",
             hint="install a newer python3 there, or name one in the configuration",
         )
     text = clean(seen[:300].decode(errors="replace")).strip()
@@ -59,7 +59,7 @@ def _noise(seen: bytes, *, spoke: bool) -> GymdbdError:
         return lost()
     if spoke:
         return ShellNoiseError(
-            f"the other side's shell printed {text!r} before the server could speak",
+            f"the other side's shell printed {text!r} before the server started",
             hint="let its start-up files (~/.bashrc, ~/.profile, /etc/motd) print only in "
             "interactive shells",
         )

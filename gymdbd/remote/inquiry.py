@@ -1,4 +1,4 @@
-"""Asks which file the other machine's processes have open, for a pull that only copies files."""
+"""Checks which file the other machine's processes have open, for a pull by scp."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ _PIECE_BYTES = 16 * 1024
 
 
 def require_same_file(connection: Connection, python: str, database: str) -> str:
-    """Raise AnotherFileError if the application over there has another file open.
+    """Raise AnotherFileError if the remote application has another file open.
 
-    Returns why that could not be seen, "" if it could: the account may have no shell or no Python.
+    Returns why that could not be checked, "" if it could: the account may have no shell or Python.
     """
     try:
         channel = connection.run(bootstrap.arguments(python))
         channel.writer.write(bootstrap.look(database))
         channel.writer.flush()
         channel.close_stdin()
-        said = bytearray()
-        while len(said) < _MOST_BYTES and (piece := channel.reader.read(_PIECE_BYTES)):
-            said += piece
+        output = bytearray()
+        while len(output) < _MOST_BYTES and (piece := channel.reader.read(_PIECE_BYTES)):
+            output += piece
     except (OSError, GymdbdError) as error:
         if isinstance(error, UnreachableError) and connection.lost() is not None:
             raise
         return str(error)
     try:
-        answer = json.loads(bytes(said).rstrip().rpartition(b"\n")[2])
+        answer = json.loads(bytes(output).rstrip().rpartition(b"\n")[2])
         code = answer.get("code")
     except (ValueError, AttributeError, RecursionError):
         return channel.stderr_tail() or "no answer"

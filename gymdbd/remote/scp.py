@@ -1,18 +1,18 @@
-"""Method `scp`: the plain copy of `.db` and `-wal`, accepted only when nothing moved meanwhile.
+"""Method `scp`: a plain copy of `.db` and `-wal`, accepted only if nothing changed meanwhile.
 
-No lock is held over there, so the copy proves itself instead:
+No lock is held on the other machine, so the copy must prove itself:
 
-* The facts of the source before and after must be equal: size and time of the database and of its
+* The state of the source before and after must be equal: size and time of the database and of its
   WAL, the database's header with its change counter, the WAL's header, and the head of its index
-  (`-shm`). The WAL's header changes whenever a WAL is begun anew, which is what makes such copies
-  rot unnoticed; the index tells every commit, also one that fits into the WAL's old size.
-* The database is copied before its WAL. While the WAL's header stands, every page that a
-  checkpoint can have changed under us is in the WAL that is copied afterwards.
-* SFTP tells times in whole seconds. Where there is no WAL with an index to trust, copying begins
-  in a later second than the facts, so that any change shows in the time.
-* The copy is opened, its WAL folded in, and checked.
+  (`-shm`). The WAL's header changes whenever a WAL is restarted, which would silently damage such
+  copies; the index shows every commit, even one that fits into the WAL's old size.
+* The database is copied before its WAL. While the WAL's header is unchanged, every page that a
+  checkpoint may have changed meanwhile is in the WAL that is copied afterwards.
+* SFTP has times in whole seconds. Without a WAL and its index, copying begins in a later second
+  than the state was read, so that any change changes the time.
+* The copy is opened, its WAL checkpointed, and checked.
 
-A source that is written to all day fails this again and again: then method `query` is right.
+If a source is written to all day, this keeps failing, and method `query` is needed.
 """
 
 from __future__ import annotations
@@ -63,8 +63,8 @@ _INDEX_BYTES = INDEX_BACKFILLED.stop
 
 
 @dataclass(frozen=True)
-class SourceFacts:
-    """What must be the same before and after: sizes, times, headers."""
+class SourceState:
+    """What must be equal before and after a copy: sizes, times, headers."""
 
     main: FileFacts
     header: bytes
@@ -81,9 +81,9 @@ class SourceFacts:
 
 @dataclass(frozen=True)
 class Copied:
-    """What a copy took: its size with the WAL folded in, the bytes copied, and the attempts.
+    """The result of a copy: its size with the WAL, the bytes copied, and the attempts.
 
-    `ownership` are mode, owner and group of the source, None if the server does not tell.
+    `ownership` are mode, owner and group of the source, None if unknown.
     """
 
     size_bytes: int
@@ -101,25 +101,25 @@ def copy_database(
     check: Callable[[], None],
     attempts: int = ATTEMPTS,
 ) -> Copied:
-    """Copy a database into the file `partial`, whole, checked, and needing no WAL.
+    """Copy a database into the file `partial`, whole, checked, and readable without a WAL.
 
     `progress("copy", done, total)` is in bytes. Raises SourceMissingError, SourceEmptyError,
     SourceNotADatabaseError, SourceCorruptError or SourceUnreadableError for the source,
-    CopyTornError when it moved during every attempt, and a DestinationError for trouble here.
-    Leaves nothing on failure.
+    CopyTornError if it changed during every attempt, and a DestinationError if it cannot be
+    written. Leaves nothing on failure.
     """
     reason, copied, damage = "", 0, 0
     try:
         for attempt in range(1, attempts + 1):
             check()
-            before = _read_facts(remote, source)
+            before = _read_state(remote, source)
             files.require_space(partial.parent, 2 * before.size_bytes)
             reason = _copy_once(remote, source, partial, before, progress)
             copied += before.size_bytes
             try:
-                reason = reason or _fold(partial, wal.count_frames(before.index_head))
+                reason = reason or _checkpoint(partial, wal.count_frames(before.index_head))
             except SourceCorruptError:
-                # Nothing moved, and the bytes are as they are over there: once more, to be sure.
+                # Nothing changed meanwhile, so the source is damaged: copy again to be sure.
                 damage += 1
                 if damage == _SURE:
                     raise
@@ -132,17 +132,17 @@ def copy_database(
     _remove(partial)
     raise CopyTornError(
         f"{source} was written to during each of {attempts} copies: {reason}",
-        hint="use method query, which copies one snapshot whatever the application writes "
-        "meanwhile (method: query, or --method query); scp needs an application that is quiet",
+        hint="use method query, which copies a snapshot while the application writes "
+        "(method: query, or --method query); scp needs an idle application",
     )
 
 
-def _read_facts(remote: RemoteFiles, source: str) -> SourceFacts:
+def _read_state(remote: RemoteFiles, source: str) -> SourceState:
     main = remote.find(source)
     if main is None:
         raise _missing(source)
     log = remote.find(source + WAL)
-    facts = SourceFacts(
+    state = SourceState(
         main=main,
         header=remote.read_head(source, HEADER_BYTES),
         log=log,
@@ -150,22 +150,22 @@ def _read_facts(remote: RemoteFiles, source: str) -> SourceFacts:
         index_head=remote.read_head(source + INDEX, _INDEX_BYTES) if log else b"",
         journal_head=remote.read_head(source + JOURNAL, len(JOURNAL_MAGIC)),
     )
-    if not facts.header:
-        # SQLite would remove the WAL of a copy of it, whatever that holds.
+    if not state.header:
+        # SQLite would remove the WAL of an empty copy, even if it has content.
         raise _empty(source)
-    if facts.header and not facts.header.startswith(MAGIC):
+    if not state.header.startswith(MAGIC):
         raise SourceNotADatabaseError(
             f"{source} on the other machine is not an SQLite database", hint="check the path"
         )
-    return facts
+    return state
 
 
 def _copy_once(
-    remote: RemoteFiles, source: str, partial: Path, before: SourceFacts, progress: Progress
+    remote: RemoteFiles, source: str, partial: Path, before: SourceState, progress: Progress
 ) -> str:
-    """Copy both files; return what moved meanwhile, or "" when nothing did."""
+    """Copy both files; return what changed meanwhile, or ""."""
     if before.journal_head == JOURNAL_MAGIC:
-        # The database is in the middle of a transaction, or a crash left it there.
+        # A transaction is open, or a crash interrupted it.
         time.sleep(_SETTLE_S)
         return "a transaction is open in its rollback journal"
     if not (before.log_header and before.index_head):
@@ -190,13 +190,13 @@ def _copy_once(
                 )
         if not done:
             return "its WAL became shorter"
-    return _describe_change(before, _read_facts(remote, source))
+    return _describe_change(before, _read_state(remote, source))
 
 
-def _describe_change(before: SourceFacts, after: SourceFacts) -> str:
-    """Name the first thing that differs, or "" when nothing does."""
+def _describe_change(before: SourceState, after: SourceState) -> str:
+    """Return the first difference in words, or ""."""
     if before.log_header != after.log_header:
-        return "its WAL was begun anew"
+        return "its WAL was restarted"
     if (before.log, before.index_head) != (after.log, after.index_head):
         return "its WAL grew or changed"
     if before.main != after.main:
@@ -206,17 +206,17 @@ def _describe_change(before: SourceFacts, after: SourceFacts) -> str:
     return "" if before.journal_head == after.journal_head else "a transaction was open in it"
 
 
-def _fold(partial: Path, frames: int) -> str:
-    """Put the WAL's pages into the copy and check it; return what is wrong, or "".
+def _checkpoint(partial: Path, frames: int) -> str:
+    """Checkpoint the WAL of the copy and check it; return what is wrong, or "".
 
-    SQLite sums up every frame, and takes those from the first wrong one on for what a crash left.
+    SQLite checks the checksum of every frame, and ignores frames from the first invalid one on.
     """
     try:
         with closing(sqlite3.connect(partial, isolation_level=None)) as connection:
             load_schema(connection)
             _, found, _ = connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
             if 0 <= found < frames:
-                return f"of the {frames} frames of its WAL {found} arrived as they were"
+                return f"of the {frames} frames of its WAL only {found} arrived unchanged"
             busy, _, _ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
             mode = str(connection.execute("PRAGMA journal_mode=DELETE").fetchone()[0])
             found = soundness.check(connection, quick=True)
@@ -231,13 +231,13 @@ def _fold(partial: Path, frames: int) -> str:
         if answers.meaning(error) == answers.DAMAGED:
             raise _damaged((str(error),)) from error
         return str(error)
-    return "its WAL could not be folded in" if busy or mode != "delete" else ""
+    return "its WAL could not be checkpointed" if busy or mode != "delete" else ""
 
 
 def _damaged(problems: tuple[str, ...]) -> SourceCorruptError:
     return SourceCorruptError(
         f"the database on the other machine is damaged: {'; '.join(problems[:3])}",
-        hint="the replica has not changed; stop the application over there and restore the newest "
+        hint="the replica has not changed; stop the application there and restore the newest "
         "good backup (gymdbd list)",
         problems=problems,
     )
@@ -251,17 +251,17 @@ def copy_as_it_is(
     progress: Progress,
     check: Callable[[], None],
 ) -> None:
-    """Copy a database that is damaged, its WAL or journal beside it, whatever is in them.
+    """Copy a damaged database with its WAL and journal, unchecked.
 
-    Room for twice its size must be there. What moves meanwhile is copied again a few times.
-    Raises SourceMissingError, or SourceEmptyError if there is not one byte.
+    It needs space for twice its size. If the files change meanwhile, they are copied again a few
+    times. Raises SourceMissingError, or SourceEmptyError if all files are empty.
     """
     for _ in range(ATTEMPTS):
         check()
         before = {suffix: remote.find(source + suffix) for suffix in ("", WAL, JOURNAL)}
         if before[""] is None:
             raise _missing(source)
-        sizes = {suffix: facts.size for suffix, facts in before.items() if facts}
+        sizes = {suffix: file.size for suffix, file in before.items() if file}
         total = sum(sizes.values())
         if total == 0:
             raise _empty(source)
@@ -298,6 +298,6 @@ def _empty(source: str) -> SourceEmptyError:
 
 
 def _remove(partial: Path) -> None:
-    """Remove the copy and whatever SQLite keeps beside it."""
+    """Remove the copy and its side files."""
     for suffix in ("", *SIDE_SUFFIXES):
         files.remove(beside(partial, suffix))

@@ -213,7 +213,7 @@ def test_a_key_that_may_only_pull_skips_the_backup_there(tmp_path: Path, ssh_hom
         code, result = pi.emergency()
     expected = [("backup there", "skipped"), ("pull", "ok"), ("backup here", "ok")]
     assert (code, states(result)) == (0, expected)
-    assert "may do nothing there but serve a pull" in result["steps"][0]["text"]
+    assert "may only serve a pull there" in result["steps"][0]["text"]
     assert backups(pi.archive) == []
 
 
