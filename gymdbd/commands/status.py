@@ -30,12 +30,14 @@ exit status:
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from gymdbd import clock, files, words
 from gymdbd.clock import Clock
-from gymdbd.runs import health, status
-from gymdbd.runs.status import instant
+from gymdbd.runs import health, verdict
+from gymdbd.runs.entry import Entry, instant
+from gymdbd.runs.outcome import Recorded
+from gymdbd.runs.status import StatusFile
 from gymdbd.source.errors import GymdbdError
 from gymdbd.terminal import configuration, options
 
@@ -43,8 +45,8 @@ if TYPE_CHECKING:
     import argparse
     from datetime import datetime, tzinfo
 
-    from gymdbd.config.config import Config
-    from gymdbd.runs.status import Health, StatusFile
+    from gymdbd.runs.entry import DaemonNote
+    from gymdbd.runs.health import Daemon, Judged
     from gymdbd.terminal.output import Output
 
 _UNKNOWN = 3
@@ -60,27 +62,31 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
     now = Clock()
     try:
         settings = configuration.load(arguments)
-        content, daemon = health.read(settings)
+        found, daemon = health.read(settings)
     except GymdbdError as error:
         # To a monitor, an unreadable status must not look like a failing job.
         raise error.but(exit_code=_UNKNOWN) from error
-    file = status.StatusFile(settings.status_file)
-    content["problem"] = _problem(file)
-    content["daemon_running"], content["daemon_is_mute"] = daemon.alive, daemon.mute
-    healths, looks = {}, {}
-    for name, job in settings.jobs.items():
-        entry = content["jobs"].setdefault(name, {"kind": job.kind})
-        looks[name] = health.begin(job, entry, file, now)
-    for name, job in settings.jobs.items():
-        entry = content["jobs"][name]
-        found = health.judge(job, entry, looks[name], daemon, now)
-        healths[name] = found.health
-        entry.update(health=found.health.name.lower(), reason=found.reason, hint=found.hint or None)
-        if daemon.alive is False or daemon.mute:
-            entry["next_run"] = None
-    overall = status.worst(list(healths.values()))
-    payload = {**content, "state": overall.name.lower()}
-    output.result(payload, lambda: _print(content, settings, healths, now, output))
+    file = StatusFile(settings.status_file)
+    entries = {n: found.jobs.get(n, Entry(kind=job.kind)) for n, job in settings.jobs.items()}
+    looks = {n: health.begin(job, entries[n], file, now) for n, job in settings.jobs.items()}
+    jobs = {
+        name: health.judge(job, entries[name], looks[name], daemon, now)
+        for name, job in settings.jobs.items()
+    }
+    overall = verdict.worst([judged.found.health for judged in jobs.values()])
+    problem = _problem(file)
+    payload = {
+        **found.to_json(),
+        "jobs": {
+            **{name: entry.to_json() for name, entry in found.jobs.items()},
+            **{name: judged.to_json() for name, judged in jobs.items()},
+        },
+        "problem": problem,
+        "daemon_running": daemon.alive,
+        "daemon_is_mute": daemon.mute,
+        "state": overall.name.lower(),
+    }
+    output.result(payload, lambda: _print(jobs, _told(daemon, found.daemon), problem, now, output))
     return int(overall)
 
 
@@ -93,73 +99,67 @@ def _problem(file: StatusFile) -> str | None:
     return None
 
 
+def _told(daemon: Daemon, note: DaemonNote | None) -> str:
+    """Say how the daemon is."""
+    if daemon.alive and daemon.mute:
+        return "daemon running, but it cannot write its status file"
+    if daemon.alive:
+        return "daemon running" + (f", pid {note.pid}, since {note.started_at}" if note else "")
+    if daemon.alive is None:
+        return "daemon state unknown: this user cannot see it"
+    return "daemon not running"
+
+
 def _print(
-    content: dict[str, Any],
-    settings: Config,
-    healths: dict[str, Health],
-    now: Clock,
-    output: Output,
+    jobs: dict[str, Judged], daemon: str, problem: str | None, now: Clock, output: Output
 ) -> None:
-    daemon = content["daemon"] or {}
-    if content["daemon_running"] and content["daemon_is_mute"]:
-        output.print_line("daemon running, but it cannot write its status file")
-    elif content["daemon_running"]:
-        known = f", pid {daemon['pid']}, since {daemon['started_at']}" if daemon else ""
-        output.print_line(f"daemon running{known}")
-    elif content["daemon_running"] is None:
-        output.print_line("daemon state unknown: this user cannot see it")
-    else:
-        output.print_line("daemon not running")
-    if content["problem"]:
-        output.print_line(content["problem"])
-    rows = []
-    for name in settings.jobs:
-        entry = content["jobs"][name]
-        rows.append(
-            [
-                name,
-                healths[name].name.lower(),
-                _age(entry, "last_success", now.now()),
-                _next_run(entry, now.zone),
-                _running(entry) or entry["reason"] or _last(entry),
-            ]
-        )
+    output.print_line(daemon)
+    if problem:
+        output.print_line(problem)
+    rows = [
+        [
+            name,
+            judged.found.health.name.lower(),
+            _age(instant(judged.entry.last_success), now.now()),
+            _next_run(judged.entry, now.zone),
+            _running(judged) or judged.found.reason or _last(judged.entry),
+        ]
+        for name, judged in jobs.items()
+    ]
     output.print_line()
     output.table(["job", "health", "last good", "next run", "details"], rows)
     hints: dict[str, list[str]] = {}
-    for name in settings.jobs:
-        entry = content["jobs"][name]
-        result = entry.get("result") or {}
-        waiting = result.get("waiting")
-        for remark in result.get("remarks") or []:
+    for name, judged in jobs.items():
+        result = judged.entry.result or Recorded({})
+        for remark in result.remarks:
             output.print_line(f"{name}: {remark}")
-        if hint := entry.get("hint") or (words.waits(waiting) if waiting else ""):
+        waits = words.waits(result.waiting) if result.waiting else ""
+        if hint := judged.found.hint or waits:
             hints.setdefault(hint, []).append(name)
     for hint, names in hints.items():
         output.print_line(f"{', '.join(names)}: what to do: {hint}")
 
 
-def _age(entry: dict[str, Any], key: str, now: datetime) -> str:
-    moment = instant(entry, key)
+def _age(moment: datetime | None, now: datetime) -> str:
     return f"{words.age((now - moment).total_seconds())} ago" if moment else "never"
 
 
-def _next_run(entry: dict[str, Any], zone: tzinfo) -> str:
-    moment = instant(entry, "next_run")
+def _next_run(entry: Entry, zone: tzinfo) -> str:
+    moment = instant(entry.next_run)
     return clock.to_minute(moment, zone) if moment else "-"
 
 
-def _running(entry: dict[str, Any]) -> str:
-    if "interrupted" in entry:
-        begun = entry["interrupted"]["started_at"]
-        return f"the run started at {begun} was killed; run it again"
-    return f"running since {entry['running']['started_at']}" if "running" in entry else ""
+def _running(judged: Judged) -> str:
+    if judged.interrupted:
+        return f"the run started at {judged.interrupted.started_at} was killed; run it again"
+    running = judged.entry.running
+    return f"running since {running.started_at}" if running else ""
 
 
-def _last(entry: dict[str, Any]) -> str:
-    result = entry.get("result") or {}
-    if result.get("path"):
-        return Path(result["path"]).name
-    if "in_archive" in result:
-        return f"{len(result['backups'])} of {result['in_archive']} backups read, all good"
-    return str(entry.get("state"))
+def _last(entry: Entry) -> str:
+    if entry.result and entry.result.path:
+        return Path(entry.result.path).name
+    if entry.result and entry.result.verified:
+        read, there = entry.result.verified
+        return f"{read} of {there} backups read, all good"
+    return str(entry.state)

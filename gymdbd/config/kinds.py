@@ -53,6 +53,11 @@ class JobConfig:
         """Return which backups the job makes, None if it makes none."""
         return None
 
+    @property
+    def newest(self) -> Newest | None:
+        """Return the column that dates the newest row, None if the job looks at none."""
+        return None
+
     def locks(self) -> list[Path]:
         """Return the locks that a run of this job holds, for what it writes."""
         return []

@@ -10,7 +10,7 @@ import signal
 import threading
 import time
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import gymdbd
 from gymdbd import clock, lock, log
@@ -20,6 +20,7 @@ from gymdbd.daemon.systemd import Notifier
 from gymdbd.errors import BusyError, ConfigError, TimeZoneError
 from gymdbd.log import logger
 from gymdbd.runs import child, status
+from gymdbd.runs.entry import instant
 from gymdbd.runs.runner import Run
 from gymdbd.runs.status import StatusFile
 from gymdbd.source.errors import GymdbdError
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from gymdbd.clock import Clock
     from gymdbd.config.config import Config
     from gymdbd.config.kinds import JobConfig
+    from gymdbd.runs.entry import Entry
 
 # A run by hand appears in the status line within this time.
 _TURN_S = 5.0
@@ -217,11 +219,11 @@ class Daemon:
         self.scheduler.follow(self.clock)
 
     def _past(self) -> dict[str, Past]:
-        jobs: dict[str, Any] = {}
+        jobs: dict[str, Entry] = {}
         with status.trouble_logged():
-            jobs = self.status.read()["jobs"]
+            jobs = self.status.read().jobs
         return {
-            name: Past(status.instant(entry, "last_success"), status.instant(entry, "last_due"))
+            name: Past(instant(entry.last_success), instant(entry.last_due))
             for name, entry in jobs.items()
         }
 

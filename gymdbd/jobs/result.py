@@ -30,10 +30,10 @@ def plain(value: Any) -> Any:
     """Return what JSON can hold of a value: dataclasses become objects, tuples lists."""
     if dataclasses.is_dataclass(value):
         content: dict[str, Any] = {}
-        for one in dataclasses.fields(value):
-            told, held = one.metadata.get("told"), getattr(value, one.name)
+        for known in dataclasses.fields(value):
+            told, held = known.metadata.get("told"), getattr(value, known.name)
             if told is None or (told == _IF_KNOWN and held is not None):
-                content[one.name] = plain(held)
+                content[known.name] = plain(held)
             elif told == _PART and held is not None:
                 content |= plain(held)
         return content

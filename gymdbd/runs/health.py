@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta, tzinfo
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
@@ -22,9 +22,11 @@ from gymdbd.config.kinds import BackupConfig, DrillConfig, PullConfig, VerifyCon
 from gymdbd.errors import NotAllowedError, ReadFailedError
 from gymdbd.jobs.backup import room
 from gymdbd.jobs.pull.replica import Replica
-from gymdbd.runs import status
+from gymdbd.runs import verdict
+from gymdbd.runs.entry import instant
 from gymdbd.runs.outcome import GOOD_STATES
-from gymdbd.runs.status import Health, StatusFile
+from gymdbd.runs.status import StatusFile
+from gymdbd.runs.verdict import Health
 from gymdbd.source import database, identity
 from gymdbd.source.errors import GymdbdError, SourceUnreadableError
 from gymdbd.words import service_command
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
     from gymdbd.clock import Clock
     from gymdbd.config.config import Config
     from gymdbd.config.kinds import JobConfig
+    from gymdbd.runs.entry import Entry, Running, Status
 
 # A run may wait ten minutes for another run on the same files before it appears in the file.
 _START_MARGIN = timedelta(minutes=15)
@@ -72,6 +75,27 @@ Look = Callable[[float], Seen]
 
 
 @dataclass(frozen=True)
+class Judged:
+    """What `gymdbd status` tells of a job; `interrupted` is a run that was killed."""
+
+    entry: Entry
+    found: Finding
+    interrupted: Running | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as `--json` has it."""
+        killed = {"interrupted": self.interrupted.to_json()} if self.interrupted else {}
+        return {
+            **self.entry.to_json(),
+            **killed,
+            "health": self.found.health.name.lower(),
+            "reason": self.found.reason,
+            "hint": self.found.hint or None,
+            "next_run": self.entry.next_run,
+        }
+
+
+@dataclass(frozen=True)
 class Daemon:
     """The state of the daemon: `alive` is None if this user cannot see it.
 
@@ -86,15 +110,15 @@ class Daemon:
     mute: bool = False
 
 
-def read(settings: Config, patience_s: float = _PATIENCE_S) -> tuple[dict[str, Any], Daemon]:
+def read(settings: Config, patience_s: float = _PATIENCE_S) -> tuple[Status, Daemon]:
     """Return the content of the status file, and the state of the daemon from it and its lock."""
     file = StatusFile(settings.status_file)
 
-    def look() -> tuple[dict[str, Any], Daemon]:
-        content, alive = file.read(), file.is_daemon_alive()
+    def look() -> tuple[Status, Daemon]:
+        found, alive = file.read(), file.is_daemon_alive()
         mute = not alive and _holds_configuration(settings)
-        started = status.instant(content["daemon"] or {}, "started_at")
-        return content, Daemon(mute or alive, started, str(file.path), mute=mute)
+        started = instant(found.daemon.started_at) if found.daemon else None
+        return found, Daemon(mute or alive, started, str(file.path), mute=mute)
 
     try:
         return meanwhile(look)(patience_s)
@@ -111,34 +135,30 @@ def _holds_configuration(settings: Config) -> bool:
         return False
 
 
-def begin(job: JobConfig, entry: dict[str, Any], file: StatusFile, now: Clock) -> Look:
+def begin(job: JobConfig, entry: Entry, file: StatusFile, now: Clock) -> Look:
     """Start to examine the disks of a job; `judge` waits for the result."""
-    known = dict(entry)
 
     def look() -> Seen:
-        seen = list(_look(job, known, now.now(), now.zone))
+        seen = list(_look(job, entry, now.now(), now.zone))
         findings = [found for found in seen if isinstance(found, Finding)]
         newest = next((found for found in seen if isinstance(found, datetime)), None)
-        return Seen(findings, newest, killed=file.was_killed(job, known))
+        return Seen(findings, newest, killed=file.was_killed(job, entry))
 
     return meanwhile(look)
 
 
 def judge(
     job: JobConfig,
-    entry: dict[str, Any],
+    entry: Entry,
     look: Look,
     daemon: Daemon,
     now: Clock,
     patience_s: float = _PATIENCE_S,
-) -> Finding:
-    """Return the worst finding about a job; of several equally bad ones, the first.
+) -> Judged:
+    """Return how a job is: the worst finding, and of several equally bad ones the first.
 
-    Its disks have `patience_s` to answer, counted from `begin`.
-
-    `entry`, its entry in the status file, is updated from what was seen: the newest backup of the
-    archive, and that a run recorded as `running` was `interrupted`. The hint of the last run stays
-    with that run's own failure.
+    Its disks have `patience_s` to answer, counted from `begin`. The hint of the last run stays with
+    that run's own failure.
     """
     moment, zone = now.now(), now.zone
     try:
@@ -147,14 +167,17 @@ def judge(
         reason = f"its folders have not answered for {patience_s:g} s"
         seen = Seen([Finding(Health.UNKNOWN, reason, _DEAD)])
     if seen.newest is not None:
-        _bring_up_to_date(entry, seen.newest, zone)
-    health, reason = status.health(job, entry, moment, zone)
-    findings = [Finding(health, reason, str(entry.get("hint") or "")), *seen.findings]
+        entry = _up_to_date(entry, seen.newest, zone)
+    health, reason = verdict.health(job, entry, moment, zone)
+    findings = [Finding(health, reason, entry.hint or ""), *seen.findings]
     findings += _next_run(entry, daemon, moment, health)
+    worst = verdict.worst([finding.health for finding in findings])
+    found = next(finding for finding in findings if finding.health == worst)
+    if daemon.alive is False or daemon.mute:
+        entry = replace(entry, next_run=None)
     if seen.killed:
-        entry["interrupted"] = entry.pop("running")
-    worst = status.worst([finding.health for finding in findings])
-    return next(finding for finding in findings if finding.health == worst)
+        return Judged(replace(entry, running=None), found, interrupted=entry.running)
+    return Judged(entry, found)
 
 
 def meanwhile(work: Callable[[], _T]) -> Callable[[float], _T]:
@@ -185,21 +208,21 @@ def meanwhile(work: Callable[[], _T]) -> Callable[[float], _T]:
     return answer
 
 
-def _bring_up_to_date(entry: dict[str, Any], newest: datetime, zone: tzinfo) -> None:
-    """Update an entry from the archive, unless its last run failed.
+def _up_to_date(entry: Entry, newest: datetime, zone: tzinfo) -> Entry:
+    """Return an entry that tells of the archive's newest backup too, if its last run was good.
 
     A backup that is missing in the status file was made while that could not be written.
     """
-    if entry.get("state") not in (None, *GOOD_STATES):
-        return
-    success, started = status.instant(entry, "last_success"), status.instant(entry, "last_run")
+    if entry.state not in (None, *GOOD_STATES):
+        return entry
+    success, started = instant(entry.last_success), instant(entry.last_run)
     if success and started and newest >= started - _SAME_RUN:
         newest = max(newest, success)
-    entry.update(state=entry.get("state") or "ok", last_success=clock.to_text(newest, zone))
+    return replace(entry, state=entry.state or "ok", last_success=clock.to_text(newest, zone))
 
 
 def _look(
-    job: JobConfig, entry: dict[str, Any], now: datetime, zone: tzinfo
+    job: JobConfig, entry: Entry, now: datetime, zone: tzinfo
 ) -> Iterator[Finding | datetime]:
     """Examine the disk: yield findings, and the time of the newest good backup."""
     try:
@@ -231,15 +254,13 @@ def _require_places(job: JobConfig) -> None:
             disk.require_writable_disk(folder)
 
 
-def _its_backups(
-    job: BackupConfig, entry: dict[str, Any], zone: tzinfo
-) -> Iterator[Finding | datetime]:
+def _its_backups(job: BackupConfig, entry: Entry, zone: tzinfo) -> Iterator[Finding | datetime]:
     catalog = Catalog(job.archive, zone)
     yield from _unanswered(job, catalog)
     newest = catalog.good_before(job.origin)
     if newest is not None:
         yield newest.created
-    elif entry.get("state") in GOOD_STATES:
+    elif entry.state in GOOD_STATES:
         yield Finding(
             Health.FAILING,
             f"{job.archive} no longer holds a good backup of it",
@@ -273,12 +294,10 @@ def _unanswered(job: BackupConfig | PullConfig, catalog: Catalog) -> Iterator[Fi
         yield Finding(Health.FAILING, f"pruning is stopped: {frozen}", hint)
 
 
-def _replica(
-    job: PullConfig, entry: dict[str, Any], now: datetime, zone: tzinfo
-) -> Iterator[Finding]:
+def _replica(job: PullConfig, entry: Entry, now: datetime, zone: tzinfo) -> Iterator[Finding]:
     replica = Replica(job.replica)
     if not replica.exists:
-        if entry.get("state") in GOOD_STATES:
+        if entry.state in GOOD_STATES:
             reason = f"the replica {job.replica} no longer exists"
             yield Finding(Health.FAILING, reason, f"pull it again: gymdbd pull {job.name}")
         return
@@ -291,9 +310,7 @@ def _replica(
         yield Finding(Health.LATE, error.message, error.hint)
 
 
-def _next_run(
-    entry: dict[str, Any], daemon: Daemon, now: datetime, health: Health
-) -> Iterator[Finding]:
+def _next_run(entry: Entry, daemon: Daemon, now: datetime, health: Health) -> Iterator[Finding]:
     """Yield why the next run will not start, if it will not."""
     if daemon.mute:
         yield Finding(
@@ -319,13 +336,13 @@ def _next_run(
         yield from _unplanned(entry, now)
 
 
-def _unplanned(entry: dict[str, Any], now: datetime) -> Iterator[Finding]:
-    planned = status.instant(entry, "next_run")
+def _unplanned(entry: Entry, now: datetime) -> Iterator[Finding]:
+    planned = instant(entry.next_run)
     if planned is None:
         reason = "the daemon has not scheduled it"
         hint = f"let it reload the configuration: {service_command('reload')}"
         yield Finding(Health.LATE, reason, hint)
-    elif "running" not in entry and now - planned > _START_MARGIN:
-        reason = f"its run of {entry['next_run']} is not known to have started"
+    elif entry.running is None and now - planned > _START_MARGIN:
+        reason = f"its run of {entry.next_run} is not known to have started"
         hint = "read the daemon's log, and check that it can write the status file"
         yield Finding(Health.LATE, reason, hint)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -20,6 +20,38 @@ class Recorded:
     """A result as a program reads it, from the status file or from the answer of a child."""
 
     content: dict[str, Any]
+
+    @property
+    def path(self) -> str | None:
+        """Return where the backup lies that was made."""
+        return text(self.content, "path")
+
+    @property
+    def waiting(self) -> str | None:
+        """Return what waits for accept or reject."""
+        return text(self.content, "waiting")
+
+    @property
+    def remarks(self) -> list[str]:
+        """Return the remarks on the database."""
+        found = self.content.get("remarks")
+        return [str(remark) for remark in found] if isinstance(found, list) else []
+
+    @property
+    def newest(self) -> dict[str, Any] | None:
+        """Return what is known of the newest row."""
+        found = self.content.get("newest")
+        return found if isinstance(found, dict) else None
+
+    @property
+    def verified(self) -> tuple[int, int] | None:
+        """Return how many backups were read, and how many there are, if that was the work."""
+        read, there = self.content.get("backups"), self.content.get("in_archive")
+        return (len(read), there) if isinstance(read, list) and isinstance(there, int) else None
+
+    def answered(self, waiting: str | None) -> Recorded:
+        """Return the result with something else, or nothing, that waits."""
+        return Recorded({**self.content, "waiting": waiting})
 
     def to_json(self) -> dict[str, Any]:
         """Return it as it was written."""
@@ -45,6 +77,10 @@ class Outcome:
     def is_good(self) -> bool:
         """Say whether it counts as a success."""
         return self.state in GOOD_STATES
+
+    def recorded(self) -> Recorded | None:
+        """Return the result as the status file has it."""
+        return Recorded(self.result.to_json()) if self.result is not None else None
 
     def problem(self) -> dict[str, str | None]:
         """Return what `--json` says of a failure."""
@@ -86,13 +122,17 @@ class Ended:
         times = {name: value for name, value in vars(self).items() if name != "outcome"}
         return {**times, **self.outcome.to_json()}
 
-    def brief(self) -> dict[str, Any]:
+    def brief(self) -> Ended:
+        """Return it without its result."""
+        return replace(self, outcome=replace(self.outcome, result=None))
+
+    def history(self) -> dict[str, Any]:
         """Return it as the history of the status file has it: without the result."""
         return {name: value for name, value in self.to_json().items() if name != "result"}
 
     @classmethod
     def from_json(cls, content: dict[str, Any]) -> Ended:
-        """Read what `to_json` or `brief` wrote, in this release or in another one."""
+        """Read what `to_json` or `history` wrote, in this release or in another one."""
         took = content.get("duration_s")
         return cls(
             run_id=text(content, "run_id") or "",

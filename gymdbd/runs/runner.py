@@ -15,6 +15,7 @@ from gymdbd.clock import Clock
 from gymdbd.errors import DeadlineError, StoppedError
 from gymdbd.jobs.context import Context
 from gymdbd.log import bound, logger
+from gymdbd.runs.entry import Running
 from gymdbd.runs.outcome import Ended, failure, success, unexpected
 from gymdbd.runs.status import StatusFile, trouble_logged
 from gymdbd.source.errors import GymdbdError
@@ -106,11 +107,7 @@ class Run:
             locks = lock.hold(self.job.locks(), wait_s=self.lock_wait_s, check=self.check)
             held.enter_context(locks)
             if self.status is not None:
-                running = {
-                    "run_id": self.run_id,
-                    "started_at": started_at,
-                    "pid": os.getpid(),
-                }
+                running = Running(run_id=self.run_id, started_at=started_at, pid=os.getpid())
                 with trouble_logged():
                     self.status.run_started(self.job, running, self.due_text())
             logger().info("run started", reason=self.reason)

@@ -493,7 +493,7 @@ def test_a_run_that_cannot_be_started_is_a_failed_run(
         "failed",
         f"the operating system refused {python}: No such file or directory",
     )
-    assert status.read()["jobs"]["nightly"]["error"] == outcome.error
+    assert status.read().to_json()["jobs"]["nightly"]["error"] == outcome.error
 
 
 # A daemon that kills a run three seconds after its timeout.

@@ -18,8 +18,10 @@ from gymdbd.clock import Clock
 from gymdbd.config import config
 from gymdbd.config.kinds import BackupConfig, JobConfig, PullConfig, VerifyConfig
 from gymdbd.errors import ReadFailedError
-from gymdbd.runs.health import Daemon, Finding, begin, judge, read
-from gymdbd.runs.status import Health, StatusFile
+from gymdbd.runs.entry import Entry, Running
+from gymdbd.runs.health import Daemon, Finding, Judged, begin, judge, read
+from gymdbd.runs.status import StatusFile
+from gymdbd.runs.verdict import Health
 from gymdbd.schedule import Cron
 from tests.support.databases import make_database
 from tests.support.disks import may_mount, mounted
@@ -59,6 +61,13 @@ def _good(**changes: Any) -> dict[str, Any]:
 def _judge(
     job: JobConfig, entry: dict[str, Any], daemon: Daemon = _MANUAL, patience_s: float = 15
 ) -> Finding:
+    return _judged(job, entry, daemon, patience_s).found
+
+
+def _judged(
+    job: JobConfig, content: dict[str, Any], daemon: Daemon = _MANUAL, patience_s: float = 15
+) -> Judged:
+    entry = Entry.from_json(content)
     look = begin(job, entry, StatusFile(Path("/nowhere/status.json")), _CLOCK)
     return judge(job, entry, look, daemon, _CLOCK, patience_s)
 
@@ -144,12 +153,13 @@ def test_a_lock_that_does_not_answer_is_unknown_and_holds_nobody_up(tmp_path: Pa
     os.mkfifo(lock.archive_lock(tmp_path))
     running = {"run_id": "1", "started_at": _ago(hours=1).isoformat(), "pid": os.getpid()}
     entry = _good(running=running)
-    found = _judge(_backup(tmp_path), entry, patience_s=0.1)
+    judged = _judged(_backup(tmp_path), entry, patience_s=0.1)
+    found = judged.found
     assert (found.health, found.reason) == (
         Health.UNKNOWN,
         "its folders have not answered for 0.1 s",
     )
-    assert entry["running"] == running
+    assert judged.entry.running == Running.from_json(running)
     os.close(os.open(lock.archive_lock(tmp_path), os.O_WRONLY))
 
 
@@ -172,10 +182,11 @@ def test_dead_disks_of_several_jobs_are_waited_for_at_the_same_time(tmp_path: Pa
     os.mkfifo(manifest)
     file = StatusFile(tmp_path / "status.json")
     began = time.monotonic()
-    looks = [begin(_verify(hung), _good(), file, _CLOCK) for _ in range(10)]
+    good = Entry.from_json(_good())
+    looks = [begin(_verify(hung), good, file, _CLOCK) for _ in range(10)]
     for look in looks:
-        found = judge(_verify(hung), _good(), look, _MANUAL, _CLOCK, 0.5)
-        assert found.health == Health.UNKNOWN
+        judged = judge(_verify(hung), good, look, _MANUAL, _CLOCK, 0.5)
+        assert judged.found.health == Health.UNKNOWN
     assert time.monotonic() - began < 10 * 0.5
     os.close(os.open(manifest, os.O_WRONLY))
 

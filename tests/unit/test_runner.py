@@ -93,7 +93,7 @@ def _expect_failure(
         **{name: entry[name] for name in ("error", "hint", "code", "run_id")},
         "job": "backup",
     }
-    noted = _status(folder).read()["jobs"]["backup"]
+    noted = _status(folder).read().to_json()["jobs"]["backup"]
     assert (noted["state"], noted["error"], noted["code"]) == ("failed", entry["error"], code)
     assert noted["consecutive_failures"] == 1
     assert "running" not in noted
@@ -112,7 +112,7 @@ def test_a_good_run_returns_its_entry_and_writes_it_down(
     assert [str(path) for path in backups(tmp_path / "archive")] == [
         entry.to_json()["result"]["path"]
     ]
-    noted = _status(tmp_path).read()["jobs"]["backup"]
+    noted = _status(tmp_path).read().to_json()["jobs"]["backup"]
     assert (noted["state"], noted["last_success"]) == ("ok", entry.ended_at)
     assert noted["runs"][0]["run_id"] == entry.run_id
     assert {(one["job"], one["run_id"]) for one in events} == {("backup", entry.run_id)}
@@ -141,7 +141,7 @@ def test_a_run_of_a_schedule_notes_what_it_was_due_for(tmp_path: Path) -> None:
     job = _job(tmp_path)
     entry = Run(job=job, reason="scheduled", status=_status(tmp_path), due=_DUE).execute()
     assert datetime.fromisoformat(entry.due or "") == _DUE
-    noted = _status(tmp_path).read()["jobs"]["backup"]
+    noted = _status(tmp_path).read().to_json()["jobs"]["backup"]
     assert datetime.fromisoformat(noted["last_due"]) == _DUE
 
 
@@ -294,7 +294,7 @@ def test_a_busy_run_has_exit_code_3_and_leaves_the_outcome_alone(
     with lock.hold(job.locks()):
         entry = Run(job=job, reason="by hand", status=_status(tmp_path)).execute()
     assert (entry.outcome.state, entry.outcome.code, entry.outcome.exit_code) == ("busy", "busy", 3)
-    noted = _status(tmp_path).read()["jobs"]["backup"]
+    noted = _status(tmp_path).read().to_json()["jobs"]["backup"]
     assert (noted["state"], noted["consecutive_failures"]) == ("ok", 0)
     assert [one["state"] for one in noted["runs"]] == ["busy", "ok"]
     assert [one["event"] for one in events if one["log_level"] == "error"] == ["run failed"]
@@ -342,11 +342,11 @@ def test_the_outcome_is_written_down_before_the_locks_are_free(tmp_path: Path) -
         try:
             until(lambda: steps and times_open(status_lock) > 1, "it writes the outcome down")
             assert lock.is_held(archive_lock)
-            assert "running" in status.read()["jobs"]["backup"]
+            assert "running" in status.read().to_json()["jobs"]["backup"]
         finally:
             held.close()
             worker.join(20)
-    assert status.read()["jobs"]["backup"]["state"] == "ok"
+    assert status.read().to_json()["jobs"]["backup"]["state"] == "ok"
     assert not lock.is_held(archive_lock)
 
 
@@ -357,7 +357,7 @@ def test_a_run_at_work_is_noted_with_its_process_and_what_it_is_due_for(tmp_path
 
     def progress(step: str, done: int, total: int) -> None:
         del step, done, total
-        noted.append(status.read()["jobs"]["backup"])
+        noted.append(status.read().to_json()["jobs"]["backup"])
 
     run = Run(job=job, reason="scheduled", due=_DUE, status=status, progress=progress)
     entry = run.execute()

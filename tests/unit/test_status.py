@@ -17,8 +17,10 @@ from gymdbd import lock
 from gymdbd.config.kinds import BackupConfig, VerifyConfig
 from gymdbd.config.parts import Newest
 from gymdbd.errors import BusyError, FormatError
+from gymdbd.runs.entry import Entry, Running, Status, instant
 from gymdbd.runs.outcome import Ended
-from gymdbd.runs.status import Health, StatusFile, health, instant, max_age, trouble_logged, worst
+from gymdbd.runs.status import StatusFile, trouble_logged
+from gymdbd.runs.verdict import Health, health, max_age, worst
 from gymdbd.schedule import Cron, Interval
 from gymdbd.source.errors import GymdbdError
 from tests.support.command import environment
@@ -61,7 +63,7 @@ def _failed(number: int, state: str = "failed", **changes: Any) -> Ended:
 
 
 def _entry(file: StatusFile) -> dict[str, Any]:
-    return dict(file.read()["jobs"]["nightly"])
+    return file.read().jobs["nightly"].to_json()
 
 
 @pytest.fixture
@@ -72,22 +74,22 @@ def file(tmp_path: Path) -> StatusFile:
 
 def test_a_missing_status_file_is_an_empty_status(file: StatusFile) -> None:
     """Before the first run there is nothing to say; reading creates nothing."""
-    assert file.read() == _EMPTY
+    assert file.read().to_json() == _EMPTY
     assert list(file.path.parent.iterdir()) == []
 
 
 def test_what_is_written_is_read_again_with_any_text(file: StatusFile) -> None:
     """Hangul stands as it is, and bytes that are no text survive as lone surrogates."""
-    file.update(lambda content: content["jobs"].update(nightly={"error": "회원 \udcff"}))
+    file.update(lambda found: found.but("nightly", Entry(error="회원 \udcff")))
     assert _entry(file) == {"error": "회원 \udcff"}
     assert "회원".encode() in file.path.read_bytes()
     assert file.path.stat().st_mode & 0o777 == 0o600
 
 
-def _at_work(file: StatusFile, job: JobConfig, pid: int) -> dict[str, Any]:
+def _at_work(file: StatusFile, job: JobConfig, pid: int) -> Entry:
     """Note a run, and return its entry as somebody reads it now."""
-    file.run_started(job, {"run_id": "1", "started_at": "then", "pid": pid}, None)
-    return dict(file.read()["jobs"][job.name])
+    file.run_started(job, Running(run_id="1", started_at="then", pid=pid), None)
+    return file.read().jobs[job.name]
 
 
 def test_a_run_without_locks_is_at_work_as_long_as_its_process_is(file: StatusFile) -> None:
@@ -98,7 +100,7 @@ def test_a_run_without_locks_is_at_work_as_long_as_its_process_is(file: StatusFi
         assert not file.was_killed(job, entry)
     assert file.was_killed(job, entry)
     for other in ({}, {"running": {"run_id": "1"}}, {"running": {"pid": "7"}}):
-        assert not file.was_killed(job, other)
+        assert not file.was_killed(job, Entry.from_json(other))
 
 
 def test_a_run_that_ends_while_somebody_looks_was_not_killed(
@@ -119,12 +121,13 @@ def test_two_processes_that_update_at_once_lose_nothing(file: StatusFile) -> Non
     script = (
         "import sys\n"
         "from pathlib import Path\n"
+        "from gymdbd.runs.entry import Entry\n"
         "from gymdbd.runs.status import StatusFile\n"
         "file = StatusFile(Path(sys.argv[1]))\n"
         "sys.stdin.readline()\n"
         "for number in range(40):\n"
         "    key = f'{sys.argv[2]}{number}'\n"
-        "    file.update(lambda content: content['jobs'].update({key: {'n': number}}))\n"
+        "    file.update(lambda found: found.but(key, Entry(kind=str(number))))\n"
     )
     writers = [
         subprocess.Popen(
@@ -141,28 +144,35 @@ def test_two_processes_that_update_at_once_lose_nothing(file: StatusFile) -> Non
         writer.stdin.close()
     counts = [0]
     while any(writer.poll() is None for writer in writers):
-        counts.append(len(file.read()["jobs"]))
+        counts.append(len(file.read().jobs))
     assert [writer.wait() for writer in writers] == [0, 0]
     assert counts == sorted(counts)
-    expected = {f"{letter}{number}": {"n": number} for letter in "ab" for number in range(40)}
-    assert file.read()["jobs"] == expected
+    expected = {
+        f"{letter}{number}": Entry(kind=str(number)) for letter in "ab" for number in range(40)
+    }
+    assert file.read().jobs == expected
 
 
 def test_an_update_holds_the_lock_of_the_file(file: StatusFile) -> None:
     """So that nobody else can read the old content before the new one is there."""
     seen: list[bool] = []
     path = lock.file_lock(file.path)
-    file.update(lambda _: seen.append(lock.is_held(path)))
+
+    def look(found: Status) -> Status:
+        seen.append(lock.is_held(path))
+        return found
+
+    file.update(look)
     assert (seen, lock.is_held(path)) == ([True], False)
 
 
 def test_an_update_that_fails_leaves_the_file_as_it_was(file: StatusFile) -> None:
     """No half of a change is written, no partial stays."""
-    file.update(lambda content: content["jobs"].update(nightly={"state": "ok"}))
+    file.update(lambda found: found.but("nightly", Entry(state="ok")))
     before = file.path.read_bytes()
 
-    def change(content: dict[str, Any]) -> None:
-        content["jobs"].clear()
+    def change(found: Status) -> Status:
+        del found
         raise BusyError("not now")
 
     with pytest.raises(BusyError):
@@ -232,7 +242,7 @@ def test_trouble_with_the_status_does_not_stop_the_work(tmp_path: Path) -> None:
 
 def test_a_good_run_is_noted_with_its_result(file: StatusFile) -> None:
     """The entry says what the last run and the last success were."""
-    file.run_started(_job(), {"run_id": "00000001", "started_at": "x"}, "2026-11-23T03:00:00Z")
+    file.run_started(_job(), Running(run_id="00000001", started_at="x"), "2026-11-23T03:00:00Z")
     assert _entry(file)["running"] == {"run_id": "00000001", "started_at": "x"}
     file.run_ended(_job(), _run(1))
     entry = _entry(file)
@@ -265,7 +275,7 @@ def test_failures_are_counted_and_keep_the_last_success(file: StatusFile) -> Non
 def test_a_busy_run_leaves_the_outcome_alone(file: StatusFile) -> None:
     """It is in the history; the run that is at work decides how the job is."""
     file.run_ended(_job(), _run(1))
-    file.run_started(_job(), {"run_id": "00000002"}, None)
+    file.run_started(_job(), Running(run_id="00000002"), None)
     before = {name: one for name, one in _entry(file).items() if name != "runs"}
     file.run_ended(_job(), _failed(3, "busy"))
     after = _entry(file)
@@ -309,17 +319,17 @@ def test_what_waits_for_an_answer_is_failing_whatever_comes_after_it(file: Statu
     file.run_ended(_job(), _failed(2, "suspicious", result=waiting))
     for run in (_failed(3, "unreachable"), _run(4, result=waiting)):
         file.run_ended(_job(), run)
-        found = health(_job(), _entry(file), _NOW, UTC)
+        found = health(_job(), file.read().jobs["nightly"], _NOW, UTC)
         assert found == (Health.FAILING, reason)
     file.accepted(_job(), "1.db")
-    assert "1.db waits" in health(_job(), _entry(file), _NOW, UTC)[1]
+    assert "1.db waits" in health(_job(), file.read().jobs["nightly"], _NOW, UTC)[1]
     file.accepted(_job())
-    assert health(_job(), _entry(file), _NOW, UTC)[1] == ""
+    assert health(_job(), file.read().jobs["nightly"], _NOW, UTC)[1] == ""
 
 
 def test_the_end_of_one_run_does_not_end_another(file: StatusFile) -> None:
     """Only the run that is noted as running takes the note away."""
-    file.run_started(_job(), {"run_id": "00000002"}, None)
+    file.run_started(_job(), Running(run_id="00000002"), None)
     file.run_ended(_job(), _run(1))
     assert _entry(file)["running"] == {"run_id": "00000002"}
 
@@ -336,13 +346,13 @@ def test_the_history_is_bounded_and_newest_first(file: StatusFile) -> None:
 def test_the_daemon_and_its_plans_are_noted_beside_the_outcomes(file: StatusFile) -> None:
     """Neither touches what a run has left."""
     file.run_ended(_job(), _run(1))
-    plan = {"nightly": "2026-11-24T03:00:00+00:00", "pull": None}
+    plan = {"nightly": "2026-11-24T03:00:00+00:00", "pull": "2026-11-24T04:00:00+00:00"}
     file.planned("2026-11-23T09:00:00+00:00", plan)
-    content = file.read()
+    content = file.read().to_json()
     assert content["daemon"]["started_at"] == "2026-11-23T09:00:00+00:00"
     assert _entry(file)["next_run"] == "2026-11-24T03:00:00+00:00"
     assert _entry(file)["state"] == "ok"
-    assert content["jobs"]["pull"] == {"next_run": None}
+    assert content["jobs"]["pull"] == {"next_run": plan["pull"]}
     json.dumps(content)
 
 
@@ -370,7 +380,7 @@ def test_the_health_of_a_job(state: str | None, age_h: int | None, expected: Hea
     entry: dict[str, Any] = {"state": state, "error": "it broke"} if state else {}
     if age_h is not None:
         entry["last_success"] = (_NOW - timedelta(hours=age_h)).isoformat()
-    found, why = health(_job(max_age=timedelta(hours=26)), entry, _NOW, UTC)
+    found, why = health(_job(max_age=timedelta(hours=26)), Entry.from_json(entry), _NOW, UTC)
     assert found == expected
     assert bool(why) == (expected != Health.OK)
 
@@ -378,8 +388,9 @@ def test_the_health_of_a_job(state: str | None, age_h: int | None, expected: Hea
 @pytest.mark.parametrize("value", ["yesterday", 3, "2026-11-23T03:00:00", "0001-01-01T00:00+09:00"])
 def test_a_last_success_that_is_no_instant_is_none(value: object) -> None:
     """A file edited by hand does not break the answer."""
-    assert instant({"last_success": value}, "last_success") is None
-    assert health(_job(), {"state": "ok", "last_success": value}, _NOW, UTC)[0] == Health.LATE
+    assert instant(value) is None
+    entry = Entry.from_json({"state": "ok", "last_success": value})
+    assert health(_job(), entry, _NOW, UTC)[0] == Health.LATE
 
 
 @pytest.mark.parametrize(
@@ -391,7 +402,7 @@ def test_a_newest_row_that_is_older_than_its_limit_is_late(age_h: float, expecte
     job = _job(newest=Newest(table="t", column="at", max_age=timedelta(hours=10)))
     at = (_NOW - timedelta(hours=age_h)).isoformat()
     entry = {"state": "ok", "last_success": _NOW.isoformat(), "result": {"newest": {"at": at}}}
-    health_now, reason = health(job, entry, _NOW, UTC)
+    health_now, reason = health(job, Entry.from_json(entry), _NOW, UTC)
     assert (health_now, bool(reason)) == (expected, expected != Health.OK)
 
 
