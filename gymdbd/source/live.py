@@ -48,57 +48,57 @@ Stamp = tuple[int, ...]
 _LOCKED = "mode=ro"
 _UNLOCKED = "mode=ro&immutable=1"
 _POLL_S = 0.01
-# How long after a write another one may leave the file's times as they are: a tick of the kernel,
-# and two seconds if the file system keeps whole seconds only.
+# How long after a write another write may leave the file's times unchanged: a tick of the kernel,
+# and two seconds if the file system has whole seconds only.
 _TICK_NS = 20_000_000
 _SECONDS_NS = 2_000_000_000
 _CAP_CHOWN = 0x1
 
-# Closing a descriptor of the database would drop every lock that this process has on it, those of
-# its other connections included. So there is one for each file, as long as the process lives.
+# Closing a descriptor of the database would drop all locks that this process has on it, even those
+# of other connections. So there is one descriptor for each file until the process ends.
 _descriptors: dict[tuple[int, int], int] = {}
 
 
 class LiveConnection:
     """A read-only connection to a live database.
 
-    `idle` says that nobody had it open and that it is read without any lock, because this user may
-    not leave side files beside it: whoever uses what was read calls `confirm` first.
+    `idle` is set if nobody had it open and it is read without locks, because this user may not
+    leave side files: then call `confirm` before using what was read.
     """
 
     def __init__(
         self, path: Path, *, busy_timeout_s: float = 5.0, leave_nothing: bool = False
     ) -> None:
-        """Open `path`, a resolved path; raises a SourceError that says why that cannot be."""
+        """Open `path`, a resolved path; raises a SourceError if it cannot be opened."""
         self.path = path
         self.access = Access(path, busy_timeout_s=busy_timeout_s, leave_nothing=leave_nothing)
         self.connection = connect(path, self.access.parameters, busy_timeout_s)
 
     @property
     def idle(self) -> bool:
-        """Say whether it is read without locks, as a file that nobody has open."""
+        """Return whether it is read without locks, as a file that nobody has open."""
         return self.access.idle
 
     def touch(self) -> None:
-        """Read once, so that SQLite has opened the WAL and holds its locks from now on."""
+        """Read once, so that SQLite opens the WAL and holds its locks from now on."""
         try:
             self.connection.execute("PRAGMA schema_version").fetchone()
         finally:
             self.access.give_away()
 
     def confirm(self) -> None:
-        """Raise SourceMovedError if what was read may be no single state of the database."""
+        """Raise SourceMovedError if the data read may not be a single state of the database."""
         self.access.confirm()
 
     def close(self) -> None:
         """Close the connection."""
-        # The side files are made by the first read, which is never later than this.
+        # The first read, which is never later than this, creates the side files.
         self.access.give_away()
         self.connection.close()
 
 
 class Access:
-    """How a live database may be read by this user, decided when it is made.
+    """How this user may read a live database, decided when it is created.
 
     `parameters` are those of SQLite's URI.
     """
@@ -106,7 +106,7 @@ class Access:
     def __init__(
         self, path: Path, *, busy_timeout_s: float = 5.0, leave_nothing: bool = False
     ) -> None:
-        """Wait for locks that SQLite would not see, then decide."""
+        """Wait for locks that SQLite does not see, then decide."""
         self.path = path
         self._stamp: Stamp = ()
         deadline = time.monotonic() + busy_timeout_s
@@ -122,25 +122,25 @@ class Access:
 
     @property
     def idle(self) -> bool:
-        """Say whether nobody had the database open, so that it is read without locks."""
+        """Return whether nobody had the database open, so that it is read without locks."""
         return self.parameters == _UNLOCKED
 
     def confirm(self) -> None:
-        """Raise SourceMovedError if an idle database is no longer the file that it was."""
+        """Raise SourceMovedError if an idle database has changed."""
         if self.idle and (_stamp(self.path) != self._stamp or _has_content(self.path, WAL)):
             raise moved(self.path)
 
     def give_away(self) -> None:
-        """Give side files that SQLite has made for us the owner and group of the database."""
+        """Give the side files that SQLite created here the group of the database."""
         for side in self._missing:
             with contextlib.suppress(OSError):
                 _hand_over(side, self.path)
 
     def _keep_sides(self, deadline: float) -> bool:
-        """Say whether reading makes no side file; those that are there stay from now on.
+        """Return whether reading creates no side file; existing ones are kept from now on.
 
-        As long as somebody holds the lock of a reader nobody removes them. That lock goes over to
-        SQLite's connection in this process, whose close lets go of it.
+        Nobody removes them while a reader's lock is held. SQLite's connection in this process
+        shares that lock, and releases it when it is closed.
         """
         descriptor = _descriptor(self.path)
         if not _is_in_wal_mode(descriptor):
@@ -149,7 +149,7 @@ class Access:
         wal, shm = side_files(self.path)[:2]
         if wal.exists() and shm.exists():
             return True
-        # Nobody who has it open here needs that lock: he would have both files.
+        # No other connection in this process needs that lock: it would have created both files.
         _lock(descriptor, fcntl.LOCK_UN, SHARED_LOCK)
         if not _has_content(self.path, WAL):
             return False
@@ -163,7 +163,7 @@ class Access:
 
 
 def may_leave_sides(path: Path) -> bool:
-    """Say whether -wal and -shm made by this process can be given the owner of the database."""
+    """Return whether the owner of the database can use a -wal and -shm made by this process."""
     facts = path.stat()
     if not os.access(path.parent, os.W_OK | os.X_OK):
         return False
@@ -179,7 +179,7 @@ def may_leave_sides(path: Path) -> bool:
 
 
 def stamp(path: Path) -> Stamp:
-    """Return what tells that the main file was written; under a reader's lock nobody may."""
+    """Return values that change if the main file is written, which a reader's lock prevents."""
     return _stamp(path)[:4]
 
 
@@ -225,7 +225,7 @@ def _descriptor(path: Path) -> int:
 
 
 def _lock_as_reader(path: Path, descriptor: int, deadline: float) -> None:
-    """Take the lock that every reader of SQLite holds, in its order."""
+    """Take SQLite's reader lock, in the order in which SQLite takes it."""
     while True:
         try:
             _lock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB, PENDING_LOCK)
@@ -246,7 +246,7 @@ def _lock(descriptor: int, how: int, span: range) -> None:
 
 
 def _stamp(path: Path) -> Stamp:
-    """Return what tells any change of a file that is read without locks; () without a file."""
+    """Return values that change with a file that is read without locks; () if it is missing."""
     try:
         facts = os.stat(path)  # noqa: PTH116 - one call, no Path made
     except OSError:
@@ -255,7 +255,7 @@ def _stamp(path: Path) -> Stamp:
 
 
 def _settled_stamp(path: Path) -> Stamp:
-    """Wait until a later write must show in the times of the file; return its stamp."""
+    """Wait until a later write must change the times of the file; return its stamp."""
     while True:
         found = _stamp(path)
         since = _TICK_NS if any(moment % 1_000_000_000 for moment in found[3:]) else _SECONDS_NS
@@ -265,7 +265,7 @@ def _settled_stamp(path: Path) -> Stamp:
 
 
 def _may_give_away() -> bool:
-    """Say whether root has not been denied the right to change the owner of files."""
+    """Return whether root still has the capability to change the owner of files."""
     try:
         with open("/proc/self/status") as file:  # noqa: PTH123 - a name of the kernel's
             found = [line.split()[1] for line in file if line.startswith("CapEff:")]
@@ -275,7 +275,7 @@ def _may_give_away() -> bool:
 
 
 def is_shared_with_owner(path: Path) -> bool:
-    """Say whether what this process makes beside it belongs to a group that may write it."""
+    """Return whether files that this process creates beside it get a group that may write it."""
     facts = path.stat()
     return bool(facts.st_mode & 0o020) and _group_of_new_files(path) == facts.st_gid
 

@@ -1,4 +1,4 @@
-"""One committed state of a live database, held still by a read transaction while it is copied."""
+"""One committed state of a live database, held by a read transaction while it is copied."""
 
 from __future__ import annotations
 
@@ -32,18 +32,18 @@ _SETTLE_S = 5.0
 class Snapshot:
     """A read transaction on a live database and what can be copied while it lasts.
 
-    `connection` is in the transaction, `facts` are those of its state. The transaction keeps a
-    WAL from being reset, so it must not be held for longer than the copying takes; in
-    rollback-journal mode it also makes the application's commits wait.
+    `connection` is in the transaction, and `facts` describe its state. The transaction keeps the
+    WAL from being reset, so it must not last longer than the copy; in rollback-journal mode the
+    application's commits wait for it too.
     """
 
     def __init__(self, path: Path, *, busy_timeout_s: float = 5.0) -> None:
-        """Begin the transaction; raises a SourceError naming what is wrong with `path`."""
+        """Begin the transaction; raises a SourceError that explains what is wrong with `path`."""
         self.path = locate(path)
         self._descriptors = contextlib.ExitStack()
         for _ in range(_OPEN_ATTEMPTS):
-            # SQLite opens the main file first and its WAL, by its name, at the first read. One that
-            # is replaced in between would be read without the commits of its WAL.
+            # SQLite opens the main file first, and the WAL, by its name, at the first read. If the
+            # file is replaced in between, it would be read without the commits in its WAL.
             self._file = _file_at(self.path)
             self._reader = live.LiveConnection(self.path, busy_timeout_s=busy_timeout_s)
             self.connection = self._reader.connection
@@ -59,12 +59,12 @@ class Snapshot:
 
     @property
     def idle(self) -> bool:
-        """Say whether nobody had the database open, so that its main file is all there is."""
+        """Return whether nobody had the database open, so that its main file is complete."""
         return self._reader.idle
 
     @property
     def unknown(self) -> str:
-        """Name what only a newer SQLite understands of the schema; "" if nothing."""
+        """Return what only a newer SQLite understands of the schema, "" if nothing."""
         if not is_tolerant(self.connection):
             return ""
         return unknown_definition(self.connection)
@@ -76,27 +76,27 @@ class Snapshot:
             # A deferred BEGIN takes its snapshot at the first read.
             self.connection.execute("BEGIN")
             self._reader.touch()
-            # Under a reader's lock nobody writes the main file, unless WAL or another kind of lock
-            # is in use.
+            # A reader's lock prevents writes to the main file, except in WAL mode or with another
+            # kind of lock.
             self._stamp = live.stamp(self.path)
             facts = read_facts(self.connection)
-            # Read without its WAL it tells another mode.
+            # Without its WAL, SQLite reports another journal mode.
             return dataclasses.replace(facts, journal_mode="wal") if self.idle else facts
 
     def confirm(self) -> None:
-        """Raise SourceMovedError if this has not been one state for the whole time.
+        """Raise SourceMovedError if the database may have changed during the transaction.
 
-        It can only happen to an idle database that is read without locks, and with an application
-        that takes none. Whoever uses what was copied or counted calls this first.
+        That is possible only for an idle database that is read without locks, or if the application
+        takes none. Call this before using what was copied or counted.
         """
         self._reader.confirm()
         now = live.stamp(self.path)
-        # A file that came in its place is none of this snapshot's business.
+        # If another file has replaced it, the snapshot is still one state.
         if self.facts.journal_mode != "wal" and now[:2] == self._stamp[:2] and now != self._stamp:
             raise live.moved(self.path)
 
     def __enter__(self) -> Snapshot:
-        """Return the snapshot; leaving the block ends its transaction."""
+        """Return the snapshot; the end of the block ends its transaction."""
         return self
 
     def __exit__(
@@ -105,7 +105,7 @@ class Snapshot:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """End the transaction; raises SourceMovedError if it has not been one state."""
+        """End the transaction; raises SourceMovedError if the database may have changed."""
         try:
             if error is None or isinstance(error, (SourceError, sqlite3.Error)):
                 self.confirm()
@@ -113,17 +113,17 @@ class Snapshot:
             self.close()
 
     def close(self) -> None:
-        """End the transaction, then close the descriptors that had to outlive it."""
+        """End the transaction, then close the descriptors that must outlive it."""
         self._reader.close()
         self._descriptors.close()
 
     def settle(self) -> wal.Mark:
-        """Begin the transaction again until it is known where in the WAL it ends; return that mark.
+        """Restart the transaction until its end in the WAL is known; return that mark.
 
-        Only for WAL mode. A mark read after the beginning may be that of a later commit, whose
-        rows this connection does not count; one that is the same before and after is exactly
-        ours. Raises UnreadableIndexError where that cannot be had; the snapshot is then a new one
-        of unknown mark.
+        Only for WAL mode. A mark read after the transaction began may be that of a later commit,
+        which this connection does not see; a mark that is the same before and after is that of the
+        transaction. Raises UnreadableIndexError if there is none; then the snapshot is a new one
+        with an unknown mark.
         """
         try:
             return self._settle()
@@ -161,7 +161,7 @@ class Snapshot:
             self.connection.backup(target)
 
     def count_rows(self, *, check: Callable[[], None] = lambda: None) -> dict[str, int]:
-        """Count the rows of every table in this state; `check` may raise to give up."""
+        """Count the rows of every table in this state; `check` may raise to cancel."""
         with translated(self.path), interruptible(self.connection, check):
             return count_rows(self.connection, self.facts)
 
@@ -187,7 +187,7 @@ class Snapshot:
 
 
 def _file_at(path: Path) -> tuple[int, int] | None:
-    """Return which file has this name now, None where there is none."""
+    """Return the identity of the file with this name, None if there is none."""
     try:
         facts = os.stat(path)  # noqa: PTH116 - one call, no Path made
     except OSError:
