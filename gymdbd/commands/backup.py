@@ -118,16 +118,8 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
     job, settings = _job(arguments)
     if arguments.stats_only:
         return _stats(job, output)
-    ended, exit_code = by_hand.run_job(job, settings, output)
-    outcome, result = ended.outcome, ended.outcome.result
-    if not isinstance(result, BackupResult):
-        by_hand.report_failure(outcome, output)
-        return exit_code
-    facts = outcome.problem() if outcome.error else {}
-    output.result({**facts, **result.to_json()}, lambda: print_result(result, output))
-    if exit_code and not arguments.json:
-        by_hand.report_failure(outcome, output)
-    return exit_code
+    outcome = by_hand.run_job(job, settings, output).outcome
+    return by_hand.report(outcome, BackupResult, print_result, output)
 
 
 def _job(arguments: argparse.Namespace) -> tuple[BackupConfig, Config | None]:

@@ -72,14 +72,13 @@ def _demonstrate(folder: Path, output: Output, *, keep: bool) -> int:
         before = sample.newest_event(database)
         narrate("another process is writing to it; running gymdbd backup nightly-backup:")
         narrate()
-        ended, exit_code = by_hand.run_job(
-            settings.jobs["nightly-backup"], settings, output, in_journal=False
-        )
+        job = settings.jobs["nightly-backup"]
+        outcome = by_hand.run_job(job, settings, output, in_journal=False).outcome
         after = sample.newest_event(database)
-    result = ended.outcome.result
-    if exit_code or not isinstance(result, BackupResult):
-        by_hand.report_failure(ended.outcome, output)
-        return exit_code
+    result = outcome.result
+    if outcome.exit_code or not isinstance(result, BackupResult):
+        by_hand.report_failure(outcome, output)
+        return outcome.exit_code
     inside = sample.newest_event(Path(result.path), immutable=True)
     events = {"before": before, "in_backup": inside, "after": after}
     payload = {**result.to_json(), "folder": str(folder) if keep else None, "events": events}

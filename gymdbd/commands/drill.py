@@ -43,13 +43,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace, output: Output) -> int:
     """Run the drill and print the result."""
     job, settings = _job(arguments)
-    ended, exit_code = by_hand.run_job(job, settings, output)
-    result = ended.outcome.result
-    if isinstance(result, DrillResult):
-        output.result(result.to_json(), lambda: _print(result, output))
-    else:
-        by_hand.report_failure(ended.outcome, output)
-    return exit_code
+    outcome = by_hand.run_job(job, settings, output).outcome
+    return by_hand.report(outcome, DrillResult, _print, output)
 
 
 def _job(arguments: argparse.Namespace) -> tuple[DrillConfig, Config | None]:

@@ -60,16 +60,8 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
     emergency = EmergencyConfig(
         name="emergency", kind="emergency", pull=job, timeout=_STEPS * job.timeout
     )
-    ended, exit_code = by_hand.run_job(emergency, settings, output)
-    outcome, result = ended.outcome, ended.outcome.result
-    if not isinstance(result, EmergencyResult):
-        by_hand.report_failure(outcome, output)
-        return exit_code
-    facts = outcome.problem() if outcome.error else {}
-    output.result({**facts, **result.to_json()}, lambda: _print(result, output))
-    if exit_code and not arguments.json:
-        by_hand.report_failure(outcome, output)
-    return exit_code
+    outcome = by_hand.run_job(emergency, settings, output).outcome
+    return by_hand.report(outcome, EmergencyResult, _print, output)
 
 
 def _print(result: EmergencyResult, output: Output) -> None:

@@ -78,16 +78,8 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
     job, settings = find_job(arguments)
     if arguments.info_only:
         return _inspect(job, output)
-    ended, exit_code = by_hand.run_job(job, settings, output)
-    outcome, result = ended.outcome, ended.outcome.result
-    if not isinstance(result, PullResult):
-        by_hand.report_failure(outcome, output)
-        return exit_code
-    facts = outcome.problem() if outcome.error else {"state": outcome.state}
-    output.result({**result.to_json(), **facts}, lambda: _print(result, output))
-    if exit_code and not arguments.json:
-        by_hand.report_failure(outcome, output)
-    return exit_code
+    outcome = by_hand.run_job(job, settings, output).outcome
+    return by_hand.report(outcome, PullResult, _print, output)
 
 
 def find_job(arguments: argparse.Namespace) -> tuple[PullConfig, Config | None]:

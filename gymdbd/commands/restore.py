@@ -93,15 +93,15 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
     job, settings = _job(arguments)
     if arguments.dry_run:
         return _plan(job, output)
-    ended, exit_code = by_hand.run_job(job, settings, output)
-    result = ended.outcome.result
+    outcome = by_hand.run_job(job, settings, output).outcome
+    result = outcome.result
     if not isinstance(result, RestoreResult):
-        by_hand.report_failure(ended.outcome, output)
-        return exit_code
+        by_hand.report_failure(outcome, output)
+        return outcome.exit_code
     rejected = answering.reject_restored(settings, job, output.remark) if settings else []
     told = dataclasses.replace(result, rejected=[*result.rejected, *rejected])
     output.result(told.to_json(), lambda: _print(told, output))
-    return exit_code
+    return outcome.exit_code
 
 
 def _job(arguments: argparse.Namespace) -> tuple[RestoreConfig, Config | None]:

@@ -88,14 +88,12 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
     settings = _settings(arguments)
     jobs = _jobs(arguments, settings)
     runs: list[Ended] = []
-    exit_code = 0
     for job in jobs:
         # Verifying a named backup does not count as a run of the job.
         of_config = settings is not None and job.name in settings.jobs
         recorded = settings if of_config and not arguments.backups else None
-        ended, code = by_hand.run_job(job, recorded, output)
-        runs.append(ended)
-        exit_code = max(exit_code, code)
+        runs.append(by_hand.run_job(job, recorded, output))
+    exit_code = max((run.outcome.exit_code for run in runs), default=0)
     _print(runs, exit_code, output)
     return exit_code
 

@@ -6,7 +6,7 @@ import contextlib
 import functools
 import signal
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from gymdbd import disk, log
 from gymdbd.config.config import LogConfig
@@ -25,13 +25,16 @@ if TYPE_CHECKING:
     from gymdbd.config.config import Config
     from gymdbd.config.kinds import JobConfig
     from gymdbd.runs.outcome import Ended
+    from gymdbd.source.errors import Told
     from gymdbd.terminal.output import Output
+
+Made = TypeVar("Made", bound="Told")
 
 
 def run_job(
     job: JobConfig, settings: Config | None, output: Output, *, in_journal: bool = True
-) -> tuple[Ended, int]:
-    """Run a job in this process; return how it ended, and the exit code.
+) -> Ended:
+    """Run a job in this process; return how it ended.
 
     The first SIGINT or SIGTERM stops it at its next safe point.
     """
@@ -41,7 +44,7 @@ def run_job(
     # The verb prints the failure itself, so the log prints only warnings to the terminal.
     log.configure(settings.log if settings else LogConfig(), by_hand=True, in_journal=in_journal)
     with output.progress() as progress:
-        ended = Run(
+        return Run(
             job=job,
             reason="by hand",
             # A restore, for example, is not a configured job: the status file has no entry for it.
@@ -52,7 +55,6 @@ def run_job(
             tell=output.remark,
             stopping=lambda: bool(stops),
         ).execute()
-    return ended, ended.outcome.exit_code
 
 
 def logged(work: Callable[[argparse.Namespace, Output], int]) -> Callable[..., int]:
@@ -78,6 +80,24 @@ def logged(work: Callable[[argparse.Namespace, Output], int]) -> Callable[..., i
                 runner.log_end(outcome, round(time.monotonic() - begun, 3))
 
     return run
+
+
+def report(
+    outcome: Outcome, kind: type[Made], show: Callable[[Made, Output], None], output: Output
+) -> int:
+    """Print the result of a run, if it has one of this kind, and its error; return the exit code.
+
+    A run can fail with a result: a backup that is suspicious, for example, has been made.
+    """
+    result = outcome.result
+    if isinstance(result, kind):
+        facts = outcome.problem() if outcome.error else {"state": outcome.state}
+        output.result({**result.to_json(), **facts}, lambda: show(result, output))
+        if output.json:
+            return outcome.exit_code
+    if outcome.exit_code:
+        report_failure(outcome, output)
+    return outcome.exit_code
 
 
 def report_failure(outcome: Outcome, output: Output) -> None:
