@@ -1,9 +1,9 @@
-"""The index of a WAL (-shm) whose user has lost the locks on it.
+"""Protecting the index of a WAL (-shm) whose user has lost its locks on it.
 
-An application that has opened and closed its own -shm, to pack the folder of its database say, has
-dropped all its locks on it. Whoever connects next is told by SQLite's rule that nobody uses the
-index, and truncates it; the application, which has it mapped, dies of a bus error at its next
-commit. A lock that is not of this process keeps SQLite in this process from that.
+An application that opens and closes its own -shm, for example to archive the folder, drops all its
+locks on it. By SQLite's rule the next connection then takes the index for unused and truncates it;
+the application, which has it mapped, dies of a bus error at its next commit. A lock that does not
+belong to this process keeps SQLite in this process from truncating it.
 https://www.sqlite.org/walformat.html section 2.3
 """
 
@@ -27,14 +27,14 @@ _LOCK = "hhqqi4x"
 # The inode of a line of /proc/PID/maps.
 _INODE = 4
 
-# Closing one would drop what this process has locked there, so each stays open.
+# Closing a descriptor would drop the locks of this process on the file, so all stay open.
 _kept: Dict[Tuple[int, int], int] = {}
 
 
 def keep(path: Path) -> None:
-    """Hold the lock of a user of the database's index, if somebody uses it without one.
+    """Hold the lock of a user of the database's index, if a process uses it without the lock.
 
-    Never for an index that nobody uses: what a crash left must be made anew.
+    An unused index is not locked: SQLite must recreate it after a crash.
     """
     index = beside(path, INDEX)
     with contextlib.suppress(OSError, AttributeError):
@@ -48,11 +48,11 @@ def keep(path: Path) -> None:
         _kept[here] = descriptor
         first = INDEX_LOCK.start
         wanted = struct.pack(_LOCK, fcntl.F_RDLCK, os.SEEK_SET, first, 1, 0)
-        # One of the open file, which Linux alone has: another process's for SQLite.
+        # A lock of the open file, which only Linux has; SQLite takes it for another process's.
         fcntl.fcntl(descriptor, fcntl.F_OFD_SETLK, wanted)
 
 
 def _maps(pid: int, inode: int) -> bool:
-    """Say whether a process has a file in its memory: it does so once it has had the lock."""
+    """Return whether a process has mapped a file, as SQLite does once it has the lock."""
     lines = (PROC / str(pid) / "maps").read_text(errors="replace").splitlines()
     return any(line.split()[_INODE] == str(inode) for line in lines)

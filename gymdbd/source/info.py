@@ -1,4 +1,4 @@
-"""All about a served database and its machine that costs no read of a page."""
+"""Describing a served database and its machine, without reading a page."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def tell(pages: Pages) -> dict[str, Any]:
     path, snapshot = pages.snapshot.path, pages.snapshot
     log, _, _ = side_files(path)
     disk = os.statvfs(path.parent)
-    times = [one.stat().st_mtime for one in (path, log) if one.exists()]
+    times = [file.stat().st_mtime for file in (path, log) if file.exists()]
     return {
         "host": os.uname().nodename,
         "database": str(path),
@@ -45,5 +45,5 @@ def tell(pages: Pages) -> dict[str, Any]:
         "wal_reset_bug": has_wal_reset_bug(),
         "unknown": snapshot.unknown,
         "disk_free_bytes": disk.f_bavail * disk.f_frsize,
-        "held_by": [str(one) for one in processes.holders(path)],
+        "held_by": [str(holder) for holder in processes.holders(path)],
     }

@@ -1,19 +1,18 @@
-"""The pages of one snapshot, read from the files themselves and not through SQLite.
+"""The pages of one snapshot, read directly from the files and not through SQLite.
 
 The rule: hold a read transaction; a page is its last committed frame in the WAL up to the
-snapshot's mark, otherwise its image in the main file. Why that stands still:
+snapshot's mark, otherwise its image in the main file. Why these pages do not change:
 
 * More frames than are backfilled: the transaction holds READ_LOCK(k >= 1), so the WAL is not
-  begun anew and no checkpoint passes our mark. Pages without a frame do not change.
-* All frames backfilled when we began: the main file alone is the snapshot, whatever happens to
-  the WAL, because no checkpoint may write while READ_LOCK(0) is held, or pass our mark otherwise.
-* Rollback journal: the transaction holds SHARED, and nobody writes the main file under it.
-* Nobody has it open: the main file is all there is, and `Snapshot.confirm` tells whether it has
-  stood still.
+  restarted and no checkpoint passes the mark. Pages without a frame do not change.
+* All frames backfilled at the beginning: the main file alone is the snapshot, whatever happens to
+  the WAL: no checkpoint may write while READ_LOCK(0) is held, or pass the mark otherwise.
+* Rollback journal: the transaction holds SHARED, which prevents writes to the main file.
+* Nobody has it open: the main file is complete, and `Snapshot.confirm` checks that it did not
+  change.
 
-https://www.sqlite.org/walformat.html section 2.3. Where none of these can be established, the
-pages come from SQLite's online backup in a spool file, and `method`
-and `reason` say so.
+https://www.sqlite.org/walformat.html section 2.3. If none of these can be established, the pages
+are read from SQLite's online backup in a spool file; see `method` and `reason`.
 """
 
 from __future__ import annotations
@@ -51,14 +50,14 @@ _SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - a folder that lives in memory,
 
 
 class Pages:
-    """One snapshot as numbered pages, normalised: needing no WAL, the lock-byte page zero.
+    """One snapshot as numbered pages, normalised: without a WAL, the lock-byte page zero.
 
-    `read` may be called from several threads at once. `mark` is None where there is no WAL.
-    Close it soon: the transaction behind it keeps the WAL from being reset.
+    Several threads may call `read` at once. `mark` is None if there is no WAL. Close it soon: its
+    transaction keeps the WAL from being reset.
     """
 
     def __init__(self, path: Path, *, busy_timeout_s: float = 5.0) -> None:
-        """Begin the snapshot; raises a SourceError naming what is wrong with `path`."""
+        """Begin the snapshot; raises a SourceError that explains what is wrong with `path`."""
         self.snapshot = Snapshot(path, busy_timeout_s=busy_timeout_s)
         self._resources = contextlib.ExitStack()
         self._log = self._main = -1
@@ -90,7 +89,7 @@ class Pages:
         self._indexed = self._log < 0
 
     def __enter__(self) -> Pages:
-        """Return the pages; leaving the block ends their transaction."""
+        """Return the pages; the end of the block ends their transaction."""
         return self
 
     def __exit__(
@@ -103,7 +102,7 @@ class Pages:
         self.close()
 
     def close(self) -> None:
-        """End the transaction and let go of every descriptor, in that order."""
+        """End the transaction, then close all descriptors."""
         self.snapshot.close()
         self._resources.close()
 
@@ -113,7 +112,7 @@ class Pages:
         return self.count * self.page_size
 
     def load(self) -> None:
-        """Index the whole WAL up to the mark: needed before `read` of any page."""
+        """Index the whole WAL up to the mark; `read` needs that for any page."""
         if self._indexed or self.mark is None:
             return
         index = wal.index_frames(self._log, self.mark)
@@ -122,10 +121,10 @@ class Pages:
         self._index, self._indexed = index, True
 
     def load_tail(self, salts: bytes, frame: int, checksum: tuple[int, int]) -> list[int] | None:
-        """Index the WAL after `frame` only and return the pages found there, ascending.
+        """Index only the WAL after `frame` and return the pages found there, ascending.
 
-        0 is before the first frame. None where the WAL is not the one that had such a frame.
-        Until `load` is called, only these pages may be read.
+        0 is before the first frame. None if the WAL does not have this frame. Until `load` is
+        called, only these pages may be read.
         """
         mark = self.mark
         if mark is None or salts != mark.salts or not 0 <= frame <= mark.frames:
@@ -157,7 +156,7 @@ class Pages:
                 elif number >= present and number != self._lock_byte_page:
                     raise _too_short(self.snapshot.path, number)
         if first == 1:
-            # Every committed page is here, so that is true, and a replica opens without side files.
+            # All committed pages are here, so that is true, and a replica opens without side files.
             data[VERSIONS] = WITHOUT_WAL
         if first <= self._lock_byte_page < first + count:
             start = (self._lock_byte_page - first) * size
@@ -172,10 +171,10 @@ class Pages:
         return data
 
     def spool(self, *, reason: str, limit_bytes: int = SPOOL_LIMIT_BYTES) -> None:
-        """Let SQLite's online backup copy this state to a nameless file and read that instead.
+        """Copy this state to a nameless file with SQLite's online backup, and read that instead.
 
-        In memory where the machine has a folder for that. Raises SourceUnreadableError where the
-        database is larger than `limit_bytes`.
+        The file is in memory if the machine has a folder for that. Raises SourceUnreadableError if
+        the database is larger than `limit_bytes`.
         """
         size = self.snapshot.facts.size_bytes
         if size > limit_bytes:
@@ -190,7 +189,7 @@ class Pages:
 
 
 def open_pages(path: Path, *, busy_timeout_s: float = 5.0) -> Pages:
-    """Begin a snapshot whose every page can be read; try again where the WAL moved meanwhile."""
+    """Begin a snapshot of which all pages can be read; try again if the WAL was restarted."""
     for _ in range(_ATTEMPTS):
         pages = Pages(path, busy_timeout_s=busy_timeout_s)
         if pages.mark is None or pages.method != PAGE_RULE or _matches(pages):
@@ -200,7 +199,7 @@ def open_pages(path: Path, *, busy_timeout_s: float = 5.0) -> Pages:
 
 
 def _matches(pages: Pages) -> bool:
-    """Say whether the WAL ends, at the mark, with the commit that its index names."""
+    """Return whether the WAL ends, at the mark, with the commit that its index names."""
     mark = pages.mark
     if mark is None:
         return True
@@ -232,7 +231,7 @@ def _nameless_copy(snapshot: Snapshot) -> Iterator[int]:
 
 
 def _read_at(descriptor: int, size: int, offset: int) -> bytes:
-    """Read `size` bytes at `offset`, fewer only where the file ends."""
+    """Read `size` bytes at `offset`, fewer only at the end of the file."""
     data = os.pread(descriptor, size, offset)
     while len(data) < size:
         more = os.pread(descriptor, size - len(data), offset + len(data))

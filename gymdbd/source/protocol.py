@@ -184,7 +184,7 @@ class Channel:
         if kind == ERROR:
             raise to_error(parse_json(payload))
         if kind not in expected:
-            wanted = " or ".join(_KINDS[one] for one in expected)
+            wanted = " or ".join(_KINDS[kind] for kind in expected)
             name = _KINDS.get(kind, f"kind {kind}")
             raise ProtocolError(f"the other side sent {name} where {wanted} was due")
         return kind, payload
@@ -286,7 +286,7 @@ def _by_code() -> Dict[str, Type[GymdbdError]]:
 def clean(value: Any) -> str:
     """Return what a text of the other side has that can steer no terminal; "" if it is none."""
     text = value if isinstance(value, str) else ""
-    return "".join(one if one.isprintable() else " " for one in text[:MOST_TEXT])
+    return "".join(letter if letter.isprintable() else " " for letter in text[:MOST_TEXT])
 
 
 def lost() -> ConnectionLostError:

@@ -42,19 +42,19 @@ _SEGMENT_PAGES = 1024
 
 
 class UnreadableIndexError(SourceLockedError):
-    """The index of the WAL is not there, not of a kind that is known here, or never stands still.
+    """The index of the WAL is missing, of an unknown version, or changes all the time.
 
-    SQLite may still be able to read the database; nobody else is.
+    Only SQLite may still be able to read the database.
     """
 
 
 @dataclass(frozen=True)
 class Mark:
-    """Where a snapshot ends in the WAL, as the index says it.
+    """The end of a snapshot in the WAL, according to the index.
 
     `frames` counts the frames up to and including the last commit (mxFrame), `pages` the pages
-    of the database after it, `checksum` and `salts` identify that very frame of that very
-    generation, `backfilled` counts the frames already copied into the main file.
+    of the database after it; `checksum` and `salts` identify that frame and the generation of the
+    WAL; `backfilled` counts the frames already copied into the main file.
     """
 
     frames: int
@@ -66,11 +66,11 @@ class Mark:
 
     @property
     def wal_size_bytes(self) -> int:
-        """Return how long the WAL is up to this mark."""
+        """Return the length of the WAL up to this mark."""
         return frame_offset(self.frames + 1, self.page_size)
 
     def names_same_commit(self, other: Mark) -> bool:
-        """Say whether two marks are of the same commit, however much of it is backfilled."""
+        """Return whether two marks are of the same commit, regardless of what is backfilled."""
         return (self.salts, self.frames, self.checksum, self.pages) == (
             other.salts,
             other.frames,
@@ -82,10 +82,10 @@ class Mark:
 def read_mark(index: BinaryIO) -> Mark:
     """Read the mark from an open `-shm` file.
 
-    A writer changes the two copies of the header one after the other, and when it starts the WAL
-    anew it changes the count of backfilled frames after both, so they are read again until they
-    agree. Raises SourceCorruptError where more frames stay backfilled than there are, which is
-    what the WAL-reset bug leaves behind.
+    A writer changes the two copies of the header one after the other, and the count of backfilled
+    frames last when it restarts the WAL, so they are read again until they agree. Raises
+    SourceCorruptError if more frames remain backfilled than there are: a result of the WAL-reset
+    bug.
     """
     deadline = time.monotonic() + _SETTLE_S
     while True:
@@ -131,9 +131,9 @@ def _parse_index(data: bytes) -> Mark | None:
 
 
 def count_frames(index: bytes) -> int:
-    """Return how many frames the beginning of a `-shm` file counts (mxFrame), 0 if it is none.
+    """Return the number of frames (mxFrame) in the head of a `-shm` file, 0 if it is invalid.
 
-    It may be another machine's, and of its byte order.
+    It may have the byte order of another machine.
     """
     for byteorder in ("little", "big"):
         if index[:4] == INDEX_VERSION.to_bytes(4, byteorder):
@@ -152,7 +152,7 @@ def checksum(data: bytes, seed: tuple[int, int], *, byteorder: str) -> tuple[int
 
 
 def is_header(data: bytes) -> bool:
-    """Say whether 32 bytes are the header of a WAL."""
+    """Return whether 32 bytes are the header of a WAL."""
     return len(data) == WAL_HEADER_BYTES and struct.unpack(">I", data[:4])[0] in WAL_MAGIC
 
 
@@ -167,17 +167,17 @@ class Frame:
 
 
 class FrameIndex:
-    """Which frame holds the newest image of a page.
+    """The frame with the newest image of each page.
 
-    Four bytes a page, and only for stretches of the database that the WAL touches: a dict would
-    take a hundred, and the serving side has a small machine to live on.
+    It takes four bytes a page, and only for parts of the database that are in the WAL; a dict would
+    take a hundred, and the serving side may be a small machine.
     """
 
     def __init__(self) -> None:
         self._segments: dict[int, array[int]] = {}
 
     def put(self, page: int, frame: int) -> None:
-        """Note that `frame` holds `page`; a later call for the page wins."""
+        """Record that `frame` holds `page`; the last call for a page wins."""
         segment = self._segments.get(page // _SEGMENT_PAGES)
         if segment is None:
             segment = array("I", bytes(4 * _SEGMENT_PAGES))
@@ -185,17 +185,17 @@ class FrameIndex:
         segment[page % _SEGMENT_PAGES] = frame
 
     def get(self, page: int) -> int:
-        """Return the frame of `page`, or 0 where the WAL has none."""
+        """Return the frame of `page`, 0 if the WAL has none."""
         segment = self._segments.get(page // _SEGMENT_PAGES)
         return segment[page % _SEGMENT_PAGES] if segment else 0
 
     def touches(self, first: int, count: int) -> bool:
-        """Say whether any of `count` pages from `first` may have a frame."""
+        """Return whether any of `count` pages from `first` may have a frame."""
         last = (first + count - 1) // _SEGMENT_PAGES
         return any(key in self._segments for key in range(first // _SEGMENT_PAGES, last + 1))
 
     def pages(self) -> Iterator[int]:
-        """Walk through the pages that have a frame, in ascending order."""
+        """Yield the pages that have a frame, in ascending order."""
         for key in sorted(self._segments):
             for offset, frame in enumerate(self._segments[key]):
                 if frame:
@@ -203,12 +203,12 @@ class FrameIndex:
 
 
 def read_header(log: int) -> bytes:
-    """Read the WAL's header from an open descriptor; short where the file is."""
+    """Read the WAL's header from an open descriptor; shorter if the file is."""
     return os.pread(log, WAL_HEADER_BYTES, 0)
 
 
 def read_frame(log: int, frame: int, page_size: int) -> Frame | None:
-    """Read the header of one frame, or None where the file ends before it."""
+    """Read the header of one frame, None if the file ends before it."""
     data = os.pread(log, FRAME_HEADER_BYTES, frame_offset(frame, page_size))
     if len(data) < FRAME_HEADER_BYTES:
         return None
@@ -217,11 +217,11 @@ def read_frame(log: int, frame: int, page_size: int) -> Frame | None:
 
 
 def index_frames(log: int, mark: Mark, *, after: int = 0) -> FrameIndex | None:
-    """Index frames `after` + 1 up to the mark; None where they are not those of the mark.
+    """Index frames `after` + 1 up to the mark; None if they do not belong to the mark.
 
-    Every frame must carry the mark's salts, and the last one must be the very commit that the
-    index names. Bodies are not summed: that takes a second for 32 MB, the lock held meanwhile
-    lets the WAL grow, and a WAL left by a crash has been recovered by opening the database.
+    Every frame must have the mark's salts, and the last must be the commit that the index names.
+    Checksums of pages are not computed: that takes a second for 32 MB, during which the lock lets
+    the WAL grow, and SQLite has recovered a WAL left by a crash when the database was opened.
     """
     header = read_header(log)
     if not is_header(header) or header[WAL_SALTS] != mark.salts:
