@@ -17,15 +17,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gymdbd.disk import read_error, write_error
-from gymdbd.errors import (
-    DiskFullError,
-    FolderMissingError,
-)
+from gymdbd.errors import DiskFullError, FolderMissingError
 from gymdbd.source.format import SIDE_SUFFIXES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
 
 CLONE = "clone"
 FILE_MODE = 0o600

@@ -17,7 +17,6 @@ If a source is written to all day, this keeps failing, and method `query` is nee
 
 from __future__ import annotations
 
-import functools
 import sqlite3
 import time
 from contextlib import closing
@@ -127,9 +126,9 @@ def copy_database(
             if not reason:
                 return Copied(partial.stat().st_size, copied, attempt, before.main.ownership)
     except BaseException:
-        _remove(partial)
+        remove(partial)
         raise
-    _remove(partial)
+    remove(partial)
     raise CopyTornError(
         f"{source} was written to during each of {attempts} copies: {reason}",
         hint="use method query, which copies a snapshot while the application writes "
@@ -140,7 +139,7 @@ def copy_database(
 def _read_state(remote: RemoteFiles, source: str) -> SourceState:
     main = remote.find(source)
     if main is None:
-        raise _missing(source)
+        raise missing(source)
     log = remote.find(source + WAL)
     state = SourceState(
         main=main,
@@ -152,7 +151,7 @@ def _read_state(remote: RemoteFiles, source: str) -> SourceState:
     )
     if not state.header:
         # SQLite would remove the WAL of an empty copy, even if it has content.
-        raise _empty(source)
+        raise empty(source)
     if not state.header.startswith(MAGIC):
         raise SourceNotADatabaseError(
             f"{source} on the other machine is not an SQLite database", hint="check the path"
@@ -172,7 +171,7 @@ def _copy_once(
         time.sleep(_SETTLE_S)
     total, main_size = before.size_bytes, before.main.size
     log_partial = beside(partial, WAL)
-    _remove(partial)
+    remove(partial)
     with files.writing(partial):
         files.create(partial)
         with partial.open("wb") as file:
@@ -243,61 +242,23 @@ def _damaged(problems: tuple[str, ...]) -> SourceCorruptError:
     )
 
 
-def copy_as_it_is(
-    remote: RemoteFiles,
-    source: str,
-    partial: Path,
-    *,
-    progress: Progress,
-    check: Callable[[], None],
-) -> None:
-    """Copy a damaged database with its WAL and journal, unchecked.
-
-    It needs space for twice its size. If the files change meanwhile, they are copied again a few
-    times. Raises SourceMissingError, or SourceEmptyError if all files are empty.
-    """
-    for _ in range(ATTEMPTS):
-        check()
-        before = {suffix: remote.find(source + suffix) for suffix in ("", WAL, JOURNAL)}
-        if before[""] is None:
-            raise _missing(source)
-        sizes = {suffix: file.size for suffix, file in before.items() if file}
-        total = sum(sizes.values())
-        if total == 0:
-            raise _empty(source)
-        files.require_space(partial.parent, 2 * total)
-        _remove(partial)
-        for suffix, size in sizes.items():
-            target = beside(partial, suffix)
-            with files.writing(target):
-                files.create(target)
-                with target.open("wb") as file:
-                    remote.copy(
-                        source + suffix, size, file, functools.partial(_count, progress, size)
-                    )
-        if before == {suffix: remote.find(source + suffix) for suffix in before}:
-            return
-
-
-def _count(progress: Progress, total: int, done: int) -> None:
-    progress("copy", done, total)
-
-
-def _missing(source: str) -> SourceMissingError:
+def missing(source: str) -> SourceMissingError:
+    """Return the error for a database that is not there."""
     return SourceMissingError(
         f"there is no database at {source} on the other machine",
         hint="check remote_database; a relative path starts in the home folder there",
     )
 
 
-def _empty(source: str) -> SourceEmptyError:
+def empty(source: str) -> SourceEmptyError:
+    """Return the error for a database without a byte."""
     return SourceEmptyError(
         f"{source} on the other machine has zero bytes",
         hint="check that the application has created it and that the disk there was not full",
     )
 
 
-def _remove(partial: Path) -> None:
+def remove(partial: Path) -> None:
     """Remove the copy and its side files."""
     for suffix in ("", *SIDE_SUFFIXES):
         files.remove(beside(partial, suffix))

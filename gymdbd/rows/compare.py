@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from gymdbd.rows import tables
 from gymdbd.rows.difference import (
@@ -23,7 +23,7 @@ from gymdbd.rows.difference import (
     RowDifference,
     TableDifference,
 )
-from gymdbd.rows.keys import EARLIER, LATER, match, names_of_key, with_key
+from gymdbd.rows.keys import EARLIER, LATER, match, names_of_key, only, with_key
 from gymdbd.rows.large import differ
 from gymdbd.rows.values import Fetch, fetch_both
 from gymdbd.source import answers, database, statements
@@ -34,7 +34,7 @@ from gymdbd.source.schema import load_schema, quote
 from gymdbd.sqlite import sides, soundness
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterator, Sequence
+    from collections.abc import Callable, Generator, Iterator
 
     from gymdbd.rows.keys import Match
     from gymdbd.rows.tables import Table
@@ -276,9 +276,9 @@ class Pair:
             values = dict(zip(with_key(key, columns), row, strict=True))
             named = {name: values[name] for name in key}
             if schema == EARLIER:
-                yield RowDifference(REMOVED, named, before=_only(columns, values))
+                yield RowDifference(REMOVED, named, before=only(columns, values))
             else:
-                yield RowDifference(ADDED, named, after=_only(columns, values))
+                yield RowDifference(ADDED, named, after=only(columns, values))
 
     def _changed(self, before: Table, after: Table, how: Match) -> Iterator[RowDifference]:
         columns = [column for column, _ in how.columns]
@@ -293,13 +293,5 @@ class Pair:
             before_row = dict(zip(wanted, was, strict=True))
             after_row = dict(zip(wanted, now, strict=True))
             changed = [name for name in columns if differ(before_row[name], after_row[name])]
-            yield RowDifference(
-                CHANGED,
-                _only(how.key, after_row),
-                _only(changed, before_row),
-                _only(changed, after_row),
-            )
-
-
-def _only(names: Sequence[str], values: dict[str, Any]) -> dict[str, Any]:
-    return {name: values[name] for name in names}
+            old_values, new_values = only(changed, before_row), only(changed, after_row)
+            yield RowDifference(CHANGED, only(how.key, after_row), old_values, new_values)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from gymdbd.source import statements
 from gymdbd.source.schema import quote
@@ -137,3 +137,8 @@ def names_of_key(table: Table) -> tuple[str, ...]:
     if table.key is not None:
         return table.key.columns
     return () if table.rowid is None else (table.rowid,)
+
+
+def only(names: Sequence[str], values: dict[str, Any]) -> dict[str, Any]:
+    """Return the values of these columns."""
+    return {name: values[name] for name in names}

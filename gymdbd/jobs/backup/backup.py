@@ -4,25 +4,22 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import sqlite3
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import gymdbd
 from gymdbd import clock, files
 from gymdbd.archive import manifest as manifests
 from gymdbd.archive import proof
 from gymdbd.archive.catalog import Catalog
-from gymdbd.archive.manifest import Manifest
 from gymdbd.errors import CopyDamagedError
 from gymdbd.jobs.backup import changes, content, damaged, deleted, room
+from gymdbd.jobs.backup.copy import Copy, describe, expected
 from gymdbd.jobs.backup.result import BackupResult
 from gymdbd.jobs.context import Timings
 from gymdbd.jobs.prune import prune
 from gymdbd.jobs.result import plain
 from gymdbd.source import database, ownership
-from gymdbd.source.counting import uncounted
 from gymdbd.source.errors import GymdbdError, SourceCorruptError, SourceMovedError
 from gymdbd.source.format import INDEX, WAL, beside, side_files
 from gymdbd.source.schema import load_schema
@@ -31,25 +28,13 @@ from gymdbd.sqlite import checkpoint as checkpoints
 from gymdbd.sqlite import copying, opening, soundness
 
 if TYPE_CHECKING:
+    from gymdbd.archive.manifest import Manifest
     from gymdbd.archive.proof import Proof
     from gymdbd.config.kinds import BackupConfig
     from gymdbd.jobs.context import Context
-    from gymdbd.source.schema import Facts
     from gymdbd.sqlite.checkpoint import Checkpoint
 
 _ATTEMPTS = 5
-
-
-@dataclass(frozen=True)
-class _Copy:
-    """A snapshot that lies in the archive as a partial, not yet proven."""
-
-    final: Path
-    partial: Path
-    created_at: str
-    facts: Facts
-    rows: dict[str, int]
-    ownership: dict[str, Any]
 
 
 def run(job: BackupConfig, context: Context, held: Snapshot | None = None) -> BackupResult:
@@ -134,7 +119,7 @@ def _back_up(
         newest = content.find_newest(job, copy.partial, context)
     with timings.step("publish"):
         context.check()
-        manifest = _describe(job, copy, proven, done, timings.total_s())
+        manifest = describe(job, copy, proven, done, timings.total_s())
         suspicions = content.suspicions(job.gates, manifest, catalog, origin=job.origin)
         moved_from = [] if job.method else catalog.moved_from(job.origin)
         manifest = dataclasses.replace(
@@ -181,7 +166,7 @@ def _report(done: Checkpoint, context: Context) -> None:
 
 def _take_still(
     job: BackupConfig, source: Path, catalog: Catalog, context: Context, held: Snapshot | None
-) -> _Copy:
+) -> Copy:
     """Take one state of the source; again if it did not stand still for a reader without locks."""
     for attempt in range(_ATTEMPTS):
         try:
@@ -195,7 +180,7 @@ def _take_still(
 
 def _take(
     job: BackupConfig, source: Path, catalog: Catalog, context: Context, held: Snapshot | None
-) -> _Copy:
+) -> Copy:
     created = context.clock.now()
     if not clock.is_plausible(created):
         context.log.warning(
@@ -221,14 +206,14 @@ def _take(
             rows = held.count_rows(check=context.check)
             copying.copy(held, partial, progress)
     created_at = clock.to_text(created, context.clock.zone)
-    return _Copy(final, partial, created_at, held.facts, rows, ownership.read(source))
+    return Copy(final, partial, created_at, held.facts, rows, ownership.read(source))
 
 
-def _prove(job: BackupConfig, source: Path, copy: _Copy, context: Context) -> Proof:
+def _prove(job: BackupConfig, source: Path, copy: Copy, context: Context) -> Proof:
     """Prove the partial good; tell a damaged source from a damaged copy of a sound one."""
     try:
         with files.writing(copy.partial):
-            return proof.prove(copy.partial, _expected(copy), context.check, has_wal=job.raw)
+            return proof.prove(copy.partial, expected(copy), context.check, has_wal=job.raw)
     except (CopyDamagedError, SourceCorruptError) as error:
         with opening.reading_live(source, check=context.check) as there:
             load_schema(there)
@@ -238,13 +223,7 @@ def _prove(job: BackupConfig, source: Path, copy: _Copy, context: Context) -> Pr
         raise
 
 
-def _expected(copy: _Copy) -> dict[str, Any]:
-    """Return what must be found in the copy; its journal mode is another on purpose."""
-    facts = {name: value for name, value in vars(copy.facts).items() if name != "journal_mode"}
-    return {**facts, "rows": copy.rows, "uncounted": uncounted(copy.facts, copy.rows)}
-
-
-def _publish(copy: _Copy, manifest: Manifest) -> None:
+def _publish(copy: Copy, manifest: Manifest) -> None:
     """Make the proven partial visible: its WAL and its manifest first, the `.db` last."""
     side_files = {}
     for suffix in (WAL, INDEX):
@@ -256,41 +235,6 @@ def _publish(copy: _Copy, manifest: Manifest) -> None:
             files.publish(part, beside(copy.final, suffix))
     manifests.write(dataclasses.replace(manifest, side_files=side_files), copy.final)
     files.publish(copy.partial, copy.final)
-
-
-def _describe(
-    job: BackupConfig,
-    copy: _Copy,
-    proven: Proof,
-    done: Checkpoint,
-    duration_s: float,
-) -> Manifest:
-    facts = copy.facts
-    return Manifest(
-        source=job.origin.places[0].path,
-        host=job.origin.places[0].host,
-        created_at=copy.created_at,
-        method=job.method or ("raw" if job.raw else "online-backup"),
-        sqlite_version=sqlite3.sqlite_version,
-        page_size=facts.page_size,
-        page_count=facts.page_count,
-        encoding=facts.encoding,
-        journal_mode=facts.journal_mode,
-        user_version=facts.user_version,
-        application_id=facts.application_id,
-        size=proven.sums.size,
-        md5=proven.sums.md5,
-        sha256=proven.sums.sha256,
-        integrity=manifests.SOUND,
-        **copy.ownership,
-        tables=copy.rows,
-        uncounted=uncounted(facts, copy.rows),
-        remarks=proven.soundness.broken,
-        unchecked=list(proven.soundness.unchecked),
-        duration_s=duration_s,
-        gymdbd_version=gymdbd.__version__,
-        checkpoint=asdict(done),
-    )
 
 
 def _prune(job: BackupConfig, catalog: Catalog, context: Context) -> list[str]:

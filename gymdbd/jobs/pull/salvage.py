@@ -110,11 +110,11 @@ def save_remote(job: PullConfig, error: damaged.Failure, context: Context) -> da
 
 
 def _copy_files(job: PullConfig, target: Path, context: Context) -> None:
-    from gymdbd.remote import scp  # noqa: PLC0415 - few need it
+    from gymdbd.remote.as_it_is import copy_as_it_is  # noqa: PLC0415 - few need it
 
     files.remove(target)
     with connect(job, context) as connection, connection.sftp() as remote:
-        scp.copy_as_it_is(
+        copy_as_it_is(
             remote, job.remote_database, target, progress=context.progress, check=context.check
         )
 
