@@ -93,11 +93,8 @@ def write_atomically(path: Path, data: bytes) -> None:
     partial = partial_path(path)
     with writing(path):
         try:
-            descriptor = os.open(
-                partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, FILE_MODE
-            )
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(data)
+            create(partial)
+            partial.write_bytes(data)
             hand_over(partial, path if path.exists() else path.parent)
             sync_file(partial)
             partial.replace(path)

@@ -31,7 +31,7 @@ from gymdbd.source.answers import FAULTS
 from gymdbd.source.counting import StandIns
 from gymdbd.source.errors import GymdbdError
 from gymdbd.source.schema import load_schema, quote
-from gymdbd.sqlite import sides, soundness
+from gymdbd.sqlite import sides
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator
@@ -127,12 +127,13 @@ class Pair:
 
     def table(self, name: str) -> TableDifference:
         """Compare one table."""
-        try:
-            return self._table(name)
-        except FAULTS as error:
-            if answers.meaning(error) == answers.UNKNOWN:
+        with self._opened.reading(self._check):
+            try:
+                return self._table(name)
+            except FAULTS as error:
+                if answers.meaning(error) != answers.UNKNOWN:
+                    raise
                 return self._not_understood(name, error)
-            raise self._blame(error) from error
 
     def _not_understood(self, name: str, error: Exception) -> TableDifference:
         """Return what can be found out about a table although this SQLite cannot read it."""
@@ -149,21 +150,20 @@ class Pair:
         )
 
     def _table(self, name: str) -> TableDifference:
-        with database.interruptible(self._connection, self._check):
-            before, after = self._describe(name)
-            old = None if before is None else self._count(EARLIER, name)
-            new = None if after is None else self._count(LATER, name)
-            definition = self._definition("table", name)
-            if before is None or after is None:
-                return TableDifference(name, definition, old, new, new or 0, old or 0)
-            return self._compare(before, after, definition, old or 0, new or 0)
+        before, after = self._describe(name)
+        old = None if before is None else self._count(EARLIER, name)
+        new = None if after is None else self._count(LATER, name)
+        definition = self._definition("table", name)
+        if before is None or after is None:
+            return TableDifference(name, definition, old, new, new or 0, old or 0)
+        return self._compare(before, after, definition, old or 0, new or 0)
 
     def rows(self, name: str) -> Generator[RowDifference, None, None]:
         """Yield the rows of a table that differ: removed, then changed, then added ones.
 
         Raises GymdbdError if the rows cannot be matched.
         """
-        with self._reading():
+        with self._opened.reading(self._check):
             before, after = self._describe(name)
             if before is None or after is None:
                 for table, schema in ((before, EARLIER), (after, LATER)):
@@ -179,28 +179,6 @@ class Pair:
             yield from self._one_sided(before, EARLIER, how)
             yield from self._changed(before, after, how)
             yield from self._one_sided(after, LATER, how)
-
-    @contextlib.contextmanager
-    def _reading(self) -> Iterator[None]:
-        try:
-            with database.interruptible(self._connection, self._check):
-                yield
-        except FAULTS as error:
-            raise self._blame(error) from error
-
-    def _blame(self, error: Exception) -> GymdbdError:
-        """Find out which side an error is about: SQLite does not say."""
-        if answers.meaning(error) == answers.UNKNOWN:
-            return database.source_error(error, self.later.path)
-        for side, schema in ((self.earlier, EARLIER), (self.later, LATER)):
-            try:
-                found = self._connection.execute(f"PRAGMA {schema}.quick_check(20)").fetchall()
-            except FAULTS as another:
-                return database.source_error(another, side.path)
-            problems = tuple(line for (line,) in found if soundness.is_damage(str(line)))
-            if problems:
-                return database.corrupt(side.path, problems)
-        return database.source_error(error, self.later.path)
 
     def _ask(self, query: str, columns: int = 1) -> sqlite3.Cursor:
         return statements.execute(self._connection, query, columns)

@@ -9,10 +9,14 @@ from typing import TYPE_CHECKING
 from gymdbd.source import answers, database, live
 from gymdbd.source.answers import FAULTS
 from gymdbd.source.schema import load_schema, quote
+from gymdbd.sqlite import soundness
 
 if TYPE_CHECKING:
     import sqlite3
+    from collections.abc import Callable, Iterator
     from pathlib import Path
+
+    from gymdbd.source.errors import GymdbdError
 
 
 @dataclass(frozen=True)
@@ -30,6 +34,7 @@ class Opened:
         """Open it; `busy_timeout_s` also applies to sides that are attached later."""
         self._busy_timeout_s = busy_timeout_s
         self._live: list[live.Access] = []
+        self._paths = {"main": side.path}
         path, parameters = self._find(side)
         self.connection = database.connect(path, parameters, busy_timeout_s)
         # If there is an error, the first statement raises it again.
@@ -39,6 +44,7 @@ class Opened:
     def attach(self, side: Side, name: str) -> None:
         """Attach another side for reading; both must have the same text encoding."""
         uri = database.uri(*self._find(side))
+        self._paths[name] = side.path
         with database.translated(side.path):
             attach = f"ATTACH ? AS {quote(name)}"
             try:
@@ -56,6 +62,30 @@ class Opened:
             return path, "mode=ro&immutable=1"
         self._live.append(live.Access(path, busy_timeout_s=self._busy_timeout_s))
         return path, self._live[-1].parameters
+
+    @contextlib.contextmanager
+    def reading(self, check: Callable[[], None]) -> Iterator[None]:
+        """Read from any of them in this block, as `gymdbd.sqlite.opening.reading` does from one."""
+        try:
+            with database.interruptible(self.connection, check):
+                yield
+        except FAULTS as error:
+            raise self._blame(error) from error
+
+    def _blame(self, error: Exception) -> GymdbdError:
+        """Find out which side an error is about: SQLite does not say."""
+        *_, last = self._paths.values()
+        if answers.meaning(error) == answers.UNKNOWN:
+            return database.source_error(error, last)
+        for name, path in self._paths.items():
+            try:
+                found = self.connection.execute(f"PRAGMA {name}.quick_check(20)").fetchall()
+            except FAULTS as another:
+                return database.source_error(another, path)
+            problems = tuple(line for (line,) in found if soundness.is_damage(str(line)))
+            if problems:
+                return database.corrupt(path, problems)
+        return database.source_error(error, last)
 
     def confirm(self) -> None:
         """Raise SourceMovedError if the data read from a live side may not be a single state."""
