@@ -1,4 +1,4 @@
-"""Counting the rows of a database whose application has more than SQLite brings."""
+"""Counting rows, even if a table needs functions or collations of the application."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _UNKNOWN_FUNCTION = re.compile(r"(?:unknown|no such) function: (.+?)(?:\(\))?", 
 def count_rows(connection: sqlite3.Connection, facts: Facts) -> dict[str, int]:
     """Count the rows of every table; call it inside a transaction.
 
-    A table that this SQLite does not understand is left out.
+    A table that this SQLite does not understand is omitted.
     """
     counts = {}
     with StandIns(connection) as stand_ins:
@@ -35,25 +35,25 @@ def count_rows(connection: sqlite3.Connection, facts: Facts) -> dict[str, int]:
 
 
 def uncounted(facts: Facts, rows: Mapping[str, int]) -> list[str]:
-    """Name the tables that `count_rows` has left out."""
+    """List the tables that `count_rows` omitted."""
     return [name for name in table_names(facts) if name not in rows]
 
 
 def ask(connection: sqlite3.Connection, sql: str) -> sqlite3.Cursor:
-    """Execute a statement whose answer does not depend on how text is sorted.
+    """Execute a statement whose result does not depend on how text is sorted.
 
-    A collation that only the application knows is stood in for: SQLite refuses even to count the
-    rows of a table whose collation it has not got. The stand-ins stay; see `StandIns`.
+    An unknown collation gets a stand-in: without it SQLite refuses even to count the rows of a
+    table. The stand-ins remain; see `StandIns`.
     """
     return StandIns(connection, functions=False).execute(sql)
 
 
 class StandIns:
-    """What the application alone has, stood in for while a statement is answered.
+    """Stand-ins for functions and collations that only the application has.
 
-    A collation sorts by bytes, a function answers NULL: good enough for an answer that depends on
-    neither. Leaving the block takes them away, because no later answer may depend on them: SQLite
-    then says of a function that it failed, which it does not forget, instead of that it is unknown.
+    A collation sorts by bytes, a function returns NULL: good enough for results that depend on
+    neither. The end of the block removes them, because no later result may depend on them. SQLite
+    then reports a removed function as failed for good, not as unknown.
     """
 
     def __init__(self, connection: sqlite3.Connection, *, functions: bool = True) -> None:
@@ -62,11 +62,11 @@ class StandIns:
         self._made: dict[tuple[str, str], None] = {}
 
     def __enter__(self) -> StandIns:
-        """Return itself."""
+        """Return the stand-ins."""
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Take the stand-ins away."""
+        """Remove the stand-ins."""
         for kind, name in self._made:
             if kind == "collation":
                 self._connection.create_collation(name, None)
@@ -83,7 +83,7 @@ class StandIns:
                     raise
 
     def _make(self, text: str) -> bool:
-        """Stand in for what an error says is missing, if that has not been tried."""
+        """Create a stand-in for what an error reports as missing; False if there is one already."""
         collation, function = _UNKNOWN_COLLATION.fullmatch(text), _UNKNOWN_FUNCTION.fullmatch(text)
         if collation:
             found = ("collation", collation[1])
@@ -95,9 +95,7 @@ class StandIns:
             return False
         self._made[found] = None
         if collation:
-            self._connection.create_collation(
-                found[1], lambda one, other: (one > other) - (one < other)
-            )
+            self._connection.create_collation(found[1], lambda a, b: (a > b) - (a < b))
         else:
             self._connection.create_function(found[1], -1, lambda *_: None, deterministic=True)
         return True

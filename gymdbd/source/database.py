@@ -1,7 +1,7 @@
-"""Opening a database without harming it, and naming what is wrong with it.
+"""Opening a database without harming it, and translating errors.
 
-Nothing here opens a live database file behind SQLite's back: closing any descriptor of the file
-drops every POSIX lock that this process holds on it, SQLite's own included.
+Only SQLite opens a live database file here: closing any other descriptor of the file drops all
+POSIX locks that this process holds on it, even SQLite's own.
 https://www.sqlite.org/howtocorrupt.html section 2.2.
 """
 
@@ -36,19 +36,19 @@ if TYPE_CHECKING:
 _FIXED = (3, 51, 3)
 _BACKPORTS = {(3, 44): 6, (3, 50): 7}
 
-# SQLite takes a file of one byte for an empty one too, and removes the -wal beside either, even
-# through a connection that may only read (unixFileSize, pagerOpenWalIfPresent).
+# SQLite also treats a file of one byte as empty, and removes the -wal of an empty file, even
+# through a read-only connection (unixFileSize, pagerOpenWalIfPresent).
 _EMPTY_SIZE = 1
 _SHM_BYTES = 32768
 
 _UNKNOWN = (answers.UNKNOWN, answers.NEWER_SCHEMA)
 
-# Virtual machine steps between two looks at whether to go on: some milliseconds.
+# Virtual machine steps between two calls of `check`: some milliseconds.
 _STATEMENT_STEPS = 100_000
 
 
 def has_wal_reset_bug(version: tuple[int, ...] = sqlite3.sqlite_version_info) -> bool:
-    """Say whether a library's checkpoint can lose a commit when it races with a WAL reset."""
+    """Return whether a checkpoint of this SQLite can lose a commit if it races with a WAL reset."""
     if version < (3, 7, 0) or version >= _FIXED:
         return False
     backport = _BACKPORTS.get((version[0], version[1]))
@@ -56,13 +56,13 @@ def has_wal_reset_bug(version: tuple[int, ...] = sqlite3.sqlite_version_info) ->
 
 
 def locate(path: Path) -> Path:
-    """Resolve `path` to the file that SQLite would open, or say why there is none.
+    """Resolve `path` to the file that SQLite would open.
 
-    Never opens anything, so that a pipe cannot block and no lock is touched. Raises
-    SourceMissingError, SourceNotAFileError, SourceEmptyError or SourceUnreadableError.
+    Nothing is opened, so a pipe cannot block and no lock is affected. Raises SourceMissingError,
+    SourceNotAFileError, SourceEmptyError or SourceUnreadableError.
     """
     try:
-        # RuntimeError is how Python before 3.13 reports a loop of links.
+        # Python before 3.13 raises RuntimeError for a loop of links.
         real = path.resolve(strict=True)
         facts = real.stat()
     except FileNotFoundError as error:
@@ -90,33 +90,33 @@ def locate(path: Path) -> Path:
 
 
 def open_copy(path: Path, *, write: bool = False) -> sqlite3.Connection:
-    """Open a file of our own that nobody else has, together with its WAL.
+    """Open a private file with its WAL.
 
-    Who closes it for writing as the last one brings its WAL in and removes it: a live database is
-    opened by gymdbd.source.live.
+    The last connection that is open for writing checkpoints the WAL and removes it; so a live
+    database must be opened by gymdbd.source.live.
     """
     return connect(path, "mode=rw" if write else "mode=ro", 0.0)
 
 
 def open_immutable(path: Path) -> sqlite3.Connection:
-    """Open a finished backup that nobody writes: no locks, no side files, nothing changed.
+    """Open a finished backup that nobody writes, without locks or side files.
 
-    What only a newer SQLite understands of its schema is left out; see `load_schema`.
+    Definitions that only a newer SQLite understands are omitted; see `load_schema`.
     """
     connection = connect(path, "mode=ro&immutable=1", 0.0)
-    # What else is wrong the first statement tells.
+    # If there is an error, the first statement raises it again.
     with contextlib.suppress(*answers.FAULTS):
         schema.load_schema(connection)
     return connection
 
 
 def uri(path: Path, parameters: str) -> str:
-    """Return the URI that names a file to SQLite, with `parameters` such as `mode=ro`."""
+    """Return SQLite's URI of a file, with `parameters` such as `mode=ro`."""
     return f"file:{urllib.parse.quote(os.fsencode(path.absolute()))}?{parameters}"
 
 
 def connect(path: Path, parameters: str, busy_timeout_s: float) -> sqlite3.Connection:
-    """Open a database in autocommit mode, by SQLite's parameters for its URI."""
+    """Open a database in autocommit mode, with `parameters` of SQLite's URI."""
     with translated(path):
         connection = sqlite3.connect(
             uri(path, parameters),
@@ -125,14 +125,14 @@ def connect(path: Path, parameters: str, busy_timeout_s: float) -> sqlite3.Conne
             isolation_level=None,
             check_same_thread=False,
         )
-    # Names and texts that are not valid UTF-8 must come back as the bytes they are.
+    # Bytes that are not valid UTF-8 in names and texts must be preserved.
     connection.text_factory = lambda data: data.decode("utf-8", "surrogateescape")
     return connection
 
 
 @contextlib.contextmanager
 def translated(path: Path) -> Iterator[None]:
-    """Turn an sqlite3 error about `path` into one of ours."""
+    """Translate an sqlite3 error about `path`."""
     try:
         yield
     except answers.FAULTS as error:
@@ -140,7 +140,7 @@ def translated(path: Path) -> Iterator[None]:
 
 
 def source_error(error: Exception, path: Path) -> GymdbdError:
-    """Say what one of answers.FAULTS means for the database at `path`."""
+    """Translate one of answers.FAULTS, raised for the database at `path`."""
     text, kind = answers.words(error), answers.meaning(error)
     if kind == answers.NOT_A_DATABASE:
         return SourceNotADatabaseError(
@@ -176,7 +176,7 @@ def corrupt(path: Path, problems: tuple[str, ...]) -> SourceCorruptError:
 
 
 def _is_full(folder: Path) -> bool:
-    """Say whether a disk has no room for what SQLite makes beside a database."""
+    """Return whether a disk has no space for SQLite's side files."""
     try:
         disk = os.statvfs(folder)
     except OSError:
@@ -209,7 +209,7 @@ def _unreadable_hint(path: Path) -> str:
 
 @contextlib.contextmanager
 def interruptible(connection: sqlite3.Connection, check: Callable[[], None]) -> Iterator[None]:
-    """Call `check` every now and then during long statements; what it raises ends them."""
+    """Call `check` every now and then during long statements; it may raise to cancel them."""
     raised: list[Exception] = []
 
     def handler() -> int:
@@ -231,7 +231,7 @@ def interruptible(connection: sqlite3.Connection, check: Callable[[], None]) -> 
 
 
 def _empty(real: Path, path: Path) -> SourceEmptyError:
-    """Build the error for a file without content; nothing may open it, not even to read."""
+    """Build the error for an empty file; nothing may open it, not even for reading."""
     wal = beside(real, WAL)
     if _has_content(wal):
         hint = (

@@ -1,15 +1,15 @@
-"""Reading a database that an application may have open, so that no harm comes to it.
+"""Reading a database that an application may have open, without harming it.
 
-Every reader of a live database comes from here, and every writer has a reader beside it
+All readers of a live database are opened here, and every writer has a reader beside it
 (`gymdbd.sqlite.opening`):
 
-* A reader leaves no -wal or -shm that the owner of the database could not use. SQLite makes both
-  for whoever opens an idle database in WAL mode first. Another user than the owner therefore reads
-  an idle database without them, and `confirm` tells whether it has stood still meanwhile.
-* An index (-shm) that somebody uses is never made anew, whatever happened to the locks on it
+* A reader leaves no -wal or -shm that the owner of the database could not use. SQLite creates both
+  when an idle database in WAL mode is opened. So a user other than the owner reads an idle
+  database without them, and `confirm` checks that it did not change meanwhile.
+* An index (-shm) in use is never recreated, whatever happened to the locks on it
   (`gymdbd.source.index`).
-* Locks that gymdbd does not share are respected as far as they can be seen: the `.lock` folder of
-  SQLite's unix-dotfile VFS, and a journal of somebody who takes no locks at all.
+* Locks that gymdbd does not share are respected if they are visible: the `.lock` folder of
+  SQLite's unix-dotfile VFS, and the journal of a process that takes no locks.
 """
 
 from __future__ import annotations

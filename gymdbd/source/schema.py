@@ -1,4 +1,4 @@
-"""What a database says of itself: its facts and its schema, as far as SQLite understands it."""
+"""The header fields and the schema of a database, as far as SQLite understands it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _NEED_SCHEMA = "SELECT 1 FROM sqlite_master LIMIT 1"
 
 @dataclass(frozen=True)
 class Facts:
-    """What a database says of itself, read inside one transaction."""
+    """Header fields and schema of a database, read inside one transaction."""
 
     page_size: int
     page_count: int
@@ -26,12 +26,12 @@ class Facts:
 
     @property
     def size_bytes(self) -> int:
-        """Return the size of the whole database, free pages and WAL pages included."""
+        """Return the size of the whole database, with free pages and WAL pages."""
         return self.page_size * self.page_count
 
 
 def read_facts(connection: sqlite3.Connection) -> Facts:
-    """Ask a connection for the facts of its database; call it inside a transaction."""
+    """Read the facts of a connection's database; call it inside a transaction."""
     load_schema(connection)
 
     def pragma(name: str) -> int:
@@ -47,7 +47,7 @@ def read_facts(connection: sqlite3.Connection) -> Facts:
         application_id=pragma("application_id"),
         schema=tuple(
             connection.execute(
-                # SQLite takes a blob for a name as well.
+                # In SQLite a name may be a blob too.
                 "SELECT CAST(type AS TEXT), CAST(name AS TEXT), CAST(coalesce(sql, '') AS TEXT) "
                 "FROM sqlite_master ORDER BY 1, 2"
             )
@@ -58,21 +58,21 @@ def read_facts(connection: sqlite3.Connection) -> Facts:
 def table_names(facts: Facts) -> list[str]:
     """List the tables that hold rows of their own: neither SQLite's internal nor virtual ones.
 
-    The content of a virtual table such as FTS5 lies in its shadow tables, which are listed.
+    The content of a virtual table such as FTS5 is in its shadow tables, which are listed.
     """
     return [name for kind, name, sql in facts.schema if kind == "table" and holds_rows(name, sql)]
 
 
 def holds_rows(name: str, sql: str) -> bool:
-    """Say whether a table of the schema holds rows of its own: neither internal nor virtual."""
+    """Return whether a table of the schema holds rows of its own: neither internal nor virtual."""
     return not name.startswith("sqlite_") and not sql.upper().startswith("CREATE VIRTUAL TABLE")
 
 
 def load_schema(connection: sqlite3.Connection) -> None:
-    """Read the schema, and leave out what only a newer SQLite understands.
+    """Read the schema, and omit definitions that only a newer SQLite understands.
 
-    Then the connection `is_tolerant`; it must not be one that changes the schema. Raises
-    sqlite3.Error as the first statement that needs the schema would, for a damaged one too.
+    Then the connection `is_tolerant`, and must not change the schema. Raises sqlite3.Error as the
+    first statement that needs the schema would, also if it is damaged.
     """
     try:
         connection.execute(_NEED_SCHEMA).fetchone()
@@ -88,12 +88,12 @@ def load_schema(connection: sqlite3.Connection) -> None:
 
 
 def is_tolerant(connection: sqlite3.Connection) -> bool:
-    """Say whether parts of the schema have been left out because they are not understood."""
+    """Return whether parts of the schema were omitted because they are not understood."""
     return bool(connection.execute("PRAGMA writable_schema").fetchone()[0])
 
 
 def unknown_definition(connection: sqlite3.Connection) -> str:
-    """Name what a tolerant connection has left out: the first of it, which SQLite tells."""
+    """Describe the first definition that a tolerant connection has omitted."""
     connection.execute("PRAGMA writable_schema=RESET")
     try:
         connection.execute(_NEED_SCHEMA).fetchone()

@@ -1,10 +1,10 @@
 """Opening a database on this machine: any for reading, a live one for writing.
 
-A writer is never the last to close. An application that has opened and closed its own database
-file has lost its POSIX locks (https://www.sqlite.org/howtocorrupt.html section 2.2). SQLite in this
-process then takes itself for the last user, and closing a read-write connection removes the -wal
-that the application goes on writing. A read-only connection that was opened before and is closed
-after keeps SQLite from it.
+A writer is never the last to close. An application that opened and closed its own database file
+has lost its POSIX locks (https://www.sqlite.org/howtocorrupt.html section 2.2). SQLite in this
+process then takes itself for the last user, and closing a read-write connection would remove the
+-wal that the application goes on writing. A read-only connection that is opened before and closed
+after prevents that.
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ def _go_on() -> None:
 def reading(
     path: Path, *, has_wal: bool = False, check: Callable[[], None] = _go_on
 ) -> Iterator[sqlite3.Connection]:
-    """Open a file of our own for reading, that nobody writes: a backup, a copy, a replica.
+    """Open a file that nobody writes for reading: a backup, a copy, a replica.
 
     SQLite reads its WAL only if it `has_wal`. `check` is called every now and then during long
-    statements, and what it raises ends them. An error of SQLite's becomes one of ours.
+    statements and may raise to cancel them. Errors of SQLite are translated.
     """
     opened = database.open_copy(path) if has_wal else database.open_immutable(path)
     with (
@@ -55,9 +55,9 @@ def reading_live(
     leave_nothing: bool = False,
     check: Callable[[], None] = _go_on,
 ) -> Iterator[sqlite3.Connection]:
-    """Do as `reading` with a live database; SourceMovedError if it did not stand still meanwhile.
+    """Open a live database for reading; SourceMovedError if it may have changed meanwhile.
 
-    With `leave_nothing` an idle one is read without side files by its owner as well.
+    With `leave_nothing`, its owner also reads an idle database without side files.
     """
     reader = LiveConnection(path, busy_timeout_s=busy_timeout_s, leave_nothing=leave_nothing)
     with contextlib.closing(reader), database.translated(path):
@@ -65,7 +65,7 @@ def reading_live(
             with database.interruptible(reader.connection, check):
                 yield reader.connection
         except Exception:
-            # What is wrong with a file that is written meanwhile is nothing that is wrong with it.
+            # If the file was written meanwhile, the error may not be real.
             reader.confirm()
             raise
         reader.confirm()
@@ -75,9 +75,9 @@ def reading_live(
 def writing(path: Path, *, busy_timeout_s: float = 5.0) -> Iterator[sqlite3.Connection]:
     """Open a live database for writing, in autocommit mode; never creates one.
 
-    What its application has beside it stays there, whatever happened to the application's locks.
-    Raises NotOwnerError if the side files that this would leave were of no use to the owner, and
-    SourceLockedError if somebody who takes no locks is in the middle of a transaction.
+    The side files of its application are not removed, whatever happened to its locks. Raises
+    NotOwnerError if this would leave side files that the owner cannot use, and SourceLockedError
+    if a process that takes no locks is in the middle of a transaction.
     """
     with contextlib.closing(LiveConnection(path, busy_timeout_s=busy_timeout_s)) as guard:
         require_owner(path, idle=guard.idle)
@@ -88,7 +88,7 @@ def writing(path: Path, *, busy_timeout_s: float = 5.0) -> Iterator[sqlite3.Conn
             except sqlite3.OperationalError:
                 if not has_hot_journal(path):
                     raise
-                # Only who may write can roll it back.
+                # Only a writer can roll it back.
                 writer.execute("PRAGMA schema_version").fetchone()
                 guard.touch()
             _keep_journal(writer, path)
@@ -117,9 +117,9 @@ def require_common(path: Path, *, idle: bool = False) -> None:
 
 
 def has_hot_journal(path: Path) -> bool:
-    """Say whether a rollback journal waits that SQLite would roll back.
+    """Return whether there is a rollback journal that SQLite would roll back.
 
-    One of `journal_mode=PERSIST` or TRUNCATE stays after its transaction, without its first byte.
+    With `journal_mode=PERSIST` or TRUNCATE it remains after its transaction, without a header.
     """
     try:
         with beside(path, JOURNAL).open("rb") as file:
@@ -129,7 +129,7 @@ def has_hot_journal(path: Path) -> bool:
 
 
 def _require_no_journal_in_use(path: Path) -> None:
-    """Leave a journal alone whose writer may be at work: without locks only /proc tells."""
+    """Raise SourceLockedError if the writer of a journal may be active, according to /proc."""
     found = processes.holders(path) if has_hot_journal(path) else []
     if found:
         raise SourceLockedError(
@@ -140,7 +140,7 @@ def _require_no_journal_in_use(path: Path) -> None:
 
 
 def _keep_journal(writer: sqlite3.Connection, path: Path) -> None:
-    """Leave a journal where it is if the application keeps its own after each transaction."""
+    """Do not delete a journal that the application keeps after each transaction."""
     if beside(path, JOURNAL).exists():
         writer.execute("PRAGMA journal_mode").fetchone()
         with contextlib.suppress(sqlite3.Error):
