@@ -269,7 +269,7 @@ def test_serving_and_probing_an_idle_database_of_another_users_leave_nothing(pla
         "    now = fingerprint.take(pages)\n"
         "file = (now.device, now.inode, now.ctime_ns, now.size)\n"
         "frame = (now.frames, now.checksum_one, now.checksum_two)\n"
-        "same = is_unchanged(sys.argv[1], file, frame, bytes.fromhex(now.salts), in_log=False)\n"
+        "same = is_unchanged(sys.argv[1], file, frame, bytes.fromhex(now.salts), None)\n"
         "print(now.journal_mode, now.method, size == now.size, rows, same)\n"
     )
     done = subprocess.run(
