@@ -80,7 +80,7 @@ _SYNTAX = re.compile(r"near \".*\": syntax error|unrecognized token|incomplete i
 
 
 def meaning(error: Exception) -> str:
-    """Return which of the meanings above an error of sqlite3 has; FAILED if it is none of them."""
+    """Return the meaning of an sqlite3 error, FAILED if it is none of the others above."""
     text = words(error)
     if "unsupported file format" in text:
         return NOT_A_DATABASE
@@ -94,7 +94,7 @@ def meaning(error: Exception) -> str:
 
 
 def words(error: Exception) -> str:
-    """Return what SQLite says; it quotes names that need not be UTF-8."""
+    """Return SQLite's message; it quotes names that may not be UTF-8."""
     if isinstance(error, UnicodeDecodeError):
         return error.object.decode("utf-8", "backslashreplace")
     return str(error)
@@ -157,7 +157,7 @@ def _alike(word: str) -> list[str]:
 
 
 def _makes_sense(definition: str) -> bool:
-    """Say whether SQLite takes a definition for one, whatever it says of what that is about."""
+    """Return whether SQLite can parse a definition, even if it does not know what it refers to."""
     connection = sqlite3.connect(":memory:")
     try:
         connection.execute(f"EXPLAIN {definition}")

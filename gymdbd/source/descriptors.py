@@ -20,7 +20,7 @@ _TIMEOUT_S = 10
 _DELETED = " (deleted)"
 _NO_FILES = ("/dev/", "/proc/", "/sys/", "/memfd:")
 _SHARED_MEMORY = "/dev/shm/"  # noqa: S108 - a prefix to look for
-# To ask for a file there waits for as long as the machine behind it is away.
+# A stat of a file there blocks while the machine behind it does not answer.
 _FAR_TYPES = ("nfs", "cifs", "smb", "fuse", "9p", "ceph", "afs", "autofs")
 
 
@@ -44,14 +44,14 @@ class Descriptor:
 
 @dataclass
 class Seen:
-    """What could be seen: the descriptors by process, and the processes that let nobody look."""
+    """The descriptors found by process, and the processes that could not be inspected."""
 
     files: Dict[int, List[Descriptor]] = field(default_factory=dict)
     unseen: Set[int] = field(default_factory=set)
 
 
 def file_at(path: str) -> Optional[File]:
-    """Return which file has this name now, None if there is none or it cannot be told."""
+    """Return the identity of the file with this name, None if there is none or it is unknown."""
     try:
         facts = os.stat(path)  # noqa: PTH116 - called for many files
     except OSError:
@@ -130,7 +130,7 @@ def _describe(pid: int, path: str, name: str, gone: bool, facts: os.stat_result)
 
 
 def _far_mounts(proc: Path) -> Tuple[str, ...]:
-    """List where file systems are mounted that another machine or program has to answer for."""
+    """List the mounts of file systems that depend on another machine or program."""
     try:
         lines = (proc / "self" / "mountinfo").read_text(errors="surrogateescape").splitlines()
     except OSError:
@@ -167,7 +167,7 @@ def _parse(said: str) -> Dict[int, List[Descriptor]]:
 
 
 def may_write(info: str) -> bool:
-    """Say whether a descriptor was opened for writing, from its flags in /proc/PID/fdinfo."""
+    """Return whether a descriptor was opened for writing, by its flags in /proc/PID/fdinfo."""
     try:
         with open(info, encoding="ascii", errors="replace") as file:  # noqa: PTH123 - a plain string
             lines = file.read().splitlines()

@@ -60,7 +60,7 @@ class Fingerprint:
 
     @classmethod
     def from_json(cls, data: Any) -> Fingerprint:
-        """Read what `to_json` wrote; ValueError where it cannot be a fingerprint."""
+        """Read the result of `to_json`; ValueError if it is invalid."""
         if not isinstance(data, dict) or data.get("schema") != SCHEMA:
             raise ValueError("not a fingerprint of a known schema")
         kinds: dict[str, type] = {"int": int, "str": str, "bool": bool}
@@ -80,7 +80,7 @@ class Fingerprint:
 
 
 def take(pages: Pages) -> Fingerprint:
-    """Take the fingerprint of a snapshot that is held."""
+    """Return the fingerprint of a held snapshot."""
     facts = os.stat(pages.snapshot.path)  # noqa: PTH116 - one call, no Path made
     mark = pages.mark
     now = time.time_ns()

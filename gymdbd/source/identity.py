@@ -1,13 +1,12 @@
 """Whether the file at a database's path is the one that the application has open.
 
-A bind mount of the one file, a hard link, a file put in the database's place or its removal leave
-the application with another file, or with another WAL, than the path leads to. SQLite then reads a
-sound database without the application's commits, and writing to it damages what the application
-has.
+After a bind mount of the file, a hard link, a replacement or a removal, the application may have
+another file or WAL open than those at the path. SQLite then reads a sound database without the
+application's commits, and writing to it damages the application's database.
 
-Refused is only what loses commits: a process connected to the main file through another WAL, or one
-that has written to a file that this one has taken the place of. A process that merely reads the
-file, a second name that nobody uses, and a reader that has kept the former file are no fault.
+Only a loss of commits is an error: a process connected to the main file through another WAL, or
+one that has written to a file that was replaced. A process that only reads the file, an unused hard
+link, and a reader that still has the former file are no errors.
 """
 
 from __future__ import annotations
@@ -26,34 +25,34 @@ if TYPE_CHECKING:
 
 
 def require(path: Path, *, proc: Path = PROC) -> None:
-    """Raise AnotherFileError if the application has another file than the one at `path`.
+    """Raise AnotherFileError if the application has another file open than that at `path`.
 
-    Also if there is none at `path` any more and somebody has the removed one open. For a process
-    that has no connection to the database.
+    Also if there is no file at `path` any more and a process has the deleted file open. A process
+    with a connection to the database must not call this.
     """
     refuse(path, look(path, proc=proc))
 
 
 def refuse(path: Path, view: View) -> None:
-    """Raise the error for what `look` saw, if that is to be refused."""
+    """Raise AnotherFileError if the result of `look` is an error."""
     found = [use for use in view.uses if use.lost] or removed(path, view)
     if found:
         raise _error(path, found)
 
 
 def removed(path: Path, view: View) -> List[Use]:
-    """List who has the file that was removed from `path`, if there is none any more."""
+    """List who has the file open that was deleted from `path`, if there is none any more."""
     return [] if os.path.exists(path) else former(view)  # noqa: PTH110 - as links lead
 
 
 def former(view: View) -> List[Use]:
-    """List who has a file or a WAL open that has no name any more; the most valuable first."""
+    """List who has a deleted file or WAL open; the most valuable first."""
     found = [use for use in view.uses if use.main and use.main.path and _is_gone(use)]
     return sorted(found, key=_worth, reverse=True)
 
 
 def remarks(path: Path, view: View) -> List[Tuple[str, str]]:
-    """Name what is unusual and no fault, each with what to do about it, "" for nothing."""
+    """List what is unusual but no error, each with what to do about it, "" for nothing."""
     found = []
     for use in view.uses:
         what = "-wal that was removed" if use.kind == OTHER_LOG else f"file that was {path} before"

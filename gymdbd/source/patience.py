@@ -13,7 +13,7 @@ from gymdbd.source.errors import StalledError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-# A client that copies or hashes a large replica neither sends nor takes anything meanwhile.
+# A client that copies or hashes a large replica neither sends nor reads meanwhile.
 STALL_TIMEOUT_S = 15 * 60.0
 _LAST_WORDS_S = 5.0
 
@@ -56,7 +56,7 @@ class PatientStream:
         self._patience = patience
 
     def read(self, size: int) -> bytes:
-        """Read what has come, at least one byte of it except at the end."""
+        """Read the available bytes, at least one except at the end."""
         data: bytes = self._patience.wait(self._stream.read1, size)
         return data
 

@@ -109,7 +109,7 @@ def _lockers(
     pids = set()
     for line in lines:
         fields = line.split()
-        # An arrow in the second place marks who waits for the lock above, and holds nothing.
+        # An arrow in the second field marks a process that waits for the lock above.
         if len(fields) < _FLOCK_FIELDS or fields[1] not in ("POSIX", "OFDLCK"):
             continue
         kind, pid, place, first, last = fields[3:8]
@@ -129,7 +129,7 @@ def _place(facts: os.stat_result) -> str:
 
 
 def named(pid: int, proc: Path = descriptors.PROC) -> Process:
-    """Find out what a process runs."""
+    """Return the command of a process."""
     try:
         words = (proc / str(pid) / "cmdline").read_bytes().split(b"\0")
         command = " ".join(os.path.basename(os.fsdecode(word)) for word in words[:2] if word)  # noqa: PTH119

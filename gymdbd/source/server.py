@@ -67,7 +67,7 @@ def serve(
 
 
 def _report(channel: Channel, error: GymdbdError) -> int:
-    # Where the client is gone there is nobody to tell.
+    # If the client has gone, nobody receives the error.
     with contextlib.suppress(GymdbdError, OSError):
         channel.send_error(error)
         channel.flush()
@@ -115,7 +115,7 @@ class _Server:
             try:
                 answer(request)
             except SourceError:
-                # What was read of a file that was written meanwhile says nothing about it.
+                # If the file was written meanwhile, the error may not be real.
                 self._pages.snapshot.confirm()
                 raise
             self._channel.flush()
@@ -271,6 +271,6 @@ def main(path: Path, *, stall_timeout_s: float = STALL_TIMEOUT_S) -> int:
         reader = PatientStream(sys.stdin.buffer, patience)
         return serve(path, reader, PatientStream(writer, patience))
     finally:
-        # What a client that is gone has not taken is nobody's any more.
+        # A client that has gone will not read the rest.
         with contextlib.suppress(StalledError, OSError):
             patience.wait(writer.close)

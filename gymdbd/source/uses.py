@@ -1,6 +1,6 @@
-"""Who uses a database by another file, or another WAL, than its path leads to.
+"""Which processes use another file or WAL for a database than those at its path.
 
-What counts are devices and inodes, never names, which each process has in mounts of its own.
+Files are compared by device and inode, never by name: each process may have its own mounts.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from gymdbd.source import descriptors, processes
 from gymdbd.source.descriptors import PROC, Descriptor, File
 from gymdbd.source.format import HEADER_BYTES, MAGIC, SIDE_SUFFIXES, VERSIONS, WAL, WITH_WAL
 
-# A process that is just opening or closing the database is for an instant without its WAL.
+# A process that is opening or closing the database has no WAL open for an instant.
 _SETTLE_S = 0.05
-# Looks at a database whose WAL comes and goes meanwhile.
+# How often to look if the WAL appears or disappears meanwhile.
 _MOST_LOOKS = 5
 
 OTHER_LOG = "other-log"
@@ -30,8 +30,8 @@ FORMER = "former"
 class Use:
     """A process that has the database open with another WAL, or the file that was here before.
 
-    `main` and `log` are what it has open, None if that is not known. `lost` says that it has
-    written where nobody will find it: that is refused, all else is a remark.
+    `main` and `log` are its open files, None if unknown. `lost` is set if its commits would be
+    lost: that is an error, everything else a remark.
     """
 
     pid: int
@@ -41,22 +41,22 @@ class Use:
     lost: bool
 
     def key(self) -> Tuple[object, ...]:
-        """Return what is the same at the second look."""
+        """Return the values that are the same at a second look."""
         files = [opened and opened.file for opened in (self.main, self.log)]
         return (self.pid, self.kind, *files)
 
     @property
     def written_ns(self) -> int:
-        """Return when it was written last."""
+        """Return when it was last written."""
         return max((opened.written_ns for opened in (self.main, self.log) if opened), default=0)
 
 
 @dataclass(frozen=True)
 class View:
-    """All that one look at the processes tells about a database.
+    """The result of one look at the processes that use a database.
 
-    `names` counts those of its file, `unseen` the processes that could not be looked into, and
-    `connected` says that one of those that could has the database open.
+    `names` counts the hard links of its file, `unseen` the processes that could not be inspected;
+    `connected` is set if an inspected process has the database open.
     """
 
     uses: List[Use]
@@ -79,21 +79,21 @@ class _Place:
         self.appeared_ns = self._appeared()
 
     def _appeared(self) -> int:
-        """Return the latest moment at which the file can have got its name, 0 if there is none."""
+        """Return the latest time at which the file can have got its name, 0 if there is none."""
         try:
-            # A new name changes both; what changed the file or the folder later is no matter.
+            # A new name changes both; either may have changed again later.
             changed = (self.path.stat().st_ctime_ns, self.path.parent.stat().st_ctime_ns)
         except OSError:
             return 0
         return min(changed)
 
     def wanted(self, name: str, file: File) -> bool:
-        """Say whether a process that has this open is worth a look."""
+        """Return whether a process that has this file open must be inspected."""
         base = name.rpartition("/")[2]
         return file in (self.main, self.log) or base in (self.path.name, self.path.name + WAL)
 
     def is_here(self, one: Descriptor, suffix: str = "") -> bool:
-        """Say whether a file was opened by the path's name, in its folder, wherever mounted."""
+        """Return whether a file was opened by the path's name in its folder, on any mount."""
         folder, _, base = one.name.rpartition("/")
         if base != self.path.name + suffix or self.folder is None:
             return False
@@ -105,16 +105,16 @@ class _Place:
         return descriptors.file_at(f"{root}{folder}/") == self.folder
 
     def was_written(self, one: Descriptor) -> bool:
-        """Say whether it was written after the file here appeared, or after its own removal."""
+        """Return whether it was written after the file here appeared, or after its own removal."""
         return one.written_ns > self.appeared_ns > 0 or _was_written_removed(one)
 
     def is_as_it_was(self) -> bool:
-        """Say whether the same files are here: whoever closes a database last removes its WAL."""
+        """Return whether the files are the same: the last connection removes the WAL."""
         now = (descriptors.file_at(str(self.path)), descriptors.file_at(f"{self.path}{WAL}"))
         return now == (self.main, self.log)
 
     def in_wal_mode(self) -> bool:
-        """Read it from the header: only in a process without a connection to the database."""
+        """Read the header; a process with a connection to the database must not call this."""
         try:
             with self.path.open("rb") as file:
                 return file.read(HEADER_BYTES)[VERSIONS] == WITH_WAL
@@ -123,7 +123,7 @@ class _Place:
 
 
 def look(path: Path, *, proc: Path = PROC) -> View:
-    """Look at all other processes that have the database open; what is refused was seen twice."""
+    """Inspect all other processes that have the database open; errors are confirmed by a retry."""
     view = _look(path, proc)
     if any(use.lost for use in view.uses):
         time.sleep(_SETTLE_S)
@@ -164,17 +164,17 @@ def _scan(path: Path, proc: Path) -> Tuple[_Place, descriptors.Seen]:
 def _judge(
     place: _Place, pid: int, files: List[Descriptor], connected: Set[int], apart: Set[int]
 ) -> List[Use]:
-    """Say what one process has to do with the database, if that is anything unusual."""
+    """Return how one process uses the database, if that is unusual."""
     mains = [opened for opened in files if opened.file == place.main]
     found = _judge_former(place, pid, files, alone=not mains)
-    # Merely reading the files, as a copying program does, is not being connected.
+    # A program that only reads the files, to copy them, is not connected.
     if pid not in connected and not any(opened.writable for opened in mains):
         return found
     logs = [opened for opened in files if opened.name.endswith(WAL)]
     for main in mains:
         for log in logs:
             if log.name == f"{main.name}{WAL}" and log.file != place.log:
-                # A child may have inherited what its parent has closed since.
+                # A child may have inherited a file that its parent has closed since.
                 in_use = pid in connected or not log.deleted or _was_written_removed(log)
                 return [Use(pid, OTHER_LOG, main, log, in_use), *found]
     if any(log.file == place.log for log in logs):
@@ -188,9 +188,9 @@ def _judge(
 
 
 def _judge_former(place: _Place, pid: int, files: List[Descriptor], *, alone: bool) -> List[Use]:
-    """Look for the file that was at the path before: removed, or moved away from its WAL.
+    """Find the file that was at the path before: deleted, or moved away from its WAL.
 
-    `alone` says that the process has not got the file that is there now, too.
+    `alone` is set if the process does not have the present file open too.
     """
     logs = [opened for opened in files if opened.writable and place.is_here(opened, WAL)]
     if not alone:
@@ -208,12 +208,12 @@ def _judge_former(place: _Place, pid: int, files: List[Descriptor], *, alone: bo
 
 
 def _was_written_removed(one: Descriptor) -> bool:
-    """Say whether it was written after its removal: that changes ctime only, a write both times."""
+    """Return whether it was written after its removal, which changes ctime only."""
     return one.deleted and one.written_ns >= one.changed_ns > 0
 
 
 def _moved(files: List[Descriptor], log: Descriptor) -> List[Descriptor]:
-    """Find the main file of a WAL whose own name leads to another file now, or to none."""
+    """Find the main file of a WAL if its name now belongs to another file, or to none."""
     names = {opened.name for opened in files}
     found: Dict[File, Descriptor] = {
         opened.file: opened
@@ -227,7 +227,7 @@ def _moved(files: List[Descriptor], log: Descriptor) -> List[Descriptor]:
 
 
 def _is_database(path: str) -> bool:
-    """Look at the head of a file that is not the one at the database's path."""
+    """Read the head of a file, which must not be that at the database's path."""
     try:
         if not stat.S_ISREG(os.stat(path).st_mode):  # noqa: PTH116 - a plain string
             return False
@@ -245,7 +245,7 @@ def _link(path: str) -> str:
 
 
 def _may_write(pid: int, place: _Place) -> bool:
-    """Say whether a process that lets nobody look may write the database, from whose it is."""
+    """Return whether a process that cannot be inspected may write the database, by its user."""
     try:
         lines = (place.proc / str(pid) / "status").read_text().splitlines()
         facts = place.path.stat()
