@@ -2,6 +2,7 @@
 
 From top to bottom; a module imports from below its own line:
 
+    kinds       what each kind does, loaded by its name
     emergency   getting a database to safety, now
     drill       rehearsing a restore
     verify      reading backups again, and repairing them
@@ -11,5 +12,6 @@ From top to bottom; a module imports from below its own line:
     prune       removing backups past retention
     peer        the other machine of a job
     context     what a run is given besides its configuration
+    finding     what can be found out about a job without running it
     result      what a run brings, and how that becomes JSON
 """

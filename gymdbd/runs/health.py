@@ -15,19 +15,13 @@ from datetime import datetime, timedelta, tzinfo
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from gymdbd import clock, disk, files, lock
-from gymdbd.archive import answers
-from gymdbd.archive.backup import DAMAGED
-from gymdbd.archive.catalog import Catalog
-from gymdbd.config.kinds import BackupConfig, DrillConfig, PullConfig, VerifyConfig
 from gymdbd.errors import NotAllowedError, ReadFailedError
-from gymdbd.jobs.backup import room
-from gymdbd.jobs.pull.replica import Replica
+from gymdbd.jobs import kinds
+from gymdbd.jobs.finding import Finding, Health
 from gymdbd.runs import verdict
 from gymdbd.runs.entry import instant
 from gymdbd.runs.outcome import GOOD_STATES
 from gymdbd.runs.status import StatusFile
-from gymdbd.runs.verdict import Health
-from gymdbd.source import database, identity
 from gymdbd.source.errors import GymdbdError, SourceUnreadableError
 from gymdbd.words import service_command
 
@@ -43,8 +37,6 @@ if TYPE_CHECKING:
 _START_MARGIN = timedelta(minutes=15)
 # The start and the backup of the same run, both rounded to seconds, are at most this far apart.
 _SAME_RUN = timedelta(minutes=1)
-# So many damaged backups are named; the others are counted.
-_NAMED = 3
 # A sleeping disk needs ten seconds to start.
 _PATIENCE_S = 15.0
 _DENIED = (NotAllowedError, SourceUnreadableError)
@@ -52,14 +44,6 @@ _DEAD = "check for a dead disk or network mount (dmesg, mount)"
 _ACCOUNT = "run gymdbd status as the user that the daemon runs as"
 
 _T = TypeVar("_T")
-
-
-class Finding(NamedTuple):
-    """One result of checking a job: its health, the reason, and what to do about it."""
-
-    health: Health
-    reason: str = ""
-    hint: str = ""
 
 
 class Seen(NamedTuple):
@@ -227,17 +211,8 @@ def _look(
     """Examine the disk: yield findings, and the time of the newest good backup."""
     try:
         _require_places(job)
-        if isinstance(job, BackupConfig):
-            yield from _its_backups(job, entry, zone)
-            identity.require(job.database)
-            source = database.locate(job.database)
-            room.require(job, Catalog(job.archive, zone), source.stat().st_size, now)
-        elif isinstance(job, PullConfig):
-            yield from _replica(job, entry, now, zone)
-            if job.archive_folder.is_dir():
-                yield from _unanswered(job, Catalog(job.archive_folder, zone))
-        elif isinstance(job, VerifyConfig | DrillConfig):
-            Catalog(job.archive, zone).backups()
+        was_good = entry.state in GOOD_STATES
+        yield from kinds.outlook(job).look(job, now, zone, was_good=was_good)
     except _DENIED as error:
         yield Finding(Health.UNKNOWN, error.message, _ACCOUNT)
     except GymdbdError as error:
@@ -250,64 +225,8 @@ def _look(
 def _require_places(job: JobConfig) -> None:
     for folder in job.folders():
         files.require_folder(folder)
-        if isinstance(job, BackupConfig | PullConfig):
+        if job.backups is not None:
             disk.require_writable_disk(folder)
-
-
-def _its_backups(job: BackupConfig, entry: Entry, zone: tzinfo) -> Iterator[Finding | datetime]:
-    catalog = Catalog(job.archive, zone)
-    yield from _unanswered(job, catalog)
-    newest = catalog.good_before(job.origin)
-    if newest is not None:
-        yield newest.created
-    elif entry.state in GOOD_STATES:
-        yield Finding(
-            Health.FAILING,
-            f"{job.archive} no longer holds a good backup of it",
-            f"find out who removed them, and make a new one: gymdbd backup {job.name}",
-        )
-    backups = catalog.backups(job.origin)
-    damaged = [backup.path.name for backup in backups if backup.verdict == DAMAGED]
-    if damaged:
-        yield Finding(
-            Health.FAILING,
-            f"damaged, so no longer a backup: {', '.join(damaged[:_NAMED])}"
-            + (f" and {len(damaged) - _NAMED} more" if len(damaged) > _NAMED else ""),
-            "fetch a good copy (gymdbd verify --repair), or remove it once gymdbd list shows good "
-            "backups; check the disk as well (dmesg, SMART)",
-        )
-
-
-def _unanswered(job: BackupConfig | PullConfig, catalog: Catalog) -> Iterator[Finding]:
-    """Yield what has stopped the pruning of an archive, even if no status file records it."""
-    waiting = answers.unanswered(catalog.backups(job.origin))
-    frozen = catalog.frozen(job.origin)
-    if waiting or (frozen and isinstance(job, PullConfig)):
-        what = f"{waiting[0].path.name} waits for accept or reject" if waiting else frozen
-        hint = (
-            "look at it (gymdbd diff latest); if the change is right, run gymdbd accept "
-            f"{job.name}, otherwise gymdbd reject {job.name}"
-        )
-        yield Finding(Health.FAILING, f"{what}; pruning is stopped", hint)
-    elif frozen:
-        hint = "repair or restore the database; pruning resumes with the next good backup"
-        yield Finding(Health.FAILING, f"pruning is stopped: {frozen}", hint)
-
-
-def _replica(job: PullConfig, entry: Entry, now: datetime, zone: tzinfo) -> Iterator[Finding]:
-    replica = Replica(job.replica)
-    if not replica.exists:
-        if entry.state in GOOD_STATES:
-            reason = f"the replica {job.replica} no longer exists"
-            yield Finding(Health.FAILING, reason, f"pull it again: gymdbd pull {job.name}")
-        return
-    missing = max(0, job.replica.stat().st_size - replica.reusable_bytes(replica.state()))
-    try:
-        catalog = Catalog(job.archive_folder, zone)
-        room.require(job, catalog, missing, now, folder=replica.path.parent)
-    except GymdbdError as error:
-        # As long as nothing changes on the other machine, no room is needed.
-        yield Finding(Health.LATE, error.message, error.hint)
 
 
 def _next_run(entry: Entry, daemon: Daemon, now: datetime, health: Health) -> Iterator[Finding]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import importlib
 import os
 import secrets
 import time
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING
 from gymdbd import clock, disk, files, lock
 from gymdbd.clock import Clock
 from gymdbd.errors import DeadlineError, StoppedError
+from gymdbd.jobs import kinds
 from gymdbd.jobs.context import Context
 from gymdbd.log import bound, logger
 from gymdbd.runs.entry import Running
@@ -124,7 +124,7 @@ class Run:
 
     def _try_until_good(self) -> Result:
         """Do the work, and retry it if the error is transient."""
-        work = _work(self.job.kind)
+        work = kinds.work(self.job)
         delay_s = self.job.retry.delay.total_seconds()
         attempts = self.job.retry.attempts if self.due else 1
         for attempt in range(1, attempts + 1):
@@ -168,13 +168,6 @@ def stopped(job: JobConfig) -> StoppedError:
         f"{job.name} was stopped before it was done",
         hint="nothing half-done is left; it is made up after the next start",
     )
-
-
-def _work(kind: str) -> Callable[[JobConfig, Context], Result]:
-    """Return what a job of that kind does."""
-    module = importlib.import_module(f"gymdbd.jobs.{kind}.{kind}")
-    work: Callable[[JobConfig, Context], Result] = module.run
-    return work
 
 
 def record(job: JobConfig, ended: Ended, status: StatusFile | None) -> None:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta, tzinfo
-from enum import IntEnum
 from typing import TYPE_CHECKING
 
+from gymdbd.jobs.finding import Health
 from gymdbd.runs.entry import instant
 from gymdbd.runs.outcome import GOOD_STATES, UNREACHABLE
 from gymdbd.schedule import usual_gap
@@ -15,15 +15,6 @@ if TYPE_CHECKING:
     from gymdbd.runs.entry import Entry
 
 _LEAST_MARGIN = timedelta(minutes=10)
-
-
-class Health(IntEnum):
-    """The health of a job, or of all jobs; the numbers are the exit codes of monitoring plugins."""
-
-    OK = 0
-    LATE = 1
-    FAILING = 2
-    UNKNOWN = 3
 
 
 def max_age(job: JobConfig, now: datetime, zone: tzinfo) -> timedelta:

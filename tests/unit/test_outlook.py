@@ -18,10 +18,10 @@ from gymdbd.clock import Clock
 from gymdbd.config import config
 from gymdbd.config.kinds import BackupConfig, JobConfig, PullConfig, VerifyConfig
 from gymdbd.errors import ReadFailedError
+from gymdbd.jobs.finding import Finding, Health
 from gymdbd.runs.entry import Entry, Running
-from gymdbd.runs.health import Daemon, Finding, Judged, begin, judge, read
+from gymdbd.runs.health import Daemon, Judged, begin, judge, read
 from gymdbd.runs.status import StatusFile
-from gymdbd.runs.verdict import Health
 from gymdbd.schedule import Cron
 from tests.support.databases import make_database
 from tests.support.disks import may_mount, mounted

@@ -17,10 +17,11 @@ from gymdbd import lock
 from gymdbd.config.kinds import BackupConfig, VerifyConfig
 from gymdbd.config.parts import Newest
 from gymdbd.errors import BusyError, FormatError
+from gymdbd.jobs.finding import Health
 from gymdbd.runs.entry import Entry, Running, Status, instant
 from gymdbd.runs.outcome import Ended
 from gymdbd.runs.status import StatusFile, trouble_logged
-from gymdbd.runs.verdict import Health, health, max_age, worst
+from gymdbd.runs.verdict import health, max_age, worst
 from gymdbd.schedule import Cron, Interval
 from gymdbd.source.errors import GymdbdError
 from tests.support.command import environment

@@ -1,0 +1,139 @@
+"""Whether the next pull will succeed, and what the last one has left."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+from typing import TYPE_CHECKING, Any
+
+from gymdbd import files
+from gymdbd.archive.catalog import Catalog
+from gymdbd.jobs.backup import room
+from gymdbd.jobs.backup.outlook import unanswered
+from gymdbd.jobs.context import Context
+from gymdbd.jobs.finding import ERROR, OK, WARNING, Check, Finding, Health, not_writable
+from gymdbd.jobs.pull.replica import Replica
+from gymdbd.log import logger
+from gymdbd.source import processes
+from gymdbd.source.errors import GymdbdError, RemoteError
+from gymdbd.words import counted
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from datetime import datetime, tzinfo
+
+    from gymdbd.clock import Clock
+    from gymdbd.config.kinds import PullConfig
+
+
+def look(
+    job: PullConfig, now: datetime, zone: tzinfo, *, was_good: bool
+) -> Iterator[Finding | datetime]:
+    """Yield what is wrong with the replica, and what in its archive waits for an answer."""
+    yield from _room(job, now, zone, was_good=was_good)
+    if job.archive_folder.is_dir():
+        yield from unanswered(job.name, job.backups, zone, asks=True)
+
+
+def _room(job: PullConfig, now: datetime, zone: tzinfo, *, was_good: bool) -> Iterator[Finding]:
+    replica = Replica(job.replica)
+    if not replica.exists:
+        if was_good:
+            reason = f"the replica {job.replica} no longer exists"
+            yield Finding(Health.FAILING, reason, f"pull it again: gymdbd pull {job.name}")
+        return
+    missing = max(0, job.replica.stat().st_size - replica.reusable_bytes(replica.state()))
+    try:
+        catalog = Catalog(job.archive_folder, zone)
+        room.require(job, catalog, missing, now, folder=replica.path.parent)
+    except GymdbdError as error:
+        # As long as nothing changes on the other machine, no room is needed.
+        yield Finding(Health.LATE, error.message, error.hint)
+
+
+def examine(job: PullConfig, now: Clock) -> list[Check]:
+    """Check the other machine, the folder of the replica, and the archive."""
+    found = _other_side(job, now)
+    if job.archive and not os.access(job.archive, os.W_OK | os.X_OK):
+        found.append(not_writable(f"{job.name} archive", job.archive))
+    elif job.archive_folder.is_dir():
+        found += _replicas_archive(job, now)
+    return found
+
+
+def _replicas_archive(job: PullConfig, now: Clock) -> list[Check]:
+    """Check whether pulled content waits for accept or reject."""
+    name = f"{job.name} archive"
+    try:
+        frozen = Catalog(job.archive_folder, now.zone).frozen(job.origin)
+    except GymdbdError as error:
+        return [Check(name, ERROR, error.message, error.hint)]
+    word = shlex.quote(job.name)
+    hint = f"look at it (gymdbd diff), then gymdbd accept {word} or gymdbd reject {word}"
+    return [Check(name, WARNING, f"pruning is frozen: {frozen}", hint)] if frozen else []
+
+
+def _other_side(job: PullConfig, now: Clock) -> list[Check]:
+    """Connect to the other machine without transferring data, and check the replica's folder."""
+    from gymdbd.jobs import peer  # noqa: PLC0415 - brings paramiko, which nothing else here needs
+
+    try:
+        facts = peer.inspect(job, Context(log=logger(), clock=now))
+    except RemoteError as error:
+        return [Check(f"{job.name} host", ERROR, error.message, error.hint), _replica(job, 0)]
+    except GymdbdError as error:
+        # The host has answered, so the error is about its database.
+        failed = Check(f"{job.name} database", ERROR, error.message, error.hint)
+        return [_reached(job), failed, _replica(job, 0)]
+    size = facts["page_size"] * facts["page_count"]
+    return [_reached(job), *_remote_database(job, facts, size), _replica(job, size)]
+
+
+def _reached(job: PullConfig) -> Check:
+    return Check(f"{job.name} host", OK, f"{job.host} answers, accepts the key and has Python")
+
+
+def _remote_database(job: PullConfig, facts: dict[str, Any], size: int) -> list[Check]:
+    text = (
+        f"{facts['database']}: {files.to_size(size)}, {counted(len(facts['tables']), 'table')}, "
+        f"journal mode {facts['journal_mode']}"
+    )
+    versions = f"SQLite {facts['sqlite']}, Python {facts['python']} on the other machine"
+    found = [Check(f"{job.name} database", OK, text), *_unknown_there(job, facts)]
+    if not facts["wal_reset_bug"]:
+        return [*found, Check(f"{job.name} sqlite", OK, versions)]
+    warning = f"{versions}: this SQLite has the WAL-reset bug, which can lose commits of several "
+    hint = "update its SQLite to 3.51.3 (or 3.50.7, 3.44.6) when its system offers it"
+    return [*found, Check(f"{job.name} sqlite", WARNING, f"{warning}writing processes", hint)]
+
+
+def _unknown_there(job: PullConfig, facts: dict[str, Any]) -> list[Check]:
+    from gymdbd.jobs import peer  # noqa: PLC0415 - brings paramiko, which nothing else here needs
+
+    unknown = peer.unknown(facts)
+    name, text = f"{job.name} unchecked", f"unknown on the other machine: {unknown}"
+    return [Check(name, OK, text)] if unknown else []
+
+
+def _replica(job: PullConfig, needed: int) -> Check:
+    """Check the replica's folder, its space, and that no process has it open for writing."""
+    name, replica = f"{job.name} replica", Replica(job.replica)
+    folder = replica.path.parent
+    if not os.access(folder, os.W_OK | os.X_OK):
+        return not_writable(name, folder)
+    try:
+        files.require_space(folder, max(0, needed - replica.reusable_bytes(replica.state())))
+    except GymdbdError as error:
+        return Check(name, ERROR, error.message, error.hint)
+    writers = processes.writers(replica.path)
+    if writers:
+        return Check(
+            name,
+            ERROR,
+            f"{replica.path} is open for writing in {processes.describe(writers)}",
+            "stop it, or let it open the replica read-only (file:...?mode=ro)",
+        )
+    free = files.to_size(shutil.disk_usage(folder).free)
+    state = "exists" if replica.exists else "does not exist yet"
+    return Check(name, OK, f"{replica.path} {state}, {free} free")
