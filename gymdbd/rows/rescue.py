@@ -83,13 +83,7 @@ class Rescue:
             if live is not None:
                 self._attach(live)
             with database.translated(self.path):
-                # This also keeps a live database from changing until the block ends.
-                self.connection.execute("BEGIN")
-                self.connection.execute("PRAGMA automatic_index=OFF")
-                self.encoding = statements.encoding_of(self.connection)
-                self.schema = tables.read_schema(self.connection)
-                self.live_schema = tables.read_schema(self.connection, LATER) if live else None
-                self._construct_virtual()
+                self._begin()
                 chosen = tables.holding(self.schema) if wanted is None else wanted
                 found = [self._choose(name, where) for name in chosen]
                 self.selections = [selection for selection in found if selection]
@@ -97,6 +91,15 @@ class Rescue:
             self._opened.close()
             raise
         self.literals = Literals(self.encoding)
+
+    def _begin(self) -> None:
+        # This also keeps a live database from changing until the block ends.
+        self.connection.execute("BEGIN")
+        self.connection.execute("PRAGMA automatic_index=OFF")
+        self.encoding = statements.encoding_of(self.connection)
+        self.schema = tables.read_schema(self.connection)
+        self.live_schema = tables.read_schema(self.connection, LATER) if self.live else None
+        self._construct_virtual()
 
     def _attach(self, live: Side) -> None:
         try:
