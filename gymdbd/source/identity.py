@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, List, Tuple
 from gymdbd.source import processes
 from gymdbd.source.descriptors import PROC
 from gymdbd.source.errors import AnotherFileError
+from gymdbd.source.format import WAL
 from gymdbd.source.uses import FORMER, OTHER_LOG, Use, View, look
 
 if TYPE_CHECKING:
@@ -95,7 +96,7 @@ def _other_log(path: Path, use: Use, who: str) -> AnotherFileError:
     if use.main is None or use.log is None:
         return AnotherFileError(
             f"{who} has {path} open by another name or with another WAL: what it commits is not in "
-            f"{path.name}-wal",
+            f"{path.name}{WAL}",
             hint=f"look under which name it opens the database (ls -l /proc/{use.pid}/fd, as its "
             "user or as root) and use that name here. A container needs the database's folder "
             "mounted, not the one file. Nothing has been changed",
