@@ -29,7 +29,7 @@ class Backup:
 
     `created` comes from the manifest, or from the name as local time. `place` is the place of its
     database, None without a manifest, `former_places` are earlier places of it. `note` is why the
-    manifest cannot be used, `doubt` why its marks cannot be read.
+    manifest cannot be used, `marks_fault` why its marks cannot be read.
     """
 
     path: Path
@@ -43,7 +43,7 @@ class Backup:
     again: int = 1
     side_files: tuple[Path, ...] = ()
     note: str = ""
-    doubt: str = ""
+    marks_fault: str = ""
 
     @property
     def order(self) -> tuple[datetime, int]:

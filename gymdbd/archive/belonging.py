@@ -32,7 +32,7 @@ def of(backups: Iterable[Backup], origin: Origin) -> list[Backup]:
     return [backup for backup in named if known[backup.place]]
 
 
-def to_look_at(backups: Iterable[Backup], origin: Origin) -> list[Backup]:
+def likely(backups: Iterable[Backup], origin: Origin) -> list[Backup]:
     """Return the backups of a database; if there are none, also those of the same path.
 
     The machine may have been renamed, or reinstalled with another name. That is enough to read such

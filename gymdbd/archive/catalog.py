@@ -90,7 +90,7 @@ class Catalog:
         machine may have been renamed.
         """
         others = [other for other in self.backups() if other != backup]
-        candidates = belonging.to_look_at(others, origin)
+        candidates = belonging.likely(others, origin)
         older = (other for other in candidates if backup is None or other.order < backup.order)
         return next((other for other in older if other.good), None)
 
@@ -102,7 +102,7 @@ class Catalog:
         """
         every = self.backups()
         mine = belonging.of(every, origin) if origin else []
-        candidates = belonging.to_look_at(every, origin) if origin else every
+        candidates = belonging.likely(every, origin) if origin else every
         if origin and not any(backup.place for backup in candidates):
             candidates = [backup for backup in every if backup.stem == origin.stem]
         old_enough = [backup for backup in candidates if moment is None or backup.created <= moment]
@@ -252,11 +252,11 @@ class Catalog:
         if manifest is not None and manifest.size != size:
             note = f"it has {size} bytes, its manifest says {manifest.size}"
             manifest = None
-        known, doubt = Marks(), ""
+        known, marks_fault = Marks(), ""
         try:
             known = all_marks.read(path)
         except FormatError as error:
-            doubt = error.message
+            marks_fault = error.message
         sides = side_files(path)
         return Backup(
             path=path,
@@ -270,7 +270,7 @@ class Catalog:
             marks=known,
             side_files=tuple(side for side in sides if side.exists()),
             note=note,
-            doubt=doubt,
+            marks_fault=marks_fault,
         )
 
     def _from_name(self, stamp: str, path: Path) -> datetime:

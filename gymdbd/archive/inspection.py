@@ -57,8 +57,8 @@ def inspect(
         found.problems.append(backup.note)
     elif backup.manifest is None:
         found.remarks.append("it has no manifest, so only its integrity could be checked")
-    if backup.doubt:
-        found.remarks.append(backup.doubt)
+    if backup.marks_fault:
+        found.remarks.append(backup.marks_fault)
     _require_access(backup)
     try:
         found.problems.extend(_compare_side_files(backup, check))

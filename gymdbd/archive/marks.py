@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 # The time of a pin that replaces lost marks.
-IN_DOUBT = "1970-01-01T00:00:00+00:00"
+_UNKNOWN_TIME = "1970-01-01T00:00:00+00:00"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,7 +66,7 @@ def change(backup: Path, **changes: Any) -> Marks:
     try:
         before = read(backup)
     except FormatError:
-        before = Marks(kept_at=IN_DOUBT, note="pinned in doubt: its marks were damaged")
+        before = Marks(kept_at=_UNKNOWN_TIME, note="pinned because its marks were damaged")
     after = dataclasses.replace(before, **changes)
     sealed.write(marks_path(backup), asdict(after))
     return after

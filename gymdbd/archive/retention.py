@@ -46,8 +46,8 @@ def _decide(backup: Backup, place: int, days: int, count: int, now: datetime) ->
     age = now - backup.created
     if backup.good and place == 0:
         return Decision(backup, True, "the newest verified backup always stays")
-    if backup.doubt:
-        return Decision(backup, True, backup.doubt)
+    if backup.marks_fault:
+        return Decision(backup, True, backup.marks_fault)
     if backup.marks.kept_at is not None:
         note = f": {backup.marks.note}" if backup.marks.note else ""
         return Decision(backup, True, f"pinned{note}")

@@ -106,7 +106,7 @@ def makers_of(backup: Backup, arguments: argparse.Namespace) -> list[Backups]:
     return [
         of
         for of in made
-        if any(other.path == backup.path for other in belonging.to_look_at(every, of.origin))
+        if any(other.path == backup.path for other in belonging.likely(every, of.origin))
     ]
 
 

@@ -76,7 +76,7 @@ def test_damaged_marks_keep_their_backup_and_are_begun_anew_with_a_pin(tmp_path:
     assert [one.stays for one in _plan(tmp_path)] == [True, True]
     all_marks.change(old, verified_at=_NOON)
     assert [one.stays for one in _plan(tmp_path)] == [True, True]
-    assert "in doubt" in all_marks.read(old).note
+    assert "were damaged" in all_marks.read(old).note
 
 
 def _plan(folder: Path) -> list[retention.Decision]:

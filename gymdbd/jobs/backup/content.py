@@ -64,7 +64,7 @@ def suspicions(
 
 
 def compare(limits: Gates | None, before: gates.Described, now: gates.Described) -> list[str]:
-    """Say why a state is doubted that comes after `before`, a good one."""
+    """Return why a state that follows the good state `before` is suspicious."""
     if limits is None:
         return gates.emptied(before, now)
     believed = gates.Limits(
