@@ -53,6 +53,10 @@ class JobConfig:
         """Return which backups the job makes, None if it makes none."""
         return None
 
+    def archives(self) -> list[Path]:
+        """Return the archives that the job makes or verifies, as far as they are to exist."""
+        return []
+
     @property
     def newest(self) -> Newest | None:
         """Return the column that dates the newest row, None if the job looks at none."""
@@ -113,6 +117,10 @@ class BackupConfig(JobConfig):
         """Return those of the database."""
         return Backups(self.database, self.archive, self.origin)
 
+    def archives(self) -> list[Path]:
+        """Return its archive."""
+        return [self.archive]
+
     def locks(self) -> list[Path]:
         """Return the archive's lock, which pruning and marking take as well."""
         return [lock.archive_lock(self.archive)]
@@ -163,6 +171,10 @@ class PullConfig(JobConfig):
     def backups(self) -> Backups:
         """Return those of the replica."""
         return Backups(self.replica, self.archive_folder, self.origin)
+
+    def archives(self) -> list[Path]:
+        """Return its archive; the default one only if a pull has made it."""
+        return [self.archive_folder] if self.archive or self.archive_folder.is_dir() else []
 
     def locks(self) -> list[Path]:
         """Return the replica's lock; the archive's lock is taken only while it is written."""
@@ -218,6 +230,10 @@ class VerifyConfig(JobConfig):
     sample: int | None = key(PERCENT, None)
     repair_from: RepairConfig | None = key(section(RepairConfig), None)
     only: tuple[str, ...] = ()
+
+    def archives(self) -> list[Path]:
+        """Return the archive."""
+        return [self.archive]
 
     def folders(self) -> list[Path]:
         """Return the archive."""

@@ -10,7 +10,7 @@ from gymdbd.archive import belonging
 from gymdbd.archive.catalog import Catalog
 from gymdbd.clock import Clock
 from gymdbd.config import config
-from gymdbd.config.kinds import BackupConfig, JobConfig, PullConfig, VerifyConfig
+from gymdbd.config.kinds import JobConfig
 from gymdbd.errors import UsageError
 from gymdbd.terminal.output import Output
 
@@ -88,13 +88,7 @@ def archives(arguments: argparse.Namespace) -> list[Path]:
 
 def archives_of(settings: Config) -> list[Path]:
     """Return every archive of the configuration; a pull's default archive only if it exists."""
-    found = set()
-    for job in settings.jobs.values():
-        if isinstance(job, BackupConfig | VerifyConfig):
-            found.add(job.archive)
-        elif isinstance(job, PullConfig) and (job.archive or job.archive_folder.is_dir()):
-            found.add(job.archive_folder)
-    return sorted(found)
+    return sorted({path for job in settings.jobs.values() for path in job.archives()})
 
 
 def makers_of(backup: Backup, arguments: argparse.Namespace) -> list[Backups]:
