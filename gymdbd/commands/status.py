@@ -66,15 +66,9 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
     except GymdbdError as error:
         # To a monitor, an unreadable status must not look like a failing job.
         raise error.but(exit_code=_UNKNOWN) from error
-    file = StatusFile(settings.status_file)
-    entries = {n: found.jobs.get(n, Entry(kind=job.kind)) for n, job in settings.jobs.items()}
-    looks = {n: health.begin(job, entries[n], file, now) for n, job in settings.jobs.items()}
-    jobs = {
-        name: health.judge(job, entries[name], looks[name], daemon, now)
-        for name, job in settings.jobs.items()
-    }
+    jobs = health.judge_all(settings, found, daemon, now)
     overall = verdict.worst([judged.found.health for judged in jobs.values()])
-    problem = _problem(file)
+    problem = _problem(StatusFile(settings.status_file))
     payload = {
         **found.to_json(),
         "jobs": {

@@ -111,15 +111,9 @@ class Supervisor:
                     process.terminate()
                     asked = True
                 if urgency >= KILL:
-                    killed_for = StoppedError(
-                        f"{run.job.name} did not reach a safe point within stop_timeout",
-                        hint="nothing half-done is left; it is made up after the next start",
-                    )
+                    killed_for = _too_slow(run)
                 elif run.clock.monotonic() > deadline:
-                    killed_for = DeadlineError(
-                        f"{run.job.name} hung and was ended after its timeout of {run.job.timeout}",
-                        hint="look for a dead disk or network mount (dmesg), or raise timeout:",
-                    )
+                    killed_for = _hung(run)
                 if killed_for is not None:
                     process.kill()
                 with contextlib.suppress(subprocess.TimeoutExpired):
@@ -132,6 +126,20 @@ class Supervisor:
             # The signal came before the child had installed its handler.
             return killed_for or runner.stopped(run.job)
         return killed_for
+
+
+def _too_slow(run: Run) -> StoppedError:
+    return StoppedError(
+        f"{run.job.name} did not reach a safe point within stop_timeout",
+        hint="nothing half-done is left; it is made up after the next start",
+    )
+
+
+def _hung(run: Run) -> DeadlineError:
+    return DeadlineError(
+        f"{run.job.name} hung and was ended after its timeout of {run.job.timeout}",
+        hint="look for a dead disk or network mount (dmesg), or raise timeout:",
+    )
 
 
 def _crash(process: subprocess.Popen[bytes], run: Run) -> CrashError:

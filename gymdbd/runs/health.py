@@ -19,7 +19,7 @@ from gymdbd.errors import NotAllowedError, ReadFailedError
 from gymdbd.jobs import kinds
 from gymdbd.jobs.finding import Finding, Health
 from gymdbd.runs import verdict
-from gymdbd.runs.entry import instant
+from gymdbd.runs.entry import Entry, instant
 from gymdbd.runs.outcome import GOOD_STATES
 from gymdbd.runs.status import StatusFile
 from gymdbd.source.errors import GymdbdError, SourceUnreadableError
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from gymdbd.clock import Clock
     from gymdbd.config.config import Config
     from gymdbd.config.kinds import JobConfig
-    from gymdbd.runs.entry import Entry, Running, Status
+    from gymdbd.runs.entry import Running, Status
 
 # A run may wait ten minutes for another run on the same files before it appears in the file.
 _START_MARGIN = timedelta(minutes=15)
@@ -119,6 +119,18 @@ def _holds_configuration(settings: Config) -> bool:
         return False
 
 
+def judge_all(settings: Config, known: Status, daemon: Daemon, now: Clock) -> dict[str, Judged]:
+    """Return how each job is; the disks of all of them are examined at the same time."""
+    file, looks = StatusFile(settings.status_file), {}
+    for name, job in settings.jobs.items():
+        entry = known.jobs.get(name, Entry(kind=job.kind))
+        looks[name] = entry, begin(job, entry, file, now)
+    return {
+        name: judge(settings.jobs[name], entry, look, daemon, now)
+        for name, (entry, look) in looks.items()
+    }
+
+
 def begin(job: JobConfig, entry: Entry, file: StatusFile, now: Clock) -> Look:
     """Start to examine the disks of a job; `judge` waits for the result."""
 
@@ -144,15 +156,10 @@ def judge(
     Its disks have `patience_s` to answer, counted from `begin`. The hint of the last run stays with
     that run's own failure.
     """
-    moment, zone = now.now(), now.zone
-    try:
-        seen = look(patience_s)
-    except TimeoutError:
-        reason = f"its folders have not answered for {patience_s:g} s"
-        seen = Seen([Finding(Health.UNKNOWN, reason, _DEAD)])
+    moment, seen = now.now(), _seen(look, patience_s)
     if seen.newest is not None:
-        entry = _up_to_date(entry, seen.newest, zone)
-    health, reason = verdict.health(job, entry, moment, zone)
+        entry = _up_to_date(entry, seen.newest, now.zone)
+    health, reason = verdict.health(job, entry, moment, now.zone)
     findings = [Finding(health, reason, entry.hint or ""), *seen.findings]
     findings += _next_run(entry, daemon, moment, health)
     worst = verdict.worst([finding.health for finding in findings])
@@ -162,6 +169,14 @@ def judge(
     if seen.killed:
         return Judged(replace(entry, running=None), found, interrupted=entry.running)
     return Judged(entry, found)
+
+
+def _seen(look: Look, patience_s: float) -> Seen:
+    try:
+        return look(patience_s)
+    except TimeoutError:
+        reason = f"its folders have not answered for {patience_s:g} s"
+        return Seen([Finding(Health.UNKNOWN, reason, _DEAD)])
 
 
 def meanwhile(work: Callable[[], _T]) -> Callable[[float], _T]:
