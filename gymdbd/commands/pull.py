@@ -170,7 +170,8 @@ def _print_facts(facts: dict[str, Any], unknown: str, output: Output) -> None:
             (
                 "wal",
                 (
-                    f"{files.to_size(facts['wal_size_bytes'])}, {facts['wal_frames']:,} frames, "
+                    f"{files.to_size(facts['wal_size_bytes'])}, "
+                    f"{words.counted(facts['wal_frames'], 'frame')}, "
                     f"{facts['wal_frames_backfilled']:,} of them checkpointed"
                 ),
             ),

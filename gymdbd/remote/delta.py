@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from gymdbd import words
 from gymdbd.source import digests
 from gymdbd.source.pages import MAIN_FILE, ONLINE_BACKUP
 
@@ -88,13 +89,15 @@ def _by_wal(saved: Fingerprint, remote: Fingerprint) -> Plan:
     if saved.salts == remote.salts and 0 < saved.frames <= remote.frames:
         if saved.frames < remote.frames:
             since = Since(saved.salts, saved.frames, *sums)
-            return Plan(TAIL, f"{remote.frames - saved.frames} frames were added", since)
+            added = words.counted(remote.frames - saved.frames, "frame")
+            return Plan(TAIL, f"the WAL grew by {added}", since)
         if sums == (remote.checksum_one, remote.checksum_two):
             return Plan(UNCHANGED, "the WAL ends where it ended last time")
         return Plan(DIGEST, "the WAL was rewritten")
     if saved.method == MAIN_FILE:
         # The replica equals the main file: all changes are in this WAL.
-        return Plan(TAIL, f"{remote.frames} frames are in a new WAL", Since(remote.salts, 0))
+        found = words.counted(remote.frames, "frame")
+        return Plan(TAIL, f"a new WAL, with {found}", Since(remote.salts, 0))
     return Plan(DIGEST, "the WAL was restarted")
 
 

@@ -49,6 +49,16 @@ def test_later_frames_of_the_same_wal_are_its_tail() -> None:
 
     assert plan.strategy == delta.TAIL
     assert plan.since == delta.Since(_SEEN.salts, 7, 11, 12)
+    assert plan.reason == "the WAL grew by 2 frames"
+
+
+def test_a_single_frame_is_told_in_the_singular() -> None:
+    """The reason is read by a person, in the output of a pull."""
+    grown = delta.choose(_SEEN, replace(_SEEN, frames=8, checksum_one=5), _SIZE)
+    begun = delta.choose(_CHECKPOINTED, replace(_SEEN, salts="ff" * 8, frames=1), _SIZE)
+
+    assert grown.reason == "the WAL grew by 1 frame"
+    assert begun.reason == "a new WAL, with 1 frame"
 
 
 def test_a_new_wal_over_the_main_file_of_last_time_is_a_tail_from_its_start() -> None:
