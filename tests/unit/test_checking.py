@@ -45,16 +45,22 @@ def _is_due(tmp_path: Path, **known: Any) -> bool:
 @pytest.mark.parametrize(
     ("known", "due"),
     [
-        ({"check_s": 0.05, "checked_at": "2026-11-28T08:00:01+00:00"}, False),
-        ({"check_s": 0.05, "checked_at": "2026-11-28T08:00:00+00:00"}, True),
+        ({"check_s": 0.05, "checked_at": "2026-11-28T08:03:01+00:00"}, False),
+        ({"check_s": 0.05, "checked_at": "2026-11-28T08:03:00+00:00"}, True),
         ({"check_s": 0.049, "checked_at": "2026-11-28T08:59:00+00:00"}, True),
     ],
 )
 def test_a_check_is_due_when_it_is_quick_or_the_last_one_is_long_ago(
     tmp_path: Path, known: dict[str, Any], *, due: bool
 ) -> None:
-    """Less than 50 ms is worth no thought."""
+    """Less than 50 ms is worth no thought; an hour is over after 57 minutes."""
     assert _is_due(tmp_path, **known) == due
+
+
+def test_a_daily_pull_is_checked_in_full_each_day() -> None:
+    """Even if a run begins a few seconds earlier in its day than the one before."""
+    before = (_NOW - timedelta(days=1) + timedelta(seconds=5)).isoformat()
+    assert checking.has_passed(before, timedelta(days=1), _NOW)
 
 
 @pytest.mark.parametrize(
