@@ -32,7 +32,7 @@ def test_space_is_required_with_a_tenth_more(tmp_path: Path) -> None:
     """Just as much as is free is not enough."""
     with mounted(tmp_path, "tmpfs", size="1m") as disk:
         files.require_space(disk, 900_000)
-        with pytest.raises(DiskFullError, match=r"1\.0 MiB free, and 1\.0 MiB are needed"):
+        with pytest.raises(DiskFullError, match=r"1\.0 MiB free, but 1\.0 MiB are needed"):
             files.require_space(disk, 1_000_000)
 
 
