@@ -1,6 +1,6 @@
-"""The account that this process has here, which the defaults of a login come from.
+"""The account of our process: the defaults of a login come from it.
 
-A container may run under a number that no account has, and a service without a home.
+A container may run under a user id without an account, and a service without a home.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def user() -> str:
 
 
 def folder() -> Path | None:
-    """Return the folder `.ssh` of this user; None if there is no home for it."""
+    """Return the folder `.ssh` of this user; None if there is no home."""
     try:
         return Path.home() / ".ssh"
     except RuntimeError:

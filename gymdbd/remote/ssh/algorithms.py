@@ -28,11 +28,11 @@ _RSA_SIGNATURES = ("rsa-sha2-512", "rsa-sha2-256")
 def choose(
     text: str, available: Sequence[str], preferred: Sequence[str], what: str
 ) -> tuple[str, ...]:
-    """Choose and order algorithms as a list with commas says, among those that paramiko has.
+    """Choose and order paramiko's algorithms by a comma-separated list.
 
-    `+`, `-` and `^` before the list add to, take from, or go before the preferred ones; "" leaves
-    them as they are. A list that begins with what paramiko does not have, as OpenSSH's own ones do,
-    says nothing of the order. `what` is the list's name for the error.
+    A leading `+`, `-` or `^` adds to, removes from or prepends to the preferred ones; "" leaves
+    them as they are. The order of a list whose first algorithm paramiko lacks is ignored: OpenSSH's
+    own lists begin so. `what` is the list's name for the error.
     """
     order = [name for name in preferred if name in available]
     sign, names = text[:1], text.lstrip("+-^").split(",")
@@ -56,7 +56,7 @@ def choose(
 
 
 def order_host_keys(allowed: Sequence[str], known: Sequence[KnownKey]) -> tuple[str, ...]:
-    """Put the kinds of host keys first that are known already, and certificates if they help."""
+    """Sort certificates first if an authority is known, then the known kinds of host keys."""
     kinds = {
         name
         for key in known
@@ -74,6 +74,6 @@ def order_host_keys(allowed: Sequence[str], known: Sequence[KnownKey]) -> tuple[
 
 
 def accepts(allowed: str, kind: str) -> bool:
-    """Say whether a list of signatures allows a kind of key, or of certificate."""
+    """Return whether a list of signatures allows a kind of key or certificate."""
     kinds = [kind.replace("ssh-rsa", name) for name in _RSA_SIGNATURES]
     return not allowed or any(name in kinds for name in allowed.split(","))

@@ -1,4 +1,4 @@
-"""A line of `authorized_keys` that lets a key read one database and do nothing else: sshd(8)."""
+"""A line of `authorized_keys` that lets a key only read one database: sshd(8)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from gymdbd.remote.ssh.known_hosts import fingerprint
 if TYPE_CHECKING:
     from pathlib import Path
 
-# What an unattended pull can log in with; a key on a token (sk-) wants a finger each time.
+# Kinds that work unattended; a key on a token (sk-) needs a touch each time.
 _KINDS = (
     "ssh-ed25519",
     "ecdsa-sha2-nistp256",
@@ -32,7 +32,7 @@ _LEAST_RSA_BITS = 2048
 
 @dataclass(frozen=True)
 class PublicKey:
-    """One public key: its kind, itself in base64, and whose it says it is."""
+    """One public key: its kind, the key in base64, and its comment."""
 
     kind: str
     blob: str
@@ -40,15 +40,15 @@ class PublicKey:
 
     @property
     def fingerprint(self) -> str:
-        """Return what `ssh-keygen -l` shows of it."""
+        """Return its fingerprint as `ssh-keygen -l` prints it."""
         return fingerprint(base64.b64decode(self.blob))
 
 
 def read_key(text: str) -> PublicKey:
     """Read the one public key in `text`, as ssh-keygen writes it to a .pub file.
 
-    Raises UsageError for anything else: a private key (nothing of it is repeated), several keys,
-    options in front of it, a kind that a pull cannot use, a damaged key.
+    Raises UsageError for anything else: a private key (never quoted), several keys, options
+    before it, a kind that a pull cannot use, a damaged key.
     """
     if any(word in text for word in _PRIVATE):
         raise UsageError(
@@ -107,7 +107,7 @@ def _check_blob(kind: str, blob: str) -> None:
 def command_for(program: Path, database: Path) -> str:
     """Return the command, quoted for the account's shell, that serves one database.
 
-    Raises UsageError for a path that no line of a file can hold.
+    Raises UsageError for a relative path or one with a control character.
     """
     for path in (program, database):
         if not path.is_absolute():
@@ -122,7 +122,7 @@ def command_for(program: Path, database: Path) -> str:
 
 
 def line_for(command: str, key: PublicKey) -> str:
-    """Return the line that lets `key` run `command`, whatever it asks for, and nothing else."""
-    # Between the quotes of an option a backslash before a quote is all that sshd undoes.
+    """Return the line that makes `key` run `command`, whatever it requests, and nothing else."""
+    # Inside an option's quotes, sshd unescapes only a backslash before a quote.
     escaped = command.replace('"', '\\"')
     return f'restrict,command="{escaped}" {key.kind} {key.blob} {key.comment}'.rstrip()

@@ -25,10 +25,10 @@ _SHA2 = (b"rsa-sha2-512", b"rsa-sha2-256")
 
 
 def refuse(kind: str, blob: bytes, authorities: Sequence[bytes], name: str) -> str:
-    """Say why a certificate does not vouch for the host `name`; "" if it does.
+    """Return why a certificate does not vouch for the host `name`; "" if it does.
 
-    `authorities` are the public keys of those that may vouch for it. What counts is what OpenSSH
-    counts, CASignatureAlgorithms excepted: signatures by RSA need SHA-2.
+    `authorities` are the public keys that may have signed it. The rules are OpenSSH's, except for
+    CASignatureAlgorithms: RSA signatures need SHA-2.
     """
     try:
         found = load_ssh_public_identity(f"{kind} {base64.b64encode(blob).decode()}".encode())
@@ -39,7 +39,7 @@ def refuse(kind: str, blob: bytes, authorities: Sequence[bytes], name: str) -> s
         if base64.b64decode(encoded.split()[1]) not in authorities:
             return "another authority has signed it"
         if isinstance(signer, RSAPublicKey):
-            # The signature's own name stands before its length and its bytes.
+            # The signature's algorithm name precedes its length and its bytes.
             before = blob[: -((signer.key_size + 7) // 8) - 4]
             if not before.endswith(_SHA2):
                 return "it is signed with SHA-1"
@@ -54,7 +54,7 @@ def _refuse_content(found: SSHCertificate, name: str) -> str:
         return "it is not for a host"
     if not found.valid_after <= Clock().now().timestamp() < found.valid_before:
         return "it is not valid at this time"
-    patterns = [one.decode("utf-8", "replace") for one in found.valid_principals]
+    patterns = [principal.decode("utf-8", "replace") for principal in found.valid_principals]
     if not any(fnmatch.fnmatchcase(name, pattern.replace("[", "[[]")) for pattern in patterns):
         return f"it is for {', '.join(patterns) or 'no name'}, not for {name}"
     if found.critical_options:

@@ -21,7 +21,7 @@ _FAMILIES = {"inet": socket.AF_INET, "inet6": socket.AF_INET6}
 
 
 def dial(goal: Target) -> Socket:
-    """Connect to the first address that answers; raises what the last one had to say."""
+    """Connect to the first address that answers; raises the error of the last one."""
     began = time.monotonic()
     failure: OSError | UnicodeError = OSError("the name has no address")
     family = _FAMILIES.get(goal.options.first("addressfamily"), socket.AF_UNSPEC)
@@ -37,7 +37,7 @@ def dial(goal: Target) -> Socket:
             if goal.options.first("bindaddress"):
                 plain.bind((goal.options.first("bindaddress"), 0))
             plain.connect(address)
-            # Questions and answers must not wait for each other's acknowledgements.
+            # Small requests and answers must not wait for acknowledgements.
             plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         except OSError as error:
             plain.close()
@@ -69,7 +69,7 @@ def start_proxy(goal: Target, stack: contextlib.ExitStack) -> tuple[Socket, IO[b
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:
-    """End a command and all that it has started."""
+    """End a command and every process that it started."""
     for number in (signal.SIGTERM, signal.SIGKILL):
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(process.pid, number)

@@ -1,6 +1,6 @@
-"""What can go wrong on the way to a host, and what to do about each: builders of our errors.
+"""Builders of the errors of an SSH connection: their texts and remedies.
 
-`gymdbd.remote.ssh.ssh` decides which of them it is; the words and remedies are here.
+`gymdbd.remote.ssh.ssh` decides which one applies.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ _SHOWN_BYTES = 60
 def not_connected(
     error: OSError | UnicodeError, target: Target, elapsed_s: float, platform: str = sys.platform
 ) -> GymdbdError:
-    """Say why no connection to the host came about."""
+    """Build the error for a connection to the host that failed."""
     place, number = target.place, getattr(error, "errno", None)
     if isinstance(error, (socket.gaierror, UnicodeError)):
         return HostNotFoundError(
@@ -71,7 +71,7 @@ def not_connected(
 
 
 def _ignored(target: Target, *keywords: str) -> str:
-    """Name those that are set for a host, and that gymdbd does not use although OpenSSH does."""
+    """Name the keywords that are set for a host and that only OpenSSH uses, not gymdbd."""
     found = [word for word in keywords if target.options.is_set(word.lower())]
     return f"; gymdbd does not use {' and '.join(found)} as ssh would" if found else ""
 
@@ -96,7 +96,7 @@ def timed_out(target: Target, what: str, after_s: float) -> ConnectTimeoutError:
 
 
 def no_handshake(target: Target, said: bytes, reason: str) -> GymdbdError:
-    """Say what it means that no SSH session came about though somebody answered `said`."""
+    """Build the error for a failed handshake with a peer that sent `said` first."""
     if said and not said.startswith((b"SSH-", *_OVERLOADED)):
         return SshProtocolError(
             f"what answers at {target.place} is not an SSH server: it said {said[:_SHOWN_BYTES]!r}",
@@ -111,7 +111,7 @@ def no_handshake(target: Target, said: bytes, reason: str) -> GymdbdError:
 
 
 def incompatible(target: Target, reason: str) -> SshProtocolError:
-    """Build the error for a host that speaks SSH, but not in a way that we can follow."""
+    """Build the error for a host whose SSH is incompatible with ours."""
     return SshProtocolError(
         f"no SSH session with {target.place}: {reason}",
         hint="once in a while bytes are damaged on the way, and the next run succeeds; otherwise "
@@ -125,7 +125,7 @@ def host_key_refused(
 ) -> HostKeyUnknownError:
     """Build the error for a host key that is not known, has changed, or was revoked.
 
-    `reason` says why the authority that is known for the host does not vouch for the key.
+    `reason` says why the host's known authority does not vouch for the key.
     """
     shown = f"{target.place} shows the {kind} key {fingerprint(blob)}"
     own = [key for key in known if key.is_its_own]
@@ -162,7 +162,7 @@ def _compare(kind: str) -> str:
 
 
 def _ignored_checks(target: Target) -> str:
-    """Name what is set for a host that would let OpenSSH pass an unknown key."""
+    """Name the settings of a host that would let OpenSSH accept an unknown key."""
     names = ("KnownHostsCommand", "VerifyHostKeyDNS", "NoHostAuthenticationForLocalhost")
     if target.options.first("stricthostkeychecking") in ("false", "no", "off", "accept-new"):
         return "; gymdbd checks host keys whatever StrictHostKeyChecking says"
@@ -191,7 +191,7 @@ def _file_word(kind: str) -> str:
 def login_refused(
     target: Target, tried: Sequence[str], unusable: Sequence[str], reason: str
 ) -> AuthenticationError:
-    """Build the error for a host that takes none of our keys; names them, never their content."""
+    """Build the error for a host that refused all our keys; names them, never their content."""
     keys = "; ".join(tried) if tried else "none"
     skipped = f"; not usable: {'; '.join(unusable)}" if unusable else ""
     port = f" -p {target.port}" if target.settings.port or target.port != 22 else ""  # noqa: PLR2004 - SSH's port
@@ -228,7 +228,7 @@ def too_many_keys(target: Target, tried: Sequence[str]) -> AuthenticationError:
 
 
 def forwarding_failed(target: Target, via: Target, text: str, *, forbidden: bool) -> GymdbdError:
-    """Say why a jump host did not get us to the target."""
+    """Build the error for a jump host that did not connect us to the target."""
     if forbidden:
         return ChannelRefusedError(
             f"the jump host {via.place} does not forward to {target.place} ({text})",
@@ -254,7 +254,7 @@ def proxy_failed(target: Target, said: str) -> ProxyError:
 
 
 def channel_refused(target: Target, what: str, reason: str) -> ChannelRefusedError:
-    """Build the error for a host that lets us in and then refuses what we ask for."""
+    """Build the error for a host that accepts the login but refuses our request."""
     return ChannelRefusedError(
         f"{target.place} refuses {what} ({reason})",
         hint="a key restricted by command= serves only that command; for SFTP its sshd_config "

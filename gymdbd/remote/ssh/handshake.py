@@ -1,4 +1,4 @@
-"""The beginning of an SSH connection: agreeing on keys, and recognising the host by its own."""
+"""The beginning of an SSH connection: key exchange, and checking the host's key."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ if TYPE_CHECKING:
     from gymdbd.remote.ssh.wire import Wire
     from gymdbd.source.errors import GymdbdError
 
-# paramiko knows it by its first name only, and a server may have only the present one.
+# paramiko has only this method's old name; a server may offer only the current one.
 _CURVE = "curve25519-sha256"
 _BASE: Any = paramiko.Transport
 _REVOKED_BINARY = b"SSHKRL\n\0"
 
 
 class Transport(paramiko.Transport):
-    """paramiko's, of whose thread every end is an SSHException, an EOFError or an OSError.
+    """paramiko's, whose thread ends only with an SSHException, an EOFError or an OSError.
 
-    That thread ends with whatever it stumbles over in what the peer has said, and its callers get
-    the same: InvalidTag of the cryptography package for a bit that was flipped on the way of
-    AES-GCM, ValueError for a point that is on no curve.
+    paramiko's own passes on to its callers whatever the peer's bytes make it raise: InvalidTag of
+    the cryptography package for a bit that was flipped under AES-GCM, ValueError for a point that
+    is on no curve.
     """
 
     _kex_info: ClassVar[dict[str, type]] = {**_BASE._kex_info, _CURVE: KexCurve25519}  # noqa: SLF001
@@ -43,11 +43,11 @@ class Transport(paramiko.Transport):
 
     @property
     def preferred_keys(self) -> tuple[str, ...]:
-        """Return the kinds of host keys to ask for; paramiko would put certificates last."""
+        """Return the kinds of host keys to request; paramiko would put certificates last."""
         return self.host_key_algorithms
 
     def get_exception(self) -> Exception | None:
-        """Return what the thread has ended with since this was last asked, or None."""
+        """Return the error that ended the thread, once; None if there is none."""
         error = super().get_exception()
         if error is None or isinstance(error, (paramiko.SSHException, EOFError, OSError)):
             return error
@@ -55,7 +55,7 @@ class Transport(paramiko.Transport):
 
 
 def shake_hands(transport: Transport, wire: Wire, goal: Target) -> None:
-    """Agree on keys, then check the host's; raises when it is not the one we know."""
+    """Exchange keys, then check the host's key; raises if it is not the known one."""
     plain = "" if goal.host_key_alias else goal.hostname
     known = find_keys(goal.known_hosts, goal.host_key_name, plain)
     _set_algorithms(transport, goal, known)
@@ -63,7 +63,7 @@ def shake_hands(transport: Transport, wire: Wire, goal: Target) -> None:
     transport.auth_timeout = goal.settings.auth_timeout_s
     began = time.monotonic()
     try:
-        # A server that sends line after line has its time limited by this one.
+        # This one limits a server that sends line after line.
         transport.start_client(timeout=2 * goal.connect_timeout_s)
         key = transport.get_remote_server_key()
     except (paramiko.SSHException, EOFError, OSError) as error:
@@ -72,7 +72,7 @@ def shake_hands(transport: Transport, wire: Wire, goal: Target) -> None:
 
 
 def _set_algorithms(transport: Transport, goal: Target, known: Sequence[KnownKey]) -> None:
-    """Offer what the host's configuration allows, and first what is fast or known already."""
+    """Offer what the host's configuration allows, fast and known algorithms first."""
     options = transport.get_security_options()
     wanted = goal.options.first
     options.ciphers = algorithms.choose(
@@ -107,13 +107,13 @@ def _check_host_key(key: paramiko.PKey, goal: Target, known: Sequence[KnownKey])
 
 
 def _read_revoked(goal: Target, kind: str, blob: bytes) -> list[KnownKey]:
-    """Return the key once for each of RevokedHostKeys that names it."""
+    """Return the key once for each file of RevokedHostKeys that names it."""
     files = map(Path, goal.options.paths("revokedhostkeys"))
     return [KnownKey(kind, blob, file, revoked=True) for file in files if _names(file, kind, blob)]
 
 
 def _names(file: Path, kind: str, blob: bytes) -> bool:
-    """Say whether a list of public keys, or one that `ssh-keygen -k` has made, names a key."""
+    """Return whether a list of public keys, or one made by `ssh-keygen -k`, names a key."""
     text = base64.b64encode(blob)
     try:
         data = file.read_bytes()
@@ -133,7 +133,7 @@ def _names(file: Path, kind: str, blob: bytes) -> bool:
 def _no_handshake(
     error: Exception, transport: Transport, wire: Wire, goal: Target, elapsed_s: float
 ) -> GymdbdError:
-    """Tell apart silence, hanging up, something that is not SSH, and no common algorithm."""
+    """Distinguish silence, hanging up, something that is not SSH, and no common algorithm."""
     spoke_ssh = transport.remote_version.startswith("SSH-")
     if elapsed_s >= goal.connect_timeout_s and (spoke_ssh or not wire.head):
         return faults.timed_out(goal, "accepts connections, but does not start SSH", elapsed_s)

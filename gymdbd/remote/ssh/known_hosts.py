@@ -27,9 +27,9 @@ _FIELDS = 3
 
 @dataclass(frozen=True)
 class KnownKey:
-    """One line that speaks of the host: the key's type, the key itself, and where it stands.
+    """One line about the host: the key's type, the key itself, and its place in the file.
 
-    The key of an `authority` is not the host's: it signs certificates of hosts.
+    The key of an `authority` is not the host's: it signs host certificates.
     """
 
     kind: str
@@ -40,15 +40,15 @@ class KnownKey:
 
     @property
     def is_its_own(self) -> bool:
-        """Say whether the key is the host's own, and not revoked."""
+        """Return whether the key is the host's own and not revoked."""
         return not self.revoked and not self.authority
 
 
 def find_keys(files: tuple[Path, ...], name: str, plain: str = "") -> tuple[KnownKey, ...]:
-    """List the keys known for `name`, which is a host, `[host]:port` or an alias.
+    """List the keys known for `name`: a host, `[host]:port` or an alias.
 
-    Keys known for the host without a port, `plain`, count if there is none for `name`, as with
-    OpenSSH. A file that is not there holds none; raises SshConfigError for one that cannot be read.
+    If there is none, keys of the host without a port, `plain`, count, as with OpenSSH. An absent
+    file holds none; raises SshConfigError for one that cannot be read.
     """
     lines = [(line, file) for file in files for line in _read(file).splitlines()]
     found = [key for line, file in lines if (key := _parse(line, name.lower(), file))]
@@ -72,7 +72,7 @@ def _read(file: Path) -> str:
 
 
 def _parse(line: str, name: str, file: Path) -> KnownKey | None:
-    """Read one line, or None where it is blank, broken, or about somebody else."""
+    """Read one line; None if it is blank, invalid, or about another host."""
     fields = line.split()
     marker = fields.pop(0) if fields and fields[0].startswith("@") else ""
     if len(fields) < _FIELDS or fields[0].startswith("#"):
@@ -93,7 +93,7 @@ def _parse(line: str, name: str, file: Path) -> KnownKey | None:
 
 
 def _matches(names: str, name: str) -> bool:
-    """Say whether a line's first field speaks of `name`; a negated pattern has the last word."""
+    """Return whether a line's first field matches `name`; a negated pattern always wins."""
     if names.startswith(_HASHED):
         return _matches_hash(names, name)
     matched = False
@@ -116,6 +116,6 @@ def _matches_hash(hashed: str, name: str) -> bool:
 
 
 def fingerprint(blob: bytes) -> str:
-    """Write a public key's fingerprint as ssh-keygen does: `SHA256:...`."""
+    """Return a public key's fingerprint as ssh-keygen prints it: `SHA256:...`."""
     digest = base64.b64encode(hashlib.sha256(blob).digest()).decode()
     return "SHA256:" + digest.rstrip("=")

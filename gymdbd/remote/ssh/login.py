@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from gymdbd.remote.ssh.target import Target
 
     Labelled = tuple[paramiko.PKey, str]
-    # Itself, the public key that it is for, and where it is.
+    # The certificate, its public key, and its file.
     Certificate = tuple[PublicBlob, bytes, str]
 
 _BROKEN_KEY = (
@@ -37,7 +37,7 @@ _BROKEN_KEY = (
 
 @dataclass
 class Login:
-    """One attempt to log in; remembers for the error what was tried and what could not be."""
+    """One attempt to log in; remembers which keys were tried and which were unusable."""
 
     transport: paramiko.Transport
     target: Target
@@ -46,7 +46,7 @@ class Login:
     reason: str = "public key refused"
 
     def run(self) -> None:
-        """Offer one key after the other; raises AuthenticationError when none is taken."""
+        """Offer one key after the other; raises AuthenticationError if none is accepted."""
         with contextlib.closing(_Agent()) as agent:
             try:
                 agent.open(self.target.agent, self.target.settings.auth_timeout_s)
@@ -58,15 +58,15 @@ class Login:
                 for key, name in _certified(plain, label, certificates):
                     if self._is_allowed(key, name) and self._offer(key, name):
                         return
-            # Some servers know by other means who comes, such as the network's own.
+            # Some servers identify the user by other means, such as their network's.
             if self._offer(None, "no key"):
                 return
         raise self._refused()
 
     def _keys(self, held: Sequence[paramiko.AgentKey]) -> Iterator[Labelled]:
-        """Yield the host's own identities and whatever else the agent holds.
+        """Yield the host's own identities and the agent's other keys.
 
-        First those that are both. The names that OpenSSH only guesses come last, as with OpenSSH:
+        Identities that the agent holds come first, OpenSSH's default names last, as with OpenSSH:
         a server counts every key that it refuses.
         """
         by_blob = {key.blob: key for key in held if not key.get_name().endswith(CERTIFICATE)}
@@ -88,11 +88,11 @@ class Login:
             yield from others
 
     def _load(self, file: Path) -> paramiko.PKey | None:
-        """Load a private key; None, and a note, for one that is absent or cannot be used."""
+        """Load a private key; None and a note if it is absent or unusable."""
         try:
             return paramiko.PKey.from_path(file)
         except FileNotFoundError:
-            # The default names are only guesses, and most of them are absent.
+            # Most of the default names are absent.
             if self.target.has_own_identities:
                 self.unusable.append(f"{file} does not exist")
         except (paramiko.PasswordRequiredException, TypeError):
@@ -108,7 +108,7 @@ class Login:
         return None
 
     def _certificates(self, held: Sequence[paramiko.AgentKey]) -> Iterator[Certificate]:
-        """Yield the certificates to offer, each with the public key that it is for."""
+        """Yield the certificates to offer, each with its public key."""
         beside = [file.with_name(file.name + "-cert.pub") for file in self.target.identity_files]
         for file in self.target.certificate_files or beside:
             try:
@@ -124,9 +124,9 @@ class Login:
                     yield _certificate(PublicBlob(key.get_name(), key.blob), "in the agent")
 
     def _is_allowed(self, key: paramiko.PKey, label: str) -> bool:
-        """Say whether PubkeyAcceptedAlgorithms has the key's kind; notes one that it has not."""
+        """Return whether PubkeyAcceptedAlgorithms has the key's kind; notes a key it refuses."""
         kind = key.public_blob.key_type if key.public_blob else key.get_name()
-        # Its name before OpenSSH 8.5 was another one.
+        # OpenSSH before 8.5 has another name for it.
         wanted = self.target.options.first
         allowed = wanted("pubkeyacceptedalgorithms") or wanted("pubkeyacceptedkeytypes")
         if accepts(allowed, kind):
@@ -135,7 +135,7 @@ class Login:
         return False
 
     def _offer(self, key: paramiko.PKey | None, label: str) -> bool:
-        """Try one key, or none; True when that was enough, False to go on with the next one."""
+        """Try one key, or none; return whether that was enough to log in."""
         user, began = self.target.user, time.monotonic()
         try:
             wanted = (
@@ -149,13 +149,13 @@ class Login:
             limit = self.target.settings.auth_timeout_s
             if time.monotonic() - began >= limit:
                 raise faults.timed_out(self.target, "did not answer a login", limit) from error
-            # Only an answer of the server is an SSHException while its connection stands.
+            # On a live connection an SSHException is the server's answer.
             if not isinstance(error, paramiko.SSHException) or not self.transport.is_active():
                 raise self._hung_up() from error
             self.tried.append(label)
             return False
         if wanted:
-            # Another key may be what is still wanted.
+            # The server may still want another key.
             self.tried.append(label)
             self.reason = f"a key is good, and it also wants {', '.join(wanted)}"
         return not wanted
@@ -164,7 +164,7 @@ class Login:
         return faults.login_refused(self.target, self.tried, self.unusable, self.reason)
 
     def _hung_up(self) -> Exception:
-        """Say what it means that the connection ended while we were logging in."""
+        """Build the error for a connection that ended during login."""
         if self.tried:
             return faults.too_many_keys(self.target, self.tried)
         return faults.no_handshake(self.target, b"", "while logging in")
@@ -174,7 +174,7 @@ class _Agent(paramiko.agent.AgentSSH):
     """The agent at the path that the configuration names; without keys if there is none."""
 
     def open(self, path: str, timeout_s: float) -> None:
-        """Ask for its keys; paramiko's own goes by SSH_AUTH_SOCK and waits for ever."""
+        """Request its keys; paramiko's own uses SSH_AUTH_SOCK and waits for ever."""
         if path:
             connection = socket.socket(socket.AF_UNIX)
             self._conn = connection
@@ -188,7 +188,7 @@ class _Agent(paramiko.agent.AgentSSH):
 
 
 def _certificate(found: PublicBlob, where: str) -> Certificate:
-    """Read for which key a certificate is."""
+    """Read a certificate's public key."""
     kind = found.key_type.removesuffix(CERTIFICATE)
     return found, paramiko.PKey.from_type_string(kind, found.key_blob).asbytes(), where
 
@@ -196,7 +196,7 @@ def _certificate(found: PublicBlob, where: str) -> Certificate:
 def _certified(
     key: paramiko.PKey, where: str, certificates: Sequence[Certificate]
 ) -> Iterator[Labelled]:
-    """Yield a key with each of its certificates, and then as it is."""
+    """Yield a key with each of its certificates, then alone."""
     label = f"{key.get_name()} {fingerprint(key.asbytes())} ({where})"
     for certificate, blob, source in certificates:
         if blob == key.asbytes():
@@ -207,7 +207,7 @@ def _certified(
 
 
 def _public_blob(file: Path) -> bytes:
-    """Find the public half of a key that may be locked, or only in the agent; b"" for none."""
+    """Find the public key of a private key that is locked or only in the agent; b"" if none."""
     public = _read_public(file) or _read_public(file.with_name(file.name + ".pub"))
     if public:
         return public
@@ -224,7 +224,7 @@ def _public_blob(file: Path) -> bytes:
 
 
 def _read_public(file: Path) -> bytes:
-    """Read a public key; b"" where there is none."""
+    """Read a public key; b"" if there is none."""
     try:
         return PublicBlob.from_file(str(file)).key_blob
     except (OSError, ValueError, paramiko.SSHException):

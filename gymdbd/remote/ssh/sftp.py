@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
     import paramiko
 
-# SFTP reads of 32 KiB are asked for in batches of 2 MiB, a whole batch at once. paramiko can also
-# keep a number of requests in flight, but its thread for that looks every 10 ms and never ends
-# when the connection breaks; a batch's thread ends as soon as it has asked. Medians on loopback,
+# SFTP reads of 32 KiB are requested in batches of 2 MiB, a whole batch at once. paramiko can also
+# keep a number of requests in flight, but its thread for that polls every 10 ms and never ends
+# if the connection breaks; a batch's thread ends once it has sent. Medians on loopback,
 # 150 MB, MB/s: batches of 16 requests 202, 64: 186, 256: 164, 1024: 151; paramiko's `getfo` with
 # 16 in flight 131, 64: 107, 256: 107, no limit 121. Two MiB also fill a link of 100 MB/s and 20 ms.
 _REQUEST_BYTES = 32 * 1024
@@ -53,7 +53,7 @@ class RemoteFiles:
         self._check = check
 
     def find(self, path: str) -> FileFacts | None:
-        """Return a file's facts, or None where there is none; never opens it."""
+        """Return a file's stat, None if it is absent; never opens it."""
         with self._guard(), _reading(path):
             try:
                 found = self._client.stat(_to_remote(path))
@@ -67,7 +67,7 @@ class RemoteFiles:
         return FileFacts(found.st_size or 0, found.st_mtime or 0, _ownership(found))
 
     def names(self, folder: str) -> list[str]:
-        """List the names in a folder; SourceMissingError where there is none."""
+        """List the names in a folder; SourceMissingError if it is absent."""
         with self._guard(), _reading(folder):
             try:
                 return self._client.listdir(_to_remote(folder))  # type: ignore[arg-type] # bytes, too
@@ -83,7 +83,7 @@ class RemoteFiles:
                 ) from error
 
     def read_head(self, path: str, size: int) -> bytes:
-        """Return the first `size` bytes of a file, fewer where it is shorter or not there."""
+        """Return the first `size` bytes of a file, fewer if it is shorter or absent."""
         with self._guard(), _reading(path):
             try:
                 file = self._client.open(_to_remote(path), "rb", 0)
@@ -93,17 +93,17 @@ class RemoteFiles:
                 return file.read(size)
 
     def copy(self, path: str, size: int, target: BinaryIO, progress: Callable[[int], None]) -> bool:
-        """Write the first `size` bytes of a file into `target`; False when it is shorter now."""
+        """Write the first `size` bytes of a file into `target`; False if it is shorter now."""
         done = 0
         for piece in self._pieces(path, size):
-            # Outside of the guard: trouble here is not trouble with the connection.
+            # Outside the guard: a local failure is not the connection's.
             target.write(piece)
             done += len(piece)
             progress(done)
         return done == size
 
     def _pieces(self, path: str, size: int) -> Iterator[bytes]:
-        """Yield the first `size` bytes of a file in order, and stop where it ends early."""
+        """Yield the first `size` bytes of a file in order; stop if it ends early."""
         with self._guard(), _reading(path):
             try:
                 file = self._client.open(_to_remote(path), "rb", 0)
@@ -125,7 +125,7 @@ class RemoteFiles:
 
 @contextlib.contextmanager
 def _reading(path: str) -> Iterator[None]:
-    """Turn what the SFTP server answers about a file into our errors."""
+    """Turn an SFTP server's answers about a file into our errors."""
     try:
         yield
     except PermissionError as error:
@@ -134,7 +134,7 @@ def _reading(path: str) -> Iterator[None]:
             hint="log in as its owner (user: in the configuration), or let that user read it",
         ) from error
     except OSError as error:
-        # An answer of the server has no errno; one that has is about the connection.
+        # A server's answer has no errno; an error with one is about the connection.
         if error.errno is not None or isinstance(error, TimeoutError):
             raise
         raise SourceUnreadableError(
@@ -149,7 +149,7 @@ def _to_remote(path: str) -> bytes:
 
 
 def _ownership(found: paramiko.SFTPAttributes) -> dict[str, Any] | None:
-    """Return what SFTP tells of a file's owner; a server may leave it out."""
+    """Return a file's ownership as SFTP reports it; a server may omit it."""
     if found.st_mode is None or found.st_uid is None or found.st_gid is None:
         return None
     return ownership.describe(found.st_mode, found.st_uid, found.st_gid, names=False)

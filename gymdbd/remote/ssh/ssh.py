@@ -33,13 +33,13 @@ if TYPE_CHECKING:
 __all__ = ["Connection", "connect", "resolve"]
 
 # The most that one channel may hold unread. Medians on loopback, 150 MB over an exec channel, MB/s:
-# 1 MiB 383, 2 MiB 384, 4 MiB 360, 16 MiB 144, 64 MiB 134 (paramiko copies what has piled up).
-# Four MiB still fill a link of 100 MB/s and 40 ms. A packet of more than 32 KiB sshd never sends.
+# 1 MiB 383, 2 MiB 384, 4 MiB 360, 16 MiB 144, 64 MiB 134 (paramiko copies the backlog).
+# Four MiB still fill a link of 100 MB/s and 40 ms. sshd never sends a packet above 32 KiB.
 _WINDOW_BYTES = 4 * 1024 * 1024
 _PACKET_BYTES = 32 * 1024
 _OPEN_PROHIBITED = 1
 
-# paramiko's thread logs, with a traceback, what the caller gets as an exception anyway.
+# paramiko's thread logs, with a traceback, errors that it also raises to the caller.
 logging.getLogger("paramiko").setLevel(logging.CRITICAL)
 
 
@@ -49,10 +49,10 @@ def _do_nothing() -> None:
 
 @contextlib.contextmanager
 def connect(goal: Target, *, check: Callable[[], None] = _do_nothing) -> Iterator[Connection]:
-    """Open a connection, by way of the jump hosts; leaving the block ends it.
+    """Open a connection, through any jump hosts; leaving the block ends it.
 
-    `check` is called at least every quarter of a second while a command is waited for, and may
-    raise to end it. Raises a RemoteError saying what is wrong and what to do about it.
+    While a command runs, `check` is called at least every quarter of a second and may raise to
+    end it. Raises a RemoteError that says what is wrong and what to do.
     """
     with contextlib.ExitStack() as stack:
         connection: Connection | None = None
@@ -75,7 +75,7 @@ def _connect(
         plain = dial.dial(goal)
     wire = Wire(plain, stall_timeout_s=goal.settings.stall_timeout_s)
     stack.callback(wire.close)
-    # A socket is all that paramiko's Transport wants; its annotation says more than it needs.
+    # paramiko's Transport needs only a socket, though its annotation asks for more.
     transport = Transport(
         cast("socket.socket", wire),
         default_window_size=_WINDOW_BYTES,
@@ -105,7 +105,7 @@ def _read_tail(file: IO[bytes]) -> str:
 
 
 class Connection:
-    """A session with a host that was recognised and let us in."""
+    """A session with a host whose key was checked and that accepted our login."""
 
     def __init__(
         self,
@@ -121,21 +121,21 @@ class Connection:
 
     @property
     def bytes_sent(self) -> int:
-        """Return how many bytes have gone over the network, SSH's own included."""
+        """Return how many bytes were sent over the network, SSH's own included."""
         return self._wire.bytes_sent
 
     @property
     def bytes_received(self) -> int:
-        """Return how many bytes have come over the network, SSH's own included."""
+        """Return how many bytes were received over the network, SSH's own included."""
         return self._wire.bytes_received
 
     @property
     def cipher(self) -> str:
-        """Return the cipher that was agreed on for what we receive."""
+        """Return the negotiated cipher of the data that we receive."""
         return str(getattr(self._transport, "remote_cipher", ""))
 
     def run(self, argv: Sequence[str]) -> Command:
-        """Start a command; a key with `command=` starts its own command instead."""
+        """Start a command; for a key with `command=` sshd starts that one instead."""
         with self._guard(), self._limit():
             session = self._open_session()
             try:
@@ -155,7 +155,7 @@ class Connection:
 
     @contextlib.contextmanager
     def sftp(self) -> Iterator[RemoteFiles]:
-        """Open the other machine's files; raises ChannelRefusedError where there is no SFTP."""
+        """Open the other machine's files; raises ChannelRefusedError if there is no SFTP."""
         with self._guard(), self._limit():
             session = self._open_session()
             session.settimeout(self.target.settings.stall_timeout_s)
@@ -167,12 +167,12 @@ class Connection:
                     self.target, "SFTP", str(error)
                 ) from error
         yield RemoteFiles(client, guard=self._guard, check=self._check)
-        # Not closed when something failed: that could wait for a peer that is gone.
+        # Not closed after a failure: that could wait for a peer that is gone.
         with self._guard(), self._limit():
             client.close()
 
     def forward(self, goal: Target) -> Socket:
-        """Open a way through this host to the next one."""
+        """Open a tunnel through this host to the next one."""
         limit = goal.connect_timeout_s
         try:
             channel = self._transport.open_channel(
@@ -190,9 +190,9 @@ class Connection:
         return cast("Socket", channel)
 
     def confirm(self) -> None:
-        """Ask whether the other side is still there; raises StalledError where nothing answers.
+        """Check that the other side still answers; raises StalledError if it does not.
 
-        For a command that works in silence: any answer will do, a refusal too.
+        For a command that works silently: any answer will do, even a refusal.
         """
         with self._guard(), self._limit():
             self._transport.global_request("keepalive@openssh.com", wait=True)
@@ -208,7 +208,7 @@ class Connection:
 
     @contextlib.contextmanager
     def _limit(self) -> Iterator[None]:
-        """End the connection if what paramiko waits for without a limit does not come."""
+        """End the connection if paramiko, which has no limit here, waits too long."""
         timer = threading.Timer(self.target.settings.stall_timeout_s, self._give_up)
         timer.daemon = True
         timer.start()
@@ -223,7 +223,7 @@ class Connection:
 
     @contextlib.contextmanager
     def _guard(self) -> Iterator[None]:
-        """Turn what paramiko raises into one of our errors."""
+        """Turn paramiko's exceptions into our errors."""
         try:
             yield
         except TimeoutError as error:
@@ -234,7 +234,7 @@ class Connection:
             raise self.lost() or translate(garbled(error), self.target) from error
 
     def lost(self) -> GymdbdError | None:
-        """Say how the connection ended, or None while it stands."""
+        """Return the error that ended the connection, None while it is alive."""
         if self._wire.stalled:
             return stalled(self.target.place, self.target.settings.stall_timeout_s)
         if self._wire.broken or not self._transport.is_active():

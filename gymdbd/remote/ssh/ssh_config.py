@@ -1,6 +1,6 @@
-"""What the files of OpenSSH say of a host, as OpenSSH reads them: `ssh -G HOST`.
+"""OpenSSH's own settings for a host, as `ssh -G HOST` prints them.
 
-It takes ten milliseconds, and knows every Match, Include and default of its own release, those of
+That takes ten milliseconds and covers every Match, Include and default of its release, and
 `/etc/ssh/ssh_config` too.
 """
 
@@ -19,7 +19,7 @@ from typing import IO
 from gymdbd.remote.errors import HostNotFoundError, SshConfigError
 from gymdbd.remote.ssh import account
 
-# A Match may ask a command, and the name of a host may have to be completed by a name server.
+# A Match may run a command, and a host name may need a name server to complete it.
 _TIMEOUT_S = 30.0
 _MOST_BYTES = 1024 * 1024
 _MOST_SHOWN = 500
@@ -27,7 +27,7 @@ _KEYS = ("id_ed25519", "id_ecdsa", "id_rsa")
 
 
 class Options(dict[str, list[str]]):
-    """Each keyword, in small letters, with its values."""
+    """Each keyword, in lower case, with its values."""
 
     def all(self, keyword: str) -> list[str]:
         """Return every value of a keyword."""
@@ -39,19 +39,19 @@ class Options(dict[str, list[str]]):
         return "" if value.lower() == "none" else value
 
     def is_set(self, keyword: str) -> bool:
-        """Say whether a keyword is set to anything but `no`."""
+        """Return whether a keyword is set to anything but `no`."""
         return self.first(keyword) not in ("", "no", "false")
 
     def paths(self, keyword: str) -> list[str]:
-        """Return the names of files, which stand in one line, without quotes around spaces."""
+        """Return file names, which are on one line, without the quotes around spaces."""
         return [name for name in re.split(" (?=[/~])", self.first(keyword)) if name]
 
     def known_hosts(self) -> list[str]:
-        """Return the names of the files that know hosts."""
+        """Return the names of the known_hosts files."""
         return [*self.paths("userknownhostsfile"), *self.paths("globalknownhostsfile")]
 
     def number(self, keyword: str, own: float | None, usual: float) -> float:
-        """Return a number of our own, or the one of a keyword, or else the usual one."""
+        """Return `own`, or else the keyword's number, or else `usual`."""
         value = self.first(keyword)
         if own is not None:
             return own
@@ -65,10 +65,10 @@ def ask(
     port: int | None = None,
     timeout_s: float = _TIMEOUT_S,
 ) -> Options:
-    """Return how OpenSSH would reach a host; `user` and `port` are what the command line names.
+    """Return how OpenSSH would reach a host, given the command line's `user` and `port`.
 
-    Without an ssh program it is what OpenSSH does without any file. Raises SshConfigError with
-    OpenSSH's own words for files that it refuses, and for files that nobody here can read.
+    Without an ssh program: OpenSSH's defaults. Raises SshConfigError with OpenSSH's message for
+    files that it refuses, and if there are files but no ssh program to read them.
     """
     if host.startswith("-"):
         raise SshConfigError(
@@ -91,7 +91,7 @@ def ask(
 
 
 def _file_words(folder: Path | None) -> list[str]:
-    """Name the file of another home than the account's, which OpenSSH would not look into."""
+    """Name the file of a home other than the account's: OpenSSH would not read it."""
     if folder is None or _account_folder() == folder:
         return []
     file = folder / "config"
@@ -106,7 +106,7 @@ def _account_folder() -> Path | None:
 
 
 def _defaults(folder: Path | None, reason: str) -> Options:
-    """Return what holds without any file, unless there is one that would have to be read."""
+    """Return OpenSSH's defaults; raises if there is a file that ssh would have to read."""
     file = folder / "config" if folder else None
     if file is not None and os.path.exists(file):  # noqa: PTH110 - no error
         raise SshConfigError(
@@ -122,7 +122,7 @@ def _defaults(folder: Path | None, reason: str) -> Options:
 
 
 def _run(words: list[str], timeout_s: float) -> tuple[int, str, str]:
-    """Run a program without input; return its exit status, its output and its complaints."""
+    """Run a program without input; return its exit status, stdout and stderr."""
     with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as complaint:
         process = subprocess.Popen(
             words,
@@ -158,7 +158,7 @@ def _parse(output: str, folder: Path | None) -> Options:
         options.setdefault(keyword.lower(), []).append(value)
     other = _account_folder()
     if folder and other and folder != other:
-        # Its own default files lie in the account's home.
+        # OpenSSH's default files are in the account's home.
         options["userknownhostsfile"] = [
             value.replace(f"{other}/known_hosts", f"{folder}/known_hosts")
             for value in options.get("userknownhostsfile", [])

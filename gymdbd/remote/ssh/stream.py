@@ -1,7 +1,7 @@
-"""The bytes of a remote command: reading and writing that give up when nothing moves.
+"""The bytes of a remote command: reads and writes that fail if nothing moves.
 
-`Command` is one command: it gives up when its own bytes do not move, and keeps the end of what it
-writes to stderr. The socket underneath is watched by `gymdbd.remote.ssh.wire`.
+`Command` fails if its own bytes stall, and keeps the end of its stderr. `gymdbd.remote.ssh.wire`
+watches the socket underneath.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 _Result = TypeVar("_Result")
 
-# How long one wait lasts before stderr is drained and the run asked whether it has to end.
+# How long one wait lasts before stderr is drained and `check` is called.
 _SLICE_S = 0.25
 _PIECE_BYTES = 32 * 1024
 _STDERR_BYTES = 8 * 1024
@@ -43,8 +43,8 @@ class Command:
     """A running remote command: `reader` is its stdout, `writer` its stdin, both binary.
 
     Every call raises StalledError after `stall_timeout_s` without a byte, ConnectionLostError when
-    the connection breaks, and whatever `check` raises. `guard` translates paramiko's errors and
-    `lost` says how the connection broke, or None while it stands.
+    the connection breaks, and whatever `check` raises. `guard` translates paramiko's errors;
+    `lost` returns the error that broke the connection, None while it is alive.
     """
 
     def __init__(
@@ -78,9 +78,9 @@ class Command:
         return data
 
     def send(self, data: bytes | bytearray | memoryview) -> int:
-        """Send all of `data` to stdin; raises BrokenPipeError when the command takes no more.
+        """Send all of `data` to stdin; raises BrokenPipeError if the command takes no more.
 
-        Its last words are still to be read then, and after them `explain_end` says the rest.
+        Then read its remaining output and call `explain_end`.
         """
         view = memoryview(data).cast("B")
         done = 0
@@ -98,7 +98,7 @@ class Command:
         except TimeoutError:
             raise
         except OSError:
-            # "Socket is closed": the command has ended, or the connection has.
+            # "Socket is closed": the command or the connection has ended.
             return 0
 
     def _wait_for(self, operation: Callable[[], _Result]) -> _Result:
@@ -113,7 +113,7 @@ class Command:
                 raise stalled(self._argv[0], self._stall_timeout_s)
 
     def _drain_stderr(self) -> None:
-        """Take what is on stderr: left alone it would fill the window and stop stdout."""
+        """Read stderr: unread it would fill the window and stop stdout."""
         with self._guard():
             while self._session.recv_stderr_ready():
                 data = self._session.recv_stderr(_PIECE_BYTES)
@@ -128,14 +128,14 @@ class Command:
             self._session.shutdown_write()
 
     def stderr_tail(self) -> str:
-        """Return the last 8 KiB that the command has written to stderr."""
+        """Return the last 8 KiB of the command's stderr."""
         self._drain_stderr()
         return self._stderr.decode("utf-8", "replace").strip()
 
     def exit_status(self) -> int | None:
         """Wait for the command's end and return its exit status, or None if a signal ended it.
 
-        Read the reader to its end first: what nobody reads keeps the command from ending.
+        Read the reader to its end first: unread output keeps the command from ending.
         """
         deadline = time.monotonic() + self._stall_timeout_s
         while not self._session.exit_status_ready():
@@ -153,7 +153,7 @@ class Command:
         return None
 
     def explain_end(self) -> GymdbdError:
-        """Say why the command ended before its work was done: call it at an unexpected end."""
+        """Build the error for a command that ended unexpectedly."""
         try:
             status = self.exit_status()
         except GymdbdError as error:
@@ -184,7 +184,7 @@ class Command:
 
 
 def _is_another(said: str, program: str) -> bool:
-    """Say whether a shell misses a program of its own path, and not the one that was asked for."""
+    """Return whether a shell misses a program other than the requested one."""
     found = [one for match in _MISSED.finditer(said) if (one := match[1] or match[2])]
     return any(PurePosixPath(missed).name != PurePosixPath(program).name for missed in found)
 

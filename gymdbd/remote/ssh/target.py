@@ -1,6 +1,6 @@
-"""Where to connect and how: what the configuration says, then what OpenSSH says.
+"""Where to connect and how: the configuration's settings, then OpenSSH's.
 
-No part of it imports paramiko, so that reading a configuration costs nothing. Meanings:
+Nothing here imports paramiko, so that reading a configuration stays quick. Meanings:
 ssh_config(5).
 """
 
@@ -25,22 +25,22 @@ if TYPE_CHECKING:
 SSH_PORT = 22
 _HIGHEST_PORT = 65535
 _MOST_HOPS = 8
-# What OpenSSH tries of itself; a file may name any single one of them.
+# OpenSSH's default identities; a file may name any single one of them.
 _DEFAULT_IDENTITY = re.compile(r".*/\.ssh/id_[a-z0-9_]+")
 _CONNECT_TIMEOUT_S = 15.0
 _KEEPALIVE_S = 15.0
 _TOKEN = re.compile("%(.)")
-# Shells that run nothing; OpenSSH would give a ProxyCommand to them.
+# Shells that run nothing; OpenSSH would run a ProxyCommand by them.
 _NO_SHELLS = ("", "nologin", "false")
 
 
 @dataclass(frozen=True, kw_only=True)
 class HostSettings:
-    """What the configuration says of a host; None means: as OpenSSH says.
+    """A host's settings in the configuration; None means OpenSSH's setting.
 
-    `host` is what `ssh HOST` takes. Durations are seconds: each of TCP connect and key exchange
-    gets `connect_timeout_s`, logging in gets `auth_timeout_s`, and afterwards `stall_timeout_s` may
-    pass without a byte moving.
+    `host` is what `ssh HOST` takes. Limits in seconds: `connect_timeout_s` each for the TCP
+    connection and the key exchange, `auth_timeout_s` for the login, then `stall_timeout_s`
+    without a byte moving.
     """
 
     host: str
@@ -61,10 +61,10 @@ class HostSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class Target:
-    """A host with every question answered; `jumps` are passed through in order.
+    """A host with every setting resolved; `jumps` are passed through in order.
 
-    `options` is what OpenSSH says of it, of which most of the rest is made; `agent` is the path of
-    its socket.
+    `options` are OpenSSH's, from which most other fields are made; `agent` is the path of the
+    agent's socket.
     """
 
     settings: HostSettings
@@ -86,7 +86,7 @@ class Target:
 
     @property
     def name(self) -> str:
-        """Return what people call the host."""
+        """Return the host's name in the configuration."""
         return self.settings.host
 
     @property
@@ -96,14 +96,14 @@ class Target:
 
     @property
     def host_key_name(self) -> str:
-        """Return the name under which known_hosts files keep the key."""
+        """Return the host's name in known_hosts files."""
         if self.host_key_alias:
             return self.host_key_alias
         return self.hostname if self.port == SSH_PORT else f"[{self.hostname}]:{self.port}"
 
 
 def resolve(settings: HostSettings) -> Target:
-    """Answer every question about a host; raises SshConfigError for answers that cannot be."""
+    """Resolve every setting of a host; raises SshConfigError for invalid ones."""
     return _resolve(settings, depth=0)
 
 
@@ -140,7 +140,7 @@ def _resolve(settings: HostSettings, *, depth: int) -> Target:
 
 
 def _tokens(host: str, options: Options, user: str, port: int, alias: str) -> dict[str, str]:
-    """Return what the letters after a `%` stand for; `ssh -G` leaves some of them to us."""
+    """Return the values of the letters after a `%`; `ssh -G` leaves some unexpanded."""
     folder = account.folder()
     machine = os.uname().nodename
     words = {
@@ -193,7 +193,7 @@ def _find_proxy(
         return ("" if jump.lower() == "none" else jump), ()
     command = options.first("proxycommand")
     if command:
-        # The user's shell runs it, as OpenSSH has it.
+        # The user's shell runs it, as with OpenSSH.
         shell = os.environ.get("SHELL", "")
         if Path(shell).name in _NO_SHELLS:
             shell = "/bin/sh"
@@ -216,7 +216,7 @@ def _resolve_jumps(text: str, settings: HostSettings, depth: int) -> tuple[Targe
             host=host,
             user=user or None,
             port=_parse_port(port, item) if port else None,
-            # Later hops are reached from the hop before, whatever the file says of them.
+            # Later hops are reached from the hop before, whatever the files set for them.
             proxy_jump=None if position == 0 else "none",
             known_hosts=settings.known_hosts,
             connect_timeout_s=settings.connect_timeout_s,
@@ -251,7 +251,7 @@ def _parse_port(value: object, host: str) -> int:
 
 
 def _are_defaults(identities: Sequence[str]) -> bool:
-    """Say whether these are the names that OpenSSH tries of itself: no one writes down them all."""
+    """Return whether these are OpenSSH's default names: nobody lists all of them."""
     return len(identities) != 1 and all(map(_DEFAULT_IDENTITY.fullmatch, identities))
 
 

@@ -1,4 +1,4 @@
-"""What an exception of paramiko or of a socket means for a host; `TRANSLATIONS` names them all."""
+"""Translates exceptions of paramiko and sockets into our errors; `TRANSLATIONS` lists them all."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ if TYPE_CHECKING:
 
     Translation = Callable[[Exception, Target], GymdbdError]
 
-# What paramiko may raise at bytes that no SFTP server should send: it does not check them.
+# What paramiko, which does not check them, may raise at invalid bytes of an SFTP server.
 STUMBLES = (ValueError, LookupError, TypeError, ArithmeticError, struct.error, MemoryError)
 
 
 def garbled(error: Exception) -> paramiko.SSHException:
-    """Name what paramiko has stumbled over in the peer's bytes."""
+    """Build the exception for bytes of the peer that paramiko could not parse."""
     said = f"{type(error).__name__} {error}".strip()
     return paramiko.SSHException(f"what came is not what SSH sends: {said}")
 
 
 def translate(error: Exception, goal: Target) -> GymdbdError:
-    """Say what an exception of paramiko or of a socket means for a host."""
+    """Translate an exception of paramiko or of a socket into our error."""
     known = next(kind for kind in type(error).__mro__ if kind in TRANSLATIONS)
     return TRANSLATIONS[known](error, goal)
 

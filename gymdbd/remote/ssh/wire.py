@@ -1,4 +1,4 @@
-"""The socket under an SSH connection: it counts what really travels, and never waits for ever."""
+"""The socket under an SSH connection: it counts all bytes and never waits for ever."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ _HEAD_BYTES = 256
 
 
 class Socket(Protocol):
-    """What paramiko asks of a socket; a channel through a jump host is one too."""
+    """What paramiko needs of a socket; a channel through a jump host is one too."""
 
     def send(self, data: bytes, /) -> int:
-        """Send some of the data; TimeoutError when none can be sent now."""
+        """Send some of the data; TimeoutError if none can be sent now."""
 
     def recv(self, size: int, /) -> bytes:
-        """Receive at least a byte, or b"" at the end; TimeoutError when there is none now."""
+        """Receive at least a byte, or b"" at the end; TimeoutError if there is none now."""
 
     def settimeout(self, value: float | None, /) -> None:
         """Set how long `send` and `recv` wait, in seconds."""
@@ -28,19 +28,19 @@ class Socket(Protocol):
 
 
 class Wire:
-    """A socket that counts its bytes and does not wait for ever for a peer that takes none.
+    """A socket that counts its bytes and fails if its peer takes none for too long.
 
-    paramiko tries again for ever when a send times out. A send that has made no progress for
-    `stall_timeout_s` is therefore failed here, and `stalled` says why. `broken` is
-    true as soon as the socket has failed or ended, which paramiko's thread notices later. `head`
-    keeps the first bytes that came, to name what answers when it is not SSH.
+    paramiko retries for ever if a send times out. So a send without progress for
+    `stall_timeout_s` fails here, and `stalled` says why. `broken` is true as soon as the socket
+    has failed or ended, which paramiko's thread notices later. `head` keeps the first bytes
+    received, to name the peer if it is not SSH.
     """
 
     def __init__(self, socket: Socket, *, stall_timeout_s: float) -> None:
         self._socket = socket
         self._stall_timeout_s = stall_timeout_s
         self._blocked_since: float | None = None
-        # paramiko looks at this private name of sockets when it ends its thread.
+        # paramiko reads this private attribute of sockets when it ends its thread.
         self._closed = False
         self.stalled = False
         self.broken = False
@@ -49,7 +49,7 @@ class Wire:
         self.bytes_received = 0
 
     def send(self, data: bytes) -> int:
-        """Send some of the data; BrokenPipeError once the peer has taken none for too long."""
+        """Send some of the data; BrokenPipeError if the peer took none for too long."""
         try:
             sent = self._socket.send(data)
         except TimeoutError:
