@@ -24,16 +24,16 @@ if TYPE_CHECKING:
 
 
 def inspect(job: PullConfig, context: Context) -> dict[str, Any]:
-    """Return the facts of the remote database and its machine without transferring it."""
+    """Return a description of the remote database and its machine, without transferring it."""
     with serving(job, context, context.progress) as (session, _):
         facts = {**session.info(), "tables": session.count_rows()}
         return {**facts, "uncounted": session.uncounted}
 
 
 def unknown(facts: dict[str, Any]) -> str:
-    """Say what of the remote database the SQLite over there does not understand; "" if nothing.
+    """Return what the SQLite over there does not understand of the database; "" if nothing.
 
-    A release that does not tell understands all that it knows of.
+    Nothing is assumed unknown if an older release over there does not report it.
     """
     tables = [f"table {name}" for name in facts["uncounted"]]
     definition = facts.get("unknown")
@@ -77,7 +77,7 @@ def serving(
     progress: Callable[[str, int, int], None],
     known: tuple[Fingerprint | None, int | None] = (None, None),
 ) -> Iterator[tuple[Session, Connection]]:
-    """Start the serving side over there and greet it, unless what is `known` is all there is."""
+    """Start the serving side over there and greet it, unless it has nothing beyond `known`."""
     fingerprint, size = known
     probe = None
     if fingerprint is not None and delta.may_be_unchanged(fingerprint, size):

@@ -1,4 +1,4 @@
-"""Removing the backups that the retention rule lets go."""
+"""Removing the backups past retention."""
 
 from __future__ import annotations
 
@@ -15,19 +15,20 @@ if TYPE_CHECKING:
 
 
 def decide(catalog: Catalog, origin: Origin, keep: Keep, context: Context) -> list[Decision]:
-    """Say for every backup of one database whether it stays, and why."""
+    """Decide for every backup of one database whether it stays, and why."""
     backups = catalog.backups(origin)
     decisions = retention.plan(backups, days=keep.days, count=keep.count, now=context.clock.now())
     frozen = catalog.frozen(origin)
     if not frozen:
         return decisions
     return [
-        retention.Decision(one.backup, True, f"pruning is frozen: {frozen}") for one in decisions
+        retention.Decision(decision.backup, True, f"pruning is frozen: {frozen}")
+        for decision in decisions
     ]
 
 
 def prune(catalog: Catalog, origin: Origin, keep: Keep, context: Context) -> list[Decision]:
-    """Remove what the rule lets go and return every decision; the archive's lock is held."""
+    """Remove the backups past retention; return every decision; the caller holds the lock."""
     decisions = decide(catalog, origin, keep, context)
     for decision in decisions:
         if not decision.stays:

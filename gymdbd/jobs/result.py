@@ -1,4 +1,4 @@
-"""What a run brings: the base of the results of all kinds, and their one way to JSON."""
+"""The base of all results of a run, and their conversion to JSON."""
 
 from __future__ import annotations
 
@@ -6,23 +6,23 @@ import dataclasses
 from dataclasses import dataclass, field
 from typing import Any
 
-# How a field is told as JSON, if not under its name: not at all, only if it is not None, or by the
-# keys of its own fields, if it is not None.
+# How a field is written as JSON, if not under its name: never, only if it is not None, or by
+# the keys of its own fields if it is not None.
 _NEVER, _IF_KNOWN, _PART = "never", "if known", "part"
 
 
 def inner(default: Any) -> Any:
-    """Make a field that is not told as JSON."""
+    """Make a field that is not written as JSON."""
     return field(default=default, metadata={"told": _NEVER})
 
 
 def if_known() -> Any:
-    """Make a field that is told as JSON only if it is not None."""
+    """Make a field that is written as JSON only if it is not None."""
     return field(default=None, metadata={"told": _IF_KNOWN})
 
 
 def part() -> Any:
-    """Make a field whose own fields are told as JSON in its place, unless it is None."""
+    """Make a field whose own fields are written as JSON in its place, unless it is None."""
     return field(default=None, metadata={"told": _PART})
 
 
@@ -44,7 +44,7 @@ def plain(value: Any) -> Any:
 
 @dataclass(frozen=True, kw_only=True)
 class Result:
-    """What came of a run; its fields are the keys that `--json` prints."""
+    """The result of a run; its fields are the keys that `--json` prints."""
 
     @property
     def state(self) -> str:
@@ -52,13 +52,13 @@ class Result:
         return "ok"
 
     def to_json(self) -> dict[str, Any]:
-        """Return it as `--json`, the status file and a child's answer have it."""
+        """Return it as in `--json`, the status file and a child's answer."""
         content: dict[str, Any] = plain(self)
         return content
 
 
 @dataclass(frozen=True, kw_only=True)
 class Saved(Result):
-    """What a run has saved that could do nothing else: a damaged database, as it is."""
+    """All that a run could save: a damaged database, as it is."""
 
     damaged_copy: str

@@ -1,4 +1,4 @@
-"""Getting a database to safety, now: a backup over there, a pull, a backup of what was pulled."""
+"""Saving a database right now: a backup over there, a pull, a backup of the replica."""
 
 from __future__ import annotations
 
@@ -42,8 +42,8 @@ SKIPPED = "skipped"
 FALLBACK = "emergency"
 
 _NO_PLACE = (FolderMissingError, NotWritableError, DiskFullError, WriteFailedError)
-# The codes of a gymdbd over there that has no job for the database, no configuration that this
-# account may read, or may not write to its archive: nothing that a pull would suffer from.
+# The codes of a gymdbd over there that has no job for the database, cannot read its configuration
+# or cannot write to its archive: none of them hinders a pull.
 _NOT_FOR_US = ("usage", "config", "not-writable")
 
 
@@ -58,7 +58,7 @@ def run(job: EmergencyConfig, context: Context) -> EmergencyResult:
 
 
 def _wants_a_place(error: GymdbdError) -> bool:
-    """Say whether a step failed for the lack of a place to write to."""
+    """Return whether a step failed for lack of a place to write to."""
     if isinstance(error, damaged.DAMAGE):
         return damaged.copy_of(error) is None
     return isinstance(error, _NO_PLACE)
@@ -103,7 +103,7 @@ class _Emergency:
         return self._report()
 
     def _take(self, step: Callable[[], Step]) -> Step:
-        """Take a step, and if the archive here is of no use again with one beside the replica."""
+        """Take a step; if the archive here is unusable, again with one beside the replica."""
         try:
             return step()
         except GymdbdError as error:
@@ -147,7 +147,7 @@ class _Emergency:
         )
 
     def _back_up_there(self) -> Step:
-        """Let the gymdbd over there run its own job; where there is none the pull must do."""
+        """Let the gymdbd over there run its own job; without one the pull must do."""
         command = ["backup", f"--for={self.pull.remote_database}"]
         try:
             with peer.connect(self.pull, self.context) as connection:

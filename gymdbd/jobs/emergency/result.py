@@ -1,4 +1,4 @@
-"""What an emergency brings."""
+"""The result of an emergency."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class There:
-    """What the other machine says of the backup that it made."""
+    """The other machine's report of the backup that it made."""
 
     path: str
     size: int | None
@@ -30,7 +30,7 @@ class Here:
 
 @dataclass(frozen=True, kw_only=True)
 class Step:
-    """What became of a step; of a good one also what it made."""
+    """The outcome of a step; of a good one also what it made."""
 
     name: str
     state: str

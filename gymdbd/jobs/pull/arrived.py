@@ -1,4 +1,4 @@
-"""A snapshot that a pull has brought and nobody has proven yet."""
+"""A snapshot that a pull has fetched and not yet proven."""
 
 from __future__ import annotations
 

@@ -66,7 +66,7 @@ def least(job: PullConfig, state: State | None, now: datetime) -> str:
 
 
 def is_due(job: PullConfig, state: State, now: datetime) -> bool:
-    """Say whether it is time for a quick check of what a pull brings, or has brought."""
+    """Return whether a pulled replica is due for a quick check."""
     took = state.check_s
     if not isinstance(took, (int, float)) or took < _WORTH_SPARING_S:
         return True
@@ -74,7 +74,7 @@ def is_due(job: PullConfig, state: State, now: datetime) -> bool:
 
 
 def is_ordinary(old: Path, new: Path) -> bool:
-    """Say whether ordinary commits can have made one file of the other, as far as headers tell."""
+    """Return whether ordinary commits can have turned `old` into `new`, by their headers."""
     return _lasting(old) == _lasting(new)
 
 
@@ -84,10 +84,10 @@ def _lasting(path: Path) -> bytes:
 
 
 def recheck(job: PullConfig, replica: Replica, state: State, context: Context) -> tuple[State, str]:
-    """Check a replica that was swapped in without a check; return what is known now, and the harm.
+    """Check a replica that was swapped in without a check; return its new state and its damage.
 
-    That is "" if it is sound. If it is damaged, nothing that is known of it is relied upon any
-    more: the next comparison is one of every page, and shows whether the other side is damaged.
+    The damage is "" if it is sound. Otherwise its state is no longer relied upon: the next pull
+    compares every page, and shows whether the other side is damaged.
     """
     now = clock.to_text(context.clock.now(), context.clock.zone)
     try:

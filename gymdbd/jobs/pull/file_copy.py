@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 def fetch(
     job: PullConfig, partial: Path, context: Context, timings: Timings, progress: Progress
 ) -> Arrived:
-    """Copy the database into the partial, and refuse what moved meanwhile.
+    """Copy the database into the partial; refuse it if it was written meanwhile.
 
-    A file that is not the application's is refused if that can be seen over there.
+    A file that is not the application's is refused if the other side can detect that.
     """
     with connect(job, context) as connection:
         unseen = inquiry.require_same_file(connection, job.ssh.python, job.remote_database)

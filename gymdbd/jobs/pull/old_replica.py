@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from gymdbd.jobs.context import Context
     from gymdbd.jobs.pull.replica import Replica, State
 
-# What a backup says of a file that has no sound state to copy.
+# A backup's errors for a file that has no sound state to copy.
 _UNREADABLE = (SourceCorruptError, SourceEmptyError, SourceNotADatabaseError, VerificationError)
 
 
@@ -86,10 +86,9 @@ def _save(
 def keep_copy(job: PullConfig, replica: Replica, context: Context) -> tuple[Path, bool]:
     """Put a copy of the replica, as a pull has just left it, into the archive and prove it.
 
-    Unlike what `save` leaves it is a file of its own, which stays as it is whoever writes to the
-    replica, and it is pinned: every pull prunes what its rule lets go. A good backup of the same
-    bytes that is there already is read again, and will do. Returns the backup, and whether it
-    was made now.
+    Unlike the backup of `save` it is a file of its own, which writes to the replica do not change,
+    and it is pinned, so that no pull prunes it. An existing good backup of the same bytes is
+    verified again and used instead. Returns the backup, and whether it was made now.
     """
     state = replica.state()
     with suspicion.opened(job, context) as catalog:
@@ -110,7 +109,7 @@ def keep_copy(job: PullConfig, replica: Replica, context: Context) -> tuple[Path
                 _pin(candidate.path, candidate.marks, context)
                 return candidate.path, False
         described = _describe(job, replica, state)
-        # The copy is proven before it gets its name.
+        # The copy is proven before it is renamed into place.
         manifest = dataclasses.replace(
             described, md5=sums.md5, sha256=sums.sha256, integrity=manifests.SOUND
         )
@@ -129,7 +128,7 @@ def _pin(path: Path, known: Marks, context: Context) -> None:
 
 
 def _copy(replica: Replica, final: Path, manifest: Manifest, context: Context) -> None:
-    """Copy the replica, prove the copy and publish it; VerificationError where it is another."""
+    """Copy the replica, prove the copy and publish it; VerificationError if it differs."""
     partial = files.partial_path(final)
     try:
         with files.writing(partial):
@@ -149,16 +148,16 @@ def _copy(replica: Replica, final: Path, manifest: Manifest, context: Context) -
 
 
 def _needs_proof(job: PullConfig, state: State, context: Context, *, sure: bool) -> bool:
-    """Say whether an old replica has to be read before its manifest is written."""
+    """Return whether an old replica has to be read before its manifest is written."""
     if not (state.md5 and state.sha256):
         return True
     return not state.is_checked and (sure or checking.is_due(job, state, context.clock.now()))
 
 
 def _proven(replica: Replica, state: State, context: Context) -> State | None:
-    """Return the state with hashes and checked; None if the replica is not what it says.
+    """Return the state with hashes and checks done; None if the replica does not match it.
 
-    They are missing where the last pull was not to save anything, and a manifest may only say
+    They are missing if the last pull had no archive to save to, and a manifest may only contain
     what is proven.
     """
     try:
@@ -224,11 +223,11 @@ def _drop_twins(catalog: Catalog, replica: Replica, context: Context) -> None:
     facts = replica.path.stat()
     if facts.st_nlink < 2:  # noqa: PLR2004 - its own name is one
         return
-    for one in catalog.backups():
-        there = one.path.stat()
+    for copy in catalog.backups():
+        there = copy.path.stat()
         if (there.st_dev, there.st_ino) == (facts.st_dev, facts.st_ino):
-            catalog.remove(one)
-            context.log.warning("leftover of an interrupted run removed", path=str(one.path))
+            catalog.remove(copy)
+            context.log.warning("leftover of an interrupted run removed", path=str(copy.path))
 
 
 def _describe(job: PullConfig, replica: Replica, state: State) -> Manifest:

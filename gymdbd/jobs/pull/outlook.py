@@ -1,4 +1,4 @@
-"""Whether the next pull will succeed, and what the last one has left."""
+"""Whether the next pull will succeed, and the state that the last one left."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 def look(
     job: PullConfig, now: datetime, zone: tzinfo, *, was_good: bool
 ) -> Iterator[Finding | datetime]:
-    """Yield what is wrong with the replica, and what in its archive waits for an answer."""
+    """Yield the replica's faults, and the backups in its archive that wait for an answer."""
     yield from _room(job, now, zone, was_good=was_good)
     if job.archive_folder.is_dir():
         yield from unanswered(job.name, job.backups, zone, asks=True)
@@ -48,7 +48,7 @@ def _room(job: PullConfig, now: datetime, zone: tzinfo, *, was_good: bool) -> It
         catalog = Catalog(job.archive_folder, zone)
         room.require(job, catalog, missing, now, folder=replica.path.parent)
     except GymdbdError as error:
-        # As long as nothing changes on the other machine, no room is needed.
+        # If nothing changes on the other machine, no room is needed.
         yield Finding(Health.LATE, error.message, error.hint)
 
 

@@ -1,4 +1,4 @@
-"""One pull: bring the remote snapshot here; what it brings is proven and swapped in by `adopt`."""
+"""One pull: fetch the remote snapshot; `swap` proves it and swaps it in."""
 
 from __future__ import annotations
 
@@ -37,10 +37,9 @@ _REPORT_S = 30.0
 def run(job: PullConfig, context: Context, *, whatever: bool = False) -> PullResult:
     """Bring `job.replica` to the newest state of the remote database.
 
-    The caller holds the replica's lock. Any failure leaves the old replica in place; what
-    had arrived stays in the partial, where the next run finds it again. A damaged database is
-    saved as it is before that is told (`damaged`); one that was never pulled and is none at all
-    only with `whatever`.
+    The caller holds the replica's lock. Any failure leaves the old replica in place, and the
+    partial for the next run to continue. A damaged database is saved as it is before the error is
+    raised (`damaged`); a file that was never pulled and is no database only with `whatever`.
     """
     try:
         return _Pull(job, context, whatever=whatever).run()
@@ -71,7 +70,7 @@ class _Pull:
         self.harm = ""
 
     def run(self) -> PullResult:
-        """Fetch, prove, save, publish; if that fails, tell what is wrong with the replica, too."""
+        """Fetch, prove, save, publish; on failure report the replica's damage, too."""
         disk.require_name(self.replica.path, "..{}.pull.json.partial")
         if self.integrity != proof.EQUAL:
             self._recheck()
@@ -123,7 +122,7 @@ class _Pull:
         return self._judged(result)
 
     def _judged(self, result: PullResult) -> PullResult:
-        """Fail, all done, if the replica is suspicious; note which backup waits for an answer."""
+        """After the pull, raise if the replica is suspicious; note which backup waits."""
         state = self.state if result.is_unchanged else self.replica.state()
         if state is None or not (state.suspicious or state.waiting):
             return result
@@ -154,7 +153,7 @@ class _Pull:
         return self.job.host, self.job.remote_database
 
     def _copy(self) -> Arrived:
-        """Copy the files as they are, and refuse what moved meanwhile."""
+        """Copy the files as they are; refuse them if they were written meanwhile."""
         from gymdbd.jobs.pull import file_copy  # noqa: PLC0415 - few use it
 
         return file_copy.fetch(
@@ -162,7 +161,7 @@ class _Pull:
         )
 
     def _query(self) -> Arrived:
-        """Bring the partial to the remote snapshot by whatever way is shortest."""
+        """Bring the partial to the remote snapshot by the shortest way."""
         known = self._known()
         with serving(self.job, self.context, self.progress, known) as (session, connection):
             taken = time.monotonic()
@@ -181,7 +180,7 @@ class _Pull:
         return arrived
 
     def _refuse_known(self, remote: Fingerprint) -> None:
-        """Refuse a state that was fetched and found damaged, unless all bytes are wanted again."""
+        """Refuse a state that was found damaged before, unless all bytes are due again."""
         copies = self.job.archive_folder / f"{self.replica.path.stem}.damaged"
         if self.whatever or not copies.exists():
             return
@@ -194,7 +193,7 @@ class _Pull:
         self._require_space(remote, plan)
         try:
             with ThreadPoolExecutor(1) as pool:
-                # Neither machine waits for the other: one copies while the other one counts.
+                # Neither machine waits: this one copies while the other one counts.
                 cloning = pool.submit(self._prepare_partial, plan)
                 with self.timings.step("rows"):
                     rows = session.count_rows()
@@ -202,7 +201,7 @@ class _Pull:
             with self.timings.step("fetch"):
                 fetched = session.fetch(partial, plan)
         except DiskFullError:
-            # Somebody else took the space meanwhile: say how much is missing.
+            # Another program took the space meanwhile: report how much is missing.
             self._require_space(remote, plan)
             raise
         self.timings.seconds |= {f"fetch.{name}": took for name, took in fetched.timings.items()}
@@ -231,7 +230,7 @@ class _Pull:
         try:
             files.require_space(folder, missing)
         except DiskFullError:
-            # A pull that has room need not pay for what knows archives.
+            # A pull that has room need not pay for importing the archive.
             from gymdbd.archive.catalog import Catalog  # noqa: PLC0415
             from gymdbd.jobs.backup import room  # noqa: PLC0415
 
@@ -241,7 +240,7 @@ class _Pull:
     def _prepare_partial(self, plan: delta.Plan) -> str:
         """Let the partial begin as a copy of the replica, unless an interrupted pull left one.
 
-        Returns how it was copied, "" where it was not.
+        Returns how it was copied, "" if it was not.
         """
         if plan.strategy == delta.FULL or self.replica.partial.exists():
             return ""

@@ -31,7 +31,7 @@ SCHEMA = 1
 SPARE = "spare"
 
 _POLL_S = 0.5
-# What st_blocks counts in, whatever the file system's own blocks are.
+# The unit of st_blocks, whatever the file system's own blocks are.
 _BLOCK_BYTES = 512
 
 
@@ -91,11 +91,11 @@ class Replica:
 
     @property
     def exists(self) -> bool:
-        """Say whether there is one."""
+        """Return whether there is one."""
         return self.path.is_file()
 
     def state(self) -> State | None:
-        """Return what the last pull left; None where it left nothing that can be used."""
+        """Return the state that the last pull left; None if there is no usable one."""
         try:
             content = json.loads(self._state_path.read_bytes().decode("utf-8", "surrogatepass"))
             return State(**content) if content.get("schema") == SCHEMA else None
@@ -103,7 +103,7 @@ class Replica:
             return None
 
     def change(self, state: State | None) -> str:
-        """Say how somebody here changed the replica since the last pull, or ""."""
+        """Return how the replica was changed here since the last pull, or ""."""
         if not self.exists:
             return ""
         if state is None:
@@ -130,8 +130,8 @@ class Replica:
     def await_free(self, wait: timedelta, check: Callable[[], None]) -> None:
         """Wait until nobody has the replica open for writing; ReplicaInUseError after `wait`.
 
-        A reader may keep the old file open: it goes on seeing the whole old state. Who uses a WAL
-        of it is none of those: that would be removed.
+        A reader may keep the old file open and goes on seeing the old state. A user of its WAL
+        counts as a writer: the WAL would be removed.
         """
         deadline = time.monotonic() + wait.total_seconds()
         while (writers := processes.writers(self.path)) or locks.holds_wal(self.path):
@@ -145,10 +145,10 @@ class Replica:
             time.sleep(_POLL_S)
 
     def roll_back(self) -> None:
-        """Undo what an application that crashed left half done, so that the file can be read.
+        """Undo the unfinished transaction of an application that crashed.
 
-        Only for a replica that nobody has open. A -wal needs nothing of the kind and stays as it
-        is: in a damaged replica it may be all that can be rescued.
+        Only for a replica that nobody has open. A -wal needs no rollback and stays: in a damaged
+        replica it may be all that can be rescued.
         """
         if not opening.has_hot_journal(self.path):
             return
@@ -156,7 +156,7 @@ class Replica:
             pass
 
     def save_as(self, target: Path) -> None:
-        """Give the unchanged replica a second name in the archive, or copy it where that fails."""
+        """Hard-link the unchanged replica into the archive, or copy it if that fails."""
         with files.writing(target):
             try:
                 os.link(self.path, target)
@@ -175,7 +175,7 @@ class Replica:
             return files.clone(self.path, self.partial)
 
     def reusable_bytes(self, state: State | None) -> int:
-        """Return how much room the next partial takes that it has already."""
+        """Return how much of the next partial's room is allocated already."""
         if self.partial.exists():
             return self.partial.stat().st_blocks * _BLOCK_BYTES
         if self._spare(state):
@@ -190,7 +190,7 @@ class Replica:
     def publish(self, state: State, changed: Collection[int] | None = None) -> None:
         """Replace the replica with its proven partial.
 
-        The old one is kept as the spare where `changed` says in which pages the new one differs.
+        The old one becomes the spare if `changed` names the pages in which the new one differs.
         The side files of the old one are gone before the new one has its name; the state is
         written last, so that a crash in between costs a comparison and nothing else.
         """
@@ -203,14 +203,14 @@ class Replica:
                 size = state.fingerprint["page_size"]
                 left = spare.keep(self.path, self.partial, changed, size)
             if self.exists:
-                # Who could read the old one can read the new one.
+                # Whoever could read the old one can read the new one.
                 self.partial.chmod(self.path.stat().st_mode & 0o777)
             files.publish(self.partial, self.path)
             identity = files.identity(self.path)
         self.note(replace(state, identity=identity, spare=left.note() if left else None))
 
     def note(self, state: State) -> None:
-        """Write down what is known of the replica as it is."""
+        """Write the state of the unchanged replica."""
         content = json.dumps(asdict(state), ensure_ascii=False)
         files.write_atomically(self._state_path, content.encode("utf-8", "surrogatepass"))
 

@@ -1,4 +1,4 @@
-"""What a pull brings."""
+"""The result of a pull."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Fetched:
 
 @dataclass(frozen=True, kw_only=True)
 class Adopted:
-    """What was found in a new replica."""
+    """What the checks of a new replica found."""
 
     remarks: list[str]
     sha256: str | None
@@ -46,7 +46,7 @@ class Held:
 
 @dataclass(frozen=True, kw_only=True)
 class PullResult(Result):
-    """What the replica holds now, and how that came here.
+    """What the replica holds now, and how it was fetched.
 
     `pages_total` and `pages_changed` are None if they are not known. `checked` says how much SQLite
     has checked, None if nothing arrived; `fetched` and `adopted` are None if there was no such

@@ -1,4 +1,4 @@
-"""Saving what is left of a damaged database of another machine, as it is, into a pull's archive."""
+"""Saving a damaged database of another machine, as it is, into a pull's archive."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ _ROOM = 2
 
 
 def refuse_known(job: PullConfig, remote: Fingerprint, context: Context) -> None:
-    """Raise SourceCorruptError if this very state is damaged and has been saved: none is fetched.
+    """Raise SourceCorruptError, instead of fetching, if this state was saved as damaged before.
 
-    Every so often it is fetched all the same, as every page of a replica is compared then.
+    A pull that is due to compare every page fetches it all the same.
     """
     known = damaged.newest(job.archive_folder, _named(job))
     if known is None:
@@ -61,7 +61,7 @@ def save_arrived(
     context: Context,
     fingerprint: dict[str, Any] | None,
 ) -> damaged.Failure:
-    """Save what a pull has brought; return the error that tells of it. The partial is gone then."""
+    """Move what a pull has fetched into the archive; return the error that names the copy."""
 
     def fill(target: Path) -> None:
         with files.writing(target):
@@ -77,10 +77,10 @@ def save_arrived(
 
 
 def save_remote(job: PullConfig, error: damaged.Failure, context: Context) -> damaged.Failure:
-    """Fetch a database of which a pull has brought nothing; return the error that tells of it.
+    """Fetch and save a database of which a pull got nothing; return the error that names the copy.
 
-    Its pages are asked for without its rows being counted; if SQLite cannot even open it, its
-    files are copied as they are.
+    Its pages are fetched without counting rows; if SQLite cannot even open it, its files are
+    copied as they are.
     """
     seen: dict[str, Any] = {}
 

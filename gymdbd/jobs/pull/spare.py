@@ -39,13 +39,13 @@ class Spare:
 
     @classmethod
     def parse(cls, content: Any) -> Spare | None:
-        """Read what `note` gave; None for anything else."""
+        """Read the result of `note`; None for anything else."""
         try:
             found = cls(**content)
             numbers = [*found.identity, found.page_size, *found.changed]
         except TypeError:
             return None
-        return found if all(type(one) is int and one > 0 for one in numbers) else None
+        return found if all(type(number) is int and number > 0 for number in numbers) else None
 
     def note(self) -> dict[str, Any]:
         """Return it for the state of the replica."""
@@ -60,8 +60,8 @@ def spare_path(replica: Path) -> Path:
 def keep(replica: Path, partial: Path, changed: Iterable[int], page_size: int) -> Spare | None:
     """Give the replica, which `partial` is about to replace, a second name as the spare.
 
-    `changed` are the pages in which they differ. None where it cannot be kept, or would be of no
-    use: a network file system may not know who has a file open.
+    `changed` are the pages in which they differ. None if it cannot be kept or used: a network
+    file system may not know who has a file open.
     """
     numbers = list(changed)
     if len(numbers) > MOST_PAGES or not _is_open_nowhere_else(partial):
@@ -79,7 +79,7 @@ def drop(replica: Path) -> None:
 
 
 def is_there(spare: Spare | None, replica: Path) -> bool:
-    """Say whether the spare lies there as it was left, under no other name, and unwritten."""
+    """Return whether the spare is unchanged and has no other name."""
     path = spare_path(replica)
     with contextlib.suppress(OSError):
         return (
@@ -91,9 +91,9 @@ def is_there(spare: Spare | None, replica: Path) -> bool:
 
 
 def bring_forward(spare: Spare, replica: Path, partial: Path) -> bool:
-    """Make of the spare the `partial`, equal to the replica; False where somebody has it open.
+    """Turn the spare into the `partial`, equal to the replica; False if a process has it open.
 
-    OSError where it cannot be written; what is in the partial then is of no consequence.
+    OSError if it cannot be written; the partial's content is worthless then.
     """
     path = spare_path(replica)
     descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
@@ -101,7 +101,7 @@ def bring_forward(spare: Spare, replica: Path, partial: Path) -> bool:
         if not _is_only_one(descriptor):
             return False
         path.replace(partial)
-        # From here on it is written to: no crash may bring back a spare that is not what it was.
+        # It is written to from here: no crash may bring it back as a spare.
         files.sync_folder(partial.parent)
         os.fchmod(descriptor, files.FILE_MODE)
         _copy_pages(spare, replica, descriptor)
@@ -119,10 +119,10 @@ def _is_open_nowhere_else(path: Path) -> bool:
 
 
 def _is_only_one(descriptor: int) -> bool:
-    """Ask the kernel for a write lease, which it gives to the only one who has a file open.
+    """Ask the kernel for a write lease, which needs that nobody else has the file open.
 
-    Whoever opens the file in that instant makes the kernel send a signal, by default SIGIO, which
-    ends a process that does not expect it; SIGURG does not.
+    If a process opens the file in that instant, the kernel sends a signal: by default SIGIO, which
+    would end our process; SIGURG does not.
     """
     try:
         fcntl.fcntl(descriptor, fcntl.F_SETSIG, signal.SIGURG)

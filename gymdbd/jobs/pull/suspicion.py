@@ -1,8 +1,8 @@
-"""Is a replica suspicious? What a pull brings is compared with the newest good state.
+"""Whether a replica is suspicious: each pull is compared with the newest good state.
 
-The replica follows the source whatever that holds. So while it is suspicious the good state is in
-the archive, pinned, and nothing is pruned there; and what the next pulls bring is compared with
-that state, and with no suspicious one, until somebody has answered or the source is good again.
+The replica always follows the source. So while it is suspicious the good state is pinned in the
+archive and nothing is pruned there. The next pulls are compared with that good state, not with
+a suspicious one, until a person has answered or the source is good again.
 """
 
 from __future__ import annotations
@@ -34,17 +34,17 @@ if TYPE_CHECKING:
     from gymdbd.jobs.pull.result import PullResult
 
 PIN = "the good state before a suspicious pull"
-# Every pull may bring another suspicious state, and none of them is pruned: these many are enough.
+# Each pull may save another suspicious state and none is pruned: so many are enough.
 _SAVED = 5
 _ARCHIVE_WAIT_S = 60.0
 
 
 @contextlib.contextmanager
 def opened(job: PullConfig, context: Context) -> Iterator[Catalog]:
-    """Give the archive of a pull with its lock held.
+    """Open the archive of a pull with its lock held.
 
-    It is made only if the configuration does not name it: a folder that is named and is not there
-    lies on a disk that is not.
+    It is created only if the configuration does not name it: a named folder that is absent is
+    on a disk that is not mounted.
     """
     folder = job.archive_folder
     if job.archive is None:
@@ -94,7 +94,7 @@ def _held(replica: Path) -> Content | None:
 
 
 def is_enough(job: PullConfig, known: State | None, context: Context) -> bool:
-    """Say whether the archive holds so many suspicious states that this one need not be saved."""
+    """Return whether the archive holds enough suspicious states without this one."""
     if known is None or not known.suspicious or not job.archive_folder.is_dir():
         return False
     backups = Catalog(job.archive_folder, context.clock.zone).backups(job.origin)
@@ -119,14 +119,14 @@ def settle(job: PullConfig, catalog: Catalog, new: State, context: Context) -> N
 
 
 def goes_on(job: PullConfig, known: State | None, catalog: Catalog) -> bool:
-    """Say whether the replica is suspicious; if its state is lost, the pin still tells."""
+    """Return whether the replica is suspicious; if its state is lost, the pin decides."""
     if known is not None:
         return bool(known.suspicious)
     return any(backup.marks.note == PIN for backup in catalog.backups(job.origin))
 
 
 def release(job: PullConfig, catalog: Catalog) -> None:
-    """Take off the pins that `settle` has set, and let pruning go on."""
+    """Remove the pins that `settle` has set, and resume pruning."""
     for backup in catalog.backups(job.origin):
         if backup.marks.kept_at is not None and backup.marks.note == PIN:
             marks.change(backup.path, kept_at=None, note="")

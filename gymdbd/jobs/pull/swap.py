@@ -56,7 +56,7 @@ class Adoption:
     def run(self, arrived: Arrived, timings: Timings) -> Held:
         """Prove what arrived, save the old replica, and put the new one in its place.
 
-        Where they are the same the old one stays, unless all was due to be checked.
+        If they are equal the old one stays, unless a full check was due.
         """
         integrity = self._choose_integrity(arrived)
         with timings.step("verify"), files.syncing(self.replica.partial):
@@ -88,7 +88,7 @@ class Adoption:
     def _describe(
         self, arrived: Arrived, proven: Proof, tables: dict[str, int], integrity: str
     ) -> State:
-        """Return the state of what arrived; what its content is worth comes later."""
+        """Return the state of what arrived; its content is judged later."""
         before, checked = self.state, integrity != proof.EQUAL
         now = clock.to_text(self.context.clock.now(), self.context.clock.zone)
         remarks, unchecked = self._told(proven.soundness, integrity)
@@ -112,7 +112,7 @@ class Adoption:
         )
 
     def _keep(self, before: State, new: State) -> None:
-        """Leave the replica, which is the same; from here on the next pull need not compare."""
+        """Leave the equal replica, and note that the next pull need not compare."""
         files.remove(self.replica.partial)
         self.replica.note(
             replace(
@@ -127,7 +127,7 @@ class Adoption:
         )
 
     def _judge(self, new: State, known: State | None, size: int) -> State:
-        """Say why the content is suspicious; an answer holds as long as the same is wrong."""
+        """Add the suspicions to the state; an answer holds as long as they are the same."""
         held = Content(new.tables, size, uncounted=new.uncounted)
         found = suspicion.suspicions(self.job, known, held, self.context)
         rejected = known is not None and known.rejected and known.suspicious == found
@@ -150,7 +150,7 @@ class Adoption:
             new = replace(new, waiting=waiting is not None)
             self.replica.publish(new, None if saved else self._spare_pages(arrived))
             if saved and saved.exists():
-                # It was the replica, with the mode of that.
+                # It was the replica and has the replica's mode.
                 saved.chmod(files.FILE_MODE)
         return saved, waiting
 
@@ -174,8 +174,8 @@ class Adoption:
         wanted = self.job.backup_before or (new.suspicious and was_good)
         if self.replica.exists and wanted:
             if not suspicion.is_enough(self.job, known, self.context):
-                # Its manifest may only say what is so: somebody may have written to it since. And
-                # it is of the database that it was pulled from, which the job may have left.
+                # Its manifest may only say what is true: the file may have been written to since.
+                # And it belongs to the database it was pulled from, which the job may have left.
                 last = self.replica.state()
                 unchanged = None if self.replica.change(last) else last
                 return save(self.job, self.replica, unchanged, self.context, new)
@@ -188,14 +188,14 @@ class Adoption:
     def _spare_pages(self, arrived: Arrived) -> Collection[int] | None:
         """Return the pages in which the old replica differs, if it may be kept as the spare.
 
-        Not where a copy costs nothing, nor where the archive gets the old one.
+        None if a copy costs nothing, or if the archive gets the old one.
         """
         needed = arrived.copied not in ("", files.CLONE)
         known = self.state is not None and not self.job.backup_before
         return arrived.changed if needed and known else None
 
     def _choose_integrity(self, arrived: Arrived) -> str:
-        """Choose how much SQLite has to check, now that it is known what arrived."""
+        """Choose how much SQLite has to check of what arrived."""
         if self.in_full or self.job.verify == proof.FULL:
             return proof.FULL
         if self.integrity == proof.QUICK:
@@ -210,7 +210,7 @@ class Adoption:
         return proof.QUICK
 
     def _prove(self, arrived: Arrived, integrity: str) -> tuple[Proof, dict[str, int]]:
-        """Return what proves the partial, and the rows in it."""
+        """Prove the partial; return the proof and its row counts."""
         partial = self.replica.partial
         try:
             proven = proof.prove(
@@ -221,7 +221,7 @@ class Adoption:
                 hashes=self._hashes(arrived),
             )
         except (CopyDamagedError, SourceCorruptError) as error:
-            # Every page is the other side's: what is wrong with them is wrong over there.
+            # Every page equals the other side's, so the damage is over there.
             found = _damaged_there(self.job, error.problems)
             raise salvage.save_arrived(
                 self.job, partial, found, self.context, arrived.fingerprint
@@ -233,7 +233,7 @@ class Adoption:
         return proven, rows
 
     def _hashes(self, arrived: Arrived) -> Sequence[str]:
-        """Name what to compute: what a manifest needs, or else what there is to compare."""
+        """Name the hashes to compute: a manifest's, or else those there are to compare."""
         if self.job.backup_before:
             return proof.HASHES
         return [name for name in proof.HASHES if name in arrived.expected]
