@@ -40,12 +40,12 @@ _ATTEMPTS = 5
 def run(job: BackupConfig, context: Context, held: Snapshot | None = None) -> BackupResult:
     """Make one verified backup of `job.database` in `job.archive` and prune.
 
-    The caller holds the archive's lock. `held` is the state to back up where that is not the
-    newest; it is let go of. A database that was deleted while a process has it open is backed up
-    from there. Any failure leaves the backups as they were; a damaged source is saved as it is
-    (`damaged`), and freezes pruning until a backup succeeds again. SuspiciousError
-    means that the backup was made, and has its result; an AnotherFileError with a result means that
-    what it was made of is about to be lost.
+    The caller holds the archive's lock. `held` is the state to back up if that is not the newest;
+    it is released. A database that was deleted while a process has it open is backed up from
+    there. Any failure leaves the backups as they were; a damaged source is saved as it is
+    (`damaged`), and freezes pruning until a backup succeeds again. SuspiciousError means that the
+    backup was made, and has its result; an AnotherFileError with a result means that the backup was
+    made from a file that is about to be lost.
     """
     timings = Timings()
     catalog = Catalog(job.archive, context.clock.zone)
@@ -167,7 +167,7 @@ def _report(done: Checkpoint, context: Context) -> None:
 def _take_still(
     job: BackupConfig, source: Path, catalog: Catalog, context: Context, held: Snapshot | None
 ) -> Copy:
-    """Take one state of the source; again if it did not stand still for a reader without locks."""
+    """Take one state of the source; again if it was written while it was read without locks."""
     for attempt in range(_ATTEMPTS):
         try:
             return _take(job, source, catalog, context, held)
@@ -238,15 +238,15 @@ def _publish(copy: Copy, manifest: Manifest) -> None:
 
 
 def _prune(job: BackupConfig, catalog: Catalog, context: Context) -> list[str]:
-    """Prune by the job's rule; return the paths that went."""
+    """Prune by the job's rule; return the removed paths."""
     if job.keep is None:
         return []
     decisions = prune(catalog, job.origin, job.keep, context)
-    return [str(one.backup.path) for one in decisions if not one.stays]
+    return [str(decision.backup.path) for decision in decisions if not decision.stays]
 
 
 def _discard_partials(archive: Path) -> None:
-    """Remove what this run leaves unfinished; what cannot be removed now the next run sweeps."""
+    """Remove this run's unfinished files; the next run sweeps those that cannot be removed now."""
     with contextlib.suppress(GymdbdError, OSError):
         for path in files.partials(archive):
             files.remove(path)

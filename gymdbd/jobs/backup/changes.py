@@ -1,4 +1,4 @@
-"""Telling, after a backup, what has changed since the one before it."""
+"""Counting, after a backup, what has changed since the one before it."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ def tell(
 ) -> Changes | None:
     """Log what has changed from the newest good backup before `path` to it, and return that.
 
-    None where there is none before, and where it could not be told: that never fails the backup,
-    which is published already. It gives up once it has taken half of the `taken_s` seconds that
-    the backup took, and at least thirty, or when the run is to end.
+    None if there is none before, or if the changes could not be counted: that never fails the
+    backup, which is published already. It gives up after half of the `taken_s` seconds that the
+    backup took, but at least thirty, or if the run is to end.
     """
     try:
         before, after = _two(catalog, origin, path)
@@ -54,7 +54,7 @@ def _two(catalog: Catalog, origin: Origin, path: Path) -> tuple[Backup | None, B
 
 def _tell(before: Backup, after: Backup, context: Context, limit_s: float) -> Changes | None:
     if before.side_files or after.side_files:
-        # To read a raw backup takes a copy of it, which is more than this is worth.
+        # Reading a raw backup needs a copy of it: not worth it here.
         context.log.info("changes not counted", path=str(after.path), reason="a raw backup")
         return None
     check = _limited(context, limit_s)
@@ -64,9 +64,11 @@ def _tell(before: Backup, after: Backup, context: Context, limit_s: float) -> Ch
         previous=str(before.path),
         digest=digest(differences),
         tables={
-            one.name: Counts(added=one.added, changed=one.changed, removed=one.removed)
-            for one in differences
-            if one.differs
+            difference.name: Counts(
+                added=difference.added, changed=difference.changed, removed=difference.removed
+            )
+            for difference in differences
+            if difference.differs
         },
         not_compared={
             difference.name: difference.problem for difference in differences if difference.problem

@@ -1,4 +1,4 @@
-"""What the content of a new backup says: how old its newest row is, and whether to believe it."""
+"""Judging the content of a new backup: how old its newest row is, and whether it is suspicious."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ if TYPE_CHECKING:
 
 
 def find_newest(job: BackupConfig, copy: Path, context: Context) -> Newest | None:
-    """Say when the newest row of a copy was written, None where nobody wants to know.
+    """Return when the newest row of a copy was written, None if that is not configured.
 
-    A column that cannot say is no failure of the backup.
+    A column that cannot be dated does not fail the backup.
     """
     if (wanted := job.newest) is None:
         return None
@@ -56,7 +56,7 @@ def find_newest(job: BackupConfig, copy: Path, context: Context) -> Newest | Non
 def suspicions(
     limits: Gates | None, made: Manifest, catalog: Catalog, *, origin: Origin
 ) -> list[str]:
-    """Compare what was made with the newest good backup of the same database."""
+    """Compare a new backup with the newest good one of the same database."""
     if limits is None:
         return []
     before = catalog.good_before(origin)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Copy:
-    """A snapshot that lies in the archive as a partial, not yet proven."""
+    """A snapshot that is a partial in the archive, not yet proven."""
 
     final: Path
     partial: Path
@@ -33,7 +33,7 @@ class Copy:
 
 
 def expected(copy: Copy) -> dict[str, Any]:
-    """Return what must be found in the copy; its journal mode is another on purpose."""
+    """Return what must be found in the copy; its journal mode differs on purpose."""
     facts = {name: value for name, value in vars(copy.facts).items() if name != "journal_mode"}
     return {**facts, "rows": copy.rows, "uncounted": uncounted(copy.facts, copy.rows)}
 

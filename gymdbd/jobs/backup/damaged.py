@@ -1,7 +1,7 @@
 """Saving a damaged database as it is, before anything else is advised.
 
-Its files go into the folder `NAME.damaged` of the archive, which is no backup: nothing lists,
-offers, sweeps or prunes what is in there. Of each database the first and the newest copy stay.
+Its files go into the folder `NAME.damaged` of the archive. They are no backups: nothing lists,
+offers, sweeps or prunes them. The first and the newest copy of each database stay.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ class Copy:
 
 
 def here(path: Path) -> Database:
-    """Return what names a database of this machine."""
+    """Return the Database at a path of this machine."""
     return Database(path.stem, socket.gethostname(), str(path))
 
 
@@ -144,7 +144,7 @@ def newest(archive: Path, damaged: Database) -> Copy | None:
 
 
 def told(error: Failure, path: Path) -> Failure:
-    """Return an error that also says where the damaged database was saved, and what to do then."""
+    """Return an error that also says where the damaged database was saved, and what to do next."""
     quoted = shlex.quote(str(path))
     return error.but(
         result=Saved(damaged_copy=str(path)),
@@ -155,7 +155,7 @@ def told(error: Failure, path: Path) -> Failure:
 
 
 def copy_of(error: GymdbdError) -> str | None:
-    """Return where the damaged database was saved that an error tells of, None if nowhere."""
+    """Return where an error says that its damaged database was saved, None if nowhere."""
     return error.result.damaged_copy if isinstance(error.result, Saved) else None
 
 
@@ -241,10 +241,10 @@ def _remove(path: Path) -> None:
 
 @contextlib.contextmanager
 def _held_still(path: Path) -> Iterator[None]:
-    """Hold a read transaction, as far as SQLite can still begin one.
+    """Hold a read transaction, if SQLite can still begin one.
 
-    No checkpoint then goes beyond it, and no WAL that is needed begins anew: the main file and its
-    WAL fit together in whatever order they are copied.
+    Then no checkpoint goes beyond it and no needed WAL is restarted: the main file and its WAL
+    fit together in whatever order they are copied.
     """
     with contextlib.ExitStack() as stack:
         with contextlib.suppress(GymdbdError, *FAULTS):
@@ -252,7 +252,7 @@ def _held_still(path: Path) -> Iterator[None]:
             reader = live.LiveConnection(database.locate(path), busy_timeout_s=1.0)
             stack.enter_context(contextlib.closing(reader))
             connection = reader.connection
-            # A schema that makes no sense keeps nobody from holding the pages.
+            # An invalid schema must not prevent holding the pages.
             connection.execute("PRAGMA writable_schema=ON")
             connection.execute("BEGIN")
             connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone()

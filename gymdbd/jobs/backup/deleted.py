@@ -1,4 +1,4 @@
-"""Before a backup: is this the application's file, and if that was removed, what can be saved."""
+"""Before a backup: find the application's file, even if it was removed or replaced."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Source:
     trouble: AnotherFileError | None = None
 
     def close(self) -> None:
-        """Let go of what was held, whatever became of the backup."""
+        """Release what was held, whether or not the backup succeeded."""
         if self.held is not None:
             self.held.close()
 
@@ -52,10 +52,10 @@ class Source:
 
 
 def find(job: BackupConfig, context: Context) -> Source:
-    """Say what to back up; AnotherFileError if the file at the path is not the application's.
+    """Return what to back up; AnotherFileError if the file at the path is not the application's.
 
-    A file that was removed, with nothing in its place, is saved through the process that has it
-    open, and with `job.deleted` so is one that another has taken the place of.
+    A removed file is saved through the process that has it open; if another file is in its place,
+    only with `job.deleted`.
     """
     view = look(job.database)
     gone = identity.former(view) if job.deleted else identity.removed(job.database, view)
@@ -82,7 +82,7 @@ def find(job: BackupConfig, context: Context) -> Source:
 def _saved(
     job: BackupConfig, use: Use, context: Context, trouble: AnotherFileError | None = None
 ) -> Source:
-    """Copy what a process has open beside the backup that is made of it."""
+    """Copy the file that a process has open; the copy lies beside the backup made from it."""
     copy = files.partial_path(job.archive / f"{job.database.stem}_deleted.db")
     timeout_s = job.busy_timeout.total_seconds()
 
@@ -99,7 +99,7 @@ def _saved(
 
 
 def _size(use: Use) -> int:
-    """Return the bytes of what is open, as far as they can be told."""
+    """Return the size of the open file, as far as it is known."""
     total = 0
     for opened in (use.main, use.log):
         with contextlib.suppress(OSError):

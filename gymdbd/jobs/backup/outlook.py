@@ -36,7 +36,7 @@ _NAMED = 3
 def look(
     job: BackupConfig, now: datetime, zone: tzinfo, *, was_good: bool
 ) -> Iterator[Finding | datetime]:
-    """Yield what is wrong on the disk, and the time of the newest good backup."""
+    """Yield faults on the disk, and the time of the newest good backup."""
     yield from _its_backups(job, zone, was_good=was_good)
     identity.require(job.database)
     source = database.locate(job.database)

@@ -1,4 +1,4 @@
-"""What a backup brings."""
+"""The result of a backup."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 class Newest:
     """The newest row of a copy: the greatest `value` of a column, and the instant that it means.
 
-    `at` is RFC 3339, None if the column cannot say; `problem` is why.
+    `at` is RFC 3339, None if the value is no time; `problem` is why.
     """
 
     table: str

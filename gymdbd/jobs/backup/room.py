@@ -1,4 +1,4 @@
-"""Room for a backup: checked before it begins, and which rule would make some if there is none."""
+"""Room for a backup: checked before it begins, with advice which rule would free enough."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ def require(
 ) -> None:
     """Raise DiskFullError unless the archive has room for a backup of this size.
 
-    The hint names the rule that keeps the most of what there is and would make that room. So it
-    does for another `folder` on the disk of the archive.
+    The hint names the rule that frees enough and keeps the most backups; also for another
+    `folder` on the archive's disk.
     """
     folder = folder or catalog.archive
     try:
@@ -50,7 +50,7 @@ def require(
 
 
 def _advice(job: BackupConfig | PullConfig, catalog: Catalog, missing: float, now: datetime) -> str:
-    """Say which --keep-days frees enough, or how little the strictest would free."""
+    """Return which --keep-days frees enough, or how little the strictest would free."""
     backups = catalog.backups(job.origin)
     oldest = max(((now - backup.created).days for backup in backups), default=0)
     gone: list[Backup] = []
