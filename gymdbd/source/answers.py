@@ -112,7 +112,7 @@ def unknown_object(error: Exception) -> tuple[str, str]:
 
 
 def is_intact(definition: str, why: str) -> bool:
-    """Say whether SQL that SQLite does not understand may be newer rather than damaged.
+    """Return whether SQL that SQLite does not understand may be newer, not damaged.
 
     It is text without control characters that begins as a definition does, and does not make sense
     once the word that SQLite stumbles over, or the one before it, has one other letter.
@@ -132,7 +132,7 @@ def _is_text(text: str) -> bool:
 
 
 def _is_misspelt(word: str, definition: str) -> bool:
-    """Say whether a word of a definition must be a keyword but for one letter.
+    """Return whether a word of a definition must be a keyword but for one letter.
 
     Many a name is one letter away from one: a column `cost` is no CAST.
     """

@@ -54,12 +54,12 @@ def unpackers() -> list[str]:
 
 
 def choose(name: str) -> int:
-    """Return the method of that name, RAW where this side cannot pack by it."""
+    """Return the method of that name, RAW if this side cannot pack by it."""
     return NAMES[name] if name in packers() else RAW
 
 
 def pack(data: bytes | bytearray, codec: int) -> tuple[int, bytes | bytearray]:
-    """Compress `data` where that makes it smaller; return the method used and the bytes.
+    """Compress `data` if that makes it smaller; return the method used and the bytes.
 
     `codec` is one that `choose` returned.
     """
@@ -100,14 +100,14 @@ def _unpack_zlib(data: bytes, most: int) -> bytes:
 
 @functools.cache
 def zstd_packer() -> Pack | None:
-    """Return what packs by zstd here, None where nothing does."""
+    """Return the zstd packer of this machine, None if there is none."""
     if _MODULE:
         return functools.partial(_MODULE.compress, level=_LEVEL)
     return _find_system_packer()
 
 
 def _find_system_packer() -> Pack | None:
-    """Return a call into the system's own libzstd, None where there is none.
+    """Return a call into the system's own libzstd, None if there is none.
 
     https://facebook.github.io/zstd/zstd_manual.html chapter "Simple Core API".
     """

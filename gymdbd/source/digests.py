@@ -82,7 +82,7 @@ def hash_runs(
 ) -> Iterator[tuple[bytes | bytearray, list[bytes]]]:
     """Yield each run's bytes, in order, with the digests of the groups in it.
 
-    Where `read` gives fewer pages, because the file ends, a group still has its digest, which is
+    If `read` returns fewer pages, because the file ends, a group still has its digest, which is
     that of no whole group.
     """
     group = group_pages(page_size) * page_size

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from typing import Protocol, Self
 
     class Told(Protocol):
-        """What came of a run, as far as an error needs to know it: it becomes JSON."""
+        """The result of a run, as far as an error needs it: it becomes JSON."""
 
         def to_json(self) -> dict[str, Any]:
             """Return it as `--json` prints it."""
@@ -42,8 +42,8 @@ class GymdbdError(Exception):
 
     `code` is the stable word for programs, `exit_code` what the command line exits with,
     `state` the state of a run that ends so, `transient` whether trying again soon can help:
-    the place that raises knows that, nobody else guesses. `result` is what came of the run all
-    the same, where there is anything to tell.
+    only the place that raises knows that. `result` is what the run achieved all the same, if
+    anything.
     """
 
     code = "failed"
@@ -147,7 +147,7 @@ class ProtocolError(RemoteError):
     code = "protocol"
 
     def __init__(self, message: str, *, hint: str = "") -> None:
-        """Say what to do where the place that raises knows nothing better."""
+        """Set a default hint if the caller gives none."""
         super().__init__(
             message,
             hint=hint

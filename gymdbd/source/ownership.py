@@ -37,7 +37,7 @@ def describe(mode: int, uid: int, gid: int, *, names: bool = True) -> dict[str, 
 
 
 def parse(value: Any) -> dict[str, Any]:
-    """Return those of FIELDS that are what they should be: they may come from another machine."""
+    """Return the valid ones of FIELDS: they may come from another machine."""
     if not isinstance(value, dict):
         return {}
     found: dict[str, Any] = {}

@@ -32,7 +32,7 @@ from gymdbd.source.format import (
 def is_unchanged(
     path: str, file: tuple[int, ...], frame: tuple[int, ...], salts: bytes, last: int | None
 ) -> bool:
-    """Say whether the newest commit of the database at `path` is still the one described.
+    """Return whether the newest commit of the database at `path` is the one described.
 
     `file` is device, inode, ctime in ns and size of the main file, `frame` the number and the two
     checksums of the last frame of the WAL, whose header has `salts`; `last` is where in the WAL
@@ -42,7 +42,7 @@ def is_unchanged(
     """
     place = Path(path).expanduser().resolve()
     try:
-        # First of all: what is no file any more, a pipe for one, is not to be opened.
+        # First: never open what is no regular file any more, such as a pipe.
         facts = place.stat()
         if (facts.st_dev, facts.st_ino, facts.st_ctime_ns, facts.st_size) != file:
             return False
@@ -97,7 +97,7 @@ def _beside(place: Path, suffix: str) -> Path:
 
 
 def _is_doubtful(place: Path) -> bool:
-    """Say whether an application may have another file or WAL open than these.
+    """Return whether an application may have another file or WAL open than these.
 
     It has a lock on the main file and none on the index, or a file of this name that is gone, or
     nobody has locked the index of a WAL with content. The whole serving side finds out whether that

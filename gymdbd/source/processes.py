@@ -82,7 +82,7 @@ def lock_holders(
 
 
 def connected(path: Path, *, proc: Path = descriptors.PROC) -> tuple[set[int], set[int]]:
-    """Tell by their locks who is connected to a database, and who to its index (`-shm`).
+    """Return, by their locks, who is connected to a database, and who to its index (`-shm`).
 
     In WAL mode a connection that has read keeps SQLite's shared lock on the main file until it is
     closed, and its process a lock on the index that it uses.

@@ -95,7 +95,7 @@ class Channel:
         self.bytes_received = 0
 
     def send_preamble(self) -> None:
-        """Say who speaks, and which version of the protocol."""
+        """Send the magic and the version of the protocol."""
         self._write(_PREAMBLE.pack(MAGIC, VERSION))
         self.flush()
 
@@ -118,7 +118,7 @@ class Channel:
         return seen
 
     def unread(self, data: bytes) -> None:
-        """Put back what has been read too much."""
+        """Put back bytes that were read too far."""
         self._pending = data + self._pending
 
     def expect_version(self) -> None:
@@ -148,7 +148,7 @@ class Channel:
         self._write(_FRAME.pack(kind, codec, len(payload)), payload)
 
     def send_json(self, kind: int, value: dict[str, Any]) -> None:
-        """Send one frame with a JSON object; ProtocolError where it is too large to be read."""
+        """Send one frame with a JSON object; ProtocolError if it is too large to be read."""
         data = json.dumps(value, separators=(",", ":")).encode()
         if len(data) > MOST_JSON:
             raise ProtocolError(f"an answer of {len(data)} bytes is too large to send")
@@ -172,7 +172,7 @@ class Channel:
         return message
 
     def receive_or_end(self, *expected: int) -> Message | None:
-        """Do as `receive`, but return None where the stream ends between two frames."""
+        """Do as `receive`, but return None if the stream ends between two frames."""
         header = self._read_up_to(_FRAME.size)
         if not header:
             return None
@@ -251,7 +251,7 @@ def pack_pages(numbers: list[int], data: bytes | bytearray) -> bytes:
 
 
 def unpack_pages(payload: bytes, page_size: int) -> tuple[list[int], memoryview]:
-    """Read the payload of PAGES; ProtocolError where its length is not what it says."""
+    """Read the payload of PAGES; ProtocolError if its length is invalid."""
     count = int.from_bytes(payload[:4], "big")
     start = 4 + 4 * count
     if count == 0 or len(payload) != start + count * page_size:

@@ -75,7 +75,7 @@ def argument(connection: sqlite3.Connection, text: str) -> Union[str, bytes]:
 
 
 def is_text(text: str) -> bool:
-    """Say whether a text is UTF-8, so that Python hands it to SQLite as it is."""
+    """Return whether a text is UTF-8, so that Python hands it to SQLite as it is."""
     try:
         text.encode()
     except UnicodeEncodeError:
