@@ -1,6 +1,6 @@
 """The files that other processes have open: which they are, and under which names.
 
-Linux tells through /proc; elsewhere `lsof` does, without the times. A file is known by its device
+Linux lists them in /proc; elsewhere `lsof` does, without the times. A file is known by its device
 and inode: the names are those that the process itself used, in its own mounts.
 """
 

@@ -1,6 +1,6 @@
 """Which processes hold a database: from the kernel's lock table and from open files.
 
-Linux tells both through /proc; elsewhere `lsof` tells the open files. What may not be read, such
+Linux lists both in /proc; elsewhere `lsof` lists the open files. What may not be read, such
 as another user's process without privileges, is left out: an empty answer is not a proof.
 """
 
@@ -71,7 +71,7 @@ def lock_holders(
     """List the other processes that hold an SQLite lock on the database.
 
     With `span` only those whose lock on the `-shm` file touches these bytes: READ_LOCKS are what
-    keeps a checkpoint from finishing, WRITE_LOCK is the writer's. Empty where the kernel has no
+    keeps a checkpoint from finishing, WRITE_LOCK is the writer's. Empty if the kernel has no
     lock table to read.
     """
     if span is None:

@@ -1,7 +1,7 @@
 """The serving side of a pull: one database, read-only, one snapshot, and then the end.
 
 Runs on the standard library of Python 3.9 in a process of its own, writes nothing anywhere, and
-needs the same memory for any size of database. `gymdbd.source.protocol` says what is spoken.
+needs the same memory for any size of database. `gymdbd.source.protocol` defines the protocol.
 """
 
 from __future__ import annotations
