@@ -107,8 +107,8 @@ def _is_doubtful(place: Path) -> bool:
         return False
     index = _beside(place, INDEX)
     inodes = [
-        str(one.stat().st_ino) if one.exists() else end
-        for one, end in ((place, ""), (index, "none"))
+        str(path.stat().st_ino) if path.exists() else end
+        for path, end in ((place, ""), (index, "none"))
     ]
     users: dict[str, set[str]] = {inode: set() for inode in inodes}
     for line in Path("/proc/locks").read_text().splitlines():
