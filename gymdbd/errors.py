@@ -38,186 +38,134 @@ from __future__ import annotations
 from gymdbd.source.errors import GymdbdError
 
 
-class UsageError(GymdbdError):
+class UsageError(GymdbdError, code="usage"):
     """The command line is invalid."""
 
-    code = "usage"
     exit_code = 2
 
 
-class ConfigError(UsageError):
+class ConfigError(UsageError, code="config"):
     """The configuration is invalid; `faults` has a line for each error."""
-
-    code = "config"
 
     def __init__(self, message: str, *, hint: str = "", faults: tuple[str, ...] = ()) -> None:
         super().__init__(message, hint=hint)
         self.faults = faults
 
 
-class TimeZoneError(UsageError):
+class TimeZoneError(UsageError, code="time-zone"):
     """$TZ is not a time zone, so due times cannot be computed."""
 
-    code = "time-zone"
 
-
-class BusyError(GymdbdError):
+class BusyError(GymdbdError, code="busy"):
     """Another run holds the lock on the same files."""
 
-    code = "busy"
     exit_code = 3
     state = "busy"
     transient = True
 
 
-class StoppedError(GymdbdError):
+class StoppedError(GymdbdError, code="stopped"):
     """The run was asked to stop and did so at a safe point."""
 
-    code = "stopped"
 
-
-class DeadlineError(GymdbdError):
+class DeadlineError(GymdbdError, code="deadline"):
     """The run exceeded its `timeout`."""
 
-    code = "deadline"
 
-
-class CrashError(GymdbdError):
+class CrashError(GymdbdError, code="crashed"):
     """The process of a run died without a result."""
 
-    code = "crashed"
 
-
-class NotAllowedError(GymdbdError):
+class NotAllowedError(GymdbdError, code="not-allowed"):
     """The user of this process may not access a file or folder as needed."""
 
-    code = "not-allowed"
 
-
-class ReadFailedError(GymdbdError):
+class ReadFailedError(GymdbdError, code="read-failed"):
     """The operating system failed to read, or in another operation than writing."""
 
-    code = "read-failed"
 
-
-class DestinationError(GymdbdError):
+class DestinationError(GymdbdError, code="destination"):
     """An error of the place that is written to."""
 
-    code = "destination"
 
-
-class FolderMissingError(DestinationError):
+class FolderMissingError(DestinationError, code="folder-missing"):
     """The folder to write into does not exist."""
 
-    code = "folder-missing"
 
-
-class NotWritableError(DestinationError):
+class NotWritableError(DestinationError, code="not-writable"):
     """The folder or file cannot be written by this user."""
 
-    code = "not-writable"
 
-
-class DiskFullError(DestinationError):
+class DiskFullError(DestinationError, code="disk-full"):
     """There is not enough space."""
 
-    code = "disk-full"
 
-
-class NameTooLongError(DestinationError):
+class NameTooLongError(DestinationError, code="name-too-long"):
     """A file of gymdbd would have a longer name than the file system allows."""
 
-    code = "name-too-long"
 
-
-class WriteFailedError(DestinationError):
+class WriteFailedError(DestinationError, code="write-failed"):
     """The operating system failed to write data or to flush it to the disk."""
 
-    code = "write-failed"
 
-
-class TargetInUseError(DestinationError):
+class TargetInUseError(DestinationError, code="target-in-use"):
     """A process has the database open that is to be replaced."""
 
-    code = "target-in-use"
 
-
-class TargetRefusedError(DestinationError):
+class TargetRefusedError(DestinationError, code="target-refused"):
     """SQLite cannot restore into the database."""
 
-    code = "target-refused"
 
-
-class ReplicaInUseError(DestinationError):
+class ReplicaInUseError(DestinationError, code="replica-in-use"):
     """Another process has the replica open for writing."""
 
-    code = "replica-in-use"
     transient = True
 
 
-class ReplicaChangedError(DestinationError):
+class ReplicaChangedError(DestinationError, code="replica-changed"):
     """The replica was changed on this machine, and `on_local_change` is `refuse`."""
 
-    code = "replica-changed"
 
-
-class VerificationError(GymdbdError):
+class VerificationError(GymdbdError, code="verification-failed"):
     """A copy differs from its snapshot."""
 
-    code = "verification-failed"
 
-
-class CopyDamagedError(VerificationError):
+class CopyDamagedError(VerificationError, code="copy-damaged"):
     """SQLite finds a copy damaged; the caller has to check whether the source is damaged too.
 
     `problems` holds what SQLite reports.
     """
-
-    code = "copy-damaged"
 
     def __init__(self, message: str, *, hint: str = "", problems: tuple[str, ...] = ()) -> None:
         super().__init__(message, hint=hint)
         self.problems = problems
 
 
-class SuspiciousError(GymdbdError):
+class SuspiciousError(GymdbdError, code="suspicious"):
     """The backup was made, but holds so much less than the previous one that it is suspicious."""
 
-    code = "suspicious"
     state = "suspicious"
 
 
-class CopyTornError(GymdbdError):
+class CopyTornError(GymdbdError, code="copy-torn"):
     """The source was written to during every attempt to copy its files."""
 
-    code = "copy-torn"
 
-
-class DrillFailedError(GymdbdError):
+class DrillFailedError(GymdbdError, code="drill-failed"):
     """A backup was restored, but a probe or the command failed."""
 
-    code = "drill-failed"
 
-
-class BackupMissingError(GymdbdError):
+class BackupMissingError(GymdbdError, code="backup-missing"):
     """The archive does not have the requested backup."""
 
-    code = "backup-missing"
 
-
-class BackupAmbiguousError(BackupMissingError):
+class BackupAmbiguousError(BackupMissingError, code="backup-ambiguous"):
     """The request matches backups of several databases."""
 
-    code = "backup-ambiguous"
 
-
-class BackupDamagedError(GymdbdError):
+class BackupDamagedError(GymdbdError, code="backup-damaged"):
     """A backup has changed since it was made."""
 
-    code = "backup-damaged"
 
-
-class FormatError(GymdbdError):
+class FormatError(GymdbdError, code="format"):
     """A manifest, marks or status file is damaged."""
-
-    code = "format"

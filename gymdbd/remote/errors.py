@@ -26,91 +26,61 @@ from __future__ import annotations
 from gymdbd.source.errors import RemoteError, UnreachableError
 
 
-class ShellNoiseError(RemoteError):
+class ShellNoiseError(RemoteError, code="shell-noise"):
     """The other side's shell prints something before the server starts."""
 
-    code = "shell-noise"
 
-
-class PythonTooOldError(RemoteError):
+class PythonTooOldError(RemoteError, code="python-too-old"):
     """The other side's python3 is older than 3.9."""
 
-    code = "python-too-old"
 
-
-class SshConfigError(RemoteError):
+class SshConfigError(RemoteError, code="ssh-config"):
     """The settings for the host, here or in `~/.ssh/config`, are invalid."""
 
-    code = "ssh-config"
 
-
-class HostKeyUnknownError(RemoteError):
+class HostKeyUnknownError(RemoteError, code="host-key-unknown"):
     """No file of known hosts holds a key of this host."""
 
-    code = "host-key-unknown"
 
-
-class HostKeyChangedError(HostKeyUnknownError):
+class HostKeyChangedError(HostKeyUnknownError, code="host-key-changed"):
     """The host presents another key than the known one, or a revoked key."""
 
-    code = "host-key-changed"
 
-
-class AuthenticationError(RemoteError):
+class AuthenticationError(RemoteError, code="authentication"):
     """The host accepts none of our keys."""
 
-    code = "authentication"
 
-
-class SshProtocolError(RemoteError):
+class SshProtocolError(RemoteError, code="ssh-protocol"):
     """The server at the port does not speak SSH, or has no algorithm in common with us."""
 
-    code = "ssh-protocol"
 
-
-class ChannelRefusedError(RemoteError):
+class ChannelRefusedError(RemoteError, code="channel-refused"):
     """The host accepted the login and refused the session, SFTP or forwarding."""
 
-    code = "channel-refused"
 
-
-class RemoteCommandError(RemoteError):
+class RemoteCommandError(RemoteError, code="remote-command"):
     """The command on the other machine ended before it was done."""
 
-    code = "remote-command"
 
-
-class CommandMissingError(RemoteCommandError):
+class CommandMissingError(RemoteCommandError, code="command-missing"):
     """The other machine has no such command."""
 
-    code = "command-missing"
 
-
-class HostNotFoundError(UnreachableError):
+class HostNotFoundError(UnreachableError, code="host-not-found"):
     """The host's name has no address."""
 
-    code = "host-not-found"
 
-
-class ConnectRefusedError(UnreachableError):
+class ConnectRefusedError(UnreachableError, code="connect-refused"):
     """The host is reachable, but nothing listens at the port."""
 
-    code = "connect-refused"
 
-
-class NoRouteError(UnreachableError):
+class NoRouteError(UnreachableError, code="no-route"):
     """The network has no route to the host, or the system forbids using it."""
 
-    code = "no-route"
 
-
-class ConnectTimeoutError(UnreachableError):
+class ConnectTimeoutError(UnreachableError, code="connect-timeout"):
     """The host did not answer in time."""
 
-    code = "connect-timeout"
 
-
-class ProxyError(UnreachableError):
+class ProxyError(UnreachableError, code="proxy"):
     """The jump host or the proxy command could not reach the host."""
-
-    code = "proxy"

@@ -20,7 +20,6 @@ from gymdbd.sqlite import sides
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from types import TracebackType
 
     from gymdbd.rows.tables import Table
     from gymdbd.sqlite.sides import Side
@@ -116,12 +115,7 @@ class Rescue:
         """Return the rescue; the end of the block closes the backup."""
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         """Close the backup; raises SourceMovedError if a live database changed meanwhile."""
         self.literals.close()
         try:

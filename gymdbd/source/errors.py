@@ -51,6 +51,11 @@ class GymdbdError(Exception):
     state = "failed"
     transient = False
 
+    def __init_subclass__(cls, *, code: str) -> None:
+        """Take the class's code, which no two kinds of error share."""
+        super().__init_subclass__()
+        cls.code = code
+
     def __init__(self, message: str, *, hint: str = "", result: Optional[Told] = None) -> None:
         super().__init__(message)
         self.message = message
@@ -64,87 +69,62 @@ class GymdbdError(Exception):
         return other
 
 
-class SourceError(GymdbdError):
+class SourceError(GymdbdError, code="source"):
     """Trouble with the live database; earlier backups are not touched."""
 
-    code = "source"
 
-
-class SourceMissingError(SourceError):
+class SourceMissingError(SourceError, code="source-missing"):
     """There is no file at the database's path."""
 
-    code = "source-missing"
 
-
-class SourceNotAFileError(SourceError):
+class SourceNotAFileError(SourceError, code="source-not-a-file"):
     """The database's path is a folder, a pipe, a device or a loop of symbolic links."""
 
-    code = "source-not-a-file"
 
-
-class SourceEmptyError(SourceError):
+class SourceEmptyError(SourceError, code="source-empty"):
     """The database's file has zero bytes."""
 
-    code = "source-empty"
 
-
-class SourceUnreadableError(SourceError):
+class SourceUnreadableError(SourceError, code="source-unreadable"):
     """The operating system or SQLite refuses to let us read the database."""
 
-    code = "source-unreadable"
 
-
-class SourceNotADatabaseError(SourceError):
+class SourceNotADatabaseError(SourceError, code="source-not-a-database"):
     """The file is not an SQLite database."""
 
-    code = "source-not-a-database"
 
-
-class SourceCorruptError(SourceError):
+class SourceCorruptError(SourceError, code="source-corrupt"):
     """The database is damaged; `problems` holds what SQLite reports."""
-
-    code = "source-corrupt"
 
     def __init__(self, message: str, *, hint: str = "", problems: tuple[str, ...] = ()) -> None:
         super().__init__(message, hint=hint)
         self.problems = problems
 
 
-class SourceLockedError(SourceError):
+class SourceLockedError(SourceError, code="source-locked"):
     """The database stayed locked for longer than the busy timeout."""
 
-    code = "source-locked"
     transient = True
 
 
-class SourceMovedError(SourceLockedError):
+class SourceMovedError(SourceLockedError, code="source-moved"):
     """The database was written while it was read without locks that hold against the writer."""
 
-    code = "source-moved"
 
-
-class NotOwnerError(SourceError):
+class NotOwnerError(SourceError, code="not-owner"):
     """Writing would leave side files beside the database that are of no use to its owner."""
 
-    code = "not-owner"
 
-
-class AnotherFileError(SourceError):
+class AnotherFileError(SourceError, code="another-file"):
     """A process has another file open than the one at the database's path, or another WAL."""
 
-    code = "another-file"
 
-
-class RemoteError(GymdbdError):
+class RemoteError(GymdbdError, code="remote"):
     """Trouble with the other machine, before any database of it is touched."""
 
-    code = "remote"
 
-
-class ProtocolError(RemoteError):
+class ProtocolError(RemoteError, code="protocol"):
     """The other side breaks the rules of the protocol, or speaks another version of it."""
-
-    code = "protocol"
 
     def __init__(self, message: str, *, hint: str = "") -> None:
         """Set a default hint if the caller gives none."""
@@ -156,21 +136,16 @@ class ProtocolError(RemoteError):
         )
 
 
-class UnreachableError(RemoteError):
+class UnreachableError(RemoteError, code="unreachable"):
     """The host cannot be reached now; it may be off, asleep or out of range."""
 
-    code = "unreachable"
     state = "unreachable"
     transient = True
 
 
-class ConnectionLostError(UnreachableError):
+class ConnectionLostError(UnreachableError, code="connection-lost"):
     """The connection broke."""
 
-    code = "connection-lost"
 
-
-class StalledError(UnreachableError):
+class StalledError(UnreachableError, code="stalled"):
     """The connection stands, and no byte has moved for the stall timeout."""
-
-    code = "stalled"

@@ -37,7 +37,6 @@ from gymdbd.source.snapshot import Snapshot
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from types import TracebackType
 
 PAGE_RULE = "page-rule"
 MAIN_FILE = "main-file"
@@ -92,12 +91,7 @@ class Pages:
         """Return the pages; the end of the block ends their transaction."""
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         """End the transaction."""
         self.close()
 

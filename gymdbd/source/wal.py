@@ -41,7 +41,7 @@ _SETTLE_STEP_S = 0.001
 _SEGMENT_PAGES = 1024
 
 
-class UnreadableIndexError(SourceLockedError):
+class UnreadableIndexError(SourceLockedError, code=SourceLockedError.code):
     """The index of the WAL is missing, of an unknown version, or changes all the time.
 
     Only SQLite may still be able to read the database.
