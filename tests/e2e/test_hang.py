@@ -15,7 +15,7 @@ _IMPATIENT = "[Service]\nWatchdogSec=6s\nRestartSec=1s\n"
 # Stops the process of the next run as soon as there is one, while it is still starting. (The
 # brackets keep it from finding itself.)
 _STOP_THE_RUN = """
-until pid=$(pgrep -f '[g]ymdbd.child'); do :; done
+until pid=$(pgrep -f '[g]ymdbd.runs.child'); do :; done
 kill -STOP "$pid"
 """
 
