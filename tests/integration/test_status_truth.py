@@ -92,7 +92,7 @@ def test_a_full_disk_is_failing_even_if_no_run_could_record_it(card: Path) -> No
     assert json.loads((card / "status.json").read_text())["jobs"]["nightly"]["state"] == "ok"
     code, entry = _status(config)
     assert (code, entry["health"]) == (2, "failing")
-    assert f"{card / 'archive'} has 0 B free, and " in entry["reason"]
+    assert f"{card / 'archive'} has 0 B free, but " in entry["reason"]
     assert "free some space" in entry["hint"]
 
 
