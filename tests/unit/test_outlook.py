@@ -16,13 +16,15 @@ from gymdbd.archive import manifest as manifests
 from gymdbd.archive.catalog import Catalog
 from gymdbd.clock import Clock
 from gymdbd.config import config
-from gymdbd.config.kinds import BackupConfig, JobConfig, PullConfig, VerifyConfig
+from gymdbd.config.kinds import BackupConfig, DrillConfig, JobConfig, PullConfig, VerifyConfig
 from gymdbd.errors import ReadFailedError
+from gymdbd.jobs import kinds
 from gymdbd.jobs.finding import Finding, Health
 from gymdbd.runs.entry import Entry, Running
 from gymdbd.runs.health import Daemon, Judged, begin, judge, read
 from gymdbd.runs.status import StatusFile
 from gymdbd.schedule import Cron
+from tests.support.archives import add_backup
 from tests.support.databases import make_database
 from tests.support.disks import may_mount, mounted
 from tests.support.jobs import write_config
@@ -235,6 +237,18 @@ def test_a_replica_without_room_for_another_is_late(tmp_path: Path) -> None:
         (disk / "filler").write_bytes(bytes(free - job.replica.stat().st_size // 2))
         health, reason = _health(job, _good(), _MANUAL)
         assert (health, str(disk) in reason) == (Health.LATE, True)
+
+
+@pytest.mark.skipif(not may_mount(), reason="file systems cannot be mounted here")
+def test_a_check_tells_that_a_drill_has_no_room_for_what_it_would_restore(tmp_path: Path) -> None:
+    """On the disk of its scratch folder, which need not be that of the archive."""
+    add_backup(tmp_path / "gym_backup_20261123_030000.db")
+    with mounted(tmp_path, "tmpfs", size="64k") as disk:
+        job = DrillConfig(name="d", kind="drill", archive=tmp_path, scratch_folder=disk)
+        assert [check.state for check in kinds.outlook(job).examine(job, _CLOCK)] == ["ok"]
+        (disk / "filler").write_bytes(bytes(56 * 1024))
+        (found,) = kinds.outlook(job).examine(job, _CLOCK)
+        assert (found.state, str(disk) in found.message) == ("error", True)
 
 
 def test_a_folder_that_a_job_needs_and_that_is_gone_is_failing(tmp_path: Path) -> None:
