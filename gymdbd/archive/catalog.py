@@ -9,7 +9,7 @@ import re
 from datetime import UTC, datetime, tzinfo
 from typing import TYPE_CHECKING, Any
 
-from gymdbd import disk, files
+from gymdbd import bounded, disk, files
 from gymdbd.archive import belonging
 from gymdbd.archive import manifest as manifests
 from gymdbd.archive import marks as all_marks
@@ -195,11 +195,11 @@ class Catalog:
             return f"{suspicious[0].path.name} is suspicious and nobody has accepted it"
         for path in (self._awaited(origin), *self._freezers(origin)):
             try:
-                content: Any = json.loads(path.read_bytes())
+                content: Any = bounded.parse(bounded.read(path))
                 return f"{content['reason']} (since {content['since']})"
             except FileNotFoundError:
                 continue
-            except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+            except (OSError, *bounded.FAULTS, KeyError, TypeError) as error:
                 return f"{path} cannot be read ({error})"
         return ""
 

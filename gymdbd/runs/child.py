@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-from gymdbd import clock, disk, files, lock, log
+from gymdbd import bounded, clock, disk, files, lock, log
 from gymdbd.config import config
 from gymdbd.errors import ConfigError, CrashError, DeadlineError, StoppedError
 from gymdbd.runs import runner
@@ -167,7 +167,8 @@ def _listen(stream: IO[bytes]) -> Callable[[], bytes]:
     def read() -> None:
         with stream:
             while chunk := os.read(stream.fileno(), 65536):
-                output.extend(chunk)
+                # What is too long for an answer is none: the child must not wait, we must not grow.
+                output.extend(chunk[: bounded.MOST_BYTES + 1 - len(output)])
 
     reader = threading.Thread(target=read, daemon=True)
     reader.start()
@@ -182,8 +183,10 @@ def _listen(stream: IO[bytes]) -> Callable[[], bytes]:
 
 def _parse(answer: bytes) -> Ended | Outcome | None:
     """Read the answer of a child; one that could not begin the run tells only the outcome."""
-    with contextlib.suppress(ValueError, RecursionError):
-        content = json.loads(answer.decode("utf-8", "surrogatepass"))
+    if len(answer) > bounded.MOST_BYTES:
+        return None
+    with contextlib.suppress(*bounded.FAULTS):
+        content = bounded.parse(answer)
         if isinstance(content, dict):
             kind = Ended if "started_at" in content else Outcome
             return kind.from_json(content)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from gymdbd import clock
-from gymdbd.runs.outcome import BUSY, SUSPICIOUS, Ended, Recorded, text
+from gymdbd.runs.outcome import BUSY, SUSPICIOUS, Ended, Recorded, seconds, text
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -145,14 +145,14 @@ class Entry:
             raise TypeError("its runs are none of ours")
         if not isinstance(failures, int):
             raise TypeError("its number of failures is none")
-        took, result = content.get("duration_s"), content.get("result")
+        result = content.get("result")
         names = ("kind", "last_due", "state", "last_run", "last_success")
         return cls(
             **{name: text(content, name) for name in (*names, "error", "hint", "code", "next_run")},
             running=Running.from_json(running) if running is not None else None,
             runs=tuple(Ended.from_json(run) for run in runs if isinstance(run, dict)),
             consecutive_failures=failures,
-            duration_s=took if isinstance(took, (int, float)) else None,
+            duration_s=seconds(content, "duration_s"),
             result=Recorded(result) if isinstance(result, dict) else None,
         )
 

@@ -13,6 +13,7 @@ GOOD_STATES = ("ok", "unchanged")
 SUSPICIOUS = "suspicious"
 UNREACHABLE = "unreachable"
 BUSY = "busy"
+_LONGEST_S = 1e12
 
 
 @dataclass(frozen=True)
@@ -133,16 +134,21 @@ class Ended:
     @classmethod
     def from_json(cls, content: dict[str, Any]) -> Ended:
         """Read what `to_json` or `history` wrote, in this release or in another one."""
-        took = content.get("duration_s")
         return cls(
             run_id=text(content, "run_id") or "",
             reason=text(content, "reason") or "",
             due=text(content, "due"),
             started_at=text(content, "started_at") or "",
             ended_at=text(content, "ended_at") or "",
-            duration_s=took if isinstance(took, (int, float)) else 0.0,
+            duration_s=seconds(content, "duration_s") or 0.0,
             outcome=Outcome.from_json(content),
         )
+
+
+def seconds(content: dict[str, Any], name: str) -> float | None:
+    """Return the number of seconds under a name, None if there is none that a run can take."""
+    found = content.get(name)
+    return found if isinstance(found, (int, float)) and abs(found) < _LONGEST_S else None
 
 
 def text(content: dict[str, Any], name: str) -> str | None:

@@ -16,7 +16,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 import gymdbd
-from gymdbd import disk, lock
+from gymdbd import bounded, disk, lock
 from gymdbd.errors import FormatError
 from gymdbd.log import logger
 from gymdbd.runs import reserve
@@ -53,7 +53,7 @@ class StatusFile:
         Raises GymdbdError if the file cannot be read.
         """
         try:
-            return _parse(self.path.read_bytes())
+            return Status.from_json(bounded.parse(bounded.read(self.path)))
         except FileNotFoundError:
             return Status()
         except OSError as error:
@@ -62,9 +62,9 @@ class StatusFile:
                 f"the status file {self.path}",
                 denied="run as the user that the daemon runs as",
             ) from error
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        except (*bounded.FAULTS, KeyError, TypeError, AttributeError) as error:
             raise FormatError(
-                f"the status file {self.path} is damaged ({error})",
+                f"the status file {self.path} is damaged ({str(error) or type(error).__name__})",
                 hint="remove it: the next run writes a new one, and no backup depends on it",
             ) from error
 
@@ -142,10 +142,6 @@ class StatusFile:
 
     def _note(self, job: JobConfig, change: Callable[[Entry], Entry]) -> None:
         self.update(lambda found: found.but(job.name, change(found.of(job.name))))
-
-
-def _parse(data: bytes) -> Status:
-    return Status.from_json(json.loads(data.decode("utf-8", "surrogatepass")))
 
 
 def _is_at_work(job: JobConfig, running: Running) -> bool:

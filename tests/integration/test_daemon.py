@@ -323,6 +323,30 @@ def test_a_run_that_is_stopped_before_it_listens_is_told_as_stopped(tmp_path: Pa
     assert (entry["state"], entry["code"]) == ("failed", "stopped")
 
 
+# Whatever a library may print in the process of a run, it prints into the answer.
+_CHATTERS = """
+import os, sys
+if "gymdbd.runs.child" in sys.orig_argv:
+    for _ in range(400):
+        os.write(1, b"x" * 1048576)
+"""
+
+
+def test_a_run_that_prints_without_end_takes_no_memory_of_the_daemon(tmp_path: Path) -> None:
+    """The daemon reads on, so that the run goes on, and keeps only what an answer can need."""
+    config = _nightly(tmp_path)
+    _remember_success(tmp_path, "nightly", age=timedelta(days=2))
+    (tmp_path / "start").mkdir()
+    (tmp_path / "start" / "sitecustomize.py").write_text(_CHATTERS)
+    with running_daemon(config, PYTHONPATH=f"{tmp_path / 'start'}:{ROOT}") as daemon:
+        until(lambda: daemon.entry("nightly")["state"] == "failed", "the daemon's entry")
+        entry = daemon.entry("nightly")
+        most_kb = int(_process_status(daemon.process.pid)["VmHWM"].split()[0])
+    assert entry["code"] == "crashed"
+    assert list((tmp_path / "archive").glob("*.db"))
+    assert most_kb < 300 * 1024
+
+
 def _stopped(pids: list[int]) -> list[int]:
     return [pid for pid in pids if "(stopped)" in _process_status(pid).get("State", "")]
 

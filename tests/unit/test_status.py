@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
@@ -27,6 +28,8 @@ from gymdbd.source.errors import GymdbdError
 from tests.support.command import environment
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from gymdbd.config.kinds import JobConfig
 
 _NOW = datetime(2026, 11, 23, 9, 0, tzinfo=UTC)
@@ -210,6 +213,45 @@ def test_a_damaged_status_file_is_reported_by_reading_and_replaced_by_a_run(
     assert "remove it" in caught.value.hint
     file.run_ended(_job(), _run(1))
     assert _entry(file)["state"] == "ok"
+
+
+def _large(path: Path) -> None:
+    with path.open("wb") as file:
+        file.truncate(4 * 1024**4)
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        _large,
+        os.mkfifo,
+        lambda path: path.symlink_to("/dev/zero"),
+        lambda path: path.write_text('{"schema": 1, "jobs": {}, "x": %s}' % ("9" * 5000)),
+    ],
+    ids=["terabytes", "pipe", "device", "number"],
+)
+def test_what_is_no_status_file_is_neither_waited_for_nor_read_whole(
+    file: StatusFile, spoil: Callable[[Path], object]
+) -> None:
+    """It is damaged like any other, and the next run goes on without it."""
+    spoil(file.path)
+    with pytest.raises(FormatError, match="is damaged"):
+        file.read()
+    file.run_ended(_job(), _run(1))
+    assert _entry(file)["state"] == "ok"
+
+
+@pytest.mark.parametrize("took", ["NaN", "Infinity", "-Infinity", "1e999", "9" * 400, '"x"'])
+def test_a_duration_that_is_no_number_of_seconds_is_not_passed_on(
+    file: StatusFile, took: str
+) -> None:
+    """`--json` would no longer be JSON, and a text with it fails."""
+    run = json.dumps({**_run(1).to_json(), "duration_s": "TOOK"}).replace('"TOOK"', took)
+    file.path.write_text(
+        f'{{"schema": 1, "jobs": {{"nightly": {{"duration_s": {took}, "runs": [{run}]}}}}}}'
+    )
+    found = file.read().of("nightly")
+    assert [found.duration_s, found.runs[0].duration_s] == [None, 0.0]
 
 
 def test_a_status_file_that_cannot_be_read_is_reported(file: StatusFile) -> None:

@@ -13,7 +13,7 @@ import time
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from gymdbd import files
+from gymdbd import bounded, files
 from gymdbd.errors import ReplicaInUseError
 from gymdbd.jobs.pull import spare
 from gymdbd.jobs.pull.spare import Spare
@@ -97,9 +97,9 @@ class Replica:
     def state(self) -> State | None:
         """Return the state that the last pull left; None if there is no usable one."""
         try:
-            content = json.loads(self._state_path.read_bytes().decode("utf-8", "surrogatepass"))
+            content = bounded.parse(bounded.read(self._state_path))
             return State(**content) if content.get("schema") == SCHEMA else None
-        except (OSError, ValueError, TypeError, AttributeError, RecursionError):
+        except (OSError, *bounded.FAULTS, TypeError, AttributeError):
             return None
 
     def change(self, state: State | None) -> str:
