@@ -15,9 +15,9 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gymdbd import lock
+from gymdbd import files, lock
 from gymdbd.config import config
-from gymdbd.runs.child import Supervisor
+from gymdbd.runs.child import KILL, Supervisor
 from gymdbd.runs.runner import Run
 from gymdbd.runs.status import StatusFile
 from tests.support.command import ROOT, gymdbd, gymdbd_json
@@ -518,6 +518,23 @@ def test_a_run_that_cannot_be_started_is_a_failed_run(
         f"the operating system refused {python}: No such file or directory",
     )
     assert status.read().to_json()["jobs"]["nightly"]["error"] == outcome.error
+
+
+def test_the_partial_file_of_a_run_at_work_is_left_to_it(tmp_path: Path) -> None:
+    """What a killed run has left is removed, unless another run holds the archive meanwhile."""
+    settings = config.load(_nightly(tmp_path))
+    partial = files.partial_path(tmp_path / "archive" / "gym_backup_20261123_030000.db")
+    partial.touch()
+
+    def killed() -> str | None:
+        run = Run(job=settings.jobs["nightly"], reason="test")
+        return Supervisor(settings, lambda: KILL).execute(run).outcome.code
+
+    with lock.hold([lock.archive_lock(tmp_path / "archive")]):
+        assert killed() == "stopped"
+        assert partial.exists()
+    assert killed() == "stopped"
+    assert not partial.exists()
 
 
 # A daemon that kills a run three seconds after its timeout.
