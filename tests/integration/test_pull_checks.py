@@ -179,6 +179,28 @@ def test_a_comparison_that_finds_nothing_leaves_the_replica_and_the_archive(peer
     assert full.saved is not None
 
 
+def test_what_was_found_by_a_check_is_known_after_pulls_that_check_less(peer: Peer) -> None:
+    """The remarks on the database, and that the replica was checked."""
+    remark = "1 row of payments refers to a row that is not there"
+    replica = Replica(peer.replica)
+    with closing(ledger.connect(peer.database, autocheckpoint=0)) as application:
+        ledger.pay(application)
+        peer.pull()
+        _remember(peer, check_s=1.0)
+        application.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        compared = peer.pull()
+        state = replica.state()
+        assert (compared.state, compared.checked) == ("unchanged", "equal")
+        assert state is not None
+        assert state.is_checked
+        _pay(application, peer, remarks=[remark])
+        paid = peer.pull()
+    state = replica.state()
+    assert (paid.checked, paid.remarks) == ("equal", [remark])
+    assert state is not None
+    assert state.remarks == [remark]
+
+
 def test_a_comparison_that_finds_nothing_has_to_be_true(
     peer: Peer, monkeypatch: pytest.MonkeyPatch
 ) -> None:

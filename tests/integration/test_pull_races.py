@@ -196,6 +196,20 @@ def test_a_copy_that_is_kept_is_pinned_also_if_it_was_there_already(peer: Peer) 
     marks.change(path, kept_at=None, note="")
     assert keep_copy(job, replica, context()) == (path, False)
     assert marks.read(path).kept_at is not None
+    marks.change(path, kept_at="2026-11-23T03:00:00+00:00", note="mine")
+    assert keep_copy(job, replica, context()) == (path, False)
+    kept = marks.read(path)
+    assert (kept.kept_at, kept.note) == ("2026-11-23T03:00:00+00:00", "mine")
+
+
+def test_a_copy_that_somebody_rejected_is_no_copy_of_a_good_replica(peer: Peer) -> None:
+    """No restore would choose it."""
+    peer.pull()
+    job, replica = peer.job(), Replica(peer.replica)
+    first, _ = keep_copy(job, replica, context())
+    marks.change(first, rejected_at="2026-11-23T03:00:00+00:00")
+    second, made = keep_copy(job, replica, context())
+    assert (made, second != first) == (True, True)
 
 
 def test_a_replica_that_is_written_to_while_it_is_copied_is_not_kept(peer: Peer) -> None:
