@@ -459,13 +459,16 @@ class TestWay:
             "while (d:=s.recv(65536)): os.write(1,d)\n"
         )
         mark = ssh_home / "pid"
-        (ssh_home / "way").write_text(f"sleep 60 & echo $! >{mark}; exec python3 {program} $1 $2\n")
+        (ssh_home / "way").write_text(
+            # What takes no notice of a request to end is ended as well.
+            f"(trap '' TERM; exec sleep 60) & echo $! >{mark}; exec python3 {program} $1 $2\n"
+        )
         command = "sh $HOME/.ssh/way %h %p 2>/dev/null"
         configure(ssh_home, ssh_server, f"ProxyCommand {command}", *usual(ssh_server))
         assert say() == b"hello\n"
         wait_until(lambda: not os.path.exists(f"/proc/{mark.read_text().strip()}"), "its end")  # noqa: PTH110
         assert openssh(ssh_home)
-        run_tool("kill", mark.read_text().strip())
+        run_tool("kill", "-9", mark.read_text().strip())
 
     def test_the_family_of_addresses_is_the_one_that_is_wanted(
         self, ssh_server: SshServer, ssh_home: Path
@@ -570,6 +573,26 @@ class TestFiles:
         with pytest.raises(SshConfigError, match="does not end"):
             ssh_config.ask("pi", timeout_s=1)
         wait_until(lambda: not os.path.exists(f"/proc/{mark.read_text().strip()}"), "its end")  # noqa: PTH110
+
+    @pytest.mark.parametrize("end", ["", " | head -c 3000000"], ids=["endless", "megabytes"])
+    def test_what_prints_too_much_is_an_error(
+        self, ssh_home: Path, monkeypatch: pytest.MonkeyPatch, end: str
+    ) -> None:
+        """Half of the settings would be another way to another host; the disk would be full."""
+        program = ssh_home / "ssh"
+        program.write_text(f"#!/bin/sh\nyes identityfile /x{end}\n")
+        program.chmod(0o755)
+        monkeypatch.setenv("PATH", f"{ssh_home}:{os.environ['PATH']}")
+        with pytest.raises(SshConfigError, match="prints more than") as caught:
+            ssh_config.ask("pi", timeout_s=10)
+        assert str(program) in caught.value.hint
+
+    @pytest.mark.parametrize("name", ["a\0b", "a\nb", "a\ud800"], ids=ascii)
+    def test_a_name_with_a_control_character_is_refused(self, name: str) -> None:
+        """No program can be given some of them."""
+        for settings in (HostSettings(host=name), HostSettings(host="pi", user=name)):
+            with pytest.raises(SshConfigError, match="holds a control character"):
+                ssh.resolve(settings)
 
     def test_a_name_that_would_be_an_option_is_refused(self) -> None:
         """Nothing of it reaches the command line."""

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from gymdbd.remote.ssh.wire import Socket
 
 _FAMILIES = {"inet": socket.AF_INET, "inet6": socket.AF_INET6}
+_STOP_S = 2.0
+_POLL_S = 0.01
 
 
 def dial(goal: Target) -> Socket:
@@ -69,10 +71,21 @@ def start_proxy(goal: Target, stack: contextlib.ExitStack) -> tuple[Socket, IO[b
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:
-    """End a command and every process that it started."""
+    """End a command and every process that it started, also those that outlive it."""
     for number in (signal.SIGTERM, signal.SIGKILL):
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(process.pid, number)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(timeout=2)
-            return
+        deadline = time.monotonic() + _STOP_S
+        while time.monotonic() < deadline:
+            if process.poll() is not None and not _has_members(process.pid):
+                return
+            time.sleep(_POLL_S)
+
+
+def _has_members(group: int) -> bool:
+    try:
+        os.killpg(group, 0)
+    except (ProcessLookupError, PermissionError):
+        # macOS refuses if all that is left are zombies.
+        return False
+    return True

@@ -6,6 +6,7 @@ That takes ten milliseconds and covers every Match, Include and default of its r
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pwd
 import re
@@ -13,16 +14,21 @@ import shutil
 import signal
 import subprocess
 import tempfile
+import time
 from pathlib import Path
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
 from gymdbd.remote.errors import HostNotFoundError, SshConfigError
 from gymdbd.remote.ssh import account
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 # A Match may run a command, and a host name may need a name server to complete it.
 _TIMEOUT_S = 30.0
 _MOST_BYTES = 1024 * 1024
 _MOST_SHOWN = 500
+_LOOK_S = 0.1
 _KEYS = ("id_ed25519", "id_ecdsa", "id_rsa")
 
 
@@ -74,6 +80,13 @@ def ask(
         raise SshConfigError(
             f"{host!r} is not the name of a host: it begins with a -",
             hint="correct host or proxy_jump in the configuration",
+        )
+    if not all(word.isprintable() for word in (host, user or "")):
+        raise SshConfigError(
+            f"{host!r} as {user!r} cannot be reached: a name holds a control character"
+            if user
+            else f"{host!r} is not the name of a host: it holds a control character",
+            hint="correct host, user or proxy_jump in the configuration",
         )
     folder = account.folder()
     program = shutil.which("ssh")
@@ -132,18 +145,36 @@ def _run(words: list[str], timeout_s: float) -> tuple[int, str, str]:
             start_new_session=True,
         )
         try:
-            status = process.wait(timeout_s)
-        except subprocess.TimeoutExpired as error:
-            raise SshConfigError(
-                f"ssh -G {words[-1]} does not end within {timeout_s:g} s",
-                hint="run it by hand: a command of Match exec in ~/.ssh/config, or the name "
-                "server, does not answer",
-            ) from error
+            status = _wait(process, (output, complaint), words, timeout_s)
         finally:
             if process.returncode is None:
                 os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
         return status, _read(output), _read(complaint)
+
+
+def _wait(
+    process: subprocess.Popen[bytes], files: Sequence[IO[bytes]], words: list[str], timeout_s: float
+) -> int:
+    """Wait for the exit status, for as long as the time lasts and the files stay small."""
+    deadline = time.monotonic() + timeout_s
+    status = None
+    while status is None and time.monotonic() < deadline:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            status = process.wait(_LOOK_S)
+        if any(os.fstat(file.fileno()).st_size > _MOST_BYTES for file in files):
+            # What lies beyond may be the proxy, or how to know the host.
+            raise SshConfigError(
+                f"ssh -G {words[-1]} prints more than {_MOST_BYTES} bytes",
+                hint=f"see what {words[0]} is, and what a Match exec in ~/.ssh/config prints",
+            )
+    if status is None:
+        raise SshConfigError(
+            f"ssh -G {words[-1]} does not end within {timeout_s:g} s",
+            hint="run it by hand: a command of Match exec in ~/.ssh/config, or the name "
+            "server, does not answer",
+        )
+    return status
 
 
 def _read(file: IO[bytes]) -> str:
