@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 _DAY = timedelta(days=1)
 # What is only written here: no payment over there is so large.
 _LOCAL = 10**9
+_NEWEST = "SELECT max(id) FROM payments"
 _MOST = "SELECT max(amount) FROM payments"
 
 
@@ -99,7 +100,10 @@ def test_a_writer_that_opens_the_replica_during_a_pull_is_not_overwritten(peer: 
         finally:
             opened[0].__exit__(None, None, None)
         assert identity(peer.replica) == before
-        peer.pull()
+        # All of it has arrived already, so that nothing is fetched; it is not in the replica yet.
+        resumed = peer.pull()
+        assert (resumed.state, resumed.pages_changed) == ("ok", 0)
+        assert query(peer.replica, _NEWEST) == application.execute(_NEWEST).fetchall()
         assert ledger.check_copy(peer.replica).problems == ()
 
 
