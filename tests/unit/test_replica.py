@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import sqlite3
@@ -421,3 +422,39 @@ def test_saving_waits_for_the_archives_lock(replica: Replica) -> None:
 
     with lock.hold([lock.archive_lock(folder)]), pytest.raises(BusyError, match="enough"):
         old_replica.save(_job(replica), replica, replica.state(), context(check=check))
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("is_checked", "no"),
+        ("tables", 5),
+        ("tables", {"t": "many"}),
+        ("pulled_at", "yesterday"),
+        ("pulled_at", 5),
+        ("fingerprint", "x"),
+        ("suspicious", "x"),
+        ("remarks", [None]),
+        ("identity", 5),
+        ("md5", None),
+        ("of_a_later_release", 1),
+        ("schema", 2),
+    ],
+)
+def test_a_state_that_was_edited_is_none(tmp_path: Path, name: str, value: object) -> None:
+    """Nothing is believed of it, and no pull fails on it: the next one takes all anew."""
+    replica = Replica(tmp_path / "replica.db")
+    known = {
+        "host": "pi",
+        "remote_database": "/gym.db",
+        "fingerprint": None,
+        "md5": "",
+        "sha256": "",
+    }
+    times = {"pulled_at": _PULLED_AT, "compared_at": _PULLED_AT}
+    known |= {**times, "schema": 1, "md5": "", "sha256": "", "tables": {"t": 1}}
+    path = tmp_path / ".replica.db.pull.json"
+    path.write_text(json.dumps(known))
+    assert replica.state() is not None
+    path.write_text(json.dumps({**known, name: value}))
+    assert replica.state() is None
