@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import io
+import os
 import struct
+import subprocess
+import sys
 import tracemalloc
 import zlib
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from gymdbd.remote import delta, greeting
+from gymdbd.remote import bootstrap, delta, greeting
 from gymdbd.remote.client import Session
 from gymdbd.remote.errors import ShellNoiseError
 from gymdbd.source import compress, digests, protocol
@@ -24,6 +27,7 @@ from gymdbd.source.errors import (
 from gymdbd.source.fingerprint import Fingerprint
 from gymdbd.source.pages import PAGE_RULE
 from gymdbd.source.protocol import Channel
+from tests.support.databases import make_database
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -253,3 +257,17 @@ def test_the_loader_says_how_old_a_python_is() -> None:
     """Its line is recognised although no preamble follows."""
     with pytest.raises(RemoteError, match=r"python3 is 3\.7"):
         Session(io.BytesIO(greeting.TOO_OLD + b"3.7 is too old\n"), io.BytesIO())
+
+
+def test_the_loader_imports_nothing_from_the_folder_that_it_is_started_in(tmp_path: Path) -> None:
+    """That is the home folder of the account, where anything may lie."""
+    (tmp_path / "json.py").write_text("raise SystemExit('the module of somebody else')")
+    done = subprocess.run(
+        bootstrap.arguments(sys.executable),
+        input=bootstrap.look(str(make_database(tmp_path / "gym.db"))),
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout.split()[-1], done.stderr) == (0, b"{}", b"")
