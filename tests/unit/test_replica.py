@@ -444,7 +444,7 @@ def test_saving_waits_for_the_archives_lock(replica: Replica) -> None:
 def test_a_state_that_was_edited_is_none(tmp_path: Path, name: str, value: object) -> None:
     """Nothing is believed of it, and no pull fails on it: the next one takes all anew."""
     replica = Replica(tmp_path / "replica.db")
-    known = {
+    known: dict[str, object] = {
         "host": "pi",
         "remote_database": "/gym.db",
         "fingerprint": None,
