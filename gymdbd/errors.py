@@ -1,5 +1,35 @@
 """The failures of this machine, with their exit codes; `gymdbd.source.errors` has the base.
 
+    GymdbdError                  exit 1
+    +- UsageError                exit 2   the command line is invalid
+    |  +- ConfigError            exit 2   the configuration is invalid; all its errors are listed
+    |  +- TimeZoneError          exit 2   $TZ is not a time zone
+    +- BusyError                 exit 3   another run holds the lock
+    +- StoppedError                       the run was asked to stop before it was done
+    +- DeadlineError                      the run exceeded its timeout
+    +- CrashError                         the run's process died without a result
+    +- NotAllowedError                    this user may not: permissions, a read-only disk
+    +- ReadFailedError                    an operation other than writing failed
+    +- DestinationError                   errors of the place that is written to
+    |  +- FolderMissingError
+    |  +- NotWritableError
+    |  +- DiskFullError
+    |  +- NameTooLongError
+    |  +- WriteFailedError
+    |  +- TargetInUseError                a process has the file to replace open
+    |  +- TargetRefusedError              SQLite cannot restore into it
+    |  +- ReplicaInUseError               transient: a process here writes to the replica
+    |  +- ReplicaChangedError             it was changed here, and the configuration forbids that
+    +- VerificationError                  the copy differs from the snapshot
+    |  +- CopyDamagedError                SQLite finds the copy damaged
+    +- SuspiciousError                    state `suspicious`: intact, but with much less content
+    +- CopyTornError                      the source changed during a plain file copy
+    +- BackupDamagedError                 a backup has changed since it was made
+    +- DrillFailedError                   a restored backup fails a probe or the command
+    +- BackupMissingError                 the archive does not have the requested backup
+    |  +- BackupAmbiguousError            the request matches backups of several databases
+    +- FormatError                        a manifest, marks or status file is damaged
+
 `gymdbd.remote.errors` has the errors of another machine.
 """
 

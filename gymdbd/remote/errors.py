@@ -1,5 +1,23 @@
 """Errors of the other machine and the connection to it; `gymdbd.source.errors` has the base.
 
+    RemoteError
+    +- ShellNoiseError                    its shell's start-up files print into the stream
+    +- PythonTooOldError                  its python3 is older than 3.9
+    +- SshConfigError                     ~/.ssh/config, known_hosts or an override is unusable
+    +- HostKeyUnknownError
+    |  +- HostKeyChangedError
+    +- AuthenticationError
+    +- SshProtocolError                   the server does not speak SSH as we do
+    +- ChannelRefusedError                no session, no SFTP or no forwarding for this key
+    +- RemoteCommandError
+    |  +- CommandMissingError             exit 127: no such command, for example no python3
+    +- UnreachableError                   transient, and the run's state is `unreachable`
+       +- HostNotFoundError
+       +- ConnectRefusedError
+       +- NoRouteError
+       +- ConnectTimeoutError
+       +- ProxyError                      the jump host or proxy command cannot reach the host
+
 Errors that a serving side can raise as well are beside the base.
 """
 
