@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
 import shutil
 import subprocess
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
 _CONTENT = bytes(range(256)) * 10_007
 _IMAGE_BYTES = 320 * 1024**2
+_DETACH = 2  # umount2(2)
 
 
 def may_mount() -> bool:
@@ -48,6 +50,26 @@ def mounted(folder: Path, kind: str, *, size: str = "16m") -> Iterator[Path]:
         yield place
     finally:
         subprocess.run(["umount", place], check=True)
+
+
+@contextlib.contextmanager
+def dead(folder: Path) -> Iterator[Path]:
+    """Mount a file system below `folder` whose server never answers, as NFS with its host gone.
+
+    At the end of the block, whoever waits for it gets an error.
+    """
+    place = folder / "dead"
+    place.mkdir()
+    server = os.open("/dev/fuse", os.O_RDWR)
+    options = f"fd={server},rootmode=40000,user_id=0,group_id=0".encode()
+    library = ctypes.CDLL(None, use_errno=True)
+    try:
+        if library.mount(b"dead", os.fsencode(place), b"fuse", 0, options):
+            raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()), str(place))
+        yield place
+    finally:
+        os.close(server)
+        library.umount2(os.fsencode(place), _DETACH)
 
 
 def expect_clone(folder: Path) -> str:

@@ -26,7 +26,7 @@ from gymdbd.runs.status import StatusFile
 from gymdbd.schedule import Cron
 from tests.support.archives import add_backup
 from tests.support.databases import make_database
-from tests.support.disks import may_mount, mounted
+from tests.support.disks import dead, may_mount, mounted
 from tests.support.jobs import write_config
 
 _NOW = datetime(2026, 11, 23, 9, 0, tzinfo=UTC)
@@ -165,14 +165,17 @@ def test_a_lock_that_does_not_answer_is_unknown_and_holds_nobody_up(tmp_path: Pa
     os.close(os.open(lock.archive_lock(tmp_path), os.O_WRONLY))
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount")
 def test_a_status_file_that_does_not_answer_is_told(tmp_path: Path) -> None:
     """It may lie on the dead mount as well."""
     job = {"database": "gym.db", "archive": ".", "every": "1h"}
-    settings = config.load(write_config(tmp_path, {"nightly": job}))
-    os.mkfifo(settings.status_file)
-    with pytest.raises(ReadFailedError, match=r"status\.json has not answered for 0\.1 s"):
+    place = tmp_path / "dead" / "status.json"
+    settings = config.load(write_config(tmp_path, {"nightly": job}, status_file=str(place)))
+    with (
+        dead(tmp_path),
+        pytest.raises(ReadFailedError, match=r"status\.json has not answered for 0\.1 s"),
+    ):
         read(settings, 0.1)
-    os.close(os.open(settings.status_file, os.O_WRONLY))
 
 
 def test_dead_disks_of_several_jobs_are_waited_for_at_the_same_time(tmp_path: Path) -> None:
