@@ -109,7 +109,7 @@ from gymdbd.runs.status import StatusFile
 settings = config.load(Path(sys.argv[sys.argv.index("-c", 1) + 1]))
 log.configure(settings.log, by_hand=True)
 status = StatusFile(settings.status_file, lock_wait_s=0.5)
-sys.exit(Run(job=settings.jobs["gym"], reason="test", status=status).execute()["exit_code"])
+sys.exit(Run(job=settings.jobs["gym"], reason="test", status=status).execute().outcome.exit_code)
 """
 
 

@@ -138,6 +138,8 @@ def test_pull_and_emergency_print_the_keys_that_they_always_had(peer: Peer) -> N
             ledger.add_payments(peer.database, 3)
         expected[name] = {*_ENDED, *keys}
         found[name] = peer.pull_by_command()[1]
+        while name == "unchanged" and "too recently" in found[name]["reason"]:
+            found[name] = peer.pull_by_command()[1]
     assert {name: one.keys() for name, one in found.items()} == expected
     copied = peer.pull_by_command("--method", "scp")[1]
     assert copied.keys() == {*_ENDED, *_COPIED}
