@@ -39,9 +39,12 @@ def commits_of(database: Path) -> int:
 @pytest.mark.timeout(900)  # 200 connections, on two cores that the writer keeps busy
 def test_every_pull_under_a_writer_at_full_rate_is_whole_and_fresh(peer: Peer) -> None:
     """Every one of many pulls is a sound snapshot that holds what was committed before it began."""
-    strategies = set()
+    strategies: set[str] = set()
     with ledger.writing(peer.database, autocheckpoint=100_000):
-        for _ in range(_PULLS):
+        for number in range(200):
+            # Which way a pull goes depends on when the writer's checkpoints happen.
+            if number >= _PULLS and strategies == {"full", "wal-tail", "digest"}:
+                break
             before = commits_of(peer.database)
             strategies.add(peer.pull(backup_before=False).strategy)
             copy = ledger.check_copy(peer.replica)
