@@ -50,7 +50,9 @@ def gymdbd(
 
     On a push, the process is a fork of one that has imported everything, if it begins as that did.
     """
-    if not (prefix or extra or samples.EVERYTHING) and zygote.startup() == _STARTUP:
+    # These two start threads and processes of their own, which a fork may wait for without end.
+    may_fork = not {"run", "status"} & set(map(str, arguments))
+    if may_fork and not (prefix or extra or samples.EVERYTHING) and zygote.startup() == _STARTUP:
         words = [*GYMDBD, *map(str, arguments)]
         with _one_at_a_time:
             done = zygote.shared().run(*arguments, cwd=cwd)
