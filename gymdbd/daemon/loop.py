@@ -69,6 +69,7 @@ class Daemon:
     def run(self) -> int:
         """Run until SIGTERM or SIGINT and return the exit code."""
         with contextlib.ExitStack() as self._claim:
+            self._refuse_second_daemon()
             self._claim_status_file()
             self._start()
             while not self._done():
@@ -91,6 +92,14 @@ class Daemon:
         if self.scheduler.beat_age_s() < _SILENT_S or self.urgency:
             self.notifier.watchdog()
         self._publish_plan()
+
+    def _refuse_second_daemon(self) -> None:
+        """Raise BusyError if a daemon runs that could not lock its status file."""
+        if lock.is_held(self.config.source):
+            raise BusyError(
+                f"another daemon already uses {self.config.source}",
+                hint="stop it first, or give this one a configuration of its own",
+            )
 
     def _claim_status_file(self) -> None:
         """Lock the status file for this daemon; BusyError if another daemon holds the lock.

@@ -213,7 +213,10 @@ def test_a_missing_status_folder_stops_no_run_and_is_used_once_it_is_there(
         until(lambda: len(backups(card)) > 1, "a backup without a status")
         own = [one for one in daemon.events("status not written") if "job" not in one]
         assert len(own) == 1
+        until(lambda: _status(config)["daemon_running"], "the daemon is seen without a status file")
         folder.mkdir(mode=0o700)
+        # Before the daemon's next turn, a second one could lock the status file instead.
+        assert gymdbd("-c", config, "run", prefix=["timeout", "20"]).returncode == 3
         until((folder / "status.json").exists, "the status file")
         until(lambda: _status(config)["daemon_running"], "the daemon is seen")
         assert gymdbd("-c", config, "run").returncode == 3
