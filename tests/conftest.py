@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 _ROOT = Path(__file__).parent
 # What is quick tells first that something is broken. In one process, machines are booted last.
-_PARTS = ("unit", "integration", "faults", "e2e")
+_PARTS = ("unit", "integration", "attacks", "faults", "e2e")
 _OUTCOMES = ("passed", "failed", "error", "skipped", "xfailed")
 
 

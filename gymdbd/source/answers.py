@@ -10,8 +10,8 @@ import re
 import sqlite3
 
 # What a statement raises. SQLite quotes what it finds in a schema, and if that is not UTF-8 Python
-# fails to decode SQLite's own words.
-FAULTS = (sqlite3.Error, UnicodeDecodeError)
+# fails to decode SQLite's own words. A MemoryError is SQLite's SQLITE_NOMEM.
+FAULTS = (sqlite3.Error, UnicodeDecodeError, MemoryError)
 
 DAMAGED = "damaged"
 NOT_A_DATABASE = "not a database"
@@ -40,7 +40,7 @@ _BY_TEXT = (
         re.compile(
             r"no such |unknown |unrecognized |unsupported |unsafe use of |wrong number of "
             r"|too many |vtable constructor failed|SQL logic error|near \".*\": syntax error"
-            r"|no query solution|.* too big|not authorized",
+            r"|no query solution|.* too big|not authorized|out of memory",
             re.DOTALL,
         ),
         UNKNOWN,
@@ -97,7 +97,12 @@ def words(error: Exception) -> str:
     """Return SQLite's message; it quotes names that may not be UTF-8."""
     if isinstance(error, UnicodeDecodeError):
         return error.object.decode("utf-8", "backslashreplace")
-    return str(error)
+    return "out of memory" if isinstance(error, MemoryError) else str(error)
+
+
+def is_too_big(text: str) -> bool:
+    """Return whether these words of SQLite are about a value that it may not, or cannot, hold."""
+    return "too big" in text or text == "out of memory"
 
 
 def _by_code(error: Exception) -> str:

@@ -116,7 +116,11 @@ def uri(path: Path, parameters: str) -> str:
 
 
 def connect(path: Path, parameters: str, busy_timeout_s: float) -> sqlite3.Connection:
-    """Open a database in autocommit mode, with `parameters` of SQLite's URI."""
+    """Open a database in autocommit mode, with `parameters` of SQLite's URI.
+
+    Its content and schema may be anybody's: no expression in it calls a function that is not
+    harmless, and a page with impossible cells is damage, whatever else SQLite would make of it.
+    """
     with translated(path):
         connection = sqlite3.connect(
             uri(path, parameters),
@@ -125,6 +129,8 @@ def connect(path: Path, parameters: str, busy_timeout_s: float) -> sqlite3.Conne
             isolation_level=None,
             check_same_thread=False,
         )
+        connection.execute("PRAGMA trusted_schema=OFF")
+        connection.execute("PRAGMA cell_size_check=ON")
     # Bytes that are not valid UTF-8 in names and texts must be preserved.
     connection.text_factory = lambda data: data.decode("utf-8", "surrogateescape")
     return connection
@@ -161,7 +167,7 @@ def source_error(error: Exception, path: Path) -> GymdbdError:
             f"{path} cannot be used: the disk that it lies on is full ({text})",
             hint=f"free some space (df -h {path.parent}): SQLite needs some for its -shm file",
         )
-    hint = _unknown_hint() if kind in _UNKNOWN else _unreadable_hint(path)
+    hint = _unknown_hint(text) if kind in _UNKNOWN else _unreadable_hint(path)
     return SourceUnreadableError(f"{path} cannot be read ({text})", hint=hint)
 
 
@@ -187,7 +193,13 @@ def _is_full(folder: Path) -> bool:
     return blocks * disk.f_frsize < _SHM_BYTES or (disk.f_files > 0 and not nodes)
 
 
-def _unknown_hint() -> str:
+def _unknown_hint(text: str) -> str:
+    if answers.is_too_big(text):
+        return (
+            "an expression in its schema makes a value that is larger than the file itself, or "
+            "than the memory here: look at its indexes and generated columns (sqlite3 -readonly, "
+            ".schema); it is not damaged for all that"
+        )
     return (
         f"the database uses what SQLite {sqlite3.sqlite_version} here has not got, of the "
         "application or of a newer SQLite; it is not damaged for all that"

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from gymdbd.source import database, processes
 from gymdbd.source.database import connect
 from gymdbd.source.errors import NotOwnerError, SourceLockedError
-from gymdbd.source.format import JOURNAL, beside, side_files
+from gymdbd.source.format import JOURNAL, WAL, beside, side_files
 from gymdbd.source.live import LiveConnection, is_shared_with_owner, may_leave_sides
 
 if TYPE_CHECKING:
@@ -25,8 +25,27 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+# An expression in a schema, such as that of an index, may make a value of gigabytes out of nothing,
+# or keep a single step of SQLite busy for hours with it. What is stored in a file is smaller.
+_LEAST_VALUE_BYTES = 1024 * 1024
+_MOST_VALUE_BYTES = 2**31 - 1
+
+
 def _go_on() -> None:
     """Let a long statement go on."""
+
+
+def bound(connection: sqlite3.Connection, *paths: Path) -> None:
+    """Let SQLite make no value that is larger than these files with their WALs together.
+
+    It reports one that would be as too big, which is no damage.
+    """
+    size = 0
+    for path in (file for main in paths for file in (main, beside(main, WAL))):
+        with contextlib.suppress(OSError):
+            size += path.stat().st_size
+    most = min(max(size, _LEAST_VALUE_BYTES), _MOST_VALUE_BYTES)
+    connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, most)
 
 
 @contextlib.contextmanager
@@ -36,7 +55,8 @@ def reading(
     """Open a file that nobody writes for reading: a backup, a copy, a replica.
 
     SQLite reads its WAL only if it `has_wal`. `check` is called every now and then during long
-    statements and may raise to cancel them. Errors of SQLite are translated.
+    statements and may raise to cancel them. Errors of SQLite are translated. No value may be larger
+    than the file (`bound`): it may come from elsewhere.
     """
     opened = database.open_copy(path) if has_wal else database.open_immutable(path)
     with (
@@ -44,6 +64,7 @@ def reading(
         database.translated(path),
         database.interruptible(connection, check),
     ):
+        bound(connection, path)
         yield connection
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from gymdbd.source import answers, database, live
 from gymdbd.source.answers import FAULTS
 from gymdbd.source.schema import load_schema, quote
-from gymdbd.sqlite import soundness
+from gymdbd.sqlite import opening, soundness
 
 if TYPE_CHECKING:
     import sqlite3
@@ -37,6 +37,7 @@ class Opened:
         self._paths = {"main": side.path}
         path, parameters = self._find(side)
         self.connection = database.connect(path, parameters, busy_timeout_s)
+        opening.bound(self.connection, *self._paths.values())
         # If there is an error, the first statement raises it again.
         with contextlib.suppress(*FAULTS):
             load_schema(self.connection)
@@ -45,6 +46,7 @@ class Opened:
         """Attach another side for reading; both must have the same text encoding."""
         uri = database.uri(*self._find(side))
         self._paths[name] = side.path
+        opening.bound(self.connection, *self._paths.values())
         with database.translated(side.path):
             attach = f"ATTACH ? AS {quote(name)}"
             try:

@@ -1,0 +1,82 @@
+"""A database that was made to do harm takes no more memory and time than any other."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from typing import TYPE_CHECKING
+
+import pytest
+
+from gymdbd.source.counting import count_rows
+from gymdbd.source.schema import read_facts
+from gymdbd.sqlite import opening, soundness
+from tests.attacks import databases
+from tests.support.command import GYMDBD, environment
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+# What any verb has: a few times of what it needs, and a hundredth of what these databases ask for.
+MEMORY = 400 * 1024 * 1024
+SECONDS = 20
+
+
+def limited(*words: object, memory: int = MEMORY) -> subprocess.CompletedProcess[str]:
+    """Run gymdbd within limits of the system on memory, processor time and the size of files."""
+    limits = [f"--as={memory}", f"--cpu={SECONDS}", f"--fsize={64 * 1024 * 1024}"]
+    return subprocess.run(
+        ["prlimit", *limits, "--", *GYMDBD, *map(str, words)],
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize("expression", [databases.GIGABYTES, databases.HOURS])
+@pytest.mark.parametrize("kind", databases.DEFINITIONS)
+def test_an_expression_that_asks_for_gigabytes_or_hours_makes_nothing_damaged(
+    kind: str, expression: str, tmp_path: Path
+) -> None:
+    """An index, a constraint, a column, a view or a trigger may hold it."""
+    path = databases.with_expression(tmp_path / "gym.db", kind, expression)
+
+    with opening.reading(path) as connection:
+        found = soundness.check(connection)
+        rows = count_rows(connection, read_facts(connection))
+        keys = soundness.foreign_keys(connection)
+
+    assert (found.problems, keys.violations) == ((), ())
+    assert rows["t"] == 3
+    if kind in ("index", "partial index", "generated column"):
+        assert "too big" in found.unchecked[0]
+
+
+@pytest.mark.parametrize("make", databases.LOOPS.values(), ids=databases.LOOPS)
+def test_pages_that_point_at_themselves_are_damage(make: databases.Maker, tmp_path: Path) -> None:
+    """A free page, a page of a tree and one of a long value lead SQLite round in no circle."""
+    path = make(tmp_path / "gym.db")
+
+    with opening.reading(path) as connection:
+        assert soundness.check(connection).problems
+    with opening.reading(path) as connection:
+        assert soundness.check(connection, quick=True).problems
+
+
+@pytest.mark.parametrize("kind", ["index", "generated column"])
+def test_verify_cannot_check_such_an_expression_and_does_not_call_the_backup_damaged(
+    kind: str, tmp_path: Path
+) -> None:
+    """Too big is not damaged, within the memory and the time that any backup takes."""
+    archive = tmp_path / "backups"
+    archive.mkdir()
+    databases.with_expression(archive / "gym_backup_20261123_030000.db", kind, databases.GIGABYTES)
+
+    done = limited("verify", "--archive", archive, "--json")
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    (found,) = json.loads(done.stdout)["backups"]
+    assert found["problems"] == []
+    assert "too big" in " ".join(found["remarks"])
