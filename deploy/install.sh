@@ -8,7 +8,8 @@
 #
 # --database   the live database (default /home/pi/gym-controller/instance/gym_system.db)
 # --archive    the folder for its backups (default ../data/backups/database from the database's folder)
-# --user       the user that the service runs as (default: the owner of the database)
+# --user       the user that the service runs as (default: the owner of the database, or of the
+#              folder where it is going to be)
 # --wheels     install gymdbd and its dependencies from this folder, without a network
 # --venv       the virtual environment with gymdbd (default ~/.local/share/gymdbd)
 # --config     its configuration (default ~/.config/gymdbd/config.yaml)
@@ -18,6 +19,8 @@
 # You can run it again at any time. It never overwrites what you may have edited: the configuration,
 # and on Linux /etc/systemd/system/gymdbd.service.d/paths.conf.
 set -euo pipefail
+# What is installed is for everybody to read, whatever the umask of the shell that sudo was typed in.
+umask 022
 
 # This file and launchd/agent.sh must run on the bash 3.2 of macOS.
 

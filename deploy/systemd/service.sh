@@ -7,9 +7,12 @@ config=/etc/gymdbd/config.yaml
 unit=/etc/systemd/system/gymdbd.service
 paths="$unit.d/paths.conf"
 
+# How pip says it, in its several releases.
+no_network="connection broken|new connection|name resolution|unreachable|timed out|failed to connect"
+
 path_options="--database --archive --wheels"
 other_options="--user"
-database=/home/pi/gym-controller/instance/gym_system.db
+database=""
 archive=""
 wheels=""
 user=""
@@ -50,35 +53,58 @@ systemd_path() {
 }
 
 check_parts() {
+    database="${database:-$(configured_database)}"
+    database="${database:-/home/pi/gym-controller/instance/gym_system.db}"
     [ -n "$archive" ] || archive="$(dirname "$(dirname "$database")")/data/backups/database"
     case "$database$archive" in
     *[[:cntrl:]]*) fail "a unit file cannot hold a path with control characters" 2 ;;
     esac
     [ -z "$wheels" ] || compgen -G "$wheels/gymdbd-*.whl" >/dev/null ||
         refuse "$wheels has no wheel of gymdbd: deploy/README.md shows how to build them"
-    [ -e "$config" ] && [ -e "$paths" ] || [ -f "$database" ] ||
-        refuse "there is no database $database: name yours with --database"
     settle_user
 }
 
-# An installed service keeps the user that its paths.conf names.
+# Print the database that an existing configuration names first.
+configured_database() {
+    [ -e "$config" ] || return 0
+    sed -n "s/^ *database: *\(['\"]\{0,1\}\)\(.*\)\1 *$/\2/p" "$config" | head -n 1 | sed "s/''/'/g"
+}
+
+# Print the nearest folder of a path that is there, or the path itself.
+nearest() {
+    local there="$1"
+    while [ ! -e "$there" ]; do there="$(dirname "$there")"; done
+    printf '%s' "$there"
+}
+
+# An installed service keeps the user that its paths.conf names. Only root gives way to the owner: a
+# database that somebody had copied as root is no reason to be root for ever.
 settle_user() {
-    local settled=""
+    local settled="" owner
+    owner="$(stat -L -c %U "$(nearest "$database")")"
     if [ -e "$paths" ]; then
         settled="$(sed -n 's/^User=//p' "$paths" | tail -n 1)"
         settled="${settled:-gymdbd}"
+        if [ "$settled" = root ] && [ "${user:-$owner}" = "$owner" ]; then settled="$owner"; fi
         [ "${user:-$settled}" = "$settled" ] ||
             refuse "the service runs as $settled: to change that, edit $paths"
+    elif [ ! -e "$database" ] && [ "${user:-$owner}" = root ]; then
+        refuse "there is no database $database: name yours with --database (if it is still to come, --user says whose it will be)"
     fi
-    user="${user:-${settled:-$(stat -c %U "$database" 2>/dev/null || id -un)}}"
+    user="${user:-${settled:-$owner}}"
     id "$user" >/dev/null 2>&1 ||
         refuse "there is no user $user: adduser --system --group --home /var/lib/gymdbd $user"
     group="$(id -gn "$user" 2>/dev/null || echo "$user")"
 }
 
+as_user() {
+    setpriv --init-groups --reuid "$user" --regid "$group" -- "$@"
+}
+
 install_program() {
     if ! python3 -c 'import ensurepip, venv' 2>/dev/null; then
-        run apt-get install -y python3-venv
+        run apt-get install -y python3-venv ||
+            fail "apt-get could not install python3-venv, which is needed with --wheels, too: see above"
     fi
     pause_service
     # pip may not install into the system's Python (PEP 668), so gymdbd gets an environment.
@@ -103,11 +129,17 @@ pause_service() {
 
 # Build in a copy: a build writes files beside the sources, and here they would belong to root.
 install_checkout() {
-    local copy
+    local copy failed=false
     copy="$(mktemp -d)"
     cp -R "$repository/gymdbd" "$repository/pyproject.toml" "$repository/README.md" "$copy"
-    pip_install --upgrade "$copy" || { rm -rf "$copy" && return 1; }
+    pip_install --upgrade "$copy" 2>"$copy/errors" || failed=true
+    if $failed && grep -qiE "$no_network" "$copy/errors"; then
+        rm -rf "$copy"
+        fail "pip cannot reach the package index: connect this machine to a network, or use --wheels (deploy/README.md)"
+    fi
+    cat "$copy/errors" >&2
     rm -rf "$copy"
+    ! $failed || fail "pip could not install gymdbd: its messages are above"
 }
 
 pip_install() {
@@ -148,16 +180,41 @@ ReadWritePaths=$(systemd_path "-$archive")
 END
 }
 
-# Create the missing folders of the archive's path. They belong to the service's user.
+# Create the missing folders of the archive's path. They belong to the service's user, who makes them
+# as far as possible: root would follow a link that the user has put into the path.
 make_archive() {
-    local missing=() folder="$archive"
-    while [ ! -d "$folder" ]; do
-        missing=("$folder" "${missing[@]}")
-        folder="$(dirname "$folder")"
-    done
-    if [ ${#missing[@]} -gt 0 ]; then
-        run install -d -o "$user" -g "$group" -m 700 "${missing[@]}"
+    local there
+    [ ! -d "$archive" ] || return 0
+    if $dry_run; then
+        echo "would make $archive as $user"
+        return
     fi
+    there="$(nearest "$archive")"
+    if ! as_user test -w "$there"; then
+        only_roots "$there" ||
+            fail "$user may not make $archive: make it, and give it to $user (chown)"
+        there="${archive#"${there%/}/"}"
+        install -d -o "$user" -g "$group" -m 700 "${archive%"$there"}${there%%/*}"
+    fi
+    (umask 077 && as_user mkdir -p "$archive")
+}
+
+# Say whether nobody but root can have made a part of this path.
+only_roots() {
+    local at="$1"
+    while [ "$(stat -c %u "$at")" -eq 0 ]; do
+        [ "$at" != / ] || return 0
+        at="$(dirname "$at")"
+    done
+    return 1
+}
+
+# Let the service be the database's owner from now on, if settle_user has found that.
+leave_root() {
+    grep -qs '^User=root$' "$paths" && [ "$user" != root ] || return 0
+    run sed -i "s/^User=root\$/User=$user/;s/^Group=root\$/Group=$group/" "$paths"
+    echo "changed: $paths: the service runs as $user, who owns $database, and no longer as root;" \
+        "give each archive that root has made to $user, too (chown -R $user:$group ARCHIVE)"
 }
 
 start_service() {
@@ -170,10 +227,15 @@ start_service() {
         fail "gymdbd does not start: journalctl -u gymdbd -n 20 shows why"
     if $dry_run; then return; fi
     echo
-    setpriv --init-groups --reuid "$user" --regid "$group" -- \
-        "$link" -c "$config" check || fail "gymdbd runs, but the check above found an error: correct it"
+    if ! as_user "$link" -c "$config" check; then
+        [ ! -e "$database" ] || fail "gymdbd runs, but the check above found an error: correct it"
+        echo
+        echo "there is no $database yet: once it is there, type systemctl restart gymdbd"
+    fi
     echo
     echo "gymdbd runs as $user; next: gymdbd status, journalctl -u gymdbd"
+    [ "$user" != root ] || echo "(if $database was copied as root, give it to the application's user" \
+        "and run this again: root is more than a backup needs)"
 }
 
 install_all() {
@@ -183,6 +245,7 @@ install_all() {
     [ -e "$config" ] || make_archive
     write_configuration
     write_unit
+    leave_root
     start_service
 }
 

@@ -6,6 +6,9 @@ import os
 import plistlib
 import shutil
 import subprocess
+import sys
+import tempfile
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -15,10 +18,11 @@ from tests.support.databases import make_database, tree
 from tests.support.installing import Mac, Pi
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Iterator
 
 needs_mount = pytest.mark.skipif(not disks.may_mount(), reason="mounting needs root")
 
+_GYM, _OTHER = 12001, 12002
 _DOMAIN = f"gui/{os.getuid()}"
 _AGENT = f"{_DOMAIN}/io.github.gymdbd"
 
@@ -43,6 +47,25 @@ def mac(tmp_path: Path) -> Mac:
     """Give a machine with launchd that has never seen gymdbd."""
     (tmp_path / "mac").mkdir()
     return Mac(tmp_path / "mac")
+
+
+@pytest.fixture
+def gyms(pi: Pi) -> Iterator[Path]:
+    """Give a database in a folder of a second user, `gym`, as whom things are really run."""
+    pi.add_user("gym", _GYM)
+    (pi.programs / "setpriv").unlink()
+    # What runs as that user may not write into the test's folders.
+    pi.double("gymdbd", "exit 0", on_path=False)
+    place = Path(tempfile.mkdtemp(prefix="gymdbd-install-"))
+    place.chmod(0o755)
+    folder = place / "home"
+    folder.mkdir()
+    for path in (folder, make_database(folder / "gym.db")):
+        os.chown(path, _GYM, _GYM)
+    try:
+        yield folder / "gym.db"
+    finally:
+        shutil.rmtree(place)
 
 
 def _install(pi: Pi, database: Path, *words: str) -> subprocess.CompletedProcess[str]:
@@ -248,6 +271,116 @@ def test_a_dry_run_of_the_installer_only_asks(
     assert [call for call in pi.calls() if not call.startswith(asked)] == []
     assert (pi.tree(), pi.is_set("active")) == (before, installed)
     assert (database.parent / "archive").exists() == installed
+
+
+@needs_mount
+def test_what_is_installed_is_for_everybody_to_read(pi: Pi, gyms: Path) -> None:
+    """Under root's umask of 077 too: the service's user starts what was installed."""
+    old = os.umask(0o077)
+    try:
+        done = _install(pi, gyms)
+    finally:
+        os.umask(old)
+    assert done.returncode == 0, done.stderr
+    places = (pi.folder / "opt" / "gymdbd", pi.config.parent, pi.paths.parent)
+    assert [place.stat().st_mode & 0o777 for place in places] == [0o755] * 3
+
+
+@needs_mount
+def test_the_archive_is_made_by_the_user_whose_folder_it_is_in(pi: Pi, gyms: Path) -> None:
+    """As private as before, with every folder on the way to it."""
+    done = pi.install("--database", gyms, "--archive", gyms.parent / "data" / "backups")
+    assert done.returncode == 0, done.stderr
+    made = [gyms.parent / "data", gyms.parent / "data" / "backups"]
+    seen = [(path.stat().st_uid, path.stat().st_mode & 0o777) for path in made]
+    assert seen == [(_GYM, 0o700)] * 2
+
+
+@needs_mount
+def test_root_makes_no_folder_where_the_users_link_leads(pi: Pi, gyms: Path) -> None:
+    """The user would own a folder of theirs in a place that is root's."""
+    roots = gyms.parents[1] / "roots"
+    roots.mkdir()
+    (gyms.parent / "data").symlink_to(roots)
+    os.chown(gyms.parent / "data", _GYM, _GYM, follow_symlinks=False)
+    done = pi.install("--database", gyms, "--archive", gyms.parent / "data" / "backups")
+    assert (done.returncode, "gym may not make" in done.stderr) == (1, True)
+    assert list(roots.iterdir()) == []
+
+
+@needs_mount
+def test_an_archive_below_a_folder_of_roots_is_given_to_the_user(pi: Pi, gyms: Path) -> None:
+    """As /var/backups is: root makes what the user may not, and nothing else."""
+    (pi.folder / "opt" / "roots").mkdir()
+    done = pi.install("--database", gyms, "--archive", "/opt/roots/gym/daily")
+    assert done.returncode == 0, done.stderr
+    made = [pi.folder / "opt" / "roots" / name for name in ("gym", "gym/daily")]
+    seen = [(path.stat().st_uid, path.stat().st_mode & 0o777) for path in made]
+    assert seen == [(_GYM, 0o700)] * 2
+    assert (pi.folder / "opt" / "roots").stat().st_uid == 0
+
+
+@needs_mount
+def test_a_service_that_was_roots_becomes_the_owners(pi: Pi, gyms: Path) -> None:
+    """The database was copied as root, and has since been given to whom it belongs."""
+    os.chown(gyms, 0, 0)
+    done = _install(pi, gyms)
+    assert "gymdbd runs as root" in done.stdout
+    assert "was copied as root" in done.stdout
+    pi.paths.write_text(pi.paths.read_text() + "# ours\n")
+    os.chown(gyms, _GYM, _GYM)
+    again = pi.install()
+    assert again.returncode == 0, again.stderr
+    assert "gymdbd runs as gym" in again.stdout
+    text = pi.paths.read_text().splitlines()
+    assert ["User=gym" in text, "Group=gym" in text, "# ours" in text] == [True] * 3
+
+
+@needs_mount
+def test_a_user_that_is_not_root_stays_whoever_owns_the_database_now(pi: Pi, gyms: Path) -> None:
+    """A restored copy that is root's makes no service root's."""
+    assert _install(pi, gyms).returncode == 0
+    before = pi.paths.read_text()
+    os.chown(gyms, 0, 0)
+    assert "gymdbd runs as gym" in pi.install().stdout
+    assert pi.paths.read_text() == before
+
+
+@needs_mount
+def test_gymdbd_is_installed_before_the_database_is_there(pi: Pi, gyms: Path) -> None:
+    """As the owner of the folder that it is going to be in; what is to come is told."""
+    gyms.unlink()
+    pi.double("gymdbd", "exit 1", on_path=False)
+    done = _install(pi, gyms)
+    assert done.returncode == 0, done.stderr
+    assert f"there is no {gyms} yet" in done.stdout
+    assert "User=gym" in pi.paths.read_text().splitlines()
+    assert gyms.parent.joinpath("archive").stat().st_uid == _GYM
+    assert not gyms.exists()
+
+
+@needs_mount
+def test_without_a_network_one_line_names_the_wheels(pi: Pi, database: Path) -> None:
+    """What pip says about it, once for each attempt, is not for people."""
+    settings = "PIP_CONFIG_FILE=/dev/null PIP_RETRIES=1 PIP_INDEX_URL=https://192.0.2.1/simple"
+    pip = f'exec env -i PATH="$PATH" {settings} unshare --net {sys.executable} "$@"\n'
+    pi.double("pip", pip, on_path=False)
+    done = _install(pi, database)
+    assert done.returncode == 1
+    assert done.stderr.count("\n") == 1, done.stderr
+    line = done.stderr
+    assert "cannot reach the package index" in line
+    assert "--wheels" in line
+
+
+@needs_mount
+def test_what_pip_says_about_something_else_is_shown(pi: Pi, database: Path) -> None:
+    """A full disk, or a compiler that is missing."""
+    pi.double("pip", 'echo "No space left on device" >&2; exit 1\n', on_path=False)
+    done = _install(pi, database)
+    assert done.returncode == 1
+    assert "No space left on device\n" in done.stderr
+    assert "--wheels" not in done.stderr
 
 
 # install.sh on a Mac

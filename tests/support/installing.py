@@ -133,6 +133,15 @@ class Pi(Machine):
         self.double("pip", _PIP, on_path=False)
         self.double("gymdbd", on_path=False)
 
+    def add_user(self, name: str, number: int) -> None:
+        """Let the machine know a user, and a group of the same name."""
+        for file, line in (
+            ("passwd", f"{name}:x:{number}:{number}::/:/bin/sh"),
+            ("group", f"{name}:x:{number}:"),
+        ):
+            with (self.folder / "etc" / file).open("a") as text:
+                text.write(f"{line}\n")
+
     @property
     def config(self) -> Path:
         """Return where the installer's configuration lies."""
