@@ -168,7 +168,8 @@ def _print(result: RestoreResult, output: Output) -> None:
 
 def _plan(job: RestoreConfig, output: Output) -> int:
     log.configure(LogConfig(), by_hand=True)
-    plan = preview.plan(job, Context(log=log.logger()))
+    with by_hand.stoppable() as check:
+        plan = preview.plan(job, Context(log=log.logger(), check=check))
     refused = plan.refused
     payload = {"state": plan.state, "dry_run": True, **plan.to_json()}
     if refused:

@@ -38,7 +38,7 @@ from gymdbd.archive.backup import DAMAGED
 from gymdbd.archive.catalog import Catalog
 from gymdbd.clock import Clock
 from gymdbd.config.kinds import VerifyConfig
-from gymdbd.errors import UsageError
+from gymdbd.errors import StoppedError, UsageError
 from gymdbd.jobs.result import Result
 from gymdbd.jobs.verify.result import VerifyResult
 from gymdbd.source.errors import GymdbdError
@@ -93,6 +93,8 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
         of_config = settings is not None and job.name in settings.jobs
         recorded = settings if of_config and not arguments.backups else None
         runs.append(by_hand.run_job(job, recorded, output))
+        if runs[-1].outcome.code == StoppedError.code:
+            break
     exit_code = max((run.outcome.exit_code for run in runs), default=0)
     _print(runs, exit_code, output)
     return exit_code

@@ -17,6 +17,7 @@ from gymdbd.runs.outcome import Outcome, failure
 from gymdbd.runs.runner import Run
 from gymdbd.runs.status import StatusFile
 from gymdbd.source.errors import GymdbdError
+from gymdbd.terminal import ending
 
 if TYPE_CHECKING:
     import argparse
@@ -36,14 +37,11 @@ def run_job(
 ) -> Ended:
     """Run a job in this process; return how it ended.
 
-    The first SIGINT or SIGTERM stops it at its next safe point.
+    SIGINT or SIGTERM stops it at its next safe point, or ends this process (`ending.caught`).
     """
-    stops: list[int] = []
-    for number_ in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number_, lambda caught, _: stops.append(caught))
     # The verb prints the failure itself, so the log prints only warnings to the terminal.
     log.configure(settings.log if settings else LogConfig(), by_hand=True, in_journal=in_journal)
-    with output.progress() as progress:
+    with ending.caught() as stops, output.progress() as progress:
         return Run(
             job=job,
             reason="by hand",
@@ -109,18 +107,10 @@ def report_failure(outcome: Outcome, output: Output) -> None:
 @contextlib.contextmanager
 def stoppable() -> Iterator[Callable[[], None]]:
     """Let SIGINT and SIGTERM stop a long statement; yields the check for SQLite to call."""
-    stops: list[int] = []
-    before = {
-        number: signal.signal(number, lambda caught, _: stops.append(caught))
-        for number in (signal.SIGINT, signal.SIGTERM)
-    }
+    with ending.caught() as stops:
 
-    def check() -> None:
-        if stops:
-            raise StoppedError(f"stopped by {signal.Signals(stops[0]).name}")
+        def check() -> None:
+            if stops:
+                raise StoppedError(f"stopped by {signal.Signals(stops[0]).name}")
 
-    try:
         yield check
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -100,3 +100,12 @@ LOOPS: dict[str, Maker] = {
     "tree": tree_of_itself,
     "overflow": overflow_of_itself,
 }
+
+
+def with_an_endless_step(path: Path) -> Path:
+    """Make a database of 8 MB in which SQLite needs an hour for a single step of its check."""
+    endless = "instr(zeroblob(8000000 + a), zeroblob(4000000) || x'01')"
+    with_expression(path, "index", endless)
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute("CREATE TABLE filler AS SELECT zeroblob(8400000) AS a")
+    return path

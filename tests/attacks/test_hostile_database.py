@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
@@ -13,9 +15,7 @@ from gymdbd.source.schema import read_facts
 from gymdbd.sqlite import opening, soundness
 from tests.attacks import databases
 from tests.support.command import GYMDBD, environment
-
-if TYPE_CHECKING:
-    from pathlib import Path
+from tests.support.waiting import until
 
 # What any verb has: a few times of what it needs, and a hundredth of what these databases ask for.
 MEMORY = 400 * 1024 * 1024
@@ -80,3 +80,34 @@ def test_verify_cannot_check_such_an_expression_and_does_not_call_the_backup_dam
     (found,) = json.loads(done.stdout)["backups"]
     assert found["problems"] == []
     assert "too big" in " ".join(found["remarks"])
+
+
+@pytest.mark.parametrize(
+    ("verb", "number"),
+    [("verify", signal.SIGTERM), ("restore --dry-run --to new.db", signal.SIGINT)],
+)
+def test_a_step_of_hours_is_ended_by_a_signal(
+    verb: str, number: signal.Signals, tmp_path: Path
+) -> None:
+    """SQLite calls nobody meanwhile, and Python's own handlers wait for it."""
+    backup = databases.with_an_endless_step(tmp_path / "gym_backup_20261123_030000.db")
+    words, *options = verb.split()
+    command = [*GYMDBD, words, str(backup), *options]
+    with subprocess.Popen(
+        command, env=environment(), cwd=tmp_path, stderr=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            until(lambda: _seconds_used(process.pid) > 2, "SQLite to be at it", within_s=60)
+            process.send_signal(number)
+            _, told = process.communicate(timeout=20)
+        finally:
+            process.kill()
+    assert process.returncode == 128 + number
+    assert told == f"gymdbd: ended by {number.name} in the middle of a step\n"
+    assert [path.name for path in tmp_path.iterdir() if "partial" in path.name] == []
+
+
+def _seconds_used(pid: int) -> float:
+    """Return how much processor time a process has used."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
