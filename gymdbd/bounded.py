@@ -1,7 +1,8 @@
-"""Reading files that others may have written: never more bytes than they can need, never a wait.
+"""Opening files whose names are ours, but which others may have put there; reading small ones.
 
-A pipe or a device in the place of a file would keep the reader for ever, and a file of gigabytes
-would take the memory of the machine.
+A pipe or a device in the place of a file would keep the reader for ever, a link would lead it to
+the files of others, and a file of gigabytes would take the memory of the machine. So each such
+name is opened once, without following a link or waiting, and what was opened is looked at.
 """
 
 from __future__ import annotations
@@ -10,31 +11,90 @@ import errno
 import json
 import os
 import stat
+import time
 from typing import TYPE_CHECKING, Any
+
+from gymdbd.disk import NotOrdinaryError
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 MOST_BYTES = 32 * 1024 * 1024
 
+# What opening something else than a file fails with, without saying what it is.
+_ODD = (errno.ELOOP, errno.EMLINK, errno.ENXIO, errno.EISDIR, errno.EOPNOTSUPP)
+_KINDS = {
+    stat.S_IFLNK: "a symbolic link",
+    stat.S_IFIFO: "a named pipe",
+    stat.S_IFDIR: "a folder",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+}
+# The kernel lets a file server (Samba) take 45 seconds to give a file back.
+_PATIENCE_S = 60.0
+_POLL_S = 0.05
+
 # What `parse` raises for bytes that are not ours.
 FAULTS = (ValueError, RecursionError, MemoryError)
 
 
-def read(path: Path, most: int = MOST_BYTES) -> bytes:
-    """Return the content; ValueError if it is larger than `most`, or not of an ordinary file.
+def opened(path: Path, flags: int = os.O_RDONLY, mode: int = 0o600) -> int:
+    """Open a file without following a link at its name, and without a wait for a pipe.
 
-    Raises OSError if it cannot be read.
+    Raises NotOrdinaryError, an OSError, if something else than a file has the name.
     """
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    flags |= os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    try:
+        descriptor = _open(path, flags, mode)
+    except OSError as error:
+        if error.errno in _ODD:
+            require_ordinary(path.lstat())
+        raise
+    try:
+        require_ordinary(os.fstat(descriptor))
+    except NotOrdinaryError:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def require_ordinary(facts: os.stat_result) -> None:
+    """Raise NotOrdinaryError unless these are the facts of an ordinary file."""
+    if not stat.S_ISREG(facts.st_mode):
+        kind = _KINDS.get(stat.S_IFMT(facts.st_mode), "something else")
+        raise NotOrdinaryError(f"it is {kind}, not a file")
+
+
+def is_ordinary(path: Path) -> bool:
+    """Return whether an ordinary file has this name; OSError if this user cannot see it."""
+    try:
+        return stat.S_ISREG(path.lstat().st_mode)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+
+
+def _open(path: Path, flags: int, mode: int) -> int:
+    deadline = time.monotonic() + _PATIENCE_S
+    while True:
+        try:
+            return os.open(path, flags, mode)
+        except BlockingIOError:
+            # A process has a lease on it, and gives it back soon: fcntl(2).
+            if time.monotonic() >= deadline:
+                raise
+            time.sleep(_POLL_S)
+
+
+def read(path: Path, most: int = MOST_BYTES) -> bytes:
+    """Return the content of a file; ValueError if it is larger than `most`.
+
+    Raises OSError if it cannot be read, and NotOrdinaryError as `opened` does.
+    """
+    descriptor = opened(path)
     with os.fdopen(descriptor, "rb") as file:
-        facts = os.fstat(descriptor)
-        if stat.S_ISDIR(facts.st_mode):
-            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
-        if not stat.S_ISREG(facts.st_mode):
-            raise ValueError("it is not an ordinary file")
         # Python allocates as many bytes as are requested, even if the file is smaller.
-        data = file.read(min(facts.st_size, most) + 1)
+        data = file.read(min(os.fstat(descriptor).st_size, most) + 1)
     if len(data) > most:
         raise ValueError(f"it has more than {most} bytes")
     return data

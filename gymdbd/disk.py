@@ -11,6 +11,7 @@ from gymdbd.errors import (
     FolderMissingError,
     NameTooLongError,
     NotAllowedError,
+    NotOursError,
     NotWritableError,
     ReadFailedError,
     UsageError,
@@ -24,12 +25,19 @@ if TYPE_CHECKING:
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _DENIED = (errno.EACCES, errno.EPERM, errno.EROFS)
+_FOREIGN = "find out who put it there, and remove it: this name is for a file of gymdbd's own"
 _LOOK = "check the disk and the kernel's log (dmesg), and ulimit -n; earlier backups are untouched"
+
+
+class NotOrdinaryError(OSError):
+    """Something else than a file has a name of ours, or the file has a second name."""
 
 
 def write_error(error: OSError, path: Path) -> GymdbdError:
     """Translate an OSError from writing `path`."""
     reason = error.strerror or str(error)
+    if isinstance(error, NotOrdinaryError):
+        return NotOursError(f"{path} cannot be used: {reason}", hint=_FOREIGN)
     if error.errno in _FULL:
         return DiskFullError(
             f"no space left to write {path} ({reason})",
@@ -105,6 +113,8 @@ def _too_long(path: Path, name: str) -> NameTooLongError:
 def read_error(error: OSError, what: str, *, denied: str) -> GymdbdError:
     """Translate an OSError from reading `what`; `denied` is the hint if this user may not."""
     message = f"{what} cannot be read ({error.strerror or error})"
+    if isinstance(error, NotOrdinaryError):
+        return NotOursError(message, hint=_FOREIGN)
     if error.errno in _DENIED:
         return NotAllowedError(message, hint=denied)
     wrong = error.errno in (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP)

@@ -13,6 +13,7 @@
     +- DestinationError                   errors of the place that is written to
     |  +- FolderMissingError
     |  +- NotWritableError
+    |  +- NotOursError                    something else has the name of a file of gymdbd
     |  +- DiskFullError
     |  +- NameTooLongError
     |  +- WriteFailedError
@@ -94,6 +95,10 @@ class FolderMissingError(DestinationError, code="folder-missing"):
 
 class NotWritableError(DestinationError, code="not-writable"):
     """The folder or file cannot be written by this user."""
+
+
+class NotOursError(DestinationError, code="not-ours"):
+    """A link, a pipe or a folder has the name of a file of gymdbd's own."""
 
 
 class DiskFullError(DestinationError, code="disk-full"):

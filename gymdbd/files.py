@@ -16,7 +16,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gymdbd.disk import read_error, write_error
+from gymdbd import bounded
+from gymdbd.disk import NotOrdinaryError, read_error, write_error
 from gymdbd.errors import DiskFullError, FolderMissingError
 from gymdbd.source.format import SIDE_SUFFIXES
 
@@ -33,6 +34,8 @@ _PARTIALS = re.compile(rf"\..+\.partial({'|'.join(SIDE_SUFFIXES)})?", re.DOTALL)
 _CHUNK = 1024 * 1024
 # fcntl has this number only from Python 3.12 on.
 _FICLONE = 0x40049409
+# The number in macOS's sys/clonefile.h.
+_CLONE_NOFOLLOW = 1
 
 
 @contextlib.contextmanager
@@ -47,6 +50,11 @@ def writing(path: Path) -> Iterator[None]:
 def absolute(path: Path | str) -> Path:
     """Return an absolute path, without resolving the links in it."""
     return Path(os.path.abspath(path))  # noqa: PTH100 - links are not resolved
+
+
+def resolved(path: Path) -> Path:
+    """Follow the links in a path that the user wrote; a loop of links stays as it is."""
+    return Path(os.path.realpath(path))
 
 
 def is_file(path: Path) -> bool:
@@ -73,19 +81,24 @@ def publish(partial: Path, final: Path, *, owned: bool = False) -> None:
         sync_folder(final.parent)
 
 
-def hand_over(path: Path, like: Path) -> None:
+def hand_over(path: Path | int, like: Path) -> None:
     """Give a file that this process has made the owner and group of `like`, a file or its folder.
 
+    The file is named by its path or by its descriptor.
     Otherwise a user could neither read nor lock a file that root has left in the user's folder, for
     example by a run by hand. Without root, only the group is changed, if that is allowed.
     """
-    here, there = path.lstat(), like.stat()
+    here = os.fstat(path) if isinstance(path, int) else path.lstat()
+    there = like.stat()
     root = here.st_uid == 0
     if here.st_uid == os.geteuid() and (root or stat.S_ISREG(there.st_mode)):
         owner = there.st_uid if root else -1
         # Root in a container or a service may lack the capability.
         with contextlib.suppress(PermissionError):
-            os.chown(path, owner, there.st_gid, follow_symlinks=False)
+            if isinstance(path, int):
+                os.fchown(path, owner, there.st_gid)
+            else:
+                os.chown(path, owner, there.st_gid, follow_symlinks=False)
 
 
 def write_atomically(path: Path, data: bytes) -> None:
@@ -93,10 +106,13 @@ def write_atomically(path: Path, data: bytes) -> None:
     partial = partial_path(path)
     with writing(path):
         try:
-            create(partial)
-            partial.write_bytes(data)
-            hand_over(partial, path if path.exists() else path.parent)
-            sync_file(partial)
+            descriptor = _create(partial)
+            try:
+                write_at(descriptor, data, 0)
+                hand_over(descriptor, path if path.exists() else path.parent)
+                _sync(descriptor)
+            finally:
+                os.close(descriptor)
             partial.replace(path)
             sync_folder(path.parent)
         except OSError:
@@ -106,8 +122,12 @@ def write_atomically(path: Path, data: bytes) -> None:
 
 def create(path: Path) -> None:
     """Create an empty file that only this user can read, replacing any leftover."""
+    os.close(_create(path))
+
+
+def _create(path: Path) -> int:
     path.unlink(missing_ok=True)
-    os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, FILE_MODE))
+    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, FILE_MODE)
 
 
 def clone(source: Path, target: Path) -> str:
@@ -117,11 +137,11 @@ def clone(source: Path, target: Path) -> str:
     the kernel. Only this user can read the copy, and it is not synced yet.
     """
     target.unlink(missing_ok=True)
-    if sys.platform == "darwin" and _clone_apfs(source, target):
-        return CLONE
-    read = os.open(source, os.O_RDONLY | os.O_CLOEXEC)
+    read = bounded.opened(source)
     try:
-        write = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, FILE_MODE)
+        if sys.platform == "darwin" and _clone_apfs(source, target):
+            return CLONE
+        write = _create(target)
         try:
             return _copy_into(read, write)
         finally:
@@ -170,7 +190,8 @@ def _clone_apfs(source: Path, target: Path) -> bool:
     import ctypes  # noqa: PLC0415 - its import alone fails under systemd's MemoryDenyWriteExecute
 
     library = ctypes.CDLL(None, use_errno=True)
-    if library.clonefile(os.fsencode(source), os.fsencode(target), 0) != 0:
+    names = os.fsencode(source), os.fsencode(target)
+    if library.clonefile(*names, _CLONE_NOFOLLOW) != 0:
         return False
     target.chmod(FILE_MODE)
     return True
@@ -258,6 +279,22 @@ def make_folder(folder: Path) -> None:
                     sync_folder(missing.parent)
 
 
+def own_folder(folder: Path) -> None:
+    """Create a folder under a name of ours if there is none; NotOursError if it is a link."""
+    make_folder(folder)
+    with writing(folder):
+        if not is_own_folder(folder):
+            raise NotOrdinaryError("it is a symbolic link, not a folder")
+
+
+def is_own_folder(folder: Path) -> bool:
+    """Return whether a folder, and not a link to one, has this name."""
+    try:
+        return stat.S_ISDIR(folder.lstat().st_mode)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+
+
 def remove(path: Path) -> None:
     """Remove a file if it exists."""
     with writing(path):
@@ -267,7 +304,9 @@ def remove(path: Path) -> None:
 def partials(folder: Path) -> list[Path]:
     """List the partial files (and their side files) that a crashed run left in `folder`."""
     return sorted(
-        path for path in folder.iterdir() if _PARTIALS.fullmatch(path.name) and not path.is_dir()
+        path
+        for path in folder.iterdir()
+        if _PARTIALS.fullmatch(path.name) and not is_own_folder(path)
     )
 
 

@@ -16,8 +16,10 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from gymdbd import bounded
+from gymdbd.disk import NotOrdinaryError
 from gymdbd.errors import BusyError
-from gymdbd.files import hand_over, writing
+from gymdbd.files import hand_over, resolved, writing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -57,7 +59,7 @@ def hold_as_it_is(path: Path) -> Iterator[None]:
 
     Raises OSError if it cannot be opened.
     """
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    descriptor = bounded.opened(resolved(path))
     try:
         if not _try_lock(descriptor):
             raise _busy(path, descriptor)
@@ -69,7 +71,7 @@ def hold_as_it_is(path: Path) -> Iterator[None]:
 def is_held(path: Path) -> bool:
     """Return whether a process holds the lock at `path` now; a missing lock file is not held."""
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        descriptor = bounded.opened(path)
     except FileNotFoundError:
         return False
     try:
@@ -84,10 +86,13 @@ def is_held(path: Path) -> bool:
 @contextlib.contextmanager
 def _hold_one(path: Path, deadline: float, check: Callable[[], None]) -> Iterator[None]:
     with writing(path):
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        descriptor = bounded.opened(path, os.O_RDWR | os.O_CREAT)
     try:
         with writing(path):
-            hand_over(path, path.parent)
+            # A link that another user made to a file would let us write into that file.
+            if os.fstat(descriptor).st_nlink > 1:
+                raise NotOrdinaryError("the file has another name as well (a hard link)")
+            hand_over(descriptor, path.parent)
         # A process that only checks, by `is_held`, has released the lock at the second try.
         deadline = max(deadline, time.monotonic() + _POLL_S)
         while not _try_lock(descriptor):

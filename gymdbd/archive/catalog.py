@@ -56,7 +56,7 @@ class Catalog:
         """Read the backup with this file name; BackupMissingError if there is none."""
         path, match = self.archive / name, _NAME.fullmatch(name)
         with contextlib.suppress(FileNotFoundError):
-            if match and path.is_file() and not path.is_symlink():
+            if match and bounded.is_ordinary(path):
                 return self._backup(path, match)
         raise self._missing(name, [])
 
@@ -164,18 +164,14 @@ class Catalog:
                 owner = path.with_name(path.name.removesuffix(suffix))
                 if owner != path and _NAME.fullmatch(owner.name) and not owner.exists():
                     orphans.append(path)
-        leftovers = [*files.partials(self.archive), *orphans]
-        for path in leftovers:
-            files.remove(path)
-        return leftovers
+        return self._remove_all([*files.partials(self.archive), *orphans])
 
     def remove(self, backup: Backup) -> None:
         """Remove all files of a backup, the `.db` first.
 
         If this is interrupted, the next sweep removes the remaining files.
         """
-        for path in backup.files:
-            files.remove(path)
+        self._remove_all(backup.files)
         with files.writing(self.archive):
             files.sync_folder(self.archive)
 
@@ -185,8 +181,7 @@ class Catalog:
 
     def thaw(self, origin: Origin) -> None:
         """Resume pruning."""
-        for path in self._freezers(origin):
-            files.remove(path)
+        self._remove_all(self._freezers(origin))
 
     def frozen(self, origin: Origin) -> str:
         """Return why pruning is stopped, or an empty text."""
@@ -209,7 +204,15 @@ class Catalog:
 
     def end_wait(self, origin: Origin) -> None:
         """Resume pruning: the replica was accepted or rejected, or is good again."""
-        files.remove(self._awaited(origin))
+        self._remove_all([self._awaited(origin)])
+
+    @staticmethod
+    def _remove_all(paths: list[Path]) -> list[Path]:
+        """Remove files, and return them; a folder of such a name is not ours, and stays."""
+        ours = [path for path in paths if not files.is_own_folder(path)]
+        for path in ours:
+            files.remove(path)
+        return ours
 
     def _note(self, path: Path, reason: str, since: datetime) -> None:
         content = {"schema": 1, "reason": reason, "since": since.isoformat(timespec="seconds")}

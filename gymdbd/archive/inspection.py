@@ -66,7 +66,7 @@ def inspect(
     except OSError as error:
         if not backup.path.exists():
             raise _gone(backup) from error
-        found.problems.append(f"it cannot be read ({error.strerror})")
+        found.problems.append(f"it cannot be read ({error.strerror or error})")
         return found
     if backup.manifest is not None:
         found.problems.extend(_compare_sums(vars(sums), vars(backup.manifest)))

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from gymdbd import bounded
 from gymdbd.errors import CopyDamagedError, VerificationError
 from gymdbd.source.counting import count_rows
 from gymdbd.source.schema import read_facts
@@ -167,7 +169,7 @@ def _digest(
     path: Path, name: str, check: Callable[[], None], advance: Callable[[int], None]
 ) -> str:
     digest = hashlib.new(name, usedforsecurity=False)
-    with path.open("rb", buffering=0) as file:
+    with os.fdopen(bounded.opened(path), "rb", buffering=0) as file:
         while chunk := file.read(_CHUNK):
             digest.update(chunk)
             advance(len(chunk))

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from typing import TYPE_CHECKING, Any
 
-from gymdbd import files
+from gymdbd import bounded, files
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -27,9 +26,7 @@ def write(path: Path, content: dict[str, Any]) -> None:
 def read(path: Path) -> dict[str, Any] | None:
     """Return the content, None if there is no file; one of FAULTS if it is damaged."""
     try:
-        with path.open("rb") as file:
-            # Python allocates as many bytes as are requested, even if the file is smaller.
-            return parse(file.read(min(MAX_SIZE, os.fstat(file.fileno()).st_size)))
+        return parse(bounded.read(path, MAX_SIZE))
     except FileNotFoundError:
         return None
 

@@ -16,7 +16,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 import gymdbd
-from gymdbd import bounded, disk, lock
+from gymdbd import bounded, disk, files, lock
 from gymdbd.errors import FormatError
 from gymdbd.log import logger
 from gymdbd.runs import reserve
@@ -53,20 +53,26 @@ class StatusFile:
         Raises GymdbdError if the file cannot be read.
         """
         try:
-            return Status.from_json(bounded.parse(bounded.read(self.path)))
+            # The user wrote this path: it may be a link.
+            return Status.from_json(bounded.parse(bounded.read(files.resolved(self.path))))
         except FileNotFoundError:
             return Status()
         except OSError as error:
+            if isinstance(error, disk.NotOrdinaryError) and not self.path.is_dir():
+                raise self._damaged(error) from error
             raise disk.read_error(
                 error,
                 f"the status file {self.path}",
                 denied="run as the user that the daemon runs as",
             ) from error
         except (*bounded.FAULTS, KeyError, TypeError, AttributeError) as error:
-            raise FormatError(
-                f"the status file {self.path} is damaged ({str(error) or type(error).__name__})",
-                hint="remove it: the next run writes a new one, and no backup depends on it",
-            ) from error
+            raise self._damaged(error) from error
+
+    def _damaged(self, error: Exception) -> FormatError:
+        return FormatError(
+            f"the status file {self.path} is damaged ({str(error) or type(error).__name__})",
+            hint="remove it: the next run writes a new one, and no backup depends on it",
+        )
 
     def is_daemon_alive(self) -> bool | None:
         """Return whether a daemon uses this file; None if this user cannot see it."""

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import gymdbd
-from gymdbd import clock, files
+from gymdbd import bounded, clock, files
 from gymdbd.archive import proof, sealed
 from gymdbd.errors import ReadFailedError, WriteFailedError
 from gymdbd.jobs.result import Saved
@@ -115,7 +115,7 @@ def keep(
     stays and is returned. `seen` is stored: what will tell the same state without a copy of it.
     """
     folder = archive / f"{damaged.name}.damaged"
-    files.make_folder(folder)
+    files.own_folder(folder)
     for leftover in files.partials(folder):
         files.remove(leftover)
     files.require_space(folder, size)
@@ -223,8 +223,9 @@ def _manifest(path: Path) -> Path:
 def _copies(folder: Path, damaged: Database) -> list[Copy]:
     """List the whole copies of one database, oldest first."""
     found, records = [], {}
-    for path in folder.glob("*_damaged_*.db"):
+    for path in folder.glob("*_damaged_*.db") if files.is_own_folder(folder) else ():
         with contextlib.suppress(*sealed.FAULTS):
+            bounded.require_ordinary(path.lstat())
             record = sealed.read(_manifest(path)) or {}
             if (record.get("host"), record.get("source")) == (damaged.host, damaged.path):
                 found.append((clock.from_text(record["created_at"]), path.stat().st_mtime, path))

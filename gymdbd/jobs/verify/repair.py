@@ -80,7 +80,7 @@ def _workshop(catalog: Catalog, context: Context) -> Iterator[Path]:
     folder = catalog.archive / WORKSHOP
     with lock.hold([lock.file_lock(folder.with_name("repair"))], check=context.check):
         shutil.rmtree(folder, ignore_errors=True)
-        files.make_folder(folder)
+        files.own_folder(folder)
         try:
             yield folder
         finally:
