@@ -49,6 +49,11 @@ INDEX_SUMMED_BYTES = 40
 INDEX_BACKFILLED = slice(96, 100)
 INDEX_BYTES = 136
 
+# The index consists of blocks, the first with that header: the pages of its frames, 32 bits each,
+# then a hash table of 16-bit places among these, searched linearly. walformat, section 2.2.
+INDEX_BLOCK_BYTES, INDEX_BLOCK_FRAMES = 32768, 4096
+INDEX_HASH_SLOTS, INDEX_HASH_FACTOR = 8192, 383
+
 # Locks on bytes of the index. walformat, section 2.3. The last is SQLite's own dead man's switch:
 # who is connected to the index holds it.
 INDEX_LOCKS = range(120, 129)

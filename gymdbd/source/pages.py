@@ -23,7 +23,7 @@ import sqlite3
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gymdbd.source import wal
+from gymdbd.source import agreement, wal
 from gymdbd.source.errors import SourceCorruptError, SourceLockedError, SourceUnreadableError
 from gymdbd.source.format import (
     FRAME_HEADER_BYTES,
@@ -85,7 +85,7 @@ class Pages:
                 self.method = PAGE_RULE
                 self._log = self.snapshot.open_file(WAL).fileno()
         self._main = self.snapshot.open_file("").fileno()
-        self._indexed = self._log < 0
+        self._loaded = False
 
     def __enter__(self) -> Pages:
         """Return the pages; the end of the block ends their transaction."""
@@ -107,12 +107,17 @@ class Pages:
 
     def load(self) -> None:
         """Index the whole WAL up to the mark; `read` needs that for any page."""
-        if self._indexed or self.mark is None:
+        if self._loaded or self.mark is None:
             return
-        index = wal.index_frames(self._log, self.mark)
-        if index is None:
+        log = self._open_log()
+        index = wal.index_frames(log, self.mark)
+        if index is not None:
+            agreement.require_between(self.snapshot, log, self.mark, index)
+        elif self.method == PAGE_RULE:
             raise _moved(self.snapshot.path)
-        self._index, self._indexed = index, True
+        if self.method == PAGE_RULE and index is not None:
+            self._index = index
+        self._loaded = True
 
     def load_tail(self, salts: bytes, frame: int, checksum: tuple[int, int]) -> list[int] | None:
         """Index only the WAL after `frame` and return the pages found there, ascending.
@@ -123,16 +128,20 @@ class Pages:
         mark = self.mark
         if mark is None or salts != mark.salts or not 0 <= frame <= mark.frames:
             return None
-        log = self._log if self._log >= 0 else self.snapshot.open_file(WAL).fileno()
+        log = self._open_log()
         found = wal.read_frame(log, frame, self.page_size) if frame else None
         if frame and (found is None or (found.salts, found.checksum) != (salts, checksum)):
             return None
         index = wal.index_frames(log, mark, after=frame)
         if index is None:
             return None
+        agreement.require_between(self.snapshot, log, mark, index, after=frame)
         if self._log >= 0:
-            self._index, self._indexed = index, False
+            self._index, self._loaded = index, False
         return list(index.pages())
+
+    def _open_log(self) -> int:
+        return self._log if self._log >= 0 else self.snapshot.open_file(WAL).fileno()
 
     def read(self, first: int, count: int) -> bytearray:
         """Return `count` consecutive pages from number `first`, which counts from 1."""
@@ -179,7 +188,7 @@ class Pages:
             )
         self._main = self._resources.enter_context(_nameless_copy(self.snapshot))
         self.method, self.reason, self._log, self.mark = ONLINE_BACKUP, reason, -1, None
-        self._index, self._indexed = wal.FrameIndex(), True
+        self._index = wal.FrameIndex()
 
 
 def open_pages(path: Path, *, busy_timeout_s: float = 5.0) -> Pages:

@@ -7,21 +7,16 @@ must not call it: closing a descriptor drops its locks.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
-import struct
-import sys
 from typing import TYPE_CHECKING
 
 from gymdbd.errors import TargetInUseError
 from gymdbd.source import processes
 from gymdbd.source.format import INDEX, INDEX_LOCKS, MAIN_LOCKS, beside
+from gymdbd.source.locking import is_locked
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-# struct flock of fcntl(2), with 64-bit offsets: Python has them on 32-bit machines as well.
-_LINUX, _BSD = "hhqqi4x", "qqihhi4x"
 
 
 def require_free(path: Path) -> None:
@@ -59,19 +54,7 @@ def _is_locked(path: Path, span: range) -> bool:
     with contextlib.suppress(OSError):
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         try:
-            return _ask(descriptor, span.start, len(span))
+            return is_locked(descriptor, span)
         finally:
             os.close(descriptor)
     return False
-
-
-def _ask(descriptor: int, start: int, size: int) -> bool:
-    """Return whether a lock of another process would prevent writing."""
-    kind, whence = fcntl.F_WRLCK, os.SEEK_SET
-    if sys.platform == "linux":
-        asked = struct.pack(_LINUX, kind, whence, start, size, 0)
-        found = struct.unpack(_LINUX, fcntl.fcntl(descriptor, fcntl.F_GETLK, asked))[0]
-    else:
-        asked = struct.pack(_BSD, start, size, 0, kind, whence, 0)
-        found = struct.unpack(_BSD, fcntl.fcntl(descriptor, fcntl.F_GETLK, asked))[3]
-    return bool(found != fcntl.F_UNLCK)

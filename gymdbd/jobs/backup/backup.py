@@ -19,7 +19,7 @@ from gymdbd.jobs.backup.result import BackupResult
 from gymdbd.jobs.context import Timings
 from gymdbd.jobs.prune import prune
 from gymdbd.jobs.result import plain
-from gymdbd.source import database, ownership
+from gymdbd.source import agreement, database, ownership
 from gymdbd.source.errors import GymdbdError, SourceCorruptError, SourceMovedError
 from gymdbd.source.format import INDEX, WAL, beside, side_files
 from gymdbd.source.schema import load_schema
@@ -107,6 +107,10 @@ def _back_up(
         source = held.path if held else database.locate(job.database)
         catalog.require_name(job.database.stem)
         room.require(job, catalog, source.stat().st_size, context.clock.now())
+    if held is None:
+        # A checkpoint would write what a damaged index says to the main file.
+        with Snapshot(source, busy_timeout_s=job.busy_timeout.total_seconds()) as now:
+            agreement.require(now)
     with timings.step("checkpoint"):
         done = checkpoints.checkpoint(
             source, job.checkpoint, busy_timeout_s=job.busy_timeout.total_seconds()
