@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 _ROOT = Path(__file__).parent
 # What is quick tells first that something is broken. In one process, machines are booted last.
-_PARTS = ("unit", "integration", "attacks", "faults", "e2e")
+_PARTS = ("unit", "integration", "attacks", "mac", "faults", "e2e")
 _OUTCOMES = ("passed", "failed", "error", "skipped", "xfailed")
 
 
@@ -27,7 +28,8 @@ def _part(path: Path) -> str:
 
 def pytest_report_header() -> str:
     """Report which sample is tried, for whoever has to try it again."""
-    return f"tests: {samples.DESCRIPTION}"
+    platform = ", in a double of macOS" if "tests.support.darwin.double" in sys.modules else ""
+    return f"tests: {samples.DESCRIPTION}{platform}"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -9,12 +9,14 @@ import subprocess
 import sys
 import threading
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tests.support import samples, zygote
 
-ROOT = Path(__file__).resolve().parents[2]
+if TYPE_CHECKING:
+    from pathlib import Path
+
+ROOT = zygote.ROOT
 _STARTUP = zygote.startup()
 _one_at_a_time = threading.Lock()
 
@@ -29,7 +31,7 @@ ORDINARY_USER = (
 
 def environment(**extra: str) -> dict[str, str]:
     """Return an environment in which gymdbd is found, from a checkout too."""
-    return {**os.environ, "PYTHONPATH": str(ROOT), **extra}
+    return {**os.environ, "PYTHONPATH": zygote.PYTHONPATH, **extra}
 
 
 # Where Python has zstd: of itself from 3.14 on, otherwise from a package.
@@ -40,7 +42,13 @@ def environment_without(folder: Path, *modules: str) -> dict[str, str]:
     """Return an environment in which no Python finds these modules; `folder` takes its settings."""
     settings = f"import sys\nsys.modules.update(dict.fromkeys({modules!r}))\n"
     (folder / "sitecustomize.py").write_text(settings)
-    return environment(PYTHONPATH=f"{folder}:{ROOT}")
+    return environment(PYTHONPATH=f"{folder}:{zygote.PYTHONPATH}")
+
+
+def may_fork(*arguments: object) -> bool:
+    """Return whether this command line may run in a fork of a process that has imported all."""
+    # These two start threads and processes of their own, which a fork may wait for without end.
+    return not (samples.EVERYTHING or {"run", "status"} & set(map(str, arguments)))
 
 
 def gymdbd(
@@ -50,9 +58,7 @@ def gymdbd(
 
     On a push, the process is a fork of one that has imported everything, if it begins as that did.
     """
-    # These two start threads and processes of their own, which a fork may wait for without end.
-    may_fork = not {"run", "status"} & set(map(str, arguments))
-    if may_fork and not (prefix or extra or samples.EVERYTHING) and zygote.startup() == _STARTUP:
+    if may_fork(*arguments) and not (prefix or extra) and zygote.startup() == _STARTUP:
         words = [*GYMDBD, *map(str, arguments)]
         with _one_at_a_time:
             done = zygote.shared().run(*arguments, cwd=cwd)

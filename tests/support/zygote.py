@@ -30,11 +30,14 @@ from typing import IO, TYPE_CHECKING, Any
 import gymdbd
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from types import TracebackType
 
 
-_ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[2]
+# With this, a Python becomes a double of a Mac's, which its own processes are to stay.
+DARWIN_PATH = f"{ROOT / 'tests' / 'support' / 'darwin'}:{ROOT}"
+PYTHONPATH = DARWIN_PATH if sys.platform == "darwin" else str(ROOT)
 # What an interpreter looks at when it starts, and a fork of it no more.
 _AT_START = ("PYTHON", "LANG", "LC_")
 
@@ -58,10 +61,14 @@ class Finished:
 
 
 class Zygote:
-    """The process that forks; `run` gives one run of the command line after another."""
+    """The process that forks; `run` gives one run of the command line after another.
 
-    def __init__(self, folder: Path) -> None:
+    `extra` goes into its environment and that of each run.
+    """
+
+    def __init__(self, folder: Path, **extra: str) -> None:
         self.folder = folder
+        self._extra = extra
         # Pipes, which no fault of a file system meets.
         self._streams = [folder / "stdout", folder / "stderr"]
         for path in self._streams:
@@ -69,8 +76,8 @@ class Zygote:
         self._readers = [os.open(one, os.O_RDONLY | os.O_NONBLOCK) for one in self._streams]
         self._process = subprocess.Popen(
             [sys.executable, "-m", "tests.support.zygote"],
-            cwd=_ROOT,
-            env=_environment(),
+            cwd=ROOT,
+            env=self._environment(),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             bufsize=0,
@@ -96,6 +103,9 @@ class Zygote:
             os.close(descriptor)
         self._process.communicate(timeout=30)
 
+    def _environment(self) -> dict[str, str]:
+        return {**os.environ, "PYTHONPATH": PYTHONPATH, **self._extra}
+
     def _line(self) -> str:
         assert self._process.stdout is not None
         line = b""
@@ -109,11 +119,13 @@ class Zygote:
         traced: Callable[[int], None] | None = None,
         file_bytes: int | None = None,
         cwd: Path | None = None,
+        environment: Mapping[str, str] | None = None,
     ) -> Finished:
         """Run the command line to its end.
 
         `traced(pid)` is called before it does anything, and may attach a tracer. `file_bytes` is
         the longest file that it may write: a write across that is cut short, the next refused.
+        `environment` is added to the one that it has.
         """
         request = {
             "arguments": [str(one) for one in arguments],
@@ -122,7 +134,7 @@ class Zygote:
             "file_bytes": file_bytes,
             "cwd": str(cwd or Path.cwd()),
             "umask": _umask(),
-            "environment": _environment(),
+            "environment": {**self._environment(), **(environment or {})},
         }
         assert self._process.stdin is not None
         self._process.stdin.write(json.dumps(request).encode() + b"\n")
@@ -153,9 +165,10 @@ class Zygote:
 
 
 @functools.cache
-def shared() -> Zygote:
+def shared(python_path: str = PYTHONPATH) -> Zygote:
     """Return the one of this process of the tests, which ends with it."""
-    zygote = Zygote(Path(tempfile.mkdtemp(prefix="gymdbd-zygote-"))).__enter__()
+    folder = Path(tempfile.mkdtemp(prefix="gymdbd-zygote-"))
+    zygote = Zygote(folder, PYTHONPATH=python_path).__enter__()
     atexit.register(shutil.rmtree, zygote.folder, ignore_errors=True)
     atexit.register(zygote.end)
     return zygote
@@ -164,10 +177,6 @@ def shared() -> Zygote:
 def startup() -> dict[str, str]:
     """Return the variables that an interpreter looks at when it starts."""
     return {name: value for name, value in os.environ.items() if name.startswith(_AT_START)}
-
-
-def _environment() -> dict[str, str]:
-    return {**os.environ, "PYTHONPATH": str(_ROOT)}
 
 
 def _read(descriptor: int) -> bytes:

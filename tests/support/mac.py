@@ -1,0 +1,51 @@
+"""The command line as on a Mac: in processes that are doubles of a Mac's Python (`darwin/`).
+
+What this Mac answers is given as keywords, by the variables of `darwin/answers.py` and `forms.py`:
+`mac("backup", DARWIN_FLOCK="ENOTSUP")`.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from typing import TYPE_CHECKING, Any
+
+from tests.support import command, zygote
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def environment(**extra: str) -> dict[str, str]:
+    """Return an environment in which Python is that of a Mac."""
+    return command.environment(PYTHONPATH=zygote.DARWIN_PATH, **extra)
+
+
+def mac(
+    *arguments: object, cwd: Path | None = None, **extra: str
+) -> subprocess.CompletedProcess[str]:
+    """Run the command line to its end."""
+    words = list(map(str, arguments))
+    if command.may_fork(*words):
+        done = zygote.shared(zygote.DARWIN_PATH).run(*arguments, cwd=cwd, environment=extra)
+        return subprocess.CompletedProcess(words, done.exit_code, done.stdout, done.stderr)
+    return subprocess.run(
+        [*command.GYMDBD, *words],
+        cwd=cwd,
+        env=environment(**extra),
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+def mac_json(
+    *arguments: object, cwd: Path | None = None, **extra: str
+) -> tuple[int, dict[str, Any]]:
+    """Run the command line with --json; return its exit code and the one object it printed."""
+    done = mac(*arguments, "--json", cwd=cwd, **extra)
+    try:
+        return done.returncode, dict(json.loads(done.stdout))
+    except ValueError:
+        raise AssertionError(f"no JSON: {done.stdout!r} {done.stderr!r}") from None
