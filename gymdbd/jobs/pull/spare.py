@@ -16,6 +16,7 @@ import contextlib
 import fcntl
 import os
 import signal
+import sys
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -122,13 +123,15 @@ def _is_only_one(descriptor: int) -> bool:
     """Ask the kernel for a write lease, which needs that nobody else has the file open.
 
     If a process opens the file in that instant, the kernel sends a signal: by default SIGIO, which
-    would end our process; SIGURG does not.
+    would end our process; SIGURG does not. Elsewhere there are no leases.
     """
+    if sys.platform != "linux":
+        return False
     try:
         fcntl.fcntl(descriptor, fcntl.F_SETSIG, signal.SIGURG)
         fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_WRLCK)
         fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_UNLCK)
-    except (OSError, AttributeError):
+    except OSError:
         return False
     return True
 
