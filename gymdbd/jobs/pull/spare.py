@@ -123,17 +123,15 @@ def _is_only_one(descriptor: int) -> bool:
     """Ask the kernel for a write lease, which needs that nobody else has the file open.
 
     If a process opens the file in that instant, the kernel sends a signal: by default SIGIO, which
-    would end our process; SIGURG does not. Elsewhere there are no leases.
+    would end our process; SIGURG does not. Other systems than Linux have no leases.
     """
-    if sys.platform != "linux":
-        return False
-    try:
-        fcntl.fcntl(descriptor, fcntl.F_SETSIG, signal.SIGURG)
-        fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_WRLCK)
-        fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_UNLCK)
-    except OSError:
-        return False
-    return True
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError):
+            fcntl.fcntl(descriptor, fcntl.F_SETSIG, signal.SIGURG)
+            fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_WRLCK)
+            fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_UNLCK)
+            return True
+    return False
 
 
 def _copy_pages(spare: Spare, replica: Path, descriptor: int) -> None:
