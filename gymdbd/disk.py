@@ -17,6 +17,7 @@ from gymdbd.errors import (
     UsageError,
     WriteFailedError,
 )
+from gymdbd.words import sandbox
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -65,13 +66,10 @@ def denied_hint(folder: Path, reason: int | None) -> str:
     if reason == errno.EROFS:
         return (
             f"check whether the disk of {folder} is mounted read-only (mount): the kernel does "
-            "that after an error of a disk or card (dmesg), which then needs to be replaced; under "
-            "systemd the folder must be named in ReadWritePaths= of the unit"
+            "that after an error of a disk or card (dmesg), which then needs to be "
+            f"replaced{sandbox()}"
         )
-    return (
-        f"let this user (uid {os.geteuid()}) write to {folder}; "
-        "under systemd the folder must be named in ReadWritePaths= of the unit"
-    )
+    return f"let this user (uid {os.geteuid()}) write to {folder}{sandbox()}"
 
 
 def require_writable_disk(folder: Path) -> None:
@@ -135,8 +133,7 @@ def system_error(error: OSError) -> GymdbdError:
     if error.errno in _DENIED:
         return NotAllowedError(
             message,
-            hint=f"let this user (uid {os.geteuid()}) use it; "
-            "under systemd the folder may have to be named in ReadWritePaths= of the unit",
+            hint=f"let this user (uid {os.geteuid()}) use it{sandbox()}",
         )
     return ReadFailedError(message, hint=_LOOK)
 

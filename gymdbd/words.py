@@ -43,6 +43,22 @@ def age(seconds: float) -> str:
     return f"{seconds:.0f} s"
 
 
+# Which program shows it depends on a system that is not this one.
+SSH_LOG = "the log of the SSH server over there (unit ssh of its journal)"
+
+
+def stop_it(platform: str = sys.platform) -> str:
+    """Return the advice to stop the application that uses a database."""
+    return "stop it first" if platform == "darwin" else "stop it first (systemctl stop ...)"
+
+
+def sandbox(platform: str = sys.platform) -> str:
+    """Return what else keeps a service from writing a folder, to append to a hint."""
+    if platform == "darwin":
+        return ""
+    return "; under systemd the folder must be named in ReadWritePaths= of the unit"
+
+
 def service_command(verb: str, platform: str = sys.platform) -> str:
     """Return the command to "start", "restart" or "reload" the installed service."""
     if platform != "darwin":

@@ -12,7 +12,7 @@ examples:
       check a configuration before you install it
   gymdbd check --reload
       only check whether the configuration is valid and the running daemon can
-      load it, as systemctl reload does first
+      load it, as the service does before a reload
 
 exit status:
   0  no errors; there may be warnings

@@ -23,7 +23,7 @@ from gymdbd.runs.entry import Entry, instant
 from gymdbd.runs.outcome import GOOD_STATES
 from gymdbd.runs.status import StatusFile
 from gymdbd.source.errors import GymdbdError, SourceUnreadableError
-from gymdbd.words import service_command
+from gymdbd.words import sandbox, service_command
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -250,8 +250,7 @@ def _next_run(entry: Entry, daemon: Daemon, now: datetime, health: Health) -> It
         yield Finding(
             Health.UNKNOWN,
             f"the daemon cannot write {daemon.status_file}: the outcome of its runs is unknown",
-            "let the daemon's user write to that folder (under systemd it must be named in "
-            "ReadWritePaths= of the unit), and read the daemon's log meanwhile",
+            f"read the daemon's log, and let its user write to that folder{sandbox()}",
         )
     elif daemon.started is None:
         return

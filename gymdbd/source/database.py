@@ -75,7 +75,7 @@ def locate(path: Path) -> Path:
     except (OSError, RuntimeError) as error:
         raise SourceNotAFileError(
             f"{path} cannot be followed to a file: {error}",
-            hint="check its symbolic links with namei -l",
+            hint="look at each symbolic link in it (ls -l)",
         ) from error
     if not stat.S_ISREG(facts.st_mode):
         raise SourceNotAFileError(

@@ -14,6 +14,7 @@ from gymdbd.errors import TargetInUseError
 from gymdbd.source import processes
 from gymdbd.source.format import INDEX, INDEX_LOCKS, MAIN_LOCKS, beside
 from gymdbd.source.locking import is_locked
+from gymdbd.words import stop_it
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -27,8 +28,8 @@ def require_free(path: Path) -> None:
     seen = processes.describe(found) if found else "a process that this user may not see"
     raise TargetInUseError(
         f"{path} is open in {seen}",
-        hint="nothing has changed; stop it first (systemctl stop ...), or omit --replace to "
-        "restore into the open database through SQLite",
+        hint=f"nothing has changed; {stop_it()}, or omit --replace to restore into the open "
+        "database through SQLite",
     )
 
 

@@ -24,6 +24,7 @@ from gymdbd.source import identity, processes
 from gymdbd.source.errors import GymdbdError
 from gymdbd.source.uses import look
 from gymdbd.sqlite import opening
+from gymdbd.words import stop_it
 
 if TYPE_CHECKING:
     from gymdbd.archive.backup import Backup
@@ -124,8 +125,7 @@ def preflight(job: RestoreConfig, backup: Backup, context: Context) -> list[proc
     if job.replace and holders:
         raise TargetInUseError(
             f"{job.target} is open in {processes.describe(holders)}",
-            hint="stop it first (systemctl stop ...), or omit --replace to restore into the open "
-            "database through SQLite",
+            hint=f"{stop_it()}, or omit --replace to restore into the open database through SQLite",
         )
     undos.require_place(job)
     disk.require_name(job.target, ".{}.partial-wal")

@@ -25,6 +25,7 @@ from gymdbd.remote.errors import (
 )
 from gymdbd.remote.ssh.known_hosts import fingerprint
 from gymdbd.source.errors import ConnectionLostError, GymdbdError
+from gymdbd.words import SSH_LOG
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -54,8 +55,8 @@ def not_connected(
     if isinstance(error, ConnectionRefusedError):
         return ConnectRefusedError(
             f"{place} refused the connection",
-            hint="the machine is up, but no SSH server listens there: check the port, and "
-            "sudo systemctl enable --now ssh over there",
+            hint="the machine is up, but no SSH server listens there: check the port, and switch "
+            "the SSH server on over there (enable its service ssh; on a Mac, Remote Login)",
         )
     if isinstance(error, TimeoutError):
         return timed_out(target, "did not answer", target.connect_timeout_s)
@@ -106,7 +107,7 @@ def no_handshake(target: Target, said: bytes, reason: str) -> GymdbdError:
     return ConnectionLostError(
         f"{target.place} closed the connection before any login{f' ({busy})' if busy else ''}",
         hint="its SSH server may be starting, overloaded (MaxStartups) or blocking this address; "
-        "see journalctl -u ssh over there",
+        f"see {SSH_LOG}",
     )
 
 
@@ -258,5 +259,5 @@ def channel_refused(target: Target, what: str, reason: str) -> ChannelRefusedErr
     return ChannelRefusedError(
         f"{target.place} refuses {what} ({reason})",
         hint="a key restricted by command= serves only that command; for SFTP its sshd_config "
-        "needs Subsystem sftp. See journalctl -u ssh over there",
+        f"needs Subsystem sftp. See {SSH_LOG}",
     )

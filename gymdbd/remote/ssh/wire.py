@@ -7,6 +7,7 @@ import time
 from typing import Protocol
 
 from gymdbd.source.errors import ConnectionLostError, StalledError
+from gymdbd.words import SSH_LOG
 
 _HEAD_BYTES = 256
 
@@ -105,5 +106,5 @@ def lost(place: str, reason: str) -> ConnectionLostError:
     return ConnectionLostError(
         f"the connection to {place} was lost{f' ({reason})' if reason else ''}",
         hint="the next run goes on where this one stopped; if it keeps happening, look at the "
-        "network and at journalctl -u ssh over there",
+        f"network and at {SSH_LOG}",
     )
