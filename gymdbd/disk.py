@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import sys
 from typing import TYPE_CHECKING
 
 from gymdbd.errors import (
@@ -17,6 +18,7 @@ from gymdbd.errors import (
     UsageError,
     WriteFailedError,
 )
+from gymdbd.source.errors import SourceUnreadableError
 from gymdbd.words import sandbox
 
 if TYPE_CHECKING:
@@ -27,6 +29,13 @@ if TYPE_CHECKING:
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _DENIED = (errno.EACCES, errno.EPERM, errno.EROFS)
 _FOREIGN = "find out who put it there, and remove it: this name is for a file of gymdbd's own"
+# What a read answers if the bytes are lost, by name: macOS has no EUCLEAN.
+_LOST = ("EIO", "EBADMSG", "EUCLEAN")
+# What a share answers that has gone away.
+_AWAY = (
+    *(errno.ETIMEDOUT, errno.ESTALE, errno.ENOTCONN, errno.ECONNRESET, errno.ECONNABORTED),
+    *(errno.EHOSTDOWN, errno.EHOSTUNREACH, errno.ENETDOWN, errno.ENETUNREACH, errno.ENXIO),
+)
 _LOOK = "check the disk and the kernel's log (dmesg), and ulimit -n; earlier backups are untouched"
 
 
@@ -63,6 +72,8 @@ def write_error(error: OSError, path: Path) -> GymdbdError:
 
 def denied_hint(folder: Path, reason: int | None) -> str:
     """Return the hint for a folder that cannot be written; `reason` is the errno."""
+    if private := _privacy_hint(reason):
+        return private
     if reason == errno.EROFS:
         return (
             f"check whether the disk of {folder} is mounted read-only (mount): the kernel does "
@@ -113,10 +124,56 @@ def read_error(error: OSError, what: str, *, denied: str) -> GymdbdError:
     message = f"{what} cannot be read ({error.strerror or error})"
     if isinstance(error, NotOrdinaryError):
         return NotOursError(message, hint=_FOREIGN)
-    if error.errno in _DENIED:
-        return NotAllowedError(message, hint=denied)
-    wrong = error.errno in (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP)
-    return ReadFailedError(message, hint="check the path" if wrong else _LOOK)
+    kind = NotAllowedError if error.errno in _DENIED else ReadFailedError
+    return kind(message, hint=_reading_hint(error.errno, denied))
+
+
+def is_damage(error: OSError) -> bool:
+    """Return whether a failed read proves that the bytes are lost, or that there is no file.
+
+    Any other answer, of a share that has gone away, a file that iCloud has evicted, or a user who
+    may not read it, says nothing about them.
+    """
+    lost = errno.errorcode.get(error.errno or 0) in _LOST
+    return lost or isinstance(error, NotOrdinaryError)
+
+
+def not_checked(error: OSError, path: Path) -> SourceUnreadableError:
+    """Translate an OSError that is no damage, from reading a file of a backup."""
+    return SourceUnreadableError(
+        f"{path} could not be read ({error.strerror or error}), so it was not checked",
+        hint=_reading_hint(
+            error.errno,
+            "run as the user that made the backups, or give the file to this one (chown)",
+        ),
+    )
+
+
+def _reading_hint(reason: int | None, denied: str) -> str:
+    """Return the hint for the errno of a failed read; `denied` if this user may not."""
+    if reason in _DENIED:
+        return _privacy_hint(reason) or denied
+    if reason == errno.EDEADLK:
+        return (
+            "its content is in iCloud and no longer on this disk: open it in the Finder, so that "
+            "it is downloaded, and move the archive out of iCloud Drive"
+        )
+    if reason in _AWAY:
+        return "the share or disk that holds it does not answer: mount it again, and try again"
+    if reason in (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP):
+        return "check the path"
+    return _LOOK
+
+
+def _privacy_hint(reason: int | None, platform: str = sys.platform) -> str:
+    """Return the hint for a refusal of macOS' privacy settings, which alone answer EPERM there."""
+    if platform != "darwin" or reason != errno.EPERM:
+        return ""
+    return (
+        f"macOS keeps programs out of Documents, Desktop, iCloud Drive, other disks and shares: "
+        f"allow {sys.executable} under System Settings > Privacy & Security > Full Disk Access, "
+        "or use a folder elsewhere, such as ~/backups"
+    )
 
 
 def system_error(error: OSError) -> GymdbdError:
@@ -133,7 +190,8 @@ def system_error(error: OSError) -> GymdbdError:
     if error.errno in _DENIED:
         return NotAllowedError(
             message,
-            hint=f"let this user (uid {os.geteuid()}) use it{sandbox()}",
+            hint=_privacy_hint(error.errno)
+            or f"let this user (uid {os.geteuid()}) use it{sandbox()}",
         )
     return ReadFailedError(message, hint=_LOOK)
 

@@ -62,6 +62,18 @@ def is_file(path: Path) -> bool:
     return os.path.isfile(path)  # noqa: PTH113 - Path.is_file raises in a forbidden folder
 
 
+def is_there(path: Path) -> bool:
+    """Return whether there is anything at `path`; raises OSError if that cannot be seen.
+
+    Path.exists takes every error for absence from Python 3.14 on.
+    """
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    return True
+
+
 def partial_path(final: Path) -> Path:
     """Return the path of the file to build before it is published as `final`."""
     return final.with_name(f".{final.name}{_PARTIAL}")

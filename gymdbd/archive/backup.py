@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from gymdbd.archive.manifest import Manifest
     from gymdbd.origin import Place
+    from gymdbd.source.errors import SourceUnreadableError
 
 VERIFIED = "verified"
 UNVERIFIED = "unverified"
@@ -29,7 +30,8 @@ class Backup:
 
     `created` comes from the manifest, or from the name as local time. `place` is the place of its
     database, None without a manifest, `former_places` are earlier places of it. `note` is why the
-    manifest cannot be used, `marks_fault` why its marks cannot be read.
+    manifest cannot be used, `unread` why it could not be read, which is no damage, `marks_fault`
+    why its marks cannot be read.
     """
 
     path: Path
@@ -43,6 +45,7 @@ class Backup:
     again: int = 1
     side_files: tuple[Path, ...] = ()
     note: str = ""
+    unread: SourceUnreadableError | None = field(default=None, compare=False)
     marks_fault: str = ""
 
     @property
@@ -80,6 +83,11 @@ class Backup:
     def is_overwritten(self) -> bool:
         """Return whether it holds content that a restore has overwritten."""
         return self.manifest is not None and self.manifest.method == manifests.OVERWRITTEN
+
+    @property
+    def unknown(self) -> str:
+        """Return why its manifest or marks cannot be read, or an empty text."""
+        return self.unread.message if self.unread else self.marks_fault
 
     @property
     def verified_at(self) -> str | None:

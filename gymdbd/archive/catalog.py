@@ -16,6 +16,7 @@ from gymdbd.archive import marks as all_marks
 from gymdbd.archive.backup import SUSPICIOUS, Backup
 from gymdbd.archive.marks import Marks
 from gymdbd.errors import BackupAmbiguousError, BackupMissingError, FolderMissingError, FormatError
+from gymdbd.source.errors import SourceUnreadableError
 from gymdbd.source.format import SIDE_SUFFIXES, side_files
 from gymdbd.words import did_you_mean
 
@@ -53,11 +54,18 @@ class Catalog:
         return ordered if origin is None else belonging.of(ordered, origin)
 
     def read(self, name: str) -> Backup:
-        """Read the backup with this file name; BackupMissingError if there is none."""
+        """Read the backup with this file name; BackupMissingError if there is none.
+
+        Raises SourceUnreadableError if that cannot be seen.
+        """
         path, match = self.archive / name, _NAME.fullmatch(name)
-        with contextlib.suppress(FileNotFoundError):
+        try:
             if match and bounded.is_ordinary(path):
                 return self._backup(path, match)
+        except FileNotFoundError:
+            pass
+        except OSError as error:
+            raise disk.not_checked(error, path) from error
         raise self._missing(name, [])
 
     def _missing(self, name: str, names: list[str]) -> BackupMissingError:
@@ -162,7 +170,7 @@ class Catalog:
         for path in self._listing():
             for suffix in (".marks.json", ".json", *SIDE_SUFFIXES):
                 owner = path.with_name(path.name.removesuffix(suffix))
-                if owner != path and _NAME.fullmatch(owner.name) and not owner.exists():
+                if owner != path and _NAME.fullmatch(owner.name) and not files.is_there(owner):
                     orphans.append(path)
         return self._remove_all([*files.partials(self.archive), *orphans])
 
@@ -245,11 +253,13 @@ class Catalog:
             ) from error
 
     def _backup(self, path: Path, match: re.Match[str]) -> Backup:
-        note = ""
+        manifest, note, unread = None, "", None
         try:
             manifest = manifests.read(path)
         except FormatError as error:
-            manifest, note = None, error.message
+            note = error.message
+        except SourceUnreadableError as error:
+            unread = error
         size = path.stat().st_size
         described = manifest
         if manifest is not None and manifest.size != size:
@@ -258,7 +268,7 @@ class Catalog:
         known, marks_fault = Marks(), ""
         try:
             known = all_marks.read(path)
-        except FormatError as error:
+        except (FormatError, SourceUnreadableError) as error:
             marks_fault = error.message
         sides = side_files(path)
         return Backup(
@@ -271,8 +281,9 @@ class Catalog:
             place=described.place if described else None,
             former_places=tuple(described.former_places) if described else (),
             marks=known,
-            side_files=tuple(side for side in sides if side.exists()),
+            side_files=tuple(side for side in sides if files.is_there(side)),
             note=note,
+            unread=unread,
             marks_fault=marks_fault,
         )
 

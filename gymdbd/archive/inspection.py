@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sqlite3
 import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gymdbd import files
+from gymdbd import disk, files
 from gymdbd.archive import proof
 from gymdbd.errors import BackupMissingError, VerificationError
-from gymdbd.source import database
+from gymdbd.source import answers, database
 from gymdbd.source.errors import SourceError, SourceUnreadableError
 from gymdbd.source.format import JOURNAL, WAL, beside
 from gymdbd.source.schema import load_schema
@@ -49,8 +50,8 @@ def inspect(
     remarks: if an application does not enforce them, a true copy has them too. Content that this
     SQLite cannot check is a remark as well. `check` is called often and may raise to stop;
     `advance` gets the number of bytes of the `.db` read since its last call. Raises
-    BackupMissingError if the backup was removed meanwhile, SourceUnreadableError if this user may
-    not read it, and a DestinationError if the copy of a raw backup cannot be written.
+    BackupMissingError if the backup was removed meanwhile, SourceUnreadableError if it could not be
+    read, which is no damage, and a DestinationError if the copy of a raw backup cannot be written.
     """
     found = Findings()
     if backup.note:
@@ -64,8 +65,10 @@ def inspect(
         found.problems.extend(_compare_side_files(backup, check))
         sums = _look_inside(backup, found, check, advance)
     except OSError as error:
-        if not backup.path.exists():
+        if not _is_there(backup.path):
             raise _gone(backup) from error
+        if not disk.is_damage(error):
+            raise disk.not_checked(error, backup.path) from error
         found.problems.append(f"it cannot be read ({error.strerror or error})")
         return found
     if backup.manifest is not None:
@@ -87,22 +90,38 @@ def _look_inside(
             found.remarks.extend(_foreign_keys(path, check))
             return sums or proven.sums
     except (SourceError, VerificationError) as error:
+        if isinstance(error, SourceUnreadableError) and _is_of_system(error.__cause__):
+            raise
         found.problems.append(error.message)
     except _NONSENSE as error:
         found.problems.append(f"its schema is invalid ({error})")
     return sums or proof.checksums(backup.path, check)
 
 
+def _is_of_system(error: BaseException | None) -> bool:
+    """Return whether SQLite failed to read at all; if the bytes are lost, hashing says so."""
+    return isinstance(error, sqlite3.Error) and answers.meaning(error) == answers.FAILED
+
+
 def _require_access(backup: Backup) -> None:
     """Raise if this user may not read the backup, because that is not damage."""
+    if backup.unread:
+        raise backup.unread
     for path in backup.files:
-        if not os.access(path, os.R_OK) and path.exists():
+        if not os.access(path, os.R_OK) and _is_there(path):
             raise SourceUnreadableError(
                 f"{path} cannot be read: permission denied for uid {os.geteuid()}",
                 hint="run as the user that made the backups, or give the file to this one (chown)",
             )
-    if not backup.path.exists():
+    if not _is_there(backup.path):
         raise _gone(backup)
+
+
+def _is_there(path: Path) -> bool:
+    try:
+        return files.is_there(path)
+    except OSError as error:
+        raise disk.not_checked(error, path) from error
 
 
 def _gone(backup: Backup) -> BackupMissingError:

@@ -102,7 +102,10 @@ def write(manifest: Manifest, backup: Path) -> None:
 
 
 def read(backup: Path) -> Manifest | None:
-    """Return the manifest of `backup`, None if there is none; FormatError if it is damaged."""
+    """Return the manifest of `backup`, None if there is none; FormatError if it is damaged.
+
+    Raises SourceUnreadableError if it cannot be read.
+    """
     path = manifest_path(backup)
     try:
         content = sealed.read(path)

@@ -44,7 +44,10 @@ def marks_path(backup: Path) -> Path:
 
 
 def read(backup: Path) -> Marks:
-    """Return the marks of `backup`, empty if there are none; FormatError if damaged."""
+    """Return the marks of `backup`, empty if there are none; FormatError if damaged.
+
+    Raises SourceUnreadableError if they cannot be read.
+    """
     path = marks_path(backup)
     try:
         content = sealed.read(path) or {}
@@ -61,7 +64,8 @@ def read(backup: Path) -> Marks:
 def change(backup: Path, **changes: Any) -> Marks:
     """Change some marks of `backup` and return all; the caller holds the archive's lock.
 
-    Damaged marks are replaced by new ones with a pin, because there may have been one.
+    Damaged marks are replaced by new ones with a pin, because there may have been one; marks that
+    cannot be read raise SourceUnreadableError and stay.
     """
     try:
         before = read(backup)

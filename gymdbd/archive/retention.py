@@ -25,9 +25,10 @@ class Decision:
 def plan(backups: list[Backup], *, days: int, count: int, now: datetime) -> list[Decision]:
     """Decide for each backup of one database, newest first, whether it stays.
 
-    The newest good backup always stays, and so do pinned backups, those younger than `days`, and
-    the newest `count`. A good one is counted only among good ones, so that unverified files cannot
-    displace it. If the newest backup has a time in the future, the clock is wrong and all stay.
+    The newest good backup always stays, and so do pinned backups, those whose facts cannot be read,
+    those younger than `days`, and the newest `count`. A good one is counted only among good ones,
+    so that unverified files cannot displace it. If the newest backup has a time in the future, the
+    clock is wrong and all stay.
     """
     ordered = sorted(backups, key=lambda backup: backup.order, reverse=True)
     if ordered and ordered[0].created > now + _TOLERANCE:
@@ -46,8 +47,8 @@ def _decide(backup: Backup, place: int, days: int, count: int, now: datetime) ->
     age = now - backup.created
     if backup.good and place == 0:
         return Decision(backup, True, "the newest verified backup always stays")
-    if backup.marks_fault:
-        return Decision(backup, True, backup.marks_fault)
+    if backup.unknown:
+        return Decision(backup, True, backup.unknown)
     if backup.marks.kept_at is not None:
         note = f": {backup.marks.note}" if backup.marks.note else ""
         return Decision(backup, True, f"pinned{note}")

@@ -6,7 +6,7 @@ import hashlib
 import json
 from typing import TYPE_CHECKING, Any
 
-from gymdbd import bounded, files
+from gymdbd import bounded, disk, files
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 SCHEMA = 1
 MAX_SIZE = 64 * 1024 * 1024
 
-# The errors that reading and using a damaged file may raise.
+# The errors that reading and using a damaged file may raise; an OSError only if it is damage.
 FAULTS = (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError)
 
 
@@ -24,11 +24,18 @@ def write(path: Path, content: dict[str, Any]) -> None:
 
 
 def read(path: Path) -> dict[str, Any] | None:
-    """Return the content, None if there is no file; one of FAULTS if it is damaged."""
+    """Return the content, None if there is no file; one of FAULTS if it is damaged.
+
+    Raises SourceUnreadableError if it cannot be read, which is no damage.
+    """
     try:
         return parse(bounded.read(path, MAX_SIZE))
     except FileNotFoundError:
         return None
+    except OSError as error:
+        if disk.is_damage(error):
+            raise
+        raise disk.not_checked(error, path) from error
 
 
 def parse(data: bytes) -> dict[str, Any]:

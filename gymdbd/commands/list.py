@@ -134,5 +134,5 @@ def _note(backup: Backup) -> str:
         kept = [*kept, "could not be checked completely"]
     if backup.manifest and backup.manifest.remarks:
         kept = [*kept, "violates constraints"]
-    said = [*kept, backup.marks.note, *accepted, backup.note, backup.marks_fault]
+    said = [*kept, backup.marks.note, *accepted, backup.note, backup.unknown]
     return "; ".join(part for part in [*said, *backup.marks.problems, *suspicious] if part)

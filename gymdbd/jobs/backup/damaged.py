@@ -224,7 +224,7 @@ def _copies(folder: Path, damaged: Database) -> list[Copy]:
     """List the whole copies of one database, oldest first."""
     found, records = [], {}
     for path in folder.glob("*_damaged_*.db") if files.is_own_folder(folder) else ():
-        with contextlib.suppress(*sealed.FAULTS):
+        with contextlib.suppress(GymdbdError, *sealed.FAULTS):
             bounded.require_ordinary(path.lstat())
             record = sealed.read(_manifest(path)) or {}
             if (record.get("host"), record.get("source")) == (damaged.host, damaged.path):

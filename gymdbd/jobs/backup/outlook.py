@@ -49,15 +49,18 @@ def _its_backups(
     catalog = Catalog(job.archive, zone)
     yield from unanswered(job.name, job.backups, zone)
     newest = catalog.good_before(job.origin)
+    backups = catalog.backups(job.origin)
+    unread = [backup.unread for backup in backups if backup.unread]
+    if unread:
+        yield Finding(Health.UNKNOWN, unread[0].message, unread[0].hint)
     if newest is not None:
         yield newest.created
-    elif was_good:
+    elif was_good and not unread:
         yield Finding(
             Health.FAILING,
             f"{job.archive} no longer holds a good backup of it",
             f"find out who removed them, and make a new one: gymdbd backup {job.name}",
         )
-    backups = catalog.backups(job.origin)
     damaged = [backup.path.name for backup in backups if backup.verdict == DAMAGED]
     if damaged:
         yield Finding(

@@ -139,7 +139,7 @@ class _Verification:
         verified = Verified(backup, findings, dataclasses.replace(backup, marks=marks).verdict)
         try:
             self._mark(verified, before)
-        except (DestinationError, BusyError) as error:
+        except (DestinationError, BusyError, SourceUnreadableError) as error:
             verified.remarks.append(f"its verdict could not be stored: {error.message}")
             self.context.log.warning("verdict not stored", path=str(backup.path), **_reason(error))
         if findings.problems:
