@@ -18,6 +18,7 @@ NOT_A_DATABASE = "not a database"
 NEWER_SCHEMA = "newer schema"
 LOCKED = "locked"
 UNKNOWN = "unknown"
+UNREAD = "unread"
 FAILED = "failed"
 
 # Primary result codes. https://www.sqlite.org/rescode.html
@@ -30,12 +31,16 @@ _BY_CODE = {
     23: UNKNOWN,  # SQLITE_AUTH
     26: NOT_A_DATABASE,  # SQLITE_NOTADB
 }
+# The I/O errors of reading: any, READ, SHORT_READ, DATA, CORRUPTFS. Others are of locks, of writing
+# or of the -shm file.
+_READING = (10, 266, 522, 8202, 8458)
 # Python before 3.11 does not pass the code on, and nowhere when the error is its own.
 _BY_TEXT = (
     (re.compile(r"(database|table|schema) is (locked|busy)|database table is locked"), LOCKED),
     (re.compile(r"database disk image is malformed|malformed database schema"), DAMAGED),
     (re.compile(r"fts[345]: corrupt"), DAMAGED),
     (re.compile(r"file is (encrypted or is )?not a database"), NOT_A_DATABASE),
+    (re.compile(r"disk I/O error"), UNREAD),
     (
         re.compile(
             r"no such |unknown |unrecognized |unsupported |unsafe use of |wrong number of "
@@ -107,6 +112,8 @@ def is_too_big(text: str) -> bool:
 
 def _by_code(error: Exception) -> str:
     code = getattr(error, "sqlite_errorcode", None)
+    if code in _READING:
+        return UNREAD
     return "" if code is None else _BY_CODE.get(code & 0xFF, FAILED)
 
 

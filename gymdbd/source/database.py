@@ -24,6 +24,7 @@ from gymdbd.source.errors import (
     SourceNotADatabaseError,
     SourceNotAFileError,
     SourceUnreadableError,
+    SourceUnreadError,
 )
 from gymdbd.source.format import JOURNAL, WAL, beside
 
@@ -166,6 +167,12 @@ def source_error(error: Exception, path: Path) -> GymdbdError:
         return SourceUnreadableError(
             f"{path} cannot be used: the disk that it lies on is full ({text})",
             hint=f"free some space (df -h {path.parent}): SQLite needs some for its -shm file",
+        )
+    if kind == answers.UNREAD:
+        return SourceUnreadError(
+            f"{path} cannot be read ({text})",
+            hint="look whether its disk is failing (dmesg), or somebody cut or replaced its -wal "
+            "under the application; earlier backups are kept and nothing is pruned meanwhile",
         )
     hint = _unknown_hint(text) if kind in _UNKNOWN else _unreadable_hint(path)
     return SourceUnreadableError(f"{path} cannot be read ({text})", hint=hint)

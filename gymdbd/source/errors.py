@@ -5,7 +5,8 @@
     |  +- SourceMissingError
     |  +- SourceNotAFileError             a folder, a pipe, a device, a loop of links
     |  +- SourceEmptyError                a file of zero bytes
-    |  +- SourceUnreadableError           permissions, a hot journal, an I/O error
+    |  +- SourceUnreadableError           permissions, a hot journal, an unknown definition
+    |  |  +- SourceUnreadError            an I/O error: pages that should be there are not
     |  +- SourceNotADatabaseError
     |  +- SourceCorruptError
     |  +- SourceLockedError               transient: somebody holds an exclusive lock
@@ -89,6 +90,10 @@ class SourceUnreadableError(SourceError, code="source-unreadable"):
     """The operating system or SQLite refuses to let us read the database."""
 
 
+class SourceUnreadError(SourceUnreadableError, code="source-unread"):
+    """The file may be read, and what it should hold is not there: an I/O error, a WAL cut short."""
+
+
 class SourceNotADatabaseError(SourceError, code="source-not-a-database"):
     """The file is not an SQLite database."""
 
@@ -99,6 +104,11 @@ class SourceCorruptError(SourceError, code="source-corrupt"):
     def __init__(self, message: str, *, hint: str = "", problems: tuple[str, ...] = ()) -> None:
         super().__init__(message, hint=hint)
         self.problems = problems
+
+
+# No database could be read, though nobody keeps us from it: nothing is pruned meanwhile, and the
+# bytes are worth a copy as they are.
+UNSOUND = (SourceCorruptError, SourceNotADatabaseError, SourceEmptyError, SourceUnreadError)
 
 
 class SourceLockedError(SourceError, code="source-locked"):

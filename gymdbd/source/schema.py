@@ -9,6 +9,15 @@ from gymdbd.source import answers
 from gymdbd.source.answers import FAULTS
 
 _NEED_SCHEMA = "SELECT 1 FROM sqlite_master LIMIT 1"
+# SQLite reads a blob as the text or number in it, and its own check says nothing. It has written
+# none: one flipped bit turns a text into a blob.
+_WRONG_TYPES = """
+    SELECT CAST(coalesce(name, '?') AS TEXT),
+        typeof(type), typeof(name), typeof(tbl_name), typeof(rootpage), typeof(sql)
+    FROM sqlite_master
+    WHERE typeof(type) <> 'text' OR typeof(name) <> 'text' OR typeof(tbl_name) <> 'text'
+        OR typeof(rootpage) NOT IN ('integer', 'null') OR typeof(sql) NOT IN ('text', 'null')
+"""
 
 
 @dataclass(frozen=True)
@@ -33,6 +42,7 @@ class Facts:
 def read_facts(connection: sqlite3.Connection) -> Facts:
     """Read the facts of a connection's database; call it inside a transaction."""
     load_schema(connection)
+    require_types(connection)
 
     def pragma(name: str) -> int:
         return int(connection.execute(f"PRAGMA {name}").fetchone()[0])
@@ -77,14 +87,31 @@ def load_schema(connection: sqlite3.Connection) -> None:
     try:
         connection.execute(_NEED_SCHEMA).fetchone()
     except FAULTS as error:
-        if answers.meaning(error) != answers.NEWER_SCHEMA:
-            raise
-        name, why = answers.unknown_object(error)
-        connection.execute("PRAGMA writable_schema=ON")
-        found = connection.execute("SELECT sql FROM sqlite_master WHERE name = ?", (name,))
-        if not any(answers.is_intact(str(sql), why) for (sql,) in found.fetchall()):
-            connection.execute("PRAGMA writable_schema=RESET")
-            raise sqlite3.DatabaseError(f"malformed database schema ({name}): {why}") from error
+        _tolerate(connection, error)
+
+
+def require_types(connection: sqlite3.Connection) -> None:
+    """Raise sqlite3.DatabaseError if the schema holds what SQLite never writes into it.
+
+    SQLite still reads such a database, and so do comparisons and rescues.
+    """
+    found = connection.execute(_WRONG_TYPES).fetchone()
+    if found is not None:
+        name, *types = found
+        why = f"its type, name, table, page and SQL are stored as {', '.join(types)}"
+        raise sqlite3.DatabaseError(f"malformed database schema ({name}) - {why}")
+
+
+def _tolerate(connection: sqlite3.Connection, error: Exception) -> None:
+    """Omit what only a newer SQLite understands; raise if it is not that."""
+    if answers.meaning(error) != answers.NEWER_SCHEMA:
+        raise error
+    name, why = answers.unknown_object(error)
+    connection.execute("PRAGMA writable_schema=ON")
+    found = connection.execute("SELECT sql FROM sqlite_master WHERE name = ?", (name,))
+    if not any(answers.is_intact(str(sql), why) for (sql,) in found.fetchall()):
+        connection.execute("PRAGMA writable_schema=RESET")
+        raise sqlite3.DatabaseError(f"malformed database schema ({name}): {why}") from error
 
 
 def is_tolerant(connection: sqlite3.Connection) -> bool:

@@ -20,6 +20,7 @@ from gymdbd.source.schema import (
     is_tolerant,
     load_schema,
     quote,
+    require_types,
     unknown_definition,
 )
 
@@ -103,6 +104,7 @@ class _Check:
     def run(self) -> Soundness:
         try:
             load_schema(self._connection)
+            require_types(self._connection)
         except FAULTS as error:
             self._note(self._take(error))
         else:

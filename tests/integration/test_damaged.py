@@ -56,6 +56,13 @@ def _spoil_schema(path: Path) -> None:
         connection.execute("UPDATE sqlite_master SET rootpage = 9999 WHERE name = 'i'")
 
 
+def _spoil_name(path: Path) -> None:
+    """Flip the one bit that makes the name of a table a blob: SQLite goes on reading it."""
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute("PRAGMA writable_schema=ON")
+        connection.execute("UPDATE sqlite_master SET name = CAST(name AS BLOB) WHERE name = 't'")
+
+
 def _spoil_header(path: Path) -> None:
     """Overwrite what says that it is a database."""
     with path.open("r+b") as file:
@@ -75,6 +82,7 @@ SPOIL: dict[str, Callable[[Path], None]] = {
     "index": _spoil_index,
     "page": _spoil_page,
     "schema": _spoil_schema,
+    "name": _spoil_name,
     "header": _spoil_header,
     "empty": _empty,
 }

@@ -238,6 +238,35 @@ def test_a_schema_that_makes_no_sense_is_damaged(tmp_path: Path, column: str, va
         assert not is_tolerant(connection)
 
 
+@pytest.mark.parametrize("column", ["type", "name", "tbl_name", "rootpage", "sql"])
+@pytest.mark.parametrize("name", ["members", "i", "v", "gone"])
+def test_a_schema_with_what_is_no_text_is_damaged(tmp_path: Path, name: str, column: str) -> None:
+    """One flipped bit makes a blob of it, and neither reading nor SQLite's own check fails."""
+    made = make(
+        tmp_path / "app.db",
+        (
+            "CREATE TABLE members(at)",
+            "CREATE INDEX i ON members(at)",
+            "CREATE VIEW v AS SELECT 1",
+            "CREATE TRIGGER gone AFTER DELETE ON members BEGIN SELECT 1; END",
+        ),
+    ).read_bytes()
+    path = tmp_path / "spoilt.db"
+    for value in (f"CAST({column} AS BLOB)", "7.5", "''"):
+        path.write_bytes(made)
+        with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+            connection.execute("PRAGMA writable_schema=ON")
+            change = f"UPDATE sqlite_master SET {column} = {value} WHERE name = ?"
+            assert connection.execute(change, (name,)).rowcount == 1
+        assert _check(path).problems != (), value
+        with (
+            closing(database.open_immutable(path)) as connection,
+            pytest.raises(SourceCorruptError),
+            database.translated(path),
+        ):
+            read_facts(connection)
+
+
 def test_an_error_without_a_code_means_the_same(tmp_path: Path) -> None:
     """Python before 3.11 does not tell SQLite's code: its words must do."""
     words = {
@@ -251,7 +280,7 @@ def test_an_error_without_a_code_means_the_same(tmp_path: Path) -> None:
         "file is not a database": answers.NOT_A_DATABASE,
         "database is locked": answers.LOCKED,
         "database table is locked: members": answers.LOCKED,
-        "disk I/O error": answers.FAILED,
+        "disk I/O error": answers.UNREAD,
         "interrupted": answers.FAILED,
     }
     assert {text: answers.meaning(sqlite3.DatabaseError(text)) for text in words} == words

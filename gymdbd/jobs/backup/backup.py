@@ -20,7 +20,14 @@ from gymdbd.jobs.context import Timings
 from gymdbd.jobs.prune import prune
 from gymdbd.jobs.result import plain
 from gymdbd.source import agreement, database, ownership
-from gymdbd.source.errors import GymdbdError, SourceCorruptError, SourceMovedError
+from gymdbd.source.errors import (
+    UNSOUND,
+    GymdbdError,
+    SourceCorruptError,
+    SourceEmptyError,
+    SourceMovedError,
+    SourceNotADatabaseError,
+)
 from gymdbd.source.format import INDEX, WAL, beside, side_files
 from gymdbd.source.schema import load_schema
 from gymdbd.source.snapshot import Snapshot
@@ -42,10 +49,10 @@ def run(job: BackupConfig, context: Context, held: Snapshot | None = None) -> Ba
 
     The caller holds the archive's lock. `held` is the state to back up if that is not the newest;
     it is released. A database that was deleted while a process has it open is backed up from
-    there. Any failure leaves the backups as they were; a damaged source is saved as it is
-    (`damaged`), and freezes pruning until a backup succeeds again. SuspiciousError means that the
-    backup was made, and has its result; an AnotherFileError with a result means that the backup was
-    made from a file that is about to be lost.
+    there. Any failure leaves the backups as they were; a source that cannot be read as a database
+    is saved as it is (`damaged`), and freezes pruning until a backup succeeds again.
+    SuspiciousError means that the backup was made, and has its result; an AnotherFileError with a
+    result means that the backup was made from a file that is about to be lost.
     """
     timings = Timings()
     catalog = Catalog(job.archive, context.clock.zone)
@@ -56,7 +63,7 @@ def run(job: BackupConfig, context: Context, held: Snapshot | None = None) -> Ba
             source = deleted.find(job, context) if held is None else deleted.Source(job, held)
         with contextlib.closing(source):
             made = _back_up(source.job, catalog, context, timings, source.held)
-    except damaged.DAMAGE as error:
+    except UNSOUND as error:
         # The space is needed.
         _discard_partials(job.archive)
         raise _saved(job, catalog, error, context) from error.__cause__
@@ -77,15 +84,15 @@ def run(job: BackupConfig, context: Context, held: Snapshot | None = None) -> Ba
 def _saved(
     job: BackupConfig, catalog: Catalog, error: GymdbdError, context: Context
 ) -> GymdbdError:
-    """Save a damaged source as it is, and keep every backup that is older; return what to raise.
+    """Save an unsound source as it is, and keep every backup that is older; return what to raise.
 
     What never was a database is somebody's wrong path.
     """
-    if isinstance(error, SourceCorruptError):
-        catalog.freeze(job.origin, error.message, context.clock.now())
-        context.log.warning("pruning frozen", archive=str(job.archive), reason=error.message)
-    elif not catalog.backups(job.origin):
+    is_none = isinstance(error, (SourceNotADatabaseError, SourceEmptyError))
+    if is_none and not catalog.backups(job.origin):
         return error
+    catalog.freeze(job.origin, error.message, context.clock.now())
+    context.log.warning("pruning frozen", archive=str(job.archive), reason=error.message)
     places = [job.database, *side_files(job.database)]
     if not any(place.exists() and place.stat().st_size for place in places):
         return error

@@ -20,12 +20,7 @@ from gymdbd.errors import ReadFailedError, WriteFailedError
 from gymdbd.jobs.result import Saved
 from gymdbd.source import database, live
 from gymdbd.source.answers import FAULTS
-from gymdbd.source.errors import (
-    GymdbdError,
-    SourceCorruptError,
-    SourceEmptyError,
-    SourceNotADatabaseError,
-)
+from gymdbd.source.errors import GymdbdError
 from gymdbd.source.format import JOURNAL, WAL, beside, side_files
 
 if TYPE_CHECKING:
@@ -34,8 +29,6 @@ if TYPE_CHECKING:
 
     from gymdbd.jobs.context import Context
 
-# What is worth a copy as it is: there are bytes, and no backup can be made of them.
-DAMAGE = (SourceCorruptError, SourceNotADatabaseError, SourceEmptyError)
 Failure = TypeVar("Failure", bound=GymdbdError)
 
 _ROOM = 2

@@ -28,7 +28,7 @@ from gymdbd.jobs.pull.replica import Replica
 from gymdbd.jobs.pull.result import PullResult
 from gymdbd.remote import delta, installed
 from gymdbd.remote.errors import ChannelRefusedError, CommandMissingError, RemoteCommandError
-from gymdbd.source.errors import AnotherFileError, GymdbdError
+from gymdbd.source.errors import UNSOUND, AnotherFileError, GymdbdError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -59,7 +59,7 @@ def run(job: EmergencyConfig, context: Context) -> EmergencyResult:
 
 def _wants_a_place(error: GymdbdError) -> bool:
     """Return whether a step failed for lack of a place to write to."""
-    if isinstance(error, damaged.DAMAGE):
+    if isinstance(error, UNSOUND):
         return damaged.copy_of(error) is None
     return isinstance(error, _NO_PLACE)
 

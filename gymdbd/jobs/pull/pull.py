@@ -18,6 +18,7 @@ from gymdbd.jobs.pull.replica import Replica, State
 from gymdbd.jobs.pull.result import Fetched, Held, PullResult
 from gymdbd.remote import delta
 from gymdbd.source.errors import (
+    UNSOUND,
     GymdbdError,
     SourceCorruptError,
     SourceEmptyError,
@@ -38,18 +39,27 @@ def run(job: PullConfig, context: Context, *, whatever: bool = False) -> PullRes
     """Bring `job.replica` to the newest state of the remote database.
 
     The caller holds the replica's lock. Any failure leaves the old replica in place, and the
-    partial for the next run to continue. A damaged database is saved as it is before the error is
-    raised (`damaged`); a file that was never pulled and is no database only with `whatever`.
+    partial for the next run to continue. A database that cannot be read as one is saved as it is
+    before the error is raised (`damaged`), and freezes pruning until a pull succeeds again; a file
+    that was never pulled and is no database only with `whatever`.
     """
     try:
-        return _Pull(job, context, whatever=whatever).run()
-    except (SourceCorruptError, SourceNotADatabaseError, SourceEmptyError) as error:
-        known = whatever or isinstance(error, SourceCorruptError) or job.replica.exists()
-        if known and not error.result:
-            from gymdbd.jobs.pull import salvage  # noqa: PLC0415 - hardly any pull needs it
+        result = _Pull(job, context, whatever=whatever).run()
+    except UNSOUND as error:
+        is_none = isinstance(error, (SourceNotADatabaseError, SourceEmptyError))
+        if is_none and not (whatever or job.replica.exists()):
+            raise
+        from gymdbd.jobs.pull import salvage  # noqa: PLC0415 - hardly any pull needs it
 
-            raise salvage.save_remote(job, error, context) from error.__cause__
-        raise
+        salvage.freeze(job, error, context)
+        if error.result:
+            raise
+        raise salvage.save_remote(job, error, context) from error.__cause__
+    if any(job.archive_folder.glob(".*.frozen.json")):
+        from gymdbd.jobs.pull import salvage  # noqa: PLC0415 - hardly any pull needs it
+
+        salvage.thaw(job, context)
+    return result
 
 
 class _Pull:

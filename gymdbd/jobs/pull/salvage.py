@@ -7,6 +7,7 @@ import shutil
 from typing import TYPE_CHECKING, Any
 
 from gymdbd import files, lock
+from gymdbd.archive.catalog import Catalog
 from gymdbd.errors import DiskFullError
 from gymdbd.jobs.backup import damaged
 from gymdbd.jobs.peer import connect, serving
@@ -30,6 +31,19 @@ if TYPE_CHECKING:
 
 _ARCHIVE_WAIT_S = 60.0
 _ROOM = 2
+
+
+def freeze(job: PullConfig, error: GymdbdError, context: Context) -> None:
+    """Keep every old replica while the database over there cannot be read as one."""
+    if job.archive_folder.is_dir():
+        catalog = Catalog(job.archive_folder, context.clock.zone)
+        catalog.freeze(job.origin, error.message, context.clock.now())
+        context.log.warning("pruning frozen", archive=str(catalog.archive), reason=error.message)
+
+
+def thaw(job: PullConfig, context: Context) -> None:
+    """Resume pruning: the database over there is sound again."""
+    Catalog(job.archive_folder, context.clock.zone).thaw(job.origin)
 
 
 def refuse_known(job: PullConfig, remote: Fingerprint, context: Context) -> None:
