@@ -15,6 +15,7 @@ Its rooms, from top to bottom. A module imports from rooms below its own, never 
     log         structured events, for journald, a terminal or a file
     config      YAML to frozen dataclasses
     lock        locks that die with their process
+    trust       whether others could have written what we obey
     files       files that appear whole or not at all
     bounded     reading small files that others may have written
     disk        what a disk refuses, in gymdbd's words

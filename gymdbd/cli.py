@@ -37,8 +37,8 @@ examples:
 files:
   config.yaml
       the configuration: the file given with --config or $GYMDBD_CONFIG, or else
-      the first of ./config.yaml, ~/.config/gymdbd/config.yaml and
-      /etc/gymdbd/config.yaml that exists
+      the first of ~/.config/gymdbd/config.yaml and /etc/gymdbd/config.yaml
+      that exists
 """
 
 

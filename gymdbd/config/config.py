@@ -12,7 +12,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gymdbd import files
+from gymdbd import files, trust
 from gymdbd.config import values
 from gymdbd.config.document import Document, join, key, path, scalar, section
 from gymdbd.config.kinds import KINDS, JobConfig
@@ -23,7 +23,8 @@ from gymdbd.words import did_you_mean
 if TYPE_CHECKING:
     import yaml
 
-_PLACES = ("config.yaml", "~/.config/gymdbd/config.yaml", "/etc/gymdbd/config.yaml")
+# Not the current folder, which may be anybody's.
+_PLACES = ("~/.config/gymdbd/config.yaml", "/etc/gymdbd/config.yaml")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,12 +102,15 @@ def find(explicit: Path | None, *, instead: str = "") -> Path:
             candidate = Path(place).expanduser()
             if files.is_file(candidate):
                 return candidate
+    instead = f"; or use no configuration: {instead}" if instead else ""
+    if files.is_file(Path("config.yaml")):
+        instead = "; for the one in the current folder, -c ./config.yaml" + instead
     closed = [place for place in _PLACES if _is_closed(place)]
     unseen = f"; this user may not look for {', '.join(closed)}" if closed else ""
     raise ConfigError(
         f"there is no configuration: looked for $GYMDBD_CONFIG, {', '.join(_PLACES)}{unseen}",
         hint="name one with -c FILE, or write one: config.example.yaml documents every key"
-        + (f"; or use no configuration: {instead}" if instead else ""),
+        + instead,
     )
 
 
@@ -122,9 +126,14 @@ def _is_closed(place: str) -> bool:
 
 
 def load(source: Path) -> Config:
-    """Read and check the configuration at `source`; ConfigError lists all errors."""
+    """Read and check the configuration at `source`; ConfigError lists all errors.
+
+    One that others than this user and root could have written is refused.
+    """
     try:
-        text = source.read_text(encoding="utf-8")
+        with source.open(encoding="utf-8") as file:
+            doubt = trust.doubt_of(file.fileno(), source)
+            text = "" if doubt else file.read()
     except OSError as error:
         hint = "check the path given with -c or in $GYMDBD_CONFIG"
         if isinstance(error, PermissionError):
@@ -136,6 +145,12 @@ def load(source: Path) -> Config:
         raise ConfigError(
             f"{source} is not UTF-8 text (byte {error.start})", hint="save it as UTF-8"
         ) from error
+    if doubt:
+        raise ConfigError(
+            f"the configuration {source} is not used, because others could have written it: "
+            f"{doubt.reason}",
+            hint=doubt.remedy,
+        )
     return parse(text, source)
 
 

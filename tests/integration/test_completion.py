@@ -64,7 +64,7 @@ def run(there: Path, *words: str) -> list[str]:
     done = subprocess.run(
         words,
         cwd=there,
-        env=environment(PATH=path, HOME=str(there)),
+        env=environment(PATH=path, HOME=str(there), GYMDBD_CONFIG=str(there / "config.yaml")),
         capture_output=True,
         text=True,
         timeout=60,
@@ -101,7 +101,7 @@ def test_bash_completes_the_jobs_that_a_verb_takes(there: Path) -> None:
 def test_bash_completes_backups(there: Path) -> None:
     """By name, from the archives of the configuration or from the one that is named."""
     assert tab(there, "gymdbd keep gym_") == []
-    gymdbd("backup", "nightly", cwd=there)
+    gymdbd("-c", there / "config.yaml", "backup", "nightly")
     names = [path.name for path in backups(there / "archive")]
     assert len(names) == 1
     assert tab(there, "gymdbd keep gym_") == names
