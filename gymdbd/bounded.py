@@ -7,17 +7,22 @@ name is opened once, without following a link or waiting, and what was opened is
 
 from __future__ import annotations
 
+import dataclasses
 import errno
 import json
+import math
 import os
 import stat
 import time
-from typing import TYPE_CHECKING, Any
+from types import NoneType
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from gymdbd.disk import NotOrdinaryError
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+Made = TypeVar("Made")
 
 MOST_BYTES = 32 * 1024 * 1024
 
@@ -37,6 +42,11 @@ _POLL_S = 0.05
 
 # What `parse` raises for bytes that are not ours.
 FAULTS = (ValueError, RecursionError, MemoryError)
+
+_PLAIN = {"str": str, "bool": bool, "None": NoneType, "Any": object}
+# SQLite has no larger whole numbers, and Python cannot make a size or a time of them.
+_MOST_NUMBER = 2**63 - 1
+_LIST, _DICT = "list[", "dict[str, "
 
 
 def opened(path: Path, flags: int = os.O_RDONLY, mode: int = 0o600) -> int:
@@ -103,3 +113,32 @@ def read(path: Path, most: int = MOST_BYTES) -> bytes:
 def parse(data: bytes) -> Any:
     """Return the JSON in `data`, None for its NaN and Infinity; one of FAULTS if there is none."""
     return json.loads(data.decode("utf-8", "surrogatepass"), parse_constant=lambda _: None)
+
+
+def typed(kind: type[Made], content: dict[str, Any]) -> Made:
+    """Make a dataclass of the values that JSON has for its fields; other values are ignored.
+
+    Raises TypeError if one is missing, or is not what the annotation of its field says.
+    """
+    known = {field.name: str(field.type) for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
+    found = {name: content[name] for name in known.keys() & content.keys()}
+    for name, value in sorted(found.items()):
+        if not _fits(value, known[name]):
+            raise TypeError(f"its {name} is no {known[name]}")
+    return kind(**found)
+
+
+def _fits(value: Any, annotation: str) -> bool:
+    if " | " in annotation:
+        return any(_fits(value, part) for part in annotation.split(" | "))
+    if annotation.startswith(_LIST):
+        within = annotation[len(_LIST) : -1]
+        return isinstance(value, list) and all(_fits(item, within) for item in value)
+    if annotation.startswith(_DICT):
+        within = annotation[len(_DICT) : -1]
+        return isinstance(value, dict) and all(_fits(item, within) for item in value.values())
+    if annotation == "int":
+        return type(value) is int and abs(value) <= _MOST_NUMBER
+    if annotation == "float":
+        return _fits(value, "int") or (isinstance(value, float) and math.isfinite(value))
+    return isinstance(value, _PLAIN[annotation])

@@ -16,7 +16,7 @@ import struct
 import time
 import zoneinfo
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, tzinfo
+from datetime import MAXYEAR, MINYEAR, UTC, datetime, tzinfo
 from pathlib import Path
 
 from gymdbd.errors import TimeZoneError
@@ -162,7 +162,9 @@ def from_text(text: str) -> datetime:
     moment = datetime.fromisoformat(text)
     if moment.tzinfo is None:
         raise ValueError(f"{text!r} has no offset")
-    try:
-        return moment.astimezone(UTC)
-    except OverflowError as error:
-        raise ValueError(f"{text!r} is outside the calendar") from error
+    with contextlib.suppress(OverflowError):
+        found = moment.astimezone(UTC)
+        # In every zone, too.
+        if MINYEAR < found.year < MAXYEAR:
+            return found
+    raise ValueError(f"{text!r} is outside the calendar")

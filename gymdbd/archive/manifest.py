@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field, fields
+import os
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from gymdbd import clock
+from gymdbd import bounded, clock
 from gymdbd.archive import sealed
 from gymdbd.errors import FormatError
 from gymdbd.origin import Place
@@ -120,16 +121,29 @@ def read(backup: Path) -> Manifest | None:
 def parse(data: bytes) -> Manifest | None:
     """Return the manifest in the bytes of a file from elsewhere, None if they are invalid."""
     try:
-        found = _from_content(sealed.parse(data))
-        # The file comes from elsewhere, so the types of its values are checked as well.
-        sound = all(isinstance(side.get("sha256", ""), str) for side in found.side_files.values())
+        return _from_content(sealed.parse(data))
     except sealed.FAULTS:
         return None
-    return found if sound else None
 
 
 def _from_content(content: dict[str, Any]) -> Manifest:
-    known = {field_.name for field_ in fields(Manifest)}
-    manifest = Manifest(**{name: content[name] for name in known & content.keys()})
+    """Make a manifest; one of sealed.FAULTS if a value of it could not be used."""
+    manifest = bounded.typed(Manifest, content)
     clock.from_text(manifest.created_at)
+    for path in (manifest.source, *manifest.moved_from):
+        if "\0" in path:
+            raise ValueError("a path in it has a NUL")
+        os.fsencode(path)
+    for side in manifest.side_files.values():
+        # The hashes are those of a -wal; of a -shm there is only the size.
+        bounded.typed(_Side, side)
     return manifest
+
+
+@dataclass(frozen=True)
+class _Side:
+    """What a manifest says of a file beside the `.db`."""
+
+    size: int
+    md5: str = ""
+    sha256: str = ""

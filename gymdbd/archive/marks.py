@@ -7,9 +7,10 @@ if there has been a verdict or a decision.
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+from gymdbd import bounded, clock
 from gymdbd.archive import sealed
 from gymdbd.errors import FormatError
 
@@ -50,15 +51,15 @@ def read(backup: Path) -> Marks:
     """
     path = marks_path(backup)
     try:
-        content = sealed.read(path) or {}
-        return Marks(
-            **{mark.name: content[mark.name] for mark in fields(Marks) if mark.name in content}
-        )
+        marks = bounded.typed(Marks, sealed.read(path) or {})
+        for moment in (marks.verified_at, marks.accepted_at, marks.rejected_at, marks.kept_at):
+            clock.from_text(moment or _UNKNOWN_TIME)
     except sealed.FAULTS as error:
         raise FormatError(
             f"the marks {path} cannot be used ({error})",
             hint="the backup is not pruned until gymdbd verify has written new marks",
         ) from error
+    return marks
 
 
 def change(backup: Path, **changes: Any) -> Marks:

@@ -12,10 +12,19 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 SCHEMA = 1
-MAX_SIZE = 64 * 1024 * 1024
+# A hundred thousand tables need a third of it. In memory JSON may be twenty times as large.
+MAX_SIZE = 16 * 1024 * 1024
 
 # The errors that reading and using a damaged file may raise; an OSError only if it is damage.
-FAULTS = (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError)
+FAULTS = (
+    OSError,
+    ValueError,
+    KeyError,
+    TypeError,
+    AttributeError,
+    RecursionError,
+    MemoryError,
+)
 
 
 def write(path: Path, content: dict[str, Any]) -> None:

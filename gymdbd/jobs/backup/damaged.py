@@ -220,7 +220,8 @@ def _copies(folder: Path, damaged: Database) -> list[Copy]:
         with contextlib.suppress(GymdbdError, *sealed.FAULTS):
             bounded.require_ordinary(path.lstat())
             record = sealed.read(_manifest(path)) or {}
-            if (record.get("host"), record.get("source")) == (damaged.host, damaged.path):
+            mine = (record.get("host"), record.get("source")) == (damaged.host, damaged.path)
+            if mine and isinstance(record["reason"], str):
                 found.append((clock.from_text(record["created_at"]), path.stat().st_mtime, path))
                 records[path] = record
     return [Copy(path, records[path]) for _, _, path in sorted(found)]

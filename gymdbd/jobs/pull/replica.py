@@ -10,8 +10,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from dataclasses import asdict, dataclass, field, fields, replace
-from types import NoneType
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from gymdbd import bounded, clock, files
@@ -34,17 +33,6 @@ SPARE = "spare"
 _POLL_S = 0.5
 # The unit of st_blocks, whatever the file system's own blocks are.
 _BLOCK_BYTES = 512
-# What the values of a state are, by their annotations.
-_KINDS: dict[str, tuple[type, ...]] = {
-    "str": (str,),
-    "bool": (bool,),
-    "int": (int,),
-    "float | None": (int, float, NoneType),
-    "dict[str, int]": (dict,),
-    "dict[str, Any] | None": (dict, NoneType),
-    "list[str]": (list,),
-    "list[int]": (list,),
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,24 +80,6 @@ class State:
         return Place(self.host, self.remote_database)
 
 
-def _checked(state: State) -> State:
-    """Return the state; TypeError or ValueError if a pull could not go on from its values.
-
-    A text where a truth value belongs would make an unchecked state a checked one.
-    """
-    for item in fields(state):
-        value = getattr(state, item.name)
-        if not isinstance(value, _KINDS[str(item.type)]):
-            raise TypeError(f"{item.name} is {value!r}")
-    if not all(type(rows) is int for rows in (*state.tables.values(), *state.identity)):
-        raise TypeError("what should be a whole number is none")
-    texts = (state.uncounted, state.remarks, state.unchecked, state.suspicious)
-    if not all(isinstance(text, str) for found in texts for text in found):
-        raise TypeError("a remark is no text")
-    clock.from_text(state.pulled_at)
-    return state
-
-
 class Replica:
     """The file at `path`; the holder of its lock may change it."""
 
@@ -128,9 +98,13 @@ class Replica:
         """Return the state that the last pull left; None if there is no usable one."""
         try:
             content = bounded.parse(bounded.read(self._state_path))
-            return _checked(State(**content)) if content.get("schema") == SCHEMA else None
+            state = bounded.typed(State, content)
+            clock.from_text(state.pulled_at)
         except (OSError, *bounded.FAULTS, TypeError, AttributeError):
             return None
+        # One of a later release may mean what this one does not know.
+        known = state.schema == SCHEMA and content.keys() <= vars(state).keys()
+        return state if known else None
 
     def change(self, state: State | None) -> str:
         """Return how the replica was changed here since the last pull, or ""."""
