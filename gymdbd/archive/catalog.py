@@ -36,6 +36,17 @@ _STAMP = "%Y%m%d_%H%M%S"
 LATEST = "latest"
 
 
+def is_named_after(path: Path, created_at: str) -> bool:
+    """Return whether a backup has the name of one made at this time, RFC 3339.
+
+    The name has the time where the backup was made, and so has the text.
+    """
+    match = _NAME.fullmatch(path.name)
+    return (
+        match is not None and datetime.fromisoformat(created_at).strftime(_STAMP) == match["stamp"]
+    )
+
+
 class Catalog:
     """The backups in one folder; callers that change it hold the archive's lock."""
 

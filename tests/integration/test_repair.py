@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import shutil
 import signal
@@ -104,6 +105,25 @@ def test_a_rotten_file_is_replaced_by_the_one_of_the_other_machine(peer: Peer, s
     assert Catalog(peer.replica, UTC).find("latest").verdict == "verified"
     assert len(log.named("backup damaged")) == len(log.named("backup repaired")) == 1
     assert path.stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize(
+    "lie", [{"created_at": "2030-01-01T03:00:00+00:00"}, {"source": "/srv/another.db"}]
+)
+def test_a_manifest_that_fits_neither_name_nor_database_is_not_adopted(
+    peer: Peer, lie: dict[str, Any]
+) -> None:
+    """It would be the newest for ever, or belong to another database: it is named and left."""
+    path, there = _only(peer.replica), _only(peer.database)
+    _rot(path.with_name(path.name + ".json"), 200)
+    true = manifests.read(there)
+    assert true is not None
+    manifests.write(dataclasses.replace(true, **lie), there)
+
+    remark = _unrepaired(peer)
+
+    assert f"not repaired: the manifest of {path.name}" in remark
+    assert next(iter(lie.values())) in remark
 
 
 def test_a_copy_under_another_name_repairs_and_the_own_manifest_stays(peer: Peer) -> None:

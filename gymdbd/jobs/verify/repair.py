@@ -6,13 +6,14 @@ import contextlib
 import os
 import shutil
 from dataclasses import dataclass
+from pathlib import PurePath
 from typing import TYPE_CHECKING
 
 from gymdbd import clock, files, lock
 from gymdbd.archive import inspection, proof, sealed
 from gymdbd.archive import manifest as manifests
 from gymdbd.archive import marks as all_marks
-from gymdbd.archive.catalog import Catalog
+from gymdbd.archive.catalog import Catalog, is_named_after
 from gymdbd.errors import (
     BackupMissingError,
     BusyError,
@@ -124,7 +125,7 @@ class OtherArchive:
         self.folder = place.archive.rstrip("/") or "/"
         self.name = f"{place.host}:{self.folder}"
         self._names: list[str] | None = None
-        self._known: dict[str, Manifest | None] = {}
+        self._known: dict[str, tuple[object, ...] | None] = {}
 
     def path(self, name: str) -> str:
         """Return the remote path of a file in the archive."""
@@ -143,17 +144,16 @@ class OtherArchive:
     def find(self, name: str, promise: Manifest) -> str | None:
         """Return the name of a remote backup with the same bytes; `name` is tried first."""
         for candidate in sorted(self.names(), key=lambda candidate: candidate != name):
-            there = self.manifest(candidate)
-            if there is not None and _bytes_of(there) == _bytes_of(promise):
+            if candidate not in self._known:
+                there = self.manifest(candidate)
+                self._known[candidate] = _bytes_of(there) if there else None
+            if self._known[candidate] == _bytes_of(promise):
                 return candidate
         return None
 
     def manifest(self, name: str) -> Manifest | None:
         """Return the manifest of a remote backup, None if it is missing or invalid."""
-        if name not in self._known:
-            data = self.remote.read_head(self.path(f"{name}.json"), sealed.MAX_SIZE)
-            self._known[name] = manifests.parse(data)
-        return self._known[name]
+        return manifests.parse(self.remote.read_head(self.path(f"{name}.json"), sealed.MAX_SIZE))
 
 
 def _bytes_of(manifest: Manifest) -> tuple[object, ...]:
@@ -205,6 +205,7 @@ class _Repair:
         if ours is None:
             theirs = self.there.manifest(name)
             if theirs and theirs.sha256 == proof.checksums(self.backup.path).sha256:
+                self._require_fit(theirs)
                 return name, theirs
         else:
             found = self.there.find(name, ours)
@@ -214,6 +215,20 @@ class _Repair:
             f"{self.there.name} holds no copy of {name}",
             hint="remove it once gymdbd list shows good backups",
         )
+
+    def _require_fit(self, theirs: Manifest) -> None:
+        """Raise CopyDamagedError if a manifest to adopt says another time or database than ours."""
+        stem, others = self.backup.stem, self.catalog.backups()
+        known = [other.place for other in others if other.place and other.stem == stem]
+        is_ours = any(theirs.place.same(place) for place in known)
+        if not known:
+            is_ours = PurePath(theirs.source).stem == stem
+        if not is_ours or not is_named_after(self.backup.path, theirs.created_at):
+            raise CopyDamagedError(
+                f"the manifest of {self.backup.path.name} on {self.there.name} is of "
+                f"{theirs.place} at {theirs.created_at}, which that name is not",
+                hint="verify that archive too",
+            )
 
     def _own_manifest(self) -> Manifest | None:
         # The catalog omits it if the size differs, so it is read again.

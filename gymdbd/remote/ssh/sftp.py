@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import stat
 from dataclasses import dataclass, field
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 # 16 in flight 131, 64: 107, 256: 107, no limit 121. Two MiB also fill a link of 100 MB/s and 20 ms.
 _REQUEST_BYTES = 32 * 1024
 _BATCH_BYTES = 64 * _REQUEST_BYTES
+_MOST_NAMES = 100_000
 
 
 @dataclass(frozen=True)
@@ -70,7 +72,9 @@ class RemoteFiles:
         """List the names in a folder; SourceMissingError if it is absent."""
         with self._guard(), _reading(folder):
             try:
-                return self._client.listdir(_to_remote(folder))  # type: ignore[arg-type] # bytes, too
+                # A server may go on for ever.
+                entries = self._client.listdir_iter(_to_remote(folder))
+                names = [entry.filename for entry in itertools.islice(entries, _MOST_NAMES + 1)]
             except FileNotFoundError as error:
                 raise SourceMissingError(
                     f"there is no folder {folder} on the other machine",
@@ -81,6 +85,12 @@ class RemoteFiles:
                     f"{folder} on the other machine holds a name that is not UTF-8",
                     hint="rename that file, or name a folder that holds nothing but backups",
                 ) from error
+        if len(names) > _MOST_NAMES:
+            raise SourceUnreadableError(
+                f"{folder} on the other machine has more than {_MOST_NAMES:,} names",
+                hint="name a folder that holds nothing but backups",
+            )
+        return names
 
     def read_head(self, path: str, size: int) -> bytes:
         """Return the first `size` bytes of a file, fewer if it is shorter or absent."""
