@@ -205,17 +205,20 @@ class DrillConfig(JobConfig):
         return origin.here(self.database) if self.database else None
 
     @property
-    def folder(self) -> Path:
-        """Return the folder in `scratch_folder` or the archive that a run creates and removes."""
-        return (self.scratch_folder or self.archive) / f".{self.name}.drill"
+    def scratch_in(self) -> Path:
+        """Return where a run creates a folder of its own, and removes it."""
+        return self.scratch_folder or self.archive
 
     def locks(self) -> list[Path]:
-        """Return the lock of its folder; the archive's lock is taken only to read a backup."""
-        return [lock.file_lock(self.folder)]
+        """Return a lock in the archive; the archive's own is taken only to read a backup.
+
+        It is not beside the scratch folder, which may be in a folder that all users share.
+        """
+        return [lock.file_lock(self.archive / f".{self.name}.drill")]
 
     def folders(self) -> list[Path]:
-        """Return the archive and the parent of the scratch folder."""
-        return [self.archive, self.folder.parent]
+        """Return the archive, and where the scratch folder is made."""
+        return [self.archive, self.scratch_in]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,7 +8,7 @@ from typing import Any
 
 # How a field is written as JSON, if not under its name: never, only if it is not None, or by
 # the keys of its own fields if it is not None.
-_NEVER, _IF_KNOWN, _PART = "never", "if known", "part"
+_NEVER, _IF_KNOWN, _PART, _UNRECORDED = "never", "if known", "part", "unrecorded"
 
 
 def inner(default: Any) -> Any:
@@ -26,20 +26,31 @@ def part() -> Any:
     return field(default=None, metadata={"told": _PART})
 
 
-def plain(value: Any) -> Any:
-    """Return what JSON can hold of a value: dataclasses become objects, tuples lists."""
+def unrecorded() -> Any:
+    """Make a field that only the person who ran the job gets: it may be a secret."""
+    return field(metadata={"told": _UNRECORDED})
+
+
+def plain(value: Any, *, recorded: bool = False) -> Any:
+    """Return what JSON can hold of a value: dataclasses become objects, tuples lists.
+
+    If it is to be recorded, without what may be a secret.
+    """
     if dataclasses.is_dataclass(value):
         content: dict[str, Any] = {}
         for known in dataclasses.fields(value):
             told, held = known.metadata.get("told"), getattr(value, known.name)
-            if told is None or (told == _IF_KNOWN and held is not None):
-                content[known.name] = plain(held)
+            always = told is None or (told == _UNRECORDED and not recorded)
+            if always or (told == _IF_KNOWN and held is not None):
+                content[known.name] = plain(held, recorded=recorded)
             elif told == _PART and held is not None:
-                content |= plain(held)
+                content |= plain(held, recorded=recorded)
         return content
     if isinstance(value, dict):
-        return {name: plain(held) for name, held in value.items()}
-    return [plain(held) for held in value] if isinstance(value, (list, tuple)) else value
+        return {name: plain(held, recorded=recorded) for name, held in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(held, recorded=recorded) for held in value]
+    return value
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,8 +63,13 @@ class Result:
         return "ok"
 
     def to_json(self) -> dict[str, Any]:
-        """Return it as in `--json`, the status file and a child's answer."""
+        """Return it as `--json` has it."""
         content: dict[str, Any] = plain(self)
+        return content
+
+    def recorded(self) -> dict[str, Any]:
+        """Return it as the status file and a child's answer have it: without secrets."""
+        content: dict[str, Any] = plain(self, recorded=True)
         return content
 
 

@@ -58,6 +58,8 @@ class Recorded:
         """Return it as it was written."""
         return self.content
 
+    recorded = to_json
+
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
@@ -81,7 +83,7 @@ class Outcome:
 
     def recorded(self) -> Recorded | None:
         """Return the result as the status file has it."""
-        return Recorded(self.result.to_json()) if self.result is not None else None
+        return Recorded(self.result.recorded()) if self.result is not None else None
 
     def problem(self) -> dict[str, str | None]:
         """Return what `--json` says of a failure."""
@@ -89,7 +91,7 @@ class Outcome:
 
     def to_json(self) -> dict[str, Any]:
         """Return it as the status file and the answer of a child have it."""
-        result = self.result.to_json() if self.result is not None else None
+        result = self.result.recorded() if self.result is not None else None
         return {**self.problem(), "exit_code": self.exit_code, "result": result}
 
     @classmethod

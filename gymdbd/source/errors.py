@@ -37,6 +37,9 @@ if TYPE_CHECKING:
         def to_json(self) -> dict[str, Any]:
             """Return it as `--json` prints it."""
 
+        def recorded(self) -> dict[str, Any]:
+            """Return it as the status file has it."""
+
 
 class GymdbdError(Exception):
     """What happened, to what; `hint` says what to do next.

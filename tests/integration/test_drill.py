@@ -6,20 +6,18 @@ import os
 import sqlite3
 import sys
 from contextlib import closing
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from gymdbd import lock
 from gymdbd.config.kinds import DrillConfig
 from gymdbd.jobs.drill import drill
-from tests.support.command import ROOT, gymdbd_json
+from tests.support.command import ROOT, gymdbd, gymdbd_json
 from tests.support.databases import backups, make_database, tree
 from tests.support.jobs import context, write_config
 from tests.support.waiting import Contended
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 # Starts the gym's application on the restored database and asks it over HTTP.
 _HEALTH = f"""
@@ -47,7 +45,9 @@ class Gym:
             "nightly": {"kind": "backup", "database": str(self.database), **common},
             "weekly-drill": {"kind": "drill", **common, **drill},
         }
-        self.config = str(write_config(folder, jobs))
+        self.status, self.log = folder / "status.json", folder / "log"
+        log = {"format": "json", "file": str(self.log)}
+        self.config = str(write_config(folder, jobs, log=log))
         assert self.run("backup")[0] == 0
 
     def run(self, *words: str) -> tuple[int, dict[str, Any]]:
@@ -97,30 +97,78 @@ def test_a_drill_says_that_the_backup_is_restorable_and_in_how_many_seconds(
 def test_a_wrong_answer_fails_the_drill(
     tmp_path: Path, probe: dict[str, Any], message: str
 ) -> None:
-    """It says which question, what was expected and what came; nothing is left."""
+    """It says which question; what was expected and what came goes to the terminal alone."""
     gym = Gym(tmp_path, probes=[probe])
     before = gym.files()
-    code, result = gym.run("drill")
-    assert (code, message in result["error"], bool(result["hint"])) == (1, True, True)
+    done = gymdbd("-c", gym.config, "drill")
+    assert (done.returncode, message in done.stderr, probe["sql"] in done.stderr) == (1, True, True)
     assert gym.files() == before
-    assert gym.run("status")[0] == 2
+    code, answer = gym.run("status")
+    entry = answer["jobs"]["weekly-drill"]
+    assert (code, probe["sql"] in entry["error"], "returned" in entry["error"]) == (2, True, False)
 
 
 @pytest.mark.parametrize(
     ("script", "message"),
     [
-        ("print('the till is empty'); raise SystemExit(3)", "returned 3: the till is empty"),
-        ("import time; print('waits', flush=True); time.sleep(60)", "its timeout: waits"),
+        ("print('the till is empty'); raise SystemExit(3)", "returned 3"),
+        ("import time; print('the till', flush=True); time.sleep(60)", "exceeded its timeout"),
     ],
 )
 def test_a_command_that_fails_or_hangs_fails_the_drill(
     tmp_path: Path, script: str, message: str
 ) -> None:
-    """What it printed last is told."""
+    """What it printed last goes to the terminal; log and status have the program's name alone."""
     gym = Gym(tmp_path, command=[sys.executable, "-c", script], command_timeout="2s")
+    done = gymdbd("-c", gym.config, "drill")
+    assert (done.returncode, f"{Path(sys.executable).name} {message}" in done.stderr) == (1, True)
+    assert f"{Path(sys.executable).name} printed: the till" in done.stderr
+    kept = gym.status.read_text() + gym.log.read_text()
+    assert (message in kept, "the till" in kept, "raise" in kept) == (True, False, False)
+
+
+def test_the_values_of_probes_are_shown_and_not_kept(tmp_path: Path) -> None:
+    """They may be secrets: `--json` has them, status and log do not."""
+    gym = Gym(tmp_path, probes=[{"sql": "SELECT 'the ' || 'till'", "expect": "the till"}])
+    assert gym.run("drill")[1]["probes"][0]["value"] == "the till"
+    assert "the till" not in gym.status.read_text() + gym.log.read_text()
+    (probe,) = gym.run("status")[1]["jobs"]["weekly-drill"]["result"]["probes"]
+    assert probe == {"sql": "SELECT 'the ' || 'till'"}
+
+
+@pytest.mark.parametrize("before", [(), ("sh",), ("env", "sh", "-e")])
+def test_a_command_that_others_could_have_written_is_a_fault_of_its_job_alone(
+    tmp_path: Path, before: tuple[str, ...]
+) -> None:
+    """The drill fails and says why, check says so before, and a backup is made all the same."""
+    script = tmp_path / "test.sh"
+    script.write_text("#!/bin/sh\nexit 0\n")
+    script.chmod(0o757)
+    gym = Gym(tmp_path, command=[*before, str(script)])
     code, result = gym.run("drill")
     assert (code, result["code"]) == (1, "drill-failed")
-    assert message in result["error"]
+    assert f"every user may write to {script}" in result["error"]
+    checks = {check["name"]: check["state"] for check in gym.run("check")[1]["checks"]}
+    assert checks["weekly-drill command"] == "error"
+    script.chmod(0o755)
+    assert gym.run("drill")[0] == 0
+
+
+def test_a_drill_in_a_shared_folder_uses_a_new_folder_of_its_own(tmp_path: Path) -> None:
+    """What others have put under its former name is neither used nor in the way."""
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    shared.chmod(0o1777)
+    (tmp_path / "theirs").mkdir()
+    (shared / ".weekly-drill.drill").symlink_to(tmp_path / "theirs")
+    (shared / "..weekly-drill.drill.lock").symlink_to(tmp_path / "theirs" / "lock")
+    command = ["sh", "-c", 'stat -c %a "${GYMDBD_DATABASE%/*}" > ' + str(tmp_path / "seen")]
+    gym = Gym(tmp_path, scratch_folder=str(shared), command=command)
+    assert gym.run("drill")[0] == 0
+    assert (tmp_path / "seen").read_text() == "700\n"
+    names = {".weekly-drill.drill", "..weekly-drill.drill.lock"}
+    assert {path.name for path in shared.iterdir()} == names
+    assert list((tmp_path / "theirs").iterdir()) == []
 
 
 # Starts another process, which holds the write end of a pipe of the test's, and hangs.
@@ -158,7 +206,7 @@ def test_a_command_that_is_not_there_is_named(tmp_path: Path) -> None:
     gym = Gym(tmp_path, command=["/no/such/program", "a b"])
     code, result = gym.run("drill")
     assert (code, result["code"]) == (1, "drill-failed")
-    assert "the command /no/such/program 'a b' cannot be run" in result["error"]
+    assert "the command program cannot be run" in result["error"]
     checks = {one["name"]: one["state"] for one in gym.run("check")[1]["checks"]}
     assert checks["weekly-drill command"] == "error"
 
@@ -176,10 +224,10 @@ def test_a_drill_waits_for_the_archive_and_holds_it_while_it_restores(tmp_path: 
 
     def check() -> None:
         held.check()
-        if len(held.seen) == 5 and any(job.folder.glob(".*.partial")):
+        if len(held.seen) == 5 and any(gym.archive.glob("*.drill/.*.partial")):
             restoring.append(lock.is_held(archive_lock))
 
-    with Contended(archive_lock, lambda: list(job.folder.iterdir())) as held:
+    with Contended(archive_lock, lambda: list(gym.archive.glob("*.drill/*"))) as held:
         drill.run(job, context(check=check, progress=progress))
     assert held.seen[:5] == [[]] * 5
     assert set(restoring) == {True}

@@ -160,7 +160,7 @@ def test_status_prints_the_keys_that_it_always_had(tmp_path: Path) -> None:
     config = _local(tmp_path)
     _columns(tmp_path)
     gymdbd_json("-c", config, "backup")
-    (tmp_path / "archive" / ".drill.drill").touch()
+    (tmp_path / "archive" / "..drill.drill.lock").mkdir()
     gymdbd_json("-c", config, "drill")
     answer = gymdbd_json("-c", config, "status")[1]
     assert answer.keys() == _STATUS

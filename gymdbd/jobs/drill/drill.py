@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
+import hashlib
 import os
-import shlex
 import shutil
-import signal
 import sqlite3
-import subprocess
 import time
+from pathlib import Path
+from tempfile import mkdtemp
 from typing import TYPE_CHECKING, Any
 
 from gymdbd import clock, files, lock
@@ -17,15 +16,14 @@ from gymdbd.archive.catalog import LATEST, Catalog
 from gymdbd.config.kinds import RestoreConfig
 from gymdbd.errors import DrillFailedError
 from gymdbd.jobs.context import Timings
-from gymdbd.jobs.drill.result import Answered, Commanded, DrillResult
+from gymdbd.jobs.drill import command as commands
+from gymdbd.jobs.drill.result import Answered, DrillResult
 from gymdbd.jobs.restore import restore
 from gymdbd.source import database
 from gymdbd.source.schema import load_schema
 from gymdbd.sqlite import opening
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from gymdbd.archive.backup import Backup
     from gymdbd.config.kinds import DrillConfig
     from gymdbd.config.parts import Probe
@@ -33,33 +31,33 @@ if TYPE_CHECKING:
     from gymdbd.jobs.restore.result import RestoreResult
 
 _ARCHIVE_WAIT_S = 600.0
-_POLL_S = 0.05
-_TOLD_BYTES = 2000
 
 
 def run(job: DrillConfig, context: Context) -> DrillResult:
     """Restore the newest good backup to a scratch folder, run the probes and the command.
 
-    The folder is removed afterwards, as is that of a killed run. Raises DrillFailedError if a probe
-    or the command fails, and whatever a restore raises.
+    The folder is a new one, which nobody else can enter. It is removed afterwards, as is that of a
+    killed run. Raises DrillFailedError if a probe or the command fails, and whatever a restore
+    raises.
     """
     timings = Timings()
     catalog = Catalog(job.archive, context.clock.zone)
-    _clear(job.folder)
-    files.make_folder(job.folder)
+    _clear(job)
+    with files.writing(job.scratch_in / "."):
+        folder = Path(mkdtemp(prefix=f".{job.name}.", suffix=_suffix(job), dir=job.scratch_in))
     try:
         with lock.hold(
             [lock.archive_lock(job.archive)], wait_s=_ARCHIVE_WAIT_S, check=context.check
         ):
             backup = catalog.find(LATEST, job.origin)
-            restored, recover_s = _recover(job, backup, context, timings)
-        target = job.folder / f"{backup.stem}.db"
+            restored, recover_s = _recover(job, backup, folder, context, timings)
+        target = folder / f"{backup.stem}.db"
         with timings.step("probes"):
             probes = _probe(job, target, context)
         with timings.step("command"):
-            command = _run_command(job, target, context)
+            command = commands.run(job, target, context)
     finally:
-        _clear(job.folder)
+        _clear(job)
     context.log.info("drill passed", backup=str(backup.path), recover_s=recover_s)
     return DrillResult(
         backup=str(backup.path),
@@ -74,21 +72,40 @@ def run(job: DrillConfig, context: Context) -> DrillResult:
     )
 
 
-def _clear(folder: Path) -> None:
-    if folder.exists():
-        with files.writing(folder):
-            shutil.rmtree(folder)
+def _suffix(job: DrillConfig) -> str:
+    """Return the end of the names of a job's scratch folders: jobs of one name have other archives.
+
+    Whoever holds the job's lock may remove any of them.
+    """
+    archive = hashlib.sha256(os.fsencode(files.resolved(job.archive))).hexdigest()[:8]
+    return f".{archive}.drill"
+
+
+def _clear(job: DrillConfig) -> None:
+    """Remove the scratch folders of this job, those of killed runs too; none of another user's."""
+    with files.writing(job.scratch_in / "."):
+        for name in os.listdir(job.scratch_in):  # noqa: PTH208 - names are enough
+            # Release 0.1 made the first one.
+            ours = name == f".{job.name}.drill" or (
+                name.startswith(f".{job.name}.") and name.endswith(_suffix(job))
+            )
+            if ours and _is_our_folder(folder := job.scratch_in / name):
+                shutil.rmtree(folder)
+
+
+def _is_our_folder(folder: Path) -> bool:
+    return files.is_own_folder(folder) and folder.lstat().st_uid == os.geteuid()
 
 
 def _recover(
-    job: DrillConfig, backup: Backup, context: Context, timings: Timings
+    job: DrillConfig, backup: Backup, folder: Path, context: Context, timings: Timings
 ) -> tuple[RestoreResult, float]:
     """Restore as `gymdbd restore` does; return its result and the seconds that it took."""
     settings = RestoreConfig(
         name=job.name,
         kind="restore",
         backup=backup.path,
-        target=job.folder / f"{backup.stem}.db",
+        target=folder / f"{backup.stem}.db",
     )
     started = time.monotonic()
     with timings.step("restore"):
@@ -103,9 +120,11 @@ def _probe(job: DrillConfig, target: Path, context: Context) -> list[Answered]:
         for probe in job.probes:
             value = _ask(connection, probe, context)
             if not _is_right(probe, value):
+                context.tell(f"{probe.sql!r} returned {value!r}, expected {_expectation(probe)}")
                 raise DrillFailedError(
-                    f"the probe {probe.sql!r} returned {value!r}, expected {_expectation(probe)}",
-                    hint="look at the backup (gymdbd diff latest), or correct the probe",
+                    f"the probe {probe.sql!r} did not return what was expected",
+                    hint=f"gymdbd drill {job.name} shows what it returns; look at the backup "
+                    "(gymdbd diff latest), or correct the probe",
                 )
             answers.append(Answered(sql=probe.sql, value=value))
     return answers
@@ -140,61 +159,3 @@ def _expectation(probe: Probe) -> str:
         return repr(probe.expect)
     bounds = (("at least", probe.at_least), ("at most", probe.at_most))
     return " and ".join(f"{word} {value:g}" for word, value in bounds if value is not None)
-
-
-def _run_command(job: DrillConfig, target: Path, context: Context) -> Commanded | None:
-    """Run the user's test with the path of the database in GYMDBD_DATABASE.
-
-    It runs in its own session, all of which is killed if it takes too long.
-    """
-    if not job.command:
-        return None
-    shown = shlex.join(job.command)
-    output = job.folder / "output"
-    with output.open("wb") as file:
-        try:
-            process = subprocess.Popen(
-                job.command,
-                stdin=subprocess.DEVNULL,
-                stdout=file,
-                stderr=subprocess.STDOUT,
-                env={**os.environ, "GYMDBD_DATABASE": str(target)},
-                start_new_session=True,
-            )
-        except OSError as error:
-            raise DrillFailedError(
-                f"the command {shown} cannot be run ({error.strerror})",
-                hint="correct command: in the configuration; it is a list, not a shell command",
-            ) from error
-    started = time.monotonic()
-    try:
-        exit_code = _await(process, job.command_timeout.total_seconds(), context)
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-    if exit_code != 0:
-        ended = "exceeded its timeout" if exit_code is None else f"returned {exit_code}"
-        raise DrillFailedError(
-            f"the command {shown} {ended}: {_tail(output)}",
-            hint="run it by hand with GYMDBD_DATABASE set to a restored copy "
-            "(gymdbd restore latest --to PATH)",
-        )
-    return Commanded(exit_code=exit_code, duration_s=round(time.monotonic() - started, 3))
-
-
-def _await(process: subprocess.Popen[bytes], timeout_s: float, context: Context) -> int | None:
-    """Return the exit code of a process, None if it runs longer than `timeout_s` seconds."""
-    deadline = time.monotonic() + timeout_s
-    while time.monotonic() < deadline:
-        context.check()
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            return process.wait(_POLL_S)
-    return None
-
-
-def _tail(output: Path) -> str:
-    with output.open("rb") as file:
-        file.seek(max(0, output.stat().st_size - _TOLD_BYTES))
-        lines = file.read().decode("utf-8", "replace").strip().splitlines()
-    return " / ".join(lines[-3:]) or "it printed nothing"

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from gymdbd import files
 from gymdbd.archive.catalog import LATEST, Catalog
+from gymdbd.jobs.drill import command as commands
 from gymdbd.jobs.finding import ERROR, OK, Check, Finding, not_writable
 from gymdbd.source.errors import GymdbdError
 
@@ -33,15 +34,24 @@ def examine(job: DrillConfig, now: Clock) -> list[Check]:
     name = f"{job.name} backup"
     try:
         backup = Catalog(job.archive, now.zone).find(LATEST, job.origin)
-        files.require_space(job.folder.parent, backup.size)
+        files.require_space(job.scratch_in, backup.size)
         checks = [Check(name, OK, str(backup.path))]
     except GymdbdError as error:
         checks = [Check(name, ERROR, error.message, error.hint)]
-    if not os.access(job.folder.parent, os.W_OK | os.X_OK):
-        checks.append(not_writable(name, job.folder.parent))
+    if not os.access(job.scratch_in, os.W_OK | os.X_OK):
+        checks.append(not_writable(name, job.scratch_in))
     if job.command:
-        found = shutil.which(job.command[0])
-        message = found or f"there is no program {job.command[0]}"
-        hint = "" if found else "correct command: in the configuration"
-        checks.append(Check(f"{job.name} command", OK if found else ERROR, message, hint))
+        checks.append(_examine_command(f"{job.name} command", job.command))
     return checks
+
+
+def _examine_command(name: str, command: tuple[str, ...]) -> Check:
+    found = shutil.which(command[0])
+    if found is None:
+        hint = "correct command: in the configuration"
+        return Check(name, ERROR, f"there is no program {command[0]}", hint)
+    try:
+        commands.refuse_untrusted(command)
+    except GymdbdError as error:
+        return Check(name, ERROR, error.message, error.hint)
+    return Check(name, OK, found)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from gymdbd.jobs.result import Result
+from gymdbd.jobs.result import Result, unrecorded
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -12,7 +12,7 @@ class Answered:
     """A probe, and the first value of its result."""
 
     sql: str
-    value: str | float | None
+    value: str | float | None = unrecorded()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,9 +7,8 @@ import os
 import signal
 import socket
 import subprocess
-import tempfile
 import time
-from typing import IO, TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, cast
 
 from gymdbd.remote.ssh import faults
 
@@ -49,25 +48,28 @@ def dial(goal: Target) -> Socket:
     raise faults.not_connected(failure, goal, time.monotonic() - began) from failure
 
 
-def start_proxy(goal: Target, stack: contextlib.ExitStack) -> tuple[Socket, IO[bytes]]:
-    """Start the ProxyCommand on one end of a socket pair; return the other end and its stderr.
+def start_proxy(goal: Target, stack: contextlib.ExitStack) -> Socket:
+    """Start the ProxyCommand on one end of a socket pair; return the other end.
 
-    paramiko's own ProxyCommand neither notices the command's end nor reads its stderr.
+    paramiko's own ProxyCommand does not notice the command's end. What it prints may be secrets.
     """
     ours, theirs = socket.socketpair()
-    said = stack.enter_context(tempfile.TemporaryFile())  # noqa: SIM115 - the stack is one
     stack.callback(ours.close)
     with theirs:
         end = theirs.fileno()
         try:
             # Without a terminal it cannot ask for a password that nobody will type.
             process = subprocess.Popen(
-                goal.proxy_command, stdin=end, stdout=end, stderr=said, start_new_session=True
+                goal.proxy_command,
+                stdin=end,
+                stdout=end,
+                stderr=subprocess.DEVNULL,
+                start_new_session=True,
             )
         except OSError as error:
-            raise faults.proxy_failed(goal, str(error)) from error
+            raise faults.proxy_failed(goal, error.strerror or "") from error
     stack.callback(_stop, process)
-    return cast("Socket", ours), said
+    return cast("Socket", ours)
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:

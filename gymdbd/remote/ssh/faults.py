@@ -9,6 +9,7 @@ import errno
 import shlex
 import socket
 import sys
+from pathlib import PurePath
 from typing import TYPE_CHECKING
 
 from gymdbd.remote.errors import (
@@ -241,16 +242,19 @@ def forwarding_failed(target: Target, via: Target, text: str, *, forbidden: bool
     )
 
 
-def proxy_failed(target: Target, said: str) -> ProxyError:
-    """Build the error for a ProxyCommand that cannot be started or ended early."""
+def proxy_failed(target: Target, reason: str) -> ProxyError:
+    """Build the error for a ProxyCommand that cannot be started, for a `reason`, or ended early."""
     shell = target.proxy_command[1:2] == ("-c",)
     without = (
         "" if shell else "; it is started without a shell: no pipes, redirections or variables"
     )
+    # Its arguments and what it prints may be secrets, and this goes into the log.
+    words = target.proxy_command[-1].split() if shell else target.proxy_command
+    name = PurePath(words[0] if words else "").name
+    why = f": {reason}" if reason else ""
     return ProxyError(
-        f"the ProxyCommand for {target.place} did not get through: "
-        f"{shlex.join(target.proxy_command)}{f': {said}' if said else ''}",
-        hint=f"run it by hand{without}{_ignored(target, 'ProxyUseFdpass')}",
+        f"the ProxyCommand of {target.place} ({name}) did not get through{why}",
+        hint=f"run it by hand to see what it prints{without}{_ignored(target, 'ProxyUseFdpass')}",
     )
 
 

@@ -10,7 +10,7 @@ import contextlib
 import logging
 import shlex
 import threading
-from typing import IO, TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, cast
 
 import paramiko
 
@@ -66,11 +66,10 @@ def _connect(
     goal: Target, via: Connection | None, stack: contextlib.ExitStack, check: Callable[[], None]
 ) -> Connection:
     """Reach one hop, check its key, log in."""
-    proxy: IO[bytes] | None = None
     if via is not None:
         plain = via.forward(goal)
     elif goal.proxy_command:
-        plain, proxy = dial.start_proxy(goal, stack)
+        plain = dial.start_proxy(goal, stack)
     else:
         plain = dial.dial(goal)
     wire = Wire(plain, stall_timeout_s=goal.settings.stall_timeout_s)
@@ -85,8 +84,8 @@ def _connect(
     try:
         shake_hands(transport, wire, goal)
     except GymdbdError as error:
-        if proxy is not None and wire.bytes_received == 0:
-            raise faults.proxy_failed(goal, _read_tail(proxy)) from error
+        if via is None and goal.proxy_command and wire.bytes_received == 0:
+            raise faults.proxy_failed(goal, "") from error
         raise
     Login(transport, goal).run()
     transport.set_keepalive(int(goal.keepalive_s))
@@ -97,11 +96,6 @@ def _end(transport: Transport) -> None:
     # Otherwise the timer of a handshake that failed keeps the interpreter alive.
     transport.packetizer.complete_handshake()
     transport.close()
-
-
-def _read_tail(file: IO[bytes]) -> str:
-    file.seek(0)
-    return file.read()[-500:].decode("utf-8", "replace").strip()
 
 
 class Connection:

@@ -51,7 +51,8 @@ def _refused(error: Exception, goal: Target) -> GymdbdError:
 
 
 def _proxy(error: Exception, goal: Target) -> GymdbdError:
-    return faults.proxy_failed(goal, str(error))
+    del error  # It quotes the command.
+    return faults.proxy_failed(goal, "")
 
 
 def _host_key(error: Exception, goal: Target) -> GymdbdError:
