@@ -17,6 +17,7 @@ from gymdbd import clock, lock, log
 from gymdbd.config import config
 from gymdbd.daemon.scheduler import Past, Scheduler
 from gymdbd.daemon.systemd import Notifier
+from gymdbd.daemon.watchdog import Watchdog
 from gymdbd.errors import BusyError, ConfigError, TimeZoneError
 from gymdbd.log import logger
 from gymdbd.runs import child, status
@@ -54,6 +55,7 @@ class Daemon:
         self.status = StatusFile(settings.status_file)
         self.scheduler = Scheduler(self._run, now, self._past)
         self.notifier = Notifier()
+        self.watchdog = Watchdog(self.notifier)
         self.urgency = 0
         self._deadline = 0.0
         self._last_result = ""
@@ -68,7 +70,7 @@ class Daemon:
 
     def run(self) -> int:
         """Run until SIGTERM or SIGINT and return the exit code."""
-        with contextlib.ExitStack() as self._claim:
+        with self.watchdog, contextlib.ExitStack() as self._claim:
             self._refuse_second_daemon()
             self._claim_status_file()
             self._start()
@@ -90,7 +92,7 @@ class Daemon:
         if self.urgency and self.clock.monotonic() > self._deadline:
             self.urgency = child.KILL
         if self.scheduler.beat_age_s() < _SILENT_S or self.urgency:
-            self.notifier.watchdog()
+            self.watchdog.beat()
         self._publish_plan()
 
     def _refuse_second_daemon(self) -> None:
@@ -216,8 +218,7 @@ class Daemon:
         try:
             zone = clock.local_zone()
         except TimeZoneError:
-            # The file that TZ names is missing: keep the zone known so far.
-            return
+            return  # The file that TZ names is missing: keep the zone known so far.
         if zone is self.clock.zone or self.urgency:
             return
         logger().warning(
@@ -272,8 +273,7 @@ class Daemon:
         try:
             self.status.planned(self._began_at, plan)
         except GymdbdError as error:
-            # The next turn tries again.
-            self._log_trouble(error)
+            self._log_trouble(error)  # The next turn tries again.
         else:
             self._planned, self._is_in_trouble = plan, False
 

@@ -20,7 +20,8 @@ class Notifier:
         """Connect to the socket, and read the interval of the watchdog."""
         self._notifier = None
         self._complained = False
-        if os.environ.get("NOTIFY_SOCKET"):
+        self.is_there = bool(os.environ.get("NOTIFY_SOCKET"))
+        if self.is_there:
             self._notifier = self._connect()
         usec = os.environ.get("WATCHDOG_USEC", "")
         mine = os.environ.get("WATCHDOG_PID", str(os.getpid())) == str(os.getpid())

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import os
 import signal
 import socket
 import sqlite3
+import subprocess
 import sys
 import time
 from contextlib import closing
@@ -20,7 +22,8 @@ from gymdbd.config import config
 from gymdbd.runs.child import KILL, Supervisor
 from gymdbd.runs.runner import Run
 from gymdbd.runs.status import StatusFile
-from tests.support.command import ROOT, gymdbd, gymdbd_json
+from tests.support import disks
+from tests.support.command import GYMDBD, ROOT, environment, gymdbd, gymdbd_json
 from tests.support.daemon_process import DaemonProcess, running_daemon
 from tests.support.databases import backups, broken_promises, make_database, query
 from tests.support.gym import running_app
@@ -28,6 +31,8 @@ from tests.support.jobs import write_config
 from tests.support.waiting import times_open, until
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     import pytest
 
 _IDLE_S = 10.0
@@ -700,3 +705,59 @@ def _wake_ups(pid: int) -> int:
         for line in (task / "status").read_text().splitlines()
         if line.startswith("voluntary_ctxt_switches")
     )
+
+
+@contextlib.contextmanager
+def _unwatched(config: Path, limit_s: float) -> Iterator[subprocess.Popen[bytes]]:
+    """Run a daemon as launchd does, without a socket for its state."""
+    told = environment(WATCHDOG_USEC=str(int(limit_s * 1e6)))
+    told.pop("NOTIFY_SOCKET", None)
+    with config.with_name("daemon.log").open("wb") as log:
+        daemon = subprocess.Popen([*GYMDBD, "-c", str(config), "run"], env=told, stderr=log)
+    try:
+        yield daemon
+    finally:
+        daemon.kill()
+        daemon.wait()
+
+
+def _is_scheduled(folder: Path) -> bool:
+    path = folder / "status.json"
+    return path.exists() and "next_run" in json.loads(path.read_text())["jobs"].get("nightly", {})
+
+
+def test_a_daemon_that_hangs_ends_itself_where_nobody_watches(tmp_path: Path) -> None:
+    """Its disk does not answer any more. It ends with an error, so launchd starts it again."""
+    config = _nightly(tmp_path)
+    place = tmp_path / "place"
+    place.symlink_to(tmp_path / "alive")
+    (tmp_path / "alive").mkdir()
+    content = json.loads(config.read_text())
+    config.write_text(json.dumps({**content, "status_file": str(place / "status.json")}))
+    with disks.dead(tmp_path) as dead, _unwatched(config, 2.5) as daemon:
+        until(lambda: _is_scheduled(tmp_path / "alive"), "the daemon has started")
+        (tmp_path / "link").symlink_to(dead)
+        (tmp_path / "link").replace(place)
+        assert daemon.wait(20) == 1
+    told = json.loads(config.with_name("daemon.log").read_text().splitlines()[-1])
+    assert (told["level"], told["event"]) == ("error", "daemon hung")
+    assert "/gymdbd/" in told["where"]
+
+
+def _is_past(moment: float) -> bool:
+    return time.monotonic() > moment
+
+
+def test_a_daemon_that_waits_or_sleeps_is_not_taken_for_hung(tmp_path: Path) -> None:
+    """Nothing is due within the limit; then all threads stand still, as while a Mac sleeps."""
+    limit_s = 1.5
+    with _unwatched(_nightly(tmp_path), limit_s) as daemon:
+        until(lambda: _is_scheduled(tmp_path), "the daemon has started")
+        for stopped in (False, True, True):
+            daemon.send_signal(signal.SIGSTOP if stopped else signal.SIGCONT)
+            end = time.monotonic() + limit_s + 0.5
+            until(functools.partial(_is_past, end), "the limit")
+            daemon.send_signal(signal.SIGCONT)
+            assert daemon.poll() is None
+        daemon.terminate()
+        assert daemon.wait(20) == 0
