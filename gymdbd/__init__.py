@@ -20,6 +20,7 @@ Its rooms, from top to bottom. A module imports from rooms below its own, never 
     bounded     reading small files that others may have written
     disk        what a disk refuses, in gymdbd's words
     origin      which database a backup is of
+    names       comparing the names of files
     schedule    when a job is due
     clock       instants and intervals
     words       phrases that several messages share

@@ -16,7 +16,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gymdbd import bounded
+from gymdbd import bounded, names
 from gymdbd.disk import NotOrdinaryError, read_error, write_error
 from gymdbd.errors import DiskFullError, FolderMissingError
 from gymdbd.source.format import SIDE_SUFFIXES
@@ -318,6 +318,7 @@ def partials(folder: Path) -> list[Path]:
     return sorted(
         path
         for path in folder.iterdir()
+        if not names.is_of_macos(path.name)
         if _PARTIALS.fullmatch(path.name) and not is_own_folder(path)
     )
 

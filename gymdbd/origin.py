@@ -7,6 +7,8 @@ import socket
 from dataclasses import dataclass
 from pathlib import Path
 
+from gymdbd import names
+
 
 @dataclass(frozen=True)
 class Place:
@@ -38,9 +40,9 @@ class Place:
         """Return whether both are the same file; links are followed on this machine."""
         if self.host.casefold() != other.host.casefold() and not (self.is_here and other.is_here):
             return False
-        if self.path == other.path:
-            return True
-        return self.is_here and os.path.realpath(self.path) == os.path.realpath(other.path)
+        if self.is_here:
+            return names.same_file(self.path, other.path)
+        return names.plain(self.path) == names.plain(other.path)
 
     def __str__(self) -> str:
         """Return it in the notation of scp."""
@@ -51,8 +53,9 @@ class Place:
 class Origin:
     """A database whose backups are selected: the stem of their names, and its places.
 
-    There are several places if its backups were made in each of them: a pull saves states of the
-    remote database and of the replica. There are none if only files without a manifest are known.
+    The stem is in the form in which names are compared (gymdbd.names). There are several places if
+    its backups were made in each of them: a pull saves states of the remote database and of the
+    replica. There are none if only files without a manifest are known.
     """
 
     stem: str
@@ -65,4 +68,4 @@ class Origin:
 
 def here(database: Path) -> Origin:
     """Return the origin of the backups of a database on this machine."""
-    return Origin(database.stem, (Place(socket.gethostname(), str(database)),))
+    return Origin(names.plain(database.stem), (Place(socket.gethostname(), str(database)),))

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from gymdbd import names
 from gymdbd.origin import Origin
 
 if TYPE_CHECKING:
@@ -48,11 +49,11 @@ def likely(backups: Iterable[Backup], origin: Origin) -> list[Backup]:
 
 def of_same_path(backups: Iterable[Backup], origin: Origin) -> list[Backup]:
     """Return the backups of the same path on any machine."""
-    paths = {place.path for place in origin.places[:1]}
+    paths = {names.plain(place.path) for place in origin.places[:1]}
     return [
         backup
         for backup in backups
-        if backup.stem == origin.stem and backup.place and backup.place.path in paths
+        if backup.stem == origin.stem and backup.place and names.plain(backup.place.path) in paths
     ]
 
 

@@ -9,7 +9,7 @@ import re
 from datetime import UTC, datetime, tzinfo
 from typing import TYPE_CHECKING, Any
 
-from gymdbd import bounded, disk, files
+from gymdbd import bounded, disk, files, names
 from gymdbd.archive import belonging
 from gymdbd.archive import manifest as manifests
 from gymdbd.archive import marks as all_marks
@@ -94,7 +94,7 @@ class Catalog:
             return self._newest(origin, None)
         backups = self.backups()
         for backup in backups:
-            if backup.path.name == wanted:
+            if names.plain(backup.path.name) == names.plain(wanted):
                 return backup
         raise self._missing(wanted, [backup.path.name for backup in backups])
 
@@ -156,14 +156,16 @@ class Catalog:
         """Return the path for a backup made at `created`, after all others of the same second.
 
         A number that pruning has freed is not used again, because the new backup would look older
-        than the previous one.
+        than the previous one. A name that differs in case only may be that of the same file.
         """
+        stem = names.plain(stem)
         stamp = created.astimezone(self.zone).strftime(_STAMP)
-        names = (path.name.removesuffix(".json") for path in self._listing())
+        present = (path.name.removesuffix(".json") for path in self._listing())
         taken = [
             int(match["again"] or 1)
-            for match in map(_NAME.fullmatch, names)
-            if match and (match["stem"], match["stamp"]) == (stem, stamp)
+            for match in map(_NAME.fullmatch, present)
+            if match and match["stamp"] == stamp
+            if names.without_case(match["stem"]) == names.without_case(stem)
         ]
         again = f"-{max(taken) + 1}" if taken else ""
         return self.archive / f"{stem}_backup_{stamp}{again}.db"
@@ -245,12 +247,14 @@ class Catalog:
         return self._note_path(origin, "waiting")
 
     def _note_path(self, origin: Origin, word: str) -> Path:
-        place = hashlib.sha256(str(origin).encode("utf-8", "surrogateescape")).hexdigest()[:8]
+        of = names.plain(str(origin)).encode("utf-8", "surrogateescape")
+        place = hashlib.sha256(of).hexdigest()[:8]
         return self.archive / f".{origin.stem}.{place}.{word}.json"
 
     def _listing(self) -> list[Path]:
         try:
-            return sorted(self.archive.iterdir())
+            found = (path for path in self.archive.iterdir() if not names.is_of_macos(path.name))
+            return sorted(map(names.listed, found))
         except FileNotFoundError as error:
             raise FolderMissingError(
                 f"there is no archive at {self.archive}",
@@ -284,7 +288,7 @@ class Catalog:
         sides = side_files(path)
         return Backup(
             path=path,
-            stem=match["stem"],
+            stem=names.plain(match["stem"]),
             created=manifest.created if manifest else self._from_name(match["stamp"], path),
             again=int(match["again"] or 1),
             size=size,

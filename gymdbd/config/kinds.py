@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, NamedTuple
 
-from gymdbd import lock, origin
+from gymdbd import lock, names, origin
 from gymdbd.config import values
 from gymdbd.config.document import items, key, path, scalar, section, sections
 from gymdbd.config.parts import Gates, Keep, Newest, Probe, RepairConfig, Retry, SshConfig
@@ -165,7 +165,7 @@ class PullConfig(JobConfig):
     def origin(self) -> Origin:
         """Return the origin that selects backups of the remote database and of the replica."""
         there = Place(self.host, self.remote_database)
-        return Origin(self.replica.stem, (there, *origin.here(self.replica).places))
+        return Origin(names.plain(self.replica.stem), (there, *origin.here(self.replica).places))
 
     @property
     def backups(self) -> Backups:

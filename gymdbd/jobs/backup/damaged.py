@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import gymdbd
-from gymdbd import bounded, clock, files
+from gymdbd import bounded, clock, files, names
 from gymdbd.archive import proof, sealed
 from gymdbd.errors import ReadFailedError, WriteFailedError
 from gymdbd.jobs.result import Saved
@@ -220,7 +220,8 @@ def _copies(folder: Path, damaged: Database) -> list[Copy]:
         with contextlib.suppress(GymdbdError, *sealed.FAULTS):
             bounded.require_ordinary(path.lstat())
             record = sealed.read(_manifest(path)) or {}
-            mine = (record.get("host"), record.get("source")) == (damaged.host, damaged.path)
+            source = names.plain(str(record.get("source")))
+            mine = (record.get("host"), source) == (damaged.host, names.plain(damaged.path))
             if mine and isinstance(record["reason"], str):
                 found.append((clock.from_text(record["created_at"]), path.stat().st_mtime, path))
                 records[path] = record

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import PurePath
 from typing import TYPE_CHECKING
 
-from gymdbd import clock, files, lock
+from gymdbd import clock, files, lock, names
 from gymdbd.archive import inspection, proof, sealed
 from gymdbd.archive import manifest as manifests
 from gymdbd.archive import marks as all_marks
@@ -141,6 +141,11 @@ class OtherArchive:
             )
         return self._names
 
+    def called(self, name: str) -> str:
+        """Return how a name is written over there, where a local one may have been taken apart."""
+        alike = (there for there in self.names() if names.plain(there) == names.plain(name))
+        return next(alike, name)
+
     def find(self, name: str, promise: Manifest) -> str | None:
         """Return the name of a remote backup with the same bytes; `name` is tried first."""
         for candidate in sorted(self.names(), key=lambda candidate: candidate != name):
@@ -203,7 +208,7 @@ class _Repair:
         name = self.backup.path.name
         ours = self._own_manifest()
         if ours is None:
-            theirs = self.there.manifest(name)
+            theirs = self.there.manifest(self.there.called(name))
             if theirs and theirs.sha256 == proof.checksums(self.backup.path).sha256:
                 self._require_fit(theirs)
                 return name, theirs
