@@ -30,6 +30,9 @@ _FACTS = ("page_size", "page_count", "encoding", "user_version", "application_id
 # those that SQLite has written.
 _NONSENSE = (ValueError, TypeError, AttributeError)
 
+# SQLite's I/O errors of what the file itself holds: SHORT_READ, DATA, CORRUPTFS.
+_LOST = (522, 8202, 8458)
+
 
 @dataclass(frozen=True)
 class Findings:
@@ -90,7 +93,7 @@ def _look_inside(
             found.remarks.extend(_foreign_keys(path, check))
             return sums or proven.sums
     except (SourceError, VerificationError) as error:
-        if isinstance(error, SourceUnreadableError) and _is_of_system(error.__cause__):
+        if _is_of_system(error.__cause__):
             raise
         found.problems.append(error.message)
     except _NONSENSE as error:
@@ -100,7 +103,9 @@ def _look_inside(
 
 def _is_of_system(error: BaseException | None) -> bool:
     """Return whether SQLite failed to read at all; if the bytes are lost, hashing says so."""
-    return isinstance(error, sqlite3.Error) and answers.meaning(error) == answers.FAILED
+    if not isinstance(error, sqlite3.Error) or getattr(error, "sqlite_errorcode", 0) in _LOST:
+        return False
+    return answers.meaning(error) in (answers.FAILED, answers.UNREAD)
 
 
 def _require_access(backup: Backup) -> None:
