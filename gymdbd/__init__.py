@@ -16,6 +16,7 @@ Its rooms, from top to bottom. A module imports from rooms below its own, never 
     config      YAML to frozen dataclasses
     lock        locks that die with their process
     trust       whether others could have written what we obey
+    acting      as whom root acts: as the owner of what it is pointed at
     files       files that appear whole or not at all
     bounded     reading small files that others may have written
     disk        what a disk refuses, in gymdbd's words

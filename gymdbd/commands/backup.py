@@ -42,6 +42,7 @@ from gymdbd.config.kinds import BackupConfig
 from gymdbd.config.parts import Keep
 from gymdbd.errors import UsageError
 from gymdbd.jobs.backup.result import BackupResult
+from gymdbd.runs import as_owner
 from gymdbd.source import database, identity, uses
 from gymdbd.source.errors import SourceMissingError
 from gymdbd.terminal import by_hand, configuration, options
@@ -150,6 +151,7 @@ def _unconfigured(arguments: argparse.Namespace) -> BackupConfig:
         database=files.absolute(arguments.database),
         archive=files.absolute(arguments.archive or _ARCHIVE),
     )
+    configuration.say_acting(as_owner.run_as_owner(job, None))
     if not arguments.stats_only:
         _require_database(job.database, arguments)
         if arguments.archive and arguments.archive.is_absolute():

@@ -32,6 +32,7 @@ from typing import TYPE_CHECKING
 from gymdbd import log
 from gymdbd.clock import Clock, local_zone
 from gymdbd.daemon.loop import Daemon
+from gymdbd.runs import as_owner
 from gymdbd.terminal import configuration
 
 if TYPE_CHECKING:
@@ -49,5 +50,8 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
     """Run the daemon until it is stopped."""
     del output
     settings = configuration.load(arguments)
+    acted = as_owner.act_as_home(settings)
     log.configure(settings.log)
+    if acted:
+        log.logger().warning("acting as the owner", user=acted)
     return Daemon(settings, Clock(zone=local_zone())).run()

@@ -74,6 +74,10 @@ class JobConfig:
         """
         return []
 
+    def places(self) -> list[Path]:
+        """Return what a run opens on this machine; its user is whoever decides about the first."""
+        return self.archives()
+
     def scratch(self) -> list[Path]:
         """Return the locks of the folders whose partial files are worthless after a killed run."""
         return []
@@ -120,6 +124,10 @@ class BackupConfig(JobConfig):
     def archives(self) -> list[Path]:
         """Return its archive."""
         return [self.archive]
+
+    def places(self) -> list[Path]:
+        """Return its archive and the database."""
+        return [self.archive, self.database]
 
     def locks(self) -> list[Path]:
         """Return the archive's lock, which pruning and marking take as well."""
@@ -176,6 +184,10 @@ class PullConfig(JobConfig):
         """Return its archive; the default one only if a pull has made it."""
         return [self.archive_folder] if self.archive or self.archive_folder.is_dir() else []
 
+    def places(self) -> list[Path]:
+        """Return the replica and its archive."""
+        return [self.replica, self.archive_folder]
+
     def locks(self) -> list[Path]:
         """Return the replica's lock; the archive's lock is taken only while it is written."""
         return [lock.file_lock(self.replica)]
@@ -208,6 +220,10 @@ class DrillConfig(JobConfig):
     def scratch_in(self) -> Path:
         """Return where a run creates a folder of its own, and removes it."""
         return self.scratch_folder or self.archive
+
+    def places(self) -> list[Path]:
+        """Return the archive and the scratch folder."""
+        return [self.archive, self.folder]
 
     def locks(self) -> list[Path]:
         """Return a lock in the archive; the archive's own is taken only to read a backup.
@@ -249,6 +265,10 @@ class EmergencyConfig(JobConfig):
 
     pull: PullConfig
 
+    def places(self) -> list[Path]:
+        """Return those of the pull."""
+        return self.pull.places()
+
     def locks(self) -> list[Path]:
         """Return the locks of the pull; the archive's lock is taken only while it is written."""
         return self.pull.locks()
@@ -270,6 +290,10 @@ class RestoreConfig(JobConfig):
     replace: bool = False
     busy_timeout: timedelta = timedelta(seconds=5)
     source: Origin | None = None
+
+    def places(self) -> list[Path]:
+        """Return the backup and the target."""
+        return [self.backup, self.target]
 
     def locks(self) -> list[Path]:
         """Return the locks of the archive, so that the backup is not pruned, and of the target.

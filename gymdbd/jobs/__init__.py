@@ -11,6 +11,8 @@ From top to bottom; a module imports from below its own line:
     backup      making a backup, and saving a damaged database as it is
     prune       removing backups past retention
     peer        the other machine of a job
+    handled     what another user's process does with its database
+    elsewhere   a database of another user than its archive
     context     what a run is given besides its configuration
     finding     what can be found out about a job without running it
     result      what a run brings, and how that becomes JSON

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 _LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40, "critical": 50}
 _PRIORITIES = {"debug": 7, "info": 6, "warning": 4, "error": 3, "critical": 2}
+_diverted: list[Callable[[EventDict], None]] = []
 _opened = contextlib.ExitStack()  # The open files and sockets of the current configuration.
 # A journald that is stopped or hangs must not delay a run.
 _JOURNAL_WAIT_S = 1.0
@@ -51,7 +52,7 @@ def configure(config: LogConfig, *, by_hand: bool = False, in_journal: bool = Tr
         if in_journal and os.path.exists(_JOURNAL):  # noqa: PTH110 - every pull by hand pays for what is imported
             sinks.append((_LEVELS[config.level], _quietly(_journald_sink())))
     if config.file is not None:
-        sinks.append((_LEVELS[config.level], _file_sink(config)))
+        sinks.append((_LEVELS[config.level], _diverted[0] if _diverted else file_sink(config)))
     least = min(level for level, _ in sinks)
     structlog.reset_defaults()
     structlog.configure(
@@ -68,6 +69,11 @@ def configure(config: LogConfig, *, by_hand: bool = False, in_journal: bool = Tr
     )
     _take_over_logging()
     before.close()
+
+
+def divert_file(sink: Callable[[EventDict], None]) -> None:
+    """Let `sink` take what would go to a log file: this process acts as a user who may not."""
+    _diverted[:] = [sink]
 
 
 def logger() -> Any:
@@ -230,7 +236,8 @@ def _journald_sink() -> Callable[[EventDict], None]:
     return sink
 
 
-def _file_sink(config: LogConfig) -> Callable[[EventDict], None]:
+def file_sink(config: LogConfig) -> Callable[[EventDict], None]:
+    """Return what writes events to the log file of `config`, which it opens for the first one."""
     from gymdbd.log import log_file  # noqa: PLC0415 - if asked for
 
     path = str(config.file)

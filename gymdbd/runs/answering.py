@@ -18,7 +18,8 @@ from gymdbd.jobs.context import Context
 from gymdbd.jobs.pull import suspicion
 from gymdbd.jobs.pull.replica import Replica
 from gymdbd.jobs.restore import restore
-from gymdbd.runs.status import StatusFile, trouble_logged
+from gymdbd.runs import keeper
+from gymdbd.runs.status import trouble_logged
 from gymdbd.source.errors import GymdbdError
 
 if TYPE_CHECKING:
@@ -114,7 +115,7 @@ def _settle_jobs(settings: Config, archive: Path, origin: Origin, *, right: bool
             if state is not None and state.suspicious and not state.rejected:
                 continue
         with trouble_logged():
-            file = StatusFile(settings.status_file)
+            file = keeper.status_file(settings.status_file)
             (file.accepted if right else file.rejected)(job, waiting)
 
 

@@ -21,12 +21,12 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from gymdbd import bounded, clock, disk, files, lock, log
+from gymdbd.acting import ActingError
 from gymdbd.config import config
 from gymdbd.errors import ConfigError, CrashError, DeadlineError, StoppedError
-from gymdbd.runs import runner
+from gymdbd.runs import as_owner, keeper, runner
 from gymdbd.runs.outcome import Ended, Outcome, failure
 from gymdbd.runs.runner import Run
-from gymdbd.runs.status import StatusFile
 from gymdbd.source.errors import GymdbdError
 
 if TYPE_CHECKING:
@@ -209,21 +209,27 @@ def main() -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, stop.request)
     order = json.loads(_read_line())
-    threading.Thread(target=_await_end_of_input, args=[stop], daemon=True).start()
     try:
         settings = config.parse(order["text"], Path(order["source"]))
         job = settings.job(order["job"])
+        # The rest may go on in another process, in which no thread of this one runs.
+        acted = as_owner.run_as_owner(job, settings)
     except ConfigError as error:
         # Something has changed since the daemon started, such as a home folder that was removed.
         problem = "; ".join((error.message, *error.faults))
         ended: Ended | Outcome = failure(ConfigError(problem, hint=error.hint))
+    except ActingError as error:
+        ended = failure(error)
     else:
+        threading.Thread(target=_await_end_of_input, args=[stop], daemon=True).start()
         log.configure(settings.log)
+        if acted:
+            log.logger().info("acting as the owner", job=job.name, user=acted)
         run = Run(
             job=job,
             reason=order["reason"],
             run_id=order["run_id"],
-            status=StatusFile(settings.status_file),
+            status=keeper.status_file(settings.status_file),
             due=clock.from_text(order["due"]) if order["due"] else None,
             lock_wait_s=order["lock_wait_s"],
             stopping=lambda: stop.requested,

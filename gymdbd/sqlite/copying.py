@@ -67,7 +67,7 @@ def copy(snapshot: Snapshot, target: Path, progress: CopyProgress) -> None:
         if destination is not None:
             destination.close()
         flusher.close()
-    _need_no_wal(target)
+    need_no_wal(target)
 
 
 def _copy_error(error: sqlite3.Error, source: Path, target: Path) -> Exception:
@@ -177,7 +177,7 @@ def _copy_bytes(
             progress(before + done, total)
 
 
-def _need_no_wal(path: Path) -> None:
+def need_no_wal(path: Path) -> None:
     """Mark a finished copy as a rollback-journal database, readable without a WAL.
 
     It has every committed page, and only so can it be opened from a read-only folder. The manifest

@@ -12,12 +12,11 @@ from gymdbd import disk, log
 from gymdbd.config.config import LogConfig
 from gymdbd.errors import StoppedError
 from gymdbd.jobs.result import Saved
-from gymdbd.runs import runner
+from gymdbd.runs import as_owner, keeper, runner
 from gymdbd.runs.outcome import Outcome, failure
 from gymdbd.runs.runner import Run
-from gymdbd.runs.status import StatusFile
 from gymdbd.source.errors import GymdbdError
-from gymdbd.terminal import ending
+from gymdbd.terminal import configuration, ending
 
 if TYPE_CHECKING:
     import argparse
@@ -39,6 +38,7 @@ def run_job(
 
     SIGINT or SIGTERM stops it at its next safe point, or ends this process (`ending.caught`).
     """
+    configuration.say_acting(as_owner.run_as_owner(job, settings))
     # The verb prints the failure itself, so the log prints only warnings to the terminal.
     log.configure(settings.log if settings else LogConfig(), by_hand=True, in_journal=in_journal)
     with ending.caught() as stops, output.progress() as progress:
@@ -47,7 +47,9 @@ def run_job(
             reason="by hand",
             # A restore, for example, is not a configured job: the status file has no entry for it.
             status=(
-                StatusFile(settings.status_file) if settings and job.name in settings.jobs else None
+                keeper.status_file(settings.status_file)
+                if settings and job.name in settings.jobs
+                else None
             ),
             progress=progress,
             tell=output.remark,

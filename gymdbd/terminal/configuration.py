@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from typing import TYPE_CHECKING, TypeVar
 
@@ -11,11 +12,13 @@ from gymdbd.archive.catalog import Catalog
 from gymdbd.clock import Clock
 from gymdbd.config import config
 from gymdbd.config.kinds import JobConfig
-from gymdbd.errors import UsageError
+from gymdbd.errors import ConfigError, UsageError
+from gymdbd.runs import as_owner
 from gymdbd.terminal.output import Output
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Iterable
     from pathlib import Path
 
     from gymdbd.archive.backup import Backup
@@ -41,8 +44,26 @@ INSTEAD = {
 
 def load(arguments: argparse.Namespace) -> Config:
     """Load the configuration named by the command line, or found in the usual places."""
-    found = config.find(arguments.config, instead=_instead(arguments))
-    return config.load(files.absolute(found))
+    found = files.absolute(config.find(arguments.config, instead=_instead(arguments)))
+    say_acting(as_owner.act_as_owner([found], None))
+    return config.load(found)
+
+
+def say_acting(user: str) -> None:
+    """Print as whom root acts from now on; nothing if `user` is empty."""
+    if user:
+        Output().remark(f"gymdbd: acting as {user}")
+
+
+def act(arguments: argparse.Namespace, places: list[Path], *, read: Iterable[Path] = ()) -> None:
+    """Act, if this is root, as the user who decides about `places`, before they are opened.
+
+    Another process handles the databases `read` that belong to another user.
+    """
+    settings = None
+    with contextlib.suppress(ConfigError):
+        settings = load(arguments)
+    say_acting(as_owner.act_as_owner(places, settings, read=read))
 
 
 def _instead(arguments: argparse.Namespace) -> str:
@@ -82,8 +103,11 @@ def choose_job(settings: Config, name: str | None, kind: type[Job]) -> Job:
 def archives(arguments: argparse.Namespace) -> list[Path]:
     """Return the archive of --archive, or those of the configuration."""
     if arguments.archive:
-        return [files.absolute(arguments.archive)]
-    return archives_of(load(arguments))
+        found = [files.absolute(arguments.archive)]
+    else:
+        found = archives_of(load(arguments))
+    act(arguments, found)
+    return found
 
 
 def archives_of(settings: Config) -> list[Path]:

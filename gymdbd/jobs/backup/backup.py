@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gymdbd import clock, files
+from gymdbd.acting import ActingError
 from gymdbd.archive import manifest as manifests
 from gymdbd.archive import proof
 from gymdbd.archive.catalog import Catalog
 from gymdbd.errors import CopyDamagedError
+from gymdbd.jobs import elsewhere
 from gymdbd.jobs.backup import changes, content, damaged, deleted, room
-from gymdbd.jobs.backup.copy import Copy, describe, expected
+from gymdbd.jobs.backup.copy import Copy, describe, expected, fetch
 from gymdbd.jobs.backup.result import BackupResult
 from gymdbd.jobs.context import Timings
 from gymdbd.jobs.prune import prune
@@ -60,7 +63,7 @@ def run(job: BackupConfig, context: Context, held: Snapshot | None = None) -> Ba
         context.log.warning("leftover of an interrupted run removed", path=str(path))
     try:
         with timings.step("preflight"):
-            source = deleted.find(job, context) if held is None else deleted.Source(job, held)
+            source = _find(job, context) if held is None else deleted.Source(job, held)
         with contextlib.closing(source):
             made = _back_up(source.job, catalog, context, timings, source.held)
     except UNSOUND as error:
@@ -79,6 +82,19 @@ def run(job: BackupConfig, context: Context, held: Snapshot | None = None) -> Ba
     result = dataclasses.replace(made, changes=counted, pruned=pruned, duration_s=timings.total_s())
     source.tell(result)
     return content.judged(catalog, job.origin, result) if job.gates is not None else result
+
+
+def _find(job: BackupConfig, context: Context) -> deleted.Source:
+    """Return what to back up, unless another user's process looks for it when it reads it."""
+    if elsewhere.of(job.database) is None:
+        return deleted.find(job, context)
+    if job.raw or job.deleted:
+        raise ActingError(
+            f"{job.database} and {job.archive} belong to different users: only a backup through "
+            "SQLite can be made",
+            hint="leave out --raw and --deleted, or name an archive of the database's owner",
+        )
+    return deleted.Source(job)
 
 
 def _saved(
@@ -110,18 +126,20 @@ def _back_up(
     timings: Timings,
     held: Snapshot | None,
 ) -> BackupResult:
+    there = elsewhere.of(job.database)
     with timings.step("locate"):
-        source = held.path if held else database.locate(job.database)
         catalog.require_name(job.database.stem)
-        room.require(job, catalog, source.stat().st_size, context.clock.now())
-    if held is None:
+        source = held.path if held else job.database
+        if there is None:
+            source = database.locate(source)
+            room.require(job, catalog, source.stat().st_size, context.clock.now())
+    if held is None and there is None:
         # A checkpoint would write what a damaged index says to the main file.
         with Snapshot(source, busy_timeout_s=job.busy_timeout.total_seconds()) as now:
             agreement.require(now)
     with timings.step("checkpoint"):
-        done = checkpoints.checkpoint(
-            source, job.checkpoint, busy_timeout_s=job.busy_timeout.total_seconds()
-        )
+        run = there.checkpoint if there else functools.partial(checkpoints.checkpoint, source)
+        done = run(job.checkpoint, busy_timeout_s=job.busy_timeout.total_seconds())
         _report(done, context)
     with timings.step("snapshot"):
         copy = _take_still(job, source, catalog, context, held)
@@ -199,12 +217,18 @@ def _take(
         )
     final = catalog.name(job.database.stem, created)
     partial = files.partial_path(final)
+    created_at = clock.to_text(created, context.clock.zone)
 
     def progress(done: int, total: int) -> None:
         context.progress("snapshot", done, total)
         context.check()
 
     timeout_s = job.busy_timeout.total_seconds()
+    if there := elsewhere.of(job.database):
+        with there.session(lambda _, *done: progress(*done), context.check) as session:
+            size = session.fingerprint.size_bytes
+            room.require(job, catalog, size, context.clock.now())
+            return fetch(session, final, partial, created_at)
     with files.writing(partial), contextlib.ExitStack() as stack:
         if job.raw:
             held = stack.enter_context(
@@ -216,7 +240,6 @@ def _take(
             room.require(job, catalog, held.facts.size_bytes, context.clock.now())
             rows = held.count_rows(check=context.check)
             copying.copy(held, partial, progress)
-    created_at = clock.to_text(created, context.clock.zone)
     return Copy(final, partial, created_at, held.facts, rows, ownership.read(source))
 
 
@@ -226,9 +249,12 @@ def _prove(job: BackupConfig, source: Path, copy: Copy, context: Context) -> Pro
         with files.writing(copy.partial):
             return proof.prove(copy.partial, expected(copy), context.check, has_wal=job.raw)
     except (CopyDamagedError, SourceCorruptError) as error:
-        with opening.reading_live(source, check=context.check) as there:
-            load_schema(there)
-            problems = soundness.check(there).problems
+        if other := elsewhere.of(job.database):
+            problems = other.problems(context.check)
+        else:
+            with opening.reading_live(source, check=context.check) as there:
+                load_schema(there)
+                problems = soundness.check(there).problems
         if problems:
             raise database.corrupt(job.database, problems) from error
         raise

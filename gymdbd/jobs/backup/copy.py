@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sqlite3
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import gymdbd
+from gymdbd import files
 from gymdbd.archive import manifest as manifests
 from gymdbd.archive.manifest import Manifest
+from gymdbd.remote import delta
 from gymdbd.source.counting import uncounted
+from gymdbd.source.schema import read_facts
+from gymdbd.sqlite import copying, opening
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from gymdbd.archive.proof import Proof
     from gymdbd.config.kinds import BackupConfig
+    from gymdbd.remote.client import Session
     from gymdbd.source.schema import Facts
     from gymdbd.sqlite.checkpoint import Checkpoint
 
@@ -36,6 +42,25 @@ def expected(copy: Copy) -> dict[str, Any]:
     """Return what must be found in the copy; its journal mode differs on purpose."""
     facts = {name: value for name, value in vars(copy.facts).items() if name != "journal_mode"}
     return {**facts, "rows": copy.rows, "uncounted": uncounted(copy.facts, copy.rows)}
+
+
+def fetch(session: Session, final: Path, partial: Path, created_at: str) -> Copy:
+    """Bring the snapshot of a session, of another user's process, into the partial."""
+    seen = session.fingerprint
+    with files.writing(partial):
+        rows = session.count_rows()
+        files.create(partial)
+        session.fetch(partial, delta.choose(None, seen, None))
+        copying.need_no_wal(partial)
+    with opening.reading(partial) as copy:
+        facts = read_facts(copy)
+    facts = dataclasses.replace(
+        facts,
+        page_size=seen.page_size,
+        page_count=seen.page_count,
+        journal_mode=seen.journal_mode,
+    )
+    return Copy(final, partial, created_at, facts, rows, session.ownership or {})
 
 
 def describe(

@@ -1,0 +1,169 @@
+"""Root's half of a run that acts as another user: it records what the other half reports.
+
+The status file and the log file of root's own configuration are root's to write. So the run goes
+on in a new process, which becomes that user, and reports by a pipe.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import sys
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from gymdbd import acting, bounded, log
+from gymdbd.runs.entry import Running
+from gymdbd.runs.outcome import Ended, text
+from gymdbd.runs.status import StatusFile
+from gymdbd.source import protocol
+from gymdbd.source.errors import GymdbdError, RemoteError
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+    from pathlib import Path
+
+    from gymdbd.acting import User
+    from gymdbd.config.config import Config
+    from gymdbd.config.kinds import JobConfig
+
+_link: list[socket.socket] = []  # To the process that records, in one that acts as another user.
+_reported: set[Path] = set()  # The status file, if that process writes it.
+
+
+def go_on_as(user: User, settings: Config, jobs: Collection[str]) -> None:
+    """Return in a new process that acts as `user`; this one records, and then ends as that does.
+
+    Only what is reported of `jobs` is recorded.
+    """
+    recorded = [place for place in home(settings) if acting.decider(place) != user]
+    recorders = acting.deciders(recorded)
+    if len(recorders) > 1:
+        raise acting.several({acting.decider(place): place for place in home(settings)})
+    if not recorded:
+        acting.become(user)
+        return
+    sys.stdout.flush()
+    sys.stderr.flush()
+    ours, theirs = socket.socketpair()
+    worker = os.fork()
+    if worker:
+        theirs.close()
+        if (recorder := recorders.pop()) is not None:
+            acting.become(recorder)
+        _keep(worker, ours, settings, jobs)
+    ours.close()
+    acting.become(user)
+    _link[:] = [theirs]
+    if settings.status_file in recorded:
+        _reported.add(settings.status_file)
+    if settings.log.file in recorded:
+        log.divert_file(lambda event: _send({"do": "log", "event": event}))
+
+
+def home(settings: Config) -> list[Path]:
+    """Return what every run of a configuration writes, whatever its job is."""
+    return [settings.status_file, *([settings.log.file] if settings.log.file else [])]
+
+
+def _keep(worker: int, ours: socket.socket, settings: Config, jobs: Collection[str]) -> NoReturn:
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda caught, _: _forward(worker, caught))
+    write = log.file_sink(settings.log) if settings.log.file else lambda _: None
+    status = StatusFile(settings.status_file)
+    with ours, ours.makefile("rb") as lines:
+        while line := lines.readline(bounded.MOST_BYTES):
+            told = _parse(line)
+            if told.get("do") == "log":
+                with contextlib.suppress(OSError):
+                    write(_event(told))
+                continue
+            answer = {}
+            try:
+                if told.get("job") in jobs:
+                    _record(told, settings.jobs[told["job"]], status)
+            except GymdbdError as error:
+                answer = {"code": error.code, "message": error.message, "hint": error.hint}
+            with contextlib.suppress(OSError):
+                ours.sendall(json.dumps(answer).encode() + b"\n")
+    _, ended = os.waitpid(worker, 0)
+    if os.WIFSIGNALED(ended):
+        signal.signal(os.WTERMSIG(ended), signal.SIG_DFL)
+        os.kill(os.getpid(), os.WTERMSIG(ended))
+    sys.exit(os.waitstatus_to_exitcode(ended))
+
+
+def _forward(worker: int, number: int) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(worker, number)
+
+
+def _parse(line: bytes) -> dict[str, Any]:
+    with contextlib.suppress(*bounded.FAULTS):
+        told = bounded.parse(line)
+        if isinstance(told, dict):
+            return told
+    return {}
+
+
+def _event(told: dict[str, Any]) -> dict[str, Any]:
+    event = told.get("event")
+    return event if isinstance(event, dict) else {}
+
+
+def _record(told: dict[str, Any], job: JobConfig, status: StatusFile) -> None:
+    """Record what the other half reports; nothing of it is trusted to have the right type."""
+    content = told.get("content")
+    content = content if isinstance(content, dict) else {}
+    if told.get("do") == "started":
+        status.run_started(job, Running.from_json(content), text(told, "due"))
+    elif told.get("do") == "ended":
+        status.run_ended(job, Ended.from_json(content))
+    elif told.get("do") == "accepted":
+        status.accepted(job, text(told, "waiting"))
+    elif told.get("do") == "rejected":
+        status.rejected(job, text(told, "waiting"))
+
+
+def _send(told: dict[str, Any]) -> None:
+    line = json.dumps(told, ensure_ascii=False, default=str)
+    _link[0].sendall(line.encode("utf-8", "surrogatepass") + b"\n")
+
+
+def status_file(path: Path) -> StatusFile:
+    """Return the status file at `path`, which another process writes if this one may not."""
+    return _Reported(path) if path in _reported else StatusFile(path)
+
+
+class _Reported(StatusFile):
+    """The status file of a process that acts as another user: what it records is reported."""
+
+    def run_started(self, job: JobConfig, running: Running, due: str | None) -> None:
+        """Report that a run has started."""
+        _report("started", job, content=running.to_json(), due=due)
+
+    def run_ended(self, job: JobConfig, ended: Ended) -> None:
+        """Report how a run ended."""
+        _report("ended", job, content=ended.to_json())
+
+    def accepted(self, job: JobConfig, waiting: str | None = None) -> None:
+        """Report that suspicious content was accepted."""
+        _report("accepted", job, waiting=waiting)
+
+    def rejected(self, job: JobConfig, waiting: str | None = None) -> None:
+        """Report that it was rejected."""
+        _report("rejected", job, waiting=waiting)
+
+
+def _report(what: str, job: JobConfig, **content: Any) -> None:
+    """Report something and await that it is recorded; raises the error if it could not be."""
+    try:
+        _send({"do": what, "job": job.name, **content})
+        with _link[0].makefile("rb") as answers:
+            answer = _parse(answers.readline(bounded.MOST_BYTES))
+    except OSError as error:
+        raise RemoteError(f"root's half of this run has ended ({error.strerror})") from error
+    if answer.get("message"):
+        raise protocol.to_error(answer)
