@@ -1,0 +1,161 @@
+"""Root in another user's folder acts as that user, and so does no more than that user may."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from gymdbd import acting
+from gymdbd.acting import User
+from tests.support.command import gymdbd, gymdbd_json
+from tests.support.databases import backups, make_database
+from tests.support.jobs import write_config
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root, who acts as another user")
+
+_PI = 12011
+_SECRET = b"only for root"
+
+
+@pytest.fixture
+def place() -> Iterator[Path]:
+    """Give a folder of root's that every user may enter; `pi` in it is another user's."""
+    folder = Path(tempfile.mkdtemp(prefix="gymdbd-acting-"))
+    folder.chmod(0o755)
+    (folder / "pi").mkdir()
+    (folder / "root").mkdir(mode=0o700)
+    (folder / "root" / "secret").write_bytes(_SECRET)
+    make_database(folder / "pi" / "gym.db")
+    (folder / "pi" / "archive").mkdir(mode=0o700)
+    _give(folder / "pi")
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder)
+
+
+def _give(folder: Path) -> None:
+    for path in (folder, *folder.rglob("*")):
+        os.chown(path, _PI, _PI, follow_symlinks=False)
+
+
+def _link(path: Path, target: Path) -> None:
+    """Make a link of the other user's."""
+    path.symlink_to(target)
+    os.chown(path, _PI, _PI, follow_symlinks=False)
+
+
+def _owners(folder: Path) -> set[int]:
+    return {path.lstat().st_uid for path in folder.rglob("*")}
+
+
+def _secret(place: Path) -> tuple[bytes, int, int]:
+    path = place / "root" / "secret"
+    return path.read_bytes(), path.stat().st_uid, path.stat().st_mode
+
+
+def test_all_that_root_makes_in_another_users_folder_is_that_users(place: Path) -> None:
+    """It says as whom it acts."""
+    theirs = place / "pi"
+    words = ("backup", "--database", theirs / "gym.db", "--archive", theirs / "archive")
+    done = gymdbd(*words)
+    assert (done.returncode, f"acting as uid {_PI}" in done.stderr) == (0, True)
+    assert (len(backups(theirs / "archive")), _owners(theirs)) == (1, {_PI})
+
+
+@pytest.mark.parametrize("name", [".gymdbd.lock", ".gym_backup.db.partial"])
+def test_a_link_in_another_users_archive_leads_to_nothing_of_roots(place: Path, name: str) -> None:
+    """What only root may write stays as it was, whether or not the backup can be made."""
+    theirs, before = place / "pi", _secret(place)
+    _link(theirs / "archive" / name, place / "root" / "secret")
+    gymdbd("backup", "--database", theirs / "gym.db", "--archive", theirs / "archive")
+    assert _secret(place) == before
+
+
+@pytest.mark.parametrize("name", ["gym.db-wal", "gym.db-shm", "gym.db-journal"])
+def test_a_side_file_that_is_a_link_leads_to_nothing_of_roots(place: Path, name: str) -> None:
+    """Not even if the archive is root's: another process reads the database."""
+    theirs, before = place / "pi", _secret(place)
+    _link(theirs / name, place / "root" / "secret")
+    (place / "root" / "archive").mkdir()
+    gymdbd("backup", "--database", theirs / "gym.db", "--archive", place / "root" / "archive")
+    assert _secret(place) == before
+
+
+@pytest.mark.parametrize("archive", ["pi", "root"])
+def test_a_database_that_is_a_link_to_one_of_roots_is_not_copied(place: Path, archive: str) -> None:
+    """Root would hand over what only root may read."""
+    make_database(place / "root" / "secret.db")
+    _link(place / "pi" / "link.db", place / "root" / "secret.db")
+    (place / "root" / "archive").mkdir()
+    folder = place / archive / "archive"
+    code, answer = gymdbd_json(
+        "backup", "--database", place / "pi" / "link.db", "--archive", folder
+    )
+    assert (code, answer["code"], backups(folder)) == (1, "source-unreadable", [])
+
+
+def test_root_backs_up_another_users_database_into_its_own_archive(place: Path) -> None:
+    """The archive stays root's alone, and what lies beside the database its user's."""
+    archive = place / "root" / "archive"
+    archive.mkdir()
+    code, answer = gymdbd_json(
+        "backup", "--database", place / "pi" / "gym.db", "--archive", archive
+    )
+    assert (code, answer["tables"]) == (0, {"t": 100})
+    manifest = json.loads(Path(answer["path"] + ".json").read_text())
+    assert (manifest["uid"], manifest["journal_mode"]) == (_PI, "wal")
+    assert (_owners(archive), _owners(place / "pi")) == ({0}, {_PI})
+
+
+def _configured(place: Path, archive: Path) -> Path:
+    job = {"schedule": "0 3 * * *", "database": str(place / "pi" / "gym.db")}
+    return write_config(
+        place / "root",
+        {"nightly": {**job, "archive": str(archive)}},
+        log={"file": str(place / "root" / "log.jsonl")},
+    )
+
+
+def test_status_and_log_of_roots_configuration_stay_roots(place: Path) -> None:
+    """The half of the run that is root's records what the other half reports."""
+    config = _configured(place, place / "pi" / "archive")
+    code, _ = gymdbd_json("-c", config, "backup", "nightly")
+    _, status = gymdbd_json("-c", config, "status")
+    lines = (place / "root" / "log.jsonl").read_text().splitlines()
+    events = [json.loads(line) for line in lines]
+    assert (code, status["jobs"]["nightly"]["state"]) == (0, "ok")
+    assert [event["event"] for event in events][-1] == "run finished"
+    assert (_owners(place / "root"), _owners(place / "pi")) == ({0}, {_PI})
+
+
+def test_the_first_thing_on_the_way_that_is_not_roots_decides(place: Path) -> None:
+    """Even if what comes after it belongs to root."""
+    theirs = place / "pi"
+    (theirs / "link").symlink_to(place / "root")
+    (place / "there").symlink_to(theirs / "archive")
+    found: dict[str, Any] = {
+        name: acting.decider(place / name)
+        for name in ("root/secret", "pi/gym.db", "pi/link/secret", "there/x", "root/none/x")
+    }
+    pi = User(_PI, _PI)
+    expected = {"root/secret": None, "root/none/x": None}
+    assert found == {"pi/gym.db": pi, "pi/link/secret": pi, "there/x": pi, **expected}
+
+
+def test_a_file_of_another_users_counts_only_where_others_may_write(place: Path) -> None:
+    """In a folder that only root may write, its name is root's choice."""
+    database = make_database(place / "gym.db")
+    os.chown(database, _PI, _PI)
+    closed = acting.decider(database)
+    place.chmod(0o777)
+    assert (closed, acting.decider(database)) == (None, User(_PI, _PI))
