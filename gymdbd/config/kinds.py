@@ -223,7 +223,7 @@ class DrillConfig(JobConfig):
 
     def places(self) -> list[Path]:
         """Return the archive and the scratch folder."""
-        return [self.archive, self.folder]
+        return self.folders()
 
     def locks(self) -> list[Path]:
         """Return a lock in the archive; the archive's own is taken only to read a backup.
