@@ -1,14 +1,46 @@
-"""Phrases that several messages share."""
+"""Phrases that several messages share, and names of others shown so that they cannot mislead."""
 
 from __future__ import annotations
 
 import difflib
+import json
 import os
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
+
+
+def printable(text: str, kept: str = "") -> str:
+    """Escape what is not printable, but for the characters `kept`.
+
+    The name of a table or file may hold line breaks, sequences that move a terminal's cursor, or
+    characters that reverse what follows: it would look like another name, or like our own words.
+    """
+    if text.isprintable():
+        return text
+    return "".join(
+        letter
+        if letter.isprintable() or letter in kept
+        else letter.encode("unicode_escape").decode()
+        for letter in text
+    )
+
+
+def json_text(value: Any, indent: int | None = None) -> str:
+    """Return JSON that shows every name as it is if it is printable, and escapes it otherwise.
+
+    It is valid Unicode, whatever bytes a name has.
+    """
+    text = json.dumps(value, ensure_ascii=False, indent=indent, default=str)
+    if text.isprintable():
+        return text
+    return "".join(
+        # Line breaks of a text are escaped already: these are between the values.
+        letter if letter.isprintable() or letter == "\n" else json.dumps(letter)[1:-1]
+        for letter in text
+    )
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

@@ -7,6 +7,7 @@ import time
 
 import sdnotify
 
+from gymdbd import words
 from gymdbd.log import logger
 
 # If systemd does not read in this time, the daemon continues without it.
@@ -29,7 +30,7 @@ class Notifier:
 
     def ready(self, status: str) -> None:
         """Report that the daemon is ready, at start and after a reload."""
-        self._send(f"READY=1\nSTATUS={status}")
+        self._send(f"READY=1\nSTATUS={words.printable(status)}")
 
     def reloading(self) -> None:
         """Report that the configuration is being reloaded."""
@@ -41,7 +42,7 @@ class Notifier:
 
     def status(self, text: str) -> None:
         """Set the line that `systemctl status` shows."""
-        self._send(f"STATUS={text}")
+        self._send(f"STATUS={words.printable(text)}")
 
     def watchdog(self) -> None:
         """Report that the daemon and its scheduler are alive."""

@@ -9,7 +9,6 @@ hand also log to journald, if the machine has it.
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
 import os
 import sys
@@ -17,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 import structlog
 
-from gymdbd import clock
+from gymdbd import clock, words
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -116,7 +115,7 @@ def _short(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.2f}"
     if isinstance(value, (dict, list, tuple)):
-        return _json(value)
+        return words.json_text(value)
     return str(value)
 
 
@@ -155,11 +154,21 @@ def _ordered(event: EventDict) -> EventDict:
     return {**{name: event[name] for name in first if name in event}, **event}
 
 
+def _shown(event: EventDict) -> EventDict:
+    """Escape the names of others: a line break in one would begin a line that looks like ours."""
+    return {
+        name: words.printable(value, "\n\t" if name == "exception" else "")
+        if isinstance(value, str)
+        else value
+        for name, value in event.items()
+    }
+
+
 def _complain(error: OSError) -> None:
     """Report on standard error that the log cannot be written; ignore it if that fails too."""
     try:
         place = f"{os.fsdecode(error.filename)}: " if error.filename else ""
-        what = f"{place}{error.strerror or error}"
+        what = words.printable(f"{place}{error.strerror or error}")
         sys.stderr.write(f"gymdbd: cannot write the log: {what}. The work continues\n")
     except (OSError, ValueError):
         return
@@ -200,8 +209,8 @@ def _console_sink(chosen: str) -> Callable[[EventDict], None]:
         render = structlog.dev.ConsoleRenderer(
             colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
         )
-        return lambda event: _write(sys.stderr, str(render(None, "", event)))
-    return lambda event: _write(sys.stderr, _json(event))
+        return lambda event: _write(sys.stderr, str(render(None, "", _shown(event))))
+    return lambda event: _write(sys.stderr, words.json_text(event))
 
 
 def _journald_listens() -> bool:
@@ -222,12 +231,12 @@ def _journald_sink() -> Callable[[EventDict], None]:
         fields = {
             f"GYMDBD_{name.upper()}": value
             if isinstance(value, (int, float))
-            else _encodable(value if isinstance(value, str) else _json(value))
+            else _encodable(value if isinstance(value, str) else words.json_text(value))
             for name, value in event.items()
             if name not in ("level", "timestamp")
         }
         message = {
-            "MESSAGE": _encodable(sentence(event)),
+            "MESSAGE": sentence(_shown(event)),
             "PRIORITY": _PRIORITIES.get(event["level"], 6),
             "SYSLOG_IDENTIFIER": "gymdbd",
         }
@@ -253,9 +262,7 @@ def file_sink(config: LogConfig) -> Callable[[EventDict], None]:
 
     def sink(event: EventDict) -> None:
         with log_file.named(path):
-            handler.emit(
-                logging.LogRecord("gymdbd", 20, "", 0, _encodable(_json(event)), None, None)
-            )
+            handler.emit(logging.LogRecord("gymdbd", 20, "", 0, words.json_text(event), None, None))
 
     return sink
 
@@ -268,10 +275,6 @@ def _write(stream: TextIO, line: str) -> None:
 def _encodable(text: str) -> str:
     """Escape invalid characters: the name of a file may contain any bytes."""
     return text.encode("utf-8", "backslashreplace").decode()
-
-
-def _json(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False, default=str)
 
 
 class _Bridge(logging.Handler):

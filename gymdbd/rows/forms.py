@@ -6,6 +6,7 @@ import contextlib
 import sqlite3
 from typing import TYPE_CHECKING, BinaryIO
 
+from gymdbd import words
 from gymdbd.rows.copying import Copy
 from gymdbd.rows.keys import EARLIER
 from gymdbd.rows.script import Script
@@ -21,6 +22,10 @@ if TYPE_CHECKING:
     from gymdbd.rows.rescue import Rescue
 
 
+# How Python holds bytes that are no UTF-8.
+_BYTES = "".join(map(chr, range(0xDC80, 0xDD00)))
+
+
 def write_sql(rescue: Rescue, file: BinaryIO, origin: str) -> dict[str, Rescued]:
     """Write statements that put the rows back in one transaction; return the result by table.
 
@@ -33,7 +38,8 @@ def write_sql(rescue: Rescue, file: BinaryIO, origin: str) -> dict[str, Rescued]
 def write_csv(rescue: Rescue, file: BinaryIO) -> dict[str, int]:
     """Write a header and the rows of the only selected table; return their number."""
     (selection,) = rescue.selections
-    file.write(_encoded(",".join(map(rescue.literals.csv, selection.columns)) + "\r\n"))
+    header = map(rescue.literals.csv, map(_shown, selection.columns))
+    file.write(_encoded(",".join(header) + "\r\n"))
     fetch = Fetch(rescue.connection, selection.table, EARLIER, selection.columns)
     count = 0
     with rescue.reading(selection), rescue.sorting(selection.table):
@@ -62,6 +68,11 @@ def _filling(target: Path) -> Iterator[None]:
             hint="check that the disk has room; if the table needs functions or collations of "
             "the application, use --as sql",
         ) from error
+
+
+def _shown(name: str) -> str:
+    """Escape the name of a column, but for bytes that are no UTF-8: a name in CP949 is one."""
+    return words.printable(name, _BYTES)
 
 
 def _encoded(text: str) -> bytes:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
+from gymdbd import words
+from gymdbd.errors import UsageError
 from gymdbd.rows import needs
 from gymdbd.rows.keys import EARLIER, LATER
 from gymdbd.rows.missing import Rescued
@@ -31,13 +33,24 @@ class Script:
         self._file = file
         schema = rescue.live_schema
         self._schema = rescue.schema if schema is None else schema
-        self._chosen = {selection.table.name: selection for selection in rescue.selections}
+        chosen = filter(self._can_write, rescue.selections)
+        self._chosen = {selection.table.name: selection for selection in chosen}
         names = list(self._chosen)
         # Triggers maintain a table, such as a counter, while the script is applied; their result
         # is not overwritten.
         self._maintained = {
             table: needs.maintained_by(self._schema, table, names) for table in names
         }
+
+    def _can_write(self, selection: Selection) -> bool:
+        """Return whether sqlite3 reads the names as they are: it drops a CR before LF."""
+        if not any("\r\n" in name for name in (selection.table.name, *selection.columns)):
+            return True
+        said = "a script cannot hold a name with CR and LF"
+        if self._rescue.named:
+            raise UsageError(f"{selection.table.name}: {said}", hint="write a database: --as db")
+        self._rescue.left_out.append(f"{selection.table.name}: {said} (--as db can)")
+        return False
 
     def write(self, origin: str) -> dict[str, Rescued]:
         """Write the script; return the outcome for the rows of each table."""
@@ -82,6 +95,10 @@ class Script:
             lines[-1] = "A row with the same key is updated; no other row is changed or deleted."
         for name, comparison in compared.items():
             lines += self._about(name, comparison)
+            odd = [column for column in comparison.columns if not column.isprintable()]
+            if odd or not name.isprintable():
+                # Only here they can be escaped: in a statement they have to be as they are.
+                lines.append(f"Take care, these names mislead the eye: {', '.join([name, *odd])}")
         lines += [f"left out: {what}" for what in rescue.left_out]
         lines += [f"Needed: {need}." for need in self._needs(compared)]
         if len(compared) > 1:
@@ -277,8 +294,7 @@ class Script:
 
     def _comment(self, text: str) -> None:
         """Write a text as a comment, in one line."""
-        shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
-        self._line(f"-- {shown}")
+        self._line(f"-- {words.printable(text)}")
 
     def _text(self, text: str) -> None:
         self._file.write(text.encode("utf-8", "surrogateescape"))

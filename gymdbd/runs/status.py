@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import json
 import os
 import socket
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 import gymdbd
-from gymdbd import bounded, disk, files, lock
+from gymdbd import bounded, disk, files, lock, words
 from gymdbd.errors import FormatError
 from gymdbd.log import logger
 from gymdbd.runs import reserve
@@ -103,8 +102,8 @@ class StatusFile:
                 found = self.read()
             except FormatError:
                 found = Status()
-            text = json.dumps(change(found).to_json(), indent=1, ensure_ascii=False)
-            reserve.write_atomically(self.path, text.encode("utf-8", "surrogatepass"))
+            text = words.json_text(change(found).to_json(), indent=1)
+            reserve.write_atomically(self.path, text.encode())
 
     def planned(self, started_at: str, runs: Mapping[str, str]) -> None:
         """Record that this process is the daemon, its start, and the next run of each job.

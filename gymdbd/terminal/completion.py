@@ -93,4 +93,5 @@ def _backups(arguments: argparse.Namespace) -> list[str]:
     for archive in archives:
         with contextlib.suppress(GymdbdError):
             names += [backup.path.name for backup in Catalog(archive, Clock().zone).backups()]
-    return names
+    # A shell would put a line break or an escape sequence into the line that is being typed.
+    return [name for name in names if name.isprintable()]

@@ -9,6 +9,7 @@ import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, BinaryIO
 
+from gymdbd import words
 from gymdbd.terminal import streams
 
 if TYPE_CHECKING:
@@ -157,7 +158,7 @@ class Output:
         )
 
         columns = (
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(),
             DownloadColumn(binary_units=True),
             TransferSpeedColumn(),
@@ -168,7 +169,7 @@ class Output:
 
             def report(step: str, done: int, total: int) -> None:
                 if step not in tasks:
-                    tasks[step] = bar.add_task(step, total=total)
+                    tasks[step] = bar.add_task(printable(step), total=total)
                 bar.update(tasks[step], completed=done, total=total)
 
             yield report
@@ -180,8 +181,6 @@ class Output:
 
 def printable(text: str) -> str:
     """Return `text` with control and unencodable characters escaped, safe for any terminal."""
-    shown = "".join(
-        c if c.isprintable() or c == "\t" else c.encode("unicode_escape").decode() for c in text
-    )
+    shown = words.printable(text)
     encoding = sys.stdout.encoding or "utf-8"
     return shown.encode(encoding, "backslashreplace").decode(encoding)
