@@ -105,6 +105,10 @@ class DiskFullError(DestinationError, code="disk-full"):
     """There is not enough space."""
 
 
+class NoLocksError(DestinationError, code="no-locks"):
+    """The file system does not offer the locks that keep two runs apart."""
+
+
 class NameTooLongError(DestinationError, code="name-too-long"):
     """A file of gymdbd would have a longer name than the file system allows."""
 

@@ -34,6 +34,8 @@ _PARTIALS = re.compile(rf"\..+\.partial({'|'.join(SIDE_SUFFIXES)})?", re.DOTALL)
 _CHUNK = 1024 * 1024
 # fcntl has this number only from Python 3.12 on.
 _FICLONE = 0x40049409
+# The answers of a file system, such as SMB or FAT, that cannot flush a file or folder.
+_NO_SYNC = (errno.EINVAL, errno.ENOTTY, errno.ENOTSUP, errno.EOPNOTSUPP)
 # The number in macOS's sys/clonefile.h.
 _CLONE_NOFOLLOW = 1
 
@@ -240,7 +242,7 @@ def _sync(descriptor: int) -> None:
         try:
             fcntl.fcntl(descriptor, full)
         except OSError as error:
-            if error.errno not in (errno.ENOTSUP, errno.ENOTTY, errno.EINVAL):
+            if error.errno not in _NO_SYNC:
                 raise
         else:
             return
@@ -248,12 +250,13 @@ def _sync(descriptor: int) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Flush a folder's names to the disk; file systems that cannot do that are accepted."""
+    """Flush a folder's names to the disk, as `sync_file` does; nothing if that is refused."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        os.fsync(descriptor)
+        _sync(descriptor)
     except OSError as error:
-        if error.errno not in (errno.EINVAL, errno.ENOTSUP):
+        # A share that cannot flush a folder says so as if it was not there.
+        if error.errno not in (*_NO_SYNC, errno.ENOENT):
             raise
     finally:
         os.close(descriptor)

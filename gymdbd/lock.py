@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from gymdbd import bounded
 from gymdbd.disk import NotOrdinaryError
-from gymdbd.errors import BusyError
+from gymdbd.errors import BusyError, NoLocksError
 from gymdbd.files import hand_over, resolved, writing
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def hold_as_it_is(path: Path) -> Iterator[None]:
     """
     descriptor = bounded.opened(resolved(path))
     try:
-        if not _try_lock(descriptor):
+        if not _try_lock(descriptor, path):
             raise _busy(path, descriptor)
         yield
     finally:
@@ -95,7 +95,7 @@ def _hold_one(path: Path, deadline: float, check: Callable[[], None]) -> Iterato
             hand_over(descriptor, path.parent)
         # A process that only checks, by `is_held`, has released the lock at the second try.
         deadline = max(deadline, time.monotonic() + _POLL_S)
-        while not _try_lock(descriptor):
+        while not _try_lock(descriptor, path):
             check()
             if time.monotonic() >= deadline:
                 raise _busy(path, descriptor)
@@ -108,11 +108,18 @@ def _hold_one(path: Path, deadline: float, check: Callable[[], None]) -> Iterato
             os.close(descriptor)
 
 
-def _try_lock(descriptor: int) -> bool:
+def _try_lock(descriptor: int, path: Path) -> bool:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
+    except OSError as error:
+        raise NoLocksError(
+            f"the file system of {path.parent} refuses the lock {path} ({error.strerror})",
+            hint="a share has to be mounted with locks (NFS: lockd on both machines, or the option "
+            "nolock, nolocks on a Mac, if only this one writes there); otherwise use a folder on a "
+            "disk of this machine, and copy from there",
+        ) from error
     return True
 
 

@@ -18,7 +18,7 @@ from gymdbd.config import config
 from gymdbd.daemon.scheduler import Past, Scheduler
 from gymdbd.daemon.systemd import Notifier
 from gymdbd.daemon.watchdog import Watchdog
-from gymdbd.errors import BusyError, ConfigError, TimeZoneError
+from gymdbd.errors import BusyError, ConfigError, NoLocksError, TimeZoneError
 from gymdbd.log import logger
 from gymdbd.runs import child, status
 from gymdbd.runs.entry import instant
@@ -97,7 +97,11 @@ class Daemon:
 
     def _refuse_second_daemon(self) -> None:
         """Raise BusyError if a daemon runs that could not lock its status file."""
-        if lock.is_held(self.config.source):
+        is_held = False
+        # A share may have no locks.
+        with contextlib.suppress(OSError):
+            is_held = lock.is_held(self.config.source)
+        if is_held:
             raise BusyError(
                 f"another daemon already uses {self.config.source}",
                 hint="stop it first, or give this one a configuration of its own",
@@ -130,7 +134,7 @@ class Daemon:
         """Lock the configuration file instead, so that `status` can see that a daemon runs."""
         source = self.config.source
         # At each turn, because an editor replaces the file.
-        with contextlib.suppress(OSError, BusyError):
+        with contextlib.suppress(OSError, BusyError, NoLocksError):
             if not lock.is_held(source):
                 self._claim.enter_context(lock.hold_as_it_is(source))
 

@@ -113,6 +113,7 @@ def writing(path: Path, *, busy_timeout_s: float = 5.0) -> Iterator[sqlite3.Conn
                 writer.execute("PRAGMA schema_version").fetchone()
                 guard.touch()
             _keep_journal(writer, path)
+            _flush_wholly(writer)
             try:
                 yield writer
             finally:
@@ -158,6 +159,12 @@ def _require_no_journal_in_use(path: Path) -> None:
             "takes no locks that SQLite respects by default",
             hint="wait until it is done, or stop it; nothing has changed",
         )
+
+
+def _flush_wholly(writer: sqlite3.Connection) -> None:
+    """Let SQLite flush by F_FULLFSYNC, without which macOS leaves a commit in the drive's cache."""
+    writer.execute("PRAGMA fullfsync=ON")
+    writer.execute("PRAGMA checkpoint_fullfsync=ON")
 
 
 def _keep_journal(writer: sqlite3.Connection, path: Path) -> None:
