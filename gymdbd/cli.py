@@ -5,12 +5,13 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import traceback
 from pathlib import Path
 from typing import Any, NoReturn
 
 import gymdbd
 from gymdbd import commands, disk
-from gymdbd.errors import ConfigError, UsageError
+from gymdbd.errors import ConfigError, UsageError, unexpected
 from gymdbd.source.errors import GymdbdError
 from gymdbd.terminal import streams
 from gymdbd.terminal.output import Output
@@ -87,10 +88,15 @@ def main(argv: list[str] | None = None) -> int:
 
 def _run(arguments: argparse.Namespace, unknown: list[str], output: Output) -> int:
     try:
+        if arguments.debug:
+            from gymdbd import log  # noqa: PLC0415 - a verb that logs nothing does without
+
+            log.tell_everything()
         if unknown:
             arguments.parser.error(f"unrecognized arguments: {' '.join(unknown)}")
         return int(arguments.run(arguments, output))
     except GymdbdError as error:
+        _debug(arguments)
         return _report(error, output)
     except KeyboardInterrupt:
         return 130
@@ -98,7 +104,17 @@ def _run(arguments: argparse.Namespace, unknown: list[str], output: Output) -> i
         # The reader of our output closed it before the work was done.
         return 1
     except OSError as error:
+        _debug(arguments)
         return _report(disk.system_error(error), output)
+    except Exception as error:  # noqa: BLE001 - a traceback is no answer for a person
+        _debug(arguments)
+        return _report(unexpected(error), output)
+
+
+def _debug(arguments: argparse.Namespace) -> None:
+    """Print the traceback of the error that is being handled, if --debug asks for it."""
+    if arguments.debug:
+        traceback.print_exc()
 
 
 def _report(error: GymdbdError, output: Output) -> int:
@@ -132,6 +148,11 @@ def parser_for(words: list[str]) -> argparse.ArgumentParser:
         metavar="FILE",
         help="the configuration file (default: see files, below)",
     )
+    parser.add_argument(
+        "--debug",
+        action="store_true",
+        help="print all that is logged, and where in the program an error occurred",
+    )
     verbs = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     typed = _verb_in(words)
     for name, summary in commands.VERBS.items():
@@ -142,6 +163,9 @@ def parser_for(words: list[str]) -> argparse.ArgumentParser:
             verb = commands.load(name)
             below.description, below.epilog = _help(verb.__doc__)
             verb.add_arguments(below)
+            below.add_argument(
+                "--debug", action="store_true", default=argparse.SUPPRESS, help=argparse.SUPPRESS
+            )
             below.set_defaults(run=verb.run, parser=below)
     return parser
 

@@ -8,6 +8,7 @@
     +- StoppedError                       the run was asked to stop before it was done
     +- DeadlineError                      the run exceeded its timeout
     +- CrashError                         the run's process died without a result
+    +- UnexpectedError                    an exception that nobody foresaw
     +- NotAllowedError                    this user may not: permissions, a read-only disk
     +- ReadFailedError                    an operation other than writing failed
     +- DestinationError                   errors of the place that is written to
@@ -75,6 +76,19 @@ class DeadlineError(GymdbdError, code="deadline"):
 
 class CrashError(GymdbdError, code="crashed"):
     """The process of a run died without a result."""
+
+
+class UnexpectedError(GymdbdError, code="unexpected"):
+    """An exception that nobody foresaw: a bug of gymdbd's, or a machine out of memory."""
+
+
+def unexpected(error: BaseException) -> UnexpectedError:
+    """Return the error for an exception that is none of gymdbd's own."""
+    return UnexpectedError(
+        f"unexpected {type(error).__name__}: {error}",
+        hint="this is a bug in gymdbd: report it with what gymdbd --debug prints; earlier backups "
+        "are not affected",
+    )
 
 
 class NotAllowedError(GymdbdError, code="not-allowed"):
@@ -157,7 +171,7 @@ class SuspiciousError(GymdbdError, code="suspicious"):
 
 
 class CopyTornError(GymdbdError, code="copy-torn"):
-    """The source was written to during every attempt to copy its files."""
+    """The source was not at rest during any attempt to copy its files."""
 
 
 class DrillFailedError(GymdbdError, code="drill-failed"):

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 _LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40, "critical": 50}
 _PRIORITIES = {"debug": 7, "info": 6, "warning": 4, "error": 3, "critical": 2}
 _diverted: list[Callable[[EventDict], None]] = []
+_everything = False  # Whether a person has asked for all events on the terminal.
 _opened = contextlib.ExitStack()  # The open files and sockets of the current configuration.
 # A journald that is stopped or hangs must not delay a run.
 _JOURNAL_WAIT_S = 1.0
@@ -44,7 +45,9 @@ def configure(config: LogConfig, *, by_hand: bool = False, in_journal: bool = Tr
     """
     before = _opened.pop_all()
     chosen = _console_format(config)
-    if not by_hand or chosen == "journald":
+    if _everything:
+        sinks = [(_LEVELS["debug"], _console_sink(chosen))]
+    elif not by_hand or chosen == "journald":
         sinks = [(_LEVELS[config.level], _console_sink(chosen))]
     else:
         sinks = [(_LEVELS["warning"], _but_errors(_console_sink(chosen)))]
@@ -73,6 +76,12 @@ def configure(config: LogConfig, *, by_hand: bool = False, in_journal: bool = Tr
 def divert_file(sink: Callable[[EventDict], None]) -> None:
     """Let `sink` take what would go to a log file: this process acts as a user who may not."""
     _diverted[:] = [sink]
+
+
+def tell_everything() -> None:
+    """Show all events on the terminal, whatever a later `configure` says: `--debug`."""
+    global _everything  # noqa: PLW0603 - one flag of the process, like what `configure` sets
+    _everything = True
 
 
 def logger() -> Any:

@@ -174,15 +174,3 @@ def failure(error: GymdbdError) -> Outcome:
         exit_code=error.exit_code,
         result=error.result,
     )
-
-
-def unexpected(error: BaseException) -> Outcome:
-    """Return the outcome of a run that failed with an error that nobody foresaw."""
-    return Outcome(
-        state="failed",
-        error=f"unexpected {type(error).__name__}: {error}",
-        hint="this is a bug in gymdbd: report it with the log at level debug; "
-        "earlier backups are not affected",
-        code="unexpected",
-        exit_code=1,
-    )

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 
 from gymdbd import clock, disk, files, lock
 from gymdbd.clock import Clock
-from gymdbd.errors import DeadlineError, StoppedError
+from gymdbd.errors import DeadlineError, StoppedError, unexpected
 from gymdbd.jobs import kinds
 from gymdbd.jobs.context import Context
 from gymdbd.log import bound, logger
 from gymdbd.runs.entry import Running
-from gymdbd.runs.outcome import Ended, failure, success, unexpected
+from gymdbd.runs.outcome import Ended, failure, success
 from gymdbd.runs.status import StatusFile, trouble_logged
 from gymdbd.source.errors import GymdbdError
 
@@ -119,7 +119,7 @@ class Run:
             return failure(disk.system_error(error))
         except Exception as error:  # noqa: BLE001 - a job must never take the daemon down
             logger().debug("unexpected error", exc_info=True)
-            return unexpected(error)
+            return failure(unexpected(error))
         return success(result)
 
     def _try_until_good(self) -> Result:

@@ -61,7 +61,7 @@ def serve(
             _Server(channel, pages).run()
     except GymdbdError as error:
         return _report(channel, error)
-    except (OSError, sqlite3.Error, MemoryError) as error:
+    except Exception as error:  # noqa: BLE001 - the client is to be told, whatever it is
         return _report(channel, RemoteError(f"the serving side failed: {error!r}"))
     return 0
 

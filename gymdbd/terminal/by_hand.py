@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from gymdbd import disk, log
 from gymdbd.config.config import LogConfig
-from gymdbd.errors import StoppedError
+from gymdbd.errors import StoppedError, unexpected
 from gymdbd.jobs.result import Saved
 from gymdbd.runs import as_owner, keeper, runner
 from gymdbd.runs.outcome import Outcome, failure
@@ -75,6 +75,9 @@ def logged(work: Callable[[argparse.Namespace, Output], int]) -> Callable[..., i
                 raise
             except OSError as error:
                 outcome = failure(disk.system_error(error))
+                raise
+            except Exception as error:
+                outcome = failure(unexpected(error))
                 raise
             finally:
                 runner.log_end(outcome, round(time.monotonic() - begun, 3))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 import os
 import shlex
 import shutil
@@ -21,7 +22,7 @@ import pytest
 from gymdbd.remote import greeting
 from gymdbd.remote.errors import ChannelRefusedError
 from gymdbd.remote.ssh import ssh
-from gymdbd.source import protocol
+from gymdbd.source import protocol, server
 from gymdbd.source.errors import StalledError
 from tests.support import ledger
 from tests.support.command import GYMDBD, ROOT, gymdbd, gymdbd_json
@@ -304,3 +305,19 @@ def test_a_peer_that_is_down_is_unreachable_and_late_before_it_is_failing(peer: 
     assert gymdbd("-c", peer.config(ssh=down, max_age="1h"), "status").returncode == 1
     short = peer.config(ssh=down, max_age="1s")
     until(lambda: gymdbd_json("-c", short, "status")[0] == 2, "the last success is too old")
+
+
+def test_a_bug_of_the_serving_side_reaches_the_client_as_an_error(tmp_path: Path) -> None:
+    """Whatever is raised; nothing but the protocol is printed."""
+
+    class Broken(io.BytesIO):
+        def read(self, size: int | None = -1) -> bytes:
+            raise ZeroDivisionError(size)
+
+    make_members(tmp_path / "gym.db", 10)
+    sent = io.BytesIO()
+
+    code = server.serve(tmp_path / "gym.db", Broken(), sent)
+
+    assert code == 1
+    assert b"the serving side failed: ZeroDivisionError" in sent.getvalue()

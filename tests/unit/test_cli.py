@@ -20,6 +20,7 @@ from gymdbd.remote import errors as remote_errors
 from gymdbd.source import errors as source_errors
 from gymdbd.terminal.output import Output, printable
 from tests.support.command import ROOT, environment
+from tests.support.databases import make_database
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -194,6 +195,53 @@ def test_a_traceback_in_the_log_is_plain_text() -> None:
     told = _python(script).stderr.splitlines()
     assert told[-1] == "ZeroDivisionError: division by zero"
     assert told[1] == "Traceback (most recent call last):"
+
+
+_BROKEN = """
+import sys, types
+from gymdbd import cli, commands
+broken = types.ModuleType("gymdbd.commands.broken")
+broken.__doc__, broken.add_arguments = "break", lambda parser: parser.add_argument("--json")
+broken.run = lambda arguments, output: [][1]
+sys.modules["gymdbd.commands.broken"], commands.VERBS["broken"] = broken, "break"
+sys.exit(cli.main())
+"""
+
+
+def test_a_bug_is_an_error_with_a_code_and_no_traceback() -> None:
+    """A person reads what happened and what to do, a program one object."""
+    done = _python(_BROKEN, "broken")
+    told = _python(_BROKEN, "broken", "--json", "x")
+
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("gymdbd: unexpected IndexError: list index out of range\n")
+    assert "What to do: this is a bug in gymdbd" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert (told.returncode, told.stderr) == (1, "")
+    assert json.loads(told.stdout)["code"] == "unexpected"
+
+
+@pytest.mark.parametrize("words", [["--debug", "broken"], ["broken", "--debug"]])
+def test_debug_shows_where_an_error_occurred(words: list[str]) -> None:
+    """Before the verb or after it; the exit code is the same."""
+    done = _python(_BROKEN, *words)
+
+    assert done.returncode == 1
+    assert "Traceback (most recent call last):" in done.stderr
+    assert "gymdbd: unexpected IndexError" in done.stderr
+
+
+def test_debug_shows_all_events_of_a_run(tmp_path: Path) -> None:
+    """Of one by hand, which otherwise shows warnings only."""
+    database = make_database(tmp_path / "gym.db")
+    words = ["backup", "--database", str(database), "--archive", str(tmp_path)]
+    script = "import sys\nfrom gymdbd.cli import main\nsys.exit(main())"
+
+    quiet, told = _python(script, *words), _python(script, "--debug", *words)
+
+    assert "run started" not in quiet.stderr
+    assert "run started" in told.stderr
+    assert (quiet.returncode, told.returncode) == (0, 0)
 
 
 def test_the_help_of_every_verb_needs_nothing_of_the_tests() -> None:
