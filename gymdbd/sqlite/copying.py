@@ -11,7 +11,7 @@ from gymdbd import files
 from gymdbd.errors import DiskFullError, WriteFailedError
 from gymdbd.source import wal
 from gymdbd.source.database import corrupt
-from gymdbd.source.errors import SourceCorruptError, SourceLockedError
+from gymdbd.source.errors import SourceCorruptError, SourceLockedError, SourceUnreadableError
 from gymdbd.source.format import (
     VERSIONS,
     WAL,
@@ -146,6 +146,8 @@ def _copy_raw(snapshot: Snapshot, target: Path, progress: CopyProgress) -> bool:
     target_log = beside(target, WAL)
     if log and mark:
         log.seek(0)
+        if mark.frames == mark.backfilled:
+            _require_whole(log, mark)
         _copy_bytes(log, target_log, mark.wal_size_bytes, 0, total, progress)
         log.seek(0)
         if log.read(WAL_HEADER_BYTES) != header:
@@ -156,6 +158,20 @@ def _copy_raw(snapshot: Snapshot, target: Path, progress: CopyProgress) -> bool:
     main = snapshot.open_file("")
     _copy_bytes(main, target, os.fstat(main.fileno()).st_size, done, total, progress)
     return True
+
+
+def _require_whole(log: BinaryIO, mark: wal.Mark) -> None:
+    """Raise SourceUnreadableError if a WAL is cut that SQLite no longer needs.
+
+    All of it is in the main file. Of a copy SQLite would take its frames for the newer ones.
+    """
+    size = os.fstat(log.fileno()).st_size
+    if size < mark.wal_size_bytes:
+        raise SourceUnreadableError(
+            f"{log.name} ends after {size} of {mark.wal_size_bytes} bytes that the index counts",
+            hint="omit --raw: all that it held is in the database, and the default backup reads "
+            "only that",
+        )
 
 
 def _copy_bytes(
@@ -169,7 +185,7 @@ def _copy_bytes(
             chunk = source.read(min(_PIECE_BYTES, size - done))
             if not chunk:
                 raise SourceCorruptError(
-                    f"the source ended after {done} of {size} bytes",
+                    f"{source.name} ended after {done} of {size} bytes",
                     hint="another program truncated it: restart the application",
                 )
             file.write(chunk)

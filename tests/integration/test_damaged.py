@@ -18,10 +18,11 @@ from gymdbd.errors import DiskFullError, WriteFailedError
 from gymdbd.jobs.backup import backup, damaged
 from gymdbd.jobs.context import Context
 from gymdbd.source.errors import SourceCorruptError, SourceEmptyError, SourceNotADatabaseError
+from gymdbd.source.format import WAL, beside
 from tests.support import samples
 from tests.support.application import application
 from tests.support.command import EventLog, gymdbd, gymdbd_json
-from tests.support.databases import backups, make_database, sqlite_elsewhere
+from tests.support.databases import backups, make_database, query, sqlite_elsewhere
 from tests.support.disks import may_mount, mounted
 from tests.support.jobs import backup_job, context
 from tests.support.pulling import Peer, identity
@@ -379,3 +380,21 @@ def test_an_emergency_needs_no_archive(peer: Peer, how: str) -> None:
         (copy,) = _copies(place, peer.replica.stem)
         assert (code, result["damaged_copies"]) == (1, [{"host": None, "path": str(copy)}])
     assert peer.archive.read_text() == "no folder"
+
+
+def test_a_raw_backup_without_the_wal_that_sqlite_no_longer_needs_is_no_damage(
+    tmp_path: Path,
+) -> None:
+    """The error names the file that ended early; the default backup is whole, and nothing froze."""
+    database, archive = make_database(tmp_path / "gym.db"), tmp_path / "archive"
+    words = ["backup", "--database", database, "--archive", archive, "--skip-checkpoint"]
+    with sqlite_elsewhere(database, "DELETE FROM t", "PRAGMA wal_checkpoint(FULL)"):
+        os.truncate(beside(database, WAL), 5000)
+        code, told = gymdbd_json(*words, "--raw")
+
+        assert (code, told["code"]) == (1, "source-unreadable")
+        assert f"{database}-wal ends after 5000 of" in told["error"]
+        assert "omit --raw" in told["hint"]
+        assert gymdbd(*words).returncode == 0
+    assert [query(path, "SELECT count(*) FROM t") for path in backups(archive)] == [[(0,)]]
+    assert sorted({*archive.glob("*.damaged"), *archive.glob(".*frozen*")}) == []
