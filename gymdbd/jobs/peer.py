@@ -10,7 +10,7 @@ from gymdbd.remote import bootstrap, delta
 from gymdbd.remote.client import Session
 from gymdbd.remote.ssh import ssh
 from gymdbd.remote.ssh.target import HostSettings
-from gymdbd.source.errors import ConnectionLostError
+from gymdbd.source.errors import ConnectionLostError, GymdbdError, ProtocolError, SourceError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -62,8 +62,18 @@ def connect(job: PullConfig | RepairConfig, context: Context) -> Iterator[Connec
         stall_timeout_s=options.stall_timeout.total_seconds(),
         keepalive_s=_seconds(options.keepalive),
     )
-    with ssh.connect(ssh.resolve(settings), check=context.check) as connection:
-        yield connection
+    try:
+        with ssh.connect(ssh.resolve(settings), check=context.check) as connection:
+            yield connection
+    except (SourceError, ProtocolError) as error:
+        raise _naming(job.host, error) from error.__cause__
+
+
+def _naming(host: str, error: GymdbdError) -> GymdbdError:
+    """Return an error about the other machine's database, or what it sent, that names the host."""
+    if error.message.startswith(f"{host}: ") or f" on {host}" in error.message:
+        return error
+    return error.but(message=f"{host}: {error.message}")
 
 
 def _seconds(duration: timedelta | None) -> float | None:

@@ -24,13 +24,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from gymdbd import files
-from gymdbd.errors import CopyTornError
+from gymdbd.errors import CopyTornError, WriteFailedError
 from gymdbd.source import answers, wal
 from gymdbd.source.errors import (
+    GymdbdError,
     SourceCorruptError,
     SourceEmptyError,
+    SourceError,
     SourceMissingError,
     SourceNotADatabaseError,
+    SourceUnreadableError,
 )
 from gymdbd.source.format import (
     HEADER_BYTES,
@@ -55,7 +58,6 @@ if TYPE_CHECKING:
     from gymdbd.remote.ssh.sftp import FileFacts, RemoteFiles
 
 ATTEMPTS = 5
-_SURE = 2
 _SETTLE_S = 1.1
 # Both copies of the index's header, and how much of the WAL was checkpointed.
 _INDEX_BYTES = INDEX_BACKFILLED.stop
@@ -105,32 +107,37 @@ def copy_database(
     `progress("copy", done, total)` is in bytes. Raises SourceMissingError, SourceEmptyError,
     SourceNotADatabaseError, SourceCorruptError or SourceUnreadableError for the source,
     CopyTornError if it changed during every attempt, and a DestinationError if it cannot be
-    written. Leaves nothing on failure.
+    written. Leaves nothing on failure. What is wrong with two copies during which nothing changed
+    is wrong with the source.
     """
-    reason, copied, damage = "", 0, 0
+    moved, copied, doubt = "", 0, None
     try:
         for attempt in range(1, attempts + 1):
             check()
             before = _read_state(remote, source)
             files.require_space(partial.parent, 2 * before.size_bytes)
-            reason = _copy_once(remote, source, partial, before, progress)
+            changed = _copy_once(remote, source, partial, before, progress)
             copied += before.size_bytes
-            try:
-                reason = reason or _checkpoint(partial, wal.count_frames(before.index_head))
-            except SourceCorruptError:
-                # Nothing changed meanwhile, so the source is damaged: copy again to be sure.
-                damage += 1
-                if damage == _SURE:
-                    raise
+            if changed:
+                moved = changed
                 continue
-            if not reason:
+            try:
+                _checkpoint(source, partial, wal.count_frames(before.index_head))
+            except SourceError as error:
+                # A change that left no trace would be a reason, so copy again to be sure.
+                if doubt:
+                    raise
+                doubt = error
+            else:
                 return Copied(partial.stat().st_size, copied, attempt, before.main.ownership)
     except BaseException:
         remove(partial)
         raise
     remove(partial)
+    if not moved and doubt:
+        raise doubt
     raise CopyTornError(
-        f"{source} was written to during each of {attempts} copies: {reason}",
+        f"{source} was not at rest during any of {attempts} copies: {moved}",
         hint="use method query, which copies a snapshot while the application writes "
         "(method: query, or --method query); scp needs an idle application",
     )
@@ -205,40 +212,73 @@ def _describe_change(before: SourceState, after: SourceState) -> str:
     return "" if before.journal_head == after.journal_head else "a transaction was open in it"
 
 
-def _checkpoint(partial: Path, frames: int) -> str:
-    """Checkpoint the WAL of the copy and check it; return what is wrong, or "".
+def _checkpoint(source: str, partial: Path, frames: int) -> None:
+    """Checkpoint the WAL of the copy and check it; raises a SourceError if that is impossible.
 
-    SQLite checks the checksum of every frame, and ignores frames from the first invalid one on.
+    SQLite checks the checksum of every frame, and ignores frames from the first invalid one on: of
+    those that the index counts over there it must find all.
     """
     try:
         with closing(sqlite3.connect(partial, isolation_level=None)) as connection:
             load_schema(connection)
             _, found, _ = connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
             if 0 <= found < frames:
-                return f"of the {frames} frames of its WAL only {found} arrived unchanged"
+                raise _invalid_frame(source, found, frames)
             busy, _, _ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
             mode = str(connection.execute("PRAGMA journal_mode=DELETE").fetchone()[0])
-            found = soundness.check(connection, quick=True)
-            if found.problems:
-                raise _damaged(found.problems)
-    except sqlite3.OperationalError as error:
-        if "full" in str(error) or "disk I/O" in str(error):
-            with files.writing(partial):
-                files.require_space(partial.parent, partial.stat().st_size)
-        return str(error)
-    except sqlite3.DatabaseError as error:
-        if answers.meaning(error) == answers.DAMAGED:
-            raise _damaged((str(error),)) from error
-        return str(error)
-    return "its WAL could not be checkpointed" if busy or mode != "delete" else ""
+            problems = soundness.check(connection, quick=True).problems
+    except answers.FAULTS as error:
+        raise _meant(source, partial, error) from error
+    if problems:
+        raise _damaged(source, problems)
+    if busy or mode != "delete":
+        raise _unreadable(source, "its WAL could not be checkpointed")
 
 
-def _damaged(problems: tuple[str, ...]) -> SourceCorruptError:
+def _meant(source: str, partial: Path, error: Exception) -> GymdbdError:
+    """Return what an error of SQLite's means, of the source or of this machine's disk."""
+    words, meaning = answers.words(error), answers.meaning(error)
+    if "full" in words or "disk I/O" in words:
+        with files.writing(partial):
+            files.require_space(partial.parent, partial.stat().st_size)
+        return WriteFailedError(
+            f"the copy of {source} in {partial.parent} could not be used ({words})",
+            hint="check the disk of this machine; the replica has not changed",
+        )
+    if meaning == answers.DAMAGED:
+        return _damaged(source, (words,))
+    if meaning == answers.NOT_A_DATABASE:
+        return SourceNotADatabaseError(
+            f"{source} is not a database that SQLite can read ({words})",
+            hint="check the path; an encrypted database needs its own tools",
+        )
+    return _unreadable(source, words)
+
+
+def _damaged(source: str, problems: tuple[str, ...]) -> SourceCorruptError:
     return SourceCorruptError(
-        f"the database on the other machine is damaged: {'; '.join(problems[:3])}",
+        f"{source} is damaged: {'; '.join(problems[:3])}",
         hint="the replica has not changed; stop the application there and restore the newest "
         "good backup (gymdbd list)",
         problems=problems,
+    )
+
+
+def _invalid_frame(source: str, found: int, frames: int) -> SourceUnreadableError:
+    return SourceUnreadableError(
+        f"frame {found + 1} of the {frames} frames of the WAL of {source} has a wrong checksum: "
+        "who has the database open reads all of them, a copy of its files only those before",
+        hint="the replica has not changed; use method query (method: query, or --method query), "
+        "which reads what the application reads, and make a backup over there now: after a crash "
+        "the application itself would lose these commits",
+    )
+
+
+def _unreadable(source: str, reason: str) -> SourceUnreadableError:
+    return SourceUnreadableError(
+        f"nothing was written to {source} meanwhile, and its copy cannot be read: {reason}",
+        hint="the replica has not changed; use method query (method: query, or --method query), "
+        "which reads the database where it is",
     )
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gymdbd.errors import DiskFullError
-from gymdbd.source.errors import UnreachableError
+from gymdbd.source.errors import SourceError, UnreachableError
 from tests.support import disks, ledger, samples
 from tests.support.command import GYMDBD, environment, gymdbd_json
 from tests.support.databases import sqlite_elsewhere
@@ -25,6 +25,7 @@ from tests.support.sshd import free_port
 from tests.support.waiting import until
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 _FILLER_BYTES = 3_000_000
@@ -181,6 +182,35 @@ def test_a_saved_fingerprint_of_another_schema_is_ignored(
         result = peer.pull()
         assert (result.strategy, result.pages_changed) == ("digest", 0)
         assert peer.pull().strategy == "unchanged"
+
+
+def _damage(database: Path) -> None:
+    with closing(sqlite3.connect(database, isolation_level=None)) as connection:
+        connection.execute("PRAGMA writable_schema=ON")
+        connection.execute("UPDATE sqlite_schema SET rootpage = 99999")
+
+
+def _leave_out(database: Path) -> None:
+    database.unlink()
+
+
+def _overwrite(database: Path) -> None:
+    database.write_bytes(b"once upon a time " * 100)
+
+
+@pytest.mark.parametrize("method", ["query", "scp"])
+@pytest.mark.parametrize("harm", [_leave_out, _overwrite, _damage])
+def test_an_error_about_a_database_over_there_names_its_host(
+    peer: Peer, harm: Callable[[Path], None], method: str
+) -> None:
+    """Of two peers with a database of the same path somebody has to know which one it is."""
+    harm(peer.database)
+
+    with pytest.raises(SourceError) as caught:
+        peer.pull(method=method)
+
+    assert "127.0.0.1" in caught.value.message
+    assert str(peer.database) in caught.value.message
 
 
 def test_two_pulls_of_a_daemon_run_side_by_side(peer: Peer, tmp_path: Path) -> None:

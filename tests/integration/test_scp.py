@@ -16,16 +16,18 @@ import pytest
 from gymdbd.errors import CopyTornError, DiskFullError, StoppedError
 from gymdbd.remote import scp
 from gymdbd.remote.ssh import ssh
-from gymdbd.remote.ssh.sftp import RemoteFiles
 from gymdbd.source.errors import (
     ConnectionLostError,
     GymdbdError,
+    SourceCorruptError,
     SourceEmptyError,
     SourceMissingError,
     SourceNotADatabaseError,
     SourceNotAFileError,
+    SourceUnreadableError,
     StalledError,
 )
+from tests.support.databases import make_database
 from tests.support.relay import Relay
 from tests.support.sshd import SshServer, wait_until
 
@@ -200,26 +202,74 @@ def test_a_change_during_the_copy_is_noticed_and_copied_anew(
         assert fold_up(source) == fold_up(partial)
 
 
-def test_a_wal_that_does_not_arrive_as_it_was_is_refused(
-    ssh_server: SshServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_wal_with_a_bad_frame_is_refused_though_sqlite_reads_it(
+    ssh_server: SshServer, tmp_path: Path
 ) -> None:
-    """What is left of it would be an older state, whole and believed.
-
-    The SFTP server is real, but made to say something else of what is in one file.
-    """
+    """A copy would be an older state, whole and believed; it is neither damage nor a change."""
     source, partial = tmp_path / "source.db", tmp_path / ".replica.db.partial"
-    pieces = RemoteFiles._pieces  # noqa: SLF001 - what comes from the network
+    with live_database(source) as application:
+        with source.with_name("source.db-wal").open("r+b") as file:
+            # In the random bytes of a row, so that SQLite reads it all the same.
+            file.seek(32 + 24 + 3000)
+            file.write(b"xyz")
+        with pytest.raises(SourceUnreadableError) as caught:
+            copy(ssh_server.settings(), source, partial)
 
-    def lying(files: RemoteFiles, path: str, size: int) -> Iterator[bytes]:
-        for number, piece in enumerate(pieces(files, path, size)):
-            wrong = path.endswith("-wal") and number == 3
-            yield bytes(piece[:100] + b"x" + piece[101:]) if wrong else piece
-
-    monkeypatch.setattr(RemoteFiles, "_pieces", lying)
-    with live_database(source), pytest.raises(CopyTornError) as caught:
-        copy(ssh_server.settings(), source, partial, attempts=2)
-    assert "frames of its WAL" in caught.value.message
+        assert application.execute("PRAGMA quick_check").fetchone() == ("ok",)
+    assert "frame 1 of the" in caught.value.message
+    assert "method query" in caught.value.hint
     assert list(partial.parent.glob(".replica*")) == []
+
+
+def _damage_schema(path: Path) -> None:
+    """Let the schema name a page that the database does not have."""
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute("PRAGMA writable_schema=ON")
+        connection.execute("UPDATE sqlite_schema SET rootpage = 99999")
+
+
+def _damage_page(path: Path) -> None:
+    """Overwrite the head of the last page."""
+    with path.open("r+b") as file:
+        file.seek(-4096, os.SEEK_END)
+        file.write(b"\xff" * 8)
+
+
+def _newer_format(path: Path) -> None:
+    """Let the header ask for a version of the file format that is not there yet."""
+    with path.open("r+b") as file:
+        file.seek(18)
+        file.write(b"\x09\x09")
+
+
+@pytest.mark.parametrize(
+    ("harm", "error"),
+    [
+        (_damage_schema, SourceCorruptError),
+        (_damage_page, SourceCorruptError),
+        (_newer_format, SourceNotADatabaseError),
+    ],
+)
+def test_what_is_wrong_with_a_database_at_rest_is_no_change(
+    ssh_server: SshServer,
+    tmp_path: Path,
+    harm: Callable[[Path], None],
+    error: type[GymdbdError],
+) -> None:
+    """Two equal copies prove it, as long as nothing changed, and the error names the file."""
+    source = make_database(tmp_path / "source.db", mode="delete")
+    harm(source)
+    partial, size = tmp_path / ".replica.db.partial", source.stat().st_size
+    begun: list[tuple[str, int, int]] = []
+
+    with pytest.raises(error) as caught:
+        copy(ssh_server.settings(), source, partial, progress=lambda *step: begun.append(step))
+    with pytest.raises(error):
+        copy(ssh_server.settings(), source, partial, attempts=1)
+
+    assert str(source) in caught.value.message
+    assert begun.count(("copy", size, size)) == 2
+    assert list(tmp_path.glob(".replica*")) == []
 
 
 def test_an_open_transaction_of_a_crashed_writer_is_refused(
