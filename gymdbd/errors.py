@@ -156,12 +156,21 @@ class VerificationError(GymdbdError, code="verification-failed"):
 class CopyDamagedError(VerificationError, code="copy-damaged"):
     """SQLite finds a copy damaged; the caller has to check whether the source is damaged too.
 
-    `problems` holds what SQLite reports.
+    `problems` holds what SQLite reports. If `every_page_sound`, only the module of a virtual table
+    finds it wrong: no copying does that, so the source is the same.
     """
 
-    def __init__(self, message: str, *, hint: str = "", problems: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        hint: str = "",
+        problems: tuple[str, ...] = (),
+        every_page_sound: bool = False,
+    ) -> None:
         super().__init__(message, hint=hint)
         self.problems = problems
+        self.every_page_sound = every_page_sound
 
 
 class SuspiciousError(GymdbdError, code="suspicious"):

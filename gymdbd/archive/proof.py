@@ -6,14 +6,14 @@ import hashlib
 import os
 import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from gymdbd import bounded
 from gymdbd.errors import CopyDamagedError, VerificationError
 from gymdbd.source.counting import count_rows
 from gymdbd.source.schema import read_facts
-from gymdbd.sqlite import opening, soundness
+from gymdbd.sqlite import modules, opening, soundness
 from gymdbd.sqlite.soundness import Soundness
 
 if TYPE_CHECKING:
@@ -72,7 +72,8 @@ def prove(
     computed in parallel, on other cores: both for a manifest, fewer for a copy without one.
     `integrity` is FULL; QUICK, which does not compare every index with its table; or EQUAL, which
     only compares with `expected`. Content that this SQLite cannot check is proven by the equality,
-    and listed in the result. `advance` gets the number of bytes hashed since its last call. Raises
+    and listed in the result. A FULL check also asks the modules of full-text indexes and R-trees.
+    `advance` gets the number of bytes hashed since its last call. Raises
     VerificationError, or CopyDamagedError if the copy has the expected bytes but is damaged.
     """
     with ThreadPoolExecutor(1) as pool:
@@ -80,6 +81,8 @@ def prove(
         try:
             with opening.reading(path, has_wal=has_wal, check=check) as copy:
                 found, check_s = _compare(copy, path, expected, integrity)
+                if integrity == FULL:
+                    found = _ask_modules(copy, path, found, check, has_wal=has_wal)
         finally:
             # Different bytes are reported first, because damage then proves nothing of the source.
             sums = hashing.result()
@@ -139,6 +142,28 @@ def _require_sound(copy: sqlite3.Connection, path: Path, *, quick: bool) -> Soun
             problems=found.problems,
         )
     return found
+
+
+def _ask_modules(
+    copy: sqlite3.Connection,
+    path: Path,
+    found: Soundness,
+    check: Callable[[], None],
+    *,
+    has_wal: bool,
+) -> Soundness:
+    """Let the modules of virtual tables check these; return all that was found."""
+    told = modules.check(copy, path, check, has_wal=has_wal)
+    if told.problems:
+        raise CopyDamagedError(
+            f"the copy {path} is damaged: {'; '.join(told.problems[:3])}",
+            hint="a full-text index is built anew from its texts by INSERT INTO t(t) VALUES "
+            "('rebuild'), if t is its name: no row is lost; earlier backups are kept meanwhile",
+            problems=told.problems,
+            every_page_sound=True,
+        )
+    unchecked = dict.fromkeys((*found.unchecked, *told.unchecked))
+    return replace(found, unchecked=tuple(unchecked))
 
 
 def _require_same(

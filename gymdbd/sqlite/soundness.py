@@ -40,6 +40,10 @@ _VIOLATION = re.compile(
 _UNREAD = re.compile(r"unable to get the page\. error code=(\d+)")
 # The report on an FTS index that could not be read, in SQLite 3.44 and later.
 _NOT_VALIDATED = re.compile(r"unable to validate the inverted index for ", re.DOTALL)
+# The report on one that does not fit its texts, in the same releases.
+_UNFIT = re.compile(r"malformed inverted index for FTS[34] table main\.(?P<name>.+)", re.DOTALL)
+# FTS3 and FTS4 compare the index with a table that the application keeps, and may be behind.
+_BORROWED = re.compile(r".*\bUSING\b.*\bfts[34]\b.*\bcontent\s*=", re.IGNORECASE | re.DOTALL)
 # The report on pages whose table or index could not be read in the schema.
 _UNCLAIMED = re.compile(r"Page \d+(:| is) never used|max rootpage .* disagrees with header")
 # The report on a key whose collation is only a stand-in.
@@ -90,6 +94,16 @@ def foresee(connection: Connection) -> tuple[str, ...]:
 def is_damage(line: str) -> bool:
     """Return whether a line of SQLite's check reports damage."""
     return line != "ok" and not _VIOLATION.match(line) and not _NOT_VALIDATED.match(line)
+
+
+def by_version(what: str) -> str:
+    """Say what was not checked, and by which SQLite: another one may be able to."""
+    return f"{what}, by SQLite {sqlite3.sqlite_version}"
+
+
+def is_borrowed(definition: str) -> bool:
+    """Return whether a full-text index is of texts that the application keeps elsewhere."""
+    return _BORROWED.match(definition) is not None
 
 
 class _Check:
@@ -162,16 +176,18 @@ class _Check:
                         self._note(f"virtual table {name} ({answers.words(error)})")
 
     def _tables(self) -> Iterator[tuple[str, bool]]:
+        for name, sql in self._definitions():
+            yield name, sql.upper().startswith("CREATE VIRTUAL TABLE")
+
+    def _definitions(self) -> list[tuple[str, str]]:
         try:
-            rows = self._connection.execute(
-                "SELECT CAST(name AS TEXT), coalesce(sql, '') FROM sqlite_master "
+            return self._connection.execute(
+                "SELECT CAST(name AS TEXT), CAST(coalesce(sql, '') AS TEXT) FROM sqlite_master "
                 "WHERE type = 'table'"
             ).fetchall()
         except FAULTS as error:
             self._take(error)
-            return
-        for name, sql in rows:
-            yield name, sql.upper().startswith("CREATE VIRTUAL TABLE")
+            return []
 
     def _ask(self, sql: str, stand_ins: StandIns | None = None) -> str:
         """Note the results of a statement; return why it could not be executed, or ""."""
@@ -200,13 +216,20 @@ class _Check:
             raise error
         if self._tolerant and _UNCLAIMED.search(line):
             return
-        if _NOT_VALIDATED.match(line):
+        if _NOT_VALIDATED.match(line) or self._is_behind(line):
             self._note(line)
         elif _VIOLATION.match(line):
             if not stood_in:
                 self._violations[line] += 1
         elif not (stood_in and _ORDER.match(line)):
             self._problems[line] = None
+
+    def _is_behind(self, line: str) -> bool:
+        """Return whether a line is about an index that the application may leave behind."""
+        unfit = _UNFIT.fullmatch(line)
+        return unfit is not None and any(
+            name == unfit["name"] and is_borrowed(sql) for name, sql in self._definitions()
+        )
 
     def _take(self, error: Exception) -> str:
         """Note damage, return what is unknown to this SQLite, raise everything else."""
@@ -221,7 +244,7 @@ class _Check:
     def _note(self, what: str) -> None:
         if not what:
             return
-        self._unchecked[f"{what}, by SQLite {sqlite3.sqlite_version}"] = None
+        self._unchecked[by_version(what)] = None
 
 
 class _Preview(_Check):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import sqlite3
 from contextlib import closing
@@ -10,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from gymdbd.archive import manifest as manifests
+from gymdbd.archive import proof
 from gymdbd.archive.catalog import Catalog
 from gymdbd.archive.inspection import inspect
 from gymdbd.jobs.backup import backup
@@ -42,6 +45,33 @@ def test_a_sound_backup_has_no_problems_and_stays_as_it_is(tmp_path: Path) -> No
     found = inspect(made)
     assert (found.problems, found.remarks) == ([], [])
     assert tree(made.path.parent) == before
+
+
+@pytest.mark.parametrize("raw", [False, True])
+def test_an_index_of_a_module_that_does_not_fit_is_found(tmp_path: Path, *, raw: bool) -> None:
+    """Even if the bytes are those of the manifest, from a gymdbd that did not ask the module."""
+    source, archive = tmp_path / "gym.db", tmp_path / "archive"
+    with closing(sqlite3.connect(source, isolation_level=None)) as app:
+        app.execute("PRAGMA journal_mode=WAL")
+        app.execute("PRAGMA wal_autocheckpoint=0")
+        app.execute("CREATE VIRTUAL TABLE notes USING fts5(text)")
+        app.execute("INSERT INTO notes VALUES ('red wine')")
+        backup.run(backup_job(source, archive, raw=raw, checkpoint="none"), context())
+    made = _only(archive)
+    assert inspect(made).problems == []
+    with closing(sqlite3.connect(made.path, isolation_level=None)) as connection:
+        connection.execute("UPDATE notes_content SET c0 = 'white wine'")
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    _seal_anew(made)
+    (problem,) = inspect(_only(archive)).problems
+    assert "notes" in problem
+
+
+def _seal_anew(made: Backup) -> None:
+    """Let the manifest describe the file as it is now."""
+    assert made.manifest is not None
+    sums = vars(proof.checksums(made.path))
+    manifests.write(dataclasses.replace(made.manifest, **sums, side_files={}), made.path)
 
 
 def test_a_raw_backup_is_read_together_with_its_wal(tmp_path: Path) -> None:

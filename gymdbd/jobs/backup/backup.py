@@ -249,6 +249,8 @@ def _prove(job: BackupConfig, source: Path, copy: Copy, context: Context) -> Pro
         with files.writing(copy.partial):
             return proof.prove(copy.partial, expected(copy), context.check, has_wal=job.raw)
     except (CopyDamagedError, SourceCorruptError) as error:
+        if isinstance(error, CopyDamagedError) and error.every_page_sound:
+            raise database.corrupt(job.database, error.problems).but(hint=error.hint) from error
         if other := elsewhere.of(job.database):
             problems = other.problems(context.check)
         else:
