@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
 # Install gymdbd, or bring an installed one up to date: on Linux as a systemd service (run this as
-# root), on a Mac as a launchd agent of the user who runs this.
+# root), on a Mac as a launchd agent of the user who runs this, or as a LaunchDaemon.
 #
 #   install.sh [--database FILE] [--archive DIR] [--user NAME] [--wheels DIR] [--dry-run]   (Linux)
 #   install.sh [--venv DIR] [--config FILE] [--dry-run]                                     (Mac)
-#   install.sh --uninstall [--dry-run]
+#   sudo install.sh --daemon [--user NAME] [--venv DIR] [--config FILE] [--dry-run]         (Mac)
+#   install.sh [--daemon] --uninstall [--dry-run]
 #
 # --database   the live database (default /home/pi/gym-controller/instance/gym_system.db)
 # --archive    the folder for its backups (default ../data/backups/database from the database's folder)
@@ -13,6 +14,8 @@
 # --wheels     install gymdbd and its dependencies from this folder, without a network
 # --venv       the virtual environment with gymdbd (default ~/.local/share/gymdbd)
 # --config     its configuration (default ~/.config/gymdbd/config.yaml)
+# --daemon     on a Mac: run without a login, as after a power cut, but without the SSH agent and the
+#              keychain (default user: the one who typed sudo)
 # --dry-run    change nothing, print what would be done
 # --uninstall  remove the service or the agent; your configuration, data, backups and logs stay
 #
@@ -62,6 +65,7 @@ read_arguments() {
         case "$1" in
         --dry-run) dry_run=true ;;
         --uninstall) uninstall=true ;;
+        --daemon) [ "$platform" = Darwin ] || fail "unknown argument $1 (try --help)" 2 && daemon=true ;;
         -h | --help) usage && exit 0 ;;
         *) take "$1" "${2:-}" && shift ;;
         esac

@@ -6,6 +6,7 @@ import difflib
 import json
 import os
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -75,6 +76,9 @@ def age(seconds: float) -> str:
     return f"{seconds:.0f} s"
 
 
+_LABEL = "io.github.gymdbd"
+_AGENT = Path(f"~/Library/LaunchAgents/{_LABEL}.plist")
+_LAUNCH_DAEMON = Path(f"/Library/LaunchDaemons/{_LABEL}.plist")
 # Which program shows it depends on a system that is not this one.
 SSH_LOG = "the log of the SSH server over there (unit ssh of its journal)"
 
@@ -91,13 +95,17 @@ def sandbox(platform: str = sys.platform) -> str:
     return "; under systemd the folder must be named in ReadWritePaths= of the unit"
 
 
-def service_command(verb: str, platform: str = sys.platform) -> str:
+def service_command(
+    verb: str, platform: str = sys.platform, launch_daemon: Path = _LAUNCH_DAEMON
+) -> str:
     """Return the command to "start", "restart" or "reload" the installed service."""
     if platform != "darwin":
         return f"systemctl {verb} gymdbd"
-    domain, label = f"gui/{os.getuid()}", "io.github.gymdbd"
+    launchctl, domain, plist = "launchctl", f"gui/{os.getuid()}", _AGENT
+    if launch_daemon.exists():
+        launchctl, domain, plist = "sudo launchctl", "system", launch_daemon
     return {
-        "start": f"launchctl bootstrap {domain} ~/Library/LaunchAgents/{label}.plist",
-        "restart": f"launchctl kickstart -k {domain}/{label}",
-        "reload": f"launchctl kill HUP {domain}/{label}",
+        "start": f"{launchctl} bootstrap {domain} {plist}",
+        "restart": f"{launchctl} kickstart -k {domain}/{_LABEL}",
+        "reload": f"{launchctl} kill HUP {domain}/{_LABEL}",
     }[verb]

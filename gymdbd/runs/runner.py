@@ -15,6 +15,7 @@ from gymdbd.errors import DeadlineError, StoppedError, unexpected
 from gymdbd.jobs import kinds
 from gymdbd.jobs.context import Context
 from gymdbd.log import bound, logger
+from gymdbd.runs.awake import kept_awake
 from gymdbd.runs.entry import Running
 from gymdbd.runs.outcome import Ended, failure, success
 from gymdbd.runs.status import StatusFile, trouble_logged
@@ -110,6 +111,7 @@ class Run:
                 running = Running(run_id=self.run_id, started_at=started_at, pid=os.getpid())
                 with trouble_logged():
                     self.status.run_started(self.job, running, self.due_text())
+            held.enter_context(kept_awake())
             logger().info("run started", reason=self.reason)
             result = self._try_until_good()
         except GymdbdError as error:

@@ -505,3 +505,103 @@ def test_a_dry_run_of_the_agents_installer_only_asks(mac: Mac, flags: list[str])
     assert mac.calls("launchctl", "plutil", "gymdbd") == []
     assert mac.is_set("loaded")
     assert mac.plist.read_bytes() == before
+
+
+@pytest.mark.parametrize("code", [125, 113, 5])
+def test_without_a_login_the_launch_daemon_is_offered(mac: Mac, code: int) -> None:
+    """Over SSH launchd has no place for an agent, which it says by one of several codes."""
+    (mac.state / "refusal").write_text(str(code))
+    mac.set("no-login")
+    done = mac.install()
+    assert (done.returncode, f"launchctl: {code})" in done.stderr) == (1, True)
+    assert "nobody is logged in" in done.stderr
+    assert "--daemon" in done.stderr
+    assert "runs;" not in done.stdout
+
+
+def test_with_a_login_a_refusal_is_told_as_what_it_is(mac: Mac) -> None:
+    """The code 5 has many reasons; with somebody logged in, a login is none of them."""
+    (mac.state / "refusal").write_text("5")
+    done = mac.install()
+    assert (done.returncode, "print-disabled" in done.stderr) == (1, True)
+    assert "--daemon" not in done.stderr
+
+
+def test_a_launch_daemon_runs_as_a_user_and_needs_no_login(mac: Mac) -> None:
+    """It is root's file, with the user's name and home in it; what it cannot use is said."""
+    mac.set("no-login")
+    done = mac.install_daemon()
+    assert done.returncode == 0, done.stderr
+    job = plistlib.loads(mac.daemon_plist.read_bytes())
+    assert (job["UserName"], job["WorkingDirectory"]) == ("trainer", str(mac.home))
+    assert job["EnvironmentVariables"]["HOME"] == str(mac.home)
+    assert job["ProgramArguments"][0].startswith(str(mac.home))
+    calls = mac.calls()
+    assert f"sudo -u trainer {mac.home}/.local/share/gymdbd/bin/gymdbd" in " ".join(calls)
+    assert f"launchctl bootstrap system {mac.daemon_plist}" in calls
+    assert not mac.plist.exists()
+    told = [word for word in ("agent", "keychain", "gymdbd authorize") if word in done.stdout]
+    assert told == ["agent", "keychain", "gymdbd authorize"]
+    assert mac.install_daemon("--uninstall").returncode == 0
+    assert (mac.daemon_plist.exists(), mac.is_set("loaded")) == (False, False)
+
+
+@pytest.mark.parametrize("user", ["root", "nobody-there"])
+def test_a_launch_daemon_of_nobody_or_root_is_refused(mac: Mac, user: str) -> None:
+    """Nothing runs as root for want of a name."""
+    mac.install_daemon("--dry-run")
+    done = mac.install("--daemon", "--user", user)
+    assert (done.returncode, mac.daemon_plist.exists()) == (2, False)
+
+
+def test_a_launch_daemon_needs_root(mac: Mac) -> None:
+    """Without it, nothing is begun."""
+    mac.set("no-root")
+    done = mac.install_daemon()
+    assert (done.returncode, "sudo deploy/install.sh --daemon" in done.stderr) == (1, True)
+    assert mac.calls("launchctl") == []
+
+
+def test_agent_and_launch_daemon_are_not_installed_together(mac: Mac) -> None:
+    """Both would run the same jobs; the message says which command removes the other."""
+    assert mac.install().returncode == 0
+    mac.calls()
+    done = mac.install_daemon()
+    assert (done.returncode, "--uninstall" in done.stderr) == (1, True)
+    assert mac.calls("launchctl") == []
+    assert mac.install("--uninstall").returncode == 0
+    assert mac.install_daemon().returncode == 0
+    assert "--daemon --uninstall" in mac.install().stderr
+
+
+def test_a_user_is_named_for_a_launch_daemon_only(mac: Mac) -> None:
+    """An agent runs as who installs it."""
+    assert mac.install("--user", "trainer").returncode == 2
+    assert mac.calls("launchctl") == []
+
+
+def test_on_linux_there_is_no_launch_daemon(mac: Mac) -> None:
+    """There the service has always run without a login."""
+    (mac.programs / "uname").write_text("#!/bin/sh\necho Linux\n")
+    done = mac.install("--daemon", script="install.sh")
+    assert (done.returncode, "unknown argument --daemon" in done.stderr) == (2, True)
+
+
+def test_without_a_new_python_the_installer_says_how_to_get_one(mac: Mac) -> None:
+    """Apple's is 3.9, where pip only says that no version fits."""
+    (mac.home / ".local" / "share" / "gymdbd" / "bin" / "gymdbd").unlink()
+    assert "3 -m venv" in mac.install().stderr
+    for version in ("3", "3.14", "3.13", "3.12", "3.11"):
+        mac.double(f"python{version}", "exit 1\n")
+    told = mac.install().stderr
+    assert ("Python 3.11 or newer" in told, "uv venv" in told) == (True, True)
+
+
+def test_a_venv_whose_python_is_gone_is_named(mac: Mac) -> None:
+    """An update of Homebrew removes the Python that a virtual environment leads to."""
+    python = mac.home / ".local" / "share" / "gymdbd" / "bin" / "python"
+    python.unlink()
+    python.symlink_to("/opt/homebrew/Cellar/python@3.12/3.12.1/bin/python3.12")
+    done = mac.install()
+    assert (done.returncode, "Homebrew" in done.stderr) == (1, True)
+    assert mac.calls("launchctl", "gymdbd") == []

@@ -6,6 +6,7 @@ import os
 import shlex
 import shutil
 import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -47,8 +48,15 @@ _PIP = """
 [ ! -e "$state/no-pip" ]
 """
 
-# While the agent is loaded, `loaded` holds how often it is still seen after it was told to end.
+# A double of launchctl. While the job is loaded, `loaded` holds how often it is still seen after it
+# was told to end. `refusal` holds the code with which bootstrap fails; without a login, the domain
+# gui/UID is not there.
 _LAUNCHCTL = """
+case "$1 $2" in
+"print gui/"*/*) ;;
+"print gui/"*) [ ! -e "$state/no-login" ] || exit 113; exit 0 ;;
+bootstrap*) [ ! -e "$state/refusal" ] || exit "$(cat "$state/refusal")" ;;
+esac
 case "$1" in
 print)
     [ -e "$state/loaded" ] || exit 113
@@ -59,6 +67,22 @@ print)
 bootout) touch "$state/ending" ;;
 bootstrap) [ ! -e "$state/loaded" ] && [ -e "$3" ] && echo 3 >"$state/loaded" ;;
 esac
+"""
+# `sudo -u NAME COMMAND`, for the user of a LaunchDaemon, whose home is that of the test.
+_SUDO = """
+shift 2
+"$@"
+"""
+_ID = """
+case "$*" in
+-u) [ ! -e "$state/no-root" ] && echo 0 || echo 501 ;;
+"-u trainer") echo 501 ;;
+-un) echo trainer ;;
+*) exit 1 ;;
+esac
+"""
+_DSCL = """
+echo "NFSHomeDirectory: $HOME"
 """
 _PLUTIL = """
 [ ! -e "$state/no-plist" ]
@@ -178,6 +202,8 @@ class Mac(Machine):
         self.double("launchctl", _LAUNCHCTL)
         self.double("plutil", _PLUTIL)
         self.double("sleep")
+        self.double("sudo", _SUDO)
+        self.double("dscl", _DSCL)
         system = self.programs / "uname"
         system.write_text("#!/bin/sh\necho Darwin\n")
         system.chmod(0o755)
@@ -185,6 +211,7 @@ class Mac(Machine):
         venv = self.home / ".local" / "share" / "gymdbd" / "bin"
         venv.mkdir(parents=True)
         program.rename(venv / "gymdbd")
+        (venv / "python").symlink_to(sys.executable)
         self.config = self.home / ".config" / "gymdbd" / "config.yaml"
         self.config.parent.mkdir(parents=True)
         self.config.touch()
@@ -200,6 +227,16 @@ class Mac(Machine):
         """Run the installer."""
         return _run([str(ROOT / "deploy" / script), *map(str, words)], self)
 
+    def install_daemon(self, *words: str) -> subprocess.CompletedProcess[str]:
+        """Run the installer as root for the user `trainer`, with a /Library of the test's."""
+        self.double("id", _ID)
+        return self.install("--daemon", "--user", "trainer", *words)
+
+    @property
+    def daemon_plist(self) -> Path:
+        """Return where the LaunchDaemon's property list lies."""
+        return self.folder / "Library" / "LaunchDaemons" / "io.github.gymdbd.plist"
+
     def uninstall_by_hand(self) -> None:
         """Make the machine one that has never seen the agent."""
         self.set("loaded", to=False)
@@ -209,7 +246,7 @@ class Mac(Machine):
     @property
     def environment(self) -> dict[str, str]:
         """Return the environment in which the doubles and the home folder are found."""
-        return {**super().environment, "HOME": str(self.home)}
+        return {**super().environment, "HOME": str(self.home), "DESTDIR": str(self.folder)}
 
 
 def _run(command: list[str], machine: Machine) -> subprocess.CompletedProcess[str]:

@@ -180,3 +180,14 @@ def test_the_command_for_the_service_is_that_of_this_machine(verb: str) -> None:
     assert label is not None
     assert (typed.startswith("launchctl "), label[1] in typed) == (True, True)
     assert f"gui/{os.getuid()}" in typed
+
+
+def test_the_command_for_an_installed_launch_daemon_is_roots(tmp_path: Path) -> None:
+    """It lives in another domain than an agent, which belongs to no login."""
+    plist = tmp_path / "io.github.gymdbd.plist"
+    plist.touch()
+    assert service_command("start", "darwin", plist) == f"sudo launchctl bootstrap system {plist}"
+    assert (
+        service_command("reload", "darwin", plist)
+        == "sudo launchctl kill HUP system/io.github.gymdbd"
+    )
