@@ -110,13 +110,31 @@ install_program() {
     # pip may not install into the system's Python (PEP 668), so gymdbd gets an environment.
     run python3 -m venv "$venv"
     if [ -n "$wheels" ]; then
-        pip_install --no-index --find-links "$wheels" --upgrade gymdbd
+        pip_install --no-index --find-links "$wheels" --upgrade "gymdbd$(extra)"
         # The wheel may have been rebuilt under the same version.
         pip_install --no-index --find-links "$wheels" --force-reinstall --no-deps gymdbd
     else
         install_checkout
     fi
     run ln -sfn "$venv/bin/gymdbd" "$link"
+}
+
+is_32_bit_arm() {
+    case "$(uname -m) $(python3 -c 'import struct; print(struct.calcsize("P"))')" in
+    "arm"*" 4" | "aarch64 4") ;;
+    *) return 1 ;;
+    esac
+}
+
+# On 32-bit ARM, pulls need what only piwheels has, or a folder that was filled from there.
+extra() {
+    is_32_bit_arm || return 0
+    if [ -n "$wheels" ]; then
+        compgen -G "$wheels/[Pp]y[Nn]a[Cc]l-*_armv*.whl" >/dev/null || return 0
+    else
+        grep -qs piwheels /etc/pip.conf || return 0
+    fi
+    echo "[ssh]"
 }
 
 # No run may start while pip replaces gymdbd's modules. Runs that come due are made up afterwards.
@@ -132,7 +150,7 @@ install_checkout() {
     local copy failed=false
     copy="$(mktemp -d)"
     cp -R "$repository/gymdbd" "$repository/pyproject.toml" "$repository/README.md" "$copy"
-    pip_install --upgrade "$copy" 2>"$copy/errors" || failed=true
+    pip_install --upgrade "$copy$(extra)" 2>"$copy/errors" || failed=true
     if $failed && grep -qiE "$no_network" "$copy/errors"; then
         rm -rf "$copy"
         fail "pip cannot reach the package index: connect this machine to a network, or use --wheels (deploy/README.md)"
@@ -143,7 +161,10 @@ install_checkout() {
 }
 
 pip_install() {
-    run "$venv/bin/python" -m pip install --quiet --disable-pip-version-check \
+    local as=()
+    # Under a 64-bit kernel a 32-bit Python believes it is on aarch64, where pip wants other packages.
+    if is_32_bit_arm; then as=(setarch linux32); fi
+    run "${as[@]}" "$venv/bin/python" -m pip install --quiet --disable-pip-version-check \
         --root-user-action=ignore "$@"
 }
 
@@ -233,6 +254,9 @@ start_service() {
         echo "there is no $database yet: once it is there, type systemctl restart gymdbd"
     fi
     echo
+    if is_32_bit_arm && ! compgen -G "$venv/lib/python3.*/site-packages/paramiko" >/dev/null; then
+        echo "gymdbd pulls nothing on this machine, which has no piwheels; everything else works"
+    fi
     echo "gymdbd runs as $user; next: gymdbd status, journalctl -u gymdbd"
     [ "$user" != root ] || echo "(if $database was copied as root, give it to the application's user" \
         "and run this again: root is more than a backup needs)"

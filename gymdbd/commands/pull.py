@@ -115,7 +115,7 @@ def find_job(arguments: argparse.Namespace) -> tuple[PullConfig, Config | None]:
 
 
 def _inspect(job: PullConfig, output: Output) -> int:
-    from gymdbd.jobs import peer  # noqa: PLC0415 - paramiko, which the help does not need
+    from gymdbd.jobs import peer  # noqa: PLC0415 - the help does not need it
 
     log.configure(LogConfig(), by_hand=True)
     facts = peer.inspect(job, Context(log=log.logger()))

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import shlex
+import sys
 from typing import TYPE_CHECKING, Any
 
 from gymdbd.remote import bootstrap, delta
 from gymdbd.remote.client import Session
-from gymdbd.remote.ssh import ssh
+from gymdbd.remote.errors import LibraryMissingError
 from gymdbd.remote.ssh.target import HostSettings
 from gymdbd.source.errors import ConnectionLostError, GymdbdError, ProtocolError, SourceError
 
@@ -45,6 +47,11 @@ def unknown(facts: dict[str, Any]) -> str:
 @contextlib.contextmanager
 def connect(job: PullConfig | RepairConfig, context: Context) -> Iterator[Connection]:
     """Connect to the host of a job; leaving the block ends the connection."""
+    try:
+        # It brings paramiko, 31 MiB that nothing else needs.
+        from gymdbd.remote.ssh import ssh  # noqa: PLC0415
+    except ModuleNotFoundError as error:
+        raise _no_library(error) from error
     options = job.ssh
     settings = HostSettings(
         host=job.host,
@@ -74,6 +81,16 @@ def _naming(host: str, error: GymdbdError) -> GymdbdError:
     if error.message.startswith(f"{host}: ") or f" on {host}" in error.message:
         return error
     return error.but(message=f"{host}: {error.message}")
+
+
+def _no_library(error: ModuleNotFoundError) -> LibraryMissingError:
+    program = shlex.quote(sys.executable)
+    return LibraryMissingError(
+        f"this machine cannot connect to others: {error.name}, a part of what speaks SSH for "
+        "gymdbd, is not installed",
+        hint=f"{program} -m pip install 'gymdbd[ssh]' installs it; 32-bit ARM has it from "
+        "piwheels.org only, so perhaps let a machine with a 64-bit system pull",
+    )
 
 
 def _seconds(duration: timedelta | None) -> float | None:

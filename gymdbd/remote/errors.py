@@ -1,6 +1,7 @@
 """Errors of the other machine and the connection to it; `gymdbd.source.errors` has the base.
 
     RemoteError
+    +- LibraryMissingError                this machine has no paramiko
     +- ShellNoiseError                    its shell's start-up files print into the stream
     +- PythonTooOldError                  its python3 is older than 3.9
     +- SshConfigError                     ~/.ssh/config, known_hosts or an override is unusable
@@ -24,6 +25,10 @@ Errors that a serving side can raise as well are beside the base.
 from __future__ import annotations
 
 from gymdbd.source.errors import RemoteError, UnreachableError
+
+
+class LibraryMissingError(RemoteError, code="library-missing"):
+    """No library that speaks SSH is installed on this machine, as perhaps on 32-bit ARM."""
 
 
 class ShellNoiseError(RemoteError, code="shell-noise"):

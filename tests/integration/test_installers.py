@@ -383,6 +383,45 @@ def test_what_pip_says_about_something_else_is_shown(pi: Pi, database: Path) -> 
     assert "--wheels" not in done.stderr
 
 
+@needs_mount
+@pytest.mark.parametrize("source", ["wheels", "network"])
+@pytest.mark.parametrize("piwheels", [True, False])
+@pytest.mark.parametrize("machine", ["armv7l", "aarch64"])
+def test_on_32_bit_arm_what_speaks_ssh_is_installed_where_there_are_wheels_of_it(
+    pi: Pi, database: Path, machine: str, source: str, *, piwheels: bool
+) -> None:
+    """Everything else in any case. pip is told that it is 32 bits under a 64-bit kernel, too."""
+    pi.be(machine, pointer=4)
+    words = []
+    if source == "wheels":
+        folder = pi.folder / "wheels"
+        folder.mkdir()
+        names = [
+            "gymdbd-0.2.0-py3-none-any.whl",
+            *["pynacl-1.6.2-cp38-linux_armv7l.whl"] * piwheels,
+        ]
+        for name in names:
+            (folder / name).touch()
+        words = ["--wheels", str(folder)]
+    elif piwheels:
+        settings = "[global]\nextra-index-url=https://www.piwheels.org/simple\n"
+        (pi.folder / "etc" / "pip.conf").write_text(settings)
+    done = _install(pi, database, *words)
+    assert done.returncode == 0, done.stderr
+    # The first call installs; with a folder, a second makes sure of gymdbd itself.
+    wanted = [call.endswith("[ssh]") for call in pi.calls("setarch")]
+    assert wanted == [piwheels, False][: 1 + bool(words)]
+
+
+@needs_mount
+def test_on_64_bit_arm_nothing_is_left_out(pi: Pi, database: Path) -> None:
+    """No extra is asked for, because nothing is missing without it."""
+    pi.be("aarch64", pointer=8)
+    done = _install(pi, database)
+    assert (done.returncode, pi.calls("setarch")) == (0, [])
+    assert "pulls nothing" not in done.stdout
+
+
 # install.sh on a Mac
 
 

@@ -39,6 +39,7 @@ shift
 # `venv` makes another double with which pip is called, and a gymdbd.
 _PYTHON = """
 case "$*" in
+-c*calcsize*) cat "$state/pointer" ;;
 -c*) [ ! -e "$state/no-venv" ] ;;
 "-m venv "*) mkdir -p "$3/bin" && cp "$state/pip" "$3/bin/python" && cp "$state/gymdbd" "$3/bin" ;;
 esac
@@ -154,8 +155,15 @@ class Pi(Machine):
         self.double("apt-get")
         self.double("setpriv", _SETPRIV)
         self.double("python3", _PYTHON)
+        (self.state / "pointer").write_text("8\n")
         self.double("pip", _PIP, on_path=False)
         self.double("gymdbd", on_path=False)
+
+    def be(self, machine: str, *, pointer: int) -> None:
+        """Be a machine that `uname -m` calls so, with a Python of so many bytes a pointer."""
+        self.double("uname", f'[ "$*" != -m ] && echo Linux || echo {machine}\n')
+        self.double("setarch", 'shift && exec "$@"\n')
+        (self.state / "pointer").write_text(f"{pointer}\n")
 
     def add_user(self, name: str, number: int) -> None:
         """Let the machine know a user, and a group of the same name."""

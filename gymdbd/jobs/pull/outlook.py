@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from gymdbd import files
 from gymdbd.archive.catalog import Catalog
+from gymdbd.jobs import peer
 from gymdbd.jobs.backup import room
 from gymdbd.jobs.backup.outlook import unanswered
 from gymdbd.jobs.context import Context
@@ -76,8 +77,6 @@ def _replicas_archive(job: PullConfig, now: Clock) -> list[Check]:
 
 def _other_side(job: PullConfig, now: Clock) -> list[Check]:
     """Connect to the other machine without transferring data, and check the replica's folder."""
-    from gymdbd.jobs import peer  # noqa: PLC0415 - brings paramiko, which nothing else here needs
-
     try:
         facts = peer.inspect(job, Context(log=logger(), clock=now))
     except RemoteError as error:
@@ -109,8 +108,6 @@ def _remote_database(job: PullConfig, facts: dict[str, Any], size: int) -> list[
 
 
 def _unknown_there(job: PullConfig, facts: dict[str, Any]) -> list[Check]:
-    from gymdbd.jobs import peer  # noqa: PLC0415 - brings paramiko, which nothing else here needs
-
     unknown = peer.unknown(facts)
     name, text = f"{job.name} unchecked", f"unknown on the other machine: {unknown}"
     return [Check(name, OK, text)] if unknown else []

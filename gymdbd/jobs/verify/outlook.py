@@ -61,7 +61,7 @@ def _verified_archive(job: VerifyConfig, now: Clock) -> Check:
 
 
 def _copies(name: str, place: RepairConfig, now: Clock) -> Check:
-    from gymdbd.jobs.verify import repair  # noqa: PLC0415 - brings paramiko, as above
+    from gymdbd.jobs.verify import repair  # noqa: PLC0415 - few need it
 
     try:
         with repair.reach(place, Context(log=logger(), clock=now)) as there:

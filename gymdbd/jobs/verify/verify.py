@@ -87,8 +87,7 @@ class _Verification:
         """Repair damaged backups; without any, remove what a killed repair left."""
         if not damaged and not (self.job.archive / WORKSHOP).exists():
             return
-        # It brings paramiko, which nothing else here needs.
-        from gymdbd.jobs.verify import repair  # noqa: PLC0415
+        from gymdbd.jobs.verify import repair  # noqa: PLC0415 - hardly any run needs it
 
         with self.timings.step("repair"):
             if damaged:

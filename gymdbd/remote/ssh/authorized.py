@@ -5,12 +5,10 @@ from __future__ import annotations
 import base64
 import binascii
 import shlex
+import struct
 import unicodedata
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
-
-from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives.serialization import load_ssh_public_key
 
 from gymdbd.errors import UsageError
 from gymdbd.remote.ssh.known_hosts import fingerprint
@@ -18,14 +16,15 @@ from gymdbd.remote.ssh.known_hosts import fingerprint
 if TYPE_CHECKING:
     from pathlib import Path
 
-# Kinds that work unattended; a key on a token (sk-) needs a touch each time.
-_KINDS = (
-    "ssh-ed25519",
-    "ecdsa-sha2-nistp256",
-    "ecdsa-sha2-nistp384",
-    "ecdsa-sha2-nistp521",
-    "ssh-rsa",
-)
+# Kinds that work unattended (a key on a token, sk-, needs a touch each time), with the bytes of the
+# last number in such a key: RSA has any.
+_KINDS = {
+    "ssh-ed25519": 32,
+    "ecdsa-sha2-nistp256": 65,
+    "ecdsa-sha2-nistp384": 97,
+    "ecdsa-sha2-nistp521": 133,
+    "ssh-rsa": None,
+}
 _PRIVATE = ("PRIVATE KEY", "PuTTY-User-Key-File")
 _LEAST_RSA_BITS = 2048
 
@@ -89,19 +88,43 @@ def _check_kind(kind: str, line: str) -> None:
 
 def _check_blob(kind: str, blob: str) -> None:
     try:
-        base64.b64decode(blob, validate=True)
-        key = load_ssh_public_key(f"{kind} {blob}".encode())
-    except (ValueError, binascii.Error, UnsupportedAlgorithm) as error:
-        raise UsageError(
-            f"the {kind} key is damaged: {error}",
-            hint="copy the whole line of the .pub file; a terminal may have broken it in two",
-        ) from error
-    bits = getattr(key, "key_size", None)
-    if kind == "ssh-rsa" and bits is not None and bits < _LEAST_RSA_BITS:
+        inner, *middle, last = _fields(base64.b64decode(blob, validate=True))
+    except (ValueError, binascii.Error) as error:
+        raise _damaged(kind, str(error)) from error
+    # Between them RSA has its exponent, ECDSA the curve's name, and Ed25519 nothing.
+    if inner != kind.encode() or len(middle) != (kind != "ssh-ed25519"):
+        raise _damaged(kind, "it is a key of another kind inside")
+    if len(last) != (_KINDS[kind] or len(last)):
+        raise _damaged(kind, f"it has {len(last)} bytes, not {_KINDS[kind]}")
+    bits = int.from_bytes(last, "big").bit_length()
+    if kind == "ssh-rsa" and bits < _LEAST_RSA_BITS:
         raise UsageError(
             f"the RSA key has {bits} bits, fewer than the {_LEAST_RSA_BITS} that are safe",
             hint="ssh-keygen -t ed25519 makes a better one",
         )
+
+
+def _fields(blob: bytes) -> list[bytes]:
+    """Return the strings in a key, each of which has its length before it: RFC 4253, 6.6.
+
+    Raises ValueError if the key ends too early. It is read here because the machine that serves
+    needs no other part of SSH.
+    """
+    fields = []
+    while blob:
+        end = 4 + struct.unpack(">I", blob[:4].rjust(4, b"\xff"))[0]
+        if end > len(blob):
+            raise ValueError("it ends too early")
+        fields.append(blob[4:end])
+        blob = blob[end:]
+    return fields
+
+
+def _damaged(kind: str, reason: str) -> UsageError:
+    return UsageError(
+        f"the {kind} key is damaged: {reason}",
+        hint="copy the whole line of the .pub file; a terminal may have broken it in two",
+    )
 
 
 def command_for(program: Path, database: Path) -> str:
