@@ -69,7 +69,8 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
     """Print the line."""
     path = _database(arguments)
     database.locate(path)
-    command = authorized.command_for(_program(arguments.gymdbd), path)
+    program = _program(arguments.gymdbd)
+    command = authorized.command_for(program, path, _interpreter(program))
     key = authorized.read_key(_key_text(arguments.key))
     line = authorized.line_for(command, key)
     payload = {
@@ -110,6 +111,17 @@ def _program(given: Path | None) -> Path:
         f"{candidates[0]} is not an executable program",
         hint="install gymdbd, or name its executable: --gymdbd /opt/gymdbd/bin/gymdbd",
     )
+
+
+def _interpreter(program: Path) -> Path | None:
+    """Return the Python of a program: the one beside it, as in a virtual environment, or this one.
+
+    None if that is not certain: then the program starts as it does by itself.
+    """
+    beside = program.with_name("python")
+    if beside.is_file() and os.access(beside, os.X_OK):
+        return beside
+    return Path(sys.executable) if program == Path(sys.argv[0]).resolve() else None
 
 
 def _key_text(path: Path | None) -> str:

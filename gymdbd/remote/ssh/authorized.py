@@ -127,12 +127,14 @@ def _damaged(kind: str, reason: str) -> UsageError:
     )
 
 
-def command_for(program: Path, database: Path) -> str:
+def command_for(program: Path, database: Path, python: Path | None = None) -> str:
     """Return the command, quoted for the account's shell, that serves one database.
 
-    Raises UsageError for a relative path or one with a control character.
+    With `python`, the program's interpreter, no module or variable of the account's changes what
+    runs. Raises UsageError for a relative path or one with a control character.
     """
-    for path in (program, database):
+    isolated = [python, "-I"] if python else []
+    for path in filter(None, (python, program, database)):
         if not path.is_absolute():
             raise UsageError(f"{path} is not an absolute path", hint="name it from / on")
         if any(unicodedata.category(letter) == "Cc" for letter in str(path)):
@@ -141,7 +143,7 @@ def command_for(program: Path, database: Path) -> str:
                 "lines",
                 hint="give the database a link with a plain name, and name that",
             )
-    return shlex.join([str(program), "serve", "--database", str(database)])
+    return shlex.join(map(str, [*isolated, program, "serve", "--database", database]))
 
 
 def line_for(command: str, key: PublicKey) -> str:
