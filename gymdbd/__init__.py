@@ -17,6 +17,8 @@ Its rooms, from top to bottom. A module imports from rooms below its own, never 
     lock        locks that die with their process
     trust       whether others could have written what we obey
     acting      as whom root acts: as the owner of what it is pointed at
+    terms       what a restricted key is served, and how often
+    places      places that processes take and leave, written nowhere
     files       files that appear whole or not at all
     bounded     reading small files that others may have written
     disk        what a disk refuses, in gymdbd's words

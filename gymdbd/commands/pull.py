@@ -155,7 +155,10 @@ def _print(result: PullResult, output: Output) -> None:
 def _print_facts(facts: dict[str, Any], unknown: str, output: Output) -> None:
     changed = clock.to_text(datetime.fromtimestamp(facts["newest_change"], UTC), clock.Clock().zone)
     bug = " (has the WAL-reset bug: update it)" if facts["wal_reset_bug"] else ""
-    held_by = ", ".join(facts["held_by"])
+    nobody = "no process that the account can see"
+    if facts.get("restricted"):
+        nobody = "a restricted key is not told"
+    held_by = ", ".join(facts["held_by"]) or nobody
     output.facts(
         [
             ("host", facts["host"]),
@@ -178,7 +181,7 @@ def _print_facts(facts: dict[str, Any], unknown: str, output: Output) -> None:
             ("journal mode", facts["journal_mode"]),
             ("newest change", changed.replace("T", " ")),
             ("free disk", files.to_size(facts["disk_free_bytes"])),
-            ("in use by", held_by or "no process that the account can see"),
+            ("in use by", held_by),
             ("sqlite", f"{facts['sqlite']}{bug}"),
             ("python", facts["python"]),
             *([("unknown", unknown)] if unknown else []),

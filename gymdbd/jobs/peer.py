@@ -29,6 +29,9 @@ def inspect(job: PullConfig, context: Context) -> dict[str, Any]:
     """Return a description of the remote database and its machine, without transferring it."""
     with serving(job, context, context.progress) as (session, _):
         facts = {**session.info(), "tables": session.count_rows()}
+        if facts.get("restricted"):
+            # What a restricted key is not told is known here.
+            facts |= {"host": job.host, "database": job.remote_database}
         return {**facts, "uncounted": session.uncounted}
 
 
@@ -119,6 +122,7 @@ def serving(
                 check=context.check,
                 prelude=functools.partial(bootstrap.bundle, job.remote_database),
                 probe=probe,
+                database=job.remote_database,
             )
             yield session, connection
         except ConnectionLostError as error:

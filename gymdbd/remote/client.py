@@ -57,15 +57,20 @@ class Session:
         check: Check = _nothing,
         prelude: Callable[[], bytes] | None = None,
         probe: tuple[bytes, Fingerprint] | None = None,
+        database: str = "",
     ) -> None:
         """Greet the server; first ship `prelude()` if a loader waits for it.
+
+        `database` is its path over there: a server that is bound to another one refuses.
 
         Before that, ship `probe`, which checks whether the snapshot still has this fingerprint. If
         it has, the other side ends, and only `plan` can be used.
         """
         self._channel = Channel(reader, writer)
-        self._talk = Conversation(self._channel, progress, check)
+        self._talk = Conversation(self._channel, progress, check, database)
         self.uncounted: list[str] = []
+        # How many pages have arrived, also by a fetch that was not completed.
+        self.pages_arrived = 0
         # Mode, owner and group of the remote database, None if unknown.
         self.ownership: dict[str, Any] | None = None
         with self._talk.timed("hello"):
@@ -148,12 +153,13 @@ class Session:
         """
         with writing(target):
             descriptor = os.open(target, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, FILE_MODE)
+        file = PagedFile(descriptor, target, self.fingerprint)
         try:
-            file = PagedFile(descriptor, target, self.fingerprint)
             strategy, reason, digest = Fetch(self._talk, self.fingerprint, file).run(plan)
             file.finish()
         finally:
             os.close(descriptor)
+            self.pages_arrived = len(file.written)
         return Fetched(
             strategy=strategy,
             reason=reason,

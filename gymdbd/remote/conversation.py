@@ -19,12 +19,19 @@ if TYPE_CHECKING:
 
 
 class Conversation:
-    """Requests and answers on a channel; `codec` packs the answers, `timings` are seconds."""
+    """Requests and answers on a channel; `codec` packs the answers, `timings` are seconds.
 
-    def __init__(self, channel: Channel, progress: Progress, check: Check) -> None:
+    Each request names the `database` that it means, if that is given: the other side may serve one
+    that its key is bound to.
+    """
+
+    def __init__(
+        self, channel: Channel, progress: Progress, check: Check, database: str = ""
+    ) -> None:
         self.channel = channel
         self.progress = progress
         self.check = check
+        self._named = {"database": database} if database else {}
         self.codec = "raw"
         self.timings: dict[str, float] = {}
 
@@ -36,7 +43,7 @@ class Conversation:
     def request(self, op: str, **details: Any) -> None:
         """Send a request; if the other side has ended, raise the error that it reports."""
         self.check()
-        request = {"op": op, "codec": self.codec, **details}
+        request = {"op": op, "codec": self.codec, **self._named, **details}
         try:
             self.channel.send_json(protocol.REQUEST, request)
             self.channel.flush()

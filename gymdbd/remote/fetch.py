@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from gymdbd.files import write_at, writing
 from gymdbd.remote import delta
-from gymdbd.source import digests, protocol
-from gymdbd.source.errors import ProtocolError
+from gymdbd.source import digests, payloads, protocol
+from gymdbd.source.errors import ConnectionLostError, ProtocolError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -149,8 +149,7 @@ class Fetch:
         done = 0
         entries = ((group, self._digests_of(group)) for group in groups)
         for numbers, payload in delta.requests(entries, most_bytes=_REQUEST_BYTES):
-            self._talk.channel.send(protocol.DIGESTS, payload)
-            self._talk.channel.flush()
+            self._send_digests(payload)
             asked.append(numbers)
             if len(asked) == _REQUESTS_UNDER_WAY:
                 done += self._receive_groups(asked.popleft())
@@ -158,8 +157,17 @@ class Fetch:
         while asked:
             done += self._receive_groups(asked.popleft())
             self._talk.progress("transfer", done, total)
-        self._talk.channel.send(protocol.DIGESTS)
-        self._talk.channel.flush()
+        self._send_digests(b"")
+
+    def _send_digests(self, payload: bytes) -> None:
+        """Ask for pages; if the other side has ended, raise the error that it reports."""
+        try:
+            self._talk.channel.send(protocol.DIGESTS, payload)
+            self._talk.channel.flush()
+        except ConnectionLostError:
+            # Before that it sends what is under way.
+            while True:
+                self._talk.channel.receive(protocol.PAGES, protocol.END)
 
     def _receive_groups(self, groups: list[int]) -> int:
         allowed = [page for group in groups for page in self._pages_of(group)]
@@ -191,7 +199,7 @@ class Fetch:
             first = None
             if kind == protocol.END:
                 return protocol.parse_json(payload)
-            numbers, data = protocol.unpack_pages(payload, size)
+            numbers, data = payloads.unpack_pages(payload, size)
             for number in numbers:
                 if number <= last or number not in permitted:
                     raise ProtocolError(f"the other side sent an unexpected page {number}")

@@ -10,20 +10,22 @@ from gymdbd.source import answers, statements
 from gymdbd.source.schema import Facts, quote, table_names
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
 _UNKNOWN_COLLATION = re.compile(r"no such collation sequence: (.+)", re.DOTALL)
 _UNKNOWN_FUNCTION = re.compile(r"(?:unknown|no such) function: (.+?)(?:\(\))?", re.DOTALL)
 
 
-def count_rows(connection: sqlite3.Connection, facts: Facts) -> dict[str, int]:
-    """Count the rows of every table; call it inside a transaction.
+def count_rows(
+    connection: sqlite3.Connection, facts: Facts, names: Iterable[str] | None = None
+) -> dict[str, int]:
+    """Count the rows of every table, or of these; call it inside a transaction.
 
     A table that this SQLite does not understand is omitted.
     """
     counts = {}
     with StandIns(connection) as stand_ins:
-        for name in table_names(facts):
+        for name in table_names(facts) if names is None else names:
             try:
                 found = stand_ins.execute(f"SELECT count(*) FROM {quote(name)}").fetchone()  # noqa: S608 - quoted
             except sqlite3.Error as error:

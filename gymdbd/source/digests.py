@@ -80,7 +80,12 @@ def split(data: bytes | bytearray, size: int) -> list[bytes]:
 def hash_runs(
     read: Read, pages: int, page_size: int
 ) -> Iterator[tuple[bytes | bytearray, list[bytes]]]:
-    """Yield each run's bytes, in order, with the digests of the groups in it.
+    """Yield each run's bytes, in order, with the digests of the groups in it."""
+    yield from in_order(runs(pages, page_size), hashing(read, page_size))
+
+
+def hashing(read: Read, page_size: int) -> Callable[[range], tuple[bytes | bytearray, list[bytes]]]:
+    """Return what reads a run and hashes the groups in it.
 
     If `read` returns fewer pages, because the file ends, a group still has its digest, which is
     that of no whole group.
@@ -93,4 +98,4 @@ def hash_runs(
         starts = range(0, len(run) * page_size, group)
         return data, [digest(view[start : start + group]) for start in starts]
 
-    yield from in_order(runs(pages, page_size), work)
+    return work

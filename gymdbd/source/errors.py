@@ -14,6 +14,7 @@
     |  +- NotOwnerError                   writing would leave side files its owner cannot use
     |  +- AnotherFileError                the application has another file, or another WAL
     +- RemoteError                        trouble with the other machine
+       +- AnotherDatabaseError            the key is bound to another one than the job's
        +- ProtocolError                   it breaks the rules of our protocol, or speaks another
        +- UnreachableError                transient, and the run's state is `unreachable`
           +- ConnectionLostError
@@ -134,6 +135,10 @@ class AnotherFileError(SourceError, code="another-file"):
 
 class RemoteError(GymdbdError, code="remote"):
     """Trouble with the other machine, before any database of it is touched."""
+
+
+class AnotherDatabaseError(RemoteError, code="another-database"):
+    """The other side serves another database than the one that is asked for."""
 
 
 class ProtocolError(RemoteError, code="protocol"):

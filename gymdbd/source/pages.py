@@ -51,8 +51,8 @@ _SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - a folder that lives in memory,
 class Pages:
     """One snapshot as numbered pages, normalised: without a WAL, the lock-byte page zero.
 
-    Several threads may call `read` at once. `mark` is None if there is no WAL. Close it soon: its
-    transaction keeps the WAL from being reset.
+    Several threads may call `read` at once. `mark` is None if there is no WAL; `bytes_read` is how
+    much was read, about. Close it soon: its transaction keeps the WAL from being reset.
     """
 
     def __init__(self, path: Path, *, busy_timeout_s: float = 5.0) -> None:
@@ -62,6 +62,7 @@ class Pages:
         self._log = self._main = -1
         self._index = wal.FrameIndex()
         self.reason = ""
+        self.bytes_read = 0
         try:
             self._begin()
         except BaseException:
@@ -146,6 +147,7 @@ class Pages:
     def read(self, first: int, count: int) -> bytearray:
         """Return `count` consecutive pages from number `first`, which counts from 1."""
         size = self.page_size
+        self.bytes_read += count * size
         data = bytearray(_read_at(self._main, count * size, (first - 1) * size))
         present = first + len(data) // size
         data.extend(bytes(count * size - len(data)))

@@ -36,9 +36,10 @@ the server may send ERROR, JSON {code, message, hint}, and end.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import struct
-from typing import Any, Dict, Protocol, Tuple, Type
+from typing import Any, Callable, ContextManager, Dict, Protocol, Tuple, Type
 
 from gymdbd.source import compress
 from gymdbd.source.errors import ConnectionLostError, GymdbdError, ProtocolError, RemoteError
@@ -85,11 +86,21 @@ class Writer(Protocol):
 
 
 class Channel:
-    """Frames over a pair of byte streams; counts the bytes of both directions."""
+    """Frames over a pair of byte streams; counts the bytes of both directions.
 
-    def __init__(self, reader: Reader, writer: Writer) -> None:
+    A message that has begun is read to its end inside the context that `message` returns, which may
+    limit how long that takes.
+    """
+
+    def __init__(
+        self,
+        reader: Reader,
+        writer: Writer,
+        message: Callable[[], ContextManager[None]] = contextlib.nullcontext,
+    ) -> None:
         self._reader = reader
         self._writer = writer
+        self._message = message
         self._pending = b""
         self.bytes_sent = 0
         self.bytes_received = 0
@@ -137,11 +148,12 @@ class Channel:
         bytes, and two that wait for each other never end.
         """
         seen = b""
-        while seen != MAGIC:
-            seen += self._read_exactly(1)
-            if not MAGIC.startswith(seen):
-                raise ProtocolError("the client does not speak the protocol of a pull")
-        self.expect_version()
+        with self._message():
+            while seen != MAGIC:
+                seen += self._read_exactly(1)
+                if not MAGIC.startswith(seen):
+                    raise ProtocolError("the client does not speak the protocol of a pull")
+            self.expect_version()
 
     def send(self, kind: int, payload: bytes | bytearray = b"", codec: int = compress.RAW) -> None:
         """Send one frame, with its payload already packed by `codec`."""
@@ -173,14 +185,16 @@ class Channel:
 
     def receive_or_end(self, *expected: int) -> Message | None:
         """Do as `receive`, but return None if the stream ends between two frames."""
-        header = self._read_up_to(_FRAME.size)
+        header = self._read_up_to(1)
         if not header:
             return None
-        header += self._read_exactly(_FRAME.size - len(header))
-        kind, codec, length = _FRAME.unpack(header)
-        if length > MOST_PAYLOAD:
-            raise ProtocolError(f"the other side announces a frame of {length} bytes")
-        payload = compress.unpack(self._read_exactly(length), codec, MOST_PAYLOAD)
+        with self._message():
+            header += self._read_exactly(_FRAME.size - len(header))
+            kind, codec, length = _FRAME.unpack(header)
+            if length > MOST_PAYLOAD:
+                raise ProtocolError(f"the other side announces a frame of {length} bytes")
+            packed = self._read_exactly(length)
+        payload = compress.unpack(packed, codec, MOST_PAYLOAD)
         if kind == ERROR:
             raise to_error(parse_json(payload))
         if kind not in expected:
@@ -243,20 +257,6 @@ def parse_json(payload: bytes) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise ProtocolError("the other side sent JSON that is not an object")
     return value
-
-
-def pack_pages(numbers: list[int], data: bytes | bytearray) -> bytes:
-    """Build the payload of PAGES."""
-    return struct.pack(f">I{len(numbers)}I", len(numbers), *numbers) + data
-
-
-def unpack_pages(payload: bytes, page_size: int) -> tuple[list[int], memoryview]:
-    """Read the payload of PAGES; ProtocolError if its length is invalid."""
-    count = int.from_bytes(payload[:4], "big")
-    start = 4 + 4 * count
-    if count == 0 or len(payload) != start + count * page_size:
-        raise ProtocolError(f"the other side sent {len(payload)} bytes for {count} pages")
-    return list(struct.unpack(f">{count}I", payload[4:start])), memoryview(payload)[start:]
 
 
 def to_error(value: dict[str, Any]) -> GymdbdError:

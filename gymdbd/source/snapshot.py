@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import os
 import sqlite3
 import time
@@ -12,29 +13,43 @@ from typing import TYPE_CHECKING, BinaryIO, Callable
 from gymdbd.source import live, wal
 from gymdbd.source.counting import count_rows
 from gymdbd.source.database import interruptible, locate, translated
-from gymdbd.source.errors import SourceCorruptError, SourceError, SourceLockedError
+from gymdbd.source.errors import (
+    SourceCorruptError,
+    SourceError,
+    SourceLockedError,
+    SourceMovedError,
+)
 from gymdbd.source.format import INDEX, beside
 from gymdbd.source.schema import (
     Facts,
     is_tolerant,
     read_facts,
+    table_names,
     unknown_definition,
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
     from types import TracebackType
 
 _OPEN_ATTEMPTS = 5
 _SETTLE_S = 5.0
+# How long a turn may keep the commits of an application without a WAL waiting.
+TURN_S = 1.0
+
+
+class _TurnOverError(Exception):
+    """A statement did not end within its turn."""
 
 
 class Snapshot:
     """A read transaction on a live database and what can be copied while it lasts.
 
-    `connection` is in the transaction, and `facts` describe its state. The transaction keeps the
+    `connection` is in the transaction, and `facts` describe its state; after the monotonic time
+    `ends_at` nothing of it is vouched for. The transaction keeps the
     WAL from being reset, so it must not last longer than the copy; in rollback-journal mode the
-    application's commits wait for it too.
+    application's commits wait for it too, unless it is held in `turn`s only.
     """
 
     def __init__(self, path: Path, *, busy_timeout_s: float = 5.0) -> None:
@@ -47,6 +62,8 @@ class Snapshot:
             self._file = _file_at(self.path)
             self._reader = live.LiveConnection(self.path, busy_timeout_s=busy_timeout_s)
             self.connection = self._reader.connection
+            self.ends_at = float("inf")
+            self._next_turn = 0.0
             try:
                 self.facts = self._begin()
             except BaseException:
@@ -79,6 +96,7 @@ class Snapshot:
             # A reader's lock prevents writes to the main file, except in WAL mode or with another
             # kind of lock.
             self._stamp = live.stamp(self.path)
+            self._version = self._data_version()
             facts = read_facts(self.connection)
             # Without its WAL, SQLite reports another journal mode.
             return dataclasses.replace(facts, journal_mode="wal") if self.idle else facts
@@ -86,14 +104,68 @@ class Snapshot:
     def confirm(self) -> None:
         """Raise SourceMovedError if the database may have changed during the transaction.
 
-        That is possible only for an idle database that is read without locks, or if the application
-        takes none. Call this before using what was copied or counted.
+        That is possible only for an idle database that is read without locks, if the application
+        takes none, or after `ends_at`. Call this before using what was copied or counted.
         """
+        self.require_time()
         self._reader.confirm()
         now = live.stamp(self.path)
         # If another file has replaced it, the snapshot is still one state.
         if self.facts.journal_mode != "wal" and now[:2] == self._stamp[:2] and now != self._stamp:
             raise live.moved(self.path)
+
+    @property
+    def is_in_turns(self) -> bool:
+        """Return whether an application's commits wait for the transaction: it has no WAL."""
+        return self.facts.journal_mode != "wal" and not self.idle
+
+    def require_time(self) -> None:
+        """Raise SourceMovedError after `ends_at`."""
+        if time.monotonic() >= self.ends_at:
+            raise SourceMovedError(
+                f"the snapshot of {self.path} was ended before all of it was fetched, so that its "
+                "WAL can be reset",
+                hint="run this again: it goes on where it was, with a new snapshot",
+            )
+
+    def let_go(self) -> None:
+        """End the transaction at `ends_at`; other threads may still be reading the descriptors."""
+        self._reader.close()
+
+    def rest(self) -> None:
+        """End the transaction until the next turn, if commits wait for it."""
+        if self.is_in_turns and self.connection.in_transaction:
+            self.connection.execute("ROLLBACK")
+
+    @contextlib.contextmanager
+    def turn(self) -> Iterator[float]:
+        """Hold the transaction in the block, which is to end at the monotonic time that it gets.
+
+        If an application's commits wait for it, it is another one of the same state, and the next
+        turn begins after a pause as long as this one. SourceMovedError if the state is another.
+        """
+        if not self.is_in_turns:
+            yield float("inf")
+            return
+        time.sleep(max(0.0, self._next_turn - time.monotonic()))
+        with translated(self.path):
+            begun = time.monotonic()
+            try:
+                self.connection.execute("BEGIN")
+                self._reader.touch()
+                begun = time.monotonic()
+                if self._data_version() != self._version:
+                    raise _written(self.path)
+                yield begun + TURN_S
+                self.confirm()
+            finally:
+                self.rest()
+                ended = time.monotonic()
+                self._next_turn = ended + (ended - begun)
+
+    def _data_version(self) -> int:
+        """Return a number that changes with the file's change counter, for this connection only."""
+        return int(self.connection.execute("PRAGMA data_version").fetchone()[0])
 
     def __enter__(self) -> Snapshot:
         """Return the snapshot; the end of the block ends its transaction."""
@@ -165,6 +237,21 @@ class Snapshot:
         with translated(self.path), interruptible(self.connection, check):
             return count_rows(self.connection, self.facts)
 
+    def count_rows_in_turns(self) -> dict[str, int]:
+        """Do as `count_rows`, but omit a table that cannot be counted within a turn."""
+        counts: dict[str, int] = {}
+        for name in table_names(self.facts):
+            with contextlib.suppress(_TurnOverError), self.turn() as end:
+                check = functools.partial(self._require_turn, end)
+                with interruptible(self.connection, check):
+                    counts |= count_rows(self.connection, self.facts, [name])
+        return counts
+
+    def _require_turn(self, end: float) -> None:
+        self.require_time()
+        if time.monotonic() >= end:
+            raise _TurnOverError
+
     def open_file(self, suffix: str) -> BinaryIO:
         """Open the database or a side file; it stays open until the connection is closed."""
         path = beside(self.path, suffix)
@@ -193,6 +280,15 @@ def _file_at(path: Path) -> tuple[int, int] | None:
     except OSError:
         return None
     return facts.st_dev, facts.st_ino
+
+
+def _written(path: Path) -> SourceMovedError:
+    return SourceMovedError(
+        f"{path} was written before all of it was read; it has no WAL, so that its pages are read "
+        "with pauses in which the application may write",
+        hint="run this again: it goes on where it was; in WAL mode (PRAGMA journal_mode=WAL) "
+        "nobody has to wait",
+    )
 
 
 def _replaced(path: Path) -> SourceLockedError:

@@ -60,7 +60,7 @@ def test_the_restricted_key_pulls_the_one_database(known: Pi, mac: Mac) -> None:
     assert (second["state"], second["tables"]["rentals"]) == ("ok", 1)
     assert mac.pull()["state"] == "unchanged"
     mac.configure(remote_database=_OTHER)
-    mac.pull()
+    assert mac.pull()["code"] == "another-database"
     assert query(mac.replica, "SELECT count(*) FROM rentals") == [(1,)]
     names = query(mac.replica, "SELECT name FROM sqlite_master WHERE type = 'table'")
     assert ("secret",) not in names

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import IO
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent.parent))
-from gymdbd.source import compress, protocol
+from gymdbd.source import compress, payloads, protocol
 
 _FRAME = struct.Struct(">BBI")
 _VERSION_BYTES = 2
@@ -59,7 +59,7 @@ def _pages(payload: bytes, change: str) -> bytes:
         numbers = [numbers[0]] * count
     elif change == "page-other":
         data[100] ^= 0xFF
-    return protocol.pack_pages(numbers, data)
+    return payloads.pack_pages(numbers, data)
 
 
 def _bomb(kind: str) -> tuple[int, bytes]:

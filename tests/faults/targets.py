@@ -21,7 +21,7 @@ from gymdbd.archive import manifest, marks
 from gymdbd.config import config
 from gymdbd.remote.client import Session
 from gymdbd.runs.status import StatusFile
-from gymdbd.source import compress, protocol, wal
+from gymdbd.source import compress, payloads, protocol, wal
 from gymdbd.source.errors import GymdbdError
 from gymdbd.source.fingerprint import Fingerprint
 
@@ -81,7 +81,7 @@ def frames(data: bytes) -> None:
     """Read frame after frame, and what is in them."""
     channel = protocol.Channel(io.BytesIO(data), io.BytesIO())
     while (message := channel.receive_or_end(*range(1, 8))) is not None:
-        for read in (protocol.parse_json, lambda one: protocol.unpack_pages(one, 512)):
+        for read in (protocol.parse_json, lambda one: payloads.unpack_pages(one, 512)):
             with contextlib.suppress(GymdbdError):
                 read(message[1])
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
 
-from gymdbd.source import protocol
+from gymdbd.source import payloads
 from tests.faults import table, targets
 from tests.support import samples
 
@@ -37,7 +37,7 @@ _PAYLOADS = st.one_of(
         ).encode()
     ),
     st.lists(st.integers(0, 2**32 - 1), min_size=1, max_size=3).map(
-        lambda numbers: protocol.pack_pages(numbers, bytes(512 * len(numbers)))
+        lambda numbers: payloads.pack_pages(numbers, bytes(512 * len(numbers)))
     ),
 )
 _FRAMES = st.lists(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from gymdbd.source.errors import AnotherDatabaseError
 from tests.support import ledger
 from tests.support.command import ROOT, environment, gymdbd
 from tests.support.databases import make_database
@@ -85,7 +86,9 @@ def test_the_printed_line_lets_the_key_pull_and_do_nothing_else(
     with server:
         peer = Peer(server, database, tmp_path / "here" / "replica.db")
         peer.replica.parent.mkdir()
-        assert peer.pull(remote_database=str(other)).strategy == "full"
+        with pytest.raises(AnotherDatabaseError, match="this job asks for"):
+            peer.pull(remote_database=str(other))
+        assert peer.pull().strategy == "full"
         assert ledger.check_copy(peer.replica) == ledger.Totals(400, ())
         touch = f"touch '{trace}'; id\n"
         for words in ([], ["sh"], [touch], ["gymdbd", "serve", "--database", str(other)]):
@@ -155,7 +158,8 @@ def test_a_link_to_the_program_is_followed_and_a_relative_database_made_absolute
     )
     answer = json.loads(done.stdout)
     assert answer["database"] == str(tmp_path / "gym.db")
-    assert answer["command"].startswith("'" + str(program.parent).partition("'")[0])
+    assert answer["command"].startswith(f"{sys.executable} -I ")
+    assert "'" + str(program.parent).partition("'")[0] in answer["command"]
 
 
 @pytest.mark.parametrize(

@@ -78,10 +78,20 @@ def run_ssh(server: SshServer, *words: str, environment: dict[str, str] | None =
 
 
 def test_a_restricted_key_pulls_its_database_and_no_other(restricted: Peer, tmp_path: Path) -> None:
-    """Whatever path is asked for, the database of the key's command is what arrives."""
+    """A job for another database is told which one the key serves, and nothing arrives."""
     other = ledger.create(tmp_path / "there" / "other.db")
-    ledger.add_payments(other, 5)
-    assert restricted.pull(remote_database=str(other)).strategy == "full"
+    for wanted in (other, other.with_name("none.db")):
+        exit_code, result = restricted.pull_by_command(remote_database=str(wanted))
+        assert (exit_code, result["code"]) == (1, "another-database")
+        assert str(restricted.database) in result["error"]
+        assert str(wanted) in result["error"]
+        assert not restricted.replica.exists()
+        code, told = gymdbd_json("-c", restricted.config(remote_database=str(wanted)), "check")
+        assert code == 1
+        assert "asks for" in str(told)
+    link = restricted.database.with_name("link.db")
+    link.symlink_to(restricted.database)
+    assert restricted.pull(remote_database=str(link)).strategy == "full"
     assert ledger.check_copy(restricted.replica) == ledger.Totals(400, ())
 
 
@@ -190,10 +200,10 @@ def test_a_client_that_is_slow_is_waited_for(tmp_path: Path) -> None:
         asked = begun
         while asked < begun + 4:
             until(lambda: time.monotonic() > asked + 0.3, "a client that thinks")  # noqa: B023
-            channel.send_json(protocol.REQUEST, {"op": "rows"})
+            channel.send_json(protocol.REQUEST, {"op": "info"})
             channel.flush()
             asked = time.monotonic()
-            assert channel.receive_json(protocol.RESULT)["tables"]
+            assert channel.receive_json(protocol.RESULT)["page_count"]
 
 
 def remove(database: Path) -> None:

@@ -16,7 +16,7 @@ import pytest
 from gymdbd.remote import bootstrap, delta, greeting
 from gymdbd.remote.client import Session
 from gymdbd.remote.errors import ShellNoiseError
-from gymdbd.source import compress, digests, protocol
+from gymdbd.source import compress, digests, payloads, protocol
 from gymdbd.source.errors import (
     ConnectionLostError,
     GymdbdError,
@@ -63,7 +63,7 @@ def frame(kind: int, payload: bytes, *, codec: int = compress.RAW, length: int =
 def pages(*numbers: int, content: bytes = b"") -> bytes:
     """Build a PAGES frame."""
     data = content or bytes(_PAGE * len(numbers))
-    return frame(protocol.PAGES, protocol.pack_pages(list(numbers), data))
+    return frame(protocol.PAGES, payloads.pack_pages(list(numbers), data))
 
 
 def end(digest: str = "") -> bytes:

@@ -12,8 +12,9 @@ from gymdbd.archive import proof
 from gymdbd.errors import DiskFullError, ReplicaChangedError
 from gymdbd.jobs.context import Timings
 from gymdbd.jobs.peer import serving
-from gymdbd.jobs.pull import checking
+from gymdbd.jobs.pull import attempts, checking
 from gymdbd.jobs.pull.arrived import Arrived
+from gymdbd.jobs.pull.progress import LoggedProgress
 from gymdbd.jobs.pull.replica import Replica, State
 from gymdbd.jobs.pull.result import Fetched, Held, PullResult
 from gymdbd.remote import delta
@@ -30,9 +31,8 @@ from gymdbd.source.fingerprint import Fingerprint
 if TYPE_CHECKING:
     from gymdbd.config.kinds import PullConfig
     from gymdbd.jobs.context import Context
+    from gymdbd.jobs.pull.attempts import Attempt
     from gymdbd.remote.client import Session
-
-_REPORT_S = 30.0
 
 
 def run(job: PullConfig, context: Context, *, whatever: bool = False) -> PullResult:
@@ -73,11 +73,12 @@ class _Pull:
         self.whatever = whatever
         self.context = context
         self.timings = Timings()
-        self.progress = _LoggedProgress(context)
+        self.progress = LoggedProgress(context)
         self.replica = Replica(job.replica)
         self.state = self._known_state()
         self.integrity = checking.least(job, self.state, context.clock.now())
         self.harm = ""
+        self.bytes_sent = self.bytes_received = 0
 
     def run(self) -> PullResult:
         """Fetch, prove, save, publish; on failure report the replica's damage, too."""
@@ -104,7 +105,8 @@ class _Pull:
     def _run(self) -> PullResult:
         with self.timings.step("replica"):
             self.replica.await_free(self.job.replica_wait, self.context.check)
-        arrived = self._query() if self.job.method == "query" else self._copy()
+        is_query = self.job.method == "query"
+        arrived = attempts.repeat(self._query, self.job, self.context) if is_query else self._copy()
         if arrived.strategy == delta.UNCHANGED and self.state is not None:
             held = Held(tables=self.state.tables, is_unchanged=True)
         else:
@@ -170,23 +172,28 @@ class _Pull:
             self.job, self.replica.partial, self.context, self.timings, self.progress
         )
 
-    def _query(self) -> Arrived:
+    def _query(self, attempt: Attempt) -> Arrived:
         """Bring the partial to the remote snapshot by the shortest way."""
         known = self._known()
         with serving(self.job, self.context, self.progress, known) as (session, connection):
             taken = time.monotonic()
             self.timings.seconds["connect"] = self.timings.total_s()
             remote = session.fingerprint
+            attempt.has_wal = remote.journal_mode == "wal"
             self._refuse_known(remote)
             plan = session.plan(*known)
             self.context.log.info("pull planned", strategy=plan.strategy, reason=plan.reason)
             arrived = Arrived(plan.strategy, taken, plan.reason, pages_total=remote.page_count)
-            if plan.strategy == delta.UNCHANGED:
-                arrived.pages_changed = 0
-            else:
-                self._transfer(session, plan, arrived)
-            arrived.bytes_sent = connection.bytes_sent
-            arrived.bytes_received = connection.bytes_received
+            try:
+                if plan.strategy == delta.UNCHANGED:
+                    arrived.pages_changed = 0
+                else:
+                    self._transfer(session, plan, arrived)
+            finally:
+                attempt.is_further = attempt.has_wal and session.pages_arrived > 0
+                self.bytes_sent += connection.bytes_sent
+                self.bytes_received += connection.bytes_received
+        arrived.bytes_sent, arrived.bytes_received = self.bytes_sent, self.bytes_received
         return arrived
 
     def _refuse_known(self, remote: Fingerprint) -> None:
@@ -291,18 +298,3 @@ class _Pull:
 
         adoption = Adoption(self.job, self.context, self.replica, self.state, self.integrity)
         return adoption.run(arrived, self.timings)
-
-
-class _LoggedProgress:
-    """Passes progress on, and logs it now and then during a long transfer."""
-
-    def __init__(self, context: Context) -> None:
-        self.context = context
-        self.logged = time.monotonic()
-
-    def __call__(self, step: str, done: int, total: int) -> None:
-        """Report that `done` of `total` bytes of a step are done."""
-        self.context.progress(step, done, total)
-        if time.monotonic() - self.logged > _REPORT_S:
-            self.logged = time.monotonic()
-            self.context.log.info("pull under way", step=step, done=done, total=total)

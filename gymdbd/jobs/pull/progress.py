@@ -1,0 +1,26 @@
+"""The progress of a pull, also for the log."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from gymdbd.jobs.context import Context
+
+_REPORT_S = 30.0
+
+
+class LoggedProgress:
+    """Passes progress on, and logs it now and then during a long transfer."""
+
+    def __init__(self, context: Context) -> None:
+        self.context = context
+        self.logged = time.monotonic()
+
+    def __call__(self, step: str, done: int, total: int) -> None:
+        """Report that `done` of `total` bytes of a step are done."""
+        self.context.progress(step, done, total)
+        if time.monotonic() - self.logged > _REPORT_S:
+            self.logged = time.monotonic()
+            self.context.log.info("pull under way", step=step, done=done, total=total)
