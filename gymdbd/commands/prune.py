@@ -56,6 +56,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace, output: Output) -> int:
     """Prune, or print what would be pruned."""
     archive, origins, keep = _what(arguments)
+    configuration.act(arguments, [archive])
     context = Context(log=log.logger())
     catalog = Catalog(archive, context.clock.zone)
     origins = origins or belonging.origins(catalog.backups())

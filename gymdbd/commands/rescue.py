@@ -60,17 +60,17 @@ from gymdbd.rows import forms
 from gymdbd.rows.remarks import report
 from gymdbd.rows.rescue import Rescue
 from gymdbd.source.format import side_files
-from gymdbd.sqlite.sides import Side
 from gymdbd.terminal import by_hand, databases, options
 from gymdbd.terminal.json_rows import json_value
 from gymdbd.words import counted
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from typing import Any
 
     from gymdbd.rows.missing import Rescued
+    from gymdbd.sqlite.sides import Side
     from gymdbd.terminal.databases import Database
     from gymdbd.terminal.output import Output
 
@@ -145,16 +145,26 @@ def _opened(found: Database, live: Path | None, arguments: argparse.Namespace) -
     with (
         by_hand.stoppable() as check,
         found.opened() as side,
+        _side_of(live, check) as other,
         Rescue(
             side,
             arguments.table,
             arguments.where,
-            live=Side(live, live=True) if live else None,
+            live=other,
             change=arguments.replace,
             check=check,
         ) as rescue,
     ):
         yield rescue
+
+
+@contextlib.contextmanager
+def _side_of(live: Path | None, check: Callable[[], None]) -> Iterator[Side | None]:
+    if live is None:
+        yield None
+        return
+    with databases.live_side(live, check) as side:
+        yield side
 
 
 def _live(found: Database, arguments: argparse.Namespace) -> Path | None:

@@ -38,6 +38,7 @@ from gymdbd.clock import Clock
 from gymdbd.config.config import LogConfig
 from gymdbd.config.kinds import RestoreConfig
 from gymdbd.errors import ConfigError, FolderMissingError, UsageError
+from gymdbd.jobs import elsewhere
 from gymdbd.jobs.context import Context
 from gymdbd.jobs.restore import preview
 from gymdbd.jobs.restore.result import RestoreResult
@@ -107,8 +108,10 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
 def _job(arguments: argparse.Namespace) -> tuple[RestoreConfig, Config | None]:
     backup = _backup(arguments)
     target = databases.restore_target(backup, arguments)
-    real = Path(os.path.realpath(target))
-    if not real.parent.is_dir():
+    # Links of another user's are that user's process to follow.
+    across = elsewhere.of(target) is not None
+    real = target if across else Path(os.path.realpath(target))
+    if not across and not real.parent.is_dir():
         raise FolderMissingError(
             f"there is no folder {real.parent} to restore into", hint="create it, or mount its disk"
         )
@@ -119,6 +122,7 @@ def _job(arguments: argparse.Namespace) -> tuple[RestoreConfig, Config | None]:
         target=real,
         replace=arguments.replace,
         source=databases.origin_of(backup, real, arguments),
+        across=across,
     )
     try:
         return job, configuration.load(arguments)

@@ -283,6 +283,7 @@ class RestoreConfig(JobConfig):
     """A restore; it has no schedule and is never in a configuration.
 
     `source` is the origin of the target's backups, if it is the database or replica of a job.
+    With `across`, another user's process restores into the target, and locks it.
     """
 
     backup: Path
@@ -290,6 +291,7 @@ class RestoreConfig(JobConfig):
     replace: bool = False
     busy_timeout: timedelta = timedelta(seconds=5)
     source: Origin | None = None
+    across: bool = False
 
     def places(self) -> list[Path]:
         """Return the backup and the target."""
@@ -302,7 +304,7 @@ class RestoreConfig(JobConfig):
         """
         archive = self.backup.parent
         locks = [lock.archive_lock(archive)] if os.access(archive, os.W_OK) else []
-        return [*locks, lock.file_lock(self.target)]
+        return locks if self.across else [*locks, lock.file_lock(self.target)]
 
 
 KINDS: dict[str, type[JobConfig]] = {

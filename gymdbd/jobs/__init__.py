@@ -3,6 +3,7 @@
 From top to bottom; a module imports from below its own line:
 
     kinds       what each kind does, loaded by its name
+    handled     what another user's process does with its database
     emergency   getting a database to safety, now
     drill       rehearsing a restore
     verify      reading backups again, and repairing them
@@ -11,7 +12,6 @@ From top to bottom; a module imports from below its own line:
     backup      making a backup, and saving a damaged database as it is
     prune       removing backups past retention
     peer        the other machine of a job
-    handled     what another user's process does with its database
     elsewhere   a database of another user than its archive
     context     what a run is given besides its configuration
     finding     what can be found out about a job without running it

@@ -11,16 +11,18 @@ import contextlib
 import json
 import select
 import socket
+import tempfile
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gymdbd import acting, bounded
+from gymdbd import acting, bounded, files
 from gymdbd.source import protocol
 from gymdbd.source.errors import ConnectionLostError, RemoteError
+from gymdbd.sqlite import copying
 from gymdbd.sqlite.checkpoint import Checkpoint
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
     from gymdbd.acting import User
     from gymdbd.remote.client import Session
@@ -73,14 +75,7 @@ class Elsewhere:
     def ask(self, what: str, check: Callable[[], None] = lambda: None, **details: Any) -> Any:
         """Send a request and return its result, of which no type is known; raises its error."""
         with self.asked(what, **details) as answering:
-            line = b""
-            while len(line) <= bounded.MOST_BYTES:
-                while not select.select([answering], [], [], _POLL_S)[0]:
-                    check()
-                if not (piece := answering.recv(MOST_REQUEST)):
-                    break
-                line += piece
-        answer = parse(line)
+            answer = next(lines(answering, check), {})
         if "message" in answer:
             raise protocol.to_error(answer)
         if "result" not in answer:
@@ -101,6 +96,25 @@ class Elsewhere:
         ):
             yield Session(reader, writer, progress=progress, check=check)
 
+    @contextlib.contextmanager
+    def copied(self, check: Callable[[], None]) -> Iterator[Path]:
+        """Yield a copy of the database, of this user, for as long as the block lasts."""
+        with tempfile.TemporaryDirectory(prefix="gymdbd-") as folder:
+            copy = Path(folder) / self.path.name
+            with self.session(lambda *_: None, check) as session:
+                files.require_space(copy.parent, session.fingerprint.size_bytes)
+                self.fetch(session, copy)
+            yield copy
+
+    @staticmethod
+    def fetch(session: Session, target: Path) -> None:
+        """Write the snapshot of a session into the new file `target`, which needs no WAL."""
+        from gymdbd.remote import delta  # noqa: PLC0415 - only if the users differ
+
+        files.create(target)
+        session.fetch(target, delta.choose(None, session.fingerprint, None))
+        copying.need_no_wal(target)
+
     def checkpoint(self, mode: str, *, busy_timeout_s: float) -> Checkpoint:
         """Run one checkpoint of the database."""
         found = self.ask("checkpoint", mode=mode, busy_timeout_s=busy_timeout_s)
@@ -119,6 +133,25 @@ class Elsewhere:
         """Return what SQLite finds damaged in the database."""
         found = self.ask("problems", check)
         return tuple(map(str, found)) if isinstance(found, list) else ()
+
+
+def lines(answering: socket.socket, check: Callable[[], None]) -> Iterator[dict[str, Any]]:
+    """Yield the objects that the other process tells, one a line; `check` may raise to stop."""
+    data = b""
+    while True:
+        while not select.select([answering], [], [], _POLL_S)[0]:
+            check()
+        piece = answering.recv(MOST_REQUEST)
+        if not piece or len(data) > bounded.MOST_BYTES:
+            return
+        *whole, data = (data + piece).split(b"\n")
+        yield from map(parse, whole)
+
+
+def send(line: socket.socket, data: bytes) -> None:
+    """Send bytes to the other process; if it has ended, its last line says why."""
+    with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+        line.sendall(data)
 
 
 def parse(line: bytes) -> dict[str, Any]:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import signal
 import socket
 from typing import TYPE_CHECKING, Any
 
 from gymdbd.jobs.elsewhere import MOST_REQUEST, parse
+from gymdbd.jobs.restore import received
 from gymdbd.source import agreement, database, server
 from gymdbd.source.errors import GymdbdError
 from gymdbd.source.schema import load_schema
@@ -49,7 +49,7 @@ def answer(work: Callable[[dict[str, Any]], Any]) -> Handler:
             told = {"result": work(request)}
         except GymdbdError as error:
             told = {"code": error.code, "message": error.message, "hint": error.hint}
-        answering.sendall(json.dumps(told).encode())
+        received.tell(answering, told)
 
     return handle
 
@@ -77,4 +77,5 @@ HANDLERS: dict[str, Handler] = {
     "serve": _serve,
     "checkpoint": answer(_checkpoint),
     "problems": answer(_problems),
+    "restore": received.run,
 }

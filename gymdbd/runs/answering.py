@@ -7,7 +7,7 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from gymdbd import clock, lock, log
+from gymdbd import acting, clock, lock, log
 from gymdbd.archive import answers
 from gymdbd.archive.backup import REJECTED, SUSPICIOUS
 from gymdbd.archive.catalog import Catalog
@@ -88,7 +88,7 @@ def reject_restored(
     backup = Catalog(own, context.clock.zone).read(restored.backup.name)
     rejected: list[str] = []
     for archive, origin in _archives_of(restored.target, settings):
-        if _same_place(archive, own) or not archive.is_dir():
+        if _same_place(archive, own) or acting.decider(archive) or not archive.is_dir():
             continue
         try:
             with lock.hold([lock.archive_lock(archive)]):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from gymdbd import acting
 from gymdbd.config.kinds import BackupConfig, RestoreConfig
+from gymdbd.jobs import elsewhere
 from gymdbd.runs import keeper
 
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from gymdbd.acting import User
     from gymdbd.config.config import Config
     from gymdbd.config.kinds import JobConfig
+    from gymdbd.jobs.elsewhere import Elsewhere
 
 
 def run_as_owner(job: JobConfig, settings: Config | None) -> str:
@@ -55,9 +57,7 @@ def act_as_owner(
         raise acting.several({**users, **strange})
     for path, other in of_databases.items():
         if other != user:
-            from gymdbd.jobs import elsewhere, handled  # noqa: PLC0415 - only if the users differ
-
-            elsewhere.start(other, path, partial(handled.await_requests, path=path))
+            _handle(path, other)
     if user is None:
         return ""
     if settings is None:
@@ -66,6 +66,19 @@ def act_as_owner(
         jobs = [name for name, job in settings.jobs.items() if _decides(user, job)]
         keeper.go_on_as(user, settings, jobs)
     return f"{user.name}, to whom {places[0]} belongs"
+
+
+def handle(path: Path) -> Elsewhere | None:
+    """Return the database at `path` if another user's process handles it, which root starts."""
+    if (user := acting.decider(path)) is not None:
+        _handle(path, user)
+    return elsewhere.of(path)
+
+
+def _handle(path: Path, user: User | None) -> None:
+    from gymdbd.jobs import handled  # noqa: PLC0415 - only if the users differ
+
+    elsewhere.start(user, path, partial(handled.await_requests, path=path))
 
 
 def act_as_home(settings: Config) -> str:

@@ -92,7 +92,8 @@ def _keep(worker: int, ours: socket.socket, settings: Config, jobs: Collection[s
     if os.WIFSIGNALED(ended):
         signal.signal(os.WTERMSIG(ended), signal.SIG_DFL)
         os.kill(os.getpid(), os.WTERMSIG(ended))
-    sys.exit(os.waitstatus_to_exitcode(ended))
+    # Nothing else runs on here: the verb does in the other process.
+    os._exit(os.waitstatus_to_exitcode(ended))
 
 
 def _forward(worker: int, number: int) -> None:

@@ -18,7 +18,6 @@ from gymdbd.terminal.output import Output
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Iterable
     from pathlib import Path
 
     from gymdbd.archive.backup import Backup
@@ -55,22 +54,29 @@ def say_acting(user: str) -> None:
         Output().remark(f"gymdbd: acting as {user}")
 
 
-def act(arguments: argparse.Namespace, places: list[Path], *, read: Iterable[Path] = ()) -> None:
+def act(arguments: argparse.Namespace, places: list[Path]) -> None:
     """Act, if this is root, as the user who decides about `places`, before they are opened.
 
-    Another process handles the databases `read` that belong to another user.
+    Another process handles a live database that belongs to another user.
     """
+    if os.geteuid() != 0:
+        return
     settings = None
     with contextlib.suppress(ConfigError):
         settings = load(arguments)
+    read = _databases(arguments, settings)
     say_acting(as_owner.act_as_owner(places, settings, read=read))
 
 
 def _instead(arguments: argparse.Namespace) -> str:
     """Return a command line with which this verb needs no configuration; empty if it needs one."""
-    parser = getattr(arguments, "parser", None)
-    verb = parser.prog.split()[-1] if parser else ""
+    verb = _verb(arguments)
     return f"gymdbd {verb} {INSTEAD[verb]}" if verb in INSTEAD else ""
+
+
+def _verb(arguments: argparse.Namespace) -> str:
+    parser = getattr(arguments, "parser", None)
+    return parser.prog.split()[-1] if parser else ""
 
 
 def choose_job(settings: Config, name: str | None, kind: type[Job]) -> Job:
@@ -108,6 +114,21 @@ def archives(arguments: argparse.Namespace) -> list[Path]:
         found = archives_of(load(arguments))
     act(arguments, found)
     return found
+
+
+# The verbs that open a live database beside an archive, and the argument that names it.
+_DATABASES = {"restore": "to", "diff": "database", "rescue": "database"}
+
+
+def _databases(arguments: argparse.Namespace, settings: Config | None) -> list[Path]:
+    """Return the live databases that a verb may open besides the archive."""
+    name = _DATABASES.get(_verb(arguments))
+    if name is None:
+        return []
+    if given := getattr(arguments, name):
+        return [files.absolute(given)]
+    jobs = settings.jobs.values() if settings else ()
+    return [job.backups.file for job in jobs if job.backups]
 
 
 def archives_of(settings: Config) -> list[Path]:

@@ -16,6 +16,7 @@ from gymdbd.archive.inspection import readable
 from gymdbd.clock import Clock
 from gymdbd.errors import BackupAmbiguousError, BackupMissingError, ConfigError, UsageError
 from gymdbd.origin import Origin
+from gymdbd.runs import as_owner
 from gymdbd.source import database
 from gymdbd.source.errors import GymdbdError
 from gymdbd.sqlite.sides import Side
@@ -40,7 +41,8 @@ class Database:
     def opened(self) -> Iterator[Side]:
         """Yield the file for SQLite to read; for a raw backup, a copy with its WAL applied."""
         if self.backup is None:
-            yield Side(self.path, live=True)
+            with live_side(self.path) as side:
+                yield side
         else:
             with readable(self.backup) as path:
                 yield Side(path)
@@ -64,6 +66,17 @@ class Database:
         return f"{self.path} ({self.backup.verdict}, {created}, {age} old)"
 
 
+@contextlib.contextmanager
+def live_side(path: Path, check: Callable[[], None] = lambda: None) -> Iterator[Side]:
+    """Yield a live database to read; a copy of it if another user's process reads it."""
+    there = as_owner.handle(path)
+    if there is None:
+        yield Side(path, live=True)
+        return
+    with there.copied(check) as copy:
+        yield Side(copy)
+
+
 def find(word: str, arguments: argparse.Namespace) -> Database:
     """Find a database by its path, by the name of a backup in an archive, or by `latest`."""
     zone = Clock().zone
@@ -71,6 +84,7 @@ def find(word: str, arguments: argparse.Namespace) -> Database:
         found = _find_in_archives(word, lambda catalog, of: catalog.find(word, of), arguments)
         return Database(found.path, found)
     path = files.absolute(word)
+    configuration.act(arguments, [path])
     database.locate(path)
     with contextlib.suppress(BackupMissingError):
         return Database(path, Catalog(path.parent, zone).find(path.name))

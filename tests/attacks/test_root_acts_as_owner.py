@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import shlex
 import shutil
+import sqlite3
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -115,6 +118,71 @@ def test_root_backs_up_another_users_database_into_its_own_archive(place: Path) 
     manifest = json.loads(Path(answer["path"] + ".json").read_text())
     assert (manifest["uid"], manifest["journal_mode"]) == (_PI, "wal")
     assert (_owners(archive), _owners(place / "pi")) == ({0}, {_PI})
+
+
+def _backed_up(place: Path) -> Path:
+    """Make a backup of the database in an archive of root's, and return that."""
+    archive = place / "root" / "archive"
+    archive.mkdir()
+    words = ("backup", "--database", place / "pi" / "gym.db", "--archive", archive)
+    assert gymdbd_json(*words)[0] == 0
+    return archive
+
+
+@pytest.mark.parametrize("flags", [(), ("--replace",)], ids=["through SQLite", "as a file"])
+def test_root_restores_into_another_users_database(place: Path, flags: tuple[str, ...]) -> None:
+    """That user's process does, and saves what it overwrites beside the database."""
+    archive, database = _backed_up(place), place / "pi" / "gym.db"
+    _change(database, "DELETE FROM t WHERE id > 7")
+    words = ("restore", "latest", "--archive", archive, "--to", database)
+    _, plan = gymdbd_json(*words, "--dry-run")
+    code, answer = gymdbd_json(*words, *flags)
+    assert (plan["tables"], code) == ({"t": {"now": 7, "then": 100}}, 0)
+    assert (_count(database), _count(Path(answer["undo"]))) == (100, 7)
+    assert (_owners(archive), _owners(place / "pi")) == ({0}, {_PI})
+    assert gymdbd(*shlex.split(answer["undo_command"])[1:]).returncode == 0
+    assert (_count(database), len(backups(archive))) == (7, 1)
+
+
+def _names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def _change(path: Path, sql: str) -> None:
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute(sql)
+
+
+def _count(path: Path) -> int:
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        return int(connection.execute("SELECT count(*) FROM t").fetchone()[0])
+
+
+@pytest.mark.parametrize("name", ["gym.db", ".gym.db.lock", "gym.db.before-restore"])
+def test_a_restore_writes_nothing_of_roots_through_a_link(place: Path, name: str) -> None:
+    """Root's databases and folders keep their content, whatever a user links to them."""
+    archive, theirs = _backed_up(place), place / "pi"
+    secret = make_database(place / "root" / "secret.db", rows=3)
+    (theirs / name).unlink(missing_ok=True)
+    _link(theirs / name, place / "root" / ("secret" if name.startswith(".") else "secret.db"))
+    before = _secret(place), _names(place / "root")
+    done = gymdbd("restore", "latest", "--archive", archive, "--to", theirs / "gym.db")
+    assert done.returncode == 1
+    assert (_count(secret), _secret(place), _names(place / "root")) == (3, *before)
+
+
+def test_diff_and_rescue_read_another_users_database_as_that_user(place: Path) -> None:
+    """And not through a link to one that is root's."""
+    archive, database = _backed_up(place), place / "pi" / "gym.db"
+    _change(database, "DELETE FROM t WHERE id > 98")
+    code, answer = gymdbd_json("diff", "latest", "--archive", archive, "--database", database)
+    assert (code, answer["tables"]["t"]["removed"]) == (0, 2)
+    rescued = gymdbd("rescue", "latest", "--archive", archive, "--database", database)
+    assert (rescued.returncode, rescued.stdout.count("row 98")) == (0, 20)
+    _link(place / "pi" / "link.db", make_database(place / "root" / "secret.db"))
+    words = ("--archive", archive, "--database", place / "pi" / "link.db")
+    for verb in (("diff",), ("rescue", "--to", place / "root" / "rows.sql")):
+        assert gymdbd_json(*verb, "latest", *words)[1]["code"] == "source-unreadable"
 
 
 def _configured(place: Path, archive: Path) -> Path:

@@ -11,10 +11,10 @@ import gymdbd
 from gymdbd import files
 from gymdbd.archive import manifest as manifests
 from gymdbd.archive.manifest import Manifest
-from gymdbd.remote import delta
+from gymdbd.jobs.elsewhere import Elsewhere
 from gymdbd.source.counting import uncounted
 from gymdbd.source.schema import read_facts
-from gymdbd.sqlite import copying, opening
+from gymdbd.sqlite import opening
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -49,9 +49,7 @@ def fetch(session: Session, final: Path, partial: Path, created_at: str) -> Copy
     seen = session.fingerprint
     with files.writing(partial):
         rows = session.count_rows()
-        files.create(partial)
-        session.fetch(partial, delta.choose(None, seen, None))
-        copying.need_no_wal(partial)
+        Elsewhere.fetch(session, partial)
     with opening.reading(partial) as copy:
         facts = read_facts(copy)
     facts = dataclasses.replace(

@@ -9,11 +9,12 @@ from gymdbd import clock
 from gymdbd.archive import inspection
 from gymdbd.archive.backup import DAMAGED
 from gymdbd.archive.catalog import Catalog
+from gymdbd.jobs import elsewhere
 from gymdbd.jobs.restore import restore
 from gymdbd.jobs.restore.result import Plan, Rows
 from gymdbd.source import identity, processes
 from gymdbd.source.counting import count_rows
-from gymdbd.source.errors import GymdbdError, SourceError
+from gymdbd.source.errors import GymdbdError, SourceError, SourceMissingError
 from gymdbd.source.schema import read_facts
 from gymdbd.source.snapshot import Snapshot
 from gymdbd.sqlite import opening
@@ -24,15 +25,22 @@ if TYPE_CHECKING:
     from gymdbd.archive.backup import Backup
     from gymdbd.config.kinds import RestoreConfig
     from gymdbd.jobs.context import Context
+    from gymdbd.jobs.elsewhere import Elsewhere
 
 
 def plan(job: RestoreConfig, context: Context) -> Plan:
     """Return what the restore would do, without doing it; raises AnotherFileError if it would."""
-    if job.target.exists():
-        identity.require(job.target)
     backup = Catalog(job.backup.parent, context.clock.zone).find(job.backup.name)
     found = inspection.inspect(backup, context.check)
-    now, problem = _count_now(job.target)
+    if there := elsewhere.of(job.target):
+        now, problem, holders, free, refused = _seen_there(there, context)
+    else:
+        if job.target.exists():
+            identity.require(job.target)
+        now, problem = _count_now(job.target)
+        holders = [str(holder) for holder in processes.holders(job.target)]
+        free = shutil.disk_usage(job.target.parent).free
+        refused = _refusal(job, backup, context)
     then = backup.manifest.tables if backup.manifest else _count_backup(backup)
     return Plan(
         backup=str(backup.path),
@@ -46,11 +54,27 @@ def plan(job: RestoreConfig, context: Context) -> Plan:
             name: Rows(now=now.get(name), then=then.get(name))
             for name in sorted(now.keys() | then.keys())
         },
-        holders=[str(holder) for holder in processes.holders(job.target)],
+        holders=holders,
         needed_bytes=backup.size,
-        free_bytes=shutil.disk_usage(job.target.parent).free,
-        refused=_refusal(job, backup, context),
+        free_bytes=free,
+        refused=refused,
     )
+
+
+def _seen_there(
+    there: Elsewhere, context: Context
+) -> tuple[dict[str, int], str, list[str], int, GymdbdError | None]:
+    """Return what the process of the target's user sees of it."""
+    try:
+        with there.session(context.progress, context.check) as session:
+            told, rows = session.info(), session.count_rows()
+    except SourceMissingError as error:
+        return {}, error.message, [], 0, None
+    except SourceError as error:
+        return {}, error.message, [], 0, error
+    holders, free = told.get("held_by"), told.get("disk_free_bytes")
+    names = [str(name) for name in holders] if isinstance(holders, list) else []
+    return rows, "", names, free if isinstance(free, int) else 0, None
 
 
 def _refusal(job: RestoreConfig, backup: Backup, context: Context) -> GymdbdError | None:

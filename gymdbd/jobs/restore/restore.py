@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
 from typing import TYPE_CHECKING
 
@@ -16,7 +17,9 @@ from gymdbd.errors import (
     TargetInUseError,
     UsageError,
 )
+from gymdbd.jobs import elsewhere
 from gymdbd.jobs.context import Timings
+from gymdbd.jobs.restore import across
 from gymdbd.jobs.restore import undo as undos
 from gymdbd.jobs.restore.result import RestoreResult
 from gymdbd.jobs.restore.writing import into_database, into_file
@@ -42,6 +45,12 @@ def run(job: RestoreConfig, context: Context) -> RestoreResult:
     timings = Timings()
     catalog = Catalog(job.backup.parent, context.clock.zone)
     backup = catalog.find(job.backup.name)
+    if there := elsewhere.of(job.target):
+        with timings.step("verify"):
+            _require_sound(backup, context)
+        done_there = across.run(job, backup, there, context, timings)
+        rejected = _reject_newer(job, backup, catalog, context)
+        return dataclasses.replace(done_there, rejected=rejected)
     holders = preflight(job, backup, context)
     restart = identity.users(identity.removed(job.target, look(job.target)))
     with timings.step("verify"):
