@@ -20,6 +20,7 @@ Its rooms, from top to bottom. A module imports from rooms below its own, never 
     terms       what a restricted key is served, and how often
     places      places that processes take and leave, written nowhere
     files       files that appear whole or not at all
+    partials    files that are not finished yet
     bounded     reading small files that others may have written
     disk        what a disk refuses, in gymdbd's words
     origin      which database a backup is of

@@ -10,16 +10,14 @@ import contextlib
 import errno
 import fcntl
 import os
-import re
 import stat
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gymdbd import bounded, names
+from gymdbd import bounded, partials
 from gymdbd.disk import NotOrdinaryError, read_error, write_error
 from gymdbd.errors import DiskFullError, FolderMissingError
-from gymdbd.source.format import SIDE_SUFFIXES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,8 +27,6 @@ FILE_MODE = 0o600
 FOLDER_MODE = 0o700
 SPACE_FACTOR = 1.1
 
-_PARTIAL = ".partial"
-_PARTIALS = re.compile(rf"\..+\.partial({'|'.join(SIDE_SUFFIXES)})?", re.DOTALL)
 _CHUNK = 1024 * 1024
 # fcntl has this number only from Python 3.12 on.
 _FICLONE = 0x40049409
@@ -76,11 +72,6 @@ def is_there(path: Path) -> bool:
     return True
 
 
-def partial_path(final: Path) -> Path:
-    """Return the path of the file to build before it is published as `final`."""
-    return final.with_name(f".{final.name}{_PARTIAL}")
-
-
 def publish(partial: Path, final: Path, *, owned: bool = False) -> None:
     """Rename a finished partial file to its final name, durably.
 
@@ -116,8 +107,11 @@ def hand_over(path: Path | int, like: Path) -> None:
 
 
 def write_atomically(path: Path, data: bytes) -> None:
-    """Replace the content of `path` by `data`: readers see the old or the new bytes, not a mix."""
-    partial = partial_path(path)
+    """Replace the content of `path` by `data`: readers see the old or the new bytes, not a mix.
+
+    The caller holds the lock that guards the file.
+    """
+    partial = partials.begin(path)
     with writing(path):
         try:
             descriptor = _create(partial)
@@ -314,16 +308,6 @@ def remove(path: Path) -> None:
     """Remove a file if it exists."""
     with writing(path):
         path.unlink(missing_ok=True)
-
-
-def partials(folder: Path) -> list[Path]:
-    """List the partial files (and their side files) that a crashed run left in `folder`."""
-    return sorted(
-        path
-        for path in folder.iterdir()
-        if not names.is_of_macos(path.name)
-        if _PARTIALS.fullmatch(path.name) and not is_own_folder(path)
-    )
 
 
 def require_space(folder: Path, needed_bytes: int) -> None:

@@ -9,7 +9,7 @@ import re
 from datetime import UTC, datetime, tzinfo
 from typing import TYPE_CHECKING, Any
 
-from gymdbd import bounded, disk, files, names
+from gymdbd import bounded, disk, files, names, partials
 from gymdbd.archive import belonging
 from gymdbd.archive import manifest as manifests
 from gymdbd.archive import marks as all_marks
@@ -185,7 +185,7 @@ class Catalog:
                 owner = path.with_name(path.name.removesuffix(suffix))
                 if owner != path and _NAME.fullmatch(owner.name) and not files.is_there(owner):
                     orphans.append(path)
-        return self._remove_all([*files.partials(self.archive), *orphans])
+        return self._remove_all([*partials.left(self.archive), *orphans])
 
     def remove(self, backup: Backup) -> None:
         """Remove all files of a backup, the `.db` first.

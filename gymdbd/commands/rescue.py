@@ -54,7 +54,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gymdbd import files
+from gymdbd import files, partials
 from gymdbd.errors import UsageError
 from gymdbd.rows import forms
 from gymdbd.rows.remarks import report
@@ -284,7 +284,7 @@ def _publish(
 @contextlib.contextmanager
 def _building(target: Path) -> Iterator[Path]:
     """Yield an empty file beside the target; it is deleted if it is not published."""
-    partial = files.partial_path(target)
+    partial = partials.begin(target)
     with files.writing(target):
         try:
             files.create(partial)

@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gymdbd import files, log
+from gymdbd import files, log, partials
 from gymdbd.config.kinds import PullConfig
 from gymdbd.config.parts import SshConfig
 from gymdbd.jobs.context import Context
@@ -95,7 +95,7 @@ class Gymdbd:
 
     def seed(self, database: Path) -> None:
         """Lay a copy of the database where an interrupted pull leaves one: what arrived stays."""
-        files.clone(database, files.partial_path(self._job.replica))
+        files.clone(database, partials.begin(self._job.replica))
 
     def peak_memory(self) -> int:
         """Pull, and return the most bytes of memory that the serving side had meanwhile."""

@@ -17,7 +17,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gymdbd import files, lock
+from gymdbd import lock, partials
 from gymdbd.config import config
 from gymdbd.runs.child import KILL, Supervisor
 from gymdbd.runs.runner import Run
@@ -528,7 +528,7 @@ def test_a_run_that_cannot_be_started_is_a_failed_run(
 def test_the_partial_file_of_a_run_at_work_is_left_to_it(tmp_path: Path) -> None:
     """What a killed run has left is removed, unless another run holds the archive meanwhile."""
     settings = config.load(_nightly(tmp_path))
-    partial = files.partial_path(tmp_path / "archive" / "gym_backup_20261123_030000.db")
+    partial = partials.begin(tmp_path / "archive" / "gym_backup_20261123_030000.db")
     partial.touch()
 
     def killed() -> str | None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from gymdbd import partials
 from tests.support import samples
 from tests.support.command import GYMDBD, ROOT, environment, gymdbd, gymdbd_json, require
 from tests.support.databases import backups, make_database, query, tree
@@ -273,12 +274,11 @@ def test_a_condition_without_end_can_be_stopped(config: Path, number: signal.Sig
     with subprocess.Popen(
         [*GYMDBD, *map(str, words)], env=environment(), stderr=subprocess.PIPE, text=True
     ) as process:
-        partial = target.with_name(".rescued.sql.partial")
-        until(partial.exists, "the file is being written")
+        until(lambda: partials.left(config.parent), "the file is being written")
         process.send_signal(number)
         _, told = process.communicate(timeout=20)
     assert (process.returncode, told) == (1, f"gymdbd: stopped by {number.name}\n")
-    assert not partial.exists()
+    assert partials.left(config.parent) == []
     assert not target.exists()
 
 

@@ -9,6 +9,7 @@ import sys
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
+from gymdbd import partials
 from gymdbd.config.kinds import PullConfig
 from gymdbd.config.parts import Retry, SshConfig
 from gymdbd.jobs.context import Context
@@ -100,7 +101,7 @@ class Peer:
     @property
     def partial(self) -> Path:
         """Return where an arriving snapshot lies."""
-        return self.replica.with_name(f".{self.replica.name}.partial")
+        return partials.resume(self.replica)
 
 
 def snapshot_of(folder: Path) -> dict[str, tuple[str, int]]:

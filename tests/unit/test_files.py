@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gymdbd import disk, files, lock
+from gymdbd import disk, files, lock, partials
 from gymdbd.errors import DiskFullError, FolderMissingError, NotWritableError, WriteFailedError
 from gymdbd.source.errors import GymdbdError
 from tests.support.disks import expect_clone
@@ -161,9 +161,9 @@ def test_publishing_gives_a_partial_its_final_name(tmp_path: Path) -> None:
     """The partial lies hidden beside it and is gone afterwards; what was there is replaced."""
     final = tmp_path / "gym.db"
     final.write_text("old")
-    partial = files.partial_path(final)
+    partial = partials.begin(final)
     partial.write_text("new")
-    assert partial == tmp_path / ".gym.db.partial"
+    assert (partial.parent, partial.name[:8]) == (tmp_path, ".gym.db.")
     files.publish(partial, final)
     assert final.read_text() == "new"
     assert _names(tmp_path) == ["gym.db"]
@@ -203,15 +203,6 @@ def test_removing_what_is_not_there_is_no_error(tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
     with pytest.raises((WriteFailedError, NotWritableError)):
         files.remove(tmp_path / "folder")
-
-
-def test_partials_are_listed_with_their_side_files_and_nothing_else(tmp_path: Path) -> None:
-    """Hidden files with the mark; no folder, and no file that somebody called so in the open."""
-    expected = [".a.db.json.partial", ".a.db.partial", ".a.db.partial-shm", ".a.db.partial-wal"]
-    for name in (*expected, "a.db", "b.db.partial", ".hidden", ".gymdbd.lock", ".my.partials.txt"):
-        (tmp_path / name).write_text("")
-    (tmp_path / ".folder.partial").mkdir()
-    assert [one.name for one in files.partials(tmp_path)] == expected
 
 
 def test_more_space_than_any_disk_has_is_refused(tmp_path: Path) -> None:
@@ -301,7 +292,7 @@ def test_what_root_makes_in_the_folder_of_another_user_is_that_users(tmp_path: P
     os.chown(kept, 12347, 12348)
     for final in (new, kept):
         files.write_atomically(final, b"written")
-        partial = files.partial_path(final)
+        partial = partials.begin(final)
         partial.write_bytes(b"published")
         files.publish(partial, final)
     files.make_folder(folder)

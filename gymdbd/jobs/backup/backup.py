@@ -9,7 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gymdbd import clock, files
+from gymdbd import clock, files, partials
 from gymdbd.acting import ActingError
 from gymdbd.archive import manifest as manifests
 from gymdbd.archive import proof
@@ -216,7 +216,7 @@ def _take(
             "clock not to be trusted", now=clock.to_text(created, context.clock.zone)
         )
     final = catalog.name(job.database.stem, created)
-    partial = files.partial_path(final)
+    partial = partials.begin(final)
     created_at = clock.to_text(created, context.clock.zone)
 
     def progress(done: int, total: int) -> None:
@@ -287,5 +287,5 @@ def _prune(job: BackupConfig, catalog: Catalog, context: Context) -> list[str]:
 def _discard_partials(archive: Path) -> None:
     """Remove this run's unfinished files; the next run sweeps those that cannot be removed now."""
     with contextlib.suppress(GymdbdError, OSError):
-        for path in files.partials(archive):
+        for path in partials.left(archive):
             files.remove(path)

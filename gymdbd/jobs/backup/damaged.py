@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import gymdbd
-from gymdbd import bounded, clock, files, names
+from gymdbd import bounded, clock, files, names, partials
 from gymdbd.archive import proof, sealed
 from gymdbd.errors import ReadFailedError, WriteFailedError
 from gymdbd.jobs.result import Saved
@@ -109,11 +109,11 @@ def keep(
     """
     folder = archive / f"{damaged.name}.damaged"
     files.own_folder(folder)
-    for leftover in files.partials(folder):
+    for leftover in partials.left(folder):
         files.remove(leftover)
     files.require_space(folder, size)
     final = _free_name(folder, damaged.name, context)
-    partial = files.partial_path(final)
+    partial = partials.begin(final)
     try:
         fill(partial)
         held = _sums(partial, context)
@@ -122,7 +122,7 @@ def keep(
             return known.path
         _publish(damaged, reason, partial, final, context, {"files": held, "seen": seen})
     finally:
-        for leftover in files.partials(folder):
+        for leftover in partials.left(folder):
             files.remove(leftover)
     context.log.warning("damaged database saved as it is", path=str(final), reason=reason)
     for old in _copies(folder, damaged)[1:-1]:

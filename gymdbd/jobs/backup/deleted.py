@@ -9,7 +9,7 @@ import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gymdbd import files
+from gymdbd import files, partials
 from gymdbd.errors import NotAllowedError
 from gymdbd.source import identity
 from gymdbd.source.errors import AnotherFileError, SourceMissingError
@@ -83,7 +83,7 @@ def _saved(
     job: BackupConfig, use: Use, context: Context, trouble: AnotherFileError | None = None
 ) -> Source:
     """Copy the file that a process has open; the copy lies beside the backup made from it."""
-    copy = files.partial_path(job.archive / f"{job.database.stem}_deleted.db")
+    copy = partials.begin(job.archive / f"{job.database.stem}_deleted.db")
     timeout_s = job.busy_timeout.total_seconds()
 
     def progress(done: int, total: int) -> None:

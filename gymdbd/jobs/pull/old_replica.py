@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import gymdbd
-from gymdbd import clock, files
+from gymdbd import clock, files, partials
 from gymdbd.archive import manifest as manifests
 from gymdbd.archive import marks, proof
 from gymdbd.archive.backup import REJECTED, SUSPICIOUS
@@ -129,7 +129,7 @@ def _pin(path: Path, known: Marks, context: Context) -> None:
 
 def _copy(replica: Replica, final: Path, manifest: Manifest, context: Context) -> None:
     """Copy the replica, prove the copy and publish it; VerificationError if it differs."""
-    partial = files.partial_path(final)
+    partial = partials.begin(final)
     try:
         with files.writing(partial):
             files.clone(replica.path, partial)

@@ -13,7 +13,7 @@ import time
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from gymdbd import bounded, clock, files
+from gymdbd import bounded, clock, files, partials
 from gymdbd.errors import ReplicaInUseError
 from gymdbd.jobs.pull import spare
 from gymdbd.jobs.pull.spare import Spare
@@ -86,7 +86,7 @@ class Replica:
     def __init__(self, path: Path) -> None:
         """Follow a symbolic link, so that the file is replaced and not the link."""
         self.path = path.resolve()
-        self.partial = files.partial_path(self.path)
+        self.partial = partials.resume(self.path)
         self._state_path = self.path.with_name(f".{self.path.name}.pull.json")
 
     @property
@@ -210,6 +210,7 @@ class Replica:
                 # Whoever could read the old one can read the new one.
                 self.partial.chmod(self.path.stat().st_mode & 0o777)
             files.publish(self.partial, self.path)
+            partials.begin(self.path)
             identity = files.identity(self.path)
         self.note(replace(state, identity=identity, spare=left.note() if left else None))
 

@@ -7,7 +7,7 @@ import dataclasses
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from gymdbd import files
+from gymdbd import files, partials
 from gymdbd.archive import proof
 from gymdbd.errors import CopyDamagedError, TargetInUseError, VerificationError
 from gymdbd.jobs.restore import undo as undos
@@ -115,7 +115,7 @@ def into_file(
     damaged target are in the archive: no WAL can be replayed over the copy, and a crash loses
     nothing.
     """
-    target, partial = job.target, files.partial_path(job.target)
+    target, partial = job.target, partials.begin(job.target)
     existed = target.exists()
     with timings.step("undo"):
         undo = undos.save(job, context)
