@@ -27,6 +27,7 @@ Its rooms, from top to bottom. A module imports from rooms below its own, never 
     names       comparing the names of files
     schedule    when a job is due
     clock       instants and intervals
+    groups      groups of processes
     words       phrases that several messages share
     errors      the failures of this machine
     source      reading a source, beside it: all that travels to the other machine

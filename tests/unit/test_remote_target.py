@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, cast
 import paramiko
 import pytest
 
-from gymdbd.remote.errors import NoRouteError, SshConfigError
+from gymdbd.remote.errors import HostNotFoundError, NoRouteError, SshConfigError
 from gymdbd.remote.ssh import certificate, faults, ssh, translation
 from gymdbd.remote.ssh.known_hosts import find_keys
 from gymdbd.remote.ssh.target import HostSettings, Target
@@ -97,21 +97,57 @@ def test_every_translation_is_ours_and_has_a_hint(home: Path, error: Exception) 
     assert ours.hint
 
 
+_HERE, _BOTH, _NOT = ("Local Network",), ("ping", "Local Network"), ("ping",)
+
+
 @pytest.mark.parametrize(
-    ("platform", "elapsed_s", "local_network"),
-    [("darwin", 0.003, True), ("darwin", 3.1, False), ("linux", 0.003, False)],
+    ("number", "platform", "elapsed_s", "told"),
+    [
+        (errno.EHOSTUNREACH, "darwin", 0.003, _HERE),
+        (errno.EHOSTUNREACH, "darwin", 3.1, _BOTH),
+        (errno.EHOSTDOWN, "darwin", 0.003, _NOT),
+        (errno.ENETUNREACH, "darwin", 0.003, _NOT),
+        (errno.EHOSTUNREACH, "linux", 0.003, _NOT),
+    ],
 )
-def test_an_instant_no_route_on_macos_is_the_privacy_block(
-    home: Path, platform: str, elapsed_s: float, *, local_network: bool
+def test_no_route_on_macos_may_be_the_privacy_block(
+    home: Path, number: int, platform: str, elapsed_s: float, told: tuple[str, ...]
 ) -> None:
-    """Only macOS refuses a route within milliseconds; a real one takes seconds to fail."""
-    error = faults.not_connected(
-        OSError(errno.EHOSTUNREACH, "No route to host"), resolve(home, ""), elapsed_s, platform
-    )
+    """Only macOS refuses a route within milliseconds. A host that is down is another thing."""
+    error = faults.not_connected(OSError(number, "No"), resolve(home, ""), elapsed_s, platform)
 
     assert isinstance(error, NoRouteError)
     assert (error.state, error.transient) == ("unreachable", True)
-    assert ("Local Network" in error.hint) == local_network
+    assert tuple(word for word in ("ping", "Local Network") if word in error.hint) == told
+
+
+@pytest.mark.parametrize(
+    ("name", "platform", "told"),
+    [
+        ("pi.local", "darwin", True),
+        ("pi.local.", "darwin", True),
+        ("pi.example.org", "darwin", False),
+        ("pi.local", "linux", False),
+    ],
+)
+def test_a_local_name_that_macos_does_not_find_may_be_the_privacy_block(
+    home: Path, name: str, platform: str, *, told: bool
+) -> None:
+    """Such names are asked for in the local network, which a program may be kept out of."""
+    target = resolve(home, f"Host pi\n  HostName {name}\n")
+    unknown = socket.gaierror(socket.EAI_NONAME, "nodename nor servname provided, or not known")
+    error = faults.not_connected(unknown, target, 0.01, platform)
+
+    assert (isinstance(error, HostNotFoundError), "Local Network" in error.hint) == (True, told)
+
+
+def test_a_locked_key_on_a_mac_is_loaded_at_each_login(home: Path) -> None:
+    """After a restart the agent is empty, and a LaunchDaemon has none; the hint names both."""
+    unusable = ["key needs a passphrase and the agent does not hold it"]
+    error = faults.login_refused(resolve(home, ""), (), unusable, "publickey", "darwin")
+
+    words = ("restart", "--apple-load-keychain", "LaunchDaemon", "gymdbd authorize")
+    assert [word for word in words if word not in error.hint] == []
 
 
 @pytest.mark.parametrize(

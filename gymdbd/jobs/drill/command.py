@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gymdbd import files, trust
+from gymdbd import files, groups, trust
 from gymdbd.errors import DrillFailedError
 from gymdbd.jobs.drill.result import Commanded
 
@@ -61,8 +61,7 @@ def run(job: DrillConfig, target: Path, context: Context) -> Commanded | None:
     try:
         exit_code = _await(process, job.command_timeout.total_seconds(), context)
     finally:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
+        groups.send(process.pid, signal.SIGKILL)
         process.wait()
     if exit_code != 0:
         ended = "exceeded its timeout" if exit_code is None else f"returned {exit_code}"

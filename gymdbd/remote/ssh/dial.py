@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 import signal
 import socket
 import subprocess
 import time
 from typing import TYPE_CHECKING, cast
 
+from gymdbd import groups
 from gymdbd.remote.ssh import faults
 
 if TYPE_CHECKING:
+    import contextlib
+
     from gymdbd.remote.ssh.target import Target
     from gymdbd.remote.ssh.wire import Socket
 
@@ -75,19 +76,9 @@ def start_proxy(goal: Target, stack: contextlib.ExitStack) -> Socket:
 def _stop(process: subprocess.Popen[bytes]) -> None:
     """End a command and every process that it started, also those that outlive it."""
     for number in (signal.SIGTERM, signal.SIGKILL):
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(process.pid, number)
+        groups.send(process.pid, number)
         deadline = time.monotonic() + _STOP_S
         while time.monotonic() < deadline:
-            if process.poll() is not None and not _has_members(process.pid):
+            if process.poll() is not None and not groups.send(process.pid, 0):
                 return
             time.sleep(_POLL_S)
-
-
-def _has_members(group: int) -> bool:
-    try:
-        os.killpg(group, 0)
-    except (ProcessLookupError, PermissionError):
-        # macOS refuses if all that is left are zombies.
-        return False
-    return True

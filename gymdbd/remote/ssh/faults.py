@@ -35,8 +35,13 @@ if TYPE_CHECKING:
     from gymdbd.remote.ssh.target import Target
 
 _NO_ROUTE = (errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EHOSTDOWN, errno.ENETDOWN)
-# A real "no route" takes seconds of unanswered ARP; a refusal by the system itself takes none.
+# A router's "no route" takes a while; a refusal by the system itself takes none.
 _INSTANT_S = 0.1
+_LOCAL_NETWORK = (
+    "macOS keeps background programs out of the local network until they are allowed: "
+    "System Settings > Privacy & Security > Local Network, switch on the entry for this "
+    "Python (Terminal being allowed does not help), then restart the agent"
+)
 # What sshd writes in the place of its banner when it is too busy to serve us.
 _OVERLOADED = (b"Exceeded MaxStartups", b"Not allowed at this time")
 _SHOWN_BYTES = 60
@@ -50,8 +55,7 @@ def not_connected(
     if isinstance(error, (socket.gaierror, UnicodeError)):
         return HostNotFoundError(
             f"{target.name}: the name {target.hostname!r} has no address ({error})",
-            hint="check that this machine is on the network and the name is right; "
-            f"set HostName for {target.name} in ~/.ssh/config, perhaps as NAME.local or an address",
+            hint=_no_name_hint(target, platform),
         )
     if isinstance(error, ConnectionRefusedError):
         return ConnectRefusedError(
@@ -64,7 +68,7 @@ def not_connected(
     if number in _NO_ROUTE:
         return NoRouteError(
             f"there is no route to {place} ({error.strerror})",
-            hint=_no_route_hint(elapsed_s, platform),
+            hint=_no_route_hint(number, elapsed_s, platform),
         )
     return ConnectionLostError(
         f"{place} cannot be reached ({error}){_ignored(target, 'BindInterface')}",
@@ -78,14 +82,22 @@ def _ignored(target: Target, *keywords: str) -> str:
     return f"; gymdbd does not use {' and '.join(found)} as ssh would" if found else ""
 
 
-def _no_route_hint(elapsed_s: float, platform: str) -> str:
-    if platform == "darwin" and elapsed_s < _INSTANT_S:
-        return (
-            "macOS keeps background programs out of the local network until they are allowed: "
-            "System Settings > Privacy & Security > Local Network, switch on the entry for this "
-            "Python (Terminal being allowed does not help), then restart the agent"
-        )
-    return "check that both machines are on the same network, and the address (ping it)"
+def _no_name_hint(target: Target, platform: str) -> str:
+    hint = (
+        "check that this machine is on the network and the name is right; "
+        f"set HostName for {target.name} in ~/.ssh/config, perhaps as NAME.local or an address"
+    )
+    # Names of the local network are asked for in that network.
+    is_local = target.hostname.rstrip(".").endswith(".local")
+    return f"{hint}. {_LOCAL_NETWORK}" if platform == "darwin" and is_local else hint
+
+
+def _no_route_hint(number: int | None, elapsed_s: float, platform: str) -> str:
+    hint = "check that both machines are on the same network, and the address (ping it)"
+    # A host of the local network that is off is EHOSTDOWN there.
+    if platform != "darwin" or number != errno.EHOSTUNREACH:
+        return hint
+    return _LOCAL_NETWORK if elapsed_s < _INSTANT_S else f"{hint}. {_LOCAL_NETWORK}"
 
 
 def timed_out(target: Target, what: str, after_s: float) -> ConnectTimeoutError:
@@ -190,8 +202,24 @@ def _file_word(kind: str) -> str:
     return "ecdsa" if kind.startswith("ecdsa") else kind.removeprefix("ssh-")
 
 
+def _locked_key_hint(platform: str) -> str:
+    """Return what to do about a key with a passphrase that the agent does not hold."""
+    own = "use a key of its own without a passphrase, which may only pull (gymdbd authorize)"
+    if platform == "darwin":
+        return (
+            "the SSH agent of a Mac is empty after each restart: store the passphrase once "
+            "(ssh-add --apple-use-keychain) and run ssh-add --apple-load-keychain at each login; a "
+            f"LaunchDaemon has no agent. Or {own}"
+        )
+    return f"give the key to the agent (ssh-add) and set SSH_AUTH_SOCK for this process, or {own}"
+
+
 def login_refused(
-    target: Target, tried: Sequence[str], unusable: Sequence[str], reason: str
+    target: Target,
+    tried: Sequence[str],
+    unusable: Sequence[str],
+    reason: str,
+    platform: str = sys.platform,
 ) -> AuthenticationError:
     """Build the error for a host that refused all our keys; names them, never their content."""
     keys = "; ".join(tried) if tried else "none"
@@ -202,10 +230,7 @@ def login_refused(
         *("ControlPath", "GSSAPIAuthentication", "HostbasedAuthentication", "PKCS11Provider"),
     )
     if any("passphrase" in line for line in unusable):
-        hint = (
-            "give the key to the agent (ssh-add, on macOS ssh-add --apple-use-keychain) and see "
-            "that SSH_AUTH_SOCK reaches this process, or use a key of its own without a passphrase"
-        )
+        hint = _locked_key_hint(platform)
     elif tried:
         hint = f"let the key in: ssh-copy-id{port} {target.user}@{target.hostname}; check the user"
     else:

@@ -18,6 +18,7 @@ import time
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
+from gymdbd import groups
 from gymdbd.remote.errors import HostNotFoundError, SshConfigError
 from gymdbd.remote.ssh import account
 
@@ -148,7 +149,7 @@ def _run(words: list[str], timeout_s: float) -> tuple[int, str, str]:
             status = _wait(process, (output, complaint), words, timeout_s)
         finally:
             if process.returncode is None:
-                os.killpg(process.pid, signal.SIGKILL)
+                groups.send(process.pid, signal.SIGKILL)
                 process.wait()
         return status, _read(output), _read(complaint)
 
