@@ -95,7 +95,10 @@ def _look_inside(
     except (SourceError, VerificationError) as error:
         if _is_of_system(error.__cause__):
             raise
-        found.problems.append(error.message)
+        if _is_unknown(error.__cause__):
+            found.remarks.append(f"not checked: {error.message}")
+        else:
+            found.problems.append(error.message)
     except _NONSENSE as error:
         found.problems.append(f"its schema is invalid ({error})")
     return sums or proof.checksums(backup.path, check)
@@ -106,6 +109,11 @@ def _is_of_system(error: BaseException | None) -> bool:
     if not isinstance(error, sqlite3.Error) or getattr(error, "sqlite_errorcode", 0) in _LOST:
         return False
     return answers.meaning(error) in (answers.FAILED, answers.UNREAD)
+
+
+def _is_unknown(error: BaseException | None) -> bool:
+    """Return whether SQLite lacks what only the application or a newer SQLite has."""
+    return isinstance(error, answers.FAULTS) and answers.meaning(error) == answers.UNKNOWN
 
 
 def _require_access(backup: Backup) -> None:

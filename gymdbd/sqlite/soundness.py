@@ -40,6 +40,8 @@ _VIOLATION = re.compile(
 _UNREAD = re.compile(r"unable to get the page\. error code=(\d+)")
 # The report on an FTS index that could not be read, in SQLite 3.44 and later.
 _NOT_VALIDATED = re.compile(r"unable to validate the inverted index for ", re.DOTALL)
+# What a table says that no word can be looked up in.
+_NO_MATCH = re.compile(r"unable to use function MATCH|no such column")
 # The report on one that does not fit its texts, in the same releases.
 _UNFIT = re.compile(r"malformed inverted index for FTS[34] table main\.(?P<name>.+)", re.DOTALL)
 # FTS3 and FTS4 compare the index with a table that the application keeps, and may be behind.
@@ -159,7 +161,7 @@ class _Check:
             if not reason:
                 continue
             if is_virtual:
-                self._note(f"virtual table {name} ({reason})")
+                self._note(f"virtual table {name} ({self._lack(name) or reason})")
             elif self._pragma == _FULL and not self._ask(f"PRAGMA {_QUICK}({quote(name)})"):
                 self._note(f"the indexes of table {name} ({reason})")
             else:
@@ -168,12 +170,22 @@ class _Check:
     def _look_at_virtual_tables(self) -> None:
         """Note the virtual tables whose module or tokenizer this SQLite does not have."""
         for name, is_virtual in list(self._tables()):
-            if is_virtual:
-                try:
-                    statements.execute(self._connection, f"SELECT 1 FROM {quote(name)} LIMIT 0")  # noqa: S608 - quoted
-                except FAULTS as error:
-                    if answers.meaning(error) == answers.UNKNOWN:
-                        self._note(f"virtual table {name} ({answers.words(error)})")
+            lack = self._lack(name) if is_virtual else ""
+            if lack:
+                self._note(f"virtual table {name} ({lack})")
+
+    def _lack(self, name: str) -> str:
+        """Return what a virtual table needs and this SQLite has not, or ""."""
+        table = quote(name)
+        # Newer releases of FTS5 look for a tokenizer only when they need it.
+        for end in ("LIMIT 0", f"WHERE {table} MATCH 'x' LIMIT 1"):
+            try:
+                statements.execute(self._connection, f"SELECT 1 FROM {table} {end}").fetchone()  # noqa: S608 - quoted
+            except FAULTS as error:
+                said = answers.words(error)
+                if answers.meaning(error) == answers.UNKNOWN and not _NO_MATCH.match(said):
+                    return said
+        return ""
 
     def _tables(self) -> Iterator[tuple[str, bool]]:
         for name, sql in self._definitions():
