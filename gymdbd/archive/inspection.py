@@ -30,7 +30,7 @@ _FACTS = ("page_size", "page_count", "encoding", "user_version", "application_id
 # those that SQLite has written.
 _NONSENSE = (ValueError, TypeError, AttributeError)
 
-# SQLite's I/O errors of what the file itself holds: SHORT_READ, DATA, CORRUPTFS.
+# SQLite's I/O errors of what the file itself holds: SHORT_READ, DATA, CORRUPTFS (which is EIO).
 _LOST = (522, 8202, 8458)
 
 

@@ -1,12 +1,14 @@
 """The files that other processes have open: which they are, and under which names.
 
-Linux lists them in /proc; elsewhere `lsof` does, without the times. A file is known by its device
-and inode: the names are those that the process itself used, in its own mounts.
+Linux lists them in /proc; elsewhere `lsof` does, and macOS' libproc before it, without the times. A
+file is known by its device and inode: the names are those that the process itself used, in its own
+mounts.
 """
 
 from __future__ import annotations
 
 import os
+import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Callable, Dict, List, Optional, Set, Tuple
@@ -17,6 +19,8 @@ PROC = Path("/proc")
 File = Tuple[int, int]
 
 _TIMEOUT_S = 10
+_ALL_PIDS = 1  # PROC_ALL_PIDS of macOS' libproc.h
+_MOST_PIDS = 4096
 _DELETED = " (deleted)"
 _NO_FILES = ("/dev/", "/proc/", "/sys/", "/memfd:")
 _SHARED_MEMORY = "/dev/shm/"  # noqa: S108 - a prefix to look for
@@ -44,10 +48,14 @@ class Descriptor:
 
 @dataclass
 class Seen:
-    """The descriptors found by process, and the processes that could not be inspected."""
+    """The descriptors found by process, and the processes that could not be inspected.
+
+    If it is `blind`, the system did not tell, and what was not found may be there.
+    """
 
     files: Dict[int, List[Descriptor]] = field(default_factory=dict)
     unseen: Set[int] = field(default_factory=set)
+    blind: bool = False
 
 
 def file_at(path: str) -> Optional[File]:
@@ -80,15 +88,53 @@ def scan(near: str, wanted: Callable[[str, File], bool], proc: Path = PROC) -> S
     return seen
 
 
-def scan_by_lsof(paths: List[str], *, whole: bool = False) -> Seen:
-    """List who else has one of these files open; with `whole` all else that these have open."""
+def scan_without_proc(paths: List[str], *, whole: bool = False) -> Seen:
+    """List who else has one of these files open; with `whole` all else that these have open.
+
+    The processes of other users are left out, unless this is root.
+    """
     present = [path for path in paths if file_at(path)]
-    found = _parse(said_by("lsof", "-nPw", "-F", "paDin", "--", *present)) if present else {}
-    found.pop(os.getpid(), None)
-    if whole and found:
-        chosen = ",".join(map(str, sorted(found)))
-        found = _parse(said_by("lsof", "-nPw", "-F", "paDin", "-p", chosen))
-    return Seen(found)
+    if not present:
+        return Seen()
+    pids = _pids_by_libproc(present)
+    if pids is None:
+        said = said_by("lsof", "-nPw", "-F", "paDin", "--", *present)
+        found = _parse(said or "")
+        found.pop(os.getpid(), None)
+        if said is None or not (whole and found):
+            return Seen(found, blind=said is None)
+        pids = set(found)
+    if not pids:
+        return Seen()
+    said = said_by("lsof", "-nPw", "-F", "paDin", "-p", ",".join(map(str, sorted(pids))))
+    found = _parse(said or "")
+    return Seen({pid: found.get(pid, []) for pid in pids}, blind=said is None)
+
+
+def _pids_by_libproc(paths: List[str], platform: str = sys.platform) -> Optional[Set[int]]:
+    """Return who else has one of these files open, None if this system cannot tell.
+
+    Unlike lsof it never waits for a file system that does not answer, and is there without a PATH.
+    """
+    if platform != "darwin":
+        return None
+    import ctypes  # noqa: PLC0415 - only here
+
+    try:
+        ask = ctypes.CDLL(None).proc_listpidspath
+    except (AttributeError, OSError):
+        return None
+    text, number = ctypes.c_char_p, ctypes.c_uint32
+    ask.argtypes = (number, number, text, number, ctypes.c_void_p, ctypes.c_int)
+    pids: Set[int] = set()
+    room = ctypes.create_string_buffer(_MOST_PIDS * ctypes.sizeof(ctypes.c_int))
+    for path in paths:
+        size = ask(_ALL_PIDS, 0, os.fsencode(path), 0, room, len(room))
+        if size < 0:
+            return None
+        told = memoryview(room.raw)[:size].cast("i")
+        pids.update(told)
+    return pids - {os.getpid()}
 
 
 # The descriptor's path, the name under which its file was opened, whether that name is gone.
@@ -177,19 +223,22 @@ def may_write(info: str) -> bool:
     return int(flags, 8) & os.O_ACCMODE != os.O_RDONLY
 
 
-def said_by(name: str, *words: str) -> str:
-    """Return what a program prints, "" if it is not there or takes too long."""
+def said_by(name: str, *words: str) -> Optional[str]:
+    """Return what a program prints, None if it is not there, fails or takes too long."""
     # Linux needs neither, and imports are most of the serving side's start.
     import shutil  # noqa: PLC0415
     import subprocess  # noqa: PLC0415
 
     program = shutil.which(name, path=f"{os.environ.get('PATH', os.defpath)}:/usr/sbin")
     if program is None:
-        return ""
+        return None
     try:
         answer = subprocess.run(
             [program, *words], capture_output=True, timeout=_TIMEOUT_S, check=False
         )
     except (OSError, subprocess.TimeoutExpired):
-        return ""
+        return None
+    # lsof ends with 1 and without a word if nobody has the file open.
+    if answer.returncode and answer.stderr and not answer.stdout:
+        return None
     return answer.stdout.decode(errors="replace")

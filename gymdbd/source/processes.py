@@ -7,6 +7,7 @@ as another user's process without privileges, is left out: an empty answer is no
 from __future__ import annotations
 
 import os
+import stat
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -47,20 +48,39 @@ def holders(path: Path, *, proc: Path = descriptors.PROC) -> list[Process]:
 
 def writers(path: Path, *, proc: Path = descriptors.PROC) -> list[Process]:
     """List the other processes that have the database itself open for writing."""
+    return look_for_writers(path, proc=proc)[0]
+
+
+def look_for_writers(path: Path, *, proc: Path = descriptors.PROC) -> tuple[list[Process], str]:
+    """Do as `writers`, and also return why there may be others, "" if there are none."""
     main = descriptors.file_at(str(path))
-    seen = _who_has([str(path)], proc).files
+    seen = _who_has([str(path)], proc)
     pids = {
         pid
-        for pid in seen
-        for descriptor in seen[pid]
+        for pid, files in seen.files.items()
+        for descriptor in files
         if descriptor.file == main and descriptor.writable
     }
-    return [named(pid, proc) for pid in sorted(pids)]
+    return [named(pid, proc) for pid in sorted(pids)], _unknown(path, seen)
+
+
+def _unknown(path: Path, seen: descriptors.Seen) -> str:
+    """Return why a process that may write the file may have been missed.
+
+    Root's processes are taken for harmless: they may write everything, and are seen by root alone.
+    """
+    if seen.blind:
+        return "the system did not tell who has it open (lsof is missing, or did not answer)"
+    try:
+        shared = os.geteuid() != 0 and path.stat().st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+    except OSError:
+        return ""
+    return "other users may write it, and this one cannot see what they have open" if shared else ""
 
 
 def _who_has(names: list[str], proc: Path) -> descriptors.Seen:
     if not proc.is_dir():
-        return descriptors.scan_by_lsof(names)
+        return descriptors.scan_without_proc(names)
     files = {descriptors.file_at(name) for name in names}
     return descriptors.scan(names[0], lambda _, file: file in files, proc)
 
@@ -139,4 +159,5 @@ def named(pid: int, proc: Path = descriptors.PROC) -> Process:
 
 
 def _command_by_ps(pid: int) -> str:
-    return os.path.basename(descriptors.said_by("ps", "-o", "comm=", "-p", str(pid)).strip())  # noqa: PTH119
+    said = descriptors.said_by("ps", "-o", "comm=", "-p", str(pid)) or ""
+    return os.path.basename(said.strip())  # noqa: PTH119

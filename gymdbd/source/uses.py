@@ -158,7 +158,7 @@ def _scan(path: Path, proc: Path) -> Tuple[_Place, descriptors.Seen]:
     place = _Place(path, proc)
     if proc.is_dir():
         return place, descriptors.scan(str(place.path), place.wanted, proc)
-    return place, descriptors.scan_by_lsof([str(place.path), f"{place.path}{WAL}"], whole=True)
+    return place, descriptors.scan_without_proc([str(place.path), f"{place.path}{WAL}"], whole=True)
 
 
 def _judge(

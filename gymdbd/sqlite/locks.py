@@ -1,4 +1,4 @@
-"""Whether a process holds a lock on a database, without taking one.
+"""Whether a process holds a lock on a database, without taking one; and taking the last one.
 
 This finds processes that this user may not see, too. A process with a connection to the database
 must not call it: closing a descriptor drops its locks.
@@ -7,16 +7,18 @@ must not call it: closing a descriptor drops its locks.
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 from typing import TYPE_CHECKING
 
-from gymdbd.errors import TargetInUseError
+from gymdbd.errors import ReplicaInUseError, TargetInUseError
 from gymdbd.source import processes
 from gymdbd.source.format import INDEX, INDEX_LOCKS, MAIN_LOCKS, beside
 from gymdbd.source.locking import is_locked
 from gymdbd.words import stop_it
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 
@@ -44,6 +46,29 @@ def is_held(path: Path) -> bool:
         or holds_wal(path)
         or path.with_name(path.name + ".lock").is_dir()  # The unix-dotfile VFS.
     )
+
+
+@contextlib.contextmanager
+def exclusive(path: Path) -> Iterator[None]:
+    """Hold SQLite's exclusive lock on a database that is about to be replaced.
+
+    Nobody has it open in WAL mode or is in a transaction meanwhile; ReplicaInUseError if somebody
+    is. Nothing else of this process may open the file in the block: closing it drops the lock.
+    """
+    descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    try:
+        try:
+            size, start = len(MAIN_LOCKS), MAIN_LOCKS.start
+            fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB, size, start)
+        except OSError as error:
+            raise ReplicaInUseError(
+                f"{path} cannot be locked ({error.strerror}): a process that this user may not see "
+                "uses it, or its file system has no locks",
+                hint="stop whatever uses it, and try again; nothing has changed",
+            ) from error
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def holds_wal(path: Path) -> bool:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import time
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection
     from datetime import timedelta
     from pathlib import Path
+
+    from gymdbd.source.processes import Process
 
 SCHEMA = 1
 SPARE = "spare"
@@ -87,6 +90,7 @@ class Replica:
         """Follow a symbolic link, so that the file is replaced and not the link."""
         self.path = path.resolve()
         self.partial = partials.resume(self.path)
+        self.unknown = ""
         self._state_path = self.path.with_name(f".{self.path.name}.pull.json")
 
     @property
@@ -135,10 +139,11 @@ class Replica:
         """Wait until nobody has the replica open for writing; ReplicaInUseError after `wait`.
 
         A reader may keep the old file open and goes on seeing the old state. A user of its WAL
-        counts as a writer: the WAL would be removed.
+        counts as a writer: the WAL would be removed. If the system did not tell who has it open,
+        it is not asked again: `unknown` says so, and `publish` takes SQLite's lock.
         """
         deadline = time.monotonic() + wait.total_seconds()
-        while (writers := processes.writers(self.path)) or locks.holds_wal(self.path):
+        while (writers := self._writers()) or locks.holds_wal(self.path):
             if time.monotonic() >= deadline:
                 raise ReplicaInUseError(
                     f"{self.path} is open for writing in {processes.describe(writers)}",
@@ -147,6 +152,12 @@ class Replica:
                 )
             check()
             time.sleep(_POLL_S)
+
+    def _writers(self) -> list[Process]:
+        if self.unknown:
+            return []
+        found, self.unknown = processes.look_for_writers(self.path)
+        return found
 
     def roll_back(self) -> None:
         """Undo the unfinished transaction of an application that crashed.
@@ -195,15 +206,18 @@ class Replica:
         """Replace the replica with its proven partial.
 
         The old one becomes the spare if `changed` names the pages in which the new one differs.
+        Unless it is known who has the old one open, SQLite's lock on it keeps unseen writers away.
         The side files of the old one are gone before the new one has its name; the state is
         written last, so that a crash in between costs a comparison and nothing else.
         """
-        with files.writing(self.path):
+        alone = locks.exclusive(self.path) if self.unknown and self.exists else nullcontext()
+        with files.writing(self.path), alone:
             for side in side_files(self.path):
                 side.unlink(missing_ok=True)
             spare.drop(self.path)
             left = None
-            if changed is not None and state.fingerprint:
+            # To keep the old file it has to be opened, which would end the lock.
+            if changed is not None and state.fingerprint and not self.unknown:
                 size = state.fingerprint["page_size"]
                 left = spare.keep(self.path, self.partial, changed, size)
             if self.exists:

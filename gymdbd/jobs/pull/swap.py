@@ -77,13 +77,25 @@ class Adoption:
             tables=tables,
             checked=integrity,
             adopted=Adopted(
-                remarks=[*new.remarks, *(f"not checked: {what}" for what in new.unchecked)],
+                remarks=[
+                    *new.remarks,
+                    *(f"not checked: {what}" for what in new.unchecked),
+                    *self._unseen(),
+                ],
                 sha256=new.sha256 or None,
             ),
             saved=str(saved) if saved else None,
             answer=Answer(waiting=waiting),
             lag_s=round(time.monotonic() - arrived.taken, 4),
         )
+
+    def _unseen(self) -> list[str]:
+        """Return a remark if an unseen process may go on with the old file."""
+        why = self.replica.unknown
+        held = (
+            "replaced under SQLite's lock, which an idle program in rollback mode does not notice"
+        )
+        return [f"{why}: {held}"] if why else []
 
     def _describe(
         self, arrived: Arrived, proven: Proof, tables: dict[str, int], integrity: str
