@@ -10,7 +10,7 @@ from gymdbd import clock
 from gymdbd.errors import TimeZoneError
 from gymdbd.jobs import kinds
 from gymdbd.jobs.finding import ERROR, OK, WARNING, Check, not_writable
-from gymdbd.runs import status
+from gymdbd.runs import clouds, status
 from gymdbd.source import database
 from gymdbd.source.errors import GymdbdError
 from gymdbd.words import counted, service_command
@@ -34,7 +34,8 @@ def examine(settings: Config, now: Clock) -> list[Check]:
     for job in settings.jobs.values():
         checks.append(_next_run(job, now))
         checks += kinds.outlook(job).examine(job, now)
-    return checks
+    archives = (folder for job in settings.jobs.values() for folder in job.archives())
+    return [*checks, *clouds.examine(archives)]
 
 
 def _clock(now: Clock) -> Check:
