@@ -24,6 +24,7 @@
     |  +- ReplicaChangedError             it was changed here, and the configuration forbids that
     +- VerificationError                  the copy differs from the snapshot
     |  +- CopyDamagedError                SQLite finds the copy damaged
+    +- TooLargeError                      a database over there is larger than it may be
     +- SuspiciousError                    state `suspicious`: intact, but with much less content
     +- CopyTornError                      the source changed during a plain file copy
     +- BackupDamagedError                 a backup has changed since it was made
@@ -171,6 +172,10 @@ class CopyDamagedError(VerificationError, code="copy-damaged"):
         super().__init__(message, hint=hint)
         self.problems = problems
         self.every_page_sound = every_page_sound
+
+
+class TooLargeError(GymdbdError, code="too-large"):
+    """The other machine's database is larger than it may be; nothing was fetched."""
 
 
 class SuspiciousError(GymdbdError, code="suspicious"):

@@ -11,7 +11,7 @@ from gymdbd import lock, names, origin
 from gymdbd.config import values
 from gymdbd.config.document import items, key, path, scalar, section, sections
 from gymdbd.config.parts import Gates, Keep, Newest, Probe, RepairConfig, Retry, SshConfig
-from gymdbd.config.scalars import DURATION, FLAG, INTERVAL, PERCENT, TEXT
+from gymdbd.config.scalars import DURATION, FLAG, INTERVAL, PERCENT, SIZE, TEXT
 from gymdbd.errors import ConfigError
 from gymdbd.origin import Origin, Place
 from gymdbd.schedule import Cron, Interval, Schedule
@@ -146,7 +146,8 @@ class BackupConfig(JobConfig):
 class PullConfig(JobConfig):
     """A replica of a remote database; `remote_database` is a path on `host`.
 
-    Without `gates`, only missing or emptied tables make the pulled content suspicious.
+    Without `gates`, only missing or emptied tables make the pulled content suspicious; without
+    `max_size`, only a database many times larger than the replica is refused.
     """
 
     host: str = key(TEXT)
@@ -160,6 +161,7 @@ class PullConfig(JobConfig):
     archive: Path | None = key(path, None)
     keep: Keep = key(section(Keep), Keep(count=5))
     gates: Gates | None = key(section(Gates), None)
+    max_size: int | None = key(SIZE, None)
     on_local_change: str = key(scalar(values.one_of("backup", "refuse"), "str"), "backup")
     replica_wait: timedelta = key(DURATION, timedelta(seconds=30))
     ssh: SshConfig = key(section(SshConfig), SshConfig())

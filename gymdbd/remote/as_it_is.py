@@ -28,11 +28,13 @@ def copy_as_it_is(
     *,
     progress: Progress,
     check: Callable[[], None],
+    allow: Callable[[int], None],
 ) -> None:
     """Copy a damaged database with its WAL and journal, unchecked.
 
-    It needs space for twice its size. If the files change meanwhile, they are copied again a few
-    times. Raises SourceMissingError, or SourceEmptyError if all files are empty.
+    It needs space for twice its size, which `allow` may refuse by raising. If the files change
+    meanwhile, they are copied again a few times. Raises SourceMissingError, or SourceEmptyError if
+    all files are empty.
     """
     for _ in range(ATTEMPTS):
         check()
@@ -43,6 +45,7 @@ def copy_as_it_is(
         total = sum(sizes.values())
         if total == 0:
             raise empty(source)
+        allow(total)
         files.require_space(partial.parent, 2 * total)
         remove(partial)
         for suffix, size in sizes.items():

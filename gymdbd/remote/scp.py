@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 
 from gymdbd import files
 from gymdbd.errors import CopyTornError, WriteFailedError
-from gymdbd.source import answers, wal
+from gymdbd.source import answers, database, wal
 from gymdbd.source.errors import (
     GymdbdError,
     SourceCorruptError,
@@ -48,7 +48,7 @@ from gymdbd.source.format import (
     beside,
 )
 from gymdbd.source.schema import load_schema
-from gymdbd.sqlite import soundness
+from gymdbd.sqlite import opening, soundness
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -100,21 +100,23 @@ def copy_database(
     *,
     progress: Progress,
     check: Callable[[], None],
+    allow: Callable[[int], None] = lambda _: None,
     attempts: int = ATTEMPTS,
 ) -> Copied:
     """Copy a database into the file `partial`, whole, checked, and readable without a WAL.
 
-    `progress("copy", done, total)` is in bytes. Raises SourceMissingError, SourceEmptyError,
-    SourceNotADatabaseError, SourceCorruptError or SourceUnreadableError for the source,
-    CopyTornError if it changed during every attempt, and a DestinationError if it cannot be
-    written. Leaves nothing on failure. What is wrong with two copies during which nothing changed
-    is wrong with the source.
+    `progress("copy", done, total)` is in bytes; `allow(size)` may refuse by raising. Raises
+    SourceMissingError, SourceEmptyError, SourceNotADatabaseError, SourceCorruptError or
+    SourceUnreadableError for the source, CopyTornError if it changed during every attempt, and a
+    DestinationError if it cannot be written. Leaves nothing on failure. What is wrong with two
+    copies during which nothing changed is wrong with the source.
     """
     moved, copied, doubt = "", 0, None
     try:
         for attempt in range(1, attempts + 1):
             check()
             before = _read_state(remote, source)
+            allow(before.size_bytes)
             files.require_space(partial.parent, 2 * before.size_bytes)
             changed = _copy_once(remote, source, partial, before, progress)
             copied += before.size_bytes
@@ -219,7 +221,8 @@ def _checkpoint(source: str, partial: Path, frames: int) -> None:
     those that the index counts over there it must find all.
     """
     try:
-        with closing(sqlite3.connect(partial, isolation_level=None)) as connection:
+        with closing(database.open_copy(partial, write=True)) as connection:
+            opening.bound(connection, partial)
             load_schema(connection)
             _, found, _ = connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
             if 0 <= found < frames:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from typing import TYPE_CHECKING
 
 from gymdbd.jobs.peer import connect
+from gymdbd.jobs.pull import growth
 from gymdbd.jobs.pull.arrived import Arrived
 from gymdbd.remote import inquiry, scp
 
@@ -32,7 +34,12 @@ def fetch(
         timings.seconds["connect"] = timings.total_s()
         with timings.step("fetch"), connection.sftp() as remote:
             copied = scp.copy_database(
-                remote, job.remote_database, partial, progress=progress, check=context.check
+                remote,
+                job.remote_database,
+                partial,
+                progress=progress,
+                check=context.check,
+                allow=functools.partial(growth.require, job),
             )
         return Arrived(
             "copy",

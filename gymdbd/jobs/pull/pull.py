@@ -12,7 +12,7 @@ from gymdbd.archive import proof
 from gymdbd.errors import DiskFullError, ReplicaChangedError
 from gymdbd.jobs.context import Timings
 from gymdbd.jobs.peer import serving
-from gymdbd.jobs.pull import attempts, checking
+from gymdbd.jobs.pull import attempts, checking, growth
 from gymdbd.jobs.pull.arrived import Arrived
 from gymdbd.jobs.pull.progress import LoggedProgress
 from gymdbd.jobs.pull.replica import Replica, State
@@ -181,6 +181,8 @@ class _Pull:
             remote = session.fingerprint
             attempt.has_wal = remote.journal_mode == "wal"
             self._refuse_known(remote)
+            if not self.whatever:
+                growth.require(self.job, remote.size_bytes)
             plan = session.plan(*known)
             self.context.log.info("pull planned", strategy=plan.strategy, reason=plan.reason)
             arrived = Arrived(plan.strategy, taken, plan.reason, pages_total=remote.page_count)

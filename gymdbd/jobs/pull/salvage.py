@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import shutil
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +12,7 @@ from gymdbd.archive.catalog import Catalog
 from gymdbd.errors import DiskFullError
 from gymdbd.jobs.backup import damaged
 from gymdbd.jobs.peer import connect, serving
-from gymdbd.jobs.pull import checking
+from gymdbd.jobs.pull import checking, growth
 from gymdbd.remote import delta
 from gymdbd.source.errors import (
     GymdbdError,
@@ -104,6 +105,7 @@ def save_remote(job: PullConfig, error: damaged.Failure, context: Context) -> da
             return
         try:
             with serving(job, context, context.progress) as (session, _):
+                growth.require(job, session.fingerprint.size_bytes)
                 files.require_space(target.parent, _ROOM * session.fingerprint.size_bytes)
                 fetched = session.fetch(target, session.plan(None, None))
                 seen.update(fetched.fingerprint.to_json())
@@ -129,7 +131,12 @@ def _copy_files(job: PullConfig, target: Path, context: Context) -> None:
     files.remove(target)
     with connect(job, context) as connection, connection.sftp() as remote:
         copy_as_it_is(
-            remote, job.remote_database, target, progress=context.progress, check=context.check
+            remote,
+            job.remote_database,
+            target,
+            progress=context.progress,
+            check=context.check,
+            allow=functools.partial(growth.require, job),
         )
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from gymdbd import clock, files
 from gymdbd.archive import proof
 from gymdbd.archive.gates import Content
-from gymdbd.errors import CopyDamagedError
+from gymdbd.errors import CopyDamagedError, VerificationError
 from gymdbd.jobs.pull import checking, salvage, suspicion
 from gymdbd.jobs.pull.old_replica import save
 from gymdbd.jobs.pull.replica import State
@@ -238,17 +238,34 @@ class Adoption:
             raise salvage.save_arrived(
                 self.job, partial, found, self.context, arrived.fingerprint
             ) from error
+        except VerificationError as error:
+            self._distrust()
+            raise error.but(hint=_blame(self.job)) from error
         rows = arrived.expected.get("rows")
         if rows is None:
             with opening.reading(partial) as copy:
                 rows = count_rows(copy, read_facts(copy))
         return proven, rows
 
+    def _distrust(self) -> None:
+        """Remove what arrived, and let the next pull compare every page."""
+        files.remove(self.replica.partial)
+        if self.state is not None and not self.replica.change(self.state):
+            self.replica.note(replace(self.state, fingerprint=None))
+
     def _hashes(self, arrived: Arrived) -> Sequence[str]:
         """Name the hashes to compute: a manifest's, or else those there are to compare."""
         if self.job.backup_before:
             return proof.HASHES
         return [name for name in proof.HASHES if name in arrived.expected]
+
+
+def _blame(job: PullConfig) -> str:
+    return (
+        f"{job.host} has not sent what it described, or the disk of {job.replica.parent} does not "
+        "hold what is written (dmesg, SMART). The replica has not changed, what arrived was "
+        "removed, and the next pull compares every page"
+    )
 
 
 def _damaged_there(job: PullConfig, problems: tuple[str, ...]) -> SourceCorruptError:

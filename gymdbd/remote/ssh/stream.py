@@ -29,6 +29,9 @@ _Result = TypeVar("_Result")
 _SLICE_S = 0.25
 _PIECE_BYTES = 32 * 1024
 _STDERR_BYTES = 8 * 1024
+# Slower than any line, and than the digests of a database on a slow card. A request and each so
+# many bytes of its answer renew the patience with the other side, up to `stall_timeout_s`.
+_LEAST_BYTES_PER_S = 16
 _NOT_FOUND = 127
 # bash and dash name the path first, zsh last.
 _MISSED = re.compile(
@@ -42,9 +45,9 @@ _NOT_EXECUTABLE = 126
 class Command:
     """A running remote command: `reader` is its stdout, `writer` its stdin, both binary.
 
-    Every call raises StalledError after `stall_timeout_s` without a byte, ConnectionLostError when
-    the connection breaks, and whatever `check` raises. `guard` translates paramiko's errors;
-    `lost` returns the error that broke the connection, None while it is alive.
+    Every call raises StalledError after `stall_timeout_s` without a byte, or with hardly any,
+    ConnectionLostError when the connection breaks, and whatever `check` raises. `guard` translates
+    paramiko's errors; `lost` returns the error that broke the connection, None while it is alive.
     """
 
     def __init__(
@@ -64,13 +67,17 @@ class Command:
         self._lost = lost
         self._check = check
         self._stderr = bytearray()
+        self._patience_s = stall_timeout_s
         session.settimeout(min(_SLICE_S, stall_timeout_s))
         self.reader = Stdout(self)
         self.writer = Stdin(self)
 
     def receive(self, size: int) -> bytes:
         """Return at most `size` bytes of stdout, b"" at its end."""
-        data = self._wait_for(lambda: self._session.recv(size))
+        begun = time.monotonic()
+        data = self._wait_for(lambda: self._session.recv(size), self._patience_s)
+        left_s = self._patience_s - (time.monotonic() - begun) + len(data) / _LEAST_BYTES_PER_S
+        self._patience_s = min(left_s, self._stall_timeout_s)
         if not data and not self._session.eof_received:
             error = self._lost()
             if error is not None:
@@ -82,11 +89,15 @@ class Command:
 
         Then read its remaining output and call `explain_end`.
         """
+        self._patience_s = self._stall_timeout_s
         view = memoryview(data).cast("B")
         done = 0
         while done < len(view):
             piece = bytes(view[done : done + _PIECE_BYTES])
-            sent = self._wait_for(lambda piece=piece: self._send_some(piece))  # type: ignore[misc]
+            sent = self._wait_for(
+                lambda piece=piece: self._send_some(piece),  # type: ignore[misc]
+                self._stall_timeout_s,
+            )
             if not sent:
                 raise self._lost() or BrokenPipeError(errno.EPIPE, "the command takes no more")
             done += sent
@@ -101,9 +112,9 @@ class Command:
             # "Socket is closed": the command or the connection has ended.
             return 0
 
-    def _wait_for(self, operation: Callable[[], _Result]) -> _Result:
+    def _wait_for(self, operation: Callable[[], _Result], within_s: float) -> _Result:
         """Repeat an operation until it does not time out."""
-        deadline = time.monotonic() + self._stall_timeout_s
+        deadline = time.monotonic() + within_s
         while True:
             self._check()
             with self._guard(), contextlib.suppress(TimeoutError):

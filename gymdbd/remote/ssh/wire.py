@@ -95,7 +95,7 @@ class Wire:
 def stalled(what: str, after_s: float) -> StalledError:
     """Build the error for a connection on which nothing moves."""
     return StalledError(
-        f"no byte has moved for {after_s:g} s while waiting for {what}",
+        f"no byte has moved, or hardly any, for {after_s:g} s while waiting for {what}",
         hint="the network or the other machine is stuck; the next run goes on where this one "
         "stopped. For a link that is only slow, raise stall_timeout",
     )

@@ -1,0 +1,110 @@
+"""Another machine that means harm costs bounded time, memory and disk, and is blamed by name."""
+
+from __future__ import annotations
+
+import sys
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from gymdbd.errors import TooLargeError, VerificationError
+from gymdbd.source.errors import GymdbdError, SourceCorruptError, StalledError
+from tests.support import ledger
+from tests.support.command import ROOT
+from tests.support.pulling import Peer, identity
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+MIB = 1024 * 1024
+_SOON = timedelta(seconds=3)
+
+
+def lying(folder: Path, mode: str, size: int = 4 * MIB) -> dict[str, Any]:
+    """Return the ssh: section with a serving side that lies in this way."""
+    script = folder / "liar"
+    script.write_text(
+        f"#!/bin/sh\nexec {sys.executable} {ROOT}/tests/attacks/lying_side.py {mode} {size}\n"
+    )
+    script.chmod(0o755)
+    return {"python": str(script)}
+
+
+def left_of(peer: Peer) -> list[str]:
+    """Return what lies beside the replica that is not the replica, its state or a lock."""
+    known = {peer.replica.name, f".{peer.replica.name}.pull.json", "backups"}
+    return [
+        path.name
+        for path in peer.replica.parent.iterdir()
+        if path.name not in known and not path.name.endswith(".lock")
+    ]
+
+
+def test_a_database_that_has_grown_beyond_reason_is_not_fetched(peer: Peer, tmp_path: Path) -> None:
+    """Fifty megabytes of zeros travel as a few kilobytes; the last state shows that it is odd."""
+    peer.pull()
+    before = identity(peer.replica)
+    with pytest.raises(TooLargeError, match="64 times") as caught:
+        peer.pull(ssh=lying(tmp_path, "zeros", 58 * MIB))
+    assert "max_size" in caught.value.hint
+    assert identity(peer.replica) == before
+    assert left_of(peer) == []
+
+
+def test_max_size_of_the_job_holds_from_the_first_pull_on(peer: Peer, tmp_path: Path) -> None:
+    """And it takes the place of the limit on growth."""
+    with pytest.raises(TooLargeError, match=r"has 4\.0 MiB, and max_size is 3\.0 MiB"):
+        peer.pull(ssh=lying(tmp_path, "zeros"), max_size=3 * MIB)
+    assert left_of(peer) == []
+    peer.pull(max_size=3 * MIB)
+    with pytest.raises(SourceCorruptError):
+        peer.pull(ssh=lying(tmp_path, "zeros", 17 * MIB), max_size=17 * MIB)
+
+
+def test_a_page_count_of_four_thousand_million_is_refused(peer: Peer, tmp_path: Path) -> None:
+    """Before anything is allocated for it, whether or not there is a replica."""
+    with pytest.raises(GymdbdError):
+        peer.pull(ssh=lying(tmp_path, "zeros", (2**32 - 2) * 1024))
+    peer.pull()
+    with pytest.raises(TooLargeError):
+        peer.pull(ssh=lying(tmp_path, "zeros", (2**32 - 2) * 1024))
+    assert left_of(peer) == []
+
+
+def test_what_is_no_database_is_blamed_on_the_sender_and_leaves_nothing(
+    peer: Peer, tmp_path: Path
+) -> None:
+    """It has the digest that was announced, so that the disk here is not at fault."""
+    peer.pull()
+    before = identity(peer.replica)
+    with pytest.raises(SourceCorruptError) as caught:
+        peer.pull(ssh=lying(tmp_path, "zeros"))
+    assert caught.value.message.startswith(f"{peer.database} on 127.0.0.1 is damaged: ")
+    assert identity(peer.replica) == before
+    assert left_of(peer) == []
+
+
+def test_digests_that_never_agree_end_the_pull_and_leave_nothing(
+    peer: Peer, tmp_path: Path
+) -> None:
+    """The next pull from an honest side compares every page, and is whole."""
+    peer.pull()
+    before = identity(peer.replica)
+    with pytest.raises(VerificationError) as caught:
+        peer.pull(ssh=lying(tmp_path, "random"))
+    assert caught.value.hint.startswith("127.0.0.1 has not sent what it described")
+    assert identity(peer.replica) == before
+    assert left_of(peer) == []
+    ledger.add_payments(peer.database, 10)
+    assert peer.pull().strategy == "digest"
+
+
+@pytest.mark.parametrize(("mode", "kind"), [("greeting", GymdbdError), ("drip", StalledError)])
+def test_a_side_that_talks_without_saying_anything_is_given_up(
+    peer: Peer, tmp_path: Path, mode: str, kind: type[GymdbdError]
+) -> None:
+    """Megabytes before the protocol, or one byte a second of an answer of sixteen megabytes."""
+    with pytest.raises(kind):
+        peer.pull(ssh={**lying(tmp_path, mode), "stall_timeout": _SOON})
+    assert left_of(peer) == []
