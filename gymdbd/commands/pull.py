@@ -118,7 +118,8 @@ def _inspect(job: PullConfig, output: Output) -> int:
     from gymdbd.jobs import peer  # noqa: PLC0415 - the help does not need it
 
     log.configure(LogConfig(), by_hand=True)
-    facts = peer.inspect(job, Context(log=log.logger()))
+    with by_hand.stoppable() as check:
+        facts = peer.inspect(job, Context(log=log.logger(), check=check))
     output.result(facts, lambda: _print_facts(facts, peer.unknown(facts), output))
     return 0
 
@@ -153,39 +154,61 @@ def _print(result: PullResult, output: Output) -> None:
 
 
 def _print_facts(facts: dict[str, Any], unknown: str, output: Output) -> None:
-    changed = clock.to_text(datetime.fromtimestamp(facts["newest_change"], UTC), clock.Clock().zone)
-    bug = " (has the WAL-reset bug: update it)" if facts["wal_reset_bug"] else ""
-    nobody = "no process that the account can see"
-    if facts.get("restricted"):
-        nobody = "a restricted key is not told"
-    held_by = ", ".join(facts["held_by"]) or nobody
-    output.facts(
-        [
-            ("host", facts["host"]),
-            ("database", facts["database"]),
-            (
-                "size",
-                (
-                    f"{files.to_size(facts['size_bytes'])}, {facts['page_count']:,} pages "
-                    f"of {facts['page_size']} bytes"
-                ),
-            ),
-            (
-                "wal",
-                (
-                    f"{files.to_size(facts['wal_size_bytes'])}, "
-                    f"{words.counted(facts['wal_frames'], 'frame')}, "
-                    f"{facts['wal_frames_backfilled']:,} of them checkpointed"
-                ),
-            ),
-            ("journal mode", facts["journal_mode"]),
-            ("newest change", changed.replace("T", " ")),
-            ("free disk", files.to_size(facts["disk_free_bytes"])),
-            ("in use by", held_by),
-            ("sqlite", f"{facts['sqlite']}{bug}"),
-            ("python", facts["python"]),
-            *([("unknown", unknown)] if unknown else []),
-        ]
-    )
+    """Print what the other side has told; it may be of another release, or tell little."""
+    lines = [
+        ("host", facts.get("host")),
+        ("database", facts.get("database")),
+        ("size", _size(facts)),
+        ("wal", _wal(facts)),
+        ("journal mode", facts.get("journal_mode")),
+        ("newest change", _newest(facts)),
+        ("free disk", _bytes(facts, "disk_free_bytes")),
+        ("in use by", _holders(facts)),
+        ("sqlite", _sqlite(facts)),
+        ("python", facts.get("python")),
+        ("unknown", unknown),
+    ]
+    output.facts([(name, text) for name, text in lines if text])
     output.print_line()
     output.table(["table", "rows"], [[name, f"{n:,}"] for name, n in facts["tables"].items()])
+
+
+def _bytes(facts: dict[str, Any], name: str) -> str:
+    return files.to_size(facts[name]) if name in facts else ""
+
+
+def _size(facts: dict[str, Any]) -> str:
+    size = _bytes(facts, "size_bytes")
+    if "page_count" not in facts or "page_size" not in facts:
+        return size
+    pages = f"{facts['page_count']:,} pages of {facts['page_size']} bytes"
+    return f"{size}, {pages}" if size else pages
+
+
+def _wal(facts: dict[str, Any]) -> str:
+    parts = [_bytes(facts, "wal_size_bytes")]
+    if "wal_frames" in facts:
+        parts.append(words.counted(facts["wal_frames"], "frame"))
+    if "wal_frames_backfilled" in facts:
+        parts.append(f"{facts['wal_frames_backfilled']:,} of them checkpointed")
+    return ", ".join(filter(None, parts))
+
+
+def _newest(facts: dict[str, Any]) -> str:
+    if "newest_change" not in facts:
+        return ""
+    moment = datetime.fromtimestamp(facts["newest_change"], UTC)
+    return clock.to_text(moment, clock.Clock().zone).replace("T", " ")
+
+
+def _holders(facts: dict[str, Any]) -> str:
+    if "held_by" not in facts:
+        return ""
+    if facts.get("restricted"):
+        return "a restricted key is not told"
+    return ", ".join(facts["held_by"]) or "no process that the account can see"
+
+
+def _sqlite(facts: dict[str, Any]) -> str:
+    bug = " (has the WAL-reset bug: update it)" if facts.get("wal_reset_bug") else ""
+    return f"{facts['sqlite']}{bug}" if "sqlite" in facts else ""

@@ -6,8 +6,10 @@ import contextlib
 import functools
 import shlex
 import sys
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from gymdbd import bounded
 from gymdbd.remote import bootstrap, delta
 from gymdbd.remote.client import Session
 from gymdbd.remote.errors import LibraryMissingError
@@ -25,14 +27,55 @@ if TYPE_CHECKING:
     from gymdbd.source.fingerprint import Fingerprint
 
 
+# Seconds since 1970 that are a time in every zone.
+_MOST_SECONDS = 250_000_000_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Facts:
+    """What the other side may tell of its database and machine; None if it does not."""
+
+    host: str | None = None
+    database: str | None = None
+    size_bytes: int | None = None
+    wal_size_bytes: int | None = None
+    wal_frames: int | None = None
+    wal_frames_backfilled: int | None = None
+    journal_mode: str | None = None
+    page_size: int | None = None
+    page_count: int | None = None
+    encoding: str | None = None
+    user_version: int | None = None
+    newest_change: float | None = None
+    method: str | None = None
+    reason: str | None = None
+    gymdbd: str | None = None
+    python: str | None = None
+    sqlite: str | None = None
+    wal_reset_bug: bool | None = None
+    unknown: str | None = None
+    disk_free_bytes: int | None = None
+    held_by: list[str] | None = None
+    restricted: bool | None = None
+
+
 def inspect(job: PullConfig, context: Context) -> dict[str, Any]:
-    """Return a description of the remote database and its machine, without transferring it."""
+    """Return a description of the remote database and its machine, without transferring it.
+
+    Facts that the other side does not tell are left out; ProtocolError if one is of a wrong type.
+    """
     with serving(job, context, context.progress) as (session, _):
-        facts = {**session.info(), "tables": session.count_rows()}
+        try:
+            told = vars(bounded.typed(_Facts, session.info()))
+        except TypeError as error:
+            raise ProtocolError(f"the other side's description is invalid: {error}") from error
+        if not 0 <= (told["newest_change"] or 0) <= _MOST_SECONDS:
+            raise ProtocolError("the other side's newest change is outside the calendar")
+        facts = {name: value for name, value in told.items() if value is not None}
         if facts.get("restricted"):
             # What a restricted key is not told is known here.
             facts |= {"host": job.host, "database": job.remote_database}
-        return {**facts, "uncounted": session.uncounted}
+        return {**facts, "tables": session.count_rows(), "uncounted": session.uncounted}
 
 
 def unknown(facts: dict[str, Any]) -> str:

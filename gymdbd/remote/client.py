@@ -27,6 +27,10 @@ if TYPE_CHECKING:
     Check = Callable[[], None]
 
 
+# The rowids of SQLite.
+_MOST_ROWS = 2**63
+
+
 def _nothing(*_: Any) -> None:
     """Do nothing."""
 
@@ -137,7 +141,7 @@ class Session:
         with self._talk.timed("rows"):
             answer = self._talk.ask("rows")
         tables, uncounted = answer.get("tables"), answer.get("uncounted", [])
-        if not isinstance(tables, dict) or not all(type(rows) is int for rows in tables.values()):
+        if not isinstance(tables, dict) or not all(map(_is_count, tables.values())):
             raise ProtocolError("the other side's row counts are not numbers")
         if not isinstance(uncounted, list) or not all(type(name) is str for name in uncounted):
             raise ProtocolError("the other side's uncounted tables have no names")
@@ -172,6 +176,10 @@ class Session:
             bytes_received=self.bytes_received,
             timings=dict(self.timings),
         )
+
+
+def _is_count(value: Any) -> bool:
+    return type(value) is int and 0 <= value < _MOST_ROWS
 
 
 def _parse_hello(value: dict[str, Any]) -> Hello:

@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     from gymdbd.source.errors import Told
     from gymdbd.terminal.output import Output
 
+# As long as the daemon waits for a run that is to end.
+_GRACE_S = 15.0
+
 Made = TypeVar("Made", bound="Told")
 
 
@@ -41,7 +44,9 @@ def run_job(
     configuration.say_acting(as_owner.run_as_owner(job, settings))
     # The verb prints the failure itself, so the log prints only warnings to the terminal.
     log.configure(settings.log if settings else LogConfig(), by_hand=True, in_journal=in_journal)
-    with ending.caught() as stops, output.progress() as progress:
+    # At its timeout a run ends at a safe point, if it can.
+    limit_s = job.timeout.total_seconds() + _GRACE_S
+    with ending.caught(limit_s) as stops, output.progress() as progress:
         return Run(
             job=job,
             reason="by hand",

@@ -14,7 +14,7 @@ import signal
 import socket
 import threading
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,11 +26,12 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 @contextlib.contextmanager
-def caught() -> Iterator[list[int]]:
+def caught(within_s: float | None = None) -> Iterator[list[int]]:
     """Collect SIGINT and SIGTERM in this block; whoever works in it ends at a safe point.
 
     The process ends with 128 and the signal's number if the work does not even hear the signal, at
-    a later second one, or if it takes too long. Call it in the main thread.
+    a later second one, or if it takes too long; and with 1 if the block takes longer than
+    `within_s`. Call it in the main thread.
     """
     found: list[int] = []
     before = {
@@ -39,7 +40,7 @@ def caught() -> Iterator[list[int]]:
     ear, mouth = socket.socketpair()
     mouth.setblocking(False)
     former = signal.set_wakeup_fd(mouth.fileno(), warn_on_full_buffer=False)
-    threading.Thread(target=_watch, args=[ear, found], daemon=True).start()
+    threading.Thread(target=_watch, args=[ear, found, within_s], daemon=True).start()
     try:
         yield found
     finally:
@@ -50,10 +51,12 @@ def caught() -> Iterator[list[int]]:
             signal.signal(number, handler)
 
 
-def _watch(ear: socket.socket, found: list[int]) -> None:
+def _watch(ear: socket.socket, found: list[int], within_s: float | None) -> None:
     """End the process unless the block ends in time after the first signal."""
     with ear:
-        first = _heard(ear)
+        first = _heard(ear, within_s and min(within_s, threading.TIMEOUT_MAX))
+        if first is None:
+            _end(1, "by its timeout")
         if not first:
             return
         more: int | None = first
@@ -64,10 +67,13 @@ def _watch(ear: socket.socket, found: list[int]) -> None:
         if more != 0 and found:
             more = _heard(ear, _GRACE_S)
     if more != 0:
-        with contextlib.suppress(OSError):
-            name = signal.Signals(first).name
-            os.write(2, f"gymdbd: ended by {name} in the middle of a step\n".encode())
-        os._exit(128 + first)
+        _end(128 + first, f"by {signal.Signals(first).name}")
+
+
+def _end(code: int, why: str) -> NoReturn:
+    with contextlib.suppress(OSError):
+        os.write(2, f"gymdbd: ended {why} in the middle of a step\n".encode())
+    os._exit(code)
 
 
 def _heard(ear: socket.socket, within_s: float | None = None) -> int | None:

@@ -1,6 +1,7 @@
 """A serving side of somebody else's: it speaks the protocol of a pull, and means harm.
 
-`python lying_side.py MODE SIZE` is started over SSH in the place of python3 over there.
+`python lying_side.py MODE SIZE` is started over SSH in the place of python3 over there. Instead of
+a mode there may be `info-` and the dictionary that describes the database.
 """
 
 from __future__ import annotations
@@ -74,7 +75,8 @@ class Liar:
         self.channel.send_json(protocol.RESULT, {"tables": {}, "uncounted": []})
 
     def _info(self) -> None:
-        self.channel.send_json(protocol.RESULT, eval(os.environ["GYMDBD_LIE"]))  # noqa: S307 - ours
+        told = eval(self.mode.removeprefix("info-"), {"nan": float("nan")})  # noqa: S307 - ours
+        self.channel.send_json(protocol.RESULT, told)
 
     def _page(self) -> bytes:
         return bytes(_PAGE) if self.mode == "zeros" else os.urandom(_PAGE)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -9,9 +10,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from gymdbd.errors import TooLargeError, VerificationError
-from gymdbd.source.errors import GymdbdError, SourceCorruptError, StalledError
+from gymdbd.jobs.context import Context
+from gymdbd.jobs.peer import inspect
+from gymdbd.source.errors import GymdbdError, ProtocolError, SourceCorruptError, StalledError
 from tests.support import ledger
-from tests.support.command import ROOT
+from tests.support.command import ROOT, EventLog, gymdbd
 from tests.support.pulling import Peer, identity
 
 if TYPE_CHECKING:
@@ -24,9 +27,8 @@ _SOON = timedelta(seconds=3)
 def lying(folder: Path, mode: str, size: int = 4 * MIB) -> dict[str, Any]:
     """Return the ssh: section with a serving side that lies in this way."""
     script = folder / "liar"
-    script.write_text(
-        f"#!/bin/sh\nexec {sys.executable} {ROOT}/tests/attacks/lying_side.py {mode} {size}\n"
-    )
+    command = [sys.executable, f"{ROOT}/tests/attacks/lying_side.py", mode, str(size)]
+    script.write_text(f"#!/bin/sh\nexec {shlex.join(command)}\n")
     script.chmod(0o755)
     return {"python": str(script)}
 
@@ -108,3 +110,34 @@ def test_a_side_that_talks_without_saying_anything_is_given_up(
     with pytest.raises(kind):
         peer.pull(ssh={**lying(tmp_path, mode), "stall_timeout": _SOON})
     assert left_of(peer) == []
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"page_size": "4096"},
+        {"size_bytes": 10**400},
+        {"newest_change": 1e300},
+        {"newest_change": float("nan")},
+        {"held_by": [["python"]]},
+        {"wal_reset_bug": 1},
+        {"sqlite": {"a": {"b": []}}},
+    ],
+)
+def test_an_odd_description_is_an_error_of_the_other_side(
+    peer: Peer, tmp_path: Path, odd: dict[str, Any]
+) -> None:
+    """Types, huge numbers, times outside the calendar, lists where a text is due."""
+    with pytest.raises(ProtocolError, match="the other side's"):
+        inspect(peer.job(ssh=lying(tmp_path, f"info-{odd!r}")), Context(log=EventLog()))
+
+
+def test_a_side_that_tells_little_is_described_as_far_as_it_does(
+    peer: Peer, tmp_path: Path
+) -> None:
+    """What is not told is left out, and keys that nobody knows are too."""
+    told = {"sqlite": "3.40.1", "something": [[]] * 10_000}
+    config = peer.config(ssh=lying(tmp_path, f"info-{told!r}"))
+    done = gymdbd("-c", config, "pull", "--info-only")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split()[:4] == ["sqlite", "3.40.1", "table", "rows"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from gymdbd import files, words
+from gymdbd import bounded, files, words
 from gymdbd.archive import proof
 from gymdbd.errors import (
     DeadlineError,
@@ -174,14 +174,21 @@ class _Emergency:
 
     def _backed_up_there(self, path: str, answer: dict[str, Any]) -> Step:
         self.copies.append(Copy(host=self.pull.host, path=path))
-        if answer["state"] != "ok":
+        state = str(answer.get("state"))
+        try:
+            there = bounded.typed(There, answer)
+        except TypeError as error:
+            raise RemoteCommandError(
+                f"what gymdbd on {self.pull.host} says of its backup is invalid ({error})",
+                hint="install the same release of gymdbd there",
+            ) from error
+        if state != "ok":
             self.doubt = SuspiciousError(
                 f"on {self.pull.host}, {answer.get('error')}",
                 hint=f"over there: {answer.get('hint')}",
             )
-        there = There(path, answer.get("size"), answer.get("sha256"), answer.get("tables"))
         text = f"{self.pull.host}:{path}"
-        return Step(name=THERE, state=answer["state"], text=text, there=there)
+        return Step(name=THERE, state=state, text=text, there=there)
 
     def _skipped(self, reason: str) -> Step:
         text = f"{reason}; the archive of {self.pull.host} gets no backup, the pull goes on"

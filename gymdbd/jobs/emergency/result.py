@@ -16,9 +16,9 @@ class There:
     """The other machine's report of the backup that it made."""
 
     path: str
-    size: int | None
-    sha256: str | None
-    tables: dict[str, int] | None
+    size: int | None = None
+    sha256: str | None = None
+    tables: dict[str, int] | None = None
 
 
 @dataclass(frozen=True)

@@ -74,9 +74,11 @@ class Command:
 
     def receive(self, size: int) -> bytes:
         """Return at most `size` bytes of stdout, b"" at its end."""
+        # After a stall, who goes on all the same begins anew.
+        allowed_s, self._patience_s = self._patience_s, self._stall_timeout_s
         begun = time.monotonic()
-        data = self._wait_for(lambda: self._session.recv(size), self._patience_s)
-        left_s = self._patience_s - (time.monotonic() - begun) + len(data) / _LEAST_BYTES_PER_S
+        data = self._wait_for(lambda: self._session.recv(size), allowed_s)
+        left_s = allowed_s - (time.monotonic() - begun) + len(data) / _LEAST_BYTES_PER_S
         self._patience_s = min(left_s, self._stall_timeout_s)
         if not data and not self._session.eof_received:
             error = self._lost()
