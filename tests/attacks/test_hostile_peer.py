@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import shlex
+import socket
+import subprocess
 import sys
+import threading
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,11 +20,8 @@ from gymdbd.jobs.context import Context
 from gymdbd.jobs.peer import inspect
 from gymdbd.source.errors import GymdbdError, ProtocolError, SourceCorruptError, StalledError
 from tests.support import ledger
-from tests.support.command import ROOT, EventLog, gymdbd
+from tests.support.command import GYMDBD, ROOT, EventLog, environment, gymdbd
 from tests.support.pulling import Peer, identity
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 MIB = 1024 * 1024
 _SOON = timedelta(seconds=3)
@@ -141,3 +144,43 @@ def test_a_side_that_tells_little_is_described_as_far_as_it_does(
     done = gymdbd("-c", config, "pull", "--info-only")
     assert done.returncode == 0, done.stderr
     assert done.stdout.split()[:4] == ["sqlite", "3.40.1", "table", "rows"]
+
+
+def _greet_without_end(listener: socket.socket, sent: list[int]) -> None:
+    """Send the one who connects a line that has no end, and note how much of it was taken."""
+    with contextlib.suppress(OSError), listener.accept()[0] as connection:
+        while True:
+            sent.append(connection.send(b"welcome " * 10_000))
+
+
+def test_a_greeting_without_end_before_ssh_is_not_heard_out(peer: Peer) -> None:
+    """No line ends, so that whoever waits for the end of the line keeps all of it in memory."""
+    sent: list[int] = []
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        speaker = threading.Thread(target=_greet_without_end, args=[listener, sent], daemon=True)
+        speaker.start()
+        config = peer.config(ssh={"port": listener.getsockname()[1], "connect_timeout": "2s"})
+        words = ["prlimit", f"--as={400 * MIB}", "--", *GYMDBD, "-c", str(config), "pull"]
+        done = subprocess.run(
+            words, env=environment(), capture_output=True, text=True, check=False, timeout=60
+        )
+        speaker.join(timeout=20)
+    assert (done.returncode, speaker.is_alive()) == (1, False)
+    assert "welcome welcome" in done.stderr
+    # What the buffers of two sockets take, aside.
+    assert sum(sent) < 16 * MIB
+
+
+def test_an_agent_that_never_answers_is_given_up(peer: Peer, tmp_path: Path) -> None:
+    """Its socket takes the question; the key in the file is used instead."""
+    path = f"/tmp/mute-{os.getpid()}"  # noqa: S108 - a socket's path must be short
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(path)
+        listener.listen()
+        try:
+            alias = f"Host *\n    IdentityAgent {path}\n"
+            (tmp_path / "home" / ".ssh" / "config").write_text(alias)
+            peer.pull(ssh={"auth_timeout": _SOON})
+        finally:
+            Path(path).unlink()
+    assert identity(peer.replica)
