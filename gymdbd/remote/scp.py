@@ -17,7 +17,6 @@ If a source is written to all day, this keeps failing, and method `query` is nee
 
 from __future__ import annotations
 
-import sqlite3
 import time
 from contextlib import closing
 from dataclasses import dataclass

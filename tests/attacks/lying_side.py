@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent.parent))
-from gymdbd.source import digests, protocol
+from gymdbd.source import digests, payloads, protocol
 
 # That of the database in the tests of a pull.
 _PAGE = 1024
@@ -90,7 +90,7 @@ class Liar:
             numbers = list(range(first, min(first + _BATCH, self.count + 1)))
             data = b"".join(self._page() for _ in numbers)
             whole.update(data)
-            self.channel.send(protocol.PAGES, protocol.pack_pages(numbers, data))
+            self.channel.send(protocol.PAGES, payloads.pack_pages(numbers, data))
         self._end(whole.hexdigest())
 
     def _digests(self) -> None:
@@ -110,7 +110,7 @@ class Liar:
                 pages = list(range(first, min(first + length, self.count + 1)))
                 at += 4 + digests.DIGEST_SIZE * len(pages)
                 data = b"".join(self._page() for _ in pages)
-                self.channel.send(protocol.PAGES, protocol.pack_pages(pages, data))
+                self.channel.send(protocol.PAGES, payloads.pack_pages(pages, data))
             self.channel.send_json(protocol.END, {})
             self.channel.flush()
 
