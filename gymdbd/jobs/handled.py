@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import signal
 import socket
 from typing import TYPE_CHECKING, Any
 
+from gymdbd.jobs.backup import damaged_elsewhere
 from gymdbd.jobs.elsewhere import MOST_REQUEST, parse
 from gymdbd.jobs.restore import received
 from gymdbd.source import agreement, database, server
@@ -56,7 +58,7 @@ def answer(work: Callable[[dict[str, Any]], Any]) -> Handler:
 
 def _serve(request: dict[str, Any], answering: socket.socket) -> None:
     with answering.makefile("rb") as reader, answering.makefile("wb") as writer:
-        server.serve(request["path"], reader, writer)
+        server.serve(request["path"], reader, writer, max_snapshot_s=math.inf)
 
 
 def _checkpoint(request: dict[str, Any]) -> Any:
@@ -78,4 +80,5 @@ HANDLERS: dict[str, Handler] = {
     "checkpoint": answer(_checkpoint),
     "problems": answer(_problems),
     "restore": received.run,
+    "files": damaged_elsewhere.send,
 }

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import os
 from functools import partial
 from typing import TYPE_CHECKING
 
-from gymdbd import acting
+from gymdbd import acting, bounded
 from gymdbd.config.kinds import BackupConfig, RestoreConfig
 from gymdbd.jobs import elsewhere
+from gymdbd.jobs.finding import WARNING, Check
 from gymdbd.runs import keeper
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from pathlib import Path
+    from socket import socket
 
     from gymdbd.acting import User
     from gymdbd.config.config import Config
@@ -55,17 +58,36 @@ def act_as_owner(
     strange = {other: place for other, place in others.items() if place not in of_databases}
     if user is None and set(strange) - {None}:
         raise acting.several({**users, **strange})
-    for path, other in of_databases.items():
-        if other != user:
-            _handle(path, other)
+    foreign = {path: other for path, other in of_databases.items() if other != user}
+    for path, other in foreign.items():
+        _handle(path, other)
+    acting_as = [f"{other.name if other else 'root'} for {path}" for path, other in foreign.items()]
     if user is None:
-        return ""
+        return " and ".join(acting_as)
     if settings is None:
         acting.become(user)
     else:
         jobs = [name for name, job in settings.jobs.items() if _decides(user, job)]
         keeper.go_on_as(user, settings, jobs)
-    return f"{user.name}, to whom {places[0]} belongs"
+    return " and ".join([f"{user.name}, to whom {places[0]} belongs", *acting_as])
+
+
+def examined(job: JobConfig, examine: Callable[[], list[Check]]) -> list[Check]:
+    """Return what `examine` finds, in a process of the user whose places those of `job` are."""
+    users = acting.deciders(job.places())
+    if users <= {None}:
+        return examine()
+    if len(users) > 1:
+        told = acting.several({acting.decider(place): place for place in job.places()})
+        return [Check(job.name, WARNING, f"not looked at: {told.message}", told.hint)]
+
+    def tell(line: socket) -> None:
+        line.sendall(json.dumps([vars(check) for check in examine()]).encode())
+
+    with acting.start(users.pop(), tell) as answering, answering.makefile("rb") as found:
+        told = bounded.parse(found.read(bounded.MOST_BYTES) or b"[]")
+    fields = ("name", "state", "message", "hint")
+    return [Check(*(str(check.get(name, "")) for name in fields)) for check in told]
 
 
 def handle(path: Path) -> Elsewhere | None:

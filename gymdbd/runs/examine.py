@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import sqlite3
+from functools import partial
 from typing import TYPE_CHECKING
 
 from gymdbd import clock
 from gymdbd.errors import TimeZoneError
 from gymdbd.jobs import kinds
 from gymdbd.jobs.finding import ERROR, OK, WARNING, Check, not_writable
-from gymdbd.runs import clouds, status
+from gymdbd.runs import as_owner, clouds, status
 from gymdbd.source import database
 from gymdbd.source.errors import GymdbdError
 from gymdbd.words import counted, service_command
@@ -33,7 +34,8 @@ def examine(settings: Config, now: Clock) -> list[Check]:
     ]
     for job in settings.jobs.values():
         checks.append(_next_run(job, now))
-        checks += kinds.outlook(job).examine(job, now)
+        examine_job = partial(kinds.outlook(job).examine, job, now)
+        checks += as_owner.examined(job, examine_job)
     archives = (folder for job in settings.jobs.values() for folder in job.archives())
     return [*checks, *clouds.examine(archives)]
 

@@ -5,9 +5,12 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import pwd
 import shlex
 import shutil
 import sqlite3
+import subprocess
+import sys
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,11 +19,12 @@ import pytest
 
 from gymdbd import acting
 from gymdbd.acting import User
-from tests.support.command import gymdbd, gymdbd_json
+from tests.support.command import environment, gymdbd, gymdbd_json
 from tests.support.databases import backups, make_database
 from tests.support.jobs import write_config
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Iterator
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root, who acts as another user")
@@ -227,3 +231,113 @@ def test_a_file_of_another_users_counts_only_where_others_may_write(place: Path)
     closed = acting.decider(database)
     place.chmod(0o777)
     assert (closed, acting.decider(database)) == (None, User(_PI, _PI))
+
+
+def test_a_damaged_database_of_another_users_is_saved_by_that_users_process(place: Path) -> None:
+    """As it is, and in root's archive it is root's."""
+    archive, database = _backed_up(place), place / "pi" / "gym.db"
+    with database.open("r+b") as file:
+        file.seek(4096)
+        file.write(bytes(4096))
+    words = ("backup", "--database", database, "--archive", archive)
+    code, answer = gymdbd_json(*words)
+    assert (code, answer["code"]) == (1, "source-corrupt")
+    assert Path(answer["damaged_copy"]).read_bytes() == database.read_bytes()
+    assert (_owners(archive), _owners(place / "pi")) == ({0}, {_PI})
+
+
+@pytest.mark.parametrize("archive", ["pi", "root"])
+def test_a_run_of_roots_daemon_acts_as_the_owner(place: Path, archive: str) -> None:
+    """And says so in the log; the process that stays root's records how it ended."""
+    (place / "root" / "archive").mkdir()
+    config = _configured(place, place / archive / "archive")
+    order = {"source": str(config), "text": config.read_text(), "job": "nightly", "due": None}
+    line = json.dumps({**order, "run_id": "1", "reason": "due", "lock_wait_s": 0})
+    with subprocess.Popen(
+        [sys.executable, "-P", "-m", "gymdbd.runs.child"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env=environment(),
+        text=True,
+    ) as child:
+        assert child.stdin is not None
+        assert child.stdout is not None
+        child.stdin.write(f"{line}\n")
+        child.stdin.flush()
+        # The end of its input would stop the run.
+        assert json.loads(child.stdout.read())["state"] == "ok"
+    status = json.loads((place / "root" / "status.json").read_text())
+    assert status["jobs"]["nightly"]["state"] == "ok"
+    log = (place / "root" / "log.jsonl").read_text()
+    assert (f"uid {_PI}" in log, len(backups(place / archive / "archive"))) == (True, 1)
+    assert (_owners(place / "root"), _owners(place / "pi")) == ({0}, {_PI})
+
+
+def test_check_looks_at_another_users_job_as_that_user(place: Path) -> None:
+    """A link to a database of root's is one that cannot be read."""
+    config = _configured(place, place / "pi" / "archive")
+    (place / "pi" / "gym.db").unlink()
+    _link(place / "pi" / "gym.db", make_database(place / "root" / "secret.db"))
+    code, answer = gymdbd_json("-c", config, "check")
+    (found,) = [check for check in answer["checks"] if check["name"] == "nightly database"]
+    assert (code, found["state"], "permission denied" in found["message"]) == (1, "error", True)
+
+
+def test_root_obeys_another_users_configuration_as_that_user(place: Path) -> None:
+    """Its commands, status and archives are that user's."""
+    job = {"schedule": "0 3 * * *", "database": "gym.db", "archive": "archive"}
+    config = write_config(place / "pi", {"nightly": job})
+    os.chown(config, _PI, _PI)
+    done = gymdbd("-c", config, "backup", "nightly")
+    assert (done.returncode, f"acting as uid {_PI}" in done.stderr) == (0, True)
+    assert ((place / "pi" / "status.json").exists(), _owners(place / "pi")) == (True, {_PI})
+
+
+_BECOME = """
+import json, os, sys
+from gymdbd import acting
+acting.become(acting.User(1, 1))
+try:
+    os.setuid(0)
+except PermissionError:
+    print(json.dumps([os.getresuid(), os.getresgid(), os.getgroups(), dict(os.environ)]))
+"""
+
+
+def test_a_process_that_has_become_another_user_has_nothing_of_roots_left() -> None:
+    """Neither its groups, nor its home, nor its agent; and there is no way back."""
+    of_root = {"HOME": "/root", "USER": "root", "SSH_AUTH_SOCK": "/root/agent", "SUDO_UID": "7"}
+    done = subprocess.run(
+        [sys.executable, "-c", _BECOME],
+        env=environment(**of_root, XDG_RUNTIME_DIR="/run/user/0"),
+        stdout=subprocess.PIPE,
+        check=True,
+        timeout=60,
+    )
+    uids, gids, groups, found = json.loads(done.stdout)
+    assert (uids, gids, groups) == ([1, 1, 1], [1, 1, 1], [1])
+    daemon = pwd.getpwuid(1)
+    names = [*of_root, "XDG_RUNTIME_DIR"]
+    expected = [daemon.pw_dir, daemon.pw_name, None, None, None]
+    assert [found.get(name) for name in names] == expected
+
+
+def test_a_process_of_another_user_has_none_of_roots_files_open(place: Path) -> None:
+    """They would still be open to root's content."""
+
+    def tell(line: socket.socket) -> None:
+        known = [number for number in range(3, 256) if _is_open(number)]
+        line.sendall(json.dumps([os.getresuid(), known == [line.fileno()]]).encode())
+
+    with (place / "root" / "secret").open("rb") as secret:
+        os.set_inheritable(secret.fileno(), True)
+        with acting.start(User(_PI, _PI), tell) as line, line.makefile("rb") as told:
+            assert json.loads(told.read()) == [[_PI, _PI, _PI], True]
+
+
+def _is_open(number: int) -> bool:
+    try:
+        os.fstat(number)
+    except OSError:
+        return False
+    return True

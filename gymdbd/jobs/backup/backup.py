@@ -16,7 +16,7 @@ from gymdbd.archive import proof
 from gymdbd.archive.catalog import Catalog
 from gymdbd.errors import CopyDamagedError
 from gymdbd.jobs import elsewhere
-from gymdbd.jobs.backup import changes, content, damaged, deleted, room
+from gymdbd.jobs.backup import changes, content, damaged, damaged_elsewhere, deleted, room
 from gymdbd.jobs.backup.copy import Copy, describe, expected, fetch
 from gymdbd.jobs.backup.result import BackupResult
 from gymdbd.jobs.context import Timings
@@ -109,6 +109,12 @@ def _saved(
         return error
     catalog.freeze(job.origin, error.message, context.clock.now())
     context.log.warning("pruning frozen", archive=str(job.archive), reason=error.message)
+    if there := elsewhere.of(job.database):
+        return damaged.save_source(
+            error,
+            lambda: damaged_elsewhere.preserve(there, job.archive, error.message, context),
+            context,
+        )
     places = [job.database, *side_files(job.database)]
     if not any(place.exists() and place.stat().st_size for place in places):
         return error

@@ -77,7 +77,7 @@ def preserve(
 
     def fill(partial: Path) -> None:
         for _ in range(_ATTEMPTS):
-            with _held_still(path):
+            with held_still(path):
                 before = _identities(sources)
                 for suffix, source in sources.items():
                     target = beside(partial, suffix)
@@ -236,7 +236,7 @@ def _remove(path: Path) -> None:
 
 
 @contextlib.contextmanager
-def _held_still(path: Path) -> Iterator[None]:
+def held_still(path: Path) -> Iterator[None]:
     """Hold a read transaction, if SQLite can still begin one.
 
     Then no checkpoint goes beyond it and no needed WAL is restarted: the main file and its WAL
