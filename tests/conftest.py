@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 _ROOT = Path(__file__).parent
 # What is quick tells first that something is broken. In one process, machines are booted last.
-_PARTS = ("unit", "integration", "attacks", "mac", "faults", "e2e")
+_PARTS = ("unit", "integration", "attacks", "mac", "faults", "e2e", "arm")
 _OUTCOMES = ("passed", "failed", "error", "skipped", "xfailed")
 
 
@@ -45,10 +45,13 @@ _OPERATION = re.compile(r"\[(.+?)(-\d+|-E[A-Z]+)?\]$")
 def _group(nodeid: str) -> str:
     """Return the name of the tests that one process runs, one after the other.
 
-    Machines share a network and a tree, and the faults of an operation the scene that it begins in.
+    Machines share a network and a tree, the tests of an emulated one its installation, and the
+    faults of an operation the scene that it begins in.
     """
     if nodeid.startswith("tests/e2e/"):
         return "e2e"
+    if nodeid.startswith("tests/arm/"):
+        return f"arm {nodeid.rpartition('[')[2]}"
     operation = _OPERATION.search(nodeid)
     return f"faults {operation[1]}" if operation and nodeid.startswith("tests/faults/") else nodeid
 

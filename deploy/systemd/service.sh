@@ -163,7 +163,8 @@ install_checkout() {
 pip_install() {
     local as=()
     # Under a 64-bit kernel a 32-bit Python believes it is on aarch64, where pip wants other packages.
-    if is_32_bit_arm; then as=(setarch linux32); fi
+    # PyYAML, which comes as source, would first translate a part to C that nothing here uses.
+    if is_32_bit_arm; then as=(setarch linux32 env PYYAML_FORCE_LIBYAML=0); fi
     run "${as[@]}" "$venv/bin/python" -m pip install --quiet --disable-pip-version-check \
         --root-user-action=ignore "$@"
 }

@@ -16,13 +16,16 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from packaging.requirements import Requirement
 
 from tests.support.command import ROOT
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
 _MIRROR = "http://deb.debian.org/debian"
 _PACKAGES = (
@@ -34,6 +37,7 @@ _APPLICATION = ("flask", "waitress")
 _BUILDER = "setuptools>=77"
 # Has no wheel on the registry, only its source; it is pure Python, so that any Python builds it.
 _WITHOUT_WHEEL = ("sdnotify",)
+_GLIBC = ("2014", "_2_28", "_2_31", "_2_34")
 _SETUP = r"""
 set -eu
 useradd --create-home --shell /bin/bash --uid 1000 pi
@@ -73,16 +77,20 @@ def cache() -> Path:
 def build() -> Path:
     """Return the tree, after some two minutes of building it where it is not there yet."""
     recipe = "\n".join((_MIRROR, _PACKAGES, _SETUP, *_APPLICATION))
-    name = f"bookworm-{hashlib.sha256(recipe.encode()).hexdigest()[:12]}"
-    tree = cache() / name
-    with _alone(cache() / f".{name}.lock"):
-        if not tree.exists():
-            partial = tree.with_name(f".{name}.partial")
+    return kept("bookworm", recipe, _make)
+
+
+def kept(name: str, recipe: str, make: Callable[[Path], None]) -> Path:
+    """Return the folder that `make` has filled by this recipe, now or in an earlier run."""
+    folder = cache() / f"{name}-{hashlib.sha256(recipe.encode()).hexdigest()[:12]}"
+    with _alone(cache() / f".{folder.name}.lock"):
+        if not folder.exists():
+            partial = folder.with_name(f".{folder.name}.partial")
             # What an interrupted build left.
             shutil.rmtree(partial, ignore_errors=True)
-            _make(partial)
-            partial.rename(tree)
-    return tree
+            make(partial)
+            partial.rename(folder)
+    return folder
 
 
 def _make(tree: Path) -> None:
@@ -94,21 +102,31 @@ def _make(tree: Path) -> None:
 
 def application_wheels() -> Path:
     """Return the wheels of the gym's application, for the guest's Python."""
-    return _downloaded("application", _APPLICATION)
+    return wheels("application", _APPLICATION)
 
 
-def gymdbd_wheels(folder: Path) -> Path:
-    """Make a wheel of this checkout in `folder`, and put all that it needs beside it.
+def gymdbd_wheels(folder: Path, machine: str = platform.machine()) -> Path:
+    """Make a wheel of this checkout in `folder`, and put all that it needs on a machine beside it.
 
     It is what the deploy README tells people to do for a machine without a network.
     """
-    gymdbd = gymdbd_wheel(folder / "gymdbd")
-    key = f"{_BUILDER} {(ROOT / 'pyproject.toml').read_text()}"
-    needed = _downloaded("gymdbd", (str(gymdbd), _BUILDER), key=key)
-    wheels = folder / "wheels"
-    shutil.copytree(needed, wheels, ignore=shutil.ignore_patterns("gymdbd-*"))
-    shutil.copy(gymdbd, wheels)
-    return wheels
+    needed = wheels("gymdbd", (*requirements(machine), _BUILDER), machine)
+    shutil.copytree(needed, folder / "wheels")
+    shutil.copy(gymdbd_wheel(folder / "gymdbd"), folder / "wheels")
+    return folder / "wheels"
+
+
+def requirements(machine: str, extra: str = "") -> list[str]:
+    """Return what gymdbd needs on Python 3.11 of a machine, or what one of its extras needs."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    texts = project["optional-dependencies"][extra] if extra else project["dependencies"]
+    place = {"platform_machine": machine, "python_version": "3.11"}
+    found = [Requirement(text) for text in texts]
+    return [
+        f"{one.name}{one.specifier}"
+        for one in found
+        if one.marker is None or one.marker.evaluate(place)
+    ]
 
 
 def gymdbd_wheel(folder: Path, *, version: str = "") -> Path:
@@ -134,34 +152,32 @@ def checkout(folder: Path) -> None:
         shutil.copy(ROOT / name, folder)
 
 
-def _downloaded(name: str, wanted: tuple[str, ...], *, key: str = "") -> Path:
+def wheels(name: str, wanted: Sequence[str], machine: str = platform.machine()) -> Path:
     """Return a folder with the wheels of `wanted` and of all they need, from the registry."""
-    digest = hashlib.sha256("\n".join((*_WITHOUT_WHEEL, *wanted[: not key], key)).encode())
-    folder = cache() / f"wheels-{name}-{digest.hexdigest()[:12]}"
-    with _alone(cache() / f".{folder.name}.lock"):
-        if not folder.exists():
-            partial = folder.with_name(f".{folder.name}.partial")
-            shutil.rmtree(partial, ignore_errors=True)
-            machine = platform.machine()
-            platforms = [
-                f"--platform=manylinux{glibc}_{machine}" for glibc in ("2014", "_2_28", "_2_34")
-            ]
-            _pip("wheel", "--no-deps", "--wheel-dir", partial, *_WITHOUT_WHEEL)
-            _pip(
-                *("download", "--only-binary=:all:", "--python-version=3.11", *platforms),
-                *("--find-links", partial, "--dest", partial, *wanted),
-            )
-            partial.rename(folder)
-    return folder
+
+    def download(folder: Path) -> None:
+        options = ("--no-deps", "--wheel-dir", folder)
+        _pip("wheel", *options, *_WITHOUT_WHEEL)
+        if machine.startswith("armv"):
+            _pip("wheel", *options, "--no-binary", "pyyaml", "pyyaml", PYYAML_FORCE_LIBYAML="0")
+        platforms = [f"--platform=manylinux{glibc}_{machine}" for glibc in _GLIBC]
+        _pip(
+            *("download", "--only-binary=:all:", "--python-version=3.11", *platforms),
+            *("--find-links", folder, "--dest", folder, *wanted),
+        )
+
+    return kept(f"wheels-{name}", "\n".join((*_WITHOUT_WHEEL, machine, *wanted)), download)
 
 
-def _pip(*arguments: object) -> None:
-    _run(sys.executable, "-m", "pip", "--disable-pip-version-check", *arguments)
+def _pip(*arguments: object, **extra: str) -> None:
+    _run(sys.executable, "-m", "pip", "--disable-pip-version-check", *arguments, **extra)
 
 
-def _run(*command: object) -> None:
-    words = [str(word) for word in command]
-    done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=900)
+def _run(*command: object, **extra: str) -> None:
+    words, environment = [str(word) for word in command], {**os.environ, **extra}
+    done = subprocess.run(
+        words, env=environment, capture_output=True, text=True, check=False, timeout=900
+    )
     assert done.returncode == 0, f"{words}: {done.stdout[-2000:]}{done.stderr[-2000:]}"
 
 

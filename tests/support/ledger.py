@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 from tests.support.command import ROOT, environment
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
 _ACCOUNTS = 50
 _PAYMENTS = 400
@@ -130,11 +130,16 @@ def check_copy(path: Path) -> Totals:
 
 
 @contextlib.contextmanager
-def writing(path: Path, *, autocheckpoint: int = 1000) -> Iterator[int]:
-    """Write at full rate in a process of its own while in the block; gives its process id."""
+def writing(
+    path: Path, *, autocheckpoint: int = 1000, python: Sequence[str] = (sys.executable,)
+) -> Iterator[int]:
+    """Write at full rate in a process of its own while in the block; gives its process id.
+
+    `python` may be one of another machine, begun in its checkout.
+    """
     with subprocess.Popen(
         [
-            sys.executable,
+            *python,
             "-m",
             "tests.support.ledger",
             str(path),
