@@ -52,7 +52,8 @@ _LIST, _DICT = "list[", "dict[str, "
 def opened(path: Path, flags: int = os.O_RDONLY, mode: int = 0o600) -> int:
     """Open a file without following a link at its name, and without a wait for a pipe.
 
-    Raises NotOrdinaryError, an OSError, if something else than a file has the name.
+    Raises NotOrdinaryError, an OSError, if something else than a file has the name, or if a file
+    that we may create, and so write, has another name as well.
     """
     flags |= os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     try:
@@ -62,18 +63,24 @@ def opened(path: Path, flags: int = os.O_RDONLY, mode: int = 0o600) -> int:
             require_ordinary(path.lstat())
         raise
     try:
-        require_ordinary(os.fstat(descriptor))
+        require_ordinary(os.fstat(descriptor), alone=bool(flags & os.O_CREAT))
     except NotOrdinaryError:
         os.close(descriptor)
         raise
     return descriptor
 
 
-def require_ordinary(facts: os.stat_result) -> None:
-    """Raise NotOrdinaryError unless these are the facts of an ordinary file."""
+def require_ordinary(facts: os.stat_result, *, alone: bool = False) -> None:
+    """Raise NotOrdinaryError unless these are the facts of an ordinary file.
+
+    If it is to be `alone`, it must have no second name.
+    """
     if not stat.S_ISREG(facts.st_mode):
         kind = _KINDS.get(stat.S_IFMT(facts.st_mode), "something else")
         raise NotOrdinaryError(f"it is {kind}, not a file")
+    if alone and facts.st_nlink > 1:
+        # A link that another user made to a file would let us write into that file.
+        raise NotOrdinaryError("the file has another name as well (a hard link)")
 
 
 def is_ordinary(path: Path) -> bool:

@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gymdbd import bounded
-from gymdbd.disk import NotOrdinaryError
 from gymdbd.errors import BusyError, NoLocksError
 from gymdbd.files import hand_over, resolved, writing
 
@@ -89,9 +88,6 @@ def _hold_one(path: Path, deadline: float, check: Callable[[], None]) -> Iterato
         descriptor = bounded.opened(path, os.O_RDWR | os.O_CREAT)
     try:
         with writing(path):
-            # A link that another user made to a file would let us write into that file.
-            if os.fstat(descriptor).st_nlink > 1:
-                raise NotOrdinaryError("the file has another name as well (a hard link)")
             hand_over(descriptor, path.parent)
         # A process that only checks, by `is_held`, has released the lock at the second try.
         deadline = max(deadline, time.monotonic() + _POLL_S)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import os
 import sys
 import time
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, TextIO
 
 from concurrent_log_handler import ConcurrentRotatingFileHandler
 
+from gymdbd import bounded
 from gymdbd.files import hand_over
 
 if TYPE_CHECKING:
@@ -44,8 +46,12 @@ class LogFile(ConcurrentRotatingFileHandler):
         return stream
 
     def _open_lockfile(self) -> None:
-        super()._open_lockfile()
-        hand_over(Path(self.lockFilename), Path(self.lockFilename).parent)
+        # The library would follow a link that somebody else has put there, and write through it.
+        if self.stream_lock is None or self.stream_lock.closed:
+            path = Path(self.lockFilename)
+            descriptor = bounded.opened(path, os.O_RDWR | os.O_CREAT)
+            self.stream_lock = os.fdopen(descriptor, "r+")
+            hand_over(descriptor, path.parent)
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - the library's name
         """Raise the error; the library would print a traceback."""

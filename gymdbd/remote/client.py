@@ -10,7 +10,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from gymdbd.files import FILE_MODE, writing
+from gymdbd import bounded
+from gymdbd.files import writing
 from gymdbd.remote import delta, greeting
 from gymdbd.remote.conversation import Conversation
 from gymdbd.remote.fetch import Fetch, Fetched, PagedFile
@@ -156,7 +157,7 @@ class Session:
         digest uses them.
         """
         with writing(target):
-            descriptor = os.open(target, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, FILE_MODE)
+            descriptor = bounded.opened(target, os.O_RDWR | os.O_CREAT)
         file = PagedFile(descriptor, target, self.fingerprint)
         try:
             strategy, reason, digest = Fetch(self._talk, self.fingerprint, file).run(plan)

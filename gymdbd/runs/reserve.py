@@ -9,7 +9,7 @@ import contextlib
 import os
 from typing import TYPE_CHECKING
 
-from gymdbd import files
+from gymdbd import bounded, files
 from gymdbd.errors import DiskFullError
 from gymdbd.source.errors import GymdbdError
 
@@ -70,14 +70,13 @@ def _has_room(reserve: Path, wanted: int) -> bool:
 def _hold_back(reserve: Path, wanted: int) -> None:
     """Reserve `wanted` bytes of the disk, or half of that, and so on; failure is no error."""
     with contextlib.suppress(OSError, GymdbdError):
-        flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
-        descriptor = os.open(reserve, flags, files.FILE_MODE)
+        descriptor = bounded.opened(reserve, os.O_WRONLY | os.O_CREAT)
         try:
             size = wanted
             while size >= _LEAST_BYTES and not _allocate(descriptor, size):
                 size //= 2
             os.ftruncate(descriptor, size if size >= _LEAST_BYTES else 0)
-            files.hand_over(reserve, reserve.parent)
+            files.hand_over(descriptor, reserve.parent)
         finally:
             os.close(descriptor)
 

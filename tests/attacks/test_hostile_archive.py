@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import resource
 import shutil
@@ -160,6 +161,27 @@ def test_a_lock_is_an_ordinary_file_with_one_name(place: Path, kind: str) -> Non
     word = {"pipe": "named pipe", "link": "symbolic link"}.get(kind, kind)
     assert word in done.answer["error"]
     assert (theirs.read_text(), len(backups(place / "archive"))) == ("precious", 2)
+
+
+@pytest.mark.parametrize("name", [".status.json.reserve", ".__log.lock"])
+@pytest.mark.parametrize("kind", ["pipe", "link", "hard link"])
+def test_what_lies_beside_the_status_and_the_log_is_not_written_through(
+    place: Path, name: str, kind: str
+) -> None:
+    """The run is done all the same."""
+    config, theirs, path = place / "config.yaml", place / "theirs", place / name
+    content = json.loads(config.read_text())
+    config.write_text(json.dumps({**content, "log": {"file": str(place / "log")}}))
+    theirs.write_text("precious")
+    path.unlink(missing_ok=True)
+    if kind == "hard link":
+        os.link(theirs, path)
+    elif kind == "link":
+        path.symlink_to(place / "new")
+    else:
+        os.mkfifo(path)
+    done = _bounded_run("-c", config, "backup", cwd=place)
+    assert (done.exit_code, theirs.read_text(), (place / "new").exists()) == (0, "precious", False)
 
 
 @pytest.mark.parametrize("name", ["gym.damaged", ".repair"])
