@@ -31,6 +31,7 @@ _NO_GROUP = 65534
 # What belongs to root's session, and would be wrong or of no use to the user whom it becomes.
 _OF_ROOTS = ("SSH_AUTH_SOCK", "TMPDIR", "MAIL", "OLDPWD", "KRB5CCNAME", "DBUS_SESSION_BUS_ADDRESS")
 _FIRST_OWN = 3
+_MOST_OPEN = 65536  # Without a limit, macOS names a number that no loop can reach.
 
 
 class ActingError(GymdbdError, code="acting"):
@@ -169,7 +170,7 @@ def start(user: User | None, work: Callable[[socket], None]) -> socket:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         ours.close()
         os.closerange(_FIRST_OWN, theirs.fileno())
-        os.closerange(theirs.fileno() + 1, os.sysconf("SC_OPEN_MAX"))
+        os.closerange(theirs.fileno() + 1, min(os.sysconf("SC_OPEN_MAX"), _MOST_OPEN))
         if user is not None:
             become(user)
         work(theirs)

@@ -118,6 +118,7 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
     """Make the backup and print the result."""
     job, settings = _job(arguments)
     if arguments.stats_only:
+        configuration.say_acting(as_owner.run_as_owner(job, settings))
         return _stats(job, output)
     outcome = by_hand.run_job(job, settings, output).outcome
     return by_hand.report(outcome, BackupResult, print_result, output)

@@ -62,14 +62,14 @@ def act_as_owner(
     for path, other in foreign.items():
         _handle(path, other)
     acting_as = [f"{other.name if other else 'root'} for {path}" for path, other in foreign.items()]
-    if user is None:
-        return " and ".join(acting_as)
     if settings is None:
-        acting.become(user)
+        if user is not None:
+            acting.become(user)
     else:
         jobs = [name for name, job in settings.jobs.items() if _decides(user, job)]
         keeper.go_on_as(user, settings, jobs)
-    return " and ".join([f"{user.name}, to whom {places[0]} belongs", *acting_as])
+    own = [f"{user.name}, to whom {places[0]} belongs"] if user is not None else []
+    return " and ".join([*own, *acting_as])
 
 
 def examined(job: JobConfig, examine: Callable[[], list[Check]]) -> list[Check]:
@@ -117,5 +117,5 @@ def act_as_home(settings: Config) -> str:
     return f"{user.name}, to whom {place} belongs"
 
 
-def _decides(user: User, job: JobConfig) -> bool:
+def _decides(user: User | None, job: JobConfig) -> bool:
     return user in acting.deciders(job.places())

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-from gymdbd import bounded, clock, disk, files, lock, log, partials
+from gymdbd import acting, bounded, clock, disk, files, lock, log, partials
 from gymdbd.acting import ActingError
 from gymdbd.config import config
 from gymdbd.errors import ConfigError, CrashError, DeadlineError, StoppedError
@@ -154,6 +154,9 @@ def _crash(process: subprocess.Popen[bytes], run: Run) -> CrashError:
 
 def _clean_up(run: Run) -> None:
     """Remove the partial files of a killed run; if another run holds the lock, leave it to that."""
+    if acting.deciders(run.job.scratch()) - {None}:
+        # The next run removes them, which acts as their owner.
+        return
     for path in run.job.scratch():
         with contextlib.suppress(GymdbdError, OSError), lock.hold([path]):
             for partial in partials.left(path.parent):

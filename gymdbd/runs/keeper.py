@@ -33,17 +33,20 @@ _link: list[socket.socket] = []  # To the process that records, in one that acts
 _reported: set[Path] = set()  # The status file, if that process writes it.
 
 
-def go_on_as(user: User, settings: Config, jobs: Collection[str]) -> None:
-    """Return in a new process that acts as `user`; this one records, and then ends as that does.
+def go_on_as(user: User | None, settings: Config, jobs: Collection[str]) -> None:
+    """Go on as `user`, None for root; where that user may not record, in a new process.
 
-    Only what is reported of `jobs` is recorded.
+    Then this one records, as the user who decides about the status file and the log file, and ends
+    as the new one does. Only what is reported of `jobs` is recorded.
     """
+    if _link:
+        return
     recorded = [place for place in home(settings) if acting.decider(place) != user]
     recorders = acting.deciders(recorded)
     if len(recorders) > 1:
         raise acting.several({acting.decider(place): place for place in home(settings)})
     if not recorded:
-        acting.become(user)
+        _become(user)
         return
     sys.stdout.flush()
     sys.stderr.flush()
@@ -51,16 +54,20 @@ def go_on_as(user: User, settings: Config, jobs: Collection[str]) -> None:
     worker = os.fork()
     if worker:
         theirs.close()
-        if (recorder := recorders.pop()) is not None:
-            acting.become(recorder)
+        _become(recorders.pop())
         _keep(worker, ours, settings, jobs)
     ours.close()
-    acting.become(user)
+    _become(user)
     _link[:] = [theirs]
     if settings.status_file in recorded:
         _reported.add(settings.status_file)
     if settings.log.file in recorded:
         log.divert_file(lambda event: _send({"do": "log", "event": event}))
+
+
+def _become(user: User | None) -> None:
+    if user is not None:
+        acting.become(user)
 
 
 def home(settings: Config) -> list[Path]:
@@ -69,8 +76,9 @@ def home(settings: Config) -> list[Path]:
 
 
 def _keep(worker: int, ours: socket.socket, settings: Config, jobs: Collection[str]) -> NoReturn:
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda caught, _: _forward(worker, caught))
+    signal.signal(signal.SIGTERM, lambda caught, _: _forward(worker, caught))
+    # A terminal sends it to both processes.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     write = log.file_sink(settings.log) if settings.log.file else lambda _: None
     status = StatusFile(settings.status_file)
     with ours, ours.makefile("rb") as lines:

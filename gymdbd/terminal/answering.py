@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gymdbd import files
@@ -18,7 +19,6 @@ from gymdbd.words import did_you_mean
 
 if TYPE_CHECKING:
     import argparse
-    from pathlib import Path
 
     from gymdbd.config.config import Config
     from gymdbd.config.kinds import JobConfig
@@ -40,6 +40,8 @@ def run(arguments: argparse.Namespace, output: Output, *, right: bool) -> int:
     """Accept what is meant if it is `right`, otherwise reject it; print what that has changed."""
     settings = _settings(arguments)
     subject = _subject(arguments, settings)
+    places = [subject.archive, *([subject.pull.replica] if subject.pull else [])]
+    configuration.act(arguments, places)
     if right and subject.backup and subject.backup.verdict == DAMAGED:
         raise UsageError(
             f"{subject.backup.path} is damaged: {'; '.join(subject.backup.marks.problems)}",
@@ -72,6 +74,8 @@ def _subject(arguments: argparse.Namespace, settings: Config | None) -> Subject:
     word = arguments.backup
     if settings is not None and word in settings.jobs:
         return _of_job(settings.jobs[word])
+    if files.is_file(Path(word)):
+        configuration.act(arguments, [files.absolute(word)])
     pull = _of_replica(files.absolute(word), arguments)
     if pull is not None:
         return _of_job(pull)

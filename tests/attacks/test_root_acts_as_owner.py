@@ -210,6 +210,44 @@ def test_status_and_log_of_roots_configuration_stay_roots(place: Path) -> None:
     assert (_owners(place / "root"), _owners(place / "pi")) == ({0}, {_PI})
 
 
+def test_a_status_file_in_another_users_folder_is_written_by_that_user(place: Path) -> None:
+    """Even if database and archive are others'."""
+    (place / "root" / "archive").mkdir()
+    job = {"schedule": "0 3 * * *", "database": str(place / "pi" / "gym.db")}
+    config = write_config(
+        place / "root",
+        {"nightly": {**job, "archive": str(place / "root" / "archive")}},
+        status_file=str(place / "pi" / "status.json"),
+    )
+    code, _ = gymdbd_json("-c", config, "backup", "nightly")
+    status = json.loads((place / "pi" / "status.json").read_text())
+    assert (code, status["jobs"]["nightly"]["state"]) == (0, "ok")
+    assert (_owners(place / "root"), _owners(place / "pi")) == ({0}, {_PI})
+
+
+def test_every_verb_acts_as_the_owner_of_the_archive(place: Path) -> None:
+    """And so leaves nothing there that the owner could not use."""
+    database, archive = place / "pi" / "gym.db", place / "pi" / "archive"
+    made = gymdbd_json("backup", "--database", database, "--archive", archive)[1]["path"]
+    for words in (
+        ("list",),
+        ("verify", "latest"),
+        ("keep", made),
+        ("unkeep", made),
+        ("reject", made),
+        ("accept", made),
+        ("drill",),
+        ("prune", "--keep-count", "1"),
+        ("restore", "latest", "--to", database),
+        ("diff", "latest", "--database", database),
+        ("rescue", "latest", "--database", database),
+    ):
+        done = gymdbd(*words, "--archive", archive)
+        acted = f"acting as uid {_PI}" in done.stderr
+        assert (words, done.returncode, acted) == (words, 0, True), done.stderr
+    assert _owners(place / "pi") == {_PI}
+
+
 def test_the_first_thing_on_the_way_that_is_not_roots_decides(place: Path) -> None:
     """Even if what comes after it belongs to root."""
     theirs = place / "pi"
