@@ -95,6 +95,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="the output format (default: sql)",
     )
     parser.add_argument(
+        "--spreadsheet",
+        action="store_true",
+        help="put ' before text that a spreadsheet would run as a formula (csv)",
+    )
+    parser.add_argument(
         "--replace", action="store_true", help="also update rows that exist with other values (sql)"
     )
     parser.add_argument(
@@ -122,9 +127,9 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
         output.remark("no live database to compare with, so every row is written (--database)")
     with _opened(found, live, arguments) as rescue:
         if target is None:
-            _write(rescue, arguments.form, found.path.name, output)
+            _write(rescue, arguments, found.path.name, output)
             return 0
-        written = _publish(rescue, arguments.form, found.path.name, target)
+        written = _publish(rescue, arguments, found.path.name, target)
     payload = {
         "backup": str(found.path),
         "path": str(target),
@@ -226,6 +231,8 @@ def _refuse(arguments: argparse.Namespace) -> None:
             f"--replace works with --as sql, not with --as {arguments.form}",
             hint="leave it out: all selected rows are written",
         )
+    if arguments.form != "csv" and arguments.spreadsheet:
+        raise UsageError("--spreadsheet works with --as csv", hint="leave it out")
     if len(set(named)) < len(named):
         raise UsageError("a --table is named twice", hint="name each table once")
     if arguments.to is None and (arguments.form == "db" or arguments.json):
@@ -251,12 +258,12 @@ def _target(arguments: argparse.Namespace) -> Path | None:
     return target
 
 
-def _write(rescue: Rescue, form: str, origin: str, output: Output) -> None:
+def _write(rescue: Rescue, arguments: argparse.Namespace, origin: str, output: Output) -> None:
     file = output.binary()
     done: dict[str, Rescued] | dict[str, int] = {}
     with output.losing():
-        if form == "csv":
-            forms.write_csv(rescue, file)
+        if arguments.form == "csv":
+            forms.write_csv(rescue, file, for_spreadsheet=arguments.spreadsheet)
         else:
             done = forms.write_sql(rescue, file, origin)
     for line in _remarks(done, rescue):
@@ -264,17 +271,17 @@ def _write(rescue: Rescue, form: str, origin: str, output: Output) -> None:
 
 
 def _publish(
-    rescue: Rescue, form: str, origin: str, target: Path
+    rescue: Rescue, arguments: argparse.Namespace, origin: str, target: Path
 ) -> dict[str, Rescued] | dict[str, int]:
     counts: dict[str, Rescued] | dict[str, int]
     with _building(target) as partial:
-        if form == "db":
+        if arguments.form == "db":
             counts = forms.write_database(rescue, partial)
         else:
             with partial.open("wb") as file:
                 counts = (
-                    forms.write_csv(rescue, file)
-                    if form == "csv"
+                    forms.write_csv(rescue, file, for_spreadsheet=arguments.spreadsheet)
+                    if arguments.form == "csv"
                     else forms.write_sql(rescue, file, origin)
                 )
         files.publish(partial, target)

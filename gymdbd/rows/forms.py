@@ -35,8 +35,9 @@ def write_sql(rescue: Rescue, file: BinaryIO, origin: str) -> dict[str, Rescued]
         return Script(rescue, file).write(origin)
 
 
-def write_csv(rescue: Rescue, file: BinaryIO) -> dict[str, int]:
+def write_csv(rescue: Rescue, file: BinaryIO, *, for_spreadsheet: bool = False) -> dict[str, int]:
     """Write a header and the rows of the only selected table; return their number."""
+    rescue.literals.for_spreadsheet = for_spreadsheet
     (selection,) = rescue.selections
     header = map(rescue.literals.csv, map(_shown, selection.columns))
     file.write(_encoded(",".join(header) + "\r\n"))

@@ -21,8 +21,17 @@ _MANTISSA_BITS = 53
 _LARGEST_SHIFT = 62
 
 
+# How a cell begins that a spreadsheet takes for a formula; the wide ones in East Asian settings.
+_RUN = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")  # noqa: RUF001 - these are meant
+
+
 class Literals:
-    """Writes the values of one database; `encoding` is that of its texts."""
+    """Writes the values of one database; `encoding` is that of its texts.
+
+    With `for_spreadsheet`, a CSV field that a spreadsheet would run begins with an apostrophe.
+    """
+
+    for_spreadsheet = False
 
     def __init__(self, encoding: str = "UTF-8") -> None:
         """Open a database in memory to read literals back."""
@@ -51,7 +60,7 @@ class Literals:
         if value is None:
             return ""
         if isinstance(value, str):
-            return '"' + value.replace('"', '""') + '"'
+            return '"' + self._guard(value) + value.replace('"', '""') + '"'
         return _decimal(value) if isinstance(value, float) else self.sql(value)
 
     def write_sql(self, file: BinaryIO, value: Any) -> None:
@@ -71,8 +80,14 @@ class Literals:
             self.write_sql(file, value)
         else:
             file.write(b'"')
-            file.writelines(_bytes(text.replace('"', '""')) for text in value.texts())
+            for at, text in enumerate(value.texts()):
+                guard = "" if at else self._guard(text)
+                file.write(_bytes(guard + text.replace('"', '""')))
             file.write(b'"')
+
+    def _guard(self, text: str) -> str:
+        """Return what makes a spreadsheet show a text that it would run as a formula."""
+        return "'" if self.for_spreadsheet and text.startswith(_RUN) else ""
 
     def _real(self, value: float) -> str:
         """Write a real number that reads back to its last bit.

@@ -132,6 +132,29 @@ def test_the_header_of_a_csv_shows_them_escaped(place: Path) -> None:
     assert rows[0] == ["id", _SHOWN]
 
 
+def test_a_csv_for_a_spreadsheet_holds_nothing_that_it_would_run(tmp_path: Path) -> None:
+    """Such a text begins with an apostrophe, a large one too; numbers stay numbers."""
+    values = ['=HYPERLINK("x")', "+1", "-1", "@a", "\t=1", "\uff1d1", "plain", -1]
+    values.append("=" + "x" * 3_000_000)
+    with closing(sqlite3.connect(tmp_path / "gym.db", isolation_level=None)) as made:
+        made.execute('CREATE TABLE t (id INTEGER PRIMARY KEY, "=1")')
+        made.executemany("INSERT INTO t VALUES (NULL, ?)", [(value,) for value in values])
+    options = ("rescue", tmp_path / "gym.db", "--as", "csv", "--table", "t", "--force", "--to")
+    assert gymdbd(*options, tmp_path / "x.csv").returncode == 0
+    assert gymdbd(*options, tmp_path / "guarded.csv", "--spreadsheet").returncode == 0
+    shown = {}
+    for name in ("x.csv", "guarded.csv"):
+        with (tmp_path / name).open(newline="", encoding="utf-8") as file:
+            csv.field_size_limit(10**7)
+            shown[name] = [row[1] for row in csv.reader(file)]
+    exact = ["=1", *map(str, values)]
+    assert shown["x.csv"] == exact
+    safe = ("plain", -1)
+    expected = ["'=1", *(str(value) if value in safe else f"'{value}" for value in values)]
+    assert shown["guarded.csv"] == expected
+    assert gymdbd("rescue", tmp_path / "gym.db", "--spreadsheet").returncode == 2
+
+
 def test_completion_offers_no_name_that_a_terminal_would_act_on(place: Path) -> None:
     """It is left out: the shell would put it into the line."""
     assert gymdbd("-c", place / "config.yaml", "backup", "odd").returncode == 0
