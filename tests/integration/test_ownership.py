@@ -78,14 +78,15 @@ def test_root_gives_a_new_file_the_owner_group_and_mode_of_the_source(
     assert _owned(tmp_path / "new.db") == (_UID, _GID, f"{bits:04o}")
 
 
-def test_a_file_of_roots_stays_roots_in_another_users_folder(tmp_path: Path) -> None:
-    """The folder's owner is only taken if the manifest tells none."""
-    backup = _back_up(tmp_path, uid=0, gid=0)
-    (tmp_path / "theirs").mkdir()
-    os.chown(tmp_path / "theirs", _UID, _GID)
-    target = tmp_path / "theirs" / "new.db"
-    assert gymdbd_json("restore", backup, "--to", target)[0] == 0
-    assert _owned(target) == (0, 0, "0640")
+def test_a_file_of_roots_becomes_the_folders_owners_in_another_users_folder(place: Path) -> None:
+    """Root acts as that user there, who cannot give a file to root; the result says so."""
+    backup = _back_up(place, uid=0, gid=0)
+    (place / "theirs").mkdir()
+    os.chown(place / "theirs", _UID, _GID)
+    target = place / "theirs" / "new.db"
+    code, result = gymdbd_json("restore", backup, "--to", target)
+    assert (code, _owned(target)) == (0, (_UID, _GID, "0640"))
+    assert ["owner root" in remark for remark in result["remarks"]] == [True]
 
 
 def test_another_user_is_told_what_could_not_be_given_back(place: Path) -> None:
