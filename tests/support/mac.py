@@ -8,12 +8,9 @@ from __future__ import annotations
 
 import json
 import subprocess
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from tests.support import command, zygote
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 def environment(**extra: str) -> dict[str, str]:
@@ -21,17 +18,14 @@ def environment(**extra: str) -> dict[str, str]:
     return command.environment(PYTHONPATH=zygote.DARWIN_PATH, **extra)
 
 
-def mac(
-    *arguments: object, cwd: Path | None = None, **extra: str
-) -> subprocess.CompletedProcess[str]:
+def mac(*arguments: object, **extra: str) -> subprocess.CompletedProcess[str]:
     """Run the command line to its end."""
     words = list(map(str, arguments))
     if command.may_fork(*words):
-        done = zygote.shared(zygote.DARWIN_PATH).run(*arguments, cwd=cwd, environment=extra)
+        done = zygote.shared(zygote.DARWIN_PATH).run(*arguments, environment=extra)
         return subprocess.CompletedProcess(words, done.exit_code, done.stdout, done.stderr)
     return subprocess.run(
         [*command.GYMDBD, *words],
-        cwd=cwd,
         env=environment(**extra),
         capture_output=True,
         text=True,
@@ -40,11 +34,9 @@ def mac(
     )
 
 
-def mac_json(
-    *arguments: object, cwd: Path | None = None, **extra: str
-) -> tuple[int, dict[str, Any]]:
+def mac_json(*arguments: object, **extra: str) -> tuple[int, dict[str, Any]]:
     """Run the command line with --json; return its exit code and the one object it printed."""
-    done = mac(*arguments, "--json", cwd=cwd, **extra)
+    done = mac(*arguments, "--json", **extra)
     try:
         return done.returncode, dict(json.loads(done.stdout))
     except ValueError:
