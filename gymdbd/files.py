@@ -63,13 +63,23 @@ def is_file(path: Path) -> bool:
 def is_there(path: Path) -> bool:
     """Return whether there is anything at `path`; raises OSError if that cannot be seen.
 
-    Path.exists takes every error for absence from Python 3.14 on.
+    Python's own `exists` and `is_dir` take every error for absence from 3.14 on.
     """
+    return _mode(path) != 0
+
+
+def is_folder(path: Path) -> bool:
+    """Return whether there is a folder at `path`; raises OSError as `is_there` does."""
+    return stat.S_ISDIR(_mode(path))
+
+
+def _mode(path: Path) -> int:
     try:
-        path.stat()
-    except (FileNotFoundError, NotADirectoryError):
-        return False
-    return True
+        return path.stat().st_mode
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
+            return 0
+        raise
 
 
 def publish(partial: Path, final: Path, *, owned: bool = False) -> None:

@@ -176,7 +176,7 @@ def _wal(backup: Backup) -> Path:
 
 def _has_wal(backup: Backup) -> bool:
     """Return whether SQLite needs a -wal to read all of it."""
-    return _wal(backup).exists() and _wal(backup).stat().st_size > 0
+    return files.is_there(_wal(backup)) and _wal(backup).stat().st_size > 0
 
 
 def _prove(

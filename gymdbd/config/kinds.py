@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, NamedTuple
 
-from gymdbd import lock, names, origin
+from gymdbd import files, lock, names, origin
 from gymdbd.config import values
 from gymdbd.config.document import items, key, path, scalar, section, sections
 from gymdbd.config.parts import Gates, Keep, Newest, Probe, RepairConfig, Retry, SshConfig
@@ -184,7 +184,7 @@ class PullConfig(JobConfig):
 
     def archives(self) -> list[Path]:
         """Return its archive; the default one only if a pull has made it."""
-        return [self.archive_folder] if self.archive or self.archive_folder.is_dir() else []
+        return [self.archive_folder] if self.archive or files.is_folder(self.archive_folder) else []
 
     def places(self) -> list[Path]:
         """Return the replica and its archive."""

@@ -7,7 +7,7 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from gymdbd import acting, clock, lock, log
+from gymdbd import acting, clock, files, lock, log
 from gymdbd.archive import answers
 from gymdbd.archive.backup import REJECTED, SUSPICIOUS
 from gymdbd.archive.catalog import Catalog
@@ -44,7 +44,7 @@ class Subject:
     @contextlib.contextmanager
     def locked(self) -> Iterator[Catalog | None]:
         """Yield the archive, holding its lock and the replica's; None if there is no archive."""
-        there = self.archive.is_dir() or self.pull is None
+        there = files.is_folder(self.archive) or self.pull is None
         locks = [lock.archive_lock(self.archive)] if there else []
         with lock.hold([*locks, *(self.pull.locks() if self.pull else [])]):
             yield Catalog(self.archive, Clock().zone) if there else None
@@ -88,7 +88,7 @@ def reject_restored(
     backup = Catalog(own, context.clock.zone).read(restored.backup.name)
     rejected: list[str] = []
     for archive, origin in _archives_of(restored.target, settings):
-        if _same_place(archive, own) or acting.decider(archive) or not archive.is_dir():
+        if _same_place(archive, own) or acting.decider(archive) or not files.is_folder(archive):
             continue
         try:
             with lock.hold([lock.archive_lock(archive)]):
@@ -108,7 +108,7 @@ def _settle_jobs(settings: Config, archive: Path, origin: Origin, *, right: bool
             continue
         if not _overlap(made.origin, origin):
             continue
-        there = archive.is_dir()
+        there = files.is_folder(archive)
         waiting = content.waiting(Catalog(archive, Clock().zone), made.origin) if there else None
         if isinstance(job, PullConfig):
             state = suspicion.last(job, Replica(job.replica))

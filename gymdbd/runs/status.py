@@ -57,7 +57,7 @@ class StatusFile:
         except FileNotFoundError:
             return Status()
         except OSError as error:
-            if isinstance(error, disk.NotOrdinaryError) and not self.path.is_dir():
+            if isinstance(error, disk.NotOrdinaryError) and not files.is_folder(self.path):
                 raise self._damaged(error) from error
             raise disk.read_error(
                 error,

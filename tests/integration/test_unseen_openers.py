@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from tests.support.pulling import Peer
 
 _NO_PROC = Path("/nonexistent")
+_NOBODY = 65534
 
 
 def _without_lsof(folder: Path) -> str:
@@ -83,3 +84,19 @@ def test_lsof_that_fails_is_unknown_and_not_nobody(
     monkeypatch.setenv("PATH", _without_lsof(tmp_path))
     assert descriptors.scan_without_proc([str(database)]).blind
     assert processes.look_for_writers(database, proc=_NO_PROC)[1]
+
+
+@pytest.mark.parametrize(("mode", "is_known"), [(0o644, True), (0o664, False), (0o666, False)])
+def test_a_file_that_other_users_may_write_may_be_open_unseen(
+    tmp_path: Path, mode: int, *, is_known: bool
+) -> None:
+    """An ordinary user cannot look into the processes of others."""
+    database = make_database(tmp_path / "gym.db")
+    database.chmod(mode)
+    for folder in (tmp_path, *tmp_path.parents[:2]):
+        folder.chmod(0o755)
+    child = os.fork()
+    if not child:
+        os.setuid(_NOBODY)
+        os._exit(processes.look_for_writers(database)[1] == "")
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == is_known

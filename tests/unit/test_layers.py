@@ -168,3 +168,23 @@ def test_only_the_command_line_prints() -> None:
     users = {module for module in _MODULES if "gymdbd.terminal.output" in _imports(module)}
     ours = ("gymdbd.commands.", "gymdbd.terminal.")
     assert {module for module in users if not module.startswith(ours)} == {"gymdbd.cli"}
+
+
+# The rooms whose decisions would be wrong if a folder that cannot be read was taken for none.
+_DECIDING = tuple(f"gymdbd.{room}" for room in ("archive", "config", "jobs", "runs"))
+
+
+def test_nothing_is_taken_for_absent_because_it_cannot_be_seen() -> None:
+    """From Python 3.14 on, Path.exists and its like swallow each error; files.is_there does not."""
+    swallowing = {"exists", "is_dir", "is_file"}
+    found = [
+        f"{name}:{node.lineno}"
+        for name, path in _MODULES.items()
+        if name.startswith(_DECIDING)
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Attribute)
+        and node.func.attr in swallowing
+        and ast.unparse(node.func.value) != "files"
+    ]
+    assert found == []

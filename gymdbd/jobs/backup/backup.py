@@ -116,7 +116,7 @@ def _saved(
             context,
         )
     places = [job.database, *side_files(job.database)]
-    if not any(place.exists() and place.stat().st_size for place in places):
+    if not any(files.is_there(place) and place.stat().st_size for place in places):
         return error
     return damaged.save_source(
         error,
@@ -273,7 +273,7 @@ def _publish(copy: Copy, manifest: Manifest) -> None:
     side_files = {}
     for suffix in (WAL, INDEX):
         part = beside(copy.partial, suffix)
-        if part.exists():
+        if files.is_there(part):
             side_files[suffix] = {"size": part.stat().st_size}
             if suffix == WAL:
                 side_files[suffix] = asdict(proof.checksums(part))

@@ -73,7 +73,7 @@ def preserve(
     known = newest(archive, here(path))
     if known and known.record.get("seen") == seen:
         return known.path
-    size = sum(file.stat().st_size for file in sources.values() if file.exists())
+    size = sum(file.stat().st_size for file in sources.values() if files.is_there(file))
 
     def fill(partial: Path) -> None:
         for _ in range(_ATTEMPTS):
@@ -82,7 +82,7 @@ def preserve(
                 for suffix, source in sources.items():
                     target = beside(partial, suffix)
                     target.unlink(missing_ok=True)
-                    if source.exists():
+                    if files.is_there(source):
                         _copy(source, target, context)
                         files.hand_over(target, source)
                 if _identities(sources) == before:
@@ -170,7 +170,7 @@ def told_unsaved(error: Failure, problem: Exception, context: Context) -> Failur
 def _free_name(folder: Path, name: str, context: Context) -> Path:
     stamp = context.clock.now().astimezone(context.clock.zone).strftime("%Y%m%d_%H%M%S")
     again, final = 1, folder / f"{name}_damaged_{stamp}.db"
-    while final.exists():
+    while files.is_there(final):
         again += 1
         final = folder / f"{name}_damaged_{stamp}-{again}.db"
     return final
@@ -181,7 +181,7 @@ def _sums(partial: Path, context: Context) -> dict[str, dict[str, Any]]:
     return {
         suffix: vars(proof.checksums(part, context.check))
         for suffix, part in parts.items()
-        if part.exists()
+        if files.is_there(part)
     }
 
 
@@ -256,7 +256,7 @@ def held_still(path: Path) -> Iterator[None]:
 
 
 def _identities(sources: dict[str, Path]) -> list[list[int]]:
-    return [files.identity(file) for file in sources.values() if file.exists()]
+    return [files.identity(file) for file in sources.values() if files.is_there(file)]
 
 
 def _copy(source: Path, target: Path, context: Context) -> None:

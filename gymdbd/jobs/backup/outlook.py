@@ -131,7 +131,7 @@ def _rights(job: BackupConfig, path: Path) -> list[Check]:
 
 def _look_into(path: Path) -> tuple[str, int, tuple[str, ...]]:
     """Return a description of a database, its size in bytes, and what cannot be checked in it."""
-    in_use = all(side.exists() for side in side_files(path)[:2])
+    in_use = all(files.is_there(side) for side in side_files(path)[:2])
     # If no process has it open, reading it the usual way could leave a -wal and a -shm.
     with opening.reading_live(path, leave_nothing=True) as connection:
         connection.execute("BEGIN")

@@ -38,7 +38,10 @@ def require(
     try:
         files.require_space(folder, size_bytes)
     except DiskFullError as error:
-        if catalog.archive.is_dir() and catalog.archive.stat().st_dev == folder.stat().st_dev:
+        if (
+            files.is_folder(catalog.archive)
+            and catalog.archive.stat().st_dev == folder.stat().st_dev
+        ):
             missing = size_bytes * files.SPACE_FACTOR - shutil.disk_usage(folder).free
             frozen = catalog.frozen(job.origin)
             if frozen:

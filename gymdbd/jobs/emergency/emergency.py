@@ -226,7 +226,7 @@ class _Emergency:
             )
 
     def _back_up_here(self) -> Step:
-        if not self.pull.replica.exists():
+        if not files.is_there(self.pull.replica):
             text = f"there is no replica at {self.pull.replica}"
             return Step(name=HERE, state=SKIPPED, text=text)
         if not self.pulled:

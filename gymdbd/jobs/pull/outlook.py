@@ -33,7 +33,7 @@ def look(
 ) -> Iterator[Finding | datetime]:
     """Yield the replica's faults, and the backups in its archive that wait for an answer."""
     yield from _room(job, now, zone, was_good=was_good)
-    if job.archive_folder.is_dir():
+    if files.is_folder(job.archive_folder):
         yield from unanswered(job.name, job.backups, zone, asks=True)
 
 
@@ -58,7 +58,7 @@ def examine(job: PullConfig, now: Clock) -> list[Check]:
     found = _other_side(job, now)
     if job.archive and not os.access(job.archive, os.W_OK | os.X_OK):
         found.append(not_writable(f"{job.name} archive", job.archive))
-    elif job.archive_folder.is_dir():
+    elif files.is_folder(job.archive_folder):
         found += _replicas_archive(job, now)
     return found
 

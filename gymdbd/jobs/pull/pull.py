@@ -47,7 +47,7 @@ def run(job: PullConfig, context: Context, *, whatever: bool = False) -> PullRes
         result = _Pull(job, context, whatever=whatever).run()
     except UNSOUND as error:
         is_none = isinstance(error, (SourceNotADatabaseError, SourceEmptyError))
-        if is_none and not (whatever or job.replica.exists()):
+        if is_none and not (whatever or files.is_there(job.replica)):
             raise
         from gymdbd.jobs.pull import salvage  # noqa: PLC0415 - hardly any pull needs it
 
@@ -201,7 +201,7 @@ class _Pull:
     def _refuse_known(self, remote: Fingerprint) -> None:
         """Refuse a state that was found damaged before, unless all bytes are due again."""
         copies = self.job.archive_folder / f"{self.replica.path.stem}.damaged"
-        if self.whatever or not copies.exists():
+        if self.whatever or not files.is_there(copies):
             return
         from gymdbd.jobs.pull import salvage  # noqa: PLC0415 - hardly any pull needs it
 
@@ -261,7 +261,7 @@ class _Pull:
 
         Returns how it was copied, "" if it was not.
         """
-        if plan.strategy == delta.FULL or self.replica.partial.exists():
+        if plan.strategy == delta.FULL or files.is_there(self.replica.partial):
             return ""
         with self.timings.step("clone"):
             # One that is damaged is compared as it is; it is kept before it is replaced.
@@ -280,7 +280,7 @@ class _Pull:
         Not trusted are a replica that was changed here, what an interrupted pull left, and the
         shortcut itself once `full_verify_every` has passed: then every page is compared.
         """
-        if self.replica.partial.exists():
+        if files.is_there(self.replica.partial):
             self.context.log.info("interrupted pull resumed", partial=str(self.replica.partial))
             return None, self.replica.partial.stat().st_size
         if not self.replica.exists:

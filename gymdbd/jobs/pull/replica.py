@@ -96,7 +96,7 @@ class Replica:
     @property
     def exists(self) -> bool:
         """Return whether there is one."""
-        return self.path.is_file()
+        return bounded.is_ordinary(self.path)
 
     def state(self) -> State | None:
         """Return the state that the last pull left; None if there is no usable one."""
@@ -118,14 +118,14 @@ class Replica:
             return "no pull of ours made it"
         if files.identity(self.path) != state.identity:
             return "its size or time is not that of the last pull"
-        if self.side(WAL).exists() and self.side(WAL).stat().st_size:
+        if files.is_there(self.side(WAL)) and self.side(WAL).stat().st_size:
             return "a -wal with changes lies beside it"
         return ""
 
     def identity(self) -> list[int]:
         """Return what tells whether somebody has written to it; nothing if there is none."""
         log = self.side(WAL)
-        size = log.stat().st_size if log.exists() else 0
+        size = log.stat().st_size if files.is_there(log) else 0
         return [*files.identity(self.path), size] if self.exists else []
 
     def changed_meanwhile(self) -> ReplicaInUseError:
@@ -191,7 +191,7 @@ class Replica:
 
     def reusable_bytes(self, state: State | None) -> int:
         """Return how much of the next partial's room is allocated already."""
-        if self.partial.exists():
+        if files.is_there(self.partial):
             return self.partial.stat().st_blocks * _BLOCK_BYTES
         if self._spare(state):
             return spare.spare_path(self.path).stat().st_blocks * _BLOCK_BYTES

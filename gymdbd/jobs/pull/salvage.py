@@ -36,7 +36,7 @@ _ROOM = 2
 
 def freeze(job: PullConfig, error: GymdbdError, context: Context) -> None:
     """Keep every old replica while the database over there cannot be read as one."""
-    if job.archive_folder.is_dir():
+    if files.is_folder(job.archive_folder):
         catalog = Catalog(job.archive_folder, context.clock.zone)
         catalog.freeze(job.origin, error.message, context.clock.now())
         context.log.warning("pruning frozen", archive=str(catalog.archive), reason=error.message)

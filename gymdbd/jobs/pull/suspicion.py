@@ -71,7 +71,7 @@ def suspicions(job: PullConfig, known: State | None, now: Content, context: Cont
     before = None
     if known is not None and not known.suspicious:
         return content.compare(job.gates, Content(known.tables, known.identity[1]), now)
-    if job.archive_folder.is_dir():
+    if files.is_folder(job.archive_folder):
         before = Catalog(job.archive_folder, context.clock.zone).good_before(job.origin)
     if before is not None and before.manifest is not None:
         return content.compare(job.gates, before.manifest, now)
@@ -83,7 +83,7 @@ def suspicions(job: PullConfig, known: State | None, now: Content, context: Cont
 
 def _held(replica: Path) -> Content | None:
     """Describe a replica as it lies there, whoever made it; None if it cannot be read."""
-    if not replica.exists():
+    if not files.is_there(replica):
         return None
     try:
         with Snapshot(replica) as snapshot:
@@ -95,7 +95,7 @@ def _held(replica: Path) -> Content | None:
 
 def is_enough(job: PullConfig, known: State | None, context: Context) -> bool:
     """Return whether the archive holds enough suspicious states without this one."""
-    if known is None or not known.suspicious or not job.archive_folder.is_dir():
+    if known is None or not known.suspicious or not files.is_folder(job.archive_folder):
         return False
     backups = Catalog(job.archive_folder, context.clock.zone).backups(job.origin)
     return len(answers.unanswered(backups)) >= _SAVED
@@ -135,7 +135,7 @@ def release(job: PullConfig, catalog: Catalog) -> None:
 
 def waiting(job: PullConfig, context: Context) -> str | None:
     """Return the name of the newest backup of the archive that waits for an answer."""
-    if not job.archive_folder.is_dir():
+    if not files.is_folder(job.archive_folder):
         return None
     return content.waiting(Catalog(job.archive_folder, context.clock.zone), job.origin)
 

@@ -161,7 +161,7 @@ class Adoption:
                 raise self.replica.changed_meanwhile()
             new = replace(new, waiting=waiting is not None)
             self.replica.publish(new, None if saved else self._spare_pages(arrived))
-            if saved and saved.exists():
+            if saved and files.is_there(saved):
                 # It was the replica and has the replica's mode.
                 saved.chmod(files.FILE_MODE)
         return saved, waiting
@@ -192,7 +192,9 @@ class Adoption:
                 unchanged = None if self.replica.change(last) else last
                 return save(self.job, self.replica, unchanged, self.context, new)
             self.context.log.warning("old replica not saved", reason="as suspicious as those saved")
-        if new.suspicious or (self.job.archive_folder.is_dir() and not (known and was_good)):
+        if new.suspicious or (
+            files.is_folder(self.job.archive_folder) and not (known and was_good)
+        ):
             with suspicion.opened(self.job, self.context) as catalog:
                 suspicion.settle(self.job, catalog, new, self.context)
         return None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from typing import TYPE_CHECKING
 
-from gymdbd import clock
+from gymdbd import clock, files
 from gymdbd.archive import inspection
 from gymdbd.archive.backup import DAMAGED
 from gymdbd.archive.catalog import Catalog
@@ -35,7 +35,7 @@ def plan(job: RestoreConfig, context: Context) -> Plan:
     if there := elsewhere.of(job.target):
         now, problem, holders, free, refused = _seen_there(there, context)
     else:
-        if job.target.exists():
+        if files.is_there(job.target):
             identity.require(job.target)
         now, problem = _count_now(job.target)
         holders = [str(holder) for holder in processes.holders(job.target)]

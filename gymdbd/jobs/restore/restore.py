@@ -56,7 +56,7 @@ def run(job: RestoreConfig, context: Context) -> RestoreResult:
     with timings.step("verify"):
         _require_sound(backup, context)
     with inspection.readable(backup) as content:
-        if job.replace or not job.target.exists():
+        if job.replace or not files.is_there(job.target):
             done = into_file(job, backup, content, context, timings)
         else:
             done = into_database(job, backup, content, context, timings)
@@ -119,17 +119,17 @@ def preflight(job: RestoreConfig, backup: Backup, context: Context) -> list[proc
     It changes nothing, so a preview can call it.
     """
     _refuse_backups(job, context)
-    if job.target.exists():
+    if files.is_there(job.target):
         identity.require(job.target)
-    holders = processes.holders(job.target) if job.target.exists() else []
-    writable = job.target if job.target.exists() and not job.replace else job.target.parent
+    holders = processes.holders(job.target) if files.is_there(job.target) else []
+    writable = job.target if files.is_there(job.target) and not job.replace else job.target.parent
     if not os.access(writable, os.W_OK):
         raise NotWritableError(
             f"cannot restore into {job.target}: this user (uid {os.geteuid()}) may not write "
             f"{writable}",
             hint="run this as the application's user, or as root, which keeps the file's owner",
         )
-    if job.replace and job.target.exists():
+    if job.replace and files.is_there(job.target):
         opening.require_common(job.target)
     if job.replace and holders:
         raise TargetInUseError(
@@ -144,7 +144,7 @@ def preflight(job: RestoreConfig, backup: Backup, context: Context) -> list[proc
 
 def _refuse_backups(job: RestoreConfig, context: Context) -> None:
     """Raise UsageError if the target is itself a backup, or a hard link to one."""
-    if not job.target.exists():
+    if not files.is_there(job.target):
         return
     backups = Catalog(job.backup.parent, context.clock.zone).backups()
     taken = any(backup.path.samefile(job.target) for backup in backups)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gymdbd import origin
+from gymdbd import files, origin
 from gymdbd.archive import manifest as manifests
 from gymdbd.archive.catalog import Catalog
 from gymdbd.config.kinds import BackupConfig
@@ -57,7 +57,7 @@ class Undo:
 
 def require_place(job: RestoreConfig) -> None:
     """Raise NotWritableError if the content of the target could not be saved."""
-    if job.target.exists() and not os.access(job.backup.parent, os.W_OK):
+    if files.is_there(job.target) and not os.access(job.backup.parent, os.W_OK):
         raise NotWritableError(
             f"the content of {job.target} cannot be saved: this user may not write "
             f"{job.backup.parent}",
@@ -71,7 +71,7 @@ def save(job: RestoreConfig, context: Context) -> Undo | None:
 
     A deleted target is saved from a process that has it open.
     """
-    if not job.target.exists():
+    if not files.is_there(job.target):
         return _save_removed(job, context)
     try:
         return _back_up(job, context)
@@ -141,7 +141,7 @@ def _copy_back(copy: Path, target: Path) -> str:
     """Return the command that copies preserved files back, without the WAL of a later file."""
     commands = [["rm", "-f", *map(str, side_files(target))]]
     for file in (copy, *side_files(copy)):
-        if file.exists():
+        if files.is_there(file):
             there = target.with_name(target.name + file.name.removeprefix(copy.name))
             # The target keeps its owner and mode; its side files are new.
             commands.append(["cp", *(["-p"] if file != copy else []), str(file), str(there)])

@@ -116,7 +116,7 @@ def into_file(
     nothing.
     """
     target, partial = job.target, partials.begin(job.target)
-    existed = target.exists()
+    existed = files.is_there(target)
     with timings.step("undo"):
         undo = undos.save(job, context)
     with timings.step("restore"), files.writing(partial), _removed_on_failure(partial):
@@ -173,7 +173,7 @@ def _merge_side_files(target: Path, timeout_s: float) -> None:
     if opening.has_hot_journal(target):
         with database.translated(target), opening.writing(target, busy_timeout_s=timeout_s):
             pass  # It is rolled back.
-    if wal.exists() and wal.stat().st_size:
+    if files.is_there(wal) and wal.stat().st_size:
         done = checkpoints.checkpoint(target, "passive", busy_timeout_s=timeout_s)
         if not done.complete:
             reason = done.skipped or "a process reads or writes it"

@@ -275,7 +275,7 @@ class _Repair:
                 if side.name.removeprefix(path.name) not in manifest.side_files:
                     files.remove(side)
             for suffix in (WAL, ".json", ""):
-                if (part := copy.with_name(copy.name + suffix)).exists():
+                if files.is_there(part := copy.with_name(copy.name + suffix)):
                     files.publish(part, path.with_name(path.name + suffix))
             moment = clock.to_text(self.context.clock.now(), self.catalog.zone)
             all_marks.change(path, verified_at=moment, problems=[])

@@ -7,7 +7,7 @@ from collections import Counter
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from gymdbd import clock, lock
+from gymdbd import clock, files, lock
 from gymdbd.archive import inspection
 from gymdbd.archive import marks as all_marks
 from gymdbd.archive.backup import DAMAGED
@@ -85,7 +85,7 @@ class _Verification:
 
     def _repair(self, damaged: list[Verified], place: RepairConfig) -> None:
         """Repair damaged backups; without any, remove what a killed repair left."""
-        if not damaged and not (self.job.archive / WORKSHOP).exists():
+        if not damaged and not files.is_there(self.job.archive / WORKSHOP):
             return
         from gymdbd.jobs.verify import repair  # noqa: PLC0415 - hardly any run needs it
 
