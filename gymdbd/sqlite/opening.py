@@ -10,7 +10,9 @@ after prevents that.
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
+import resource
 import sqlite3
 from typing import TYPE_CHECKING
 
@@ -38,7 +40,8 @@ def _go_on() -> None:
 def bound(connection: sqlite3.Connection, *paths: Path) -> None:
     """Let SQLite make no value that is larger than these files with their WALs together.
 
-    It reports one that would be as too big, which is no damage.
+    It reports one that would be as too big, which is no damage. All that SQLite holds in this
+    process has half of the memory.
     """
     size = 0
     for path in (file for main in paths for file in (main, beside(main, WAL))):
@@ -46,6 +49,16 @@ def bound(connection: sqlite3.Connection, *paths: Path) -> None:
             size += path.stat().st_size
     most = min(max(size, _LEAST_VALUE_BYTES), _MOST_VALUE_BYTES)
     connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, most)
+    # An index may have two thousand such values at once.
+    connection.execute(f"PRAGMA hard_heap_limit={_half_of_memory()}")
+
+
+@functools.cache
+def _half_of_memory() -> int:
+    """Return half of the memory that this process can have; SQLite takes this limit but once."""
+    allowed, _ = resource.getrlimit(resource.RLIMIT_AS)
+    total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return min(total, allowed if allowed > 0 else total) // 2
 
 
 @contextlib.contextmanager

@@ -102,6 +102,23 @@ LOOPS: dict[str, Maker] = {
 }
 
 
+def with_many_values(path: Path) -> Path:
+    """Make a database with an index of a thousand values, each as large as the file may have."""
+    count = 1000
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute("CREATE TABLE t (id INTEGER PRIMARY KEY, a)")
+        names = ", ".join(f"{_SMALL} + {number}" for number in range(count))
+        connection.execute(f"CREATE INDEX harm ON t ({names})")
+        connection.execute("INSERT INTO t (a) VALUES (1)")
+        values = ", ".join(f"hex(zeroblob(500000 + a * {number}))" for number in range(count))
+        connection.execute("PRAGMA writable_schema=ON")
+        connection.execute(
+            "UPDATE sqlite_master SET sql = ? WHERE name = 'harm'",
+            (f"CREATE INDEX harm ON t ({values})",),
+        )
+    return path
+
+
 def with_an_endless_step(path: Path) -> Path:
     """Make a database of 8 MB in which SQLite needs an hour for a single step of its check."""
     endless = "instr(zeroblob(8000000 + a), zeroblob(4000000) || x'01')"

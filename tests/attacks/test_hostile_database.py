@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -80,6 +81,31 @@ def test_verify_cannot_check_such_an_expression_and_does_not_call_the_backup_dam
     (found,) = json.loads(done.stdout)["backups"]
     assert found["problems"] == []
     assert "too big" in " ".join(found["remarks"])
+
+
+def test_many_values_at_once_take_half_of_the_memory(tmp_path: Path) -> None:
+    """None of them is too big. SQLite is denied more, and what it could not check is told."""
+    backup = databases.with_many_values(tmp_path / "gym_backup_20261123_030000.db")
+    script = (
+        "import json, resource, sys; from pathlib import Path\n"
+        "from gymdbd.sqlite import opening, soundness\n"
+        "with opening.reading(Path(sys.argv[1])) as connection:\n"
+        "    found = soundness.check(connection)\n"
+        "most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024\n"
+        "print(json.dumps([found.problems, found.unchecked, most]))\n"
+    )
+    done = subprocess.run(
+        ["prlimit", f"--as={MEMORY}", "--", sys.executable, "-c", script, str(backup)],
+        env=environment(),
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    problems, unchecked, most = json.loads(done.stdout)
+    assert problems == []
+    assert "out of memory" in unchecked[0]
+    assert most < 0.75 * MEMORY
 
 
 @pytest.mark.parametrize(
