@@ -6,6 +6,7 @@ application, or syntax of a newer SQLite, is missing here and nothing is wrong w
 
 from __future__ import annotations
 
+import itertools
 import re
 import sqlite3
 
@@ -81,6 +82,8 @@ _KEYWORDS = re.findall(
     "WITHOUT",
 )
 _LEAST_LENGTH = 3
+# A definition of megabytes may have a million of such words.
+_MOST_TRIES = 100
 _SYNTAX = re.compile(r"near \".*\": syntax error|unrecognized token|incomplete input", re.DOTALL)
 
 
@@ -151,7 +154,7 @@ def _is_misspelt(word: str, definition: str) -> bool:
     return any(
         _makes_sense(definition[: at.start()] + keyword + definition[at.end() :])
         for keyword in _alike(word)
-        for at in re.finditer(rf"\b{re.escape(word)}\b", definition)
+        for at in itertools.islice(re.finditer(rf"\b{re.escape(word)}\b", definition), _MOST_TRIES)
     )
 
 

@@ -67,6 +67,8 @@ def _is_at(place: Path, frame: tuple[int, ...], salts: bytes, last: int | None) 
     name = "".join(f"%{byte:02x}" for byte in bytes(place))
     connection = sqlite3.connect(f"file:{name}?mode=ro", uri=True, timeout=0)
     try:
+        connection.execute("PRAGMA trusted_schema=OFF")
+        connection.execute("PRAGMA cell_size_check=ON")
         connection.execute("BEGIN")
         connection.execute("SELECT 1 FROM sqlite_master").fetchone()
         return _has_frame(place, frame, salts, last)

@@ -108,6 +108,25 @@ def test_many_values_at_once_take_half_of_the_memory(tmp_path: Path) -> None:
     assert most < 0.75 * MEMORY
 
 
+def test_a_definition_of_many_odd_words_is_judged_within_seconds() -> None:
+    """Each word that is nearly a keyword might be the one that is damaged."""
+    script = (
+        "from gymdbd.source import answers\n"
+        "words = ', '.join(['a COLLATX b'] * 100_000)\n"
+        "definition = f'CREATE TABLE t (a CHECK (a IN ({words})))'\n"
+        "print(answers.is_intact(definition, 'near \"COLLATX\": syntax error'))\n"
+    )
+    done = subprocess.run(
+        ["prlimit", f"--cpu={SECONDS}", "--", sys.executable, "-c", script],
+        env=environment(),
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=120,
+    )
+    assert done.stdout == "True\n"
+
+
 @pytest.mark.parametrize(
     ("verb", "number"),
     [("verify", signal.SIGTERM), ("restore --dry-run --to new.db", signal.SIGINT)],
