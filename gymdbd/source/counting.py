@@ -12,6 +12,9 @@ from gymdbd.source.schema import Facts, quote, table_names
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+PART_ROWS = 10_000
+LEAST_NUMBER, MOST_NUMBER = -(2**63), 2**63 - 1
+
 _UNKNOWN_COLLATION = re.compile(r"no such collation sequence: (.+)", re.DOTALL)
 _UNKNOWN_FUNCTION = re.compile(r"(?:unknown|no such) function: (.+?)(?:\(\))?", re.DOTALL)
 
@@ -34,6 +37,29 @@ def count_rows(
             else:
                 counts[name] = int(found[0])
     return counts
+
+
+def count_part(connection: sqlite3.Connection, name: str, first: int) -> tuple[int, int] | None:
+    """Count up to PART_ROWS rows of a table from the number `first`; return also the last number.
+
+    None if its rows have no number of SQLite's, as in a table WITHOUT ROWID.
+    """
+    listed = "SELECT lower(name) FROM pragma_table_xinfo(?)"
+    columns = connection.execute(listed, (name,)).fetchall()
+    # A column of such a name hides the number.
+    number = next((one for one in ("rowid", "_rowid_", "oid") if (one,) not in columns), "none")
+    sql = (
+        f"SELECT count(*), max({number}) FROM (SELECT {number} FROM {quote(name)} "  # noqa: S608 - quoted
+        f"WHERE {number} >= {first} ORDER BY {number} LIMIT {PART_ROWS})"
+    )
+    try:
+        with StandIns(connection) as stand_ins:
+            rows, last = stand_ins.execute(sql).fetchone()
+    except sqlite3.OperationalError as error:
+        if answers.meaning(error) != answers.UNKNOWN:
+            raise
+        return None
+    return rows, first if last is None else last
 
 
 def uncounted(facts: Facts, rows: Mapping[str, int]) -> list[str]:

@@ -13,8 +13,8 @@ too. JSON payloads are objects of at most 1 MiB. The server opens the database a
 
     HELLO    JSON {gymdbd, python, sqlite, codecs, fingerprint, reason, ownership}
 
-The client then asks, one request after the other, and may close at any time. A request is
-REQUEST with JSON {op, ...}; the answers are::
+The client then asks, one request after the other, each op once, and may close at any time. REQUEST
+is JSON {op, ...}, where `database` may name the one that is meant; the answers are::
 
     info     -> RESULT JSON, the facts of the database and its machine
     rows     -> RESULT JSON {tables: {name: rows}}, counted in the same snapshot

@@ -18,6 +18,7 @@ from gymdbd.source import compress, digests, info, ownership, payloads, protocol
 from gymdbd.source.counting import uncounted
 from gymdbd.source.errors import ProtocolError, SourceError, SourceMovedError
 from gymdbd.source.fingerprint import take
+from gymdbd.source.turns import count_in_turns
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -105,9 +106,7 @@ class Replies:
             raise ProtocolError(f"{name[:40]!r} is an unknown request, or was answered before")
         if self._terms:
             self._terms.require(request)
-        if name != "info":
-            # All others may read the whole database.
-            del self._answers[name]
+        del self._answers[name]
         try:
             self._pages.snapshot.require_time()
             answer(request)
@@ -127,7 +126,7 @@ class Replies:
         del request
         snapshot = self._pages.snapshot
         if snapshot.is_in_turns:
-            tables = snapshot.count_rows_in_turns()
+            tables = count_in_turns(snapshot)
         else:
             tables = snapshot.count_rows(check=snapshot.require_time)
             snapshot.confirm()

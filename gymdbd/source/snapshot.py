@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import functools
 import os
 import sqlite3
 import time
@@ -24,7 +23,6 @@ from gymdbd.source.schema import (
     Facts,
     is_tolerant,
     read_facts,
-    table_names,
     unknown_definition,
 )
 
@@ -37,10 +35,6 @@ _OPEN_ATTEMPTS = 5
 _SETTLE_S = 5.0
 # How long a turn may keep the commits of an application without a WAL waiting.
 TURN_S = 1.0
-
-
-class _TurnOverError(Exception):
-    """A statement did not end within its turn."""
 
 
 class Snapshot:
@@ -138,7 +132,7 @@ class Snapshot:
             self.connection.execute("ROLLBACK")
 
     @contextlib.contextmanager
-    def turn(self) -> Iterator[float]:
+    def turn(self, turn_s: float = TURN_S) -> Iterator[float]:
         """Hold the transaction in the block, which is to end at the monotonic time that it gets.
 
         If an application's commits wait for it, it is another one of the same state, and the next
@@ -156,7 +150,7 @@ class Snapshot:
                 begun = time.monotonic()
                 if self._data_version() != self._version:
                     raise _written(self.path)
-                yield begun + TURN_S
+                yield begun + turn_s
                 self.confirm()
             finally:
                 self.rest()
@@ -236,21 +230,6 @@ class Snapshot:
         """Count the rows of every table in this state; `check` may raise to cancel."""
         with translated(self.path), interruptible(self.connection, check):
             return count_rows(self.connection, self.facts)
-
-    def count_rows_in_turns(self) -> dict[str, int]:
-        """Do as `count_rows`, but omit a table that cannot be counted within a turn."""
-        counts: dict[str, int] = {}
-        for name in table_names(self.facts):
-            with contextlib.suppress(_TurnOverError), self.turn() as end:
-                check = functools.partial(self._require_turn, end)
-                with interruptible(self.connection, check):
-                    counts |= count_rows(self.connection, self.facts, [name])
-        return counts
-
-    def _require_turn(self, end: float) -> None:
-        self.require_time()
-        if time.monotonic() >= end:
-            raise _TurnOverError
 
     def open_file(self, suffix: str) -> BinaryIO:
         """Open the database or a side file; it stays open until the connection is closed."""

@@ -188,7 +188,7 @@ def test_a_client_that_falls_silent_is_given_up_and_frees_the_wal(
 def test_a_client_that_is_slow_is_waited_for(tmp_path: Path) -> None:
     """Each wait counts by itself: many that are short are no silence."""
     database = _with_members(tmp_path)
-    words = [*GYMDBD, "serve", "--database", str(database), "--stall-timeout", "3s"]
+    words = [*GYMDBD, "serve", "--database", str(database), "--stall-timeout", "1s"]
     with serving(words) as process:
         assert process.stdin is not None
         assert process.stdout is not None
@@ -196,14 +196,12 @@ def test_a_client_that_is_slow_is_waited_for(tmp_path: Path) -> None:
         channel.send_preamble()
         greeting.expect_server(channel)
         channel.receive_json(protocol.HELLO)
-        begun = time.monotonic()
-        asked = begun
-        while asked < begun + 4:
-            until(lambda: time.monotonic() > asked + 0.3, "a client that thinks")  # noqa: B023
-            channel.send_json(protocol.REQUEST, {"op": "info"})
+        for op in ("info", "rows", "tail"):
+            asked = time.monotonic() + 0.6
+            until(lambda: time.monotonic() > asked, "a client that thinks")  # noqa: B023
+            channel.send_json(protocol.REQUEST, {"op": op})
             channel.flush()
-            asked = time.monotonic()
-            assert channel.receive_json(protocol.RESULT)["page_count"]
+            assert channel.receive_json(protocol.RESULT)
 
 
 def remove(database: Path) -> None:

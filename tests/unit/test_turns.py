@@ -1,0 +1,65 @@
+"""A database without a WAL in turns: who may write between them, and what is counted in them."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+from typing import TYPE_CHECKING
+
+import pytest
+
+from gymdbd.source.errors import SourceMovedError
+from gymdbd.source.snapshot import Snapshot
+from gymdbd.source.turns import count_in_turns
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_ROWS = 45_000
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Path:
+    """Give tables that cannot be counted at once if a turn has no time at all."""
+    path = tmp_path / "gym.db"
+    with closing(sqlite3.connect(path, isolation_level=None)) as app:
+        app.execute("CREATE TABLE few (a)")
+        app.execute("INSERT INTO few VALUES (1)")
+        app.execute("CREATE TABLE many (a)")
+        app.execute("CREATE TABLE hidden (a, rowid, _rowid_)")
+        app.execute("CREATE TABLE numberless (a PRIMARY KEY) WITHOUT ROWID")
+        app.execute("BEGIN")
+        for name in ("many (a)", "hidden (a)", "numberless (a)"):
+            values = ((number,) for number in range(_ROWS))
+            app.executemany(f"INSERT INTO {name} VALUES (?)", values)
+        app.execute("DELETE FROM many WHERE a % 3 = 0")
+        app.execute("UPDATE many SET rowid = -rowid WHERE a % 2 = 0")
+        app.execute("COMMIT")
+    return path
+
+
+def test_a_large_table_is_counted_in_several_turns(database: Path) -> None:
+    """Its rows are those that SQLite counts at once, whatever numbers they have."""
+    with closing(Snapshot(database)) as held:
+        expected = held.count_rows()
+        held.rest()
+        found = count_in_turns(held, 0.0)
+        # Counting at once may take longer than no time at all.
+        assert {**found, "numberless": _ROWS} == expected
+        assert count_in_turns(held) == expected
+
+
+def test_the_application_may_write_between_two_turns_and_that_is_noticed(database: Path) -> None:
+    """Its commit waits for nobody, and the next turn has nothing to go on with."""
+    snapshot = Snapshot(database)
+    with closing(snapshot), closing(sqlite3.connect(database, timeout=0)) as app:
+        snapshot.rest()
+        with snapshot.turn(), pytest.raises(sqlite3.OperationalError, match="locked"):
+            app.execute("INSERT INTO few VALUES (2)").connection.commit()
+        app.rollback()
+        with snapshot.turn():
+            pass
+        app.execute("INSERT INTO few VALUES (3)")
+        app.commit()
+        with pytest.raises(SourceMovedError, match="it has no WAL"), snapshot.turn():
+            pass
