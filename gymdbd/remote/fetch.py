@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 # the two sides cannot block each other.
 _REQUEST_BYTES = 16 * 1024
 _REQUESTS_UNDER_WAY = 2
+# Messages, if each answers with as many of the largest pages as a request can ask for.
+_MOST_UNDER_WAY = 1024
 _NO_PAGE = bytes(digests.DIGEST_SIZE)
 
 
@@ -166,8 +168,9 @@ class Fetch:
             self._talk.channel.flush()
         except ConnectionLostError:
             # Before that it sends what is under way.
-            while True:
+            for _ in range(_MOST_UNDER_WAY):
                 self._talk.channel.receive(protocol.PAGES, protocol.END)
+            raise
 
     def _receive_groups(self, groups: list[int]) -> int:
         allowed = [page for group in groups for page in self._pages_of(group)]
