@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import os
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from gymdbd import lock
-from gymdbd.archive import manifest as manifests
 from gymdbd.archive.catalog import Catalog
 from gymdbd.clock import Clock
 from gymdbd.config import config
@@ -40,6 +38,8 @@ class _FixedClock(Clock):
 
 
 _CLOCK = _FixedClock(zone=UTC)
+
+_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount")
 
 
 def _ago(**span: float) -> datetime:
@@ -135,37 +135,34 @@ def test_the_failure_of_the_last_run_is_told_before_what_else_is_wrong(tmp_path:
     assert found == (Health.FAILING, "it broke", "mend it")
 
 
+@_ROOT
 def test_a_folder_that_does_not_answer_is_unknown_and_holds_nobody_up(tmp_path: Path) -> None:
-    """A manifest that nobody ever finishes to write stands for a dead network mount."""
-    backup = tmp_path / "gym_backup_20261123_030000.db"
-    backup.touch()
-    manifest = manifests.manifest_path(backup)
-    os.mkfifo(manifest)
-    found = _judge(_verify(tmp_path), _good(), patience_s=0.1)
+    """It lies on a dead mount."""
+    with dead(tmp_path) as place:
+        found = _judge(_verify(place), _good(), patience_s=0.1)
     assert (found.health, found.reason) == (
         Health.UNKNOWN,
         "its folders have not answered for 0.1 s",
     )
-    # So that the thread that waits can end.
-    os.close(os.open(manifest, os.O_WRONLY))
 
 
+@_ROOT
 def test_a_lock_that_does_not_answer_is_unknown_and_holds_nobody_up(tmp_path: Path) -> None:
-    """Whether a run is still at work is looked at on the same dead mount; the lock is a pipe."""
-    os.mkfifo(lock.archive_lock(tmp_path))
+    """Whether a run is still at work is looked at on the same dead mount."""
     running = {"run_id": "1", "started_at": _ago(hours=1).isoformat(), "pid": os.getpid()}
     entry = _good(running=running)
-    judged = _judged(_backup(tmp_path), entry, patience_s=0.1)
+    with dead(tmp_path) as place:
+        job = replace(_backup(tmp_path), archive=place)
+        judged = _judged(job, entry, patience_s=0.1)
     found = judged.found
     assert (found.health, found.reason) == (
         Health.UNKNOWN,
         "its folders have not answered for 0.1 s",
     )
     assert judged.entry.running == Running.from_json(running)
-    os.close(os.open(lock.archive_lock(tmp_path), os.O_WRONLY))
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount")
+@_ROOT
 def test_a_status_file_that_does_not_answer_is_told(tmp_path: Path) -> None:
     """It may lie on the dead mount as well."""
     job = {"database": "gym.db", "archive": ".", "every": "1h"}
@@ -178,22 +175,18 @@ def test_a_status_file_that_does_not_answer_is_told(tmp_path: Path) -> None:
         read(settings, 0.1)
 
 
+@_ROOT
 def test_dead_disks_of_several_jobs_are_waited_for_at_the_same_time(tmp_path: Path) -> None:
     """The patience is that of the whole answer."""
-    hung = tmp_path / "hung"
-    hung.mkdir()
-    (hung / "gym_backup_20261123_030000.db").touch()
-    manifest = manifests.manifest_path(hung / "gym_backup_20261123_030000.db")
-    os.mkfifo(manifest)
     file = StatusFile(tmp_path / "status.json")
     began = time.monotonic()
     good = Entry.from_json(_good())
-    looks = [begin(_verify(hung), good, file, _CLOCK) for _ in range(10)]
-    for look in looks:
-        judged = judge(_verify(hung), good, look, _MANUAL, _CLOCK, 0.5)
-        assert judged.found.health == Health.UNKNOWN
+    with dead(tmp_path) as place:
+        looks = [begin(_verify(place), good, file, _CLOCK) for _ in range(10)]
+        for look in looks:
+            judged = judge(_verify(place), good, look, _MANUAL, _CLOCK, 0.5)
+            assert judged.found.health == Health.UNKNOWN
     assert time.monotonic() - began < 10 * 0.5
-    os.close(os.open(manifest, os.O_WRONLY))
 
 
 def _backup(folder: Path) -> BackupConfig:
