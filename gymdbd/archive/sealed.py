@@ -6,7 +6,7 @@ import hashlib
 import json
 from typing import TYPE_CHECKING, Any
 
-from gymdbd import bounded, disk, files
+from gymdbd import bounded, disk, files, words
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -55,16 +55,21 @@ def parse(data: bytes) -> dict[str, Any]:
     if content["schema"] != SCHEMA:
         raise ValueError(f"its schema is {content['schema']}, this release knows {SCHEMA}")
     # The same content can be written as other bytes of JSON, so its checksum is not enough.
-    if _seal(content) != data:
+    if data not in (_seal(content), _seal_as_before(content)):
         raise ValueError("its bytes have been changed")
     return content
 
 
 def _seal(content: dict[str, Any]) -> bytes:
-    """Return the bytes of the file."""
+    """Return the bytes of the file: UTF-8 that any program can read, whatever a table's name is."""
+    sealed = {**content, "checksum": _checksum(content)}
+    return (words.json_text(sealed, indent=1) + "\n").encode()
+
+
+def _seal_as_before(content: dict[str, Any]) -> bytes:
+    """Return the bytes that earlier releases wrote, in which a name may be no UTF-8."""
     sealed = {**content, "checksum": _checksum(content)}
     text = json.dumps(sealed, indent=1, ensure_ascii=False)
-    # The name of a table may contain invalid UTF-8; it is preserved as lone surrogates.
     return (text + "\n").encode("utf-8", "surrogatepass")
 
 

@@ -58,7 +58,7 @@ def is_unchanged(
                 return last is None
             # Made by this user an index could keep the owner of the database out.
             return index.exists() and _is_at(place, frame, salts, last)
-    except (OSError, sqlite3.Error, struct.error):
+    except (OSError, sqlite3.Error, UnicodeDecodeError, struct.error):
         return False
 
 

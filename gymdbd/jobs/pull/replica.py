@@ -7,14 +7,13 @@ inode, size or time differs from that was changed by somebody here. There may be
 
 from __future__ import annotations
 
-import json
 import os
 import time
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from gymdbd import bounded, clock, files, partials
+from gymdbd import bounded, clock, files, partials, words
 from gymdbd.errors import ReplicaInUseError
 from gymdbd.jobs.pull import spare
 from gymdbd.jobs.pull.spare import Spare
@@ -230,8 +229,7 @@ class Replica:
 
     def note(self, state: State) -> None:
         """Write the state of the unchanged replica."""
-        content = json.dumps(asdict(state), ensure_ascii=False)
-        files.write_atomically(self._state_path, content.encode("utf-8", "surrogatepass"))
+        files.write_atomically(self._state_path, words.json_text(asdict(state)).encode())
 
     def _spare(self, state: State | None) -> Spare | None:
         """Return the spare that the last pull left, if it can be used."""
