@@ -24,7 +24,7 @@ _BLOCK = re.compile(r"^<!-- ([a-z, ]+) -->\n```console\n(.*?)^```$", re.MULTILIN
 _NAME = re.compile(r"gym_system_backup_\d{8}_\d{6}\.db")
 # What this stage cannot do, because there is no macOS, no registry, or nobody to type a password.
 _ELSEWHERE = {
-    "python3 -m venv ~/.local/share/gymdbd",
+    "uv venv --seed --python 3.13 ~/.local/share/gymdbd",
     "~/.local/share/gymdbd/bin/pip install .",
     "sudo mkdir -p /usr/local/bin",
     "sudo ln -sf ~/.local/share/gymdbd/bin/gymdbd /usr/local/bin/gymdbd",
