@@ -67,6 +67,13 @@ def test_max_size_of_the_job_holds_from_the_first_pull_on(peer: Peer, tmp_path: 
         peer.pull(ssh=lying(tmp_path, "zeros", 17 * MIB), max_size=17 * MIB)
 
 
+def test_a_plain_copy_is_not_begun_beyond_max_size(peer: Peer) -> None:
+    """An SFTP server says how large its files are, and need not stop there."""
+    with pytest.raises(TooLargeError, match="max_size"):
+        peer.pull(method="scp", max_size=1000)
+    assert left_of(peer) == []
+
+
 def test_a_page_count_of_four_thousand_million_is_refused(peer: Peer, tmp_path: Path) -> None:
     """Before anything is allocated for it, whether or not there is a replica."""
     with pytest.raises(GymdbdError):
