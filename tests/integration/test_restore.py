@@ -9,9 +9,11 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import tempfile
 import threading
 from contextlib import ExitStack, closing, contextmanager
 from itertools import pairwise
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -46,7 +48,6 @@ from tests.support.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
     from gymdbd.jobs.restore.result import RestoreResult
 
@@ -619,14 +620,19 @@ def test_readers_in_rollback_journal_mode_only_delay_a_restore(tmp_path: Path) -
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can act as another user")
-def test_what_root_restores_stays_its_users(gym: Gym, tmp_path: Path) -> None:
+def test_what_root_restores_stays_its_users() -> None:
     """The user whose database it is can read the undo, restore, and back up afterwards."""
-    for path in (tmp_path, *tmp_path.rglob("*")):
-        os.chown(path, 12345, 12345)
-    assert gym.run("restore", "latest")[0] == 0
-    assert gym.run("restore", "latest", "--replace")[0] == 0
-    owners = {path: path.stat().st_uid for path in tmp_path.rglob("*")}
-    assert set(owners.values()) == {12345}
+    # That user may not enter the folders of the tests.
+    with tempfile.TemporaryDirectory(prefix="gymdbd-restore-") as name:
+        folder = Path(name)
+        gym = Gym(folder, make_database(folder / "gym.db"))
+        assert gym.run("backup")[0] == 0
+        for path in (folder, *folder.rglob("*")):
+            os.chown(path, 12345, 12345)
+        assert gym.run("restore", "latest")[0] == 0
+        assert gym.run("restore", "latest", "--replace")[0] == 0
+        owners = {path: path.stat().st_uid for path in folder.rglob("*")}
+        assert set(owners.values()) == {12345}
 
 
 def test_one_of_backup_and_time_must_be_given(gym: Gym) -> None:
