@@ -15,7 +15,7 @@ from tests.support.mac import environment
 if TYPE_CHECKING:
     from pathlib import Path
 
-# Modules whose tests need nothing that only Linux has, such as /proc, leases and copies by the kernel.
+# Modules whose tests need nothing that only Linux has, such as /proc, leases, copies by the kernel.
 _UNIT = (
     *("belonging", "catalog", "clock", "delta", "difference", "gates", "help", "lock", "log"),
     *("manifest", "marks", "retention", "schedule"),
