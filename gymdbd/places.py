@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 # struct ucred: process, user, group.
+_PEERCRED = 17  # SO_PEERCRED, of Linux alone, as are the names that it is asked about.
 _CREDENTIALS = "3i"
 
 
@@ -81,9 +82,7 @@ def _is_ours(name: str) -> bool:
         caller.setblocking(False)
         try:
             caller.connect(f"\0{name}")
-            found = caller.getsockopt(
-                socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize(_CREDENTIALS)
-            )
+            found = caller.getsockopt(socket.SOL_SOCKET, _PEERCRED, struct.calcsize(_CREDENTIALS))
         except OSError:
             return True
     return struct.unpack(_CREDENTIALS, found)[1] in (0, os.geteuid())

@@ -139,7 +139,5 @@ def _lower_disk_priority(*, is_idle: bool) -> None:
     library = ctypes.CDLL(None, use_errno=True)
     if sys.platform == "darwin":
         library.setiopolicy_np(_DISK, _PROCESS, _THROTTLED)
-        return
-    number = _IOPRIO_SET.get((os.uname().machine, struct.calcsize("P")))
-    if number is not None:
+    elif number := _IOPRIO_SET.get((os.uname().machine, struct.calcsize("P"))):
         library.syscall(number, *_THIS_THREAD, _IDLE if is_idle else _LAST_IN_TURN)
