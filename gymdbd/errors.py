@@ -17,6 +17,7 @@
     |  +- NotOursError                    something else has the name of a file of gymdbd
     |  +- DiskFullError
     |  +- NameTooLongError
+    |  +- NoLocksError                   the file system refuses to lock files
     |  +- WriteFailedError
     |  +- TargetInUseError                a process has the file to replace open
     |  +- TargetRefusedError              SQLite cannot restore into it

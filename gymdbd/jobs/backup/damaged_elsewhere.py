@@ -63,7 +63,7 @@ def send(request: dict[str, Any], answering: socket.socket) -> None:
         opened = {}
         for suffix in _SUFFIXES:
             place = beside(path, suffix)
-            if place.exists():
+            if files.is_there(place):
                 opened[suffix] = os.open(place, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         sizes = {suffix: os.fstat(number).st_size for suffix, number in opened.items()}
         answering.sendall(json.dumps({"sizes": sizes}).encode() + b"\n")

@@ -29,7 +29,7 @@ def require(job: PullConfig, size: int) -> None:
                 hint="nothing was fetched: if it is to be that large, raise max_size: of the job",
             )
         return
-    last = job.replica.stat().st_size if job.replica.exists() else None
+    last = job.replica.stat().st_size if files.is_there(job.replica) else None
     if last is not None and size > max(_TIMES * last, _ALWAYS_BYTES):
         raise TooLargeError(
             f"{what}, more than {_TIMES} times the {files.to_size(last)} of the last state",
