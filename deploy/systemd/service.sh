@@ -77,11 +77,15 @@ nearest() {
     printf '%s' "$there"
 }
 
+owner_of() {
+    stat -L -c %U "$(nearest "$1")"
+}
+
 # An installed service keeps the user that its paths.conf names. Only root gives way to the owner: a
 # database that somebody had copied as root is no reason to be root for ever.
 settle_user() {
     local settled="" owner
-    owner="$(stat -L -c %U "$(nearest "$database")")"
+    owner="$(owner_of "$database")"
     if [ -e "$paths" ]; then
         settled="$(sed -n 's/^User=//p' "$paths" | tail -n 1)"
         settled="${settled:-gymdbd}"
@@ -203,22 +207,26 @@ END
 }
 
 # Create the missing folders of the archive's path. They belong to the service's user, who makes them
-# as far as possible: root would follow a link that the user has put into the path.
+# as far as possible: root would follow a link that another user has put into the path.
 make_archive() {
-    local there
+    local there rest first owner
     [ ! -d "$archive" ] || return 0
     if $dry_run; then
         echo "would make $archive as $user"
         return
     fi
     there="$(nearest "$archive")"
+    rest="${archive#"${there%/}/"}"
+    first="${archive%"$rest"}${rest%%/*}"
+    owner="$(stat -L -c %U "$there")"
     if ! as_user test -w "$there"; then
-        only_roots "$there" ||
+        # The application's user, or root in a folder of its own, makes the first and gives it away.
+        [ "$owner" != root ] && [ "$owner" = "$(owner_of "$database")" ] || only_roots "$there" ||
             fail "$user may not make $archive: make it, and give it to $user (chown)"
-        there="${archive#"${there%/}/"}"
-        install -d -o "$user" -g "$group" -m 700 "${archive%"$there"}${there%%/*}"
+        setpriv --init-groups --reuid "$owner" --regid "$(id -gn "$owner")" -- mkdir -m 700 "$first"
+        chown -h --from="$owner" "$user:$group" "$first"
     fi
-    (umask 077 && as_user mkdir -p "$archive")
+    (umask 077 && as_user mkdir -p "$archive") || fail "$user may not make $archive: see above"
 }
 
 # Say whether nobody but root can have made a part of this path.

@@ -297,6 +297,19 @@ def test_the_archive_is_made_by_the_user_whose_folder_it_is_in(pi: Pi, gyms: Pat
 
 
 @needs_mount
+def test_a_service_of_another_user_gets_its_archive_in_the_applications_folder(
+    pi: Pi, gyms: Path
+) -> None:
+    """The application's user makes the first folder on the way, and gives it away."""
+    pi.add_user("backups", _OTHER)
+    made = [gyms.parent / "data", gyms.parent / "data" / "backups"]
+    done = pi.install("--database", gyms, "--archive", made[1], "--user", "backups")
+    assert done.returncode == 0, done.stderr
+    seen = [(path.stat().st_uid, path.stat().st_mode & 0o777) for path in made]
+    assert seen == [(_OTHER, 0o700)] * 2
+
+
+@needs_mount
 def test_root_makes_no_folder_where_the_users_link_leads(pi: Pi, gyms: Path) -> None:
     """The user would own a folder of theirs in a place that is root's."""
     roots = gyms.parents[1] / "roots"
