@@ -25,6 +25,7 @@ pytestmark = pytest.mark.timeout(14_400)
 _INSTANCE = "/home/pi/gym/instance"
 _DATABASE = f"{_INSTANCE}/gym.db"
 _ARCHIVE = "/home/pi/gym/backups"
+_REPLICA = "/home/pi/gym/replica.db"
 _HERE = "env -C /home/pi/gymdbd PYTHONPATH=/home/pi/gymdbd /opt/gymdbd/bin/python"
 _CREATE = """
 import sys
@@ -123,9 +124,9 @@ def test_every_pull_from_it_under_a_writer_is_whole_and_fresh(
 
 def test_a_pull_there_works_or_says_what_is_missing(installed: Installed) -> None:
     """Where what speaks SSH is installed, it is the host that is missing."""
-    command = ["pull", "127.0.0.1:/home/pi/other.db", "/home/pi/replica.db", "--json"]
-    done = installed.arm.run("gymdbd", *command, user="pi", check=False)
-    expected = "connect-refused" if _speaks_ssh(installed) else "library-missing"
+    job = ["--host", "nowhere.invalid", "--remote-database", "/gym.db", "--replica", _REPLICA]
+    done = installed.arm.run("gymdbd", "pull", *job, "--json", user="pi", check=False)
+    expected = "host-not-found" if _speaks_ssh(installed) else "library-missing"
     assert json.loads(done.stdout)["code"] == expected
 
 
