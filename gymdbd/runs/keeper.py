@@ -81,7 +81,8 @@ def _keep(worker: int, ours: socket.socket, settings: Config, jobs: Collection[s
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     write = log.file_sink(settings.log) if settings.log.file else lambda _: None
     status = StatusFile(settings.status_file)
-    with ours, ours.makefile("rb") as lines:
+    # It is reset if the other process has ended without reading an answer.
+    with contextlib.suppress(ConnectionResetError), ours, ours.makefile("rb") as lines:
         while line := lines.readline(bounded.MOST_BYTES):
             told = _parse(line)
             if told.get("do") == "log":

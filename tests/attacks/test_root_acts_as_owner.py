@@ -210,19 +210,63 @@ def test_status_and_log_of_roots_configuration_stay_roots(place: Path) -> None:
     assert (_owners(place / "root"), _owners(place / "pi")) == ({0}, {_PI})
 
 
+_OTHER_HALF = f"""
+import signal, sys
+from pathlib import Path
+from gymdbd import acting
+from gymdbd.config import config
+from gymdbd.runs import keeper
+settings = config.load(Path(sys.argv[1]))
+keeper.go_on_as(acting.User({_PI}, {_PI}), settings, ["nightly"])
+status = keeper.status_file(settings.status_file)
+for job in settings.jobs.values():
+    status.rejected(job, "theirs")
+for line in (b"no JSON", b"[]", b'{{"do": "log", "event": 1}}', *(
+    b'{{"do": "%s", "job": "nightly", "content": [], "due": [], "waiting": 1}}' % what
+    for what in (b"started", b"ended", b"rejected")
+)):
+    keeper._link[0].sendall(line + b"\\n")
+signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+print("told", flush=True)
+sys.exit(7 if signal.sigtimedwait([signal.SIGTERM], 30) else 1)
+"""
+
+
+def test_roots_half_of_a_run_records_only_that_run_and_passes_on_signals(place: Path) -> None:
+    """Nothing that the other half tells ends it, and it ends as the other one does."""
+    theirs = {"schedule": "0 3 * * *", "database": str(place / "pi" / "gym.db")}
+    jobs = {name: {**theirs, "archive": str(place / "pi" / name)} for name in ("nightly", "other")}
+    log = {"file": str(place / "root" / "log.jsonl")}
+    config = write_config(place / "root", jobs, log=log)
+    words = [sys.executable, "-c", _OTHER_HALF, str(config)]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, env=environment()) as half:
+        assert half.stdout is not None
+        told = half.stdout.readline()
+        half.terminate()
+        assert (told, half.stdout.read(), half.wait(60)) == (b"told\n", b"", 7)
+    status = json.loads((place / "root" / "status.json").read_text())
+    assert list(status["jobs"]) == ["nightly"]
+
+
 def test_a_status_file_in_another_users_folder_is_written_by_that_user(place: Path) -> None:
-    """Even if database and archive are others'."""
+    """Even if database and archive are others'; so no link leads it into a folder of root's."""
     (place / "root" / "archive").mkdir()
+    (place / "pi" / "there").mkdir()
+    _give(place / "pi")
     job = {"schedule": "0 3 * * *", "database": str(place / "pi" / "gym.db")}
     config = write_config(
         place / "root",
         {"nightly": {**job, "archive": str(place / "root" / "archive")}},
-        status_file=str(place / "pi" / "status.json"),
+        status_file=str(place / "pi" / "there" / "status.json"),
     )
     code, _ = gymdbd_json("-c", config, "backup", "nightly")
-    status = json.loads((place / "pi" / "status.json").read_text())
+    status = json.loads((place / "pi" / "there" / "status.json").read_text())
     assert (code, status["jobs"]["nightly"]["state"]) == (0, "ok")
     assert (_owners(place / "root"), _owners(place / "pi")) == ({0}, {_PI})
+    (place / "pi" / "there").rename(place / "pi" / "elsewhere")
+    _link(place / "pi" / "there", place / "root")
+    gymdbd_json("-c", config, "backup", "nightly")
+    assert _names(place / "root") == ["archive", "config.yaml", "secret"]
 
 
 def test_every_verb_acts_as_the_owner_of_the_archive(place: Path) -> None:
@@ -269,6 +313,48 @@ def test_a_file_of_another_users_counts_only_where_others_may_write(place: Path)
     closed = acting.decider(database)
     place.chmod(0o777)
     assert (closed, acting.decider(database)) == (None, User(_PI, _PI))
+
+
+def test_a_folder_that_a_group_may_write_is_open_to_others(place: Path) -> None:
+    """Whoever of the group owns a file in it has chosen its name."""
+    database = make_database(place / "gym.db")
+    os.chown(database, _PI, _PI)
+    place.chmod(0o775)
+    assert acting.decider(database) == User(_PI, _PI)
+
+
+def test_nobody_acts_with_roots_group(place: Path) -> None:
+    """Nor with another one that is not the user's."""
+    os.chown(place / "pi", _PI, 0)
+    without_account = acting.decider(place / "pi" / "x")
+    os.chown(place / "pi", 1, 0)
+    with_account = acting.decider(place / "pi" / "x")
+    assert (without_account, with_account) == (User(_PI, 65534), User(1, 1))
+
+
+def test_root_does_not_choose_among_several_users(place: Path) -> None:
+    """Neither for a verb, nor for a job, nor for what a configuration's runs record."""
+    others, archive = place / "other", place / "pi" / "archive"
+    others.mkdir()
+    os.chown(others, _PI + 1, _PI + 1)
+    job = {"schedule": "0 3 * * *", "database": str(place / "pi" / "gym.db")}
+    pull = {"kind": "pull", "schedule": "0 3 * * *", "host": "pi", "remote_database": "/x.db"}
+    jobs = {
+        "one": {**job, "archive": str(archive)},
+        "two": {**job, "archive": str(others)},
+        "pull": {**pull, "replica": str(place / "root" / "r.db"), "archive": str(archive)},
+    }
+    log, status = {"file": str(place / "root" / "log")}, str(others / "status.json")
+    for words, more in (
+        (("list",), {}),
+        (("pull", "pull"), {}),
+        (("backup", "one"), {"status_file": status, "log": log}),
+        (("run",), {"status_file": status, "log": log}),
+    ):
+        done = gymdbd("-c", write_config(place / "root", jobs, **more), *words)
+        refused = "root would have to act as several users" in done.stderr
+        assert (words, done.returncode, refused) == (words, 1, True), done.stderr
+    assert (_names(others), _names(archive)) == ([], [])
 
 
 def test_a_damaged_database_of_another_users_is_saved_by_that_users_process(place: Path) -> None:
@@ -334,7 +420,7 @@ def test_root_obeys_another_users_configuration_as_that_user(place: Path) -> Non
 _BECOME = """
 import json, os, sys
 from gymdbd import acting
-acting.become(acting.User(1, 1))
+acting.become(acting.User(int(sys.argv[1]), int(sys.argv[1])))
 try:
     os.setuid(0)
 except PermissionError:
@@ -342,22 +428,24 @@ except PermissionError:
 """
 
 
-def test_a_process_that_has_become_another_user_has_nothing_of_roots_left() -> None:
+@pytest.mark.parametrize("uid", [1, _PI], ids=["with an account", "without one"])
+def test_a_process_that_has_become_another_user_has_nothing_of_roots_left(uid: int) -> None:
     """Neither its groups, nor its home, nor its agent; and there is no way back."""
     of_root = {"HOME": "/root", "USER": "root", "SSH_AUTH_SOCK": "/root/agent", "SUDO_UID": "7"}
     done = subprocess.run(
-        [sys.executable, "-c", _BECOME],
-        env=environment(**of_root, XDG_RUNTIME_DIR="/run/user/0"),
+        [sys.executable, "-c", _BECOME, str(uid)],
+        env=environment(**of_root, TMPDIR="/root/tmp", XDG_RUNTIME_DIR="/run/user/0"),
         stdout=subprocess.PIPE,
         check=True,
         timeout=60,
     )
     uids, gids, groups, found = json.loads(done.stdout)
-    assert (uids, gids, groups) == ([1, 1, 1], [1, 1, 1], [1])
-    daemon = pwd.getpwuid(1)
-    names = [*of_root, "XDG_RUNTIME_DIR"]
-    expected = [daemon.pw_dir, daemon.pw_name, None, None, None]
-    assert [found.get(name) for name in names] == expected
+    assert (uids, gids, groups) == ([uid] * 3, [uid] * 3, [uid])
+    home, user = ("/nonexistent", f"uid {_PI}")
+    if uid != _PI:
+        home, user = pwd.getpwuid(uid).pw_dir, pwd.getpwuid(uid).pw_name
+    names = [*of_root, "TMPDIR", "XDG_RUNTIME_DIR"]
+    assert [found.get(name) for name in names] == [home, user, None, None, None, None]
 
 
 def test_a_process_of_another_user_has_none_of_roots_files_open(place: Path) -> None:
@@ -369,8 +457,13 @@ def test_a_process_of_another_user_has_none_of_roots_files_open(place: Path) -> 
 
     with (place / "root" / "secret").open("rb") as secret:
         os.set_inheritable(secret.fileno(), True)
-        with acting.start(User(_PI, _PI), tell) as line, line.makefile("rb") as told:
-            assert json.loads(told.read()) == [[_PI, _PI, _PI], True]
+        # Descriptors below and above the one that the process keeps.
+        later = os.dup2(secret.fileno(), 200)
+        try:
+            with acting.start(User(_PI, _PI), tell) as line, line.makefile("rb") as told:
+                assert json.loads(told.read()) == [[_PI, _PI, _PI], True]
+        finally:
+            os.close(later)
 
 
 def _is_open(number: int) -> bool:
