@@ -54,7 +54,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gymdbd import files, partials
+from gymdbd import acting, files, partials
 from gymdbd.errors import UsageError
 from gymdbd.rows import forms
 from gymdbd.rows.remarks import report
@@ -120,8 +120,8 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
     _refuse(arguments)
     target = _target(arguments)
     found = databases.find(arguments.backup, arguments)
-    if target and target.exists() and target.samefile(found.path):
-        raise UsageError(f"{target} is the backup to read from", hint="write to another file")
+    if target:
+        _refuse_target(target, found.path)
     live = _live(found, arguments) if arguments.form == "sql" else None
     if arguments.form == "sql" and live is None:
         output.remark("no live database to compare with, so every row is written (--database)")
@@ -256,6 +256,15 @@ def _target(arguments: argparse.Namespace) -> Path | None:
             hint="write to another name; they may belong to a database in use",
         )
     return target
+
+
+def _refuse_target(target: Path, backup: Path) -> None:
+    """Refuse the backup itself, and for root a folder in which another user could put links."""
+    if target.exists() and target.samefile(backup):
+        raise UsageError(f"{target} is the backup to read from", hint="write to another file")
+    if (user := acting.decider(target)) is not None:
+        hint = "write to a folder of root's, or leave out --to: then standard output has the rows"
+        raise acting.several({user: target, None: backup}).but(hint=hint)
 
 
 def _write(rescue: Rescue, arguments: argparse.Namespace, origin: str, output: Output) -> None:

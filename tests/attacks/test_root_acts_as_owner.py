@@ -189,6 +189,16 @@ def test_diff_and_rescue_read_another_users_database_as_that_user(place: Path) -
         assert gymdbd_json(*verb, "latest", *words)[1]["code"] == "source-unreadable"
 
 
+@pytest.mark.parametrize("form", ["sql", "db"])
+def test_root_writes_no_rows_into_another_users_folder(place: Path, form: str) -> None:
+    """That user could put a link in the place of the unfinished file, and root would write there."""
+    words = ("rescue", "latest", "--archive", _backed_up(place), "--as", form)
+    before = _names(place / "pi")
+    code, answer = gymdbd_json(*words, "--to", place / "pi" / "rows")
+    assert (code, answer["code"], _names(place / "pi")) == (1, "acting", before)
+    assert gymdbd(*words, "--to", place / "root" / "rows").returncode == 0
+
+
 def _configured(place: Path, archive: Path) -> Path:
     job = {"schedule": "0 3 * * *", "database": str(place / "pi" / "gym.db")}
     return write_config(
