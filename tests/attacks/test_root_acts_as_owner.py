@@ -191,7 +191,7 @@ def test_diff_and_rescue_read_another_users_database_as_that_user(place: Path) -
 
 @pytest.mark.parametrize("form", ["sql", "db"])
 def test_root_writes_no_rows_into_another_users_folder(place: Path, form: str) -> None:
-    """That user could put a link in the place of the unfinished file, and root would write there."""
+    """That user could put a link in the place of the unfinished file, for root to write to."""
     words = ("rescue", "latest", "--archive", _backed_up(place), "--as", form)
     before = _names(place / "pi")
     code, answer = gymdbd_json(*words, "--to", place / "pi" / "rows")
