@@ -123,10 +123,10 @@ def _in_child(path: Path, tables: dict[str, str], cancel: Callable[[], None]) ->
 def _await(child: subprocess.Popen[str], order: str, cancel: Callable[[], None]) -> str:
     said: str | None = order
     while True:
+        cancel()
         with contextlib.suppress(subprocess.TimeoutExpired):
             return child.communicate(said, timeout=_POLL_S)[0]
         said = None
-        cancel()
 
 
 def _left_out(tables: dict[str, str], why: str) -> Soundness:
