@@ -89,6 +89,18 @@ def test_a_source_that_is_locked_freezes_nothing(tmp_path: Path) -> None:
     assert _pruned(job, job.archive) == 2
 
 
+def test_a_backup_that_is_not_made_thaws_nothing(tmp_path: Path) -> None:
+    """Only a new backup shows that the older ones are not needed."""
+    job = _three_backups(tmp_path, busy_timeout=timedelta(0), checkpoint="none")
+    Catalog(job.archive, context().clock.zone).freeze(job.origin, "damaged", context().clock.now())
+    with closing(sqlite3.connect(job.database, isolation_level=None)) as app:
+        app.execute("PRAGMA locking_mode=EXCLUSIVE")
+        app.execute("DELETE FROM t")
+        with pytest.raises(SourceLockedError):
+            backup.run(job, context())
+    assert _pruned(job, job.archive) == 0
+
+
 @pytest.mark.parametrize("how", ["missing", "denied"])
 def test_a_source_that_cannot_be_reached_is_not_called_damaged(tmp_path: Path, how: str) -> None:
     """A file that is not there, or not ours to read, freezes nothing."""

@@ -7,13 +7,17 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import subprocess
+import sys
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from gymdbd.errors import ReplicaInUseError
 from gymdbd.source import descriptors, processes
+from gymdbd.sqlite import locks
 from tests.support.databases import make_database, query, sqlite_elsewhere
 from tests.support.mac import mac_json
 
@@ -58,6 +62,23 @@ def test_a_replica_that_an_unseen_process_uses_is_not_replaced(peer: Peer, repli
         assert replica.stat().st_ino == before
 
 
+def test_the_exclusive_lock_keeps_everybody_away_and_is_refused_to_no_less(tmp_path: Path) -> None:
+    """A reader in a transaction could go on to write to what is no longer the replica."""
+    path = make_database(tmp_path / "gym.db", mode="delete")
+    with (
+        sqlite_elsewhere(path, "BEGIN", "SELECT count(*) FROM t"),
+        pytest.raises(ReplicaInUseError),
+        locks.exclusive(path),
+    ):
+        pytest.fail("a reader is in a transaction")
+    script = "import sqlite3, sys; sqlite3.connect(sys.argv[1], 0).execute('SELECT * FROM t')"
+    reader = [sys.executable, "-c", script, str(path)]
+    with locks.exclusive(path):
+        kept = subprocess.run(reader, capture_output=True, text=True, check=False)
+    assert "database is locked" in kept.stderr
+    subprocess.run(reader, check=True)
+
+
 def test_a_replica_whose_users_are_unknown_is_replaced_with_a_remark(
     peer: Peer, replica: Path
 ) -> None:
@@ -84,6 +105,19 @@ def test_lsof_that_fails_is_unknown_and_not_nobody(
     monkeypatch.setenv("PATH", _without_lsof(tmp_path))
     assert descriptors.scan_without_proc([str(database)]).blind
     assert processes.look_for_writers(database, proc=_NO_PROC)[1]
+
+
+def test_lsof_that_names_a_process_and_then_fails_is_unknown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who has the file open is known then, but not whether for writing."""
+    database = make_database(tmp_path / "gym.db")
+    monkeypatch.setenv("PATH", _without_lsof(tmp_path))
+    named = "case \"$*\" in *' -p '*) ;; *) echo p1; exit 0 ;; esac"
+    program = tmp_path / "bin" / "lsof"
+    program.write_text(program.read_text().replace("\n", f"\n{named}\n", 1))
+    seen = descriptors.scan_without_proc([str(database)], whole=True)
+    assert (seen.files, seen.blind) == ({1: []}, True)
 
 
 @pytest.mark.parametrize(("mode", "is_known"), [(0o644, True), (0o664, False), (0o666, False)])

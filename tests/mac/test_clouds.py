@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from gymdbd.jobs.backup import backup
+from gymdbd.runs import clouds
 from tests.support.databases import make_database
 from tests.support.jobs import backup_job, context, write_config
 from tests.support.mac import mac, mac_json
@@ -38,6 +39,19 @@ def test_check_warns_of_an_archive_that_icloud_may_take(tmp_path: Path, place: s
     (message,) = _warnings(config, HOME=str(tmp_path))
     assert str(tmp_path / place / "backups") in message
     assert _warnings(config, HOME="/Users/another") == []
+
+
+def test_an_archive_behind_a_link_lies_where_the_link_leads(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Elsewhere than on a Mac such folders are ordinary."""
+    home = tmp_path / "home"
+    (home / "Library" / "CloudStorage" / "gym").mkdir(parents=True)
+    (tmp_path / "backups").symlink_to(home / "Library" / "CloudStorage" / "gym")
+    monkeypatch.setenv("HOME", str(home))
+    (check,) = clouds.examine([tmp_path / "backups"], "darwin")
+    assert "lies in the folder of a cloud" in check.message
+    assert list(clouds.examine([tmp_path / "backups"], "linux")) == []
 
 
 def test_check_counts_the_files_that_are_in_a_cloud_and_reads_none(tmp_path: Path) -> None:

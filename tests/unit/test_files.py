@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _ORDINARY_UMASK = 0o022
+# What the kernel answers for a share or a disk that is gone.
+_AWAY = ["ETIMEDOUT", "ESTALE", "ENOTCONN", "ECONNRESET", "ECONNABORTED"]
+_AWAY += ["EHOSTDOWN", "EHOSTUNREACH", "ENETDOWN", "ENETUNREACH", "ENXIO"]
 
 
 @pytest.fixture(autouse=True)
@@ -52,6 +55,49 @@ def test_a_failure_to_read_is_told_apart(number: int, code: str, hint: str) -> N
     assert told.code == code
     assert told.message == f"the archive /srv/gym cannot be read ({os.strerror(number)})"
     assert told.hint.startswith(hint)
+
+
+def test_only_an_answer_that_bytes_are_lost_is_damage() -> None:
+    """Whatever else a read answers says nothing about the file."""
+    every = errno.errorcode.items()
+    lost = {name for number, name in every if disk.is_damage(OSError(number, "no"))}
+    assert lost == {"EIO", "EBADMSG", "EUCLEAN"}
+    assert disk.is_damage(disk.NotOrdinaryError("a FIFO"))
+    assert not disk.is_damage(OSError("without a number"))
+
+
+@pytest.mark.parametrize(
+    ("advice", "names"),
+    [
+        ("its content is in iCloud", "EDEADLK"),
+        (
+            "the share or disk that holds it does not answer: mount it again",
+            " ".join(_AWAY),
+        ),
+        ("check the path", "ENOENT ENOTDIR EISDIR ELOOP"),
+        ("run as the user that made the backups", "EACCES EPERM EROFS"),
+    ],
+)
+def test_the_hint_for_a_file_that_was_not_checked_is_that_of_its_errno(
+    advice: str, names: str
+) -> None:
+    """A share that has gone away is to be mounted, and no disk is looked at for it."""
+    errors = [OSError(getattr(errno, name), "no") for name in names.split()]
+    told = [disk.not_checked(error, Path("/srv/gym.db")).hint for error in errors]
+    assert [hint.startswith(advice) for hint in told] == [True] * len(told)
+
+
+def test_what_is_missing_is_told_from_what_cannot_be_seen(tmp_path: Path) -> None:
+    """A path below a file and a loop of links lead nowhere; too long a name says nothing."""
+    (tmp_path / "file").touch()
+    (tmp_path / "loop").symlink_to("loop")
+    nowhere = [tmp_path / "none", tmp_path / "file" / "x", tmp_path / "loop"]
+    assert [files.is_there(path) for path in nowhere] == [False] * 3
+    assert [files.is_folder(path) for path in (*nowhere, tmp_path / "file")] == [False] * 4
+    assert (files.is_there(tmp_path / "file"), files.is_folder(tmp_path)) == (True, True)
+    for ask in (files.is_there, files.is_folder):
+        with pytest.raises(OSError, match="too long"):
+            ask(tmp_path / ("x" * 300))
 
 
 @pytest.mark.parametrize(

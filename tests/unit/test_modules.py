@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import json
+import os
+import signal
 import sqlite3
+import subprocess
+import sys
+import threading
 from contextlib import closing
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,9 +19,6 @@ from gymdbd.source import database
 from gymdbd.sqlite import modules, soundness
 from gymdbd.sqlite.soundness import Soundness
 from tests.support.databases import tree
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 _SOUND = (
     "CREATE VIRTUAL TABLE three USING fts3(a)",
@@ -100,3 +104,106 @@ def test_the_check_of_an_index_ends_when_the_run_has_to(tmp_path: Path) -> None:
                 modules.check(connection, path, stop)
         else:
             assert modules.check(connection, path, stop) == Soundness()
+
+
+def test_a_check_that_is_stopped_kills_the_other_process(tmp_path: Path) -> None:
+    """It may be in a step of hours, here because it stands still."""
+    path = _make(tmp_path / "app.db", _SOUND)
+    started: list[int] = []
+
+    def stop() -> None:
+        here = Path(f"/proc/self/task/{threading.get_native_id()}/children")
+        started.extend(map(int, here.read_text().split()))
+        for pid in started:
+            os.kill(pid, signal.SIGSTOP)
+        raise InterruptedError
+
+    def let_go() -> None:
+        for pid in started:
+            os.kill(pid, signal.SIGCONT)
+
+    late = threading.Timer(10, let_go)
+    late.start()
+    with closing(database.open_immutable(path)) as connection:
+        if sqlite3.sqlite_version_info < (3, 44):
+            with pytest.raises(InterruptedError):
+                modules.check(connection, path, stop)
+    assert late.is_alive()
+    late.cancel()
+
+
+def test_a_check_that_ends_without_an_answer_is_none(tmp_path: Path) -> None:
+    """A module that crashes takes its process along: the table is neither sound nor damaged."""
+    path = _make(tmp_path / "app.db", _SOUND)
+    other = tmp_path / "other.db"
+    # A header of a database in rollback mode, and nothing that SQLite could open.
+    other.write_bytes(b"\1" * 4096)
+    with closing(database.open_immutable(path)) as connection:
+        found = modules.check(connection, other, _go_on)
+    asked = sqlite3.sqlite_version_info < (3, 44)
+    assert (found.problems, len(found.unchecked)) == ((), 6 if asked else 0)
+
+
+def test_a_file_with_a_wal_is_left_to_a_later_check(tmp_path: Path) -> None:
+    """The check would not see what is in the WAL."""
+    path = _make(tmp_path / "app.db", (*_SOUND, *_SPOILT.values()))
+    with closing(database.open_immutable(path)) as connection:
+        found = modules.check(connection, path, _go_on, has_wal=True)
+    asked = sqlite3.sqlite_version_info < (3, 44)
+    assert (found.problems, len(found.unchecked)) == ((), 6 if asked else 0)
+
+
+_COUNT = "WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c LIMIT {}) "
+_WRITE = f"INSERT INTO large {_COUNT.format(9000)} SELECT randomblob(900) FROM c"
+
+
+def _ask(folder: Path, does: str, seconds: int = 60) -> tuple[int, dict[str, Any]]:
+    """Let the process that asks modules ask one that does what no module should.
+
+    A table with a trigger plays it. Return the exit code and the answer.
+    """
+    path = _make(
+        folder / "app.db",
+        (
+            "CREATE TABLE t (t)",
+            "CREATE TABLE large (a)",
+            f"CREATE TRIGGER harm AFTER INSERT ON t BEGIN {does}; END",
+        ),
+    )
+    before = tree(folder), path.stat().st_mtime_ns
+    order = {"path": os.fsencode(path).hex(), "tables": {"t": "fts5"}, "seconds": seconds}
+    done = subprocess.run(
+        [sys.executable, "-P", "-m", "gymdbd.sqlite.modules"],
+        input=json.dumps(order),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=30,
+    )
+    assert (tree(folder), path.stat().st_mtime_ns) == before
+    return done.returncode, json.loads(done.stdout or "{}")
+
+
+def test_what_a_module_changes_is_taken_back(tmp_path: Path) -> None:
+    """It is not even tried to write it: that would be told."""
+    assert _ask(tmp_path, "INSERT INTO large VALUES (1)") == (0, {"problems": [], "unchecked": []})
+
+
+def test_a_module_that_writes_much_cannot_write_the_file(tmp_path: Path) -> None:
+    """SQLite writes what its cache does not hold before the transaction ends."""
+    code, told = _ask(tmp_path, _WRITE)
+    assert (code, told["problems"], len(told["unchecked"])) == (0, [], 1)
+
+
+def test_a_module_that_takes_too_much_memory_gets_no_more(tmp_path: Path) -> None:
+    """Its table was not checked, and is not damaged for it."""
+    code, told = _ask(tmp_path, "SELECT length(hex(zeroblob(300000000)))")
+    assert (code, told["problems"]) == (0, [])
+    assert "memory" in told["unchecked"][0]
+
+
+def test_a_module_that_takes_too_long_is_ended(tmp_path: Path) -> None:
+    """By the system, on the time of the processor."""
+    forever = f"INSERT INTO large {_COUNT.format(-1)} SELECT count(*) FROM c"
+    code, _ = _ask(tmp_path, forever, seconds=1)
+    assert code in (-signal.SIGXCPU, -signal.SIGKILL)
