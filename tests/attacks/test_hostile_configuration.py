@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 _OTHER = 12002
 # Every Debian has these: one with a group of its own, and one whose group others have too.
 _DAEMON, _NOBODY = 1, 65534
+# A group that no user has as the first one.
+_TTY = 5
 
 
 @pytest.fixture
@@ -81,6 +83,7 @@ def test_a_configuration_of_another_user_is_refused(place: Path) -> None:
         (_DAEMON, _DAEMON, 0o664, ""),
         (_DAEMON, _DAEMON, 0o646, "every user"),
         (_DAEMON, 0, 0o664, "the group root"),
+        (_DAEMON, _TTY, 0o664, "the group tty"),
         (_NOBODY, _NOBODY, 0o664, "the group nogroup"),
     ],
 )
@@ -93,6 +96,38 @@ def test_a_file_that_others_may_write_is_refused(
     path.chmod(mode)
     with _as(owner):
         assert _refusal(path) == (f"{who} may write to {path}" if who else "")
+
+
+# Makes the user `games` a member of the group `daemon`, in mounts of this process alone.
+_JOIN = "sed 's/^daemon:.*/&games/' /etc/group > $1/group; mount --bind $1/group /etc/group; shift"
+
+
+def test_a_member_of_the_owners_group_may_write(place: Path) -> None:
+    """Although it is no other user's first one."""
+    path = place / "own" / "config.yaml"
+    os.chown(path, _DAEMON, _DAEMON)
+    path.chmod(0o664)
+    shell = ["unshare", "--mount", "sh", "-ec", f'{_JOIN}; exec "$@"', "sh", str(place)]
+    done = gymdbd(
+        "-c", path, "list", prefix=[*shell, "setpriv", f"--reuid={_DAEMON}", "--clear-groups"]
+    )
+    assert (done.returncode, f"the group daemon may write to {path}" in done.stderr) == (2, True)
+
+
+def test_it_is_the_open_file_that_counts(place: Path) -> None:
+    """Its name may be that of another one by now; and a pipe has none."""
+    ours, theirs = place / "own" / "config.yaml", place / "theirs"
+    theirs.write_text("")
+    os.chown(theirs, _OTHER, _OTHER)
+    with theirs.open("rb") as file:
+        assert trust.doubt_of(file.fileno(), ours) is not None
+    with ours.open("rb") as file:
+        assert trust.doubt_of(file.fileno(), theirs) is not None
+        assert trust.doubt_of(file.fileno(), ours) is None
+    ends = os.pipe()
+    assert trust.doubt_of(ends[0], Path(f"/dev/fd/{ends[0]}")) is None
+    for end in ends:
+        os.close(end)
 
 
 def test_an_access_list_may_let_others_write(place: Path) -> None:

@@ -36,6 +36,15 @@ def test_what_a_crashed_run_left_of_a_file_is_found_and_removed(tmp_path: Path, 
     assert (again == left, list(tmp_path.iterdir())) == (False, [kept])
 
 
+def test_the_newest_of_several_is_resumed(tmp_path: Path) -> None:
+    """It has most of what a pull has fetched last."""
+    for age in (3, 1, 2):
+        path = tmp_path / f".gym.db.0000000{age}.partial"
+        path.write_text("half")
+        os.utime(path, (1000 - age, 1000 - age))
+    assert partials.resume(tmp_path / "gym.db").name == ".gym.db.00000001.partial"
+
+
 def test_what_release_0_1_left_is_found_too(tmp_path: Path) -> None:
     """Its names could be foreseen."""
     for name in (".gym.db.partial", ".gym.db.partial-wal"):
