@@ -58,7 +58,11 @@ def act_as_owner(
     strange = {other: place for other, place in others.items() if place not in of_databases}
     if user is None and set(strange) - {None}:
         raise acting.several({**users, **strange})
-    foreign = {path: other for path, other in of_databases.items() if other != user}
+    foreign = {
+        path: other
+        for path, other in of_databases.items()
+        if other != user and elsewhere.of(path) is None
+    }
     for path, other in foreign.items():
         _handle(path, other)
     acting_as = [f"{other.name if other else 'root'} for {path}" for path, other in foreign.items()]

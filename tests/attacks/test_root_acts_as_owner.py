@@ -302,6 +302,17 @@ def test_every_verb_acts_as_the_owner_of_the_archive(place: Path) -> None:
     assert _owners(place / "pi") == {_PI}
 
 
+@pytest.mark.parametrize("words", [("backup",), ("restore", "latest")])
+def test_the_user_for_whom_a_process_acts_is_named_once(words: tuple[str, ...], place: Path) -> None:
+    """Although a verb, and the run that it starts, both ask who that is."""
+    database, archive = place / "pi" / "gym.db", place / "root" / "archive"
+    gymdbd("backup", "--database", database, "--archive", archive)
+    done = gymdbd(
+        *words, "--database" if words == ("backup",) else "--to", database, "--archive", archive
+    )
+    assert (done.returncode, done.stderr.count(f"acting as uid {_PI} for ")) == (0, 1), done.stderr
+
+
 def test_the_first_thing_on_the_way_that_is_not_roots_decides(place: Path) -> None:
     """Even if what comes after it belongs to root."""
     theirs = place / "pi"
