@@ -84,7 +84,8 @@ def _opened(use: Use, descriptor: Descriptor) -> Iterator[BinaryIO]:
     except PermissionError as error:
         raise NotAllowedError(
             f"this user (uid {os.geteuid()}) may not read what {who} has open",
-            hint="run this as root (sudo), or as the user that the application runs as",
+            hint="run this as the user that the application runs as (root acts as the owner of the "
+            "archive)",
         ) from error
     except OSError as error:
         raise _closed(descriptor, str(who)) from error

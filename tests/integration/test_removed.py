@@ -199,7 +199,7 @@ except GymdbdError as error:
 
 
 def test_without_the_right_to_look_the_error_says_who_can(live: Path) -> None:
-    """Another user's processes let nobody but root look into them; root is told the truth."""
+    """Another user's processes are seen by that user and root only; root is told the truth."""
     archive = live.parent.parent / "archive"
     command = [sys.executable, "-c", _AS_NOBODY, str(live), str(archive)]
     with application(live) as app:
@@ -208,7 +208,7 @@ def test_without_the_right_to_look_the_error_says_who_can(live: Path) -> None:
         done = subprocess.run(
             command, capture_output=True, text=True, env=environment(), check=True, cwd=ROOT
         )
-    assert done.stdout.startswith("not-allowed run this as root"), done.stderr
+    assert done.stdout.startswith("not-allowed run this as the user that the application"), done.stderr
     with pytest.raises(SourceMissingError):
         backup.run(backup_job(live, archive, deleted=True), context())
 

@@ -73,8 +73,8 @@ def find(job: BackupConfig, context: Context) -> Source:
     if not view.by_proc or (view.unseen and os.geteuid() != 0):
         raise NotAllowedError(
             message,
-            hint="run this as root (sudo), or as the user that the application runs as; it needs "
-            "Linux",
+            hint="run this as the user that the application runs as, on Linux (root acts as the "
+            "owner of the archive)",
         )
     raise SourceMissingError(message, hint="leave out --deleted to back up what is there now")
 

@@ -173,7 +173,7 @@ def _holders(job: BackupConfig, path: Path) -> Check:
         WARNING,
         "no process that this user can see has the database open",
         "start the application if it should be running"
-        + ("; run this as root to see everything" if os.geteuid() else ""),
+        + ("; one that runs as another user is not seen" if os.geteuid() else ""),
     )
 
 
