@@ -55,7 +55,7 @@ def test_a_pull_says_what_is_missing_and_what_to_do(without: str, tmp_path: Path
         told = json.loads(done.stdout)
         assert (done.returncode, told["code"]) == (1, "library-missing"), done.stdout
         assert "paramiko" in told["error"]
-        assert "-m pip install 'gymdbd[ssh]'" in told["hint"]
+        assert "-m pip install '.[ssh]'" in told["hint"]
     checks = json.loads(_gymdbd(without, "-c", config, "check", "--json").stdout)["checks"]
     (failed,) = [check for check in checks if check["name"] == "pull host"]
     assert (failed["state"], "paramiko" in failed["message"]) == ("error", True)

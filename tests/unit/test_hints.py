@@ -22,7 +22,7 @@ _COMMAND = re.compile(r"gymdbd (?:-c \S+ )?([a-z]+)((?: [^\s;:,()]+)*)")
 _FLAG = re.compile(r"(?<![\w-])--[a-z][a-z-]*")
 # Words of a sentence that is about the program, and flags of other programs.
 _PROSE = {"there", "never", "cannot", "on", "itself", "shows", "here", "to", "over", "use", "is"}
-_FOREIGN = {"--now", "--apple-use-keychain"}
+_FOREIGN = {"--now", "--apple-use-keychain", "--apple-load-keychain"}
 
 
 def _verbs() -> dict[str, set[str]]:
@@ -71,7 +71,8 @@ def _hints() -> list[tuple[str, str]]:
 def test_every_verb_and_flag_that_a_hint_names_is_there() -> None:
     """A flag behind a verb is one of that verb's; one that stands alone is of any of them."""
     verbs = _verbs()
-    every = set[str]().union(*verbs.values()) | _FOREIGN
+    everywhere = set(cli.parser_for([])._option_string_actions)  # noqa: SLF001 - as above
+    every = everywhere.union(*verbs.values()) | _FOREIGN
     hints = _hints()
     assert len(hints) > 100
     wrong = []
