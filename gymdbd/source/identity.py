@@ -67,7 +67,7 @@ def remarks(path: Path, view: View) -> List[Tuple[str, str]]:
         text = "whether an application has a removed or replaced file open cannot be seen here"
         found.append((text, ""))
     elif view.unseen and not view.connected:
-        text = f"{view.unseen} of the processes could not be looked into; they may be another user's"
+        text = f"{view.unseen} of the processes could not be looked into (other users')"
         found.append((text, ""))
     return found
 

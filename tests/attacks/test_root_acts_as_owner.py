@@ -303,7 +303,7 @@ def test_every_verb_acts_as_the_owner_of_the_archive(place: Path) -> None:
 
 
 @pytest.mark.parametrize("words", [("backup",), ("restore", "latest")])
-def test_the_user_for_whom_a_process_acts_is_named_once(words: tuple[str, ...], place: Path) -> None:
+def test_the_user_for_whom_a_process_acts_is_told_once(words: tuple[str, ...], place: Path) -> None:
     """Although a verb, and the run that it starts, both ask who that is."""
     database, archive = place / "pi" / "gym.db", place / "root" / "archive"
     gymdbd("backup", "--database", database, "--archive", archive)

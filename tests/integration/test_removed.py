@@ -208,7 +208,7 @@ def test_without_the_right_to_look_the_error_says_who_can(live: Path) -> None:
         done = subprocess.run(
             command, capture_output=True, text=True, env=environment(), check=True, cwd=ROOT
         )
-    assert done.stdout.startswith("not-allowed run this as the user that the application"), done.stderr
+    assert done.stdout.startswith("not-allowed run this as the user that the app"), done.stderr
     with pytest.raises(SourceMissingError):
         backup.run(backup_job(live, archive, deleted=True), context())
 
