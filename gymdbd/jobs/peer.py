@@ -135,7 +135,7 @@ def _no_library(error: ModuleNotFoundError) -> LibraryMissingError:
         f"this machine cannot connect to others: {error.name}, a part of what speaks SSH for "
         "gymdbd, is not installed",
         hint=f"{program} -m pip install '.[ssh]' in the folder of the repository installs it; "
-        "32-bit ARM has it from piwheels.org only, so perhaps let a machine with a 64-bit system pull",
+        "32-bit ARM has it from piwheels.org only, so perhaps let a 64-bit machine pull",
     )
 
 
