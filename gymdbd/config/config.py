@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from gymdbd import files, trust
 from gymdbd.config import values
-from gymdbd.config.document import Document, join, key, path, scalar, section
+from gymdbd.config.document import MOST_CHARACTERS, Document, join, key, path, scalar, section
 from gymdbd.config.kinds import KINDS, JobConfig
 from gymdbd.config.scalars import DURATION, NUMBER, SIZE
 from gymdbd.errors import ConfigError
@@ -133,7 +133,7 @@ def load(source: Path) -> Config:
     try:
         with source.open(encoding="utf-8") as file:
             doubt = trust.doubt_of(file.fileno(), source)
-            text = "" if doubt else file.read()
+            text = "" if doubt else file.read(MOST_CHARACTERS + 1)
     except OSError as error:
         hint = "check the path given with -c or in $GYMDBD_CONFIG"
         if isinstance(error, PermissionError):

@@ -23,7 +23,7 @@ from gymdbd.words import did_you_mean
 Section = TypeVar("Section")
 Read = Callable[["Document", yaml.Node, str], Any]
 
-_MAX_SIZE = 1024 * 1024
+MOST_CHARACTERS = 1024 * 1024
 
 
 def key(read: Read, default: Any = dataclasses.MISSING) -> Any:
@@ -104,7 +104,7 @@ class Document:
         self.source = source
         self.folder = files.absolute(source).parent
         self._faults: list[tuple[int, str]] = []
-        if len(text) > _MAX_SIZE:
+        if len(text) > MOST_CHARACTERS:
             raise ConfigError(f"{source} is larger than 1 MiB, so it is not a configuration")
         try:
             root = yaml.compose(text, Loader=yaml.SafeLoader)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import subprocess
+import sys
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -186,3 +188,18 @@ def test_the_configuration_in_the_current_folder_is_not_looked_for(place: Path) 
     done = gymdbd("-c", "./config.yaml", "check", cwd=place / "own", HOME="/nonexistent")
     assert "there is no configuration" not in done.stderr
     assert "-c ./config.yaml" not in gymdbd("list", cwd=place, HOME="/nonexistent").stderr
+
+
+def test_a_huge_configuration_is_not_read_into_memory(place: Path) -> None:
+    """It is refused for its size, within the memory that a small one takes."""
+    huge = place / "huge.yaml"
+    huge.touch()
+    os.truncate(huge, 1 << 33)
+    done = subprocess.run(
+        ["prlimit", f"--as={1 << 30}", sys.executable, "-P", "-m", "gymdbd", "-c", huge, "check"],
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert (done.returncode, "larger than" in done.stderr) == (2, True), done.stderr
