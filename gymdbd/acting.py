@@ -30,6 +30,8 @@ _MOST_LINKS = 40
 _NO_GROUP = 65534
 # What belongs to root's session, and would be wrong or of no use to the user whom it becomes.
 _OF_ROOTS = ("SSH_AUTH_SOCK", "TMPDIR", "MAIL", "OLDPWD", "KRB5CCNAME", "DBUS_SESSION_BUS_ADDRESS")
+# What Python and rich import only when they need it: for the name of a host, and for a table.
+_LATE = ("encodings.idna", "rich._emoji_codes")
 _FIRST_OWN = 3
 _MOST_OPEN = 65536  # Without a limit, macOS names a number that no loop can reach.
 
@@ -149,6 +151,9 @@ def _load_all_if_closed() -> None:
     for module in pkgutil.walk_packages(gymdbd.__path__, "gymdbd."):
         if not module.name.endswith(".__main__"):
             importlib.import_module(module.name)
+    for name in _LATE:
+        with contextlib.suppress(ImportError):
+            importlib.import_module(name)
 
 
 def start(user: User | None, work: Callable[[socket], None]) -> socket:

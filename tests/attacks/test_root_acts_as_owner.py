@@ -469,6 +469,30 @@ def test_a_process_that_has_become_another_user_has_nothing_of_roots_left(uid: i
     assert [found.get(name) for name in names] == [home, user, None, None, None, None]
 
 
+_LATE = """
+import sys
+from gymdbd import acting
+acting.become(acting.User(1, 1))
+missing = {"encodings.idna", "rich._emoji_codes", "gymdbd.remote.delta"} - sys.modules.keys()
+sys.exit(", ".join(sorted(missing)) or 0)
+"""
+
+
+def test_what_is_imported_late_is_there_if_the_other_user_may_not_read_it(place: Path) -> None:
+    """As in a Python of root's own home: the name of a host needs a module of its own."""
+    shutil.copytree(Path(acting.__file__).parent, place / "root" / "gymdbd")
+    done = subprocess.run(
+        [sys.executable, "-c", _LATE],
+        env=environment(PYTHONPATH=str(place / "root")),
+        cwd="/",
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 def test_a_process_of_another_user_has_none_of_roots_files_open(place: Path) -> None:
     """They would still be open to root's content."""
 
