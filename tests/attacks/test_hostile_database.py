@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,11 +13,14 @@ from pathlib import Path
 
 import pytest
 
+from gymdbd.source import database
 from gymdbd.source.counting import count_rows
+from gymdbd.source.format import WAL, beside
 from gymdbd.source.schema import read_facts
 from gymdbd.sqlite import opening, soundness
 from tests.attacks import databases
 from tests.support.command import GYMDBD, environment
+from tests.support.databases import make_database, sqlite_elsewhere
 from tests.support.waiting import until
 
 # What any verb has: a few times of what it needs, and a hundredth of what these databases ask for.
@@ -81,6 +86,33 @@ def test_verify_cannot_check_such_an_expression_and_does_not_call_the_backup_dam
     (found,) = json.loads(done.stdout)["backups"]
     assert found["problems"] == []
     assert "too big" in " ".join(found["remarks"])
+
+
+def test_every_connection_distrusts_the_schema_and_the_pages(tmp_path: Path) -> None:
+    """No function of an application is called from a schema, and impossible cells are damage."""
+    path = make_database(tmp_path / "gym.db", mode="delete")
+    asked = ("trusted_schema", "cell_size_check")
+    found = []
+    for opened in (
+        contextlib.closing(database.open_copy(path, write=True)),
+        opening.reading(path),
+        opening.reading_live(path),
+        opening.writing(path),
+    ):
+        with opened as connection:
+            found.append([connection.execute(f"PRAGMA {name}").fetchone()[0] for name in asked])
+    assert found == [[0, 1]] * 4
+
+
+def test_a_value_in_the_wal_is_not_too_big(tmp_path: Path) -> None:
+    """The bound is the size of both files: what is stored in either can be read."""
+    path, copy = make_database(tmp_path / "gym.db"), tmp_path / "copy.db"
+    with sqlite_elsewhere(path, "UPDATE t SET text = hex(zeroblob(1000000)) WHERE id = 1"):
+        shutil.copy(path, copy)
+        shutil.copy(beside(path, WAL), beside(copy, WAL))
+    with opening.reading(copy, has_wal=True) as connection:
+        text = connection.execute("SELECT text FROM t WHERE id = 1").fetchone()[0]
+    assert len(text) == 2_000_000
 
 
 def test_many_values_at_once_take_half_of_the_memory(tmp_path: Path) -> None:

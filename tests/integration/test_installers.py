@@ -571,6 +571,14 @@ def test_without_a_login_the_launch_daemon_is_offered(mac: Mac, code: int) -> No
     assert "runs;" not in done.stdout
 
 
+@pytest.mark.parametrize("code", [125, 113])
+def test_a_code_that_says_that_nobody_is_logged_in_is_believed(mac: Mac, code: int) -> None:
+    """The domain may be there without a session at the screen in it."""
+    (mac.state / "refusal").write_text(str(code))
+    done = mac.install()
+    assert (done.returncode, "nobody is logged in" in done.stderr) == (1, True)
+
+
 def test_with_a_login_a_refusal_is_told_as_what_it_is(mac: Mac) -> None:
     """The code 5 has many reasons; with somebody logged in, a login is none of them."""
     (mac.state / "refusal").write_text("5")

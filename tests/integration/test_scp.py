@@ -272,6 +272,21 @@ def test_what_is_wrong_with_a_database_at_rest_is_no_change(
     assert list(tmp_path.glob(".replica*")) == []
 
 
+def test_one_bad_copy_of_a_source_that_also_moved_proves_nothing(
+    ssh_server: SshServer, tmp_path: Path
+) -> None:
+    """A change that left no trace may have torn that copy: only a second one would show it."""
+    source = make_database(tmp_path / "source.db", mode="delete")
+    _damage_page(source)
+
+    def move_once(_: str, done: int, __: int) -> None:
+        if done:
+            os.utime(source, (1, 1))
+
+    with pytest.raises(CopyTornError):
+        copy(ssh_server.settings(), source, tmp_path / ".x.partial", progress=move_once, attempts=2)
+
+
 def test_an_open_transaction_of_a_crashed_writer_is_refused(
     ssh_server: SshServer, tmp_path: Path
 ) -> None:

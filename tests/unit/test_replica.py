@@ -179,6 +179,20 @@ def test_the_side_files_are_gone_before_the_new_replica_has_its_name(replica: Re
     assert replica.path.read_bytes() == before
 
 
+@pytest.mark.parametrize(("unknown", "has_spare"), [("", True), ("nobody tells", False)])
+def test_a_replica_whose_users_are_unknown_leaves_no_spare(
+    replica: Replica, unknown: str, *, has_spare: bool
+) -> None:
+    """To keep the old file it would have to be opened, which ends SQLite's lock on it."""
+    make_database(replica.partial, mode="delete")
+    replica.unknown = unknown
+    new = _state(replica.partial, fingerprint={"journal_mode": "wal", "page_size": 4096})
+    replica.publish(new, [1])
+    state = replica.state()
+    assert state is not None
+    assert (state.spare is not None) == has_spare
+
+
 def test_a_reader_keeps_the_old_replica_while_it_is_replaced(replica: Replica) -> None:
     """It goes on seeing the whole old state."""
     with closing(sqlite3.connect(f"{replica.path.as_uri()}?mode=ro", uri=True)) as reader:
