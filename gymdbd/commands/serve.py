@@ -21,8 +21,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gymdbd import files, terms
-from gymdbd.runs import as_owner
+from gymdbd import acting, files, terms
 from gymdbd.source import server
 from gymdbd.terminal import options
 
@@ -71,7 +70,8 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
     """Serve until the client closes the connection."""
     del output
     path = arguments.database
-    as_owner.act_as_owner([files.absolute(path)], None)
+    if (user := acting.decider(files.absolute(path))) is not None:
+        acting.become(user)
     limits: dict[str, timedelta | None] = {
         "stall_timeout_s": arguments.stall_timeout,
         "max_snapshot_s": arguments.max_snapshot,

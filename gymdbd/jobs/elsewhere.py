@@ -18,14 +18,13 @@ from typing import TYPE_CHECKING, Any
 from gymdbd import acting, bounded, files
 from gymdbd.source import protocol
 from gymdbd.source.errors import ConnectionLostError, RemoteError
-from gymdbd.sqlite import copying
-from gymdbd.sqlite.checkpoint import Checkpoint
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from gymdbd.acting import User
     from gymdbd.remote.client import Session
+    from gymdbd.sqlite.checkpoint import Checkpoint
 
 
 MOST_REQUEST = 64 * 1024
@@ -110,6 +109,7 @@ class Elsewhere:
     def fetch(session: Session, target: Path) -> None:
         """Write the snapshot of a session into the new file `target`, which needs no WAL."""
         from gymdbd.remote import delta  # noqa: PLC0415 - only if the users differ
+        from gymdbd.sqlite import copying  # noqa: PLC0415 - so is this
 
         files.create(target)
         session.fetch(target, delta.choose(None, session.fingerprint, None))
@@ -117,6 +117,8 @@ class Elsewhere:
 
     def checkpoint(self, mode: str, *, busy_timeout_s: float) -> Checkpoint:
         """Run one checkpoint of the database."""
+        from gymdbd.sqlite.checkpoint import Checkpoint  # noqa: PLC0415 - only if the users differ
+
         found = self.ask("checkpoint", mode=mode, busy_timeout_s=busy_timeout_s)
         found = found if isinstance(found, dict) else {}
         frames = {name: found.get(name) for name in ("busy", "log", "checkpointed")}

@@ -345,7 +345,7 @@ def test_a_reader_that_has_had_enough_is_no_complaint() -> None:
         ("\x1b[2Jgone", "\\x1b[2Jgone"),
         ("two\nlines\r", "two\\nlines\\r"),
         ("\x9b31m", "\\x9b31m"),
-        ("a\tb", "a\tb"),
+        ("a\tb", "a\\tb"),
         ("\u202eevil", "\\u202eevil"),
         ("\udcff", "\\udcff"),
     ],
