@@ -143,7 +143,10 @@ def lines(answering: socket.socket, check: Callable[[], None]) -> Iterator[dict[
     while True:
         while not select.select([answering], [], [], _POLL_S)[0]:
             check()
-        piece = answering.recv(MOST_REQUEST)
+        piece = b""
+        # It is reset if the other process has ended before it had read all that was sent.
+        with contextlib.suppress(ConnectionResetError):
+            piece = answering.recv(MOST_REQUEST)
         if not piece or len(data) > bounded.MOST_BYTES:
             return
         *whole, data = (data + piece).split(b"\n")
