@@ -149,7 +149,7 @@ def load(source: Path) -> Config:
         raise ConfigError(
             f"the configuration {source} is not used, because others could have written it: "
             f"{doubt.reason}",
-            hint=doubt.remedy,
+            hint=f"{doubt.remedy}; or keep it where only you or root may write (/etc/gymdbd)",
         )
     return parse(text, source)
 

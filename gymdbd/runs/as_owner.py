@@ -76,14 +76,14 @@ def act_as_owner(
     return " and ".join([*own, *acting_as])
 
 
-def examined(job: JobConfig, examine: Callable[[], list[Check]]) -> list[Check]:
-    """Return what `examine` finds, in a process of the user whose places those of `job` are."""
-    users = acting.deciders(job.places())
+def examined(name: str, places: Sequence[Path], examine: Callable[[], list[Check]]) -> list[Check]:
+    """Return what `examine` finds of job `name`, in a process of the user whose `places` are."""
+    users = acting.deciders(places)
     if users <= {None}:
         return examine()
     if len(users) > 1:
-        told = acting.several({acting.decider(place): place for place in job.places()})
-        return [Check(job.name, WARNING, f"not looked at: {told.message}", told.hint)]
+        told = acting.several({acting.decider(place): place for place in places})
+        return [Check(name, WARNING, f"not looked at: {told.message}", told.hint)]
 
     def tell(line: socket) -> None:
         line.sendall(json.dumps([vars(check) for check in examine()]).encode())

@@ -8,8 +8,10 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from gymdbd import clock
+from gymdbd.config.kinds import BackupConfig
 from gymdbd.errors import TimeZoneError
 from gymdbd.jobs import kinds
+from gymdbd.jobs.backup import outlook
 from gymdbd.jobs.finding import ERROR, OK, WARNING, Check, not_writable
 from gymdbd.runs import as_owner, clouds, status
 from gymdbd.source import database
@@ -17,6 +19,9 @@ from gymdbd.source.errors import GymdbdError
 from gymdbd.words import counted, service_command
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
     from gymdbd.clock import Clock
     from gymdbd.config.config import Config
     from gymdbd.config.kinds import JobConfig
@@ -34,10 +39,21 @@ def examine(settings: Config, now: Clock) -> list[Check]:
     ]
     for job in settings.jobs.values():
         checks.append(_next_run(job, now))
-        examine_job = partial(kinds.outlook(job).examine, job, now)
-        checks += as_owner.examined(job, examine_job)
+        for places, examine_part in _parts(job, now):
+            checks += as_owner.examined(job.name, places, examine_part)
     archives = (folder for job in settings.jobs.values() for folder in job.archives())
     return [*checks, *clouds.examine(archives)]
+
+
+def _parts(job: JobConfig, now: Clock) -> list[tuple[Sequence[Path], Callable[[], list[Check]]]]:
+    """Return what is to be checked of a job, each with the places that one user has to own."""
+    if not isinstance(job, BackupConfig):
+        return [(job.places(), partial(kinds.outlook(job).examine, job, now))]
+    # Root may keep another user's database in an archive of its own.
+    return [
+        ([job.database], partial(outlook.examine_database, job)),
+        ([job.archive], partial(outlook.examine_archive, job, now)),
+    ]
 
 
 def _clock(now: Clock) -> Check:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 from typing import TYPE_CHECKING, TypeVar
 
@@ -48,8 +49,9 @@ def load(arguments: argparse.Namespace) -> Config:
     return config.load(found)
 
 
+@functools.cache
 def say_acting(user: str) -> None:
-    """Print as whom root acts from now on; nothing if `user` is empty."""
+    """Print once as whom root acts from now on; nothing if `user` is empty."""
     if user:
         Output().remark(f"gymdbd: acting as {user}")
 

@@ -112,13 +112,17 @@ def test_a_database_that_is_a_link_to_one_of_roots_is_not_copied(place: Path, ar
 
 
 def test_root_backs_up_another_users_database_into_its_own_archive(place: Path) -> None:
-    """The archive stays root's alone, and what lies beside the database its user's."""
+    """The archive stays root's alone, and what lies beside the database its user's.
+
+    That root acts as that user is said once.
+    """
     archive = place / "root" / "archive"
     archive.mkdir()
-    code, answer = gymdbd_json(
-        "backup", "--database", place / "pi" / "gym.db", "--archive", archive
-    )
-    assert (code, answer["tables"]) == (0, {"t": 100})
+    words = ("backup", "--database", place / "pi" / "gym.db", "--archive", archive)
+    done = gymdbd(*words, "--json")
+    answer = json.loads(done.stdout)
+    assert (done.returncode, answer["tables"]) == (0, {"t": 100})
+    assert done.stderr.count("acting as") == 1
     manifest = json.loads(Path(answer["path"] + ".json").read_text())
     assert (manifest["uid"], manifest["journal_mode"]) == (_PI, "wal")
     assert (_owners(archive), _owners(place / "pi")) == ({0}, {_PI})
@@ -426,6 +430,16 @@ def test_check_looks_at_another_users_job_as_that_user(place: Path) -> None:
     code, answer = gymdbd_json("-c", config, "check")
     (found,) = [check for check in answer["checks"] if check["name"] == "nightly database"]
     assert (code, found["state"], "permission denied" in found["message"]) == (1, "error", True)
+
+
+@pytest.mark.parametrize("folder", ["pi", "root"])
+def test_check_looks_at_database_and_archive_of_different_users(place: Path, folder: str) -> None:
+    """Each is looked at as its owner, so root's archive of another user's database is sound."""
+    (place / "root" / "archive").mkdir()
+    _, answer = gymdbd_json("-c", _configured(place, place / folder / "archive"), "check")
+    found = {check["name"]: check["state"] for check in answer["checks"]}
+    looked_at = (found.get("nightly database"), found.get("nightly archive"))
+    assert (looked_at, "nightly" in found) == (("ok", "ok"), False)
 
 
 def test_root_obeys_another_users_configuration_as_that_user(place: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import sqlite3
@@ -94,21 +95,26 @@ def unanswered(name: str, made: Backups, zone: tzinfo, *, asks: bool = False) ->
 
 def examine(job: BackupConfig, now: Clock) -> list[Check]:
     """Check the database, its application and the archive."""
+    return [*examine_database(job), *examine_archive(job, now)]
+
+
+def examine_database(job: BackupConfig) -> list[Check]:
+    """Check the database and its application."""
     name = f"{job.name} database"
     view = uses.look(job.database)
     try:
         identity.refuse(job.database, view)
         path = database.locate(job.database)
-        message, size, unknown = _look_into(path)
+        message, unknown = _look_into(path)
         newest = [_newest(job, path)] if job.newest else []
     except GymdbdError as error:
-        return [Check(name, ERROR, error.message, error.hint), _archive(job, now, 0)]
+        return [Check(name, ERROR, error.message, error.hint)]
     seen = [Check(name, OK, message), *_uncheckable(job, unknown), *newest, *_rights(job, path)]
     remarks = [
         Check(f"{job.name} file", WARNING if hint else OK, text, hint)
         for text, hint in identity.remarks(path, view)
     ]
-    return [*seen, *remarks, _holders(job, path), _archive(job, now, size)]
+    return [*seen, *remarks, _holders(job, path)]
 
 
 def _rights(job: BackupConfig, path: Path) -> list[Check]:
@@ -129,8 +135,8 @@ def _rights(job: BackupConfig, path: Path) -> list[Check]:
     return []
 
 
-def _look_into(path: Path) -> tuple[str, int, tuple[str, ...]]:
-    """Return a description of a database, its size in bytes, and what cannot be checked in it."""
+def _look_into(path: Path) -> tuple[str, tuple[str, ...]]:
+    """Return a description of a database, and what cannot be checked in it."""
     in_use = all(files.is_there(side) for side in side_files(path)[:2])
     # If no process has it open, reading it the usual way could leave a -wal and a -shm.
     with opening.reading_live(path, leave_nothing=True) as connection:
@@ -140,7 +146,7 @@ def _look_into(path: Path) -> tuple[str, int, tuple[str, ...]]:
     tables = counted(len(table_names(facts)), "table")
     mode = f"journal mode {facts.journal_mode}" if in_use else "not open in WAL mode"
     text = f"{path}: {files.to_size(facts.size_bytes)}, {tables}, {mode}"
-    return text, facts.size_bytes, unknown
+    return text, unknown
 
 
 def _uncheckable(job: BackupConfig, unknown: tuple[str, ...]) -> list[Check]:
@@ -177,10 +183,18 @@ def _holders(job: BackupConfig, path: Path) -> Check:
     )
 
 
-def _archive(job: BackupConfig, now: Clock, needed: int) -> Check:
+def examine_archive(job: BackupConfig, now: Clock) -> list[Check]:
+    """Check the archive, and that it has room for a backup."""
+    return [_archive(job, now)]
+
+
+def _archive(job: BackupConfig, now: Clock) -> Check:
     name = f"{job.name} archive"
     if not os.access(job.archive, os.W_OK | os.X_OK):
         return not_writable(name, job.archive)
+    needed = 0
+    with contextlib.suppress(OSError):
+        needed = job.database.stat().st_size
     try:
         backups = Catalog(job.archive, now.zone).backups(job.origin)
         files.require_space(job.archive, needed)
