@@ -75,7 +75,7 @@ class Terms:
                 f"the other machine serves {self._path.name} to {self._sessions} sessions already, "
                 "which is as many as it allows",
                 hint="the next run tries again; if it stays so, somebody else may have the key: "
-                "look there at who logs in (journalctl -u ssh)",
+                "see in the log of its SSH server who logs in there",
             )
 
     def begin(self, pages: Pages) -> None:
