@@ -322,6 +322,18 @@ def test_root_makes_no_folder_where_the_users_link_leads(pi: Pi, gyms: Path) -> 
 
 
 @needs_mount
+def test_no_archive_is_made_in_the_folder_of_a_third_user(pi: Pi, gyms: Path) -> None:
+    """That user could put another folder in its place, and is not asked to give it away."""
+    theirs = gyms.parents[1] / "theirs"
+    theirs.mkdir()
+    os.chown(theirs, _OTHER, _OTHER)
+    pi.add_user("backups", _OTHER)
+    done = pi.install("--database", gyms, "--archive", theirs / "backups")
+    assert (done.returncode, "gym may not make" in done.stderr) == (1, True)
+    assert list(theirs.iterdir()) == []
+
+
+@needs_mount
 def test_an_archive_below_a_folder_of_roots_is_given_to_the_user(pi: Pi, gyms: Path) -> None:
     """As /var/backups is: root makes what the user may not, and nothing else."""
     (pi.folder / "opt" / "roots").mkdir()
@@ -598,12 +610,24 @@ def test_a_launch_daemon_runs_as_a_user_and_needs_no_login(mac: Mac) -> None:
     assert job["ProgramArguments"][0].startswith(str(mac.home))
     calls = mac.calls()
     assert f"sudo -u trainer {mac.home}/.local/share/gymdbd/bin/gymdbd" in " ".join(calls)
+    assert f"sudo -u trainer mkdir -p -m 700 {mac.home}/Library/Logs/gymdbd" in calls
     assert f"launchctl bootstrap system {mac.daemon_plist}" in calls
     assert not mac.plist.exists()
     told = [word for word in ("agent", "keychain", "gymdbd authorize") if word in done.stdout]
     assert told == ["agent", "keychain", "gymdbd authorize"]
     assert mac.install_daemon("--uninstall").returncode == 0
     assert (mac.daemon_plist.exists(), mac.is_set("loaded")) == (False, False)
+
+
+@pytest.mark.parametrize("code", [125, 5])
+def test_a_launch_daemon_that_launchd_refuses_is_not_told_of_logins(mac: Mac, code: int) -> None:
+    """It needs none, whatever the code would mean for an agent."""
+    (mac.state / "refusal").write_text(str(code))
+    mac.set("no-login")
+    done = mac.install_daemon()
+    assert (done.returncode, f"(launchctl: {code})" in done.stderr) == (1, True)
+    assert "logged in" not in done.stderr
+    assert "runs" not in done.stdout
 
 
 @pytest.mark.parametrize("user", ["root", "nobody-there"])
