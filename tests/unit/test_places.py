@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import socket
 import subprocess
@@ -79,3 +80,22 @@ def test_another_user_who_has_the_name_keeps_nobody_from_a_place(purpose: str) -
         os.seteuid(0)
     with contextlib.closing(squatter):
         assert places.take(purpose, 1)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="makes another user's file")
+def test_a_file_of_another_user_keeps_nobody_from_a_place_and_no_link_is_followed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where a place is a file, the folder for temporary files may be everybody's."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    theirs, link = (tmp_path / f"gymdbd-{os.geteuid()}-{name}-0" for name in ("theirs", "link"))
+    with theirs.open("w") as file:
+        os.chown(theirs, _NOBODY, _NOBODY)
+        fcntl.flock(file, fcntl.LOCK_EX)
+        place = places.take("theirs", 1, is_linux=False)
+        assert place is not None
+        place.leave()
+    link.symlink_to(tmp_path / "new")
+    with pytest.raises(OSError, match="symbolic links"):
+        places.take("link", 1, is_linux=False)
+    assert not (tmp_path / "new").exists()

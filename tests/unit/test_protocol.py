@@ -25,7 +25,7 @@ from gymdbd.source.errors import (
     SourceLockedError,
 )
 from gymdbd.source.fingerprint import Fingerprint
-from gymdbd.source.pages import PAGE_RULE
+from gymdbd.source.pages import PAGE_RULE, open_pages
 from gymdbd.source.protocol import Channel
 from tests.support.databases import make_database
 
@@ -240,6 +240,17 @@ def test_hostile_digests_are_refused(tmp_path: Path, answer: bytes) -> None:
         listen(said(answer)).fetch(target, _DIGEST)
 
     assert target.read_bytes() == bytes(_PAGE * _COUNT)
+
+
+def test_a_client_gets_no_group_of_pages_twice(tmp_path: Path) -> None:
+    """Each costs the serving side a read and hashes, again and again."""
+    with open_pages(make_database(tmp_path / "gym.db")) as served:
+        known = min(digests.group_pages(served.page_size), served.count)
+        asked = bytes(4 + known * digests.DIGEST_SIZE)
+        _, last = payloads.groups(asked, served, -1)
+        for payload, before in ((asked, last), (asked * 2, -1)):
+            with pytest.raises(ProtocolError, match="group 0 again"):
+                payloads.groups(payload, served, before)
 
 
 @pytest.mark.parametrize("tables", [None, [], {"t": "many"}, {"t": True}])

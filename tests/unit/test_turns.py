@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import sqlite3
-from contextlib import closing
+import time
+from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING
 
 import pytest
 
 from gymdbd.source.errors import SourceMovedError
-from gymdbd.source.snapshot import Snapshot
+from gymdbd.source.snapshot import TURN_S, Snapshot
 from gymdbd.source.turns import count_in_turns
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 _ROWS = 45_000
@@ -63,3 +65,35 @@ def test_the_application_may_write_between_two_turns_and_that_is_noticed(databas
         app.commit()
         with pytest.raises(SourceMovedError, match="it has no WAL"), snapshot.turn():
             pass
+
+
+class _Counted(Snapshot):
+    """A snapshot that counts its turns."""
+
+    turns = 0
+
+    @contextmanager
+    def turn(self, turn_s: float = TURN_S) -> Iterator[float]:
+        """Count it, and begin it."""
+        self.turns += 1
+        with super().turn(turn_s) as end:
+            yield end
+
+
+def test_a_turn_ends_in_time_and_a_pause_as_long_comes_before_the_next(database: Path) -> None:
+    """So an application that tries again every now and then may write."""
+    with closing(_Counted(database)) as held:
+        held.rest()
+        with held.turn(0.2) as end:
+            begun = end - 0.2
+            while time.monotonic() < end:
+                pass
+        ended = time.monotonic()
+        with held.turn() as end:
+            assert end - TURN_S - ended >= ended - begun - 0.01
+        held.turns = 0
+        count_in_turns(held, 60.0)
+        few, held.turns = held.turns, 0
+        count_in_turns(held, 0.0)
+        # Of four tables, one has too many rows for a turn without any time.
+        assert held.turns > few
