@@ -244,3 +244,23 @@ def test_a_small_file_is_opened_once_and_never_through_a_link(tmp_path: Path) ->
     for use in (bounded.read, lock.is_held):
         with pytest.raises(NotOrdinaryError, match="a symbolic link"):
             use(tmp_path / "link")
+
+
+def test_what_is_refused_is_closed_again(tmp_path: Path) -> None:
+    """A daemon would have no descriptor left some day."""
+    (tmp_path / "file").touch()
+    os.link(tmp_path / "file", tmp_path / "again")
+    os.mkfifo(tmp_path / "pipe")
+    before = sorted(Path("/dev/fd").iterdir())
+    for name, flags in (("pipe", os.O_RDONLY), ("again", os.O_RDWR | os.O_CREAT)):
+        with pytest.raises(NotOrdinaryError):
+            bounded.opened(tmp_path / name, flags)
+    assert sorted(Path("/dev/fd").iterdir()) == before
+
+
+def test_no_memory_is_taken_for_a_file_that_is_too_large(tmp_path: Path) -> None:
+    """Not even if it has more bytes than any machine."""
+    (tmp_path / "file").touch()
+    os.truncate(tmp_path / "file", 2**42)
+    with pytest.raises(ValueError, match="more than 10 bytes"):
+        bounded.read(tmp_path / "file", 10)

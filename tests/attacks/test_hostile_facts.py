@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from gymdbd import bounded
 from gymdbd.archive import marks, sealed
 from gymdbd.archive.manifest import Manifest, manifest_path
 from gymdbd.archive.marks import Marks
@@ -81,6 +82,13 @@ def test_what_is_no_manifest_hides_no_other_backup(tmp_path: Path) -> None:
         manifest_path(path).write_bytes(content)
         marks.marks_path(path).write_bytes(content)
     archive.require_all_listed()
+
+
+@pytest.mark.parametrize("odd", [2**63, -(2**63), 1.0, True, "1", None])
+def test_a_size_is_a_number_that_sqlite_has(odd: object) -> None:
+    """Others cannot be used, such as for the room on a disk."""
+    with pytest.raises(TypeError, match="its size is no int"):
+        bounded.typed(Manifest, {**asdict(manifest()), "size": odd})
 
 
 @pytest.mark.parametrize("odd", samples.sample(ODD_FACTS, "odd facts", 2))
