@@ -30,8 +30,11 @@ _MOST_LINKS = 40
 _NO_GROUP = 65534
 # What belongs to root's session, and would be wrong or of no use to the user whom it becomes.
 _OF_ROOTS = ("SSH_AUTH_SOCK", "TMPDIR", "MAIL", "OLDPWD", "KRB5CCNAME", "DBUS_SESSION_BUS_ADDRESS")
-# What Python and rich import only when they need it: for the name of a host, and for a table.
-_LATE = ("encodings.idna", "rich._emoji_codes")
+# What is imported only if needed: for the name of a host, a table, a progress bar, the journal.
+_LATE = (
+    *(f"encodings.{name}" for name in ("ascii", "idna", "unicode_escape")),
+    *("rich._emoji_codes", "rich.progress", "logging_journald"),
+)
 _FIRST_OWN = 3
 _MOST_OPEN = 65536  # Without a limit, macOS names a number that no loop can reach.
 

@@ -35,6 +35,7 @@ from gymdbd.config.kinds import PullConfig
 from gymdbd.errors import FolderMissingError, UsageError
 from gymdbd.jobs.context import Context
 from gymdbd.jobs.pull.result import PullResult
+from gymdbd.runs import as_owner
 from gymdbd.terminal import by_hand, configuration, options
 
 if TYPE_CHECKING:
@@ -77,6 +78,9 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
     """Pull, or describe the remote database, and print the result."""
     job, settings = find_job(arguments)
     if arguments.info_only:
+        if settings or arguments.replica:
+            # With the configuration of SSH and the keys that a pull uses.
+            configuration.say_acting(as_owner.run_as_owner(job, settings))
         return _inspect(job, output)
     outcome = by_hand.run_job(job, settings, output).outcome
     return by_hand.report(outcome, PullResult, _print, output)

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+import gymdbd as package
 from gymdbd import acting
 from gymdbd.acting import User
 from tests.support.command import environment, gymdbd, gymdbd_json
@@ -355,6 +356,32 @@ def test_nobody_acts_with_roots_group(place: Path) -> None:
     os.chown(place / "pi", 1, 0)
     with_account = acting.decider(place / "pi" / "x")
     assert (without_account, with_account) == (User(_PI, 65534), User(1, 1))
+
+
+def test_what_describes_a_pull_acts_as_the_owner_of_the_replica(place: Path) -> None:
+    """So that it logs in with that user's keys, as the pull does."""
+    there = ("--host", "there.invalid", "--remote-database", "/x.db")
+    done = gymdbd("pull", "--info-only", *there, "--replica", place / "pi" / "r.db")
+    assert (done.returncode, f"acting as uid {_PI}" in done.stderr) == (1, True), done.stderr
+
+
+_MODULES = """
+import socket, sys
+from gymdbd import acting
+acting.become(acting.User(12011, 12011))
+late = {"encodings.idna", "encodings.unicode_escape", "concurrent.futures.thread", "ctypes"}
+late |= {"rich.box", "rich.console", "rich.progress", "rich.table", "logging_journald", "paramiko"}
+print(sorted(late - set(sys.modules)), acting.__file__)
+"""
+
+
+def test_what_is_imported_late_is_there_for_a_user_who_may_not_read_python(tmp_path: Path) -> None:
+    """Python looks up how a host's name is encoded only as the first name is resolved."""
+    tmp_path.chmod(0o700)
+    shutil.copytree(Path(package.__file__).parent, tmp_path / "gymdbd")
+    words = [sys.executable, "-c", _MODULES]
+    told = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=True).stdout
+    assert told == f"[] {tmp_path}/gymdbd/acting.py\n"
 
 
 def test_root_does_not_choose_among_several_users(place: Path) -> None:
