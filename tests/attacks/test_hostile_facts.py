@@ -9,9 +9,11 @@ from typing import Any
 import pytest
 
 from gymdbd import bounded
+from gymdbd.archive import manifest as manifests
 from gymdbd.archive import marks, sealed
 from gymdbd.archive.manifest import Manifest, manifest_path
 from gymdbd.archive.marks import Marks
+from gymdbd.errors import FormatError
 from tests.support import samples
 from tests.support.archives import add_backup, manifest
 from tests.support.command import gymdbd_json
@@ -82,6 +84,33 @@ def test_what_is_no_manifest_hides_no_other_backup(tmp_path: Path) -> None:
         manifest_path(path).write_bytes(content)
         marks.marks_path(path).write_bytes(content)
     archive.require_all_listed()
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"source": "/srv/\0"},
+        {"moved_from": ["\0"]},
+        {"source": "/srv/\ud800.db"},
+        {"side_files": {"-wal": {"size": "1"}}},
+        {"side_files": {"-wal": {"size": 1, "md5": 2}}},
+    ],
+)
+def test_a_manifest_that_could_not_be_used_is_damaged(odd: dict[str, Any], tmp_path: Path) -> None:
+    """It is one for paths that no system has, and for odd facts of the files beside it."""
+    backup = tmp_path / "gym_backup_20261123_030000.db"
+    sealed.write(manifest_path(backup), {**asdict(manifest()), **odd})
+    with pytest.raises(FormatError):
+        manifests.read(backup)
+
+
+@pytest.mark.parametrize("name", ["verified_at", "accepted_at", "rejected_at", "kept_at"])
+def test_marks_of_no_time_are_damaged(name: str, tmp_path: Path) -> None:
+    """The backup stays until there are new ones."""
+    backup = tmp_path / "gym_backup_20261123_030000.db"
+    sealed.write(marks.marks_path(backup), {**asdict(Marks()), name: "yesterday"})
+    with pytest.raises(FormatError, match="cannot be used"):
+        marks.read(backup)
 
 
 @pytest.mark.parametrize("odd", [2**63, -(2**63), 1.0, True, "1", None])
