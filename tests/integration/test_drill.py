@@ -171,6 +171,17 @@ def test_a_drill_in_a_shared_folder_uses_a_new_folder_of_its_own(tmp_path: Path)
     assert list((tmp_path / "theirs").iterdir()) == []
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="makes another user's folder")
+def test_a_drill_removes_no_folder_of_another_user_or_of_another_archive(tmp_path: Path) -> None:
+    """Whatever it is called: a run may be at work in it."""
+    theirs, other = tmp_path / ".weekly-drill.drill", tmp_path / ".weekly-drill.x.00000000.drill"
+    for folder in (theirs, other):
+        folder.mkdir()
+    os.chown(theirs, 12002, 12002)
+    assert Gym(tmp_path, scratch_folder=str(tmp_path)).run("drill")[0] == 0
+    assert (theirs.exists(), other.exists()) == (True, True)
+
+
 # Starts another process, which holds the write end of a pipe of the test's, and hangs.
 _HANGS = """
 import subprocess, sys, time
