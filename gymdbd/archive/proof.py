@@ -10,8 +10,9 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from gymdbd import bounded
-from gymdbd.errors import CopyDamagedError, VerificationError
+from gymdbd.errors import CopyDamagedError, ReadFailedError, VerificationError
 from gymdbd.source.counting import count_rows
+from gymdbd.source.errors import SourceUnreadError
 from gymdbd.source.schema import read_facts
 from gymdbd.sqlite import modules, opening, soundness
 from gymdbd.sqlite.soundness import Soundness
@@ -83,6 +84,12 @@ def prove(
                 found, check_s = _compare(copy, path, expected, integrity)
                 if integrity == FULL:
                     found = _ask_modules(copy, path, found, check, has_wal=has_wal)
+        except SourceUnreadError as error:
+            # The source is another file, and nothing is known of it.
+            raise ReadFailedError(
+                f"the copy {path} could not be read back: {error.message}",
+                hint="check the disk of this machine, and run this again; nothing has changed",
+            ) from error
         finally:
             # Different bytes are reported first, because damage then proves nothing of the source.
             sums = hashing.result()

@@ -61,14 +61,15 @@ def test_an_operation_with_a_call_that_fails_breaks_no_promise(
     table.expect_none(problems)
 
 
+@pytest.mark.parametrize("name", ["pull-first", "pull-bare"])
 def test_a_check_that_cannot_read_a_page_finds_no_damage(
-    stage: Callable[[Operation], Scene], tmp_path: Path
+    name: str, stage: Callable[[Operation], Scene], tmp_path: Path
 ) -> None:
-    """Of a first pull, which reads all that has arrived: the database over there is none the worse.
+    """Of a pull that reads all that has arrived: the database over there is none the worse.
 
     SQLite's own check reports the page that it cannot read in the same words as a damaged one.
     """
-    operation = next(one for one in REMOTE if one.name == "pull-first")
+    operation = next(one for one in REMOTE if one.name == name)
     every = [
         point
         for point in sweeps.points(operation, stage(operation), tmp_path)
@@ -76,7 +77,7 @@ def test_a_check_that_cannot_read_a_page_finds_no_damage(
     ]
     problems = {
         str(point): found
-        for point in samples.sample(every, "unreadable", size=4)
+        for point in samples.sample(every, f"unreadable {name}", size=2)
         if (found := _ROWS["EIO"].tried(*sweeps.refuse(operation, stage(operation), point, "EIO")))
     }
     table.expect_none(problems)
