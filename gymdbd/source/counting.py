@@ -44,8 +44,8 @@ def count_part(connection: sqlite3.Connection, name: str, first: int) -> tuple[i
 
     None if its rows have no number of SQLite's, as in a table WITHOUT ROWID.
     """
-    listed = "SELECT lower(name) FROM pragma_table_xinfo(?)"
-    columns = connection.execute(listed, (name,)).fetchall()
+    listed = "SELECT lower(name) FROM pragma_table_xinfo(CAST(? AS TEXT))"
+    columns = connection.execute(listed, (statements.argument(connection, name),)).fetchall()
     # A column of such a name hides the number.
     number = next((one for one in ("rowid", "_rowid_", "oid") if (one,) not in columns), "none")
     sql = (
@@ -54,7 +54,7 @@ def count_part(connection: sqlite3.Connection, name: str, first: int) -> tuple[i
     )
     try:
         with StandIns(connection) as stand_ins:
-            rows, last = stand_ins.execute(sql).fetchone()
+            rows, last = stand_ins.execute(sql, columns=2).fetchone()
     except sqlite3.OperationalError as error:
         if answers.meaning(error) != answers.UNKNOWN:
             raise
@@ -101,11 +101,11 @@ class StandIns:
             else:
                 self._connection.create_function(name, -1, None)
 
-    def execute(self, sql: str) -> sqlite3.Cursor:
+    def execute(self, sql: str, columns: int = 1) -> sqlite3.Cursor:
         """Execute a statement, with as many stand-ins as it needs."""
         while True:
             try:
-                return statements.execute(self._connection, sql)
+                return statements.execute(self._connection, sql, columns)
             except sqlite3.OperationalError as error:
                 if not self._make(str(error)):
                     raise

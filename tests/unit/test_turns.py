@@ -51,6 +51,31 @@ def test_a_large_table_is_counted_in_several_turns(database: Path) -> None:
         assert count_in_turns(held) == expected
 
 
+@pytest.mark.parametrize("kind", ["", " WITHOUT ROWID"])
+def test_a_table_whose_name_is_not_utf_8_is_counted_in_turns(tmp_path: Path, kind: str) -> None:
+    """A pull asks for the rows of every table."""
+    path = tmp_path / "gym.db"
+    with closing(sqlite3.connect(path)) as app:
+        app.execute(f"CREATE TABLE zimmer (a PRIMARY KEY){kind}")
+        app.execute("INSERT INTO zimmer VALUES (1), (2)")
+        app.commit()
+        app.execute("PRAGMA writable_schema=ON")
+        change = "UPDATE sqlite_schema SET name=CAST(? AS TEXT), tbl_name=CAST(? AS TEXT)"
+        app.execute(change, ("zimm\xe9r".encode("latin-1"),) * 2)
+        change = (
+            "UPDATE sqlite_schema SET sql=CAST(replace(sql, 'zimmer', CAST(? AS TEXT)) AS TEXT)"
+        )
+        app.execute(change, ("zimm\xe9r".encode("latin-1"),))
+        app.execute(
+            "UPDATE sqlite_schema SET name='sqlite_autoindex_' || tbl_name || '_1' "
+            "WHERE type='index'"
+        )
+        app.commit()
+    with closing(Snapshot(path)) as held:
+        held.rest()
+        assert count_in_turns(held) == {"zimm\udce9r": 2}
+
+
 def test_the_application_may_write_between_two_turns_and_that_is_noticed(database: Path) -> None:
     """Its commit waits for nobody, and the next turn has nothing to go on with."""
     snapshot = Snapshot(database)
