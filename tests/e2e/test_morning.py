@@ -86,8 +86,8 @@ def _digest(path: Path) -> str:
 
 def _await_half(mac: Mac) -> None:
     """Wait until half of a photo has been written into the partial, the replica being as it was."""
-    partial = mac.replica.with_name(f".{mac.replica.name}.partial")
-    until(partial.exists, "the partial")
+    names = f".{mac.replica.name}.????????.partial"
+    (partial,) = until(lambda: list(mac.replica.parent.glob(names)), "the partial")
     until(lambda: _changed(mac.replica, partial) > _PHOTO / 2, "half of the photo", within_s=60)
 
 
