@@ -13,8 +13,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gymdbd.rows import forms
+from gymdbd.rows import forms, needs
 from gymdbd.rows.rescue import Rescue
+from gymdbd.sqlite import opening
 from gymdbd.sqlite.sides import Side
 
 if TYPE_CHECKING:
@@ -93,6 +94,16 @@ def test_a_full_text_index_that_triggers_keep_is_right_afterwards(
     assert _query(live, "SELECT rowid FROM notes_fts ('dog')") == [(2,)]
     assert _query(live, "SELECT rowid FROM notes_fts ('spoiled')") == ([] if change else [(1,)])
     assert _query(live, "SELECT rowid FROM notes_fts ('fox')") == ([(1,)] if change else [])
+
+
+def test_a_trigger_that_writes_to_a_virtual_table_is_no_need(tmp_path: Path) -> None:
+    """Every SQLite may do that whose user trusts the schema, as that of the script does."""
+    live = _script(tmp_path / "live.db", _FTS)
+    with opening.reading(live) as connection:
+        schema = {("table", "notes"): "CREATE TABLE notes (id INTEGER PRIMARY KEY, body TEXT)"}
+        changes = ["INSERT INTO notes VALUES (1, 'x')"]
+
+        assert list(needs.missing_here(connection, schema, ["notes"], changes)) == []
 
 
 @given(
