@@ -22,6 +22,7 @@ from gymdbd.source.format import (
     INDEX_BYTES,
     INDEX_HASH_FACTOR,
     INDEX_HASH_SLOTS,
+    INDEX_LOCK,
     WAL,
     WRITE_LOCK,
     frame_offset,
@@ -63,6 +64,9 @@ def require_between(
     if all its frames are in the main file, there is nothing to compare.
     """
     index = snapshot.open_file(INDEX)
+    if not is_locked(index.fileno(), INDEX_LOCK):
+        # Nobody else uses it, so SQLite has made it anew, or makes do with one of its own.
+        return
     problem = (
         _wrong_entry(index, log, mark, after)
         or _wrong_lookup(index, mark, frames)

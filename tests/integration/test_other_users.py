@@ -111,8 +111,13 @@ def test_the_checkpoint_of_an_idle_database_of_another_users_is_left_out(place: 
 def test_who_may_not_write_what_a_crash_left_does_not_wait_for_it(place: Path) -> None:
     """The backup is made at once, with every row."""
     database = _make(place, bits=0o666)
+    index = database.with_name(database.name + "-shm")
     with forgetful.running(database, prefix=tuple(AS_APP)) as app:
+        before, older = app.committed, index.read_bytes()
+        until(lambda: app.committed > before + 1, "two more commits")
         last = app.kill()
+    # As if it had been killed after its commit was in the WAL and before it was in the index.
+    index.write_bytes(older)
     for end in ("-wal", "-shm"):
         database.with_name(database.name + end).chmod(0o644)
     words = ("backup", "--database", database, "--archive", place / "bk")
