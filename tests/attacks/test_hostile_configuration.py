@@ -16,6 +16,7 @@ import pytest
 from gymdbd import trust
 from gymdbd.config import config
 from gymdbd.errors import ConfigError
+from tests.support import everyone
 from tests.support.command import gymdbd
 from tests.support.databases import make_database
 from tests.support.jobs import write_config
@@ -110,9 +111,9 @@ def test_a_member_of_the_owners_group_may_write(place: Path) -> None:
     os.chown(path, _DAEMON, _DAEMON)
     path.chmod(0o664)
     shell = ["unshare", "--mount", "sh", "-ec", f'{_JOIN}; exec "$@"', "sh", str(place)]
-    done = gymdbd(
-        "-c", path, "list", prefix=[*shell, "setpriv", f"--reuid={_DAEMON}", "--clear-groups"]
-    )
+    everyone.install()
+    user = [*everyone.ENVIRONMENT, *shell, "setpriv", f"--reuid={_DAEMON}", "--clear-groups"]
+    done = gymdbd("-c", path, "list", prefix=user)
     assert (done.returncode, f"the group daemon may write to {path}" in done.stderr) == (2, True)
 
 

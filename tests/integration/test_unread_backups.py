@@ -65,7 +65,7 @@ def test_sqlite_alone_failing_to_read_is_not_damage(made: Path) -> None:
     done = _refused(
         "verify", "--archive", made.parent, "--json", answer="ETIMEDOUT", of=made, calls="pread64"
     )
-    assert json.loads(done.stdout)["code"] == "source-unread"
+    assert json.loads(done.stdout)["code"] == "read-failed"
     assert marks.read(made) == marks.Marks()
 
 

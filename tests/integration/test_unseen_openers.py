@@ -9,6 +9,7 @@ import os
 import sqlite3
 import subprocess
 import sys
+import tempfile
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -121,16 +122,14 @@ def test_lsof_that_names_a_process_and_then_fails_is_unknown(
 
 
 @pytest.mark.parametrize(("mode", "is_known"), [(0o644, True), (0o664, False), (0o666, False)])
-def test_a_file_that_other_users_may_write_may_be_open_unseen(
-    tmp_path: Path, mode: int, *, is_known: bool
-) -> None:
+def test_a_file_that_other_users_may_write_may_be_open_unseen(mode: int, *, is_known: bool) -> None:
     """An ordinary user cannot look into the processes of others."""
-    database = make_database(tmp_path / "gym.db")
-    database.chmod(mode)
-    for folder in (tmp_path, *tmp_path.parents[:2]):
-        folder.chmod(0o755)
-    child = os.fork()
-    if not child:
-        os.setuid(_NOBODY)
-        os._exit(processes.look_for_writers(database)[1] == "")
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == is_known
+    with tempfile.TemporaryDirectory(prefix="gymdbd-users-") as folder:
+        Path(folder).chmod(0o755)
+        database = make_database(Path(folder) / "gym.db")
+        database.chmod(mode)
+        child = os.fork()
+        if not child:
+            os.setuid(_NOBODY)
+            os._exit(processes.look_for_writers(database)[1] == "")
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == is_known

@@ -126,7 +126,8 @@ def _is_only_one(descriptor: int) -> bool:
     would end our process; SIGURG does not. Other systems than Linux have no leases.
     """
     if sys.platform == "linux":
-        with contextlib.suppress(OSError):
+        # A Python that was built without them has no names for them.
+        with contextlib.suppress(OSError, AttributeError):
             fcntl.fcntl(descriptor, fcntl.F_SETSIG, signal.SIGURG)
             fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_WRLCK)
             fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_UNLCK)
