@@ -88,7 +88,7 @@ def _doubt(facts: os.stat_result, path: Path, of: Path | int) -> Doubt | None:
 
 def _is_alone(facts: os.stat_result, of: Path | int) -> bool:
     """Return whether the group is that of the owner alone, as systems with umask 002 make them."""
-    if hasattr(os, "listxattr") and _LIST in os.listxattr(of):
+    if _has_list(of):
         return False
     if facts.st_uid == facts.st_gid == _ROOT:
         return True
@@ -98,6 +98,16 @@ def _is_alone(facts: os.stat_result, of: Path | int) -> bool:
         return False
     others = {user.pw_name for user in pwd.getpwall() if user.pw_gid == facts.st_gid}
     return owner.pw_gid == facts.st_gid and {*group.gr_mem, *others} <= {owner.pw_name}
+
+
+def _has_list(of: Path | int) -> bool:
+    """Return whether there is an access control list; many file systems, such as FAT, have none."""
+    try:
+        return hasattr(os, "listxattr") and _LIST in os.listxattr(of)
+    except OSError as error:
+        if error.errno != errno.ENOTSUP:
+            raise
+        return False
 
 
 def _name(uid: int) -> str:

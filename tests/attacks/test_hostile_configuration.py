@@ -17,7 +17,7 @@ from gymdbd import trust
 from gymdbd.config import config
 from gymdbd.errors import ConfigError
 from tests.support import everyone
-from tests.support.command import gymdbd
+from tests.support.command import gymdbd, require
 from tests.support.databases import make_database
 from tests.support.jobs import write_config
 
@@ -115,6 +115,20 @@ def test_a_member_of_the_owners_group_may_write(place: Path) -> None:
     user = [*everyone.ENVIRONMENT, *shell, "setpriv", f"--reuid={_DAEMON}", "--clear-groups"]
     done = gymdbd("-c", path, "list", prefix=user)
     assert (done.returncode, f"the group daemon may write to {path}" in done.stderr) == (2, True)
+
+
+def test_a_file_system_without_access_control_lists_is_judged_by_modes(place: Path) -> None:
+    """Such as FAT, which a mount lets root's group write to; here the kernel is made to say so."""
+    path = place / "own" / "config.yaml"
+    path.parent.chmod(0o775)
+    refusing = ["-e", "inject=listxattr,flistxattr:error=EOPNOTSUPP"]
+    words = [require("strace"), "-f", "-o", place / "calls", "-e", "trace=listxattr", *refusing]
+
+    done = gymdbd("-c", path, "check", prefix=list(map(str, words)))
+
+    assert "EOPNOTSUPP" in (place / "calls").read_text()
+    assert "could have written it" not in done.stderr
+    assert "not supported" not in done.stderr
 
 
 def test_it_is_the_open_file_that_counts(place: Path) -> None:
