@@ -49,7 +49,12 @@ def _receive(reader: Any, target: Path, size: int, context: Context) -> None:
         while done < size:
             piece = reader.read(min(_PIECE_BYTES, size - done))
             if not piece:
-                raise ReadFailedError(f"only {done} of {size} bytes of {target.name} arrived")
+                raise ReadFailedError(
+                    f"only {done} of the {size} bytes of {target.name} arrived from the process of "
+                    "the database's owner",
+                    hint="run this again; if it stays so, save the files by hand: cp with the "
+                    "application stopped",
+                )
             file.write(piece)
             done += len(piece)
             context.check()

@@ -109,7 +109,10 @@ def _received(request: dict[str, Any], folder: Path, line: socket.socket) -> Any
                 while done < size:
                     piece = line.recv(min(PIECE_BYTES, size - done))
                     if not piece:
-                        raise ConnectionLostError("the restore was stopped: nothing has changed")
+                        raise ConnectionLostError(
+                            f"the restore into {folder} was stopped before the backup had arrived",
+                            hint="nothing has changed; run it again",
+                        )
                     file.write(piece)
                     done += len(piece)
         yield folder / request["backup"]
