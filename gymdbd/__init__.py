@@ -6,6 +6,7 @@ Its rooms, from top to bottom. A module imports from rooms below its own, never 
     commands    the verbs, one a module: parse, call, print
     terminal    output, completion, options, and which database or backup a word means
     daemon      the loop, the scheduler, the child processes, systemd
+    notices     being told: what is worth a message, and to whom it goes; metrics, the page
     runs        one run of a job: lock, deadline, retry, outcome; the status file and health
     jobs        what a run does, a folder for each kind of job
     archive     the folder of backups: catalog, manifests, marks, proofs, retention, gates

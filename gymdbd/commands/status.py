@@ -34,7 +34,7 @@ from typing import TYPE_CHECKING
 
 from gymdbd import clock, files, words
 from gymdbd.clock import Clock
-from gymdbd.runs import health, verdict
+from gymdbd.runs import overview
 from gymdbd.runs.entry import Entry, instant
 from gymdbd.runs.outcome import Recorded
 from gymdbd.runs.status import StatusFile
@@ -62,12 +62,11 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
     now = Clock()
     try:
         settings = configuration.load(arguments)
-        found, daemon = health.read(settings)
+        seen = overview.take(settings, now)
     except GymdbdError as error:
         # To a monitor, an unreadable status must not look like a failing job.
         raise error.but(exit_code=_UNKNOWN) from error
-    jobs = health.judge_all(settings, found, daemon, now)
-    overall = verdict.worst([judged.found.health for judged in jobs.values()])
+    found, daemon, jobs = seen.status, seen.daemon, seen.jobs
     problem = _problem(StatusFile(settings.status_file))
     payload = {
         **found.to_json(),
@@ -78,10 +77,10 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
         "problem": problem,
         "daemon_running": daemon.alive,
         "daemon_is_mute": daemon.mute,
-        "state": overall.name.lower(),
+        "state": seen.health.name.lower(),
     }
     output.result(payload, lambda: _print(jobs, _told(daemon, found.daemon), problem, now, output))
-    return int(overall)
+    return int(seen.health)
 
 
 def _problem(file: StatusFile) -> str | None:

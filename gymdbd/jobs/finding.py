@@ -36,11 +36,16 @@ class Health(IntEnum):
 
 
 class Finding(NamedTuple):
-    """One result of checking a job: its health, the reason, and what to do about it."""
+    """One result of checking a job: its health, the reason, and what to do about it.
+
+    `code` is a name of the reason that stays the same, for programs and translations: that of an
+    error, or of a state such as `too-old`.
+    """
 
     health: Health
     reason: str = ""
     hint: str = ""
+    code: str = ""
 
 
 def not_writable(name: str, folder: Path) -> Check:
