@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import TYPE_CHECKING
 
 from gymdbd.config import values
-from gymdbd.config.document import key, mapping, scalar, section
+from gymdbd.config.document import key, mapping, path, scalar, section
 from gymdbd.config.scalars import BOUND, DURATION, FLAG, NUMBER, PERCENT, TEXT
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,3 +103,11 @@ class RepairConfig:
     host: str = key(TEXT)
     archive: str = key(TEXT)
     ssh: SshConfig = key(section(SshConfig), SshConfig())
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportConfig:
+    """The page to look at, which the daemon keeps up to date: its file and its language."""
+
+    file: Path = key(path)
+    language: str = key(scalar(values.one_of("en", "ko"), "str"), "en")

@@ -27,6 +27,7 @@ _SECTIONS: tuple[Any, ...] = (
     kinds.VerifyConfig,
     parts.RepairConfig,
     parts.SshConfig,
+    parts.ReportConfig,
 )
 _KEYS = sorted(
     {one.name for kind in _SECTIONS for one in dataclasses.fields(kind) if "read" in one.metadata}
