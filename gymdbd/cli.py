@@ -60,7 +60,9 @@ class _Parser(argparse.ArgumentParser):
 
 
 # Verbs that have failed if their output is lost.
-_PRINTING = ("authorize", "check", "completion", "diff", "list", "rescue", "schedule")
+_PRINTING = (
+    *("authorize", "check", "completion", "diff", "list", "metrics", "rescue", "schedule"),
+)
 
 
 def main(argv: list[str] | None = None) -> int:

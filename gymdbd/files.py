@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 CLONE = "clone"
 FILE_MODE = 0o600
+PUBLIC_MODE = 0o644
 FOLDER_MODE = 0o700
 SPACE_FACTOR = 1.1
 
@@ -116,10 +117,11 @@ def hand_over(path: Path | int, like: Path) -> None:
                 os.chown(path, owner, there.st_gid, follow_symlinks=False)
 
 
-def write_atomically(path: Path, data: bytes) -> None:
+def write_atomically(path: Path, data: bytes, *, public: bool = False) -> None:
     """Replace the content of `path` by `data`: readers see the old or the new bytes, not a mix.
 
-    The caller holds the lock that guards the file.
+    The caller holds the lock that guards the file. If it is `public`, everybody may read it, and it
+    stays this user's, whoever may write in the folder.
     """
     partial = partials.begin(path)
     with writing(path):
@@ -127,7 +129,10 @@ def write_atomically(path: Path, data: bytes) -> None:
             descriptor = _create(partial)
             try:
                 write_at(descriptor, data, 0)
-                hand_over(descriptor, path if path.exists() else path.parent)
+                if public:
+                    os.fchmod(descriptor, PUBLIC_MODE)
+                else:
+                    hand_over(descriptor, path if path.exists() else path.parent)
                 _sync(descriptor)
             finally:
                 os.close(descriptor)

@@ -111,3 +111,16 @@ class ReportConfig:
 
     file: Path = key(path)
     language: str = key(scalar(values.one_of("en", "ko"), "str"), "en")
+
+
+@dataclass(frozen=True, kw_only=True)
+class MetricsConfig:
+    """The metrics for Prometheus: the file in the folder of node_exporter's textfile collector."""
+
+    textfile: Path = key(path)
+
+    def faults(self) -> list[str]:
+        """Return an error if the collector would not read the file."""
+        if self.textfile.suffix == ".prom":
+            return []
+        return [f"textfile: expected a name that ends in .prom (got {self.textfile.name})"]

@@ -28,6 +28,7 @@ _SECTIONS: tuple[Any, ...] = (
     parts.RepairConfig,
     parts.SshConfig,
     parts.ReportConfig,
+    parts.MetricsConfig,
 )
 _KEYS = sorted(
     {one.name for kind in _SECTIONS for one in dataclasses.fields(kind) if "read" in one.metadata}
