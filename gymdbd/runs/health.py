@@ -159,9 +159,8 @@ def judge(
     moment, seen = now.now(), _seen(look, patience_s)
     if seen.newest is not None:
         entry = _up_to_date(entry, seen.newest, now.zone)
-    health, reason = verdict.health(job, entry, moment, now.zone)
-    findings = [Finding(health, reason, entry.hint or ""), *seen.findings]
-    findings += _next_run(entry, daemon, moment, health)
+    told = verdict.health(job, entry, moment, now.zone)
+    findings = [told, *seen.findings, *_next_run(entry, daemon, moment, told.health)]
     worst = verdict.worst([finding.health for finding in findings])
     found = next(finding for finding in findings if finding.health == worst)
     if daemon.alive is False or daemon.mute:
@@ -176,7 +175,7 @@ def _seen(look: Look, patience_s: float) -> Seen:
         return look(patience_s)
     except TimeoutError:
         reason = f"its folders have not answered for {patience_s:g} s"
-        return Seen([Finding(Health.UNKNOWN, reason, _DEAD)])
+        return Seen([Finding(Health.UNKNOWN, reason, _DEAD, "not-answering")])
 
 
 def meanwhile(work: Callable[[], _T]) -> Callable[[float], _T]:
@@ -229,12 +228,12 @@ def _look(
         was_good = entry.state in GOOD_STATES
         yield from kinds.outlook(job).look(job, now, zone, was_good=was_good)
     except _DENIED as error:
-        yield Finding(Health.UNKNOWN, error.message, _ACCOUNT)
+        yield Finding(Health.UNKNOWN, error.message, _ACCOUNT, error.code)
     except GymdbdError as error:
-        yield Finding(Health.FAILING, error.message, error.hint)
+        yield Finding(Health.FAILING, error.message, error.hint, error.code)
     except OSError as error:
         translated = disk.system_error(error)
-        yield Finding(Health.UNKNOWN, translated.message, translated.hint)
+        yield Finding(Health.UNKNOWN, translated.message, translated.hint, translated.code)
 
 
 def _require_places(job: JobConfig) -> None:
@@ -251,12 +250,13 @@ def _next_run(entry: Entry, daemon: Daemon, now: datetime, health: Health) -> It
             Health.UNKNOWN,
             f"the daemon cannot write {daemon.status_file}: the outcome of its runs is unknown",
             f"read the daemon's log, and let its user write to that folder{sandbox()}",
+            "status-not-written",
         )
     elif daemon.started is None:
         return
     elif daemon.alive is None:
         reason = "this user cannot see whether the daemon is running"
-        yield Finding(Health.UNKNOWN, reason, _ACCOUNT)
+        yield Finding(Health.UNKNOWN, reason, _ACCOUNT, "daemon-unseen")
     elif not daemon.alive:
         # While the last success is recent enough, there is time to start the daemon.
         yield Finding(
@@ -264,6 +264,7 @@ def _next_run(entry: Entry, daemon: Daemon, now: datetime, health: Health) -> It
             "the daemon is not running, so the next run will not happen",
             f"start it ({service_command('start')}, or gymdbd run); if something else runs the "
             f"jobs now, remove {daemon.status_file}; the next run creates it again",
+            "daemon-down",
         )
     elif now - daemon.started > _START_MARGIN:
         yield from _unplanned(entry, now)
@@ -274,8 +275,8 @@ def _unplanned(entry: Entry, now: datetime) -> Iterator[Finding]:
     if planned is None:
         reason = "the daemon has not scheduled it"
         hint = f"let it reload the configuration: {service_command('reload')}"
-        yield Finding(Health.LATE, reason, hint)
+        yield Finding(Health.LATE, reason, hint, "not-scheduled")
     elif entry.running is None and now - planned > _START_MARGIN:
         reason = f"its run of {entry.next_run} is not known to have started"
         hint = "read the daemon's log, and check that it can write the status file"
-        yield Finding(Health.LATE, reason, hint)
+        yield Finding(Health.LATE, reason, hint, "not-started")

@@ -5,14 +5,17 @@ from __future__ import annotations
 from datetime import datetime, timedelta, tzinfo
 from typing import TYPE_CHECKING
 
-from gymdbd.jobs.finding import Health
+from gymdbd.jobs.finding import Finding, Health
 from gymdbd.runs.entry import instant
-from gymdbd.runs.outcome import GOOD_STATES, UNREACHABLE
+from gymdbd.runs.outcome import GOOD_STATES, SUSPICIOUS, UNREACHABLE
 from gymdbd.schedule import usual_gap
 
 if TYPE_CHECKING:
     from gymdbd.config.kinds import JobConfig
     from gymdbd.runs.entry import Entry
+
+# The code of a job that is new, which is no trouble.
+NOT_RUN_YET = "not-run-yet"
 
 _LEAST_MARGIN = timedelta(minutes=10)
 
@@ -25,49 +28,58 @@ def max_age(job: JobConfig, now: datetime, zone: tzinfo) -> timedelta:
     return gap + max(gap / 12, _LEAST_MARGIN)
 
 
-def health(job: JobConfig, entry: Entry, now: datetime, zone: tzinfo) -> tuple[Health, str]:
+def health(job: JobConfig, entry: Entry, now: datetime, zone: tzinfo) -> Finding:
     """Return the health of a job according to its entry in the status file, and the reason.
 
     An unreachable peer is late until `max_age` has passed, then failing. Any other failure is
     failing at once, and so is a backup that waits for accept or reject.
     """
-    success = instant(entry.last_success)
+    success, hint = instant(entry.last_success), entry.hint or ""
     limit = max_age(job, now, zone)
     too_old = success is None or now - success > limit
     if entry.state is None:
-        return Health.UNKNOWN, "it has not run yet"
+        return Finding(Health.UNKNOWN, "it has not run yet", hint, NOT_RUN_YET)
     if trouble := _trouble(entry):
-        return Health.FAILING, trouble
+        return trouble
     if entry.state == UNREACHABLE:
-        return (Health.FAILING if too_old else Health.LATE), str(entry.error)
+        how = Health.FAILING if too_old else Health.LATE
+        return Finding(how, str(entry.error), hint, entry.code or UNREACHABLE)
     if success is not None and success > now + _LEAST_MARGIN:
-        return Health.UNKNOWN, "its last success is in the future: check the clock"
+        reason = "its last success is in the future: check the clock"
+        return Finding(Health.UNKNOWN, reason, hint, "in-future")
     if too_old:
-        return Health.LATE, f"its last success is older than {limit}"
+        return Finding(Health.LATE, f"its last success is older than {limit}", hint, "too-old")
     return _freshness(job, entry, now)
 
 
-def _trouble(entry: Entry) -> str:
-    """Return what makes a job fail even if its last success is recent, or ""."""
+def _trouble(entry: Entry) -> Finding | None:
+    """Return what makes a job fail even if its last success is recent."""
+    hint = entry.hint or ""
     if entry.state not in (*GOOD_STATES, UNREACHABLE):
-        return str(entry.error)
+        code = entry.code or str(entry.state)
+        return Finding(Health.FAILING, str(entry.error), hint, code)
     waiting = entry.result.waiting if entry.result else None
-    return f"{waiting} waits for accept or reject; pruning is stopped" if waiting else ""
+    if not waiting:
+        return None
+    reason = f"{waiting} waits for accept or reject; pruning is stopped"
+    return Finding(Health.FAILING, reason, hint, SUSPICIOUS)
 
 
-def _freshness(job: JobConfig, entry: Entry, now: datetime) -> tuple[Health, str]:
+def _freshness(job: JobConfig, entry: Entry, now: datetime) -> Finding:
     """Return the health according to the age of the newest row in the last backup."""
-    wanted = job.newest
+    wanted, hint = job.newest, entry.hint or ""
     found = entry.result.newest if entry.result else None
     if wanted is None or found is None:
-        return Health.OK, ""
+        return Finding(Health.OK, "", hint)
     place = f"the newest row of {wanted.table}"
     moment = instant(found.get("at"))
     if moment is None:
-        return Health.FAILING, f"{place} cannot be dated by {wanted.column}: {found.get('problem')}"
+        reason = f"{place} cannot be dated by {wanted.column}: {found.get('problem')}"
+        return Finding(Health.FAILING, reason, hint, "newest-undated")
     if wanted.max_age is not None and now - moment > wanted.max_age:
-        return Health.LATE, f"{place} is from {found['at']}, older than {wanted.max_age}"
-    return Health.OK, ""
+        reason = f"{place} is from {found['at']}, older than {wanted.max_age}"
+        return Finding(Health.LATE, reason, hint, "newest-too-old")
+    return Finding(Health.OK, "", hint)
 
 
 def worst(healths: list[Health]) -> Health:

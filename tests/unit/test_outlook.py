@@ -76,7 +76,7 @@ def _judged(
 
 def _health(job: JobConfig, entry: dict[str, Any], daemon: Daemon) -> tuple[Health, str]:
     found = _judge(job, entry, daemon)
-    assert (found.health != Health.OK) == bool(found.reason)
+    assert (bool(found.reason), bool(found.code)) == (found.health != Health.OK,) * 2
     return found.health, found.reason
 
 
@@ -132,7 +132,7 @@ def test_the_failure_of_the_last_run_is_told_before_what_else_is_wrong(tmp_path:
     """With its own hint."""
     entry = {"state": "failed", "error": "it broke", "hint": "mend it"}
     found = _judge(_verify(tmp_path / "gone"), entry)
-    assert found == (Health.FAILING, "it broke", "mend it")
+    assert found == Finding(Health.FAILING, "it broke", "mend it", "failed")
 
 
 @_ROOT

@@ -363,11 +363,11 @@ def test_what_waits_for_an_answer_is_failing_whatever_comes_after_it(file: Statu
     for run in (_failed(3, "unreachable"), _run(4, result=waiting)):
         file.run_ended(_job(), run)
         found = health(_job(), file.read().jobs["nightly"], _NOW, UTC)
-        assert found == (Health.FAILING, reason)
+        assert (found.health, found.reason, found.code) == (Health.FAILING, reason, "suspicious")
     file.accepted(_job(), "1.db")
-    assert "1.db waits" in health(_job(), file.read().jobs["nightly"], _NOW, UTC)[1]
+    assert "1.db waits" in health(_job(), file.read().jobs["nightly"], _NOW, UTC).reason
     file.accepted(_job())
-    assert health(_job(), file.read().jobs["nightly"], _NOW, UTC)[1] == ""
+    assert health(_job(), file.read().jobs["nightly"], _NOW, UTC).reason == ""
 
 
 def test_the_end_of_one_run_does_not_end_another(file: StatusFile) -> None:
@@ -419,13 +419,13 @@ def test_the_daemon_and_its_plans_are_noted_beside_the_outcomes(file: StatusFile
     ],
 )
 def test_the_health_of_a_job(state: str | None, age_h: int | None, expected: Health) -> None:
-    """By the state of its last run and the age of its last success; whatever is bad has words."""
+    """By the state of its last run and the age of its success; what is bad has words and a code."""
     entry: dict[str, Any] = {"state": state, "error": "it broke"} if state else {}
     if age_h is not None:
         entry["last_success"] = (_NOW - timedelta(hours=age_h)).isoformat()
-    found, why = health(_job(max_age=timedelta(hours=26)), Entry.from_json(entry), _NOW, UTC)
-    assert found == expected
-    assert bool(why) == (expected != Health.OK)
+    found = health(_job(max_age=timedelta(hours=26)), Entry.from_json(entry), _NOW, UTC)
+    assert found.health == expected
+    assert (bool(found.reason), bool(found.code)) == (expected != Health.OK,) * 2
 
 
 @pytest.mark.parametrize("value", ["yesterday", 3, "2026-11-23T03:00:00", "0001-01-01T00:00+09:00"])
@@ -433,7 +433,7 @@ def test_a_last_success_that_is_no_instant_is_none(value: object) -> None:
     """A file edited by hand does not break the answer."""
     assert instant(value) is None
     entry = Entry.from_json({"state": "ok", "last_success": value})
-    assert health(_job(), entry, _NOW, UTC)[0] == Health.LATE
+    assert health(_job(), entry, _NOW, UTC).health == Health.LATE
 
 
 @pytest.mark.parametrize(
@@ -445,8 +445,8 @@ def test_a_newest_row_that_is_older_than_its_limit_is_late(age_h: float, expecte
     job = _job(newest=Newest(table="t", column="at", max_age=timedelta(hours=10)))
     at = (_NOW - timedelta(hours=age_h)).isoformat()
     entry = {"state": "ok", "last_success": _NOW.isoformat(), "result": {"newest": {"at": at}}}
-    health_now, reason = health(job, Entry.from_json(entry), _NOW, UTC)
-    assert (health_now, bool(reason)) == (expected, expected != Health.OK)
+    found = health(job, Entry.from_json(entry), _NOW, UTC)
+    assert (found.health, bool(found.reason)) == (expected, expected != Health.OK)
 
 
 def test_the_numbers_of_health_are_exit_codes_of_monitoring_plugins() -> None:

@@ -53,7 +53,7 @@ def _its_backups(
     backups = catalog.backups(job.origin)
     unread = [backup.unread for backup in backups if backup.unread]
     if unread:
-        yield Finding(Health.UNKNOWN, unread[0].message, unread[0].hint)
+        yield Finding(Health.UNKNOWN, unread[0].message, unread[0].hint, unread[0].code)
     if newest is not None:
         yield newest.created
     elif was_good and not unread:
@@ -61,6 +61,7 @@ def _its_backups(
             Health.FAILING,
             f"{job.archive} no longer holds a good backup of it",
             f"find out who removed them, and make a new one: gymdbd backup {job.name}",
+            "backups-gone",
         )
     damaged = [backup.path.name for backup in backups if backup.verdict == DAMAGED]
     if damaged:
@@ -70,6 +71,7 @@ def _its_backups(
             + (f" and {len(damaged) - _NAMED} more" if len(damaged) > _NAMED else ""),
             "fetch a good copy (gymdbd verify --repair), or remove it once gymdbd list shows good "
             "backups; check the disk as well (dmesg, SMART)",
+            "backup-damaged",
         )
 
 
@@ -87,10 +89,10 @@ def unanswered(name: str, made: Backups, zone: tzinfo, *, asks: bool = False) ->
             "look at it (gymdbd diff latest); if the change is right, run gymdbd accept "
             f"{name}, otherwise gymdbd reject {name}"
         )
-        yield Finding(Health.FAILING, f"{what}; pruning is stopped", hint)
+        yield Finding(Health.FAILING, f"{what}; pruning is stopped", hint, "suspicious")
     elif frozen:
         hint = "repair or restore the database; pruning resumes with the next good backup"
-        yield Finding(Health.FAILING, f"pruning is stopped: {frozen}", hint)
+        yield Finding(Health.FAILING, f"pruning is stopped: {frozen}", hint, "pruning-stopped")
 
 
 def examine(job: BackupConfig, now: Clock) -> list[Check]:

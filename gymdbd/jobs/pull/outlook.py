@@ -42,7 +42,8 @@ def _room(job: PullConfig, now: datetime, zone: tzinfo, *, was_good: bool) -> It
     if not replica.exists:
         if was_good:
             reason = f"the replica {job.replica} no longer exists"
-            yield Finding(Health.FAILING, reason, f"pull it again: gymdbd pull {job.name}")
+            hint = f"pull it again: gymdbd pull {job.name}"
+            yield Finding(Health.FAILING, reason, hint, "replica-gone")
         return
     missing = max(0, job.replica.stat().st_size - replica.reusable_bytes(replica.state()))
     try:
@@ -50,7 +51,7 @@ def _room(job: PullConfig, now: datetime, zone: tzinfo, *, was_good: bool) -> It
         room.require(job, catalog, missing, now, folder=replica.path.parent)
     except GymdbdError as error:
         # If nothing changes on the other machine, no room is needed.
-        yield Finding(Health.LATE, error.message, error.hint)
+        yield Finding(Health.LATE, error.message, error.hint, error.code)
 
 
 def examine(job: PullConfig, now: Clock) -> list[Check]:
