@@ -16,7 +16,7 @@ from gymdbd import files, trust
 from gymdbd.config import values
 from gymdbd.config.document import MOST_CHARACTERS, Document, join, key, path, scalar, section
 from gymdbd.config.kinds import KINDS, JobConfig
-from gymdbd.config.parts import MetricsConfig, ReportConfig
+from gymdbd.config.parts import MachineConfig, MetricsConfig, ReportConfig
 from gymdbd.config.scalars import DURATION, NUMBER, SIZE
 from gymdbd.errors import ConfigError
 from gymdbd.words import did_you_mean
@@ -78,6 +78,7 @@ class Config:
     log: LogConfig = key(section(LogConfig), LogConfig())
     metrics: MetricsConfig | None = key(section(MetricsConfig), None)
     report: ReportConfig | None = key(section(ReportConfig), None)
+    machine: MachineConfig = key(section(MachineConfig), MachineConfig())
     jobs: dict[str, JobConfig] = key(_read_jobs)
 
     def job(self, name: str) -> JobConfig:

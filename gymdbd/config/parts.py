@@ -124,3 +124,10 @@ class MetricsConfig:
         if self.textfile.suffix == ".prom":
             return []
         return [f"textfile: expected a name that ends in .prom (got {self.textfile.name})"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class MachineConfig:
+    """When the machine itself is late: if the next backup will not fit in so many days."""
+
+    min_free_days: int = key(NUMBER, 14)

@@ -94,6 +94,7 @@ def test_the_example_names_every_key_and_no_other(tmp_path: Path) -> None:
 
     assert set(top) == keys_of(Config)
     assert set(named_keys(top["log"])) == keys_of(config.LogConfig)
+    assert set(named_keys(top["machine"])) == keys_of(parts.MachineConfig)  # type: ignore[arg-type]
     assert set(named_keys(top["report"])) == keys_of(parts.ReportConfig)  # type: ignore[arg-type]
     assert set(named_keys(top["metrics"])) == keys_of(parts.MetricsConfig)  # type: ignore[arg-type]
     assert set(backup) | set(frequent) == keys_of(BackupConfig) | {"kind"}

@@ -29,6 +29,7 @@ _SECTIONS: tuple[Any, ...] = (
     parts.SshConfig,
     parts.ReportConfig,
     parts.MetricsConfig,
+    parts.MachineConfig,
 )
 _KEYS = sorted(
     {one.name for kind in _SECTIONS for one in dataclasses.fields(kind) if "read" in one.metadata}
