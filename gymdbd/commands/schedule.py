@@ -36,16 +36,18 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
     now = clock.Clock(zone=clock.local_zone())
     runs = {}
     for name, job in settings.jobs.items():
-        moments = []
+        moments: list[str] = []
         moment = now.now()
-        for _ in range(min(arguments.count, _MOST)):
+        for _ in range(min(arguments.count, _MOST) if job.is_scheduled else 0):
             moment = job.when.next_after(moment, now.zone)
             moments.append(clock.to_text(moment, now.zone))
         runs[name] = moments
 
     def show() -> None:
         for name, moments in runs.items():
-            output.print_line(f"{name} ({settings.jobs[name].when}, {now.zone})")
+            job = settings.jobs[name]
+            when = f"{job.when}, {now.zone}" if job.is_scheduled else "never runs: it is a watch"
+            output.print_line(f"{name} ({when})")
             for text in moments:
                 output.print_line(f"  {text.replace('T', ' ')}")
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING, NamedTuple
+from pathlib import Path
+from typing import NamedTuple
 
 from gymdbd import files, lock, names, origin
 from gymdbd.config import values
@@ -16,8 +17,9 @@ from gymdbd.errors import ConfigError
 from gymdbd.origin import Origin, Place
 from gymdbd.schedule import Cron, Interval, Schedule
 
-if TYPE_CHECKING:
-    from pathlib import Path
+# Where the unit of a machine has its public status, and where those who pull from it are noted.
+PUBLIC_STATUS = "/run/gymdbd/status.public.json"
+PEERS = "/var/lib/gymdbd-peers"
 
 
 class Backups(NamedTuple):
@@ -39,6 +41,11 @@ class JobConfig:
     max_age: timedelta | None = key(DURATION, None)
     timeout: timedelta = key(DURATION, timedelta(hours=1))
     retry: Retry = key(section(Retry), Retry())
+
+    @property
+    def is_scheduled(self) -> bool:
+        """Return whether it ever runs by itself: a watch never does."""
+        return self.schedule is not None or self.every is not None
 
     @property
     def when(self) -> Schedule:
@@ -147,7 +154,8 @@ class PullConfig(JobConfig):
     """A replica of a remote database; `remote_database` is a path on `host`.
 
     Without `gates`, only missing or emptied tables make the pulled content suspicious; without
-    `max_size`, only a database many times larger than the replica is refused.
+    `max_size`, only a database many times larger than the replica is refused. `remote_status` is
+    where `host` has its public status, which is asked for only if that key may see it.
     """
 
     host: str = key(TEXT)
@@ -164,6 +172,7 @@ class PullConfig(JobConfig):
     max_size: int | None = key(SIZE, None)
     on_local_change: str = key(scalar(values.one_of("backup", "refuse"), "str"), "backup")
     replica_wait: timedelta = key(DURATION, timedelta(seconds=30))
+    remote_status: str = key(TEXT, PUBLIC_STATUS)
     ssh: SshConfig = key(section(SshConfig), SshConfig())
 
     @property
@@ -262,6 +271,28 @@ class VerifyConfig(JobConfig):
 
 
 @dataclass(frozen=True, kw_only=True)
+class WatchConfig(JobConfig):
+    """A watch on another machine: the pulls of `peer` are to come, and it never runs itself.
+
+    `folder` is where `gymdbd serve --peer` notes that `peer` came.
+    """
+
+    peer: str = key(scalar(values.job_name, "str"))
+    folder: Path = key(path, Path(PEERS))
+
+    @property
+    def mark(self) -> Path:
+        """Return the file whose time is when the peer last came."""
+        return self.folder / self.peer
+
+    def faults(self) -> list[str]:
+        """Return the errors of the job as a whole."""
+        if self.is_scheduled:
+            return ["a watch has no schedule and no every: it never runs, and only looks"]
+        return [] if self.max_age else ["expected max_age: 26h, after which the peer is late"]
+
+
+@dataclass(frozen=True, kw_only=True)
 class EmergencyConfig(JobConfig):
     """An emergency run; it has no schedule and is never in a configuration."""
 
@@ -314,4 +345,5 @@ KINDS: dict[str, type[JobConfig]] = {
     "pull": PullConfig,
     "drill": DrillConfig,
     "verify": VerifyConfig,
+    "watch": WatchConfig,
 }

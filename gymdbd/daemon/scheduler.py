@@ -102,12 +102,16 @@ class Scheduler:
         return self._clock.monotonic() - self._beat_at
 
     def set_jobs(self, jobs: dict[str, JobConfig]) -> None:
-        """Schedule exactly these jobs; a job that has missed its due moment runs now."""
+        """Schedule exactly these jobs, as far as they ever run.
+
+        A job that has missed its due moment runs now.
+        """
+        jobs = {name: job for name, job in jobs.items() if job.is_scheduled}
         for name in self._jobs.keys() - jobs.keys():
             self._scheduler.remove_job(name)
         known = set(self._jobs)
         past = self._past()
-        self._jobs = dict(jobs)
+        self._jobs = jobs
         for name, job in jobs.items():
             trigger = _Trigger(job.when, self._clock.zone)
             self._scheduler.add_job(

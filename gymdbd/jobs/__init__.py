@@ -6,6 +6,7 @@ From top to bottom; a module imports from below its own line:
     handled     what another user's process does with its database
     emergency   getting a database to safety, now
     drill       rehearsing a restore
+    watch       whether another machine still comes
     verify      reading backups again, and repairing them
     restore     getting a backup back
     pull        bringing a remote snapshot here

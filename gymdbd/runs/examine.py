@@ -38,7 +38,7 @@ def examine(settings: Config, now: Clock) -> list[Check]:
         *_log(settings),
     ]
     for job in settings.jobs.values():
-        checks.append(_next_run(job, now))
+        checks += [_next_run(job, now)] if job.is_scheduled else []
         for places, examine_part in _parts(job, now):
             checks += as_owner.examined(job.name, places, examine_part)
     archives = (folder for job in settings.jobs.values() for folder in job.archives())

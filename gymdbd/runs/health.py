@@ -159,8 +159,11 @@ def judge(
     moment, seen = now.now(), _seen(look, patience_s)
     if seen.newest is not None:
         entry = _up_to_date(entry, seen.newest, now.zone)
-    told = verdict.health(job, entry, moment, now.zone)
-    findings = [told, *seen.findings, *_next_run(entry, daemon, moment, told.health)]
+    findings = seen.findings or [Finding(Health.OK)]
+    if job.is_scheduled:
+        # Of a job that never runs, neither its entry nor the daemon says anything.
+        told = verdict.health(job, entry, moment, now.zone)
+        findings = [told, *seen.findings, *_next_run(entry, daemon, moment, told.health)]
     worst = verdict.worst([finding.health for finding in findings])
     found = next(finding for finding in findings if finding.health == worst)
     if daemon.alive is False or daemon.mute:

@@ -10,7 +10,7 @@ import socket
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from gymdbd.runs import health, verdict
+from gymdbd.runs import health, peers, verdict
 
 if TYPE_CHECKING:
     from datetime import datetime, tzinfo
@@ -27,8 +27,9 @@ class Overview:
     """How everything is at the instant `at`.
 
     `jobs` are those of the configuration, in its order. `peers` are the jobs of other machines, by
-    `MACHINE/JOB`. `machine` are findings about this machine, by what they are about; if all is well
-    with something, its finding says so, if it is known at all.
+    `HOST/JOB`, as their machines told it. `remarks` say of a host why nothing is known of its jobs;
+    that makes no health worse. `machine` are findings about this machine, by what they are about;
+    if all is well with something, its finding says so, if it is known at all.
     """
 
     at: datetime
@@ -38,6 +39,7 @@ class Overview:
     daemon: Daemon
     jobs: dict[str, Judged]
     peers: dict[str, Judged] = field(default_factory=dict)
+    remarks: dict[str, Finding] = field(default_factory=dict)
     machine: dict[str, Finding] = field(default_factory=dict)
 
     @property
@@ -51,6 +53,7 @@ class Overview:
 def take(settings: Config, now: Clock) -> Overview:
     """Return the overview of a configuration; GymdbdError if its status file cannot be read."""
     status, daemon = health.read(settings)
+    others, remarks = peers.judge_all(settings, now)
     return Overview(
         at=now.now(),
         zone=now.zone,
@@ -58,4 +61,6 @@ def take(settings: Config, now: Clock) -> Overview:
         status=status,
         daemon=daemon,
         jobs=health.judge_all(settings, status, daemon, now),
+        peers=others,
+        remarks=remarks,
     )

@@ -71,7 +71,7 @@ def test_the_example_loads_with_its_commented_job(tmp_path: Path) -> None:
     """With its folders in place the example is a configuration, comment signs gone or not."""
     loaded = config.parse(example(tmp_path), SOURCE)
     here = ["nightly-backup", "frequent-backup", "weekly-drill", "nightly-proof"]
-    assert list(loaded.jobs) == [*here, "pull-from-pi", "proof-of-copies"]
+    assert list(loaded.jobs) == [*here, "pull-from-pi", "proof-of-copies", "office"]
     plain = EXAMPLE.read_text(encoding="utf-8")
     for path in ("/var/lib/gymdbd", "/home/pi/gym-controller"):
         plain = plain.replace(path, str(tmp_path))
@@ -87,7 +87,7 @@ def test_the_example_names_every_key_and_no_other(tmp_path: Path) -> None:
     assert isinstance(top["log"], yaml.MappingNode)
     assert isinstance(top["jobs"], yaml.MappingNode)
     jobs = named_keys(top["jobs"])
-    backup, frequent, drill, proof, pull, copies = (
+    backup, frequent, drill, proof, pull, copies, watch = (
         named_keys(jobs[name])  # type: ignore[arg-type]
         for name in jobs
     )
@@ -105,6 +105,7 @@ def test_the_example_names_every_key_and_no_other(tmp_path: Path) -> None:
     probes = [set(named_keys(one)) for one in drill["probes"].value]
     assert set().union(*probes) | {"at_most"} == keys_of(parts.Probe)
     assert set(pull) - of_every_job == keys_of(PullConfig) - of_every_job
+    assert set(watch) | of_every_job == keys_of(kinds.WatchConfig) | {"kind"}
     assert set(proof) | set(copies) | of_every_job == keys_of(VerifyConfig) | {"kind"}
     place = named_keys(copies["repair_from"])  # type: ignore[arg-type]
     assert set(place) == keys_of(parts.RepairConfig)
