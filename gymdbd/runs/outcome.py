@@ -110,7 +110,10 @@ class Outcome:
 
 @dataclass(frozen=True, kw_only=True)
 class Ended:
-    """A run that has ended; its times are RFC 3339, `due` is None for a run by hand."""
+    """A run that has ended; its times are RFC 3339, `due` is None for a run by hand.
+
+    `written` is how many bytes its process had the disks write, None if that is not known.
+    """
 
     run_id: str
     reason: str
@@ -119,6 +122,7 @@ class Ended:
     ended_at: str
     duration_s: float
     outcome: Outcome
+    written: int | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return it as the answer of a child has it."""
@@ -126,16 +130,21 @@ class Ended:
         return {**times, **self.outcome.to_json()}
 
     def brief(self) -> Ended:
-        """Return it without its result."""
-        return replace(self, outcome=replace(self.outcome, result=None))
+        """Return it as the history of the status file has it."""
+        return replace(self, outcome=replace(self.outcome, result=None), written=None)
 
     def history(self) -> dict[str, Any]:
-        """Return it as the history of the status file has it: without the result."""
-        return {name: value for name, value in self.to_json().items() if name != "result"}
+        """Return it as the history of the status file has it: what the ledger has is not there."""
+        return {
+            name: value
+            for name, value in self.to_json().items()
+            if name not in ("result", "written")
+        }
 
     @classmethod
     def from_json(cls, content: dict[str, Any]) -> Ended:
         """Read what `to_json` or `history` wrote, in this release or in another one."""
+        written = content.get("written")
         return cls(
             run_id=text(content, "run_id") or "",
             reason=text(content, "reason") or "",
@@ -144,6 +153,7 @@ class Ended:
             ended_at=text(content, "ended_at") or "",
             duration_s=seconds(content, "duration_s") or 0.0,
             outcome=Outcome.from_json(content),
+            written=written if isinstance(written, int) else None,
         )
 
 

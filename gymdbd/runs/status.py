@@ -18,7 +18,7 @@ import gymdbd
 from gymdbd import bounded, disk, files, lock, words
 from gymdbd.errors import FormatError
 from gymdbd.log import logger
-from gymdbd.runs import reserve
+from gymdbd.runs import ledger, line, reserve
 from gymdbd.runs.entry import DaemonNote, Status, instant
 from gymdbd.source.errors import GymdbdError
 
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from gymdbd.config.kinds import JobConfig
     from gymdbd.runs.entry import Entry, Running
+    from gymdbd.runs.line import Line
     from gymdbd.runs.outcome import Ended
 
 
@@ -45,6 +46,11 @@ class StatusFile:
     def daemon_lock(self) -> Path:
         """Return the lock file that the daemon holds while it runs."""
         return self.path.with_name(f".{self.path.name}.daemon.lock")
+
+    @property
+    def ledger(self) -> Path:
+        """Return the ledger, which lies beside it."""
+        return self.path.with_name(ledger.NAME)
 
     def read(self) -> Status:
         """Return the status; empty if there is no file, FormatError if the file is damaged.
@@ -97,13 +103,19 @@ class StatusFile:
 
         On a full disk, it is written into the space reserved for it.
         """
-        with lock.hold([lock.file_lock(self.path)], wait_s=self.lock_wait_s):
-            try:
-                found = self.read()
-            except FormatError:
-                found = Status()
-            text = words.json_text(change(found).to_json(), indent=1)
-            reserve.write_atomically(self.path, text.encode())
+        with self._locked():
+            self._write(change)
+
+    def _locked(self) -> contextlib.AbstractContextManager[None]:
+        return lock.hold([lock.file_lock(self.path)], wait_s=self.lock_wait_s)
+
+    def _write(self, change: Callable[[Status], Status]) -> None:
+        try:
+            found = self.read()
+        except FormatError:
+            found = Status()
+        text = words.json_text(change(found).to_json(), indent=1)
+        reserve.write_atomically(self.path, text.encode())
 
     def planned(self, started_at: str, runs: Mapping[str, str]) -> None:
         """Record that this process is the daemon, its start, and the next run of each job.
@@ -131,8 +143,17 @@ class StatusFile:
         self._note(job, lambda entry: entry.started(job.kind, running, due))
 
     def run_ended(self, job: JobConfig, ended: Ended) -> None:
-        """Record how a run ended."""
-        self._note(job, lambda entry: entry.ended(job.kind, ended))
+        """Record how a run ended, here and in the ledger."""
+        with self._locked():
+            try:
+                self._write(_noted(job, lambda entry: entry.ended(job.kind, ended)))
+            finally:
+                ledger.append(self.ledger, [line.of_run(job, ended)])
+
+    def skipped(self, lines: list[Line]) -> None:
+        """Record due moments that had no run, in the ledger."""
+        with self._locked():
+            ledger.append(self.ledger, lines)
 
     def accepted(self, job: JobConfig, waiting: str | None = None) -> None:
         """Record that the suspicious content of a job's last run was accepted.
@@ -146,7 +167,11 @@ class StatusFile:
         self._note(job, lambda entry: entry.answered(waiting, right=False))
 
     def _note(self, job: JobConfig, change: Callable[[Entry], Entry]) -> None:
-        self.update(lambda found: found.but(job.name, change(found.of(job.name))))
+        self.update(_noted(job, change))
+
+
+def _noted(job: JobConfig, change: Callable[[Entry], Entry]) -> Callable[[Status], Status]:
+    return lambda found: found.but(job.name, change(found.of(job.name)))
 
 
 def _is_at_work(job: JobConfig, running: Running) -> bool:

@@ -47,6 +47,7 @@ _KEYS = {
     "hint",
     "code",
     "exit_code",
+    "written",
 }
 
 

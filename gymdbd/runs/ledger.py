@@ -1,0 +1,118 @@
+"""The ledger: a line for each run and for each due moment without one, for more than a year.
+
+It lies beside the status file and is written under its lock. A line is appended, so that its cost
+does not depend on how much the ledger holds; but several unchanged runs in one hour share one line,
+which is written over in its place. What a crash has torn is no line for those who read.
+"""
+
+from __future__ import annotations
+
+import os
+from datetime import timedelta
+from typing import IO, TYPE_CHECKING
+
+from gymdbd import bounded, disk, files
+from gymdbd.runs import line as lines
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from datetime import datetime
+    from pathlib import Path
+
+    from gymdbd.runs.line import Line
+
+MOST_BYTES = 20 * 1024 * 1024
+MOST_DAYS = 400
+
+NAME = "ledger.jsonl"
+
+# How far back the last line of a job is sought, to write it over.
+_TAIL = 16 * 1024
+_LONGEST_LINE = 64 * 1024
+# Blanks at the end of a line that can be written over: it may become longer by so much.
+_SPARE = 64
+_KEPT_BYTES = MOST_BYTES // 2
+# A clock that shows so much more than the newest line is not trusted with what is old.
+_LONGEST_GAP = timedelta(days=40)
+
+
+def read(path: Path, since: datetime | None = None) -> list[Line]:
+    """Return the lines in the order in which they were written; none if there is no ledger.
+
+    With `since`, without those that had ended before. Raises GymdbdError if it cannot be read.
+    """
+    try:
+        descriptor = bounded.opened(path)
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise disk.read_error(
+            error, f"the ledger {path}", denied="run as the user that the daemon runs as"
+        ) from error
+    with os.fdopen(descriptor, "rb") as file:
+        found = _lines(file)
+        return [line for line in found if since is None or line.ended >= since]
+
+
+def _lines(file: IO[bytes], until: int | None = None) -> Iterator[Line]:
+    """Yield the lines before the offset `until`."""
+    at = 0
+    while (until is None or at < until) and (data := file.readline(_LONGEST_LINE)):
+        at += len(data)
+        line = lines.parse(data) if data.endswith(b"\n") else None
+        if line is not None:
+            yield line
+
+
+def append(path: Path, added: list[Line]) -> None:
+    """Add lines; the caller holds the lock of the status file.
+
+    An unchanged run goes into the line of those before it in the same hour. Raises GymdbdError if
+    that cannot be written, and then nothing of it is there.
+    """
+    with files.writing(path):
+        descriptor = bounded.opened(path, os.O_RDWR | os.O_CREAT)
+        try:
+            files.hand_over(descriptor, path.parent)
+            for line in added:
+                _add(descriptor, line)
+        finally:
+            os.close(descriptor)
+
+
+def _add(descriptor: int, line: Line) -> None:
+    end = os.fstat(descriptor).st_size
+    start = max(0, end - _TAIL)
+    # As if a line ended before the first byte of the file.
+    tail = b"\n" + os.pread(descriptor, _TAIL, start)
+    if _written_over(descriptor, tail, start - 1, line):
+        return
+    text = _encoded(line)
+    text += b" " * (_SPARE if line.same_hour(line) else 0) + b"\n"
+    # The line before it may be torn.
+    begin = b"" if tail.endswith(b"\n") else b"\n"
+    try:
+        files.write_at(descriptor, begin + text, end)
+    except OSError:
+        os.ftruncate(descriptor, end)
+        raise
+
+
+def _encoded(line: Line) -> bytes:
+    return line.text().encode("utf-8", "surrogatepass")
+
+
+def _written_over(descriptor: int, tail: bytes, start: int, line: Line) -> bool:
+    """Put `line` into the newest one of its job, if they are of one hour and there is room."""
+    at = tail.rfind(b"\n" + lines.beginning(line.job)) + 1
+    end = tail.find(b"\n", at)
+    if at == 0 or end < at:
+        return False
+    before = lines.parse(tail[at:end])
+    if before is None or not before.same_hour(line):
+        return False
+    text = _encoded(before.joined(line))
+    if len(text) > end - at:
+        return False
+    files.write_at(descriptor, text.ljust(end - at), start + at)
+    return True
