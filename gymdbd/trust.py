@@ -10,17 +10,23 @@ import errno
 import grp
 import os
 import pwd
+import re
+import shutil
 import stat
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from gymdbd import files
+
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
 _MOST_LINKS = 40
 _ROOT = 0
 # An access control list (acl(5)) lets further users write, and shows only as the group's bits.
 _LIST = "system.posix_acl_access"
+# Programs that run another file, which is named among their arguments.
+_RUNNERS = re.compile(r"(env|nice|sh|bash|dash|zsh|ksh|perl|ruby|node|(python|pypy)[\d.]*)")
 
 
 class Doubt(NamedTuple):
@@ -44,6 +50,28 @@ def doubt_of(descriptor: int, path: Path) -> Doubt | None:
     own = _doubt(facts, path, descriptor)
     # A pipe has no name that others could give to another file.
     return own or (doubt(path) if stat.S_ISREG(facts.st_mode) else None)
+
+
+def doubt_of_command(command: Sequence[str]) -> Doubt | None:
+    """Return why others could have written what a command runs, None if they could not."""
+    for path in _obeyed(command):
+        try:
+            found = doubt(path)
+        except OSError as error:
+            found = Doubt(f"{path} cannot be looked at ({error.strerror})", "check the path")
+        if found:
+            return found
+    return None
+
+
+def _obeyed(command: Sequence[str]) -> Iterator[Path]:
+    """Yield the files that a command runs: its program, and what that is given to run."""
+    for word in command:
+        path = shutil.which(word) or word
+        if files.is_file(Path(path)):
+            yield Path(path)
+            if not _RUNNERS.fullmatch(Path(path).name):
+                return
 
 
 def _way(path: Path) -> Iterator[Path]:

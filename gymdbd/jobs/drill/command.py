@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
-import shutil
 import signal
 import subprocess
 import time
@@ -21,15 +19,13 @@ from gymdbd.errors import DrillFailedError
 from gymdbd.jobs.drill.result import Commanded
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from gymdbd.config.kinds import DrillConfig
     from gymdbd.jobs.context import Context
 
 _POLL_S = 0.05
 _TOLD_BYTES = 2000
-# Programs that run another file, which is named among their arguments.
-_RUNNERS = re.compile(r"(env|nice|sh|bash|dash|zsh|ksh|perl|ruby|node|(python|pypy)[\d.]*)")
 
 
 def run(job: DrillConfig, target: Path, context: Context) -> Commanded | None:
@@ -76,27 +72,12 @@ def run(job: DrillConfig, target: Path, context: Context) -> Commanded | None:
 
 def refuse_untrusted(command: Sequence[str]) -> None:
     """Raise DrillFailedError if others could have written what a command runs."""
-    for path in _obeyed(command):
-        try:
-            doubt = trust.doubt(path)
-        except OSError as error:
-            doubt = trust.Doubt(f"{path} cannot be looked at ({error.strerror})", "check the path")
-        if doubt:
-            raise DrillFailedError(
-                f"the command {_name(command)} is not run, because others could have written it: "
-                f"{doubt.reason}",
-                hint=doubt.remedy,
-            )
-
-
-def _obeyed(command: Sequence[str]) -> Iterator[Path]:
-    """Yield the files that a command runs: its program, and what that is given to run."""
-    for word in command:
-        path = shutil.which(word) or word
-        if files.is_file(Path(path)):
-            yield Path(path)
-            if not _RUNNERS.fullmatch(Path(path).name):
-                return
+    if doubt := trust.doubt_of_command(command):
+        raise DrillFailedError(
+            f"the command {_name(command)} is not run, because others could have written it: "
+            f"{doubt.reason}",
+            hint=doubt.remedy,
+        )
 
 
 def _name(command: Sequence[str]) -> str:
