@@ -32,6 +32,14 @@
     +- DrillFailedError                   a restored backup fails a probe or the command
     +- BackupMissingError                 the archive does not have the requested backup
     |  +- BackupAmbiguousError            the request matches backups of several databases
+    +- SecretError                        a secret that the configuration names cannot be had
+    |  +- SecretMissingError              no such file, credential or variable, or it is empty
+    |  +- SecretExposedError              others may read it, or could have written it
+    |  +- SecretCommandError              its command failed, hung, or could not be started
+    +- NotToldError                       a notice or ping did not reach its receiver
+    |  +- ReceiverAwayError               transient: it could not be reached, or failed
+    |  +- ReceiverRefusedError            it will refuse the next one as well
+    |  +- ExtraMissingError               what this channel needs is not installed
     +- FormatError                        a manifest, marks or status file is damaged
 
 `gymdbd.remote.errors` has the errors of another machine.
@@ -203,6 +211,40 @@ class BackupAmbiguousError(BackupMissingError, code="backup-ambiguous"):
 
 class BackupDamagedError(GymdbdError, code="backup-damaged"):
     """A backup has changed since it was made."""
+
+
+class SecretError(GymdbdError, code="secret"):
+    """A secret that the configuration names cannot be had."""
+
+
+class SecretMissingError(SecretError, code="secret-missing"):
+    """There is no such file, credential or variable, or it is empty."""
+
+
+class SecretExposedError(SecretError, code="secret-exposed"):
+    """Others may read the secret, or could have written it or its command."""
+
+
+class SecretCommandError(SecretError, code="secret-command"):
+    """The command that prints a secret failed, hung, or could not be started."""
+
+
+class NotToldError(GymdbdError, code="not-told"):
+    """A notice or ping did not reach its receiver."""
+
+
+class ReceiverAwayError(NotToldError, code="receiver-away"):
+    """A receiver could not be reached, did not answer in time, or reports trouble of its own."""
+
+    transient = True
+
+
+class ReceiverRefusedError(NotToldError, code="receiver-refused"):
+    """A receiver refuses in a way that trying again does not change."""
+
+
+class ExtraMissingError(NotToldError, code="extra-missing"):
+    """A channel needs a package or program that is not installed."""
 
 
 class FormatError(GymdbdError, code="format"):

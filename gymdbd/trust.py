@@ -11,7 +11,6 @@ import grp
 import os
 import pwd
 import re
-import shutil
 import stat
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -66,6 +65,8 @@ def doubt_of_command(command: Sequence[str]) -> Doubt | None:
 
 def _obeyed(command: Sequence[str]) -> Iterator[Path]:
     """Yield the files that a command runs: its program, and what that is given to run."""
+    import shutil  # noqa: PLC0415 - each verb imports this module, and few run a command
+
     for word in command:
         path = shutil.which(word) or word
         if files.is_file(Path(path)):

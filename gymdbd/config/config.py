@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,6 +16,7 @@ from gymdbd import files, trust
 from gymdbd.config import values
 from gymdbd.config.document import MOST_CHARACTERS, Document, join, key, path, scalar, section
 from gymdbd.config.kinds import KINDS, JobConfig
+from gymdbd.config.notify import NotifyConfig
 from gymdbd.config.parts import MachineConfig, MetricsConfig, ReportConfig
 from gymdbd.config.scalars import DURATION, NUMBER, SIZE
 from gymdbd.errors import ConfigError
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 # Not the current folder, which may be anybody's.
 _PLACES = ("~/.config/gymdbd/config.yaml", "/etc/gymdbd/config.yaml")
+_OTHERS = 0o077
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,10 +74,11 @@ class Config:
     """The whole configuration, read from the file `source` with the text `text`."""
 
     source: Path
-    text: str
+    text: str = field(repr=False)
     status_file: Path = key(path)
     stop_timeout: timedelta = key(DURATION, timedelta(seconds=60))
     log: LogConfig = key(section(LogConfig), LogConfig())
+    notify: NotifyConfig | None = key(section(NotifyConfig), None)
     metrics: MetricsConfig | None = key(section(MetricsConfig), None)
     report: ReportConfig | None = key(section(ReportConfig), None)
     machine: MachineConfig = key(section(MachineConfig), MachineConfig())
@@ -137,6 +140,7 @@ def load(source: Path) -> Config:
     try:
         with source.open(encoding="utf-8") as file:
             doubt = trust.doubt_of(file.fileno(), source)
+            is_exposed = bool(os.fstat(file.fileno()).st_mode & _OTHERS)
             text = "" if doubt else file.read(MOST_CHARACTERS + 1)
     except OSError as error:
         hint = "check the path given with -c or in $GYMDBD_CONFIG"
@@ -155,9 +159,14 @@ def load(source: Path) -> Config:
             f"{doubt.reason}",
             hint=f"{doubt.remedy}; or keep it where only you or root may write (/etc/gymdbd)",
         )
-    return parse(text, source)
+    return parse(text, source, is_exposed=is_exposed)
 
 
-def parse(text: str, source: Path) -> Config:
-    """Parse and check the configuration in `text`; `source` is the path of its file."""
-    return Document(text, source).read(Config, source=source, text=text)
+def parse(text: str, source: Path, *, is_exposed: bool = False) -> Config:
+    """Parse and check the configuration in `text`; `source` is the path of its file.
+
+    If it `is_exposed` to other users, no secret may stand in it. A text that `load` has accepted is
+    accepted again, so that no run fails because the mode of the file was changed meanwhile.
+    """
+    document = Document(text, source, is_exposed=is_exposed)
+    return document.read(Config, source=source, text=text)

@@ -97,11 +97,15 @@ def mapping(read: Read) -> Read:
 
 
 class Document:
-    """A file, its nodes, and the errors found so far."""
+    """A file, its nodes, and the errors found so far.
 
-    def __init__(self, text: str, source: Path) -> None:
+    It `is_exposed` if others than its owner may read the file, so that no secret may stand in it.
+    """
+
+    def __init__(self, text: str, source: Path, *, is_exposed: bool = False) -> None:
         """Parse the text; ConfigError if it is not valid YAML."""
         self.source = source
+        self.is_exposed = is_exposed
         self.folder = files.absolute(source).parent
         self._faults: list[tuple[int, str]] = []
         if len(text) > MOST_CHARACTERS:
@@ -110,7 +114,7 @@ class Document:
             root = yaml.compose(text, Loader=yaml.SafeLoader)
         except (yaml.YAMLError, RecursionError, ValueError) as error:
             raise ConfigError(
-                f"{source} is not valid YAML: {' '.join(str(error).split())}",
+                f"{source} is not valid YAML: {_problem(error)}",
                 hint="check the indentation, and put quotes around texts with special characters",
             ) from error
         if root is None:
@@ -183,6 +187,17 @@ class Document:
         except (ValueError, OverflowError) as error:
             self.fault(node, keypath, str(error))
             return None
+
+
+def _problem(error: Exception) -> str:
+    """Return what is wrong with a YAML text, and where, without its words: they may be secrets."""
+    if not isinstance(error, yaml.MarkedYAMLError) or error.problem_mark is None:
+        return " ".join(str(error).split())
+    # The composer repeats the name of an alias, and a password may begin with `*`.
+    is_alias = isinstance(error, yaml.composer.ComposerError)
+    problem = str(error.problem).partition(" '")[0] if is_alias else error.problem
+    mark = error.problem_mark
+    return f"{problem} (line {mark.line + 1}, column {mark.column + 1})"
 
 
 def join(keypath: str, name: str) -> str:

@@ -11,6 +11,7 @@ from typing import NamedTuple
 from gymdbd import files, lock, names, origin
 from gymdbd.config import values
 from gymdbd.config.document import items, key, path, scalar, section, sections
+from gymdbd.config.notify import ping_url
 from gymdbd.config.parts import Gates, Keep, Newest, Probe, RepairConfig, Retry, SshConfig
 from gymdbd.config.scalars import DURATION, FLAG, INTERVAL, PERCENT, SIZE, TEXT
 from gymdbd.errors import ConfigError
@@ -20,6 +21,8 @@ from gymdbd.schedule import Cron, Interval, Schedule
 # Where the unit of a machine has its public status, and where those who pull from it are noted.
 PUBLIC_STATUS = "/run/gymdbd/status.public.json"
 PEERS = "/var/lib/gymdbd-peers"
+
+    from gymdbd.config.secrets import Secret
 
 
 class Backups(NamedTuple):
@@ -41,6 +44,7 @@ class JobConfig:
     max_age: timedelta | None = key(DURATION, None)
     timeout: timedelta = key(DURATION, timedelta(hours=1))
     retry: Retry = key(section(Retry), Retry())
+    ping: Secret | None = key(ping_url, None)
 
     @property
     def is_scheduled(self) -> bool:

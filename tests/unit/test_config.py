@@ -14,7 +14,7 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gymdbd.config import config, kinds, parts
+from gymdbd.config import config, kinds, notify, parts
 from gymdbd.config.config import Config
 from gymdbd.config.kinds import BackupConfig, DrillConfig, PullConfig, VerifyConfig
 from gymdbd.errors import ConfigError
@@ -30,7 +30,10 @@ def example(folder: Path) -> str:
     body, start, pull = text.partition("  # pull-from-pi:")
     pull = "\n".join(line.removeprefix("  #").removeprefix(" ") for line in pull.split("\n"))
     pull = textwrap.indent(pull, "  ") if start else ""
-    text = f"{body}  pull-from-pi:{pull}"
+    body, start, rest = body.partition("# notify:")
+    notify, gap, rest = rest.partition("\n\n")
+    notify = "\n".join(line.removeprefix("#").removeprefix(" ") for line in notify.split("\n"))
+    text = f"{body}{start.removeprefix('# ')}{notify}{gap}{rest}  pull-from-pi:{pull}"
     for path in ("/var/lib/gymdbd", "/home/pi/gym-controller", "~/gym-controller"):
         text = re.sub(
             rf"(?<!remote_database: )(?<!      archive: ){re.escape(path)}", str(folder), text
@@ -97,7 +100,14 @@ def test_the_example_names_every_key_and_no_other(tmp_path: Path) -> None:
     assert set(named_keys(top["machine"])) == keys_of(parts.MachineConfig)  # type: ignore[arg-type]
     assert set(named_keys(top["report"])) == keys_of(parts.ReportConfig)  # type: ignore[arg-type]
     assert set(named_keys(top["metrics"])) == keys_of(parts.MetricsConfig)  # type: ignore[arg-type]
-    assert set(backup) | set(frequent) == keys_of(BackupConfig) | {"kind"}
+    told = named_keys(top["notify"])  # type: ignore[arg-type]
+    assert set(told) == keys_of(notify.NotifyConfig)
+    channels = [named_keys(channel) for channel in named_keys(told["to"]).values()]  # type: ignore[arg-type]
+    assert {key for channel in channels for key in channel} == keys_of(notify.ChannelConfig)
+    smtp = named_keys(channels[1]["smtp"])  # type: ignore[arg-type]
+    assert set(smtp) == keys_of(notify.SmtpConfig)
+    assert set(backup) | set(frequent) | {"ping"} == keys_of(BackupConfig) | {"kind"}
+    assert "    # ping: {" in text
     assert set(named_keys(backup["keep"])) == keys_of(parts.Keep)  # type: ignore[arg-type]
     assert set(named_keys(backup["retry"])) == keys_of(parts.Retry)  # type: ignore[arg-type]
     of_every_job = keys_of(kinds.JobConfig) | {"kind"}
@@ -132,6 +142,10 @@ def test_what_the_example_shows_as_a_default_is_one(tmp_path: Path) -> None:
         assert getattr(pull, name) == defaults[name]
     for name in ("on_local_change", "replica_wait"):
         assert getattr(pull, name) == defaults[name]
+    assert loaded.notify is not None
+    of_notices = {one.name: one.default for one in dataclasses.fields(notify.NotifyConfig)}
+    for name in ("language", "after", "remind_every"):
+        assert getattr(loaded.notify, name) == of_notices[name]
     for name in ("auth_timeout", "stall_timeout", "python"):
         assert getattr(pull.ssh, name) == getattr(parts.SshConfig(), name)
 

@@ -10,12 +10,16 @@ from typing import Any
 import pytest
 
 from gymdbd import commands
-from gymdbd.config import config, kinds, parts
+from gymdbd.config import config, kinds, notify, parts, secrets
 
 _README = Path(__file__).parents[2] / "README.md"
 _SECTIONS: tuple[Any, ...] = (
     config.Config,
     config.LogConfig,
+    notify.NotifyConfig,
+    notify.ChannelConfig,
+    notify.SmtpConfig,
+    secrets.Secret,
     parts.Keep,
     parts.Gates,
     parts.Newest,
