@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from gymdbd import files, lock, names, origin
 from gymdbd.config import values
@@ -18,11 +18,12 @@ from gymdbd.errors import ConfigError
 from gymdbd.origin import Origin, Place
 from gymdbd.schedule import Cron, Interval, Schedule
 
+if TYPE_CHECKING:
+    from gymdbd.config.secrets import Secret
+
 # Where the unit of a machine has its public status, and where those who pull from it are noted.
 PUBLIC_STATUS = "/run/gymdbd/status.public.json"
 PEERS = "/var/lib/gymdbd-peers"
-
-    from gymdbd.config.secrets import Secret
 
 
 class Backups(NamedTuple):
@@ -293,6 +294,8 @@ class WatchConfig(JobConfig):
         """Return the errors of the job as a whole."""
         if self.is_scheduled:
             return ["a watch has no schedule and no every: it never runs, and only looks"]
+        if self.ping:
+            return ["a watch has no ping, because it never runs"]
         return [] if self.max_age else ["expected max_age: 26h, after which the peer is late"]
 
 
