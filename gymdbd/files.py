@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 CLONE = "clone"
 FILE_MODE = 0o600
+GROUP_MODE = 0o640
 PUBLIC_MODE = 0o644
 FOLDER_MODE = 0o700
 SPACE_FACTOR = 1.1
@@ -117,11 +118,14 @@ def hand_over(path: Path | int, like: Path) -> None:
                 os.chown(path, owner, there.st_gid, follow_symlinks=False)
 
 
-def write_atomically(path: Path, data: bytes, *, public: bool = False) -> None:
+def write_atomically(
+    path: Path, data: bytes, *, public: bool = False, group: int | None = None
+) -> None:
     """Replace the content of `path` by `data`: readers see the old or the new bytes, not a mix.
 
-    The caller holds the lock that guards the file. If it is `public`, everybody may read it, and it
-    stays this user's, whoever may write in the folder.
+    The caller holds the lock that guards the file. If it is `public`, everybody may read it, and if
+    a `group` is named, that group, provided that this user may name it; then it stays this user's,
+    whoever may write in the folder.
     """
     partial = partials.begin(path)
     with writing(path):
@@ -131,6 +135,10 @@ def write_atomically(path: Path, data: bytes, *, public: bool = False) -> None:
                 write_at(descriptor, data, 0)
                 if public:
                     os.fchmod(descriptor, PUBLIC_MODE)
+                elif group is not None:
+                    with contextlib.suppress(PermissionError):
+                        os.fchown(descriptor, -1, group)
+                        os.fchmod(descriptor, GROUP_MODE)
                 else:
                     hand_over(descriptor, path if path.exists() else path.parent)
                 _sync(descriptor)
