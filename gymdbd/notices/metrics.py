@@ -5,13 +5,12 @@ What is unknown is left out: a 0 would be taken for a fact.
 
 from __future__ import annotations
 
-import itertools
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import gymdbd
 from gymdbd import files, words
-from gymdbd.runs import verdict
+from gymdbd.runs import line, verdict
 from gymdbd.runs.entry import instant
 
 if TYPE_CHECKING:
@@ -22,14 +21,13 @@ if TYPE_CHECKING:
     from gymdbd.runs.outcome import Recorded
     from gymdbd.runs.overview import Overview
 
-_MOST_TABLES = 50
 _MOST = 1e18
 _FRESH = timedelta(minutes=10)
 _MAKERS = ("backup", "pull")
 _HEALTHS = "0 ok, 1 late, 2 failing, 3 unknown"
 
 # Every metric with its help, in the order of the text. A counter is what ends in _total.
-_HELP = {
+HELP = {
     "gymdbd_build_info": "The release of gymdbd that has written this.",
     "gymdbd_metrics_timestamp_seconds": "When this was written.",
     "gymdbd_daemon_running": "Whether the daemon is running: 1 if it is, 0 if not.",
@@ -69,7 +67,7 @@ def write(settings: Config, seen: Overview) -> datetime | None:
 
 def text(settings: Config, seen: Overview) -> str:
     """Return an overview in Prometheus's text format; it is valid UTF-8."""
-    found: dict[str, dict[str, float]] = {metric: {} for metric in _HELP}
+    found: dict[str, dict[str, float]] = {metric: {} for metric in HELP}
     for metric, value, labels in _samples(settings, seen):
         number = _number(value)
         if number is not None:
@@ -78,7 +76,7 @@ def text(settings: Config, seen: Overview) -> str:
     lines = []
     for metric, values in found.items():
         kind = "counter" if metric.endswith("_total") else "gauge"
-        head = [f"# HELP {metric} {_HELP[metric]}", f"# TYPE {metric} {kind}"]
+        head = [f"# HELP {metric} {HELP[metric]}", f"# TYPE {metric} {kind}"]
         lines += head if values else []
         lines += [f"{metric}{labels} {number}" for labels, number in values.items()]
     return "".join(f"{line}\n" for line in lines)
@@ -119,9 +117,8 @@ def _of_job(name: str, job: JobConfig | None, seen: Overview) -> Iterator[Sample
 def _of_backup(result: Recorded, label: dict[str, str]) -> Iterator[Sample]:
     """Yield what is known of the newest backup; it was read from a file, so it may be anything."""
     yield Sample("gymdbd_backup_size_bytes", result.content.get("size"), label)
-    tables = result.content.get("tables")
-    rows = tables.items() if isinstance(tables, dict) else ()
-    for table, number in itertools.islice(rows, _MOST_TABLES):
+    rows = line.largest(result.content.get("tables")) or {}
+    for table, number in rows.items():
         yield Sample("gymdbd_backup_rows", number, {**label, "table": table})
     newest = instant((result.newest or {}).get("at"))
     yield Sample("gymdbd_newest_row_timestamp_seconds", newest, label)

@@ -35,7 +35,9 @@ def examine(settings: Config, now: Clock) -> list[Check]:
         *_zone(),
         _sqlite(),
         _status(settings),
-        *_log(settings),
+        *_written("log", settings.log.file),
+        *_written("metrics", settings.metrics.textfile if settings.metrics else None),
+        *_written("report", settings.report.file if settings.report else None),
     ]
     for job in settings.jobs.values():
         checks += [_next_run(job, now)] if job.is_scheduled else []
@@ -106,14 +108,13 @@ def _status(settings: Config) -> Check:
     )
 
 
-def _log(settings: Config) -> list[Check]:
-    """Check that the log file can be written, if one is configured."""
-    if settings.log.file is None:
+def _written(name: str, path: Path | None) -> list[Check]:
+    """Check that a file which is written all along can be, if one is configured."""
+    if path is None:
         return []
-    folder = settings.log.file.parent
-    if not os.access(folder, os.W_OK | os.X_OK):
-        return [not_writable("log", folder)]
-    return [Check("log", OK, str(settings.log.file))]
+    if not os.access(path.parent, os.W_OK | os.X_OK):
+        return [not_writable(name, path.parent)]
+    return [Check(name, OK, str(path))]
 
 
 def _next_run(job: JobConfig, now: Clock) -> Check:

@@ -159,7 +159,7 @@ def of_run(job: JobConfig, run: Ended) -> Line:
         error=outcome.error[:_LONGEST_ERROR] if outcome.error else None,
         longest_s=run.duration_s,
         size=size if type(size) is int else None,
-        rows=_largest(content.get("tables")),
+        rows=largest(content.get("tables")),
         written=run.written,
     )
 
@@ -170,7 +170,7 @@ def _why(state: str, code: str | None) -> str | None:
     return {UNREACHABLE: PEER_AWAY, BUSY: BUSY}.get(state)
 
 
-def _largest(tables: object) -> dict[str, int] | None:
+def largest(tables: object) -> dict[str, int] | None:
     """Return the rows of the largest tables, None if the result has none."""
     if not isinstance(tables, dict):
         return None
@@ -179,8 +179,8 @@ def _largest(tables: object) -> dict[str, int] | None:
         for name, rows in tables.items()
         if type(rows) is int and len(name) <= _LONGEST_NAME
     }
-    largest = sorted(counted, key=lambda name: (-counted[name], name))[:_MOST_TABLES]
-    return {name: counted[name] for name in sorted(largest)}
+    chosen = sorted(counted, key=lambda name: (-counted[name], name))[:_MOST_TABLES]
+    return {name: counted[name] for name in sorted(chosen)}
 
 
 def skipped(job: str, why: str, first: str, last: str, count: int = 1) -> Line:

@@ -173,13 +173,13 @@ def test_any_name_of_a_table_is_one_label(tmp_path: Path, table: str, read: str)
 
 def test_two_names_that_look_alike_are_one_line(tmp_path: Path) -> None:
     """The collector refuses the whole file if a line comes twice."""
-    assert _rows(tmp_path, {"\udcff": 1, "\\udcff": 2}) == {"\\udcff": 1}
+    assert _rows(tmp_path, {"\udcff": 1, "\\udcff": 2}) == {"\\udcff": 2}
 
 
-def test_a_database_with_many_tables_has_fifty_of_them(tmp_path: Path) -> None:
+def test_a_database_with_many_tables_has_the_fifty_largest(tmp_path: Path) -> None:
     """Each label is a series that Prometheus keeps for weeks."""
     rows = _rows(tmp_path, {f"log_{number}": number for number in range(1000)})
-    assert rows == {f"log_{number}": number for number in range(50)}
+    assert rows == {f"log_{number}": number for number in range(950, 1000)}
 
 
 def test_every_metric_has_its_help_and_type_once(tmp_path: Path) -> None:
