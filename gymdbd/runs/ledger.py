@@ -2,11 +2,14 @@
 
 It lies beside the status file and is written under its lock. A line is appended, so that its cost
 does not depend on how much the ledger holds; but several unchanged runs in one hour share one line,
-which is written over in its place. What a crash has torn is no line for those who read.
+which is written over in its place. What a crash has torn is no line for those who read. A ledger
+that would become too large is written anew: its older half has then one line for all that was alike
+on a day.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 from datetime import timedelta
 from typing import IO, TYPE_CHECKING
@@ -22,7 +25,7 @@ if TYPE_CHECKING:
     from gymdbd.runs.line import Line
 
 MOST_BYTES = 20 * 1024 * 1024
-MOST_DAYS = 400
+MOST_AGE = timedelta(days=400)
 
 NAME = "ledger.jsonl"
 
@@ -32,6 +35,7 @@ _LONGEST_LINE = 64 * 1024
 # Blanks at the end of a line that can be written over: it may become longer by so much.
 _SPARE = 64
 _KEPT_BYTES = MOST_BYTES // 2
+_MOST_SHORTENED = MOST_BYTES * 3 // 4
 # A clock that shows so much more than the newest line is not trusted with what is old.
 _LONGEST_GAP = timedelta(days=40)
 
@@ -68,16 +72,32 @@ def append(path: Path, added: list[Line]) -> None:
     """Add lines; the caller holds the lock of the status file.
 
     An unchanged run goes into the line of those before it in the same hour. Raises GymdbdError if
-    that cannot be written, and then nothing of it is there.
+    that cannot be written, and then nothing of it is there. What could not be read back is left
+    out: the process of another user may have reported it.
     """
-    with files.writing(path):
-        descriptor = bounded.opened(path, os.O_RDWR | os.O_CREAT)
-        try:
-            files.hand_over(descriptor, path.parent)
-            for line in added:
+    for line in added:
+        if not _is_readable(line):
+            continue
+        with files.writing(path), _opened(path) as descriptor:
+            if not _is_due_anew(descriptor, line):
                 _add(descriptor, line)
-        finally:
-            os.close(descriptor)
+                continue
+            with os.fdopen(os.dup(descriptor), "rb") as file:
+                files.require_space(path.parent, _MOST_SHORTENED)
+                shorter = _shortened(file, line)
+        files.write_atomically(path, shorter)
+        with files.writing(path), _opened(path) as descriptor:
+            _add(descriptor, line)
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[int]:
+    descriptor = bounded.opened(path, os.O_RDWR | os.O_CREAT)
+    try:
+        files.hand_over(descriptor, path.parent)
+        yield descriptor
+    finally:
+        os.close(descriptor)
 
 
 def _add(descriptor: int, line: Line) -> None:
@@ -98,6 +118,11 @@ def _add(descriptor: int, line: Line) -> None:
         raise
 
 
+def _is_readable(line: Line) -> bool:
+    text = _encoded(line)
+    return len(text) + _SPARE < _LONGEST_LINE and lines.parse(text) is not None
+
+
 def _encoded(line: Line) -> bytes:
     return line.text().encode("utf-8", "surrogatepass")
 
@@ -116,3 +141,42 @@ def _written_over(descriptor: int, tail: bytes, start: int, line: Line) -> bool:
         return False
     files.write_at(descriptor, text.ljust(end - at), start + at)
     return True
+
+
+def _is_due_anew(descriptor: int, line: Line) -> bool:
+    """Say whether the file would become too large, or begins a day and has days that are too old.
+
+    A clock that is far ahead is not trusted with what is too old.
+    """
+    size = os.fstat(descriptor).st_size
+    if size + _LONGEST_LINE > MOST_BYTES:
+        return True
+    tail = os.pread(descriptor, _TAIL, max(0, size - _TAIL)).split(b"\n")
+    newest = next(filter(None, map(lines.parse, reversed(tail))), None)
+    if newest is None or newest.day == line.day or newest.ended < line.began - _LONGEST_GAP:
+        return False
+    first = lines.parse(os.pread(descriptor, _LONGEST_LINE, 0).partition(b"\n")[0])
+    return first is not None and _is_too_old(first, line)
+
+
+def _shortened(file: IO[bytes], line: Line) -> bytes:
+    """Return a ledger without the days that are too old for `line`, and its older part by days."""
+    size = os.fstat(file.fileno()).st_size
+    by_days: dict[tuple[str, ...], Line] = {}
+    summarized = max(0, size - _KEPT_BYTES) if size + _LONGEST_LINE > MOST_BYTES else 0
+    for old in _lines(file, summarized):
+        key = (old.day, old.job, old.state, old.why or "", old.code or "")
+        by_days[key] = by_days[key].joined(old) if key in by_days else old
+    days = [_encoded(old) + b"\n" for old in by_days.values() if not _is_too_old(old, line)]
+    rest = b""
+    while not rest and (data := file.readline(_LONGEST_LINE)):
+        first = lines.parse(data)
+        if first is None or not _is_too_old(first, line):
+            rest = data + file.read()
+    while days and sum(map(len, days)) + len(rest) > _MOST_SHORTENED:
+        del days[: len(days) // 8 + 1]
+    return b"".join([*days, rest])
+
+
+def _is_too_old(old: Line, line: Line) -> bool:
+    return old.ended < line.began - MOST_AGE

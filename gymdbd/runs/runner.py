@@ -7,6 +7,7 @@ import os
 import secrets
 import time
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gymdbd import clock, disk, files, lock
@@ -67,18 +68,21 @@ class Run:
 
         Every failure is logged as one event at level error.
         """
-        started_at = self.now()
+        started_at, before = self.now(), _written()
         with (
             bound(job=self.job.name, run_id=self.run_id),
             # Held until the outcome is recorded: a run that is recorded as running but holds no
             # lock was killed.
             contextlib.ExitStack() as held,
         ):
-            ended = self.ended(started_at, self._outcome(started_at, held))
+            outcome = self._outcome(started_at, held)
+            after = _written()
+            written = after - before if before is not None and after is not None else None
+            ended = self.ended(started_at, outcome, written)
             record(self.job, ended, self.status)
         return ended
 
-    def ended(self, started_at: str, outcome: Outcome) -> Ended:
+    def ended(self, started_at: str, outcome: Outcome, written: int | None = None) -> Ended:
         """Return this run as one that has ended now."""
         return Ended(
             run_id=self.run_id,
@@ -88,6 +92,7 @@ class Run:
             ended_at=self.now(),
             duration_s=round(self.clock.monotonic() - self._started, 3),
             outcome=outcome,
+            written=written,
         )
 
     def check(self) -> None:
@@ -162,6 +167,17 @@ class Run:
     def now(self) -> str:
         """Return this moment, RFC 3339."""
         return clock.to_text(self.clock.now(), self.clock.zone)
+
+
+def _written() -> int | None:
+    """Return how many bytes this process has had the disks write, None if that is not known.
+
+    Those of its children that have ended are among them: proc(5).
+    """
+    with contextlib.suppress(OSError, ValueError, StopIteration):
+        lines = Path("/proc/self/io").read_text(encoding="ascii").splitlines()
+        return next(int(line.split()[1]) for line in lines if line.startswith("write_bytes:"))
+    return None
 
 
 def stopped(job: JobConfig) -> StoppedError:

@@ -19,6 +19,7 @@ from gymdbd import lock
 from gymdbd.config import config
 from gymdbd.config.parts import Retry
 from gymdbd.errors import ConfigError
+from gymdbd.runs import ledger
 from gymdbd.runs.runner import Run
 from gymdbd.runs.status import StatusFile
 from tests.support.clocks import HandClock
@@ -119,6 +120,38 @@ def test_a_good_run_returns_its_entry_and_writes_it_down(
     assert {(one["job"], one["run_id"]) for one in events} == {("backup", entry.run_id)}
     assert [events[0]["event"], events[-1]["event"]] == ["run started", "run finished"]
     assert [one for one in events if one["log_level"] == "error"] == []
+
+
+def test_a_run_has_a_line_in_the_ledger_with_what_it_cost(tmp_path: Path) -> None:
+    """How long it took, how large the backup is, its rows, and what the disk had to write."""
+    job, status = _job(tmp_path), _status(tmp_path)
+    ended = Run(job=job, reason="made up: asleep", due=_DUE, status=status).execute()
+    result = ended.to_json()["result"]
+
+    (line,) = ledger.read(tmp_path / "ledger.jsonl")
+
+    assert (line.job, line.state, line.made_up, line.why) == ("backup", "ok", True, None)
+    assert (line.first, line.last, line.due) == (ended.started_at, ended.ended_at, ended.due)
+    assert (line.longest_s, line.size) == (ended.duration_s, result["size"])
+    assert line.rows == result["tables"]
+    assert line.written == ended.written
+    assert line.written is None or line.written >= result["size"]
+
+
+def test_a_ledger_that_cannot_be_written_fails_no_run_and_no_status(
+    tmp_path: Path, events: list[MutableMapping[str, Any]]
+) -> None:
+    """A link in its place is not followed: what it leads to stays as it is."""
+    other = tmp_path / "other"
+    other.write_text("mine\n")
+    (tmp_path / "ledger.jsonl").symlink_to(other)
+
+    ended = Run(job=_job(tmp_path), reason="by hand", status=_status(tmp_path)).execute()
+
+    assert (ended.outcome.state, other.read_text()) == ("ok", "mine\n")
+    assert _status(tmp_path).read().of("backup").state == "ok"
+    (event,) = _named(events, "status not written")
+    assert "ledger.jsonl" in event["reason"]
 
 
 def test_a_run_needs_no_status_file(tmp_path: Path) -> None:
