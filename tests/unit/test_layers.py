@@ -23,6 +23,7 @@ _ENTRIES = {"gymdbd": {"__main__"}}  # What stands above the plan: nobody import
 
 # The room of each third-party package.
 _ROOMS = {
+    "apprise": "gymdbd.notices.channels.services",
     "argcomplete": "gymdbd.terminal.completion",
     "apscheduler": "gymdbd.daemon.scheduler",
     "concurrent_log_handler": "gymdbd.log",

@@ -1,0 +1,1 @@
+"""The ways to a person: the web, e-mail, a program, and the services of apprise."""

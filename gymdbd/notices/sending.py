@@ -1,0 +1,209 @@
+"""Sending a message through channels: each in a process of its own, all at the same time.
+
+A receiver may hang, lie, or answer without end, and a look-up of its name cannot be interrupted. So
+each try has a child, with limits on its time and memory. The child gets its order as JSON on
+standard input, so that no secret is in the list of processes, and returns the error as JSON.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gymdbd import bounded, errors, groups
+from gymdbd.config import config, urls
+from gymdbd.errors import NotToldError, ReceiverAwayError, unexpected
+from gymdbd.notices.channels.letter import Letter
+from gymdbd.source.errors import GymdbdError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from gymdbd.config.config import Config
+    from gymdbd.config.notify import ChannelConfig
+    from gymdbd.notices.message import Message
+
+ATTEMPTS = 3
+_TIMEOUT_S = 15.0
+# After it the child is killed; it may start slowly, and hang where no signal reaches it.
+_KILL_S = 25.0
+_DELAY_S = 2.0
+_MOST_ANSWER = 64 * 1024
+# Far more than apprise needs, and far less than a machine has that must go on with its backups.
+_MOST_MEMORY = 256 * 1024 * 1024
+
+
+def tell(
+    settings: Config, message: Message, names: Iterable[str] | None = None
+) -> dict[str, GymdbdError | None]:
+    """Send a message through all channels, or those of `names`; return the error of each.
+
+    It takes up to 90 s if a receiver hangs, as each channel gets three tries of 15 s. A channel
+    that refuses, in a way that trying again does not change, is tried once.
+    """
+    channels = settings.notify.to if settings.notify else {}
+    results: dict[str, GymdbdError | None] = dict.fromkeys(channels if names is None else names)
+
+    def work(name: str) -> None:
+        results[name] = _try(settings, name, message.to_json())
+
+    threads = [threading.Thread(target=work, args=[name]) for name in results]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return results
+
+
+def send(channel: ChannelConfig, message: Message) -> None:
+    """Send a message through a channel, once and in this process; NotToldError or SecretError."""
+    _deliver(channel, Letter.of(message.to_json()))
+
+
+def require(channel: ChannelConfig) -> None:
+    """Raise the error that sending would meet on this machine, without sending anything."""
+    if channel.url:
+        url = channel.url.read()
+        try:
+            urls.split(url)
+        except ValueError as error:
+            raise errors.ReceiverRefusedError(
+                f"the URL of {channel.name} cannot be used: {error}", hint="correct the URL"
+            ) from error
+        if not urls.is_web(url):
+            from gymdbd.notices.channels import services  # noqa: PLC0415 - an extra
+
+            services.require_apprise()
+    if channel.smtp and channel.smtp.password:
+        channel.smtp.password.read()
+
+
+def _deliver(channel: ChannelConfig, letter: Letter) -> None:
+    # Each is imported only in the process that uses it: they take megabytes.
+    from gymdbd.notices.channels import mail, program, services, web  # noqa: PLC0415
+
+    if channel.email:
+        mail.send(channel, letter)
+    elif channel.macos:
+        program.notify_on_mac(letter)
+    elif channel.command:
+        program.send(channel.command, letter)
+    elif channel.url:
+        url = channel.url.read()
+        if urls.is_web(url):
+            web.send(url, channel.format or "text", letter)
+        else:
+            services.send(url, letter)
+
+
+def _try(settings: Config, name: str, content: dict[str, Any]) -> GymdbdError | None:
+    """Send through one channel; return the error of the last try, None if it was taken."""
+    order = {
+        "source": str(settings.source),
+        "text": settings.text,
+        "channel": name,
+        "message": content,
+    }
+    given = json.dumps(order, default=str).encode()
+    error: GymdbdError | None = None
+    for attempt in range(ATTEMPTS):
+        if attempt:
+            time.sleep(_DELAY_S * attempt)
+        error = _in_child(given)
+        if error is None or not error.transient:
+            break
+    return error
+
+
+def _in_child(given: bytes) -> GymdbdError | None:
+    try:
+        done = groups.run(
+            [sys.executable, "-P", "-m", __name__],
+            given=given,
+            timeout_s=_KILL_S,
+            most=_MOST_ANSWER,
+        )
+    except OSError as error:
+        return NotToldError(
+            f"no process could be started to send it ({error.strerror})",
+            hint="look for a machine out of memory or processes (dmesg)",
+        )
+    with contextlib.suppress(*bounded.FAULTS):
+        answer = bounded.parse(done.output)
+        if isinstance(answer, dict):
+            return _error(answer) if answer else None
+    if done.code is None:
+        return _too_slow(_KILL_S)
+    return ReceiverAwayError(
+        f"the process that sends it ended with {done.code} before it was done",
+        hint="the receiver may answer without end; or look for the out-of-memory killer (dmesg)",
+    )
+
+
+def _error(answer: dict[str, Any]) -> GymdbdError:
+    """Return the error that a child has told of."""
+    kinds = {
+        kind.code: kind
+        for kind in (*NotToldError.__subclasses__(), *errors.SecretError.__subclasses__())
+    }
+    kind = kinds.get(str(answer.get("code")), NotToldError)
+    return kind(str(answer.get("error")), hint=str(answer.get("hint")))
+
+
+def _too_slow(seconds: float) -> ReceiverAwayError:
+    return ReceiverAwayError(
+        f"the message was not taken within {seconds:.0f} s",
+        hint="look whether the receiver works; gymdbd notify --test tries it",
+    )
+
+
+def limit() -> None:
+    """Bound the time and memory of this process, whose receiver may answer anything.
+
+    After its time ReceiverAwayError is raised, wherever it is.
+    """
+    import resource  # noqa: PLC0415 - in the child only
+
+    def stop(*_: Any) -> None:
+        raise _too_slow(_TIMEOUT_S)
+
+    # macOS bounds no memory so.
+    with contextlib.suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_DATA, (_MOST_MEMORY, _MOST_MEMORY))
+    signal.signal(signal.SIGALRM, stop)
+    signal.setitimer(signal.ITIMER_REAL, _TIMEOUT_S)
+
+
+def main() -> int:
+    """Be the child: read the order, try once, and print the error, or nothing but braces."""
+    answer: dict[str, str] = {}
+    try:
+        limit()
+        with open(0, "rb", closefd=False) as stream:
+            order = json.loads(stream.read())
+        settings = config.parse(order["text"], Path(order["source"]))
+        assert settings.notify is not None  # noqa: S101 - the parent has found the channel there
+        _deliver(settings.notify.to[order["channel"]], Letter.of(order["message"]))
+    except GymdbdError as error:
+        answer = {"code": error.code, "error": error.message, "hint": error.hint}
+    except MemoryError:
+        answer = {"code": "receiver-away", "error": "the receiver answers without end", "hint": ""}
+    except Exception as error:  # noqa: BLE001 - the parent is to learn of it, and goes on
+        found = unexpected(error)
+        # What it says may hold a URL.
+        answer = {"code": found.code, "error": f"unexpected {type(error).__name__}"}
+        answer["hint"] = found.hint
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    os.write(1, json.dumps(answer).encode())
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
