@@ -119,13 +119,18 @@ def hand_over(path: Path | int, like: Path) -> None:
 
 
 def write_atomically(
-    path: Path, data: bytes, *, public: bool = False, group: int | None = None
+    path: Path,
+    data: bytes,
+    *,
+    public: bool = False,
+    group: int | None = None,
+    mode: int = FILE_MODE,
 ) -> None:
     """Replace the content of `path` by `data`: readers see the old or the new bytes, not a mix.
 
     The caller holds the lock that guards the file. If it is `public`, everybody may read it, and if
     a `group` is named, that group, provided that this user may name it; then it stays this user's,
-    whoever may write in the folder.
+    whoever may write in the folder. Otherwise it has `mode`, and the owner of what it replaces.
     """
     partial = partials.begin(path)
     with writing(path):
@@ -141,6 +146,7 @@ def write_atomically(
                         os.fchmod(descriptor, GROUP_MODE)
                 else:
                     hand_over(descriptor, path if path.exists() else path.parent)
+                    os.fchmod(descriptor, mode)
                 _sync(descriptor)
             finally:
                 os.close(descriptor)

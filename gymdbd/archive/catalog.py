@@ -64,6 +64,19 @@ class Catalog:
         ordered = sorted(found, key=lambda backup: backup.order, reverse=True)
         return ordered if origin is None else belonging.of(ordered, origin)
 
+    def newest(self, most: int) -> tuple[list[Backup], int]:
+        """Return the newest backups by the times in their names, and how many there are in all.
+
+        So the other manifests are not read.
+        """
+        named = [(match, path) for path in self._listing() if (match := _NAME.fullmatch(path.name))]
+        named.sort(key=lambda one: (one[0]["stamp"], int(one[0]["again"] or 1)), reverse=True)
+        found = []
+        for _, path in named[:most]:
+            with contextlib.suppress(BackupMissingError):
+                found.append(self.read(path.name))
+        return sorted(found, key=lambda backup: backup.order, reverse=True), len(named)
+
     def read(self, name: str) -> Backup:
         """Read the backup with this file name; BackupMissingError if there is none.
 

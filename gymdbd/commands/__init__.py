@@ -28,6 +28,7 @@ VERBS = {
     "rescue": "write rows of a backup to a file, to review and apply",
     "status": "report whether all is well, also as exit status",
     "metrics": "print how all jobs are, as metrics for Prometheus",
+    "report": "write a page for the browser: is all well, and what to do",
     "schedule": "print the next runs of every job, in local time",
     "check": "check the configuration and all it names; change nothing",
     "serve": "serve one database, read-only, over standard input and output",

@@ -1,0 +1,153 @@
+"""What the page shows: from the overview, the ledger and the archives."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import gymdbd
+from gymdbd.archive.catalog import Catalog
+from gymdbd.jobs.finding import Health
+from gymdbd.notices.page import history
+from gymdbd.notices.page.facts import Archive, Found, Job, Kept, Page
+from gymdbd.notices.page.language import Words
+from gymdbd.runs import health, ledger
+from gymdbd.runs.entry import instant
+from gymdbd.runs.outcome import Recorded
+from gymdbd.runs.status import StatusFile
+from gymdbd.source.errors import GymdbdError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from datetime import datetime
+    from pathlib import Path
+
+    from gymdbd.archive.backup import Backup
+    from gymdbd.config.config import Config
+    from gymdbd.jobs.finding import Finding
+    from gymdbd.runs.health import Daemon, Judged
+    from gymdbd.runs.line import Line
+    from gymdbd.runs.overview import Overview
+
+_BACKUPS = 5
+# An archive on a network that is gone must not keep the page waiting.
+_PATIENCE_S = 10.0
+
+
+def page(settings: Config, seen: Overview, language: str, *, until: datetime) -> Page:
+    """Return the facts of the page of one overview."""
+    say = Words(language, seen.zone)
+    lines, trouble = _read_ledger(settings, seen)
+    jobs = []
+    for name, judged in seen.jobs.items():
+        mine = [line for line in lines if line.job == name]
+        began = lines[0].began if lines else seen.at
+        days = history.days(settings.jobs[name], mine, seen, began, say)
+        jobs.append(_job(name, judged, say, days=days, curves=history.curves(mine, seen.zone)))
+    return Page(
+        host=seen.host,
+        version=gymdbd.__version__,
+        language=language,
+        at=seen.at,
+        until=until,
+        zone=seen.zone,
+        health=seen.health,
+        jobs=tuple(jobs),
+        peers=tuple(_job(name, judged, say) for name, judged in seen.peers.items()),
+        remarks=tuple(_found(host, found) for host, found in seen.remarks.items()),
+        machine=(
+            *_daemon(seen.daemon, say),
+            *(_found(about, found) for about, found in seen.machine.items()),
+            *trouble,
+        ),
+        archives=tuple(_archives(settings, seen)),
+    )
+
+
+def _read_ledger(settings: Config, seen: Overview) -> tuple[list[Line], list[Found]]:
+    """Return the lines of the calendar, or why the ledger cannot be read."""
+    since = history.start(seen)
+    try:
+        return ledger.read(StatusFile(settings.status_file).ledger, since), []
+    except GymdbdError as error:
+        found = Found(
+            about="ledger",
+            health=Health.UNKNOWN,
+            code=error.code,
+            reason=error.message,
+            hint=error.hint,
+        )
+        return [], [found]
+
+
+def _job(name: str, judged: Judged, say: Words, **history: tuple[object, ...]) -> Job:
+    entry, found = judged.entry, judged.found
+    return Job(
+        name=name,
+        kind=entry.kind or "",
+        health=found.health,
+        code=found.code,
+        reason=found.reason,
+        hint=found.hint,
+        last_good=instant(entry.last_success),
+        next_run=instant(entry.next_run),
+        failures=entry.consecutive_failures,
+        remarks=tuple(_remarks(judged, say)),
+        **history,  # type: ignore[arg-type]
+    )
+
+
+def _remarks(judged: Judged, say: Words) -> Iterator[str]:
+    result = judged.entry.result or Recorded({})
+    yield from result.remarks
+    if result.waiting:
+        yield say("waits", name=result.waiting)
+    if judged.interrupted and (began := instant(judged.interrupted.started_at)):
+        yield say("killed", time=say.moment(began))
+
+
+def _found(about: str, found: Finding) -> Found:
+    return Found(
+        about=about, health=found.health, code=found.code, reason=found.reason, hint=found.hint
+    )
+
+
+def _daemon(daemon: Daemon, say: Words) -> Iterator[Found]:
+    """Yield how the daemon is, if there has ever been one."""
+    if daemon.mute:
+        state, how = "daemon-mute", Health.UNKNOWN
+    elif daemon.alive:
+        state, how = "daemon-running", Health.OK
+    elif daemon.started is None:
+        return
+    elif daemon.alive is None:
+        state, how = "daemon-unseen", Health.UNKNOWN
+    else:
+        state, how = "daemon-down", Health.LATE
+    yield Found(about="daemon", health=how, code=state, reason=say(state))
+
+
+def _archives(settings: Config, seen: Overview) -> Iterator[Archive]:
+    """Yield the newest backups of each archive; all are read at the same time."""
+    folders = {folder for job in settings.jobs.values() for folder in job.archives()}
+    reads = {folder: _begin(folder, seen) for folder in sorted(folders)}
+    for folder, read in reads.items():
+        try:
+            backups, count = read(_PATIENCE_S)
+        except TimeoutError:
+            yield Archive(str(folder), problem=f"it has not answered for {_PATIENCE_S:g} s")
+        except GymdbdError as error:
+            yield Archive(str(folder), problem=error.message)
+        else:
+            kept = tuple(map(_kept, backups))
+            yield Archive(str(folder), kept, more=max(0, count - _BACKUPS))
+
+
+def _begin(folder: Path, seen: Overview) -> Callable[[float], tuple[list[Backup], int]]:
+    return health.meanwhile(lambda: Catalog(folder, seen.zone).newest(_BACKUPS))
+
+
+def _kept(backup: Backup) -> Kept:
+    suspicious = backup.manifest.suspicious if backup.manifest else []
+    said = [backup.marks.note, backup.note, backup.unknown, *backup.marks.problems, *suspicious]
+    note = "; ".join(filter(None, said))
+    return Kept(backup.path.name, backup.created, backup.size, backup.verdict, note)

@@ -1,0 +1,162 @@
+"""A page of a gym, the same each time: for the tests, and for the pictures of the documentation.
+
+`python -m tests.support.pages` makes the pictures.
+"""
+
+from __future__ import annotations
+
+import math
+from datetime import UTC, datetime, time, timedelta
+from zoneinfo import ZoneInfo
+
+from gymdbd.jobs.finding import Health
+from gymdbd.notices.page import facts, weeks
+from gymdbd.notices.page.facts import Archive, Curve, Day, Found, Job, Kept, Page
+
+SEOUL = ZoneInfo("Asia/Seoul")
+AT = datetime(2026, 11, 27, 22, 40, tzinfo=UTC)  # Saturday in Seoul
+_MIB = 1024**2
+
+
+def a_page(language: str = "en", *, well: bool = True) -> Page:
+    """Return the page of a gym's Raspberry Pi, on which all is well or much is not."""
+    jobs = _well() if well else _not_well()
+    health = Health.OK if well else Health.FAILING
+    return Page(
+        host="raspberry-pi",
+        version="0.1.0",
+        language=language,
+        at=AT,
+        until=AT + timedelta(hours=2),
+        zone=SEOUL,
+        health=health,
+        jobs=jobs,
+        peers=(_peer(well=well),),
+        machine=_machine(well=well),
+        archives=(_archive(well=well),),
+    )
+
+
+def _at(days: int, hour: int, minute: int = 0) -> datetime:
+    """Return a time of day in Seoul, so many days before or after the page was written."""
+    day = AT.astimezone(SEOUL).date() + timedelta(days=days)
+    return datetime.combine(day, time(hour, minute), SEOUL)
+
+
+def _days(*, well: bool, weekly: bool = False) -> tuple[Day, ...]:
+    """Return thirteen weeks with a few days on which something was wrong."""
+    today = AT.astimezone(SEOUL).date()
+    first = weeks.first_day(today)
+    days = []
+    for number in range((today - first).days + 1):
+        day = first + timedelta(days=number)
+        back = (today - day).days
+        found = Day(day, facts.GOOD, runs=1, good=1)
+        if number < 9:
+            found = Day(day, facts.UNKNOWN)
+        elif weekly and day.weekday() != 6:
+            found = Day(day, facts.IDLE)
+        elif back in (33, 34):
+            found = Day(day, facts.MISSED, reasons=("the machine was off",))
+        elif back == 50 or (back < 3 and not well):
+            reason = "no space left: the backup needs 4.7 MiB, 1.2 MiB are free"
+            found = Day(day, facts.BAD, runs=1, reasons=(reason,))
+        elif back == 12:
+            reason = "another program held an exclusive lock for 5 s"
+            found = Day(day, facts.MIXED, runs=3, good=2, reasons=(reason,))
+        days.append(found)
+    return tuple(days)
+
+
+def _curve(what: str, start: float, growth: float, wave: float) -> Curve:
+    points = [
+        (_at(number - 81, 3), start + growth * number + wave * math.sin(number * 1.7))
+        for number in range(82)
+    ]
+    return Curve(what, tuple(points))
+
+
+def _well() -> tuple[Job, ...]:
+    nightly = Job(
+        name="nightly-backup",
+        kind="backup",
+        health=Health.OK,
+        last_good=_at(0, 3),
+        next_run=_at(1, 3),
+        days=_days(well=True),
+        curves=(
+            _curve(facts.SIZE, 3.9 * _MIB, 9_000, 4_000),
+            _curve(facts.DURATION, 1.9, 0.004, 0.2),
+            _curve(facts.ROWS, 41_200, 63, 20),
+        ),
+    )
+    proof = Job(
+        name="weekly-drill",
+        kind="drill",
+        health=Health.OK,
+        last_good=_at(-6, 5),
+        next_run=_at(1, 5),
+        days=_days(well=True, weekly=True),
+        curves=(_curve(facts.DURATION, 3.1, 0.002, 0.3),),
+    )
+    return nightly, proof
+
+
+def _not_well() -> tuple[Job, ...]:
+    nightly, drill = _well()
+    failing = Job(
+        name=nightly.name,
+        kind=nightly.kind,
+        health=Health.FAILING,
+        code="disk-full",
+        reason="the disk of /home/pi/gym-controller/data/backups/database is full: the backup "
+        "needs 4.7 MiB, 1.2 MiB are free",
+        hint="free some space there, or set keep: to fewer backups; then run gymdbd backup "
+        "nightly-backup",
+        last_good=_at(-3, 3),
+        next_run=nightly.next_run,
+        failures=3,
+        days=_days(well=False),
+        curves=nightly.curves,
+    )
+    return failing, drill
+
+
+def _peer(*, well: bool) -> Job:
+    return Job(
+        name="mac-office/pull-from-pi",
+        kind="pull",
+        health=Health.OK if well else Health.LATE,
+        code="" if well else "too-old",
+        reason="" if well else "mac-office was last here 3 d ago, allowed are 26 h",
+        hint="" if well else "check that the Mac is switched on and in the network",
+        last_good=_at(-1 if well else -3, 9),
+    )
+
+
+def _machine(*, well: bool) -> tuple[Found, ...]:
+    room = Found(about="/home/pi", health=Health.OK, reason="full in 410 days; 21.4 GiB are free")
+    full = Found(
+        about="/home/pi",
+        health=Health.LATE,
+        code="room",
+        reason="full in 3 days; 1.2 MiB are free",
+        hint="remove files that nobody needs, or use a larger card",
+    )
+    power = Found(about="power", health=Health.OK, reason="no under-voltage since the start")
+    return Found(about="daemon", health=Health.OK), room if well else full, power
+
+
+def _archive(*, well: bool) -> Archive:
+    last = 0 if well else -3
+    kept = [
+        Kept(
+            f"gym_system_backup_{_at(last - number, 3):%Y%m%d_%H%M%S}.db",
+            _at(last - number, 3),
+            int(4.61 * _MIB - 9_000 * number),
+            "suspicious" if number == 2 and not well else "verified",
+            "rentals: 1,204 rows, 310 fewer than before" if number == 2 and not well else "",
+        )
+        for number in range(5)
+    ]
+    return Archive("/home/pi/gym-controller/data/backups/database", tuple(kept), more=12)
