@@ -2,9 +2,11 @@
 # Install gymdbd, or bring an installed one up to date: on Linux as a systemd service (run this as
 # root), on a Mac as a launchd agent of the user who runs this, or as a LaunchDaemon.
 #
-#   install.sh [--database FILE] [--archive DIR] [--user NAME] [--wheels DIR] [--dry-run]   (Linux)
-#   install.sh [--venv DIR] [--config FILE] [--dry-run]                                     (Mac)
-#   sudo install.sh --daemon [--user NAME] [--venv DIR] [--config FILE] [--dry-run]         (Mac)
+#   install.sh [--database FILE] [--archive DIR] [--user NAME] [--wheels DIR] [--with notify]
+#              [--dry-run]                                                      (Linux)
+#   install.sh [--venv DIR] [--config FILE] [--with notify] [--dry-run]         (Mac)
+#   sudo install.sh --daemon [--user NAME] [--venv DIR] [--config FILE] [--with notify]
+#              [--dry-run]                                                      (Mac)
 #   install.sh [--daemon] --uninstall [--dry-run]
 #
 # --database   the live database (default /home/pi/gym-controller/instance/gym_system.db)
@@ -12,6 +14,8 @@
 # --user       the user that the service runs as (default: the owner of the database, or of the
 #              folder where it is going to be)
 # --wheels     install gymdbd and its dependencies from this folder, without a network
+# --with       an extra to install beside gymdbd: notify, for the services that tell by way of
+#              apprise (default: what the configuration needs)
 # --venv       the virtual environment with gymdbd (default ~/.local/share/gymdbd)
 # --config     its configuration (default ~/.config/gymdbd/config.yaml)
 # --daemon     on a Mac: run without a login, as after a power cut, but without the SSH agent and the
@@ -20,7 +24,7 @@
 # --uninstall  remove the service or the agent; your configuration, data, backups and logs stay
 #
 # You can run it again at any time. It never overwrites what you may have edited: the configuration,
-# and on Linux /etc/systemd/system/gymdbd.service.d/paths.conf.
+# and on Linux the files in /etc/systemd/system/gymdbd.service.d.
 set -euo pipefail
 # What is installed is for everybody to read, whatever the umask of the shell that sudo was typed in.
 umask 022
@@ -31,6 +35,12 @@ here="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
 repository="$(dirname "$here")"
 dry_run=false
 uninstall=false
+known_extras="notify ssh"
+with=""
+# What the configuration needs of the installation.
+needs=""
+# The extras that could not be installed.
+lacking=""
 
 fail() {
     echo "install.sh: $1" >&2
@@ -52,6 +62,27 @@ run() {
     else
         "$@"
     fi
+}
+
+# Print what the configuration needs of one kind (extra, network, credential), one a line, as
+# `gymdbd check --needs` has it.
+needed() {
+    printf '%s\n' "$needs" | sed -n "s/^$1 //p"
+}
+
+# Print the extras to install: those of --with, and those that the configuration needs.
+wanted_extras() {
+    { printf '%s\n' "$with" | tr ',' '\n' && needed extra; } | sed '/^$/d' | sort -u
+}
+
+check_extras() {
+    local extra
+    for extra in $(wanted_extras); do
+        case " $known_extras " in
+        *" $extra "*) ;;
+        *) fail "there is no extra $extra (--with takes: $known_extras)" 2 ;;
+        esac
+    done
 }
 
 usage() {
@@ -97,6 +128,8 @@ if [ "$platform" = Darwin ]; then
 else
     # shellcheck source-path=SCRIPTDIR source=systemd/service.sh
     . "$here/systemd/service.sh"
+    # shellcheck source-path=SCRIPTDIR source=systemd/needs.sh
+    . "$here/systemd/needs.sh"
 fi
 
 read_arguments "$@"

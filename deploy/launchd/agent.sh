@@ -8,7 +8,7 @@ stop_limit_s=80
 no_session="125 113"
 
 path_options="--venv --config"
-other_options="--user"
+other_options="--user --with"
 venv=""
 config=""
 user=""
@@ -131,6 +131,18 @@ rm -r '$venv' && $(how_to_install)"
     as_user "$venv/bin/gymdbd" -c "$config" schedule --count 1
 }
 
+# What the configuration needs is asked even in a dry run. Without an extra somebody may not be told,
+# but the jobs run: so go on, and say so at the end.
+install_extras() {
+    local extra as=()
+    ! $daemon || as=(sudo -u "$user")
+    needs="$(${as[@]+"${as[@]}"} "$venv/bin/gymdbd" -c "$config" check --needs 2>/dev/null)" || needs=""
+    for extra in $(wanted_extras); do
+        as_user "$venv/bin/python" -m pip install --quiet --disable-pip-version-check "${repository}[$extra]" ||
+            lacking="$lacking $extra"
+    done
+}
+
 # Two of them would run the same jobs.
 refuse_other() {
     local other="${DESTDIR:-}/Library/LaunchDaemons/$label.plist" without="sudo $0 --daemon --uninstall"
@@ -159,13 +171,18 @@ $0 --uninstall, then sudo $0 --daemon"
 
 install_all() {
     choose_domain
+    check_extras
     refuse_other
     check_parts
+    install_extras
     run mkdir -p "$agents"
     as_user mkdir -p -m 700 "$logs"
     write_plist
     stop_job
     start_job
+    [ -z "$lacking" ] || fail "gymdbd runs, but pip could not install what it needs for:$lacking (its \
+messages are above): connect this Mac to a network, then run this again; if $venv has no pip, \
+'$venv/bin/python' -m ensurepip installs it"
     $dry_run || echo "$label runs; its log is $logs/stderr.log"
     ! $daemon || echo "It runs as $user without a login, and so without the SSH agent and the \
 keychain: a key with a passphrase does not work. A key of its own that can only pull suits it: \

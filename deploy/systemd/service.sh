@@ -6,12 +6,15 @@ link=/usr/local/bin/gymdbd
 config=/etc/gymdbd/config.yaml
 unit=/etc/systemd/system/gymdbd.service
 paths="$unit.d/paths.conf"
+network="$unit.d/network.conf"
+loads="$unit.d/credentials.conf"
+credentials=/etc/gymdbd/credentials
 
 # How pip says it, in its several releases.
 no_network="connection broken|new connection|name resolution|unreachable|timed out|failed to connect"
 
 path_options="--database --archive --wheels"
-other_options="--user"
+other_options="--user --with"
 database=""
 archive=""
 wheels=""
@@ -61,6 +64,7 @@ check_parts() {
     esac
     [ -z "$wheels" ] || compgen -G "$wheels/gymdbd-*.whl" >/dev/null ||
         refuse "$wheels has no wheel of gymdbd: deploy/README.md shows how to build them"
+    check_extras
     settle_user
 }
 
@@ -118,7 +122,7 @@ install_program() {
         # The wheel may have been rebuilt under the same version.
         pip_install --no-index --find-links "$wheels" --force-reinstall --no-deps gymdbd
     else
-        install_checkout
+        install_checkout "$(extra)"
     fi
     run ln -sfn "$venv/bin/gymdbd" "$link"
 }
@@ -149,12 +153,12 @@ pause_service() {
     run systemctl stop gymdbd
 }
 
-# Build in a copy: a build writes files beside the sources, and here they would belong to root.
+# Install it, with an extra or "". Build in a copy: a build writes files beside the sources, and here they would belong to root.
 install_checkout() {
     local copy failed=false
     copy="$(mktemp -d)"
     cp -R "$repository/gymdbd" "$repository/pyproject.toml" "$repository/README.md" "$copy"
-    pip_install --upgrade "$copy$(extra)" 2>"$copy/errors" || failed=true
+    pip_install --upgrade "$copy$1" 2>"$copy/errors" || failed=true
     if $failed && grep -qiE "$no_network" "$copy/errors"; then
         rm -rf "$copy"
         fail "pip cannot reach the package index: connect this machine to a network, or use --wheels (deploy/README.md)"
@@ -266,6 +270,7 @@ start_service() {
     if is_32_bit_arm && ! compgen -G "$venv/lib/python3.*/site-packages/paramiko" >/dev/null; then
         echo "gymdbd pulls nothing on this machine, which has no piwheels; everything else works"
     fi
+    [ -z "$lacking" ] || fail "gymdbd runs, but pip could not install what it needs for:$lacking (its messages are above): connect this machine to a network or put it into the folder of --wheels (deploy/README.md), then run this again"
     echo "gymdbd runs as $user; next: gymdbd status, journalctl -u gymdbd"
     [ "$user" != root ] || echo "(if $database was copied as root, give it to the application's user" \
         "and run this again: root is more than a backup needs)"
@@ -279,6 +284,10 @@ install_all() {
     write_configuration
     write_unit
     leave_root
+    read_needs
+    install_extras
+    write_network
+    write_credentials
     start_service
 }
 

@@ -10,6 +10,8 @@ examples:
   gymdbd check
   gymdbd -c new.yaml check
       check a configuration before you install it
+  gymdbd check --needs
+      what install.sh has to install for it: extras, the network, credentials
   gymdbd check --reload
       only check whether the configuration is valid and the running daemon can
       load it, as the service does before a reload
@@ -27,6 +29,7 @@ from typing import TYPE_CHECKING
 
 from gymdbd import log
 from gymdbd.clock import Clock
+from gymdbd.config import needs
 from gymdbd.config.config import LogConfig
 from gymdbd.errors import ConfigError
 from gymdbd.runs import examine
@@ -49,6 +52,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="only check whether the running daemon can load the configuration, and print nothing "
         "if it can; databases, folders and hosts are not checked, and errors are also logged",
     )
+    parser.add_argument(
+        "--needs",
+        action="store_true",
+        help="only print what the configuration needs besides gymdbd, one thing a line: "
+        '"extra NAME", "network JOB" or "credential NAME"',
+    )
     options.add_json(parser)
 
 
@@ -56,6 +65,8 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
     """Run all checks and print them."""
     if arguments.reload:
         return _check_reload(arguments, output)
+    if arguments.needs:
+        return _print_needs(arguments, output)
     return _examine(arguments, output)
 
 
@@ -70,6 +81,17 @@ def _check_reload(arguments: argparse.Namespace, output: Output) -> int:
         raise
     # Print nothing: systemd would put it into the journal, among the events of the daemon.
     output.result({"checks": []}, lambda: None)
+    return 0
+
+
+def _print_needs(arguments: argparse.Namespace, output: Output) -> int:
+    found = needs.of(configuration.load(arguments))
+
+    def show() -> None:
+        for line in dict.fromkeys(f"{need.kind} {need.name or need.who}" for need in found):
+            output.print_line(line)
+
+    output.result({"needs": [vars(need) for need in found]}, show)
     return 0
 
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.support import disks
+from tests.support.command import ROOT
 from tests.support.databases import make_database, tree
 from tests.support.installing import Mac, Pi
 
@@ -87,9 +88,9 @@ def test_the_service_is_installed_enabled_and_started_anew(pi: Pi, database: Pat
         "daemon-reload",
         "enable",
         "restart",
-        "yaml check",
+        "yaml check\n",
     ]
-    places = [next(at for at, call in enumerate(calls) if step in call) for step in steps]
+    places = [next(at for at, call in enumerate(calls) if step in f"{call}\n") for step in steps]
     assert places == sorted(places)
     assert (pi.is_set("active"), pi.config.exists(), pi.paths.exists()) == (True, True, True)
     assert (database.parent / "archive").stat().st_mode & 0o777 == 0o700
@@ -197,8 +198,9 @@ def test_an_update_keeps_the_user_that_paths_conf_names(pi: Pi, database: Path) 
         0,
         "gymdbd runs as daemon; next: gymdbd status, journalctl -u gymdbd",
     )
-    (checked,) = pi.calls("setpriv")
-    assert "--reuid daemon --regid daemon" in checked
+    asked = pi.calls("setpriv")
+    assert [call for call in asked if "--reuid daemon --regid daemon" not in call] == []
+    assert asked[-1].endswith("yaml check")
     assert "User=daemon" in pi.paths.read_text().splitlines()
 
 
@@ -267,7 +269,7 @@ def test_a_dry_run_of_the_installer_only_asks(
     done = _install(pi, database, "--dry-run", *flags)
     assert done.returncode == 0, done.stderr
     assert "would run: systemctl" in done.stdout
-    asked = ("systemctl is-active", "systemctl cat", "python3 -c")
+    asked = ("systemctl is-active", "systemctl cat", "python3 -c", "setpriv", "gymdbd")
     assert [call for call in pi.calls() if not call.startswith(asked)] == []
     assert (pi.tree(), pi.is_set("active")) == (before, installed)
     assert (database.parent / "archive").exists() == installed
@@ -447,7 +449,136 @@ def test_on_64_bit_arm_nothing_is_left_out(pi: Pi, database: Path) -> None:
     assert "pulls nothing" not in done.stdout
 
 
+@needs_mount
+def test_an_extra_is_installed_if_it_is_asked_for_or_the_configuration_needs_it(
+    pi: Pi, database: Path
+) -> None:
+    """After gymdbd, which knows what the configuration needs; from a folder of wheels, too."""
+    assert _install(pi, database).returncode == 0
+    assert [call for call in pi.calls() if "[notify]" in call] == []
+    assert _install(pi, database, "--with", "notify").returncode == 0
+    assert pi.calls("python")[-1].endswith("[notify]")
+    pi.need("extra notify", "network notify")
+    wheels = pi.folder / "wheels"
+    wheels.mkdir()
+    (wheels / "gymdbd-0.2.0-py3-none-any.whl").touch()
+    assert _install(pi, database, "--wheels", str(wheels)).returncode == 0
+    assert pi.calls("python")[-1].endswith(f"--no-index --find-links {wheels} gymdbd[notify]")
+
+
+@needs_mount
+def test_an_extra_that_there_is_not_is_refused_before_anything_is_done(
+    pi: Pi, database: Path
+) -> None:
+    """A misspelt one, too; the message names those that there are."""
+    done = _install(pi, database, "--with", "notices")
+    assert (done.returncode, "--with takes: notify ssh" in done.stderr) == (2, True)
+    assert pi.calls() == []
+
+
+@needs_mount
+def test_backups_are_made_even_if_an_extra_cannot_be_installed(pi: Pi, database: Path) -> None:
+    """The service runs as before; that somebody is not told is the last line, and the exit code."""
+    pi.need("extra notify")
+    pi.set("no-extra")
+    done = _install(pi, database)
+    assert done.returncode == 1
+    assert "gymdbd runs, but pip could not install what it needs for: notify" in done.stderr
+    assert pi.is_set("active")
+
+
+@needs_mount
+def test_the_unit_gets_a_network_if_the_configuration_needs_one(pi: Pi, database: Path) -> None:
+    """Once, and with the reason; what the owner makes of it stays."""
+    assert _install(pi, database).returncode == 0
+    assert [path.name for path in pi.drop_ins.iterdir()] == ["paths.conf"]
+    pi.need("network pull-from-pi", "network notify")
+    assert _install(pi, database).returncode == 0
+    network = pi.drop_ins / "network.conf"
+    assert network.read_text().splitlines() == [
+        "# The network, for: pull-from-pi, notify",
+        "[Service]",
+        "PrivateNetwork=no",
+        "IPAddressDeny=",
+        "RestrictAddressFamilies=AF_INET AF_INET6",
+    ]
+    network.write_text("# ours\n")
+    assert _install(pi, database).returncode == 0
+    assert network.read_text() == "# ours\n"
+
+
+@needs_mount
+def test_a_unit_that_has_a_network_by_another_drop_in_keeps_that(pi: Pi, database: Path) -> None:
+    """The owner's may allow less than the installer's, which systemd would read after it."""
+    pi.need("network notify")
+    pi.set("networked")
+    assert _install(pi, database).returncode == 0
+    assert not (pi.drop_ins / "network.conf").exists()
+
+
+@needs_mount
+def test_the_unit_is_handed_the_secrets_that_the_configuration_names(
+    pi: Pi, database: Path
+) -> None:
+    """Each has one line, whatever the owner has written; a folder for them is only root's."""
+    pi.need("credential smtp", "credential hc.nightly")
+    done = _install(pi, database)
+    assert done.returncode == 0, done.stderr
+    loads, folder = pi.drop_ins / "credentials.conf", pi.config.parent / "credentials"
+    assert (folder.stat().st_mode & 0o777, folder.stat().st_uid) == (0o700, 0)
+    assert f"there is no {'/etc/gymdbd/credentials/smtp'} yet" in done.stdout
+    first = loads.read_text()
+    (pi.drop_ins / "ours.conf").write_text(
+        "[Service]\nLoadCredentialEncrypted=telegram:/etc/gymdbd/telegram.cred\n"
+    )
+    loads.write_text(f"{first}[Unit]\n# ours\n")
+    pi.need("credential smtp", "credential hc.nightly", "credential telegram", "credential hc")
+    assert _install(pi, database).returncode == 0
+    assert loads.read_text() == (
+        f"{first}[Unit]\n# ours\n"
+        "[Service]\nLoadCredential=hc:/etc/gymdbd/credentials/hc\nSetCredential=hc:\\n\n"
+    )
+    assert first.count("LoadCredential=") == 2
+
+
+@needs_mount
+def test_a_dry_run_tells_what_the_configuration_would_get(pi: Pi, database: Path) -> None:
+    """Extras, network and secrets; nothing is written."""
+    assert _install(pi, database).returncode == 0
+    pi.need("extra notify", "network notify", "credential smtp")
+    before = pi.tree()
+    done = _install(pi, database, "--dry-run")
+    assert done.returncode == 0, done.stderr
+    assert "\\[notify\\]" in done.stdout
+    assert "would write /etc/systemd/system/gymdbd.service.d/network.conf:" in done.stdout
+    assert "would add LoadCredential=smtp to" in done.stdout
+    assert pi.tree() == before
+
+
 # install.sh on a Mac
+
+
+@pytest.mark.parametrize("way", ["--with", "configuration"])
+def test_the_agents_environment_gets_the_extra_as_well(mac: Mac, way: str) -> None:
+    """If it is asked for, or needed; the agent runs even if pip fails, and that is told."""
+    python = mac.home / ".local" / "share" / "gymdbd" / "bin" / "python"
+    python.unlink()
+    mac.double("python", '[ ! -e "$state/no-extra" ] || [ "$1" = -c ]\n', on_path=False).rename(
+        python
+    )
+    words = ["--with", "notify"] if way == "--with" else []
+    if not words:
+        mac.need("extra notify")
+    assert mac.install(*words).returncode == 0
+    (call,) = [call for call in mac.calls("python") if "pip" in call]
+    assert call.endswith(f" {ROOT}[notify]")
+    mac.set("no-extra")
+    done = mac.install(*words)
+    assert (done.returncode, "could not install what it needs for: notify" in done.stderr) == (
+        1,
+        True,
+    )
+    assert mac.is_set("loaded")
 
 
 def test_the_agent_is_checked_written_and_started(mac: Mac) -> None:
@@ -456,6 +587,7 @@ def test_the_agent_is_checked_written_and_started(mac: Mac) -> None:
     assert done.returncode == 0, done.stderr
     assert mac.calls() == [
         f"gymdbd -c {mac.config} schedule --count 1",
+        f"gymdbd -c {mac.config} check --needs",
         f"plutil -lint -s {mac.plist}.new",
         f"launchctl print {_AGENT}",
         f"launchctl enable {_AGENT}",
@@ -566,7 +698,8 @@ def test_a_dry_run_of_the_agents_installer_only_asks(mac: Mac, flags: list[str])
     before = mac.plist.read_bytes()
     mac.calls()
     assert mac.install("--dry-run", *flags).returncode == 0
-    assert mac.calls("launchctl", "plutil", "gymdbd") == []
+    asked = [call for call in mac.calls("launchctl", "plutil", "gymdbd") if "--needs" not in call]
+    assert asked == []
     assert mac.is_set("loaded")
     assert mac.plist.read_bytes() == before
 

@@ -19,13 +19,14 @@ echo "${{0##*/}} $*" >>"$state/calls"
 """
 
 # What systemd would do as far as the installer can see it: `active` is there while the service
-# runs, `no-start` if it does not come up.
+# runs, `no-start` if it does not come up, `networked` if a drop-in gives it a network.
 _SYSTEMCTL = """
 case "$1" in
 is-active) [ -e "$state/active" ] ;;
 start | restart) [ ! -e "$state/no-start" ] && touch "$state/active" ;;
 stop | disable) rm -f "$state/active" ;;
 cat) [ -e /etc/systemd/system/gymdbd.service ] ;;
+show) [ ! -e "$state/networked" ] || echo no ;;
 esac
 """
 
@@ -46,7 +47,18 @@ esac
 """
 _PIP = """
 [ ! -e "$state/active" ] || echo "the service runs while pip works" >>"$state/calls"
-[ ! -e "$state/no-pip" ]
+[ ! -e "$state/no-pip" ] || exit 1
+case "$*" in
+*"install "*"[notify]") [ ! -e "$state/no-extra" ] ;;
+esac
+"""
+
+# What `check --needs` would print is in `needs`.
+_GYMDBD = """
+case "$*" in
+*" check --needs") [ ! -e "$state/needs" ] || cat "$state/needs" ;;
+*) [ ! -e "$state/faulty" ] ;;
+esac
 """
 
 # A double of launchctl. While the job is loaded, `loaded` holds how often it is still seen after it
@@ -119,6 +131,10 @@ class Machine:
         path = self.state / name
         path.touch() if to else path.unlink(missing_ok=True)
 
+    def need(self, *lines: str) -> None:
+        """Let the configuration need these of the installation."""
+        (self.state / "needs").write_text("".join(f"{line}\n" for line in lines))
+
     def is_set(self, name: str) -> bool:
         """Say whether something is so."""
         return (self.state / name).exists()
@@ -157,7 +173,7 @@ class Pi(Machine):
         self.double("python3", _PYTHON)
         (self.state / "pointer").write_text("8\n")
         self.double("pip", _PIP, on_path=False)
-        self.double("gymdbd", on_path=False)
+        self.double("gymdbd", _GYMDBD, on_path=False)
 
     def be(self, machine: str, *, pointer: int) -> None:
         """Be a machine that `uname -m` calls so, with a Python of so many bytes a pointer."""
@@ -183,6 +199,11 @@ class Pi(Machine):
     def paths(self) -> Path:
         """Return where the drop-in lies that names user and paths."""
         return self.folder / "etc/systemd/system/gymdbd.service.d/paths.conf"
+
+    @property
+    def drop_ins(self) -> Path:
+        """Return the folder of the unit's drop-ins."""
+        return self.paths.parent
 
     def install(self, *words: str | Path) -> subprocess.CompletedProcess[str]:
         """Run the installer in the world that is made of these folders."""
@@ -215,7 +236,7 @@ class Mac(Machine):
         system = self.programs / "uname"
         system.write_text("#!/bin/sh\necho Darwin\n")
         system.chmod(0o755)
-        program = self.double("gymdbd", '[ ! -e "$state/faulty" ]', on_path=False)
+        program = self.double("gymdbd", _GYMDBD, on_path=False)
         venv = self.home / ".local" / "share" / "gymdbd" / "bin"
         venv.mkdir(parents=True)
         program.rename(venv / "gymdbd")
