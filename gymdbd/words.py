@@ -78,7 +78,7 @@ def age(seconds: float) -> str:
 
 _LABEL = "io.github.gymdbd"
 _AGENT = Path(f"~/Library/LaunchAgents/{_LABEL}.plist")
-_LAUNCH_DAEMON = Path(f"/Library/LaunchDaemons/{_LABEL}.plist")
+LAUNCH_DAEMON = Path(f"/Library/LaunchDaemons/{_LABEL}.plist")
 # Which program shows it depends on a system that is not this one.
 SSH_LOG = "the log of the SSH server over there (unit ssh of its journal)"
 
@@ -96,7 +96,7 @@ def sandbox(platform: str = sys.platform) -> str:
 
 
 def service_command(
-    verb: str, platform: str = sys.platform, launch_daemon: Path = _LAUNCH_DAEMON
+    verb: str, platform: str = sys.platform, launch_daemon: Path = LAUNCH_DAEMON
 ) -> str:
     """Return the command to "start", "restart" or "reload" the installed service."""
     if platform != "darwin":

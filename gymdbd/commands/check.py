@@ -85,7 +85,7 @@ def _check_reload(arguments: argparse.Namespace, output: Output) -> int:
 
 
 def _print_needs(arguments: argparse.Namespace, output: Output) -> int:
-    found = needs.of(configuration.load(arguments))
+    found = list(needs.of(configuration.load(arguments)))
 
     def show() -> None:
         for line in dict.fromkeys(f"{need.kind} {need.name or need.who}" for need in found):

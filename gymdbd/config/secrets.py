@@ -26,6 +26,9 @@ _MOST_BYTES = 64 * 1024
 _TIMEOUT_S = 10.0
 _OTHERS = 0o077
 _CREDENTIALS = "CREDENTIALS_DIRECTORY"
+# Where the installer lets systemd look for them, and where systemd puts them for the service.
+CREDENTIALS = Path("/etc/gymdbd/credentials")
+HANDED = Path("/run/credentials/gymdbd.service")
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -113,19 +116,18 @@ class Secret:
             raise SecretExposedError(f"{self.place} is not used: {doubt.reason}", hint=doubt.remedy)
 
     def _credential(self, name: str) -> Path:
-        folder = os.environ.get(_CREDENTIALS)
-        if folder and files.is_file(Path(folder, name)):
-            return Path(folder, name)
+        folder = _handed()
+        if folder and files.is_file(folder / name):
+            return folder / name
         unit = (
-            f"add LoadCredential={name}:/etc/gymdbd/{name} below [Service] of the unit "
-            "(systemctl edit gymdbd), and restart it"
+            f"write it into {CREDENTIALS / name} (root's, mode 0600), run deploy/install.sh again, "
+            "which lets the unit have it, and restart the unit"
         )
         if folder:
             raise SecretMissingError(f"systemd passes no credential {name} to this unit", hint=unit)
         raise SecretMissingError(
             f"there is no credential {name}, because systemd did not start this process",
-            hint=f"{unit}; by hand, use sudo env {_CREDENTIALS}=/run/credentials/gymdbd.service "
-            "gymdbd ... while the unit runs",
+            hint=f"{unit}; by hand, type it as the user of the unit while that runs",
         )
 
     def _printed(self) -> bytes:
@@ -154,10 +156,23 @@ class Secret:
         )
 
 
+def _handed() -> Path | None:
+    """Return the folder of the credentials: of this process, or of the service if that runs.
+
+    systemd lets the user of the service see the latter, who may type a command by hand.
+    """
+    if folder := os.environ.get(_CREDENTIALS):
+        return Path(folder)
+    try:
+        return HANDED if files.is_folder(HANDED) else None
+    except OSError:
+        return None
+
+
 def _is_of_systemd(file: Path) -> bool:
     """Return whether systemd has put a file there for this unit alone, whatever its mode says."""
-    folder = os.environ.get(_CREDENTIALS)
-    return bool(folder) and file.is_relative_to(Path(folder or "/"))
+    folder = _handed()
+    return folder is not None and file.is_relative_to(folder)
 
 
 def secret(document: Document, node: yaml.Node, keypath: str) -> Secret | None:

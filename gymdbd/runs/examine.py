@@ -13,7 +13,7 @@ from gymdbd.errors import TimeZoneError
 from gymdbd.jobs import kinds
 from gymdbd.jobs.backup import outlook
 from gymdbd.jobs.finding import ERROR, OK, WARNING, Check, not_writable
-from gymdbd.runs import as_owner, clouds, status
+from gymdbd.runs import as_owner, clouds, provisions, status
 from gymdbd.source import database
 from gymdbd.source.errors import GymdbdError
 from gymdbd.words import counted, service_command
@@ -44,7 +44,7 @@ def examine(settings: Config, now: Clock) -> list[Check]:
         for places, examine_part in _parts(job, now):
             checks += as_owner.examined(job.name, places, examine_part)
     archives = (folder for job in settings.jobs.values() for folder in job.archives())
-    return [*checks, *clouds.examine(archives)]
+    return [*checks, *provisions.examine(settings), *clouds.examine(archives)]
 
 
 def _parts(job: JobConfig, now: Clock) -> list[tuple[Sequence[Path], Callable[[], list[Check]]]]:

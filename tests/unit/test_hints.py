@@ -22,7 +22,7 @@ _COMMAND = re.compile(r"gymdbd (?:-c \S+ )?([a-z]+)((?: [^\s;:,()]+)*)")
 _FLAG = re.compile(r"(?<![\w-])--[a-z][a-z-]*")
 # Words of a sentence that is about the program, and flags of other programs.
 _PROSE = {"there", "never", "cannot", "on", "itself", "shows", "here", "to", "over", "use", "is"}
-_FOREIGN = {"--now", "--apple-use-keychain", "--apple-load-keychain"}
+_FOREIGN = {"--now", "--with", "--apple-use-keychain", "--apple-load-keychain"}
 
 
 def _verbs() -> dict[str, set[str]]:

@@ -93,7 +93,11 @@ _MISSING: dict[str, tuple[Callable[[Path], Secret], str, str]] = {
     "empty": (lambda at: Secret(file=_file(at, " \n")), "holds no secret", "one line"),
     "endless": (lambda at: Secret(file=_file(at, "x" * 70_000)), "holds no secret", "one line"),
     "unset": (lambda _: Secret(env="GYM_UNSET"), r"\$GYM_UNSET holds no", "one line"),
-    "no systemd": (lambda _: Secret(credential="smtp"), "did not start", "LoadCredential=smtp:"),
+    "no systemd": (
+        lambda _: Secret(credential="smtp"),
+        "did not start",
+        "/etc/gymdbd/credentials/smtp",
+    ),
     "silent": (lambda at: Secret(command=_program(at, ":")), "holds no secret", "one line"),
 }
 
@@ -110,14 +114,14 @@ def test_a_secret_that_is_not_there_is_an_error_with_its_remedy(
     assert hint in caught.value.hint
 
 
-def test_a_credential_that_the_unit_lacks_names_the_line_to_add(
+def test_a_credential_that_the_unit_lacks_names_the_file_to_write(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It is systemd that passes it."""
     monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
     with pytest.raises(SecretMissingError, match="passes no credential smtp") as caught:
         Secret(credential="smtp").read()
-    assert "LoadCredential=smtp:/etc/gymdbd/smtp" in caught.value.hint
+    assert "write it into /etc/gymdbd/credentials/smtp" in caught.value.hint
 
 
 @pytest.mark.parametrize(
