@@ -24,6 +24,7 @@ Its rooms, from top to bottom. A module imports from rooms below its own, never 
     partials    files that are not finished yet
     bounded     reading small files that others may have written
     disk        what a disk refuses, in gymdbd's words
+    mounts      how the file system of a path is mounted
     origin      which database a backup is of
     names       comparing the names of files
     schedule    when a job is due

@@ -5,9 +5,12 @@ from __future__ import annotations
 import errno
 import os
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from gymdbd import mounts
 from gymdbd.errors import (
+    DiskFailingError,
     DiskFullError,
     FolderMissingError,
     NameTooLongError,
@@ -22,8 +25,6 @@ from gymdbd.source.errors import SourceUnreadableError
 from gymdbd.words import sandbox
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from gymdbd.source.errors import GymdbdError
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -31,6 +32,10 @@ _DENIED = (errno.EACCES, errno.EPERM, errno.EROFS)
 _FOREIGN = "find out who put it there, and remove it: this name is for a file of gymdbd's own"
 # What a read answers if the bytes are lost, by name: macOS has no EUCLEAN.
 _LOST = ("EIO", "EBADMSG", "EUCLEAN")
+_BROKEN = (
+    "its disk or card has failed, or was unplugged (dmesg): if the live database is on it, run "
+    "gymdbd emergency on the machine that pulls it, while it can still be read; then replace it"
+)
 # What a share answers that has gone away.
 _AWAY = (
     *(errno.ETIMEDOUT, errno.ESTALE, errno.ENOTCONN, errno.ECONNRESET, errno.ECONNABORTED),
@@ -53,10 +58,6 @@ def write_error(error: OSError, path: Path) -> GymdbdError:
             f"no space left to write {path} ({reason})",
             hint=f"free some space (df -h {path.parent}); nothing of what was there has changed",
         )
-    if error.errno in _DENIED:
-        return NotWritableError(
-            f"cannot write {path} ({reason})", hint=denied_hint(path.parent, error.errno)
-        )
     if error.errno in (errno.ENOENT, errno.ENOTDIR):
         return FolderMissingError(
             f"cannot write {path}: its folder does not exist",
@@ -64,8 +65,18 @@ def write_error(error: OSError, path: Path) -> GymdbdError:
         )
     if error.errno == errno.ENAMETOOLONG:
         return _too_long(path, path.name)
+    return _refused(error, path)
+
+
+def _refused(error: OSError, path: Path) -> GymdbdError:
+    """Return the error for a file that cannot be written though it has a place to be in."""
+    message = f"cannot write {path} ({error.strerror or error})"
+    if _is_failing(error, path.parent):
+        return DiskFailingError(message, hint=_BROKEN)
+    if error.errno in _DENIED:
+        return NotWritableError(message, hint=denied_hint(path.parent, error.errno))
     return WriteFailedError(
-        f"cannot write {path} ({reason})",
+        message,
         hint="check the disk and the kernel's log (dmesg); nothing of what was there has changed",
     )
 
@@ -76,19 +87,44 @@ def denied_hint(folder: Path, reason: int | None) -> str:
         return private
     if reason == errno.EROFS:
         return (
-            f"check whether the disk of {folder} is mounted read-only (mount): the kernel does "
-            "that after an error of a disk or card (dmesg), which then needs to be "
-            f"replaced{sandbox()}"
+            f"if the disk of {folder} is mounted read-only on purpose, use another folder; "
+            "otherwise look for errors of it since the system started (dmesg), and mount it for "
+            f"writing (mount -o remount,rw ...){sandbox()}"
         )
     return f"let this user (uid {os.geteuid()}) write to {folder}{sandbox()}"
 
 
 def require_writable_disk(folder: Path) -> None:
-    """Raise NotWritableError if the disk of a folder is mounted read-only."""
-    if os.statvfs(folder).f_flag & os.ST_RDONLY:
+    """Raise NotWritableError if the disk of a folder is mounted read-only.
+
+    DiskFailingError if the kernel has made it so after an error.
+    """
+    state = mounts.of(folder).state
+    if state == mounts.FAILED:
+        raise DiskFailingError(
+            f"the kernel no longer writes to the disk of {folder}, after an error of it",
+            hint=_BROKEN,
+        )
+    if state == mounts.READ_ONLY:
         raise NotWritableError(
             f"the disk of {folder} is mounted read-only", hint=denied_hint(folder, errno.EROFS)
         )
+
+
+def _is_failing(error: OSError, folder: Path) -> bool:
+    """Return whether an error means that the disk or card of a folder has failed.
+
+    A share answers so if its machine is away; where the kind of the file system is unknown, as on
+    macOS, nothing is claimed.
+    """
+    lost = errno.errorcode.get(error.errno or 0) in _LOST
+    if not lost and error.errno != errno.EROFS:
+        return False
+    try:
+        mount = mounts.of(folder)
+    except OSError:
+        return False
+    return mount.is_local and (lost or mount.state == mounts.FAILED)
 
 
 def require_name(path: Path, form: str) -> None:
@@ -124,6 +160,8 @@ def read_error(error: OSError, what: str, *, denied: str) -> GymdbdError:
     message = f"{what} cannot be read ({error.strerror or error})"
     if isinstance(error, NotOrdinaryError):
         return NotOursError(message, hint=_FOREIGN)
+    if error.filename and _is_failing(error, Path(os.fsdecode(error.filename)).parent):
+        return DiskFailingError(message, hint=_BROKEN)
     kind = NotAllowedError if error.errno in _DENIED else ReadFailedError
     return kind(message, hint=_reading_hint(error.errno, denied))
 

@@ -19,6 +19,7 @@
     |  +- NameTooLongError
     |  +- NoLocksError                   the file system refuses to lock files
     |  +- WriteFailedError
+    |  |  +- DiskFailingError             a disk or card of this machine has failed
     |  +- TargetInUseError                a process has the file to replace open
     |  +- TargetRefusedError              SQLite cannot restore into it
     |  +- ReplicaInUseError               transient: a process here writes to the replica
@@ -139,6 +140,13 @@ class NameTooLongError(DestinationError, code="name-too-long"):
 
 class WriteFailedError(DestinationError, code="write-failed"):
     """The operating system failed to write data or to flush it to the disk."""
+
+
+class DiskFailingError(WriteFailedError, code="disk-failing"):
+    """A disk or card of this machine answers with I/O errors, or the kernel no longer writes to it.
+
+    It is one that gymdbd writes to: trouble in reading a database is a SourceUnreadError.
+    """
 
 
 class TargetInUseError(DestinationError, code="target-in-use"):

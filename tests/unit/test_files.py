@@ -45,7 +45,7 @@ def _mode(path: Path) -> int:
     [
         (errno.EACCES, "not-allowed", "run as the user of the daemon"),
         (errno.ENOTDIR, "read-failed", "check the path"),
-        (errno.EIO, "read-failed", "check the disk"),
+        (errno.EIO, "disk-failing", "its disk or card has failed"),
     ],
 )
 def test_a_failure_to_read_is_told_apart(number: int, code: str, hint: str) -> None:
