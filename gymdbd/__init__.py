@@ -8,6 +8,7 @@ Its rooms, from top to bottom. A module imports from rooms below its own, never 
     daemon      the loop, the scheduler, the child processes, systemd
     notices     being told: what is worth a message, and to whom it goes; metrics, the page
     runs        one run of a job: lock, deadline, retry, outcome; the status file and health
+    machine     the machine itself: its disks, their wear, its power
     jobs        what a run does, a folder for each kind of job
     archive     the folder of backups: catalog, manifests, marks, proofs, retention, gates
     rows        comparing two databases row by row, and rescuing rows

@@ -34,6 +34,7 @@ from typing import TYPE_CHECKING
 
 from gymdbd import clock, files, words
 from gymdbd.clock import Clock
+from gymdbd.jobs.finding import Health
 from gymdbd.runs import overview
 from gymdbd.runs.entry import Entry, instant
 from gymdbd.runs.outcome import Recorded
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
 
     from gymdbd.runs.entry import DaemonNote
     from gymdbd.runs.health import Daemon, Judged
+    from gymdbd.runs.overview import Overview
     from gymdbd.terminal.output import Output
 
 _UNKNOWN = 3
@@ -74,12 +76,13 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
             **{name: entry.to_json() for name, entry in found.jobs.items()},
             **{name: judged.to_json() for name, judged in jobs.items()},
         },
+        "machine": {name: finding.to_json() for name, finding in seen.machine.items()},
         "problem": problem,
         "daemon_running": daemon.alive,
         "daemon_is_mute": daemon.mute,
         "state": seen.health.name.lower(),
     }
-    output.result(payload, lambda: _print(jobs, _told(daemon, found.daemon), problem, now, output))
+    output.result(payload, lambda: _print(seen, _told(daemon, found.daemon), problem, now, output))
     return int(seen.health)
 
 
@@ -103,9 +106,8 @@ def _told(daemon: Daemon, note: DaemonNote | None) -> str:
     return "daemon not running"
 
 
-def _print(
-    jobs: dict[str, Judged], daemon: str, problem: str | None, now: Clock, output: Output
-) -> None:
+def _print(seen: Overview, daemon: str, problem: str | None, now: Clock, output: Output) -> None:
+    jobs = seen.jobs
     output.print_line(daemon)
     if problem:
         output.print_line(problem)
@@ -129,6 +131,11 @@ def _print(
         waits = words.waits(result.waiting) if result.waiting else ""
         if hint := judged.found.hint or waits:
             hints.setdefault(hint, []).append(name)
+    for name, finding in seen.machine.items():
+        state = "" if finding.health is Health.OK else f"{finding.health.name.lower()}: "
+        output.print_line(f"{name}: {state}{finding.reason}")
+        if finding.hint:
+            hints.setdefault(finding.hint, []).append(name)
     for hint, names in hints.items():
         output.print_line(f"{', '.join(names)}: what to do: {hint}")
 

@@ -47,6 +47,10 @@ class Finding(NamedTuple):
     hint: str = ""
     code: str = ""
 
+    def to_json(self) -> dict[str, str | None]:
+        """Return it as `--json` has it."""
+        return {**self._asdict(), "health": self.health.name.lower(), "hint": self.hint or None}
+
 
 def not_writable(name: str, folder: Path) -> Check:
     """Return why a folder cannot be written: it is missing, or this user may not write to it."""

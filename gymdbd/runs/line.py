@@ -45,7 +45,10 @@ class Line:
     SKIPPED the due moment; of several those of the first and of the last. `due` is the first due
     moment, None for a run by hand. `why` is one of REASONS. `longest_s` is the longest of the runs.
     `size` (bytes), `rows` (of at most 50 tables) and `written` (bytes, of all runs) are None if
-    they are not known, or, of the first two, if they are those of the run before.
+    they are not known, or, of the first two, if they are those of the run before. `device_written`
+    are the bytes that the device of the archive got meanwhile, from any process. At the end, the
+    disk of the archive had `disk_free` of its `disk_size` bytes, of which the backups of the job
+    took `disk_held`; `under_voltage` says whether the power was too weak.
     """
 
     job: str
@@ -62,6 +65,11 @@ class Line:
     size: int | None = None
     rows: dict[str, int] | None = None
     written: int | None = None
+    device_written: int | None = None
+    disk_free: int | None = None
+    disk_size: int | None = None
+    disk_held: int | None = None
+    under_voltage: bool = False
 
     @property
     def is_good(self) -> bool:
@@ -106,9 +114,9 @@ class Line:
             longest_s=max(filter(None, (self.longest_s, later.longest_s)), default=None),
             size=self.size if later.size is None else later.size,
             rows=self.rows if later.rows is None else later.rows,
-            written=None
-            if self.written is None and later.written is None
-            else (self.written or 0) + (later.written or 0),
+            written=_sum(self.written, later.written),
+            device_written=_sum(self.device_written, later.device_written),
+            under_voltage=self.under_voltage or later.under_voltage,
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -160,8 +168,17 @@ def of_run(job: JobConfig, run: Ended) -> Line:
         longest_s=run.duration_s,
         size=size if type(size) is int else None,
         rows=largest(content.get("tables")),
-        written=run.written,
+        written=run.use.bytes_written,
+        device_written=run.use.device_bytes_written,
+        disk_free=run.use.free,
+        disk_size=run.use.size,
+        disk_held=run.use.held,
+        under_voltage=bool(run.use.under_voltage),
     )
+
+
+def _sum(first: int | None, second: int | None) -> int | None:
+    return None if first is None and second is None else (first or 0) + (second or 0)
 
 
 def _why(state: str, code: str | None) -> str | None:

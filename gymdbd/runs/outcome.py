@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from gymdbd.machine.use import Use
+
 if TYPE_CHECKING:
     from gymdbd.jobs.result import Result
     from gymdbd.source.errors import GymdbdError, Told
@@ -14,6 +16,7 @@ SUSPICIOUS = "suspicious"
 UNREACHABLE = "unreachable"
 BUSY = "busy"
 _LONGEST_S = 1e12
+_UNKNOWN = Use()
 
 
 @dataclass(frozen=True)
@@ -112,7 +115,7 @@ class Outcome:
 class Ended:
     """A run that has ended; its times are RFC 3339, `due` is None for a run by hand.
 
-    `written` is how many bytes its process had the disks write, None if that is not known.
+    `use` is what it used of this machine.
     """
 
     run_id: str
@@ -122,29 +125,26 @@ class Ended:
     ended_at: str
     duration_s: float
     outcome: Outcome
-    written: int | None = None
+    use: Use = _UNKNOWN
 
     def to_json(self) -> dict[str, Any]:
         """Return it as the answer of a child has it."""
         times = {name: value for name, value in vars(self).items() if name != "outcome"}
-        return {**times, **self.outcome.to_json()}
+        return {**times, "use": self.use.to_json(), **self.outcome.to_json()}
 
     def brief(self) -> Ended:
         """Return it as the history of the status file has it."""
-        return replace(self, outcome=replace(self.outcome, result=None), written=None)
+        return replace(self, outcome=replace(self.outcome, result=None), use=_UNKNOWN)
 
     def history(self) -> dict[str, Any]:
         """Return it as the history of the status file has it: what the ledger has is not there."""
         return {
-            name: value
-            for name, value in self.to_json().items()
-            if name not in ("result", "written")
+            name: value for name, value in self.to_json().items() if name not in ("result", "use")
         }
 
     @classmethod
     def from_json(cls, content: dict[str, Any]) -> Ended:
         """Read what `to_json` or `history` wrote, in this release or in another one."""
-        written = content.get("written")
         return cls(
             run_id=text(content, "run_id") or "",
             reason=text(content, "reason") or "",
@@ -153,7 +153,7 @@ class Ended:
             ended_at=text(content, "ended_at") or "",
             duration_s=seconds(content, "duration_s") or 0.0,
             outcome=Outcome.from_json(content),
-            written=written if isinstance(written, int) else None,
+            use=Use.from_json(content.get("use")),
         )
 
 

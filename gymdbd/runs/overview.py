@@ -10,7 +10,7 @@ import socket
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from gymdbd.runs import health, peers, verdict
+from gymdbd.runs import condition, health, peers, verdict
 
 if TYPE_CHECKING:
     from datetime import datetime, tzinfo
@@ -53,6 +53,7 @@ class Overview:
 def take(settings: Config, now: Clock) -> Overview:
     """Return the overview of a configuration; GymdbdError if its status file cannot be read."""
     status, daemon = health.read(settings)
+    machine = condition.begin(settings, now.now())
     others, remarks = peers.judge_all(settings, now)
     return Overview(
         at=now.now(),
@@ -62,5 +63,6 @@ def take(settings: Config, now: Clock) -> Overview:
         daemon=daemon,
         jobs=health.judge_all(settings, status, daemon, now),
         peers=others,
+        machine=machine(),
         remarks=remarks,
     )

@@ -6,8 +6,7 @@ import contextlib
 import os
 import secrets
 import time
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from gymdbd import clock, disk, files, lock
@@ -16,6 +15,7 @@ from gymdbd.errors import DeadlineError, StoppedError, unexpected
 from gymdbd.jobs import kinds
 from gymdbd.jobs.context import Context
 from gymdbd.log import bound, logger
+from gymdbd.machine.use import Meter
 from gymdbd.runs.awake import kept_awake
 from gymdbd.runs.entry import Running
 from gymdbd.runs.outcome import Ended, failure, success
@@ -68,21 +68,20 @@ class Run:
 
         Every failure is logged as one event at level error.
         """
-        started_at, before = self.now(), _written()
+        started_at = self.now()
         with (
             bound(job=self.job.name, run_id=self.run_id),
             # Held until the outcome is recorded: a run that is recorded as running but holds no
             # lock was killed.
             contextlib.ExitStack() as held,
         ):
-            outcome = self._outcome(started_at, held)
-            after = _written()
-            written = after - before if before is not None and after is not None else None
-            ended = self.ended(started_at, outcome, written)
+            meter = Meter(self.job)
+            ended = self.ended(started_at, self._outcome(started_at, held))
+            ended = replace(ended, use=meter.read(is_good=ended.outcome.is_good))
             record(self.job, ended, self.status)
         return ended
 
-    def ended(self, started_at: str, outcome: Outcome, written: int | None = None) -> Ended:
+    def ended(self, started_at: str, outcome: Outcome) -> Ended:
         """Return this run as one that has ended now."""
         return Ended(
             run_id=self.run_id,
@@ -92,7 +91,6 @@ class Run:
             ended_at=self.now(),
             duration_s=round(self.clock.monotonic() - self._started, 3),
             outcome=outcome,
-            written=written,
         )
 
     def check(self) -> None:
@@ -167,17 +165,6 @@ class Run:
     def now(self) -> str:
         """Return this moment, RFC 3339."""
         return clock.to_text(self.clock.now(), self.clock.zone)
-
-
-def _written() -> int | None:
-    """Return how many bytes this process has had the disks write, None if that is not known.
-
-    Those of its children that have ended are among them: proc(5).
-    """
-    with contextlib.suppress(OSError, ValueError, StopIteration):
-        lines = Path("/proc/self/io").read_text(encoding="ascii").splitlines()
-        return next(int(line.split()[1]) for line in lines if line.startswith("write_bytes:"))
-    return None
 
 
 def stopped(job: JobConfig) -> StoppedError:

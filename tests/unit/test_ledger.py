@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from gymdbd.config.kinds import BackupConfig
+from gymdbd.machine.use import Use
 from gymdbd.runs import ledger
 from gymdbd.runs.line import OFF, PEER_AWAY, STOPPED, Line, of_run, skipped
 from gymdbd.runs.outcome import BUSY, Ended, Outcome, Recorded
@@ -41,7 +42,7 @@ def _ended(outcome: Outcome) -> Ended:
         ended_at="2026-11-28T03:00:04+09:00",
         duration_s=3.0,
         outcome=outcome,
-        written=8192,
+        use=Use(bytes_written=8192),
     )
 
 

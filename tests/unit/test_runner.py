@@ -48,7 +48,7 @@ _KEYS = {
     "hint",
     "code",
     "exit_code",
-    "written",
+    "use",
 }
 
 
@@ -134,7 +134,7 @@ def test_a_run_has_a_line_in_the_ledger_with_what_it_cost(tmp_path: Path) -> Non
     assert (line.first, line.last, line.due) == (ended.started_at, ended.ended_at, ended.due)
     assert (line.longest_s, line.size) == (ended.duration_s, result["size"])
     assert line.rows == result["tables"]
-    assert line.written == ended.written
+    assert line.written == ended.use.bytes_written
     assert line.written is None or line.written >= result["size"]
 
 
