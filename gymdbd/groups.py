@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+# What systemd gives a service for itself alone.
+_NOT_INHERITED = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID")
 _POLL_S = 0.05
 _CHUNK = 65536
 
@@ -22,6 +24,11 @@ class Finished(NamedTuple):
 
     code: int | None
     output: bytes
+
+
+def environment() -> dict[str, str]:
+    """Return the environment for a process of ours that is not the service itself."""
+    return {name: value for name, value in os.environ.items() if name not in _NOT_INHERITED}
 
 
 def send(group: int, number: int) -> bool:

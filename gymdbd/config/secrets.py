@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from gymdbd import bounded, files, trust
 from gymdbd.config import values
@@ -79,6 +79,16 @@ class Secret:
             return self._checked(self._content(self._credential(self.credential)))
         assert self.file is not None  # noqa: S101 - `faults` has seen to it
         return self._checked(self._content(self.file))
+
+    def packed(self) -> dict[str, Any]:
+        """Return it for a pipe to a process of ours: a literal is in it as it is."""
+        return {**vars(self), "file": str(self.file) if self.file else None}
+
+    @classmethod
+    def unpacked(cls, content: dict[str, Any]) -> Secret:
+        """Return what `packed` has made."""
+        file, command = content["file"], tuple(content["command"])
+        return cls(**{**content, "file": Path(file) if file else None, "command": command})
 
     def _checked(self, data: bytes) -> str:
         try:

@@ -20,6 +20,7 @@ from gymdbd.daemon.systemd import Notifier
 from gymdbd.daemon.watchdog import Watchdog
 from gymdbd.errors import BusyError, ConfigError, NoLocksError, TimeZoneError
 from gymdbd.log import logger
+from gymdbd.notices.ping import Pings
 from gymdbd.runs import child, status
 from gymdbd.runs.entry import instant
 from gymdbd.runs.runner import Run
@@ -56,6 +57,7 @@ class Daemon:
         self.scheduler = Scheduler(self._run, now, self._past)
         self.notifier = Notifier()
         self.watchdog = Watchdog(self.notifier)
+        self.pings = Pings()
         self.urgency = 0
         self._deadline = 0.0
         self._last_result = ""
@@ -245,6 +247,7 @@ class Daemon:
         """Execute a run, on a thread of the scheduler's pool."""
         self._at_work[job.name] = threading.current_thread()
         try:
+            end_ping = self.pings.begin(self.config, job)
             supervisor = child.Supervisor(self.config, lambda: self.urgency, self.grace_s)
             ended = supervisor.execute(
                 Run(
@@ -256,6 +259,7 @@ class Daemon:
                     clock=self.clock,
                 )
             )
+            end_ping(ended.outcome)
             ended_at = clock.to_minute(clock.from_text(ended.ended_at), self.clock.zone)
             self._last_result = f"{job.name} {ended.outcome.state} at {ended_at}"
         finally:

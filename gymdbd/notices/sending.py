@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import signal
 import sys
 import threading
 import time
@@ -21,6 +20,7 @@ from gymdbd import bounded, errors, groups
 from gymdbd.config import config, urls
 from gymdbd.errors import NotToldError, ReceiverAwayError, unexpected
 from gymdbd.notices.channels.letter import Letter
+from gymdbd.notices.limits import limited, too_slow
 from gymdbd.source.errors import GymdbdError
 
 if TYPE_CHECKING:
@@ -31,13 +31,10 @@ if TYPE_CHECKING:
     from gymdbd.notices.message import Message
 
 ATTEMPTS = 3
-_TIMEOUT_S = 15.0
 # After it the child is killed; it may start slowly, and hang where no signal reaches it.
 _KILL_S = 25.0
 _DELAY_S = 2.0
 _MOST_ANSWER = 64 * 1024
-# Far more than apprise needs, and far less than a machine has that must go on with its backups.
-_MOST_MEMORY = 256 * 1024 * 1024
 
 
 def tell(
@@ -65,24 +62,6 @@ def tell(
 def send(channel: ChannelConfig, message: Message) -> None:
     """Send a message through a channel, once and in this process; NotToldError or SecretError."""
     _deliver(channel, Letter.of(message.to_json()))
-
-
-def require(channel: ChannelConfig) -> None:
-    """Raise the error that sending would meet on this machine, without sending anything."""
-    if channel.url:
-        url = channel.url.read()
-        try:
-            urls.split(url)
-        except ValueError as error:
-            raise errors.ReceiverRefusedError(
-                f"the URL of {channel.name} cannot be used: {error}", hint="correct the URL"
-            ) from error
-        if not urls.is_web(url):
-            from gymdbd.notices.channels import services  # noqa: PLC0415 - an extra
-
-            services.require_apprise()
-    if channel.smtp and channel.smtp.password:
-        channel.smtp.password.read()
 
 
 def _deliver(channel: ChannelConfig, letter: Letter) -> None:
@@ -127,6 +106,7 @@ def _in_child(given: bytes) -> GymdbdError | None:
         done = groups.run(
             [sys.executable, "-P", "-m", __name__],
             given=given,
+            environment=groups.environment(),
             timeout_s=_KILL_S,
             most=_MOST_ANSWER,
         )
@@ -140,7 +120,7 @@ def _in_child(given: bytes) -> GymdbdError | None:
         if isinstance(answer, dict):
             return _error(answer) if answer else None
     if done.code is None:
-        return _too_slow(_KILL_S)
+        return too_slow(_KILL_S)
     return ReceiverAwayError(
         f"the process that sends it ended with {done.code} before it was done",
         hint="the receiver may answer without end; or look for the out-of-memory killer (dmesg)",
@@ -157,50 +137,22 @@ def _error(answer: dict[str, Any]) -> GymdbdError:
     return kind(str(answer.get("error")), hint=str(answer.get("hint")))
 
 
-def _too_slow(seconds: float) -> ReceiverAwayError:
-    return ReceiverAwayError(
-        f"the message was not taken within {seconds:.0f} s",
-        hint="look whether the receiver works; gymdbd notify --test tries it",
-    )
-
-
-def limit() -> None:
-    """Bound the time and memory of this process, whose receiver may answer anything.
-
-    After its time ReceiverAwayError is raised, wherever it is.
-    """
-    import resource  # noqa: PLC0415 - in the child only
-
-    def stop(*_: Any) -> None:
-        raise _too_slow(_TIMEOUT_S)
-
-    # macOS bounds no memory so.
-    with contextlib.suppress(OSError, ValueError):
-        resource.setrlimit(resource.RLIMIT_DATA, (_MOST_MEMORY, _MOST_MEMORY))
-    signal.signal(signal.SIGALRM, stop)
-    signal.setitimer(signal.ITIMER_REAL, _TIMEOUT_S)
-
-
 def main() -> int:
     """Be the child: read the order, try once, and print the error, or nothing but braces."""
     answer: dict[str, str] = {}
     try:
-        limit()
-        with open(0, "rb", closefd=False) as stream:
+        with limited(), open(0, "rb", closefd=False) as stream:
             order = json.loads(stream.read())
-        settings = config.parse(order["text"], Path(order["source"]))
-        assert settings.notify is not None  # noqa: S101 - the parent has found the channel there
-        _deliver(settings.notify.to[order["channel"]], Letter.of(order["message"]))
+            settings = config.parse(order["text"], Path(order["source"]))
+            assert settings.notify is not None  # noqa: S101 - the parent has found it there
+            _deliver(settings.notify.to[order["channel"]], Letter.of(order["message"]))
     except GymdbdError as error:
         answer = {"code": error.code, "error": error.message, "hint": error.hint}
-    except MemoryError:
-        answer = {"code": "receiver-away", "error": "the receiver answers without end", "hint": ""}
     except Exception as error:  # noqa: BLE001 - the parent is to learn of it, and goes on
         found = unexpected(error)
         # What it says may hold a URL.
         answer = {"code": found.code, "error": f"unexpected {type(error).__name__}"}
         answer["hint"] = found.hint
-    signal.setitimer(signal.ITIMER_REAL, 0)
     os.write(1, json.dumps(answer).encode())
     return 0
 

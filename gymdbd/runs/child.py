@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-from gymdbd import acting, bounded, clock, disk, files, lock, log, partials
+from gymdbd import acting, bounded, clock, disk, files, groups, lock, log, partials
 from gymdbd.acting import ActingError
 from gymdbd.config import config
 from gymdbd.errors import ConfigError, CrashError, DeadlineError, StoppedError
@@ -39,7 +39,6 @@ DRAIN, KILL = 1, 2
 _POLL_S = 0.25
 GRACE_S = 15.0
 _LISTEN_S = 2.0
-_NOT_INHERITED = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID")
 
 
 @dataclass(frozen=True)
@@ -86,12 +85,11 @@ class Supervisor:
             "due": run.due_text(),
             "lock_wait_s": run.lock_wait_s,
         }
-        environment = {k: v for k, v in os.environ.items() if k not in _NOT_INHERITED}
         process = subprocess.Popen(
             [sys.executable, "-P", "-m", "gymdbd.runs.child"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            env=environment,
+            env=groups.environment(),
         )
         with contextlib.suppress(BrokenPipeError):
             assert process.stdin is not None  # noqa: S101 - a pipe was requested

@@ -12,6 +12,7 @@ from gymdbd import disk, log
 from gymdbd.config.config import LogConfig
 from gymdbd.errors import StoppedError, unexpected
 from gymdbd.jobs.result import Saved
+from gymdbd.notices.ping import Pings
 from gymdbd.runs import as_owner, keeper, runner
 from gymdbd.runs.outcome import Outcome, failure
 from gymdbd.runs.runner import Run
@@ -41,6 +42,37 @@ def run_job(
 
     SIGINT or SIGTERM stops it at its next safe point, or ends this process (`ending.caught`).
     """
+    # A restore, for example, is not a configured job: the status file has no entry for it.
+    recorded = settings if settings and job.name in settings.jobs else None
+    # Before this process acts as another user, who may not be able to read the URL.
+    with _pinged(job, recorded) as end_ping:
+        ended = _run_job(job, settings, recorded, output, in_journal=in_journal)
+        end_ping(ended.outcome)
+    return ended
+
+
+@contextlib.contextmanager
+def _pinged(job: JobConfig, settings: Config | None) -> Iterator[Callable[[Outcome], None]]:
+    """Ping that a configured job begins; yields what pings how it ended."""
+    if settings is None:
+        yield lambda _: None
+        return
+    end = Pings().begin(settings, job, by_hand=True)
+    try:
+        yield end
+    except GymdbdError as error:
+        end(failure(error))
+        raise
+
+
+def _run_job(
+    job: JobConfig,
+    settings: Config | None,
+    recorded: Config | None,
+    output: Output,
+    *,
+    in_journal: bool,
+) -> Ended:
     configuration.say_acting(as_owner.run_as_owner(job, settings))
     # The verb prints the failure itself, so the log prints only warnings to the terminal.
     log.configure(settings.log if settings else LogConfig(), by_hand=True, in_journal=in_journal)
@@ -50,12 +82,7 @@ def run_job(
         return Run(
             job=job,
             reason="by hand",
-            # A restore, for example, is not a configured job: the status file has no entry for it.
-            status=(
-                keeper.status_file(settings.status_file)
-                if settings and job.name in settings.jobs
-                else None
-            ),
+            status=keeper.status_file(recorded.status_file) if recorded else None,
             progress=progress,
             tell=output.remark,
             stopping=lambda: bool(stops),
