@@ -14,8 +14,6 @@ import os
 import sys
 from typing import TYPE_CHECKING, Any, TextIO
 
-import structlog
-
 from gymdbd import clock, words
 
 if TYPE_CHECKING:
@@ -43,6 +41,8 @@ def configure(config: LogConfig, *, by_hand: bool = False, in_journal: bool = Tr
     For a command run `by_hand`, everything goes to the journal of the machine, if it has one and
     `in_journal` is true, and only warnings go to the terminal: the command prints failures itself.
     """
+    import structlog  # noqa: PLC0415 - a verb that logs nothing starts in half the time without
+
     before = _opened.pop_all()
     chosen = _console_format(config)
     if _everything:
@@ -86,6 +86,8 @@ def tell_everything() -> None:
 
 def logger() -> Any:
     """Return the logger; the runner binds job and run id to it."""
+    import structlog  # noqa: PLC0415 - as above
+
     return structlog.get_logger()
 
 
@@ -100,7 +102,9 @@ def refusal(error: ConfigError) -> None:
 
 def bound(**facts: Any) -> contextlib.AbstractContextManager[None]:
     """Bind fields to all events that this thread logs in the block."""
-    return structlog.contextvars.bound_contextvars(**facts)
+    from structlog import contextvars  # noqa: PLC0415 - as above
+
+    return contextvars.bound_contextvars(**facts)
 
 
 def sentence(event: EventDict) -> str:
@@ -137,6 +141,8 @@ class _Fan:
 
     def __call__(self, logger: Any, name: str, event: EventDict) -> EventDict:
         """Deliver the event; if a sink fails, that is reported once, and the run continues."""
+        from structlog import DropEvent  # noqa: PLC0415 - as above
+
         del logger, name
         for number, (least, sink) in enumerate(self.sinks):
             if _LEVELS.get(event["level"], 0) >= least:
@@ -148,7 +154,7 @@ class _Fan:
                     self.broken.add(number)
                 else:
                     self.broken.discard(number)
-        raise structlog.DropEvent
+        raise DropEvent
 
 
 def _stamp(logger: Any, name: str, event: EventDict) -> EventDict:
@@ -214,9 +220,11 @@ def _console_sink(chosen: str) -> Callable[[EventDict], None]:
     if chosen == "journald":
         return _journald_sink()
     if chosen == "console":
+        from structlog import dev  # noqa: PLC0415 - as above
+
         # Without this formatter, structlog warns about rich tracebacks.
-        render = structlog.dev.ConsoleRenderer(
-            colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
+        render = dev.ConsoleRenderer(
+            colors=sys.stderr.isatty(), exception_formatter=dev.plain_traceback
         )
         return lambda event: _write(sys.stderr, str(render(None, "", _shown(event))))
     return lambda event: _write(sys.stderr, words.json_text(event))
@@ -291,7 +299,7 @@ class _Bridge(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         level = record.levelname.lower()
-        structlog.get_logger().log(_LEVELS.get(level, 30), record.getMessage(), logger=record.name)
+        logger().log(_LEVELS.get(level, 30), record.getMessage(), logger=record.name)
 
 
 def _take_over_logging() -> None:
