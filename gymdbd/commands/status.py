@@ -13,6 +13,10 @@ examples:
       a table of the jobs, and what to do about failures
   gymdbd status --json
       the whole status, for a program
+  gymdbd status --brief
+      one line, for a prompt or a greeting (motd): what the status file says, and
+      what the daemon found when it last looked at the disks. It opens no archive
+      and no database, and waits 0.3 s for the status file at most
 
 files:
   status_file:   the status file that the configuration names
@@ -35,7 +39,7 @@ from typing import TYPE_CHECKING
 from gymdbd import clock, files, words
 from gymdbd.clock import Clock
 from gymdbd.jobs.finding import Health
-from gymdbd.runs import overview
+from gymdbd.runs import brief, overview
 from gymdbd.runs.entry import Entry, instant
 from gymdbd.runs.outcome import Recorded
 from gymdbd.runs.status import StatusFile
@@ -56,12 +60,15 @@ _UNKNOWN = 3
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the flags."""
+    parser.add_argument("--brief", action="store_true", help="one line, without the disks")
     options.add_json(parser)
 
 
 def run(arguments: argparse.Namespace, output: Output) -> int:
     """Print the status; the exit code is that of the worst job."""
     now = Clock()
+    if arguments.brief:
+        return _brief(arguments, now, output)
     try:
         settings = configuration.load(arguments)
         seen = overview.take(settings, now)
@@ -84,6 +91,17 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
     }
     output.result(payload, lambda: _print(seen, _told(daemon, found.daemon), problem, now, output))
     return int(seen.health)
+
+
+def _brief(arguments: argparse.Namespace, now: Clock, output: Output) -> int:
+    """Print one line, whatever happens: nobody looks for more in a prompt."""
+    try:
+        worst, line = brief.take(configuration.load(arguments, quietly=True), now)
+    except GymdbdError as error:
+        worst, line = Health.UNKNOWN, f"gymdbd: unknown: {error.message}"
+    payload = {"state": worst.name.lower(), "line": line}
+    output.result(payload, lambda: output.print_line(line))
+    return int(worst)
 
 
 def _problem(file: StatusFile) -> str | None:

@@ -42,10 +42,14 @@ INSTEAD = {
 }
 
 
-def load(arguments: argparse.Namespace) -> Config:
-    """Load the configuration named by the command line, or found in the usual places."""
+def load(arguments: argparse.Namespace, *, quietly: bool = False) -> Config:
+    """Load the configuration named by the command line, or found in the usual places.
+
+    As whom root acts is not printed if it is to be done `quietly`.
+    """
     found = files.absolute(config.find(arguments.config, instead=_instead(arguments)))
-    say_acting(as_owner.act_as_owner([found], None))
+    user = as_owner.act_as_owner([found], None)
+    say_acting("" if quietly else user)
     return config.load(found)
 
 

@@ -21,6 +21,7 @@ from gymdbd.source import errors as source_errors
 from gymdbd.terminal.output import Output, printable
 from tests.support.command import ROOT, environment
 from tests.support.databases import make_database
+from tests.support.jobs import write_config
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -163,7 +164,7 @@ def test_the_version_is_told_without_loading_what_it_does_not_need() -> None:
 @pytest.mark.parametrize(
     ("verb", "heavy"),
     [
-        ("status", {"paramiko", "apscheduler", "argcomplete"}),
+        ("status", {"paramiko", "apscheduler", "argcomplete", "structlog", "sqlite3"}),
         ("list", {"paramiko", "apscheduler", "argcomplete", "sqlite3"}),
         ("serve", {"paramiko", "apscheduler", "argcomplete", "yaml", "structlog"}),
         ("pull", {"paramiko", "apscheduler", "argcomplete"}),
@@ -175,6 +176,32 @@ def test_a_verb_imports_nothing_heavy_that_few_runs_of_it_need(verb: str, heavy:
     script = "import sys, json\nfrom gymdbd import commands\ncommands.load(sys.argv[1])\n"
     done = _python(f"{script}print(json.dumps(sorted(sys.modules)))", verb)
     assert heavy & set(json.loads(done.stdout)) == set()
+
+
+def test_a_line_for_a_prompt_loads_no_log_no_tables_and_no_sqlite(tmp_path: Path) -> None:
+    """Together they take longer than all the rest; in a prompt that is a pause at every command."""
+    job = {"every": "1h", "database": "gym.db", "archive": "archive"}
+    path = write_config(tmp_path, {"hourly": job})
+    script = (
+        "import sys, json\nfrom gymdbd.cli import main\n"
+        "code = main(['-c', sys.argv[1], 'status', '--brief'])\n"
+        "print(json.dumps([code, sorted(sys.modules)]))\n"
+    )
+    line, _, rest = _python(script, str(path)).stdout.partition("\n")
+    code, modules = json.loads(rest)
+    assert (line, code) == ("gymdbd: unknown: hourly (not-run-yet); see gymdbd status", 3)
+    assert {"structlog", "rich", "sqlite3", "paramiko"} & set(modules) == set()
+
+
+def test_a_status_that_cannot_be_read_is_one_line_and_unknown(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A prompt shows standard output, and one line of it."""
+    assert cli.main(["-c", str(tmp_path / "gone.yaml"), "status", "--brief"]) == 3
+    shown = capsys.readouterr()
+    assert shown.err == ""
+    assert shown.out.startswith("gymdbd: unknown: cannot read the configuration ")
+    assert shown.out.count("\n") == 1
 
 
 def test_a_pull_that_finds_nothing_new_does_not_load_what_swaps_it_in() -> None:
