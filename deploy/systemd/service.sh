@@ -9,6 +9,7 @@ paths="$unit.d/paths.conf"
 network="$unit.d/network.conf"
 loads="$unit.d/credentials.conf"
 credentials=/etc/gymdbd/credentials
+peers=/var/lib/gymdbd-peers
 
 # How pip says it, in its several releases.
 no_network="connection broken|new connection|name resolution|unreachable|timed out|failed to connect"
@@ -233,6 +234,13 @@ make_archive() {
     (umask 077 && as_user mkdir -p "$archive") || fail "$user may not make $archive: see above"
 }
 
+# `gymdbd serve --peer NAME`, which runs as the owner of the database, notes there when NAME came.
+make_peers() {
+    local owner
+    owner="$(owner_of "$database")"
+    [ -d "$peers" ] || run install -d -o "$owner" -g "$(id -gn "$owner")" -m 755 "$peers"
+}
+
 # Say whether nobody but root can have made a part of this path.
 only_roots() {
     local at="$1"
@@ -281,6 +289,7 @@ install_all() {
     install_program
     # An existing configuration may name another archive.
     [ -e "$config" ] || make_archive
+    make_peers
     write_configuration
     write_unit
     leave_root
@@ -296,6 +305,7 @@ remove() {
         run systemctl disable --quiet --now gymdbd
     fi
     run rm -rf "$unit" "$unit.d" "$venv" "$link"
+    [ ! -d "$peers" ] || run rmdir --ignore-fail-on-non-empty "$peers"
     run systemctl daemon-reload
     echo "kept: $(dirname "$config"), /var/lib/gymdbd, and every backup"
 }

@@ -542,6 +542,25 @@ def test_the_unit_is_handed_the_secrets_that_the_configuration_names(
 
 
 @needs_mount
+def test_those_who_pull_are_noted_in_a_folder_of_the_databases_owner(pi: Pi, gyms: Path) -> None:
+    """That is the account of the SSH login; others may look, and the service need not write it."""
+    pi.add_user("backups", _OTHER)
+    peers = pi.folder / "lib" / "gymdbd-peers"
+    for _ in range(2):
+        archive = gyms.parent / "archive"
+        done = pi.install("--database", gyms, "--archive", archive, "--user", "backups")
+        assert done.returncode == 0, done.stderr
+        facts = peers.stat()
+        assert (facts.st_uid, facts.st_gid, facts.st_mode & 0o777) == (_GYM, _GYM, 0o755)
+        (peers / "mac-office").touch()
+    assert pi.install("--uninstall").returncode == 0
+    assert (peers / "mac-office").exists()
+    (peers / "mac-office").unlink()
+    assert pi.install("--uninstall").returncode == 0
+    assert not peers.exists()
+
+
+@needs_mount
 def test_a_dry_run_tells_what_the_configuration_would_get(pi: Pi, database: Path) -> None:
     """Extras, network and secrets; nothing is written."""
     assert _install(pi, database).returncode == 0

@@ -152,13 +152,17 @@ class Machine:
         return {**os.environ, "PATH": f"{self.programs}:/usr/sbin:/usr/bin:/sbin:/bin"}
 
 
+# Which folders of the test's a machine with systemd has in place of its own.
+_PLACES = {"etc": "/etc", "opt": "/opt", "bin": "/usr/local/bin", "lib": "/var/lib"}
+
+
 class Pi(Machine):
-    """A machine with systemd, whose /etc, /opt and /usr/local/bin are folders of the test's."""
+    """A machine with systemd, most of whose folders are the test's."""
 
     def __init__(self, folder: Path) -> None:
         """Make the folders and the doubles."""
         super().__init__(folder)
-        for name in ("etc/systemd/system", "opt", "bin", "state"):
+        for name in ("etc/systemd/system", "opt", "bin", "lib", "state"):
             (folder / name).mkdir(parents=True)
         # What is needed to know users by name and to load programs.
         for name in ("passwd", "group", "nsswitch.conf", "ld.so.cache", "alternatives"):
@@ -209,14 +213,14 @@ class Pi(Machine):
         """Run the installer in the world that is made of these folders."""
         mounts = " && ".join(
             f"mount --bind {shlex.quote(str(self.folder / here))} {there}"
-            for here, there in (("etc", "/etc"), ("opt", "/opt"), ("bin", "/usr/local/bin"))
+            for here, there in _PLACES.items()
         )
         command = shlex.join([str(ROOT / "deploy" / "install.sh"), *map(str, words)])
         return _run(["unshare", "--mount", "sh", "-c", f"{mounts} && exec {command}"], self)
 
     def tree(self) -> set[str]:
         """Return what lies in the machine's folders."""
-        places = [self.folder / name for name in ("etc", "opt", "bin")]
+        places = [self.folder / name for name in _PLACES]
         return {str(one.relative_to(self.folder)) for at in places for one in at.rglob("*")}
 
 
