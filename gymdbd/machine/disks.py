@@ -56,7 +56,9 @@ class Disk:
 def places(settings: Config) -> list[Place]:
     """Return the folders that a configuration names, each once."""
     jobs = settings.jobs.values()
-    archives = {folder for job in jobs for folder in job.archives()}
+    # Nothing is looked at yet: `archives` of a pull would see whether its archive is there.
+    made = {job.backups.archive for job in jobs if job.backups}
+    archives = made.union(*(job.archives() for job in jobs if not job.backups))
     written = {folder for job in jobs if job.backups for folder in job.folders()}
     backups = [job for job in jobs if isinstance(job, BackupConfig)]
     sources = {job.database.parent for job in backups}

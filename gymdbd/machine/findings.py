@@ -14,6 +14,7 @@ from gymdbd.machine.hardware import LIFE, SPENT, URGENT, WARNED
 from gymdbd.words import counted
 
 if TYPE_CHECKING:
+    from datetime import datetime
     from pathlib import Path
 
     from gymdbd.machine.disks import Disk
@@ -86,21 +87,29 @@ def _of_space(disk: Disk, forecast: Forecast | None, least_days: int) -> Finding
     )
 
 
-def of_hardware(root: Path = hardware.ROOT) -> dict[str, Finding]:
-    """Return how the power and the cards are, as far as the machine reports it."""
+def of_hardware(root: Path = hardware.ROOT, weak: datetime | None = None) -> dict[str, Finding]:
+    """Return how the power and the cards are, as far as the machine reports it.
+
+    `weak` is when a run has lately seen too low a voltage: the machine itself forgets that.
+    """
     found = {f"card {wear.device}": _of_wear(wear) for wear in hardware.wear(root)}
     is_low = hardware.is_under_voltage(root)
     if is_low is not None:
-        found["power"] = _UNDER_VOLTAGE if is_low else Finding(Health.OK, "enough", code=OK)
+        found["power"] = _of_power(weak, is_low=is_low)
     return found
 
 
-_UNDER_VOLTAGE = Finding(
-    Health.LATE,
-    "the voltage is too low: a card that is written to meanwhile can be damaged",
-    "use a power supply and a cable that are made for this machine, and fewer devices at its USB",
-    "under-voltage",
-)
+def _of_power(weak: datetime | None, *, is_low: bool) -> Finding:
+    if not is_low and weak is None:
+        return Finding(Health.OK, "the voltage is right", code=OK)
+    when = "is" if is_low or weak is None else f"was, at {weak.isoformat(' ', 'minutes')},"
+    return Finding(
+        Health.LATE,
+        f"the voltage {when} too low: what is written meanwhile can be damaged",
+        "use a power supply and a cable that are made for this machine, and fewer devices at its "
+        "USB; then look whether the backups are good: gymdbd verify",
+        "under-voltage",
+    )
 
 
 def _of_wear(wear: Wear) -> Finding:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from gymdbd.runs.line import Line
 
 _PATIENCE_S = 15.0
+_RECENT = timedelta(days=1)
 
 _T = TypeVar("_T")
 
@@ -46,7 +48,7 @@ def begin(
         for disk in disks.merged(seen):
             expected = _forecast(settings, disk, known, now)
             found[f"disk {disk.name}"] = findings.of_disk(disk, expected, least_days)
-        return {**found, **findings.of_hardware(root)}
+        return {**found, **findings.of_hardware(root, _last_weak(known, now))}
 
     return answer
 
@@ -64,6 +66,12 @@ def _lines(settings: Config, now: datetime) -> list[Line]:
     except GymdbdError:
         # Without it there is no forecast.
         return []
+
+
+def _last_weak(lines: list[Line], now: datetime) -> datetime | None:
+    """Return when a run of the last day last saw too low a voltage."""
+    weak = (line.ended for line in lines if line.under_voltage)
+    return max((at for at in weak if now - _RECENT < at <= now), default=None)
 
 
 def _forecast(settings: Config, disk: Disk, lines: list[Line], now: datetime) -> Forecast | None:

@@ -12,9 +12,11 @@ import os
 import signal
 import socket
 import sys
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from gymdbd import acting, bounded, log
+from gymdbd.machine import use
 from gymdbd.runs.entry import Running
 from gymdbd.runs.outcome import Ended, text
 from gymdbd.runs.status import StatusFile
@@ -130,7 +132,9 @@ def _record(told: dict[str, Any], job: JobConfig, status: StatusFile) -> None:
     if told.get("do") == "started":
         status.run_started(job, Running.from_json(content), text(told, "due"))
     elif told.get("do") == "ended":
-        status.run_ended(job, Ended.from_json(content))
+        ended = Ended.from_json(content)
+        # What this half has written until now, such as the log, is the run's as well.
+        status.run_ended(job, replace(ended, use=ended.use.plus(use.written())))
     elif told.get("do") == "accepted":
         status.accepted(job, text(told, "waiting"))
     elif told.get("do") == "rejected":

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 _CONTENT = bytes(range(256)) * 10_007
 _IMAGE_BYTES = 320 * 1024**2
 _DETACH = 2  # umount2(2)
+_FAILING_BYTES = 64 * 1024**2
 
 
 def may_mount() -> bool:
@@ -84,3 +85,24 @@ def expect_clone(folder: Path) -> str:
         file.write(b"changed")
     assert source.read_bytes() == _CONTENT
     return how
+
+
+@contextlib.contextmanager
+def failing(folder: Path) -> Iterator[Path]:
+    """Mount a file system below `folder` whose device fails once 4 MiB are written to it.
+
+    It is ext4 on a loop device, whose file is larger than the disk that it lies on.
+    """
+    place = folder / "failing"
+    place.mkdir()
+    with mounted(folder, "tmpfs", size="8m") as small:
+        image = small / "image"
+        image.touch()
+        os.truncate(image, _FAILING_BYTES)
+        lazy = ["-E", "lazy_itable_init=1,lazy_journal_init=1"]
+        subprocess.run([str(maker("ext4")), "-q", *lazy, image], check=True, capture_output=True)
+        subprocess.run(["mount", "-o", "loop", image, place], check=True)
+        try:
+            yield place
+        finally:
+            subprocess.run(["umount", place], check=True)
