@@ -85,14 +85,9 @@ def device(path: Path, root: Path = ROOT) -> Path | None:
     A partition is part of its disk; a loop device of the disk with its file; a mapped device of
     the one below it, unless there are several. btrfs and file systems in memory have none.
     """
-    try:
-        number = path.stat().st_dev
-    except OSError:
-        return None
-    found = root / f"sys/dev/block/{os.major(number)}:{os.minor(number)}"
+    found = _of_file(path, root)
     for _ in range(_MOST_LAYERS):
-        found = files.resolved(found)
-        if not files.is_file(found / "stat"):
+        if found is None or not files.is_file(found / "stat"):
             return None
         below = _below(found, root)
         if below is None:
@@ -101,15 +96,23 @@ def device(path: Path, root: Path = ROOT) -> Path | None:
     return None
 
 
+def _of_file(path: Path, root: Path) -> Path | None:
+    try:
+        number = path.stat().st_dev
+    except OSError:
+        return None
+    return files.resolved(root / f"sys/dev/block/{os.major(number)}:{os.minor(number)}")
+
+
 def _below(block: Path, root: Path) -> Path | None:
     """Return what a block device lies on, None if it is the lowest that is known."""
     if files.is_file(block / "partition"):
         return block.parent
     slaves = _listed(block / "slaves")
     if len(slaves) == 1:
-        return slaves[0]
+        return files.resolved(slaves[0])
     backing = _text(block / "loop/backing_file")
-    return device(Path(backing), root) if backing else None
+    return _of_file(Path(backing), root) if backing else None
 
 
 def bytes_written(block: Path) -> int | None:
