@@ -5,16 +5,20 @@ What is unknown is left out: a 0 would be taken for a fact.
 
 from __future__ import annotations
 
+import contextlib
 from datetime import datetime, timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import gymdbd
 from gymdbd import files, words
-from gymdbd.runs import line, verdict
+from gymdbd.machine import disks, hardware
+from gymdbd.runs import health, line, verdict
 from gymdbd.runs.entry import instant
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from gymdbd.config.config import Config
     from gymdbd.config.kinds import JobConfig
@@ -22,6 +26,7 @@ if TYPE_CHECKING:
     from gymdbd.runs.overview import Overview
 
 _MOST = 1e18
+_PATIENCE_S = 1.0
 _FRESH = timedelta(minutes=10)
 _MAKERS = ("backup", "pull")
 _HEALTHS = "0 ok, 1 late, 2 failing, 3 unknown"
@@ -43,6 +48,7 @@ HELP = {
     "gymdbd_newest_row_timestamp_seconds": "The time of the newest row in the newest backup.",
     "gymdbd_newest_row_max_age_seconds": "How old the newest row may be.",
     "gymdbd_machine_health": f"How this part of the machine is: {_HEALTHS}.",
+    "gymdbd_device_written_bytes_total": "Bytes written to the device since the machine started.",
 }
 
 
@@ -65,10 +71,10 @@ def write(settings: Config, seen: Overview) -> datetime | None:
     return seen.at + _FRESH
 
 
-def text(settings: Config, seen: Overview) -> str:
-    """Return an overview in Prometheus's text format; it is valid UTF-8."""
+def text(settings: Config, seen: Overview, root: Path = hardware.ROOT) -> str:
+    """Return an overview in Prometheus's text format, which is valid UTF-8; /sys is in `root`."""
     found: dict[str, dict[str, float]] = {metric: {} for metric in HELP}
-    for metric, value, labels in _samples(settings, seen):
+    for metric, value, labels in (*_samples(settings, seen), *_devices(settings, root)):
         number = _number(value)
         if number is not None:
             # Two names may look alike once they are escaped; the collector takes no line twice.
@@ -91,6 +97,19 @@ def _samples(settings: Config, seen: Overview) -> Iterator[Sample]:
         yield from _of_job(name, settings.jobs.get(name), seen)
     for part, finding in seen.machine.items():
         yield Sample("gymdbd_machine_health", int(finding.health), {"part": part})
+
+
+def _devices(settings: Config, root: Path) -> Iterator[Sample]:
+    """Yield what was written to the devices below the folders that the configuration names."""
+    folders = [place.folder for place in disks.places(settings)]
+    found = [health.meanwhile(partial(hardware.device, folder, root)) for folder in folders]
+    for device in found:
+        # A folder on a dead mount does not answer.
+        with contextlib.suppress(TimeoutError):
+            if (block := device(_PATIENCE_S)) is not None:
+                written = hardware.bytes_written(block)
+                labels = {"device": block.name}
+                yield Sample("gymdbd_device_written_bytes_total", written, labels)
 
 
 def _of_job(name: str, job: JobConfig | None, seen: Overview) -> Iterator[Sample]:
