@@ -45,11 +45,13 @@ _OPERATION = re.compile(r"\[(.+?)(-\d+|-E[A-Z]+)?\]$")
 def _group(nodeid: str) -> str:
     """Return the name of the tests that one process runs, one after the other.
 
-    Machines share a network and a tree, the tests of an emulated one its installation, and the
-    faults of an operation the scene that it begins in.
+    Machines share a network and a tree, pages a browser, the tests of an emulated machine its
+    installation, and the faults of an operation the scene that it begins in.
     """
     if nodeid.startswith("tests/e2e/"):
         return "e2e"
+    if "test_page_in_browser.py" in nodeid:
+        return "browser"
     if nodeid.startswith("tests/arm/"):
         return f"arm {nodeid.rpartition('[')[2]}"
     operation = _OPERATION.search(nodeid)

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from datetime import UTC, datetime, time, timedelta
 from zoneinfo import ZoneInfo
@@ -160,3 +161,32 @@ def _archive(*, well: bool) -> Archive:
         for number in range(5)
     ]
     return Archive("/home/pi/gym-controller/data/backups/database", tuple(kept), more=12)
+
+
+# HTML, characters that reverse text, control characters, and what is no Unicode.
+HOSTILE = (
+    "<script>alert(1)</script>\"'&lt;--> \u202egnp.exe \x1b[31m\x00\x7f \udcff \u2066 ]]> {x} %s"
+)
+
+
+def hostile_page(text: str, language: str = "en") -> Page:
+    """Return a page on which everything that others may have written is `text`."""
+    page = a_page(language, well=False)
+    days = tuple(dataclasses.replace(day, reasons=(text,)) for day in page.jobs[0].days)
+    jobs = tuple(
+        dataclasses.replace(job, kind=text, reason=text, hint=text, remarks=(text,), days=days)
+        for job in page.jobs
+    )
+    peers = tuple(dataclasses.replace(job, name=text, reason=text) for job in page.peers)
+    found = Found(about=text, health=Health.LATE, reason=text, hint=text)
+    kept = Kept(text, AT, 1, "damaged", text)
+    archives = (Archive(text, (kept,)), Archive(text, problem=text))
+    return dataclasses.replace(
+        page,
+        host=text,
+        jobs=jobs,
+        peers=peers,
+        machine=(found,),
+        remarks=(found,),
+        archives=archives,
+    )

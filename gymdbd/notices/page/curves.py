@@ -17,6 +17,7 @@ def figure(curve: Curve, name: str, say: Words) -> Html:
     """Return a curve with its newest value; `name` is that of its job, for the ids."""
     values = [value for _, value in curve.points]
     (first_at, first), (last_at, last) = curve.points[0], curve.points[-1]
+    least, most = (say.number(curve.what, value) for value in (min(values), max(values)))
     told = say(
         "curve",
         what=say(curve.what),
@@ -24,8 +25,8 @@ def figure(curve: Curve, name: str, say: Words) -> Html:
         from_day=say.day(first_at.astimezone(say.zone).date()),
         last=say.number(curve.what, last),
         to_day=say.day(last_at.astimezone(say.zone).date()),
-        least=say.number(curve.what, min(values)),
-        most=say.number(curve.what, max(values)),
+        least=least,
+        most=most,
     )
     ids = f"{name}-{curve.what}", f"{name}-{curve.what}-more"
     line = _line(curve)
@@ -41,8 +42,7 @@ def figure(curve: Curve, name: str, say: Words) -> Html:
         aria_labelledby=" ".join(ids),
     )
     value = tag("b", say.number(curve.what, last))
-    ends = [say.number(curve.what, value) for value in (min(values), max(values))]
-    scale = tag("p", " … ".join(ends), class_="soft", aria_hidden="true")
+    scale = tag("p", say("range", least=least, most=most), class_="soft", aria_hidden="true")
     return tag("figure", tag("figcaption", say(curve.what), value), drawing, scale)
 
 

@@ -80,17 +80,18 @@ def _header(page: Page, say: Words) -> Html:
 
 def _troubles(page: Page, say: Words) -> Html:
     """Return what is not well in a line each, which leads to what to do about it."""
-    found: list[tuple[str, Job | Found]] = [(part.about, part) for part in page.machine]
-    found = [*((job.name, job) for job in (*page.jobs, *page.peers)), *found]
+    found: list[tuple[str, str, Job | Found]]
+    found = [(jobs.anchor(job.name), job.name, job) for job in (*page.jobs, *page.peers)]
+    found += [(jobs.anchor(part.about, "part"), part.about, part) for part in page.machine]
     lines = [
         tag(
             "li",
             jobs.badge(part.health, say),
             " ",
-            tag("a", foreign(say.part(name)), href=f"#{quote(jobs.anchor(name))}"),
+            tag("a", foreign(say.part(name)), href=f"#{place}"),
             join(": ", foreign(part.reason)) if part.reason else None,
         )
-        for name, part in found
+        for place, name, part in found
         if part.health != Health.OK
     ]
     return tag("ul", *lines, class_="troubles") if lines else Html()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import re
 from typing import TYPE_CHECKING
 
 from gymdbd.jobs.finding import Health
@@ -13,6 +15,8 @@ if TYPE_CHECKING:
 
     from gymdbd.notices.page.facts import Found, Job
     from gymdbd.notices.page.language import Words
+
+_PLAIN = re.compile(r"[A-Za-z0-9_./-]+")
 
 
 def badge(health: Health, say: Words) -> Html:
@@ -51,9 +55,11 @@ def advice(found: Job | Found, say: Words) -> Html:
     return tag("div", what, hint, class_=f"advice {found.health.name.lower()}")
 
 
-def anchor(name: str) -> str:
-    """Return the id of a job's card."""
-    return f"job-{name}"
+def anchor(name: str, of: str = "job") -> str:
+    """Return the id of a job's card, or of a part of the machine: for a link within the page."""
+    if not _PLAIN.fullmatch(name):
+        name = hashlib.sha256(name.encode("utf-8", "backslashreplace")).hexdigest()[:12]
+    return f"{of}-{name}"
 
 
 def card(job: Job, say: Words, now: datetime) -> Html:
@@ -61,7 +67,7 @@ def card(job: Job, say: Words, now: datetime) -> Html:
     name = tag("h3", foreign(job.name), " ", tag("span", say.kind(job.kind), class_="soft"))
     told = [
         (say("last-good"), when(job.last_good, say, now=now, otherwise=say("never"))),
-        (say("next"), when(job.next_run, say, now=now, otherwise=say("not-planned"))),
+        *([(say("next"), when(job.next_run, say, now=now))] if job.next_run else []),
         *([(say("failures"), join(job.failures))] if job.failures else []),
     ]
     listed = [join(tag("dt", what), tag("dd", value)) for what, value in told]

@@ -39,8 +39,9 @@ STYLE = """
 *{box-sizing:border-box}
 body{margin:0;background:var(--page);color:var(--ink);font:1rem/1.5 -apple-system,"Segoe UI",
 Inter,Roboto,"Noto Sans","Apple SD Gothic Neo","Noto Sans KR",NanumGothic,"Malgun Gothic",
-sans-serif;overflow-wrap:break-word;-webkit-text-size-adjust:100%}
-bdi,h3{overflow-wrap:anywhere}
+sans-serif;overflow-wrap:anywhere;-webkit-text-size-adjust:100%}
+.list th,.list td,dt{overflow-wrap:break-word}
+bdi{overflow-wrap:anywhere}
 :lang(ko){word-break:keep-all}
 header,main,footer{max-width:72rem;margin:auto;padding:0 1rem}
 header{padding-top:1.5rem}
@@ -70,12 +71,12 @@ svg.icon{flex:none;width:1.15em;height:1.15em;fill:currentColor;vertical-align:-
 .written{font-size:1.25rem;line-height:1.35}
 .written time{display:block;font-size:clamp(1.35rem,4.5vw,1.8rem);font-weight:650}
 .until{max-width:38rem}
-@media(min-width:56rem){.hero{grid-template-columns:1fr minmax(0,24rem);column-gap:3rem}
+@media(min-width:56rem){.hero{grid-template-columns:1fr minmax(0,27rem);column-gap:2rem}
 .troubles{grid-column:1/-1;grid-row:2}
 }
 .grid{display:grid;gap:1rem;grid-template-columns:repeat(auto-fit,minmax(min(100%,26rem),1fr));
 align-items:start}
-.grid>*{min-width:0}
+.grid>*,.hero>*,.head>*{min-width:0}.head>.badge{flex:none}
 .head{display:flex;gap:.75rem;justify-content:space-between;align-items:start}
 .badge{font-weight:600;white-space:nowrap}
 .badge .icon{margin-right:.35em}

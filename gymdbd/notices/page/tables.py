@@ -45,7 +45,7 @@ def _part(found: Found, say: Words) -> Html:
         jobs.badge(found.health, say),
         class_="head",
     )
-    return tag("li", head, jobs.advice(found, say), id=jobs.anchor(found.about))
+    return tag("li", head, jobs.advice(found, say), id=jobs.anchor(found.about, "part"))
 
 
 def _table(names: list[str], rows: list[Html]) -> Html:

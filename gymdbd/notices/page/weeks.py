@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 WEEKS = 13
 _DAYS = 7
+_MOST_LETTERS = 200
 # The sign in a cell, which tells states apart without colour, and its class.
 SIGNS = {
     facts.GOOD: ("✓", "good"),
@@ -87,7 +88,9 @@ def _cell(found: Sequence[Day], say: Words) -> Html:
 def _text(day: Day, say: Words) -> str:
     """Return how a day was, with the reasons."""
     counted = say("runs", good=day.good, runs=day.runs) if day.runs > 1 else ""
-    return "; ".join(filter(None, [say(day.state), counted, *day.reasons]))
+    return "; ".join(
+        filter(None, [say(day.state), counted, *(reason[:_MOST_LETTERS] for reason in day.reasons)])
+    )
 
 
 def _reasons(days: Sequence[Day], say: Words) -> Html:
