@@ -100,7 +100,7 @@ def _print(
     )
     output.print_line()
     output.print_line("gymdbd status:")
-    status.run(argparse.Namespace(config=folder / "config.yaml"), output)
+    status.run(argparse.Namespace(config=folder / "config.yaml", brief=False), output)
     output.print_line()
     if keep:
         output.print_line(f"Everything is in {folder}. Try gymdbd -c {folder}/config.yaml list")
