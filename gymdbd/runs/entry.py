@@ -159,12 +159,16 @@ class Entry:
 
 @dataclass(frozen=True, kw_only=True)
 class DaemonNote:
-    """What the daemon that last used the file has written of itself."""
+    """What the daemon that last used the file has written of itself.
+
+    No daemon had run before it since `down_since`, if that is known.
+    """
 
     pid: int | None = None
     version: str | None = None
     started_at: str | None = None
     host: str | None = None
+    down_since: str | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return it as the status file has it."""
@@ -179,6 +183,7 @@ class DaemonNote:
             version=text(content, "version"),
             started_at=text(content, "started_at"),
             host=text(content, "host"),
+            down_since=text(content, "down_since"),
         )
 
 

@@ -19,7 +19,7 @@ from gymdbd.errors import NotAllowedError, ReadFailedError
 from gymdbd.jobs import kinds
 from gymdbd.jobs.finding import Finding, Health
 from gymdbd.runs import verdict
-from gymdbd.runs.entry import Entry, instant
+from gymdbd.runs.entry import DaemonNote, Entry, instant
 from gymdbd.runs.outcome import GOOD_STATES
 from gymdbd.runs.status import StatusFile
 from gymdbd.source.errors import GymdbdError, SourceUnreadableError
@@ -84,14 +84,15 @@ class Daemon:
     """The state of the daemon: `alive` is None if this user cannot see it.
 
     `started` is when a daemon last started with this status file. If it is None, none ever has: the
-    jobs are run by hand or by cron, and need no daemon. A `mute` daemon is running, but cannot
-    write the file.
+    jobs are run by hand or by cron, and need no daemon. Before that start, none had run since
+    `down_since`, if that is known. A `mute` daemon is running, but cannot write the file.
     """
 
     alive: bool | None
     started: datetime | None
     status_file: str
     mute: bool = False
+    down_since: datetime | None = None
 
 
 def read(settings: Config, patience_s: float = _PATIENCE_S) -> tuple[Status, Daemon]:
@@ -101,8 +102,14 @@ def read(settings: Config, patience_s: float = _PATIENCE_S) -> tuple[Status, Dae
     def look() -> tuple[Status, Daemon]:
         found, alive = file.read(), file.is_daemon_alive()
         mute = not alive and _holds_configuration(settings)
-        started = instant(found.daemon.started_at) if found.daemon else None
-        return found, Daemon(mute or alive, started, str(file.path), mute=mute)
+        note = found.daemon or DaemonNote()
+        return found, Daemon(
+            mute or alive,
+            instant(note.started_at),
+            str(file.path),
+            mute=mute,
+            down_since=instant(note.down_since),
+        )
 
     try:
         return meanwhile(look)(patience_s)

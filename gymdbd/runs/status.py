@@ -117,16 +117,20 @@ class StatusFile:
         text = words.json_text(change(found).to_json(), indent=1)
         reserve.write_atomically(self.path, text.encode())
 
-    def planned(self, started_at: str, runs: Mapping[str, str]) -> None:
+    def planned(
+        self, started_at: str, runs: Mapping[str, str], down_since: str | None = None
+    ) -> None:
         """Record that this process is the daemon, its start, and the next run of each job.
 
-        All of it is written each time, because the file may have been replaced meanwhile.
+        Before that start, no daemon had run since `down_since`, if that is known. All of it is
+        written each time, because the file may have been replaced meanwhile.
         """
         daemon = DaemonNote(
             pid=os.getpid(),
             version=gymdbd.__version__,
             started_at=started_at,
             host=socket.gethostname(),
+            down_since=down_since,
         )
 
         def change(found: Status) -> Status:
