@@ -19,16 +19,20 @@ from gymdbd.runs.verdict import NOT_RUN_YET
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
 
-    from gymdbd.notices.quiet import Hours
+    from gymdbd.config.notify import Quiet
 
 JOB, PEER, MACHINE, DAEMON = "job", "peer", "machine", "daemon"
 _DAEMON: Subject = (DAEMON, "")
 DOWN = "daemon-was-down"
 
+# What is new is no trouble, as long as nothing else was told of it.
+_NEW = (NOT_RUN_YET, "never-came")
 # Everything of one minute is told in one message.
 _TOGETHER = timedelta(minutes=1)
 # The daemon has a look taken every five minutes. If none was for so long, the machine slept.
 GAP = timedelta(minutes=15)
+# The last sign of life of a daemon may be as old as its last look.
+_SIGNS = timedelta(minutes=6)
 # What is no longer seen, and of no job of the configuration, is forgotten after so long.
 _FORGOTTEN = timedelta(days=30)
 # A clock that is corrected in small steps is not set.
@@ -41,7 +45,7 @@ class Rules:
 
     after: timedelta
     remind_every: timedelta
-    quiet: Hours | None
+    quiet: Quiet | None
     zone: tzinfo
 
     @property
@@ -59,8 +63,11 @@ class Seen(NamedTuple):
     @property
     def state(self) -> str:
         """Return the state: the health, or that it is suspicious."""
-        is_suspicious = self.finding.code == SUSPICIOUS
-        return SUSPICIOUS if is_suspicious else self.finding.health.name.lower()
+        return _state(self.finding.health, self.finding.code)
+
+
+def _state(health: Health, code: str) -> str:
+    return SUSPICIOUS if code == SUSPICIOUS else health.name.lower()
 
 
 class Look(NamedTuple):
@@ -86,7 +93,7 @@ def observe(memory: Memory, look: Look, rules: Rules, channels: Collection[str])
         memory = replace(memory, alive=now, resumed=now if has_gap else before.resumed)
     for subject, seen in look.seen.items():
         known = before.troubles.get(subject)
-        if seen.state != OK and (seen.finding.code != NOT_RUN_YET or _is_open(known)):
+        if seen.state != OK and (seen.finding.code not in _NEW or _is_open(known)):
             memory = memory.but(subject, _in_trouble(known, seen, now))
         elif known is not None:
             memory = memory.but(subject, _ended(known, now, before, rules, channels))
@@ -197,7 +204,7 @@ def _down(memory: Memory, look: Look, rules: Rules, channels: Iterable[str]) -> 
     if look.started is None or look.started == memory.started:
         return memory
     memory = replace(memory, started=look.started)
-    if look.down is None or look.started - look.down <= rules.after:
+    if look.down is None or look.started - look.down <= max(rules.after, _SIGNS):
         return memory
     down = Trouble(
         state=OK,
@@ -280,7 +287,7 @@ def _event(subject: Subject, trouble: Trouble, channel: str, change: str) -> Eve
         change=change,
         about=subject[0],
         name=subject[1],
-        was=trouble.of(channel).state,
+        was=_state(trouble.health, trouble.code) if is_over else trouble.of(channel).state,
         state=trouble.state,
         health=Health.OK if is_over else trouble.health,
         code=trouble.code,

@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, time, timedelta, tzinfo
+from datetime import UTC, datetime, timedelta, tzinfo
+from typing import TYPE_CHECKING
 
-Hours = tuple[time, time]
+if TYPE_CHECKING:
+    from gymdbd.config.notify import Quiet
 
 
-def is_quiet(hours: Hours | None, now: datetime, zone: tzinfo) -> bool:
-    """Return whether the local time is from the first of `hours` on, and before the second."""
+def is_quiet(hours: Quiet | None, now: datetime, zone: tzinfo) -> bool:
+    """Return whether the local time is within quiet hours."""
     if hours is None:
         return False
-    start, end = hours
     local = now.astimezone(zone).time()
-    if start <= end:
-        return start <= local < end
-    return local >= start or local < end
+    if hours.begin <= hours.end:
+        return hours.begin <= local < hours.end
+    return local >= hours.begin or local < hours.end
 
 
-def end(hours: Hours, now: datetime, zone: tzinfo) -> datetime:
+def end(hours: Quiet, now: datetime, zone: tzinfo) -> datetime:
     """Return the next moment at which quiet hours end; one that is skipped is as much later."""
     today = now.astimezone(zone).date()
-    days = (datetime.combine(today + timedelta(days=day), hours[1], zone) for day in range(3))
+    days = (datetime.combine(today + timedelta(days=day), hours.end, zone) for day in range(3))
     return min(moment for day in days if (moment := day.astimezone(UTC)) > now)
