@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING
 import gymdbd
 from gymdbd import clock, lock, log
 from gymdbd.config import config
+from gymdbd.daemon import lookout
+from gymdbd.daemon.lookout import Lookout
 from gymdbd.daemon.scheduler import Past, Scheduler
 from gymdbd.daemon.systemd import Notifier
 from gymdbd.daemon.watchdog import Watchdog
@@ -58,6 +60,7 @@ class Daemon:
         self.notifier = Notifier()
         self.watchdog = Watchdog(self.notifier)
         self.pings = Pings()
+        self.lookout = Lookout(self.status, now)
         self.urgency = 0
         self._deadline = 0.0
         self._last_result = ""
@@ -67,6 +70,7 @@ class Daemon:
         self._wake_read, self._wake_write = os.pipe()
         self._seen = (now.now(), now.monotonic())
         self._began_at = clock.to_text(now.now(), now.zone)
+        self._down_since: str | None = None
         self._is_claimed = False
         self._is_in_trouble = False
 
@@ -78,6 +82,7 @@ class Daemon:
             self._start()
             while not self._done():
                 self.turn()
+            self.lookout.stop()
             logger().info("daemon stopped")
         return 0
 
@@ -96,6 +101,8 @@ class Daemon:
         if self.scheduler.beat_age_s() < _SILENT_S or self.urgency:
             self.watchdog.beat()
         self._publish_plan()
+        if not self.urgency:
+            self.lookout.turn(self.config)
 
     def _refuse_second_daemon(self) -> None:
         """Raise BusyError if a daemon runs that could not lock its status file."""
@@ -159,6 +166,8 @@ class Daemon:
             logger().warning("clock not to be trusted", now=str(self.clock.now()))
         if fault := clock.fault_of_machine():
             logger().warning("time zone unknown, using UTC", reason=fault)
+        if sign := lookout.last_sign(self.status):
+            self._down_since = clock.to_text(sign, self.clock.zone)
         self.scheduler.start()
         self.scheduler.set_jobs(self.config.jobs)
         self.notifier.ready(self._summary())
@@ -198,6 +207,7 @@ class Daemon:
             self.config = new
             log.configure(new.log)
             self.scheduler.set_jobs(new.jobs)
+            self.lookout.soon()
             logger().info("configuration reloaded", jobs=len(new.jobs))
         self.notifier.ready(self._summary())
 
@@ -218,6 +228,7 @@ class Daemon:
         if abs(jump) > _JUMP and not self.urgency:
             logger().warning("clock jumped, next runs recomputed", by_s=round(jump.total_seconds()))
             self.scheduler.replan()
+            self.lookout.soon()
 
     def _check_zone(self) -> None:
         """Compute the next runs again if the time zone of the machine was set."""
@@ -279,7 +290,7 @@ class Daemon:
         if plan == self._planned:
             return
         try:
-            self.status.planned(self._began_at, plan)
+            self.status.planned(self._began_at, plan, self._down_since)
         except GymdbdError as error:
             self._log_trouble(error)  # The next turn tries again.
         else:

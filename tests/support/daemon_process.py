@@ -68,18 +68,25 @@ class DaemonProcess:
         return dict(content["jobs"].get(job, {}))
 
     def children(self) -> list[int]:
-        """Return the processes of its runs."""
+        """Return the processes of its runs, not of its looks."""
         found: list[str] = []
         for task in Path(f"/proc/{self.pid}/task").iterdir():
             # A thread may have ended since it was listed.
             with contextlib.suppress(FileNotFoundError, ProcessLookupError):
                 found += (task / "children").read_text().split()
-        return [int(pid) for pid in found]
+        return [int(pid) for pid in found if "gymdbd.runs" in _command(pid)]
 
     def stop(self, number: signal.Signals = signal.SIGTERM, *, within_s: float = 30.0) -> int:
         """Send a signal and return the exit code."""
         self.process.send_signal(number)
         return self.process.wait(within_s)
+
+
+def _command(pid: str) -> str:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
 
 
 @contextlib.contextmanager
