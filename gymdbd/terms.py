@@ -60,8 +60,16 @@ _DISK, _PROCESS, _THROTTLED = 0, 0, 3
 class Terms:
     """The terms for one session about the database at `path`."""
 
-    def __init__(self, path: Path, *, sessions: int = SESSIONS, readings: int = READINGS) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        sessions: int = SESSIONS,
+        readings: int = READINGS,
+        status: Path | None = None,
+    ) -> None:
         self._path = path
+        self.status = status
         self._sessions = sessions
         self._readings = readings
         self._purpose = hashlib.sha256(os.fsencode(os.path.realpath(path))).hexdigest()[:16]

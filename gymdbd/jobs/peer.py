@@ -149,11 +149,16 @@ def serving(
     context: Context,
     progress: Callable[[str, int, int], None],
     known: tuple[Fingerprint | None, int | None] = (None, None),
+    *,
+    wholly: bool = False,
 ) -> Iterator[tuple[Session, Connection]]:
-    """Start the serving side over there and greet it, unless it has nothing beyond `known`."""
+    """Start the serving side over there and greet it, unless it has nothing beyond `known`.
+
+    If it is to be there `wholly`, it is greeted in any case.
+    """
     fingerprint, size = known
     probe = None
-    if fingerprint is not None and delta.may_be_unchanged(fingerprint, size):
+    if fingerprint is not None and not wholly and delta.may_be_unchanged(fingerprint, size):
         probe = bootstrap.probe(job.remote_database, fingerprint), fingerprint
     with connect(job, context) as connection:
         channel = connection.run(bootstrap.arguments(job.ssh.python))
@@ -167,6 +172,7 @@ def serving(
                 probe=probe,
                 database=job.remote_database,
             )
+            session.hurry = channel.end_within
             yield session, connection
         except ConnectionLostError as error:
             if connection.lost() is None:

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     Check = Callable[[], None]
 
 
+# Enough for a file of some kilobytes on a slow line; nobody waits longer for it.
+_STATUS_S = 10.0
 # The rowids of SQLite.
 _MOST_ROWS = 2**63
 
@@ -43,6 +45,7 @@ class Hello:
     codecs: list[str]
     fingerprint: Fingerprint
     ownership: dict[str, Any] | None
+    tells_status: bool | None
 
 
 class Session:
@@ -78,8 +81,14 @@ class Session:
         self.pages_arrived = 0
         # Mode, owner and group of the remote database, None if unknown.
         self.ownership: dict[str, Any] | None = None
+        # Whether it tells how the jobs of its machine are; None if it knows no such request.
+        self.tells_status: bool | None = None
+        # Ends the waiting for what is sent so many seconds later, or later still.
+        self.hurry: Callable[[float], None] = _nothing
         with self._talk.timed("hello"):
             known = self._start(prelude, probe) if prelude else None
+            # Whether there is a server that can be asked.
+            self.is_served = known is None
             self.fingerprint = known or self._greet()
 
     def _start(
@@ -109,6 +118,7 @@ class Session:
             name for name in compress.unpackers() if name in [*hello.codecs, "raw"]
         )
         self.ownership = hello.ownership
+        self.tells_status = hello.tells_status
         return hello.fingerprint
 
     @property
@@ -148,6 +158,16 @@ class Session:
             raise ProtocolError("the other side's uncounted tables have no names")
         self.uncounted = uncounted
         return tables
+
+    def status(self, path: str) -> dict[str, Any]:
+        """Request the public status of that machine; it is not checked here.
+
+        It is the last request, since it ends the snapshot. It takes some seconds at most.
+        """
+        self.hurry(_STATUS_S)
+        with self._talk.timed("status"):
+            self._talk.request("status", path=path)
+            return self._channel.receive_json(protocol.RESULT)
 
     def fetch(self, target: Path, plan: delta.Plan) -> Fetched:
         """Bring `target` to the remote snapshot according to `plan`.
@@ -190,4 +210,5 @@ def _parse_hello(value: dict[str, Any]) -> Hello:
     except ValueError as error:
         raise ProtocolError(f"the other side's fingerprint is invalid: {error}") from error
     names = [name for name in codecs if isinstance(name, str)] if isinstance(codecs, list) else []
-    return Hello(names, fingerprint, ownership.parse(value.get("ownership")) or None)
+    owner, status = ownership.parse(value.get("ownership")) or None, value.get("status")
+    return Hello(names, fingerprint, owner, status if isinstance(status, bool) else None)

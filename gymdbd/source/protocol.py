@@ -11,7 +11,7 @@ send frames (integers are big-endian)::
 The codec says how the payload was packed (`gymdbd.source.compress`); unpacked it is at most 2 MiB
 too. JSON payloads are objects of at most 1 MiB. The server opens the database and sends::
 
-    HELLO    JSON {gymdbd, python, sqlite, codecs, fingerprint, reason, ownership}
+    HELLO    JSON {gymdbd, python, sqlite, codecs, fingerprint, reason, ownership, status}
 
 The client then asks, one request after the other, each op once, and may close at any time. REQUEST
 is JSON {op, ...}, where `database` may name the one that is meant; the answers are::
@@ -24,6 +24,8 @@ is JSON {op, ...}, where `database` may name the one that is meant; the answers 
     digests  -> DIGESTS*, END {sha256}: 16 bytes for each group of pages, ascending
     refine   {codec} followed by DIGESTS frames: one for each request for pages
              -> for each: PAGES*, END {}; an empty DIGESTS frame ends it and has no answer
+    status   {path}, if the HELLO has status: true; it is the last one, and ends the snapshot
+             -> RESULT {now: seconds since 1970 there, text: the file, or refused: why not}
 
 PAGES is a 32-bit count n, n 32-bit page numbers, ascending, and n pages. In `refine` a DIGESTS
 frame holds entries of a 32-bit group number and 16 bytes for each of that group's pages as the

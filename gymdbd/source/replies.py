@@ -14,7 +14,7 @@ import time
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from gymdbd import __version__
-from gymdbd.source import compress, digests, info, ownership, payloads, protocol
+from gymdbd.source import compress, digests, info, ownership, payloads, protocol, public
 from gymdbd.source.counting import uncounted
 from gymdbd.source.errors import ProtocolError, SourceError, SourceMovedError
 from gymdbd.source.fingerprint import take
@@ -22,6 +22,7 @@ from gymdbd.source.turns import count_in_turns
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
+    from pathlib import Path
     from typing import Protocol
 
     from gymdbd.source.errors import GymdbdError
@@ -31,6 +32,10 @@ if TYPE_CHECKING:
 
     class Terms(Protocol):
         """On which terms the client is served, if it is not trusted with the whole account."""
+
+        @property
+        def status(self) -> Path | None:
+            """Return where the public status of this machine is, None if it is not served."""
 
         def enter(self) -> None:
             """Raise an error if there are too many sessions."""
@@ -76,7 +81,10 @@ class Replies:
             "full": self._full,
             "digests": self._digests,
             "refine": self._refine,
+            "status": self._status,
         }
+        if terms and not terms.status:
+            del self._answers["status"]
 
     def run(self) -> None:
         """Greet, then answer requests until the client closes the stream."""
@@ -88,6 +96,7 @@ class Replies:
             "fingerprint": take(self._pages).to_json(),
             "reason": self._pages.reason,
             "ownership": ownership.read(self._pages.snapshot.path),
+            "status": "status" in self._answers,
         }
         self._pages.snapshot.rest()
         self._channel.send_json(protocol.HELLO, hello)
@@ -121,6 +130,13 @@ class Replies:
         del request
         facts = info.tell(self._pages)
         self._channel.send_json(protocol.RESULT, self._terms.tell(facts) if self._terms else facts)
+
+    def _status(self, request: dict[str, Any]) -> None:
+        # Nobody's disk may keep the WAL from being reset, so this is the last answer.
+        self._answers.clear()
+        self._pages.snapshot.let_go()
+        place = self._terms.status if self._terms else request.get("path")
+        self._channel.send_json(protocol.RESULT, public.read(place))
 
     def _rows(self, request: dict[str, Any]) -> None:
         del request

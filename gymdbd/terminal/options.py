@@ -74,6 +74,11 @@ def duration(text: str) -> timedelta:
     return _read(values.duration, text)
 
 
+def name(text: str) -> str:
+    """Parse a name in the syntax of the names of jobs."""
+    return _read(values.job_name, text)
+
+
 def _read(reader: Callable[[str], Value], text: str) -> Value:
     try:
         return reader(text)

@@ -12,7 +12,7 @@ from gymdbd.archive import proof
 from gymdbd.errors import DiskFullError, ReplicaChangedError
 from gymdbd.jobs.context import Timings
 from gymdbd.jobs.peer import serving
-from gymdbd.jobs.pull import attempts, checking, growth
+from gymdbd.jobs.pull import attempts, checking, growth, told
 from gymdbd.jobs.pull.arrived import Arrived
 from gymdbd.jobs.pull.progress import LoggedProgress
 from gymdbd.jobs.pull.replica import Replica, State
@@ -175,7 +175,9 @@ class _Pull:
     def _query(self, attempt: Attempt) -> Arrived:
         """Bring the partial to the remote snapshot by the shortest way."""
         known = self._known()
-        with serving(self.job, self.context, self.progress, known) as (session, connection):
+        question = told.Question(self.job, self.context)
+        begun = serving(self.job, self.context, self.progress, known, wholly=question.is_due)
+        with begun as (session, connection):
             taken = time.monotonic()
             self.timings.seconds["connect"] = self.timings.total_s()
             remote = session.fingerprint
@@ -191,6 +193,7 @@ class _Pull:
                     arrived.pages_changed = 0
                 else:
                     self._transfer(session, plan, arrived)
+                question.ask(session)
             finally:
                 attempt.is_further = attempt.has_wal and session.pages_arrived > 0
                 self.bytes_sent += connection.bytes_sent

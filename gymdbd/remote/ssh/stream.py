@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import math
 import re
 import time
 from pathlib import PurePosixPath
@@ -68,9 +69,14 @@ class Command:
         self._check = check
         self._stderr = bytearray()
         self._patience_s = stall_timeout_s
+        self._ends_at = math.inf
         session.settimeout(min(_SLICE_S, stall_timeout_s))
         self.reader = Stdout(self)
         self.writer = Stdin(self)
+
+    def end_within(self, seconds: float) -> None:
+        """Raise StalledError for everything that is not done so many seconds from now."""
+        self._ends_at = time.monotonic() + seconds
 
     def receive(self, size: int) -> bytes:
         """Return at most `size` bytes of stdout, b"" at its end."""
@@ -116,7 +122,7 @@ class Command:
 
     def _wait_for(self, operation: Callable[[], _Result], within_s: float) -> _Result:
         """Repeat an operation until it does not time out."""
-        deadline = time.monotonic() + within_s
+        deadline = min(time.monotonic() + within_s, self._ends_at)
         while True:
             self._check()
             with self._guard(), contextlib.suppress(TimeoutError):

@@ -1,0 +1,40 @@
+"""The public status of this machine, which its daemon writes for those who pull from it.
+
+It is passed on as it is: whoever asked for it reads it.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import time
+from pathlib import Path
+from typing import Any
+
+_MOST_BYTES = 8 * 1024
+
+
+def read(place: object) -> dict[str, Any]:
+    """Return the text of the file, or why there is none, and what time it is here.
+
+    Only an ordinary file is read, no link is followed at its name, and nothing waits for a pipe.
+    """
+    said: dict[str, Any] = {"now": time.time()}  # noqa: TID251 - there is no Clock here
+    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    try:
+        descriptor = os.open(Path(str(place)).expanduser(), flags)
+        try:
+            is_file = stat.S_ISREG(os.fstat(descriptor).st_mode)
+            data = os.read(descriptor, _MOST_BYTES + 1) if is_file else b""
+            if is_file and len(data) <= _MOST_BYTES:
+                return {**said, "text": data.decode("utf-8", "replace")}
+        finally:
+            os.close(descriptor)
+    except FileNotFoundError:
+        return {**said, "refused": "missing"}
+    except PermissionError:
+        return {**said, "refused": "denied"}
+    except (OSError, ValueError, RuntimeError):
+        # A link, a pipe that nobody writes to, a name that is none.
+        pass
+    return {**said, "refused": "odd"}
