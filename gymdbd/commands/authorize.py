@@ -17,6 +17,8 @@ examples:
       for the database that the configuration backs up
   gymdbd authorize --database instance/gym_system.db < gymdbd.pub
       for a database of your choice, with the key from standard input
+  gymdbd authorize --status /run/gymdbd/status.public.json --peer mac-office ...
+      the two machines watch each other, too: see the README
 
 files:
   ~/.ssh/authorized_keys   the file for the line; it must have mode 0600
@@ -30,7 +32,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gymdbd import files
-from gymdbd.config.kinds import BackupConfig
+from gymdbd.config.kinds import PEERS, BackupConfig
 from gymdbd.errors import UsageError
 from gymdbd.remote.ssh import authorized
 from gymdbd.source import database
@@ -62,6 +64,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="PATH",
         help="the gymdbd program in the line (default: this one)",
     )
+    parser.add_argument(
+        "--status",
+        type=Path,
+        metavar="FILE",
+        help="also let the key see the public status of this machine: how its jobs are",
+    )
+    parser.add_argument(
+        "--peer",
+        type=options.name,
+        metavar="NAME",
+        help="who gets the key: note when that machine comes, for a job of kind: watch",
+    )
+    parser.add_argument(
+        "--peers", type=Path, metavar="DIR", help=f"the folder of these notes (default: {PEERS})"
+    )
     options.add_json(parser)
 
 
@@ -70,7 +87,14 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
     path = _database(arguments)
     database.locate(path)
     program = _program(arguments.gymdbd)
-    command = authorized.command_for(program, path, _interpreter(program))
+    command = authorized.command_for(
+        program,
+        path,
+        _interpreter(program),
+        status=files.absolute(arguments.status) if arguments.status else None,
+        peer=arguments.peer or "",
+        peers=files.absolute(arguments.peers) if arguments.peers else None,
+    )
     key = authorized.read_key(_key_text(arguments.key))
     line = authorized.line_for(command, key)
     payload = {

@@ -83,6 +83,8 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
             **{name: entry.to_json() for name, entry in found.jobs.items()},
             **{name: judged.to_json() for name, judged in jobs.items()},
         },
+        "peers": {name: judged.to_json() for name, judged in seen.peers.items()},
+        "remarks": {host: finding.to_json() for host, finding in seen.remarks.items()},
         "machine": {name: finding.to_json() for name, finding in seen.machine.items()},
         "problem": problem,
         "daemon_running": daemon.alive,
@@ -125,7 +127,7 @@ def _told(daemon: Daemon, note: DaemonNote | None) -> str:
 
 
 def _print(seen: Overview, daemon: str, problem: str | None, now: Clock, output: Output) -> None:
-    jobs = seen.jobs
+    jobs = {**seen.jobs, **seen.peers}
     output.print_line(daemon)
     if problem:
         output.print_line(problem)
@@ -149,6 +151,9 @@ def _print(seen: Overview, daemon: str, problem: str | None, now: Clock, output:
         waits = words.waits(result.waiting) if result.waiting else ""
         if hint := judged.found.hint or waits:
             hints.setdefault(hint, []).append(name)
+    for finding in seen.remarks.values():
+        hint = f": {finding.hint}" if finding.hint else ""
+        output.print_line(f"remark: {finding.reason}{hint}")
     for name, finding in seen.machine.items():
         state = "" if finding.health is Health.OK else f"{finding.health.name.lower()}: "
         output.print_line(f"{name}: {state}{finding.reason}")

@@ -38,7 +38,7 @@ _START_MARGIN = timedelta(minutes=15)
 # The start and the backup of the same run, both rounded to seconds, are at most this far apart.
 _SAME_RUN = timedelta(minutes=1)
 # A sleeping disk needs ten seconds to start.
-_PATIENCE_S = 15.0
+PATIENCE_S = 15.0
 _DENIED = (NotAllowedError, SourceUnreadableError)
 _DEAD = "check for a dead disk or network mount (dmesg, mount)"
 _ACCOUNT = "run gymdbd status as the user that the daemon runs as"
@@ -95,7 +95,7 @@ class Daemon:
     down_since: datetime | None = None
 
 
-def read(settings: Config, patience_s: float = _PATIENCE_S) -> tuple[Status, Daemon]:
+def read(settings: Config, patience_s: float = PATIENCE_S) -> tuple[Status, Daemon]:
     """Return the content of the status file, and the state of the daemon from it and its lock."""
     file = StatusFile(settings.status_file)
 
@@ -156,7 +156,7 @@ def judge(
     look: Look,
     daemon: Daemon,
     now: Clock,
-    patience_s: float = _PATIENCE_S,
+    patience_s: float = PATIENCE_S,
 ) -> Judged:
     """Return how a job is: the worst finding, and of several equally bad ones the first.
 

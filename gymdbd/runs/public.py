@@ -28,7 +28,7 @@ _MOST_BYTES = 8 * 1024
 _MOST_JOBS = 100
 _MOST_LEFT_OUT = 10_000
 _WORST_FIRST = (Health.FAILING, Health.LATE, Health.UNKNOWN, Health.OK)
-_HEALTHS = {health.name.lower(): health for health in Health}
+HEALTHS = {health.name.lower(): health for health in Health}
 _WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
@@ -93,7 +93,7 @@ def of(seen: Overview) -> PublicStatus:
     if seen.machine and MACHINE not in seen.jobs:
         worst = min(seen.machine.values(), key=lambda found: _WORST_FIRST.index(found.health))
         jobs.append(_job(MACHINE, MACHINE, worst, Entry()))
-    jobs.sort(key=lambda job: _WORST_FIRST.index(_HEALTHS[job.health]))
+    jobs.sort(key=lambda job: _WORST_FIRST.index(HEALTHS[job.health]))
     return PublicStatus(machine=_word(seen.host), now=seen.at, jobs=jobs)
 
 
@@ -119,7 +119,7 @@ def _jobs(found: list[Any]) -> Iterator[PublicJob]:
     for job in found:
         name = _word(job.get("job")) if isinstance(job, dict) else ""
         health = _word(job.get("health")) if name else ""
-        if health in _HEALTHS and name not in names:
+        if health in HEALTHS and name not in names:
             names.add(name)
             times = {key: _moment(job.get(key)) for key in ("last_run", "last_success", "next_run")}
             kind, code = _word(job.get("kind")), _word(job.get("code"))

@@ -38,7 +38,8 @@ def lying(folder: Path, mode: str, size: int = 4 * MIB) -> dict[str, Any]:
 
 def left_of(peer: Peer) -> list[str]:
     """Return what lies beside the replica that is not the replica, its state or a lock."""
-    known = {peer.replica.name, f".{peer.replica.name}.pull.json", "backups"}
+    beside = (f".{peer.replica.name}.{end}.json" for end in ("pull", "peer"))
+    known = {peer.replica.name, *beside, "backups"}
     return [
         path.name
         for path in peer.replica.parent.iterdir()

@@ -51,7 +51,17 @@ _DRY_RUN = {
     *("tables", "holders", "needed_bytes", "free_bytes"),
 }
 _EMERGENCY = {*_TIMED, "steps", "safe_copies", "damaged_copies"}
-_STATUS = {"machine", *_ENDED, "daemon", "jobs", "problem", "daemon_running", "daemon_is_mute"}
+_STATUS = {
+    "machine",
+    "peers",
+    "remarks",
+    *_ENDED,
+    "daemon",
+    "jobs",
+    "problem",
+    "daemon_running",
+    "daemon_is_mute",
+}
 _JUDGED = {"kind", "health", "reason", "hint", "next_run"}
 _ENTRY = {
     *_JUDGED,

@@ -82,6 +82,7 @@ def test_the_replica_before_the_last_is_what_the_next_one_begins_with(
         found.append(_pull(peer))
     assert found == ["kernel", SPARE, SPARE, SPARE]
     assert [path.name for path in sorted(peer.replica.parent.iterdir())] == [
+        ".replica.db.peer.json",
         ".replica.db.pull.json",
         ".replica.db.spare",
         "replica.db",

@@ -127,23 +127,35 @@ def _damaged(kind: str, reason: str) -> UsageError:
     )
 
 
-def command_for(program: Path, database: Path, python: Path | None = None) -> str:
+def command_for(
+    program: Path,
+    database: Path,
+    python: Path | None = None,
+    *,
+    status: Path | None = None,
+    peer: str = "",
+    peers: Path | None = None,
+) -> str:
     """Return the command, quoted for the account's shell, that serves one database.
 
     With `python`, the program's interpreter, no module or variable of the account's changes what
-    runs. Raises UsageError for a relative path or one with a control character.
+    runs. With `status` it tells that file too, and with `peer` it notes, in the folder `peers` if
+    that is not the usual one, that this machine came. Raises UsageError for a relative path or one
+    with a control character.
     """
     isolated = [python, "-I"] if python else []
-    for path in filter(None, (python, program, database)):
+    for path in filter(None, (python, program, database, status, peers)):
         if not path.is_absolute():
             raise UsageError(f"{path} is not an absolute path", hint="name it from / on")
         if any(unicodedata.category(letter) == "Cc" for letter in str(path)):
             raise UsageError(
                 f"{path} has a control character in its name, and authorized_keys is a file of "
                 "lines",
-                hint="give the database a link with a plain name, and name that",
+                hint="give it a link with a plain name, and name that",
             )
-    return shlex.join(map(str, [*isolated, program, "serve", "--database", database]))
+    flags = [*(["--status", status] if status else []), *(["--peer", peer] if peer else [])]
+    flags += ["--peers", peers] if peer and peers else []
+    return shlex.join(map(str, [*isolated, program, "serve", "--database", database, *flags]))
 
 
 def line_for(command: str, key: PublicKey) -> str:
