@@ -12,22 +12,19 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from gymdbd import clock, words
-from gymdbd.jobs.finding import Finding, Health
-from gymdbd.runs.entry import Entry, instant
+from gymdbd.jobs.finding import Health
+from gymdbd.runs.entry import instant
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from gymdbd.runs.health import Judged
-    from gymdbd.runs.overview import Overview
-
 NAME = "status.public.json"
+# What stands for the machine itself among the jobs.
 MACHINE = "machine"
 
 _MOST_BYTES = 8 * 1024
 _MOST_JOBS = 100
 _MOST_LEFT_OUT = 10_000
-_WORST_FIRST = (Health.FAILING, Health.LATE, Health.UNKNOWN, Health.OK)
 HEALTHS = {health.name.lower(): health for health in Health}
 _WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
@@ -80,53 +77,28 @@ class PublicStatus:
         if moment is None or not isinstance(jobs, list):
             raise ValueError("it has no time or no jobs")
         return cls(
-            machine=_word(content.get("machine")),
+            machine=word(content.get("machine")),
             now=moment,
             jobs=list(_jobs(jobs[:_MOST_JOBS])),
             left_out=left_out if type(left_out) is int and 0 < left_out < _MOST_LEFT_OUT else 0,
         )
 
 
-def of(seen: Overview) -> PublicStatus:
-    """Return what an overview tells in public: its jobs and its machine, the worst first."""
-    jobs = [_public(name, judged) for name, judged in seen.jobs.items()]
-    if seen.machine and MACHINE not in seen.jobs:
-        worst = min(seen.machine.values(), key=lambda found: _WORST_FIRST.index(found.health))
-        jobs.append(_job(MACHINE, MACHINE, worst, Entry()))
-    jobs.sort(key=lambda job: _WORST_FIRST.index(HEALTHS[job.health]))
-    return PublicStatus(machine=_word(seen.host), now=seen.at, jobs=jobs)
-
-
-def _public(name: str, judged: Judged) -> PublicJob:
-    return _job(name, judged.entry.kind or "", judged.found, judged.entry)
-
-
-def _job(name: str, kind: str, found: Finding, entry: Entry) -> PublicJob:
-    return PublicJob(
-        job=name,
-        kind=kind,
-        health=found.health.name.lower(),
-        code=found.code,
-        last_run=entry.last_run,
-        last_success=entry.last_success,
-        next_run=entry.next_run,
-    )
-
-
 def _jobs(found: list[Any]) -> Iterator[PublicJob]:
     """Yield the jobs of a status that have a name and a health; a name counts once."""
     names: set[str] = set()
     for job in found:
-        name = _word(job.get("job")) if isinstance(job, dict) else ""
-        health = _word(job.get("health")) if name else ""
+        name = word(job.get("job")) if isinstance(job, dict) else ""
+        health = word(job.get("health")) if name else ""
         if health in HEALTHS and name not in names:
             names.add(name)
             times = {key: _moment(job.get(key)) for key in ("last_run", "last_success", "next_run")}
-            kind, code = _word(job.get("kind")), _word(job.get("code"))
+            kind, code = word(job.get("kind")), word(job.get("code"))
             yield PublicJob(job=name, kind=kind, health=health, code=code, **times)
 
 
-def _word(value: Any) -> str:
+def word(value: Any) -> str:
+    """Return a value if it is a word as our names and codes are; "" if it is anything else."""
     return value if isinstance(value, str) and _WORD.fullmatch(value) else ""
 
 

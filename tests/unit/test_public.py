@@ -13,7 +13,6 @@ import pytest
 from gymdbd.config import config
 from gymdbd.jobs.finding import Finding, Health
 from gymdbd.notices import published
-from gymdbd.runs import public
 from gymdbd.runs.entry import Entry, Status
 from gymdbd.runs.health import Daemon, Judged
 from gymdbd.runs.overview import Overview
@@ -57,7 +56,7 @@ def test_it_tells_names_healths_codes_and_times_and_no_texts() -> None:
     """An error names paths, tables and hosts, which are not for everybody who may pull."""
     machine = {"/mnt/disk": Finding(Health.LATE, _TOLD, _TOLD, "disk-fills")}
     jobs = {"nightly": _judged(Health.OK), "drill": _judged(Health.FAILING, "disk-full")}
-    data = public.of(_overview(jobs, machine)).to_json()
+    data = published.of(_overview(jobs, machine)).to_json()
     assert b"secret" not in data
     assert b"/" not in data
     found = PublicStatus.from_json(json.loads(data))
@@ -75,7 +74,7 @@ def test_of_many_jobs_the_worst_are_told_and_the_rest_are_counted() -> None:
     """The file has 8 KB at most, and a failing job is never among those left out."""
     jobs = {f"job-{number:03}-{'x' * 50}": _judged(Health.OK) for number in range(300)}
     jobs["last"] = _judged(Health.FAILING, "disk-full")
-    data = public.of(_overview(jobs)).to_json()
+    data = published.of(_overview(jobs)).to_json()
     assert len(data) <= 8192
     found = PublicStatus.from_json(json.loads(data))
     assert found.jobs[0].job == "last"
