@@ -13,6 +13,7 @@ import io
 import os
 import re
 import struct
+import sys
 import time
 import zoneinfo
 from dataclasses import dataclass, field
@@ -135,6 +136,12 @@ class Clock:
     def monotonic(self) -> float:
         """Return seconds that never go back, counted from an arbitrary start."""
         return time.monotonic()
+
+    def since_boot(self) -> float:
+        """Return the seconds since this machine was started, those that it was asleep included."""
+        if sys.platform == "darwin":
+            return time.clock_gettime(time.CLOCK_MONOTONIC_RAW)
+        return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 def is_plausible(now: datetime) -> bool:

@@ -9,13 +9,13 @@ import select
 import signal
 import threading
 import time
-from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 import gymdbd
 from gymdbd import clock, lock, log
 from gymdbd.config import config
 from gymdbd.daemon import lookout
+from gymdbd.daemon.absence import JUMP, Absence
 from gymdbd.daemon.lookout import Lookout
 from gymdbd.daemon.scheduler import Past, Scheduler
 from gymdbd.daemon.systemd import Notifier
@@ -30,6 +30,8 @@ from gymdbd.runs.status import StatusFile
 from gymdbd.source.errors import GymdbdError
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from gymdbd.clock import Clock
     from gymdbd.config.config import Config
     from gymdbd.config.kinds import JobConfig
@@ -40,7 +42,6 @@ _TURN_S = 5.0
 _STOPPING_TURN_S = 0.2
 # The heartbeat comes every 20 s; if it is missing for longer than this, the scheduler hangs.
 _SILENT_S = 75.0
-_JUMP = timedelta(seconds=5)
 _LOCK_WAIT_S = 600.0
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
@@ -56,7 +57,8 @@ class Daemon:
         self.grace_s = grace_s
         self.clock = now
         self.status = StatusFile(settings.status_file)
-        self.scheduler = Scheduler(self._run, now, self._past)
+        self.absence = Absence(self.status, now)
+        self.scheduler = Scheduler(self._run, now, self._past, self._busy)
         self.notifier = Notifier()
         self.watchdog = Watchdog(self.notifier)
         self.pings = Pings()
@@ -68,7 +70,6 @@ class Daemon:
         self._planned: dict[str, str] | None = None
         self._at_work: dict[str, threading.Thread] = {}
         self._wake_read, self._wake_write = os.pipe()
-        self._seen = (now.now(), now.monotonic())
         self._began_at = clock.to_text(now.now(), now.zone)
         self._down_since: str | None = None
         self._is_claimed = False
@@ -101,6 +102,7 @@ class Daemon:
         if self.scheduler.beat_age_s() < _SILENT_S or self.urgency:
             self.watchdog.beat()
         self._publish_plan()
+        self.absence.record()
         if not self.urgency:
             self.lookout.turn(self.config)
 
@@ -166,6 +168,7 @@ class Daemon:
             logger().warning("clock not to be trusted", now=str(self.clock.now()))
         if fault := clock.fault_of_machine():
             logger().warning("time zone unknown, using UTC", reason=fault)
+        self.absence.start(self.config.jobs.values(), self.clock.zone)
         if sign := lookout.last_sign(self.status):
             self._down_since = clock.to_text(sign, self.clock.zone)
         self.scheduler.start()
@@ -222,10 +225,8 @@ class Daemon:
 
     def _check_clock(self) -> None:
         """Compute the next runs again if the clock was set or the machine slept."""
-        before, ticks = self._seen
-        self._seen = (self.clock.now(), self.clock.monotonic())
-        jump = (self._seen[0] - before) - timedelta(seconds=self._seen[1] - ticks)
-        if abs(jump) > _JUMP and not self.urgency:
+        jump = self.absence.check(self.config.jobs.values(), self.clock)
+        if abs(jump) > JUMP and not self.urgency:
             logger().warning("clock jumped, next runs recomputed", by_s=round(jump.total_seconds()))
             self.scheduler.replan()
             self.lookout.soon()
@@ -244,6 +245,9 @@ class Daemon:
         time.tzset()
         self.clock = dataclasses.replace(self.clock, zone=zone)
         self.scheduler.follow(self.clock)
+
+    def _busy(self, name: str, due: datetime) -> None:
+        self.absence.busy(name, due, self.clock.zone)
 
     def _past(self) -> dict[str, Past]:
         jobs: dict[str, Entry] = {}

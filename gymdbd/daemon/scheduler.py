@@ -66,6 +66,7 @@ class Scheduler:
     """Calls `run(job, due, reason)` in a thread when a job is due.
 
     `past()` returns the earlier runs of each job; it is called again before each decision.
+    `skipped(name, due)` is called for a due moment at which the run before was still at work.
     """
 
     def __init__(
@@ -73,11 +74,13 @@ class Scheduler:
         run: Callable[[JobConfig, datetime, str], None],
         clock: Clock,
         past: Callable[[], dict[str, Past]],
+        skipped: Callable[[str, datetime], None] = lambda name, due: None,  # noqa: ARG005
     ) -> None:
         """Prepare the scheduler; nothing runs before `start`."""
         self._run = run
         self._clock = clock
         self._past = past
+        self._skipped = skipped
         self._jobs: dict[str, JobConfig] = {}
         self._made_up: dict[str, datetime] = {}
         self._beat_at = clock.monotonic()
@@ -86,7 +89,7 @@ class Scheduler:
             job_defaults={"misfire_grace_time": None, "coalesce": True, "max_instances": 1},
             timezone=UTC,
         )
-        self._scheduler.add_listener(_report, EVENT_JOB_ERROR | EVENT_JOB_MAX_INSTANCES)
+        self._scheduler.add_listener(self._report, EVENT_JOB_ERROR | EVENT_JOB_MAX_INSTANCES)
 
     def start(self) -> None:
         """Start the scheduler and its heartbeat."""
@@ -180,13 +183,14 @@ class Scheduler:
     def _beat(self) -> None:
         self._beat_at = self._clock.monotonic()
 
-
-def _report(event: JobExecutionEvent | JobSubmissionEvent) -> None:
-    """Log events that APScheduler would not report."""
-    facts: dict[str, Any] = {"job": event.job_id}
-    if event.code == EVENT_JOB_MAX_INSTANCES:
-        logger().warning("run skipped: the previous one is still running", **facts)
-    else:
-        logger().error(
-            "run not started", error=str(event.exception), hint="report this bug", **facts
-        )
+    def _report(self, event: JobExecutionEvent | JobSubmissionEvent) -> None:
+        """Report events that APScheduler would not report."""
+        facts: dict[str, Any] = {"job": event.job_id}
+        if event.code == EVENT_JOB_MAX_INSTANCES:
+            logger().warning("run skipped: the previous one is still running", **facts)
+            if event.job_id in self._jobs:
+                self._skipped(event.job_id, event.scheduled_run_times[-1])
+        else:
+            logger().error(
+                "run not started", error=str(event.exception), hint="report this bug", **facts
+            )

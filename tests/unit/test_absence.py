@@ -1,0 +1,200 @@
+"""Due moments without a run: which they are, and why, by the three clocks."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gymdbd import lock
+from gymdbd.config.kinds import BackupConfig, WatchConfig
+from gymdbd.daemon.absence import Absence
+from gymdbd.runs import ledger
+from gymdbd.runs.entry import DaemonNote, Entry, Running, Status
+from gymdbd.runs.line import ASLEEP, CLOCK_SET, NO_DAEMON, OFF, STOPPED
+from gymdbd.runs.status import StatusFile
+from gymdbd.schedule import Cron, Interval
+from tests.support.clocks import NIGHT, HandClock
+
+if TYPE_CHECKING:
+    from gymdbd.config.kinds import JobConfig
+
+_HOUR, _DAY = timedelta(hours=1), timedelta(days=1)
+
+
+@dataclass(frozen=True)
+class _Clock(HandClock):
+    """A clock of a machine that was started at the beginning, unless `off` says otherwise."""
+
+    zone: Any = UTC
+    off: list[float] = field(default_factory=lambda: [1e9])
+
+    def since_boot(self) -> float:
+        """Return the seconds since the machine was started."""
+        return self.off[0]
+
+    def passes(self, real: timedelta, *, awake: timedelta, set_by: timedelta = timedelta()) -> None:
+        """Let time pass, some of it awake, and set the clock."""
+        self.set(self.now() + real + set_by)
+        self.runs[0] += awake.total_seconds()
+        self.off[0] += real.total_seconds()
+
+
+def _job(name: str = "nightly", **when: Any) -> BackupConfig:
+    when = when or {"schedule": Cron("0 3 * * *")}
+    return BackupConfig(name=name, kind="backup", database=Path("d"), archive=Path("a"), **when)
+
+
+def _status(folder: Path, began: datetime | None = None, **entry: Any) -> StatusFile:
+    """Return the status file of a daemon that began at a moment and knew the job."""
+    file = StatusFile(folder / "status.json")
+    note = DaemonNote(started_at=began.isoformat()) if began else None
+    known = Entry(kind="backup", next_run=NIGHT.isoformat(), **entry)
+    file.update(lambda _: Status(note, {"nightly": known} if entry or began else {}))
+    return file
+
+
+def _skipped(file: StatusFile) -> list[tuple[str, str | None, str, int]]:
+    return [(line.job, line.why, line.first, line.count) for line in ledger.read(file.ledger)]
+
+
+def _jumps(file: StatusFile, clock: _Clock, job: JobConfig, **passes: Any) -> None:
+    absence = Absence(file, clock)
+    clock.passes(**passes)
+    absence.check([job], clock)
+    absence.record()
+
+
+def test_a_night_in_which_the_machine_slept_was_slept_through(tmp_path: Path) -> None:
+    """The clock that counts from the start has moved, and the monotonic one has not."""
+    file, clock = _status(tmp_path), _Clock(shows=[NIGHT - 3 * _HOUR])
+
+    _jumps(file, clock, _job(), real=8 * _HOUR, awake=timedelta(seconds=2))
+
+    assert _skipped(file) == [("nightly", ASLEEP, NIGHT.isoformat(), 1)]
+
+
+def test_a_moment_over_which_the_clock_was_set_is_no_night_asleep(tmp_path: Path) -> None:
+    """Neither the monotonic clock nor the one that counts from the start knows of it."""
+    file, clock = _status(tmp_path), _Clock(shows=[NIGHT - 3 * _HOUR])
+
+    _jumps(file, clock, _job(), real=5 * _HOUR / 3600, awake=5 * _HOUR / 3600, set_by=8 * _HOUR)
+
+    assert _skipped(file) == [("nightly", CLOCK_SET, NIGHT.isoformat(), 1)]
+
+
+def test_a_machine_without_a_clock_was_off_until_it_was_started(tmp_path: Path) -> None:
+    """It starts with the time of its end, and the network tells it the right one later."""
+    file, clock = _status(tmp_path), _Clock(shows=[NIGHT - 3 * _HOUR], off=[0.0])
+    a_moment = timedelta(seconds=10)
+
+    _jumps(file, clock, _job(), real=a_moment, awake=a_moment, set_by=2 * _DAY)
+
+    days = [(NIGHT + number * _DAY).isoformat() for number in range(2)]
+    assert _skipped(file) == [("nightly", OFF, day, 1) for day in days]
+
+
+def test_a_machine_that_starts_in_1970_was_off_since_its_last_run(tmp_path: Path) -> None:
+    """Not since 1970: the status file knows the last due moment."""
+    file = _status(tmp_path, datetime(1970, 1, 1, tzinfo=UTC), last_due=NIGHT.isoformat())
+    clock = _Clock(shows=[datetime(1970, 1, 1, tzinfo=UTC)], off=[0.0])
+    absence = Absence(file, clock)
+    absence.start([_job()], UTC)
+
+    clock.passes(_HOUR / 60, awake=_HOUR / 60)
+    clock.set(NIGHT + _DAY + _HOUR)
+    absence.check([_job()], clock)
+    absence.record()
+
+    assert _skipped(file) == [("nightly", OFF, (NIGHT + _DAY).isoformat(), 1)]
+
+
+def test_a_clock_that_is_set_back_has_skipped_nothing(tmp_path: Path) -> None:
+    """Its due moments come again."""
+    file, clock = _status(tmp_path), _Clock(shows=[NIGHT + _HOUR])
+
+    _jumps(file, clock, _job(), real=_HOUR / 60, awake=_HOUR / 60, set_by=-3 * _DAY)
+
+    assert _skipped(file) == []
+
+
+def test_what_no_daemon_did_is_told_from_what_no_machine_did(tmp_path: Path) -> None:
+    """The machine was started between two due moments, the daemon after the second."""
+    file = _status(tmp_path, NIGHT - _DAY, last_due=NIGHT.isoformat())
+    clock = _Clock(shows=[NIGHT + 2 * _DAY + _HOUR], off=[(_DAY / 2).total_seconds()])
+    absence = Absence(file, clock)
+
+    absence.start([_job()], UTC)
+    absence.record()
+
+    assert _skipped(file) == [
+        ("nightly", OFF, (NIGHT + _DAY).isoformat(), 1),
+        ("nightly", NO_DAEMON, (NIGHT + 2 * _DAY).isoformat(), 1),
+    ]
+
+
+def test_a_daemon_that_is_started_again_finds_nothing_twice(tmp_path: Path) -> None:
+    """Not even if the run that was made up is due for an earlier moment than the others."""
+    due = (NIGHT + _DAY).isoformat()
+    file = _status(tmp_path, NIGHT - _DAY, last_due=NIGHT.isoformat())
+    clock = _Clock(shows=[NIGHT + 3 * _DAY + _HOUR])
+    for _ in range(2):
+        absence = Absence(file, clock)
+        absence.start([_job()], UTC)
+        absence.record()
+        began = clock.now().isoformat()
+        file.planned(began, {"nightly": began})
+        file.run_started(_job(), Running(run_id="1", started_at=began), due)
+
+    assert [count for *_, count in _skipped(file)] == [1, 1, 1]
+
+
+def test_a_new_job_and_one_that_never_runs_have_skipped_nothing(tmp_path: Path) -> None:
+    """The daemon before did not know the one; the other is a watch."""
+    file = _status(tmp_path, NIGHT - 9 * _DAY)
+    jobs = [_job("new"), WatchConfig(name="nightly", kind="watch", peer="mac", max_age=_DAY)]
+    absence = Absence(file, _Clock())
+
+    absence.start(jobs, UTC)
+    absence.record()
+
+    assert _skipped(file) == []
+
+
+def test_a_frequent_job_has_one_line_a_day_for_all_that_it_skipped(tmp_path: Path) -> None:
+    """Each of its due moments is counted once, in the local day."""
+    file = _status(tmp_path, NIGHT, last_due=(NIGHT + _HOUR).isoformat())
+    clock = _Clock(shows=[NIGHT + 30 * _DAY])
+    absence = Absence(file, clock)
+
+    absence.start([_job(every=Interval(timedelta(seconds=5)))], UTC)
+    absence.record()
+
+    counts = [count for *_, count in _skipped(file)]
+    assert counts == [20 * 720, *[24 * 720] * 29, 3 * 720]
+
+
+def test_a_run_that_the_power_ended_has_a_line(tmp_path: Path) -> None:
+    """It is the one that a daemon which starts finds recorded as at work, without its locks."""
+    began = (NIGHT + _HOUR / 60).isoformat()
+    running = Running(run_id="1", started_at=began, pid=1)
+    file = _status(tmp_path, NIGHT - _DAY, last_due=NIGHT.isoformat(), running=running)
+    job = dataclasses.replace(_job(), database=tmp_path / "d", archive=tmp_path)
+    found = []
+    for off in (10 * _HOUR, _HOUR):
+        absence = Absence(file, _Clock(shows=[NIGHT + 2 * _HOUR], off=[off.total_seconds()]))
+        absence.start([job], UTC)
+        absence.record()
+        found.append(ledger.read(file.ledger)[-1])
+    absence = Absence(file, _Clock(shows=[NIGHT + 2 * _HOUR]))
+    with lock.hold(job.locks()):
+        absence.start([job], UTC)
+        absence.record()
+
+    assert [(line.state, line.why, line.first) for line in found] == [
+        ("failed", STOPPED, began),
+        ("failed", OFF, began),
+    ]
+    assert len(ledger.read(file.ledger)) == 2
