@@ -4,12 +4,20 @@
 
 # Ask the gymdbd that was just installed; if the configuration has an error, its check says so below.
 read_needs() {
+    local ask=("$venv/bin/gymdbd" -c "$config" check --needs) handed
     [ -x "$venv/bin/gymdbd" ] && [ -e "$config" ] || return 0
-    if [ "$(id -u)" -eq 0 ]; then
-        needs="$(as_user "$venv/bin/gymdbd" -c "$config" check --needs 2>/dev/null)" || needs=""
-    else
-        needs="$("$venv/bin/gymdbd" -c "$config" check --needs 2>/dev/null)" || needs=""
+    if $dry_run; then
+        [ "$(id -u)" -ne 0 ] || ask=(as_user "${ask[@]}")
+        needs="$("${ask[@]}" 2>/dev/null)" || needs=""
+        return
     fi
+    # Which extra a URL needs is seen by its beginning, and only root may read the credentials: hand
+    # them over as systemd does.
+    handed="$(mktemp -d -p /run)"
+    cp "$credentials"/* "$handed" 2>/dev/null || true
+    chown -R "$user:$group" "$handed"
+    needs="$(as_user env CREDENTIALS_DIRECTORY="$handed" "${ask[@]}" 2>/dev/null)" || needs=""
+    rm -r "$handed"
 }
 
 # Without an extra somebody may not be told, but the backups are made: so go on, and say so at the end.

@@ -76,11 +76,11 @@ class Pi:
                 shutil.copytree(source, self.machine.path(f"/home/pi/{target}"))
         self.machine.sh("chown -R pi:pi /home/pi/gymdbd /home/pi/wheels")
 
-    def install(self, *flags: str) -> str:
+    def install(self, *flags: str, check: bool = True) -> str:
         """Install the service without a network, as the guide says, and return what was said."""
         paths = ["--database", DATABASE, "--archive", ARCHIVE, "--wheels", "/home/pi/wheels"]
-        done = self.machine.run("/home/pi/gymdbd/deploy/install.sh", *paths, *flags)
-        return done.stdout
+        command = ("/home/pi/gymdbd/deploy/install.sh", *paths, *flags)
+        return self.machine.run(*command, check=check).stdout
 
     def start_gym(self) -> None:
         """Start the gym's application, with a member; it is at rest until told otherwise."""
@@ -95,7 +95,7 @@ class Pi:
         script = f"""
         systemctl stop gymdbd gym
         rm -rf {HOME}/instance/* {ARCHIVE}/* {ARCHIVE}/.[!.]* {STATE}/* {STATE}/.[!.]*
-        rm -f {_DROP_INS}/story.conf {_CLOCK} {_KEYS}
+        rm -f {_DROP_INS}/{{story,network,credentials}}.conf {_CLOCK} {_KEYS}
         systemctl daemon-reload
         systemctl reset-failed
         """
@@ -103,7 +103,12 @@ class Pi:
         self.start_gym()
         self.configure()
 
-    def configure(self, jobs: dict[str, dict[str, Any]] | None = None, **changes: Any) -> None:
+    def configure(
+        self,
+        jobs: dict[str, dict[str, Any]] | None = None,
+        notify: dict[str, Any] | None = None,
+        **changes: Any,
+    ) -> None:
         """Write the configuration: the nightly backup with `changes`, or these jobs."""
         nightly = {"schedule": "0 3 * * *", **changes}
         nightly = {key: value for key, value in nightly.items() if value is not None}
@@ -111,7 +116,11 @@ class Pi:
         folders = {"database": DATABASE, "archive": ARCHIVE}
         content = {
             "status_file": STATUS,
-            "jobs": {name: {"kind": "backup", **folders, **job} for name, job in jobs.items()},
+            **({"notify": notify} if notify else {}),
+            "jobs": {
+                name: job if "kind" in job else {"kind": "backup", **folders, **job}
+                for name, job in jobs.items()
+            },
         }
         self.machine.write(CONFIG, json.dumps(content, indent=1))
 

@@ -110,7 +110,8 @@ def gymdbd_wheels(folder: Path, machine: str = platform.machine()) -> Path:
 
     It is what the deploy README tells people to do for a machine without a network.
     """
-    needed = wheels("gymdbd", (*requirements(machine), _BUILDER), machine)
+    extra = requirements(machine, "notify")
+    needed = wheels("gymdbd", (*requirements(machine), *extra, _BUILDER), machine)
     shutil.copytree(needed, folder / "wheels")
     shutil.copy(gymdbd_wheel(folder / "gymdbd"), folder / "wheels")
     return folder / "wheels"
