@@ -38,18 +38,23 @@ _MOST_ANSWER = 64 * 1024
 
 
 def tell(
-    settings: Config, message: Message, names: Iterable[str] | None = None
+    settings: Config,
+    message: Message,
+    names: Iterable[str] | None = None,
+    *,
+    delay_s: float = _DELAY_S,
 ) -> dict[str, GymdbdError | None]:
     """Send a message through all channels, or those of `names`; return the error of each.
 
     It takes up to 90 s if a receiver hangs, as each channel gets three tries of 15 s. A channel
-    that refuses, in a way that trying again does not change, is tried once.
+    that refuses, in a way that trying again does not change, is tried once. `delay_s` is the time
+    before the second try; before the third it is twice as long.
     """
     channels = settings.notify.to if settings.notify else {}
     results: dict[str, GymdbdError | None] = dict.fromkeys(channels if names is None else names)
 
     def work(name: str) -> None:
-        results[name] = _try(settings, name, message.to_json())
+        results[name] = _try(settings, name, message.to_json(), delay_s)
 
     threads = [threading.Thread(target=work, args=[name]) for name in results]
     for thread in threads:
@@ -82,7 +87,9 @@ def _deliver(channel: ChannelConfig, letter: Letter) -> None:
             services.send(url, letter)
 
 
-def _try(settings: Config, name: str, content: dict[str, Any]) -> GymdbdError | None:
+def _try(
+    settings: Config, name: str, content: dict[str, Any], delay_s: float
+) -> GymdbdError | None:
     """Send through one channel; return the error of the last try, None if it was taken."""
     order = {
         "source": str(settings.source),
@@ -94,7 +101,7 @@ def _try(settings: Config, name: str, content: dict[str, Any]) -> GymdbdError | 
     error: GymdbdError | None = None
     for attempt in range(ATTEMPTS):
         if attempt:
-            time.sleep(_DELAY_S * attempt)
+            time.sleep(delay_s * attempt)
         error = _in_child(given)
         if error is None or not error.transient:
             break

@@ -95,9 +95,9 @@ def post(url: str, body: bytes, headers: dict[str, str]) -> bytes:
     connection = _connection(parts)
     try:
         connection.request("POST", _target(parts), body, {**_headers(parts), **headers})
-        answer = connection.getresponse()
-        _require_taken(answer.status, shown)
-        return answer.read(_MOST_ANSWER)
+        with connection.getresponse() as answer:
+            _require_taken(answer.status, shown)
+            return answer.read(_MOST_ANSWER)
     except ssl.SSLCertVerificationError as error:
         raise ReceiverRefusedError(
             f"{shown} is not trusted: {error.verify_message or 'its certificate is invalid'}",
