@@ -65,7 +65,8 @@ def look(
         found = error
     with store.alone(settings.status_file):
         looked = _tell(settings, now, found, by_daemon=by_daemon, kept=kept)
-    again = [] if isinstance(found, GymdbdError) else list(_written(settings, found))
+        # Two looks at the same time would remove each other's unfinished files.
+        again = [] if isinstance(found, GymdbdError) else list(_written(settings, found))
     moments = [looked.next, *again]
     return replace(looked, next=min((at for at in moments if at), default=None))
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 import sqlite3
 import subprocess
 import urllib.request
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,11 +16,14 @@ from typing import TYPE_CHECKING
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from gymdbd import lock
 from gymdbd.clock import Clock
 from gymdbd.config import config
-from gymdbd.notices import metrics
+from gymdbd.notices import look, metrics, published, store
 from gymdbd.runs import overview
 from tests.support.command import ROOT, gymdbd, gymdbd_json, require
+from tests.support.daemon_process import running_daemon
+from tests.support.disks import dead
 from tests.support.jobs import write_config
 from tests.support.waiting import until
 
@@ -113,6 +118,32 @@ def test_node_exporter_serves_the_file_as_it_was_written(configured: Path) -> No
         served = _samples(answer.read().decode())
     assert served.pop("node_textfile_scrape_error[]") == 0
     assert served == _samples(file.read_text())
+
+
+def test_the_daemon_writes_the_file(configured: Path) -> None:
+    """As soon as it has started, in the look of a child."""
+    file = configured.parent / "textfile" / "gymdbd.prom"
+    with running_daemon(configured):
+        until(file.exists, "the metrics are written")
+    told = _samples(file.read_text())
+    assert told["gymdbd_daemon_running[]"] == 1
+    assert told["gymdbd_job_health[('job_name', 'nightly')]"] == 0
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount")
+def test_two_looks_do_not_write_at_the_same_time(configured: Path) -> None:
+    """Each removes what others have left unfinished; so the first holds the lock until the end."""
+    text = configured.read_text().replace("textfile/gymdbd.prom", "dead/gymdbd.prom")
+    configured.write_text(text)
+    settings = config.load(configured)
+    public, notices = published.place(settings), store.place(settings.status_file)
+    with ThreadPoolExecutor(1) as pool:
+        with dead(configured.parent):
+            done = pool.submit(look.look, settings, Clock())
+            until(public.exists, "the first file is written, and the second is begun")
+            assert lock.is_held(lock.file_lock(notices))
+        done.result()
+    assert not lock.is_held(lock.file_lock(notices))
 
 
 def test_check_says_whether_the_file_can_be_written(configured: Path) -> None:
