@@ -55,7 +55,7 @@ def require_apprise() -> Path:
     except ImportError as error:
         raise ExtraMissingError(
             "a URL that does not begin with https:// needs apprise, which is not installed",
-            hint="run install.sh with --with notify, or pip install 'gymdbd[notify]'",
+            hint="run deploy/install.sh --with notify, or pip install '.[notify]' in its folder",
         ) from error
     return Path(apprise.__file__).parent / "plugins"
 
