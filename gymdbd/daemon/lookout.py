@@ -14,7 +14,7 @@ import sys
 import threading
 from typing import TYPE_CHECKING, Any
 
-from gymdbd import bounded, disk
+from gymdbd import bounded, disk, groups
 from gymdbd.log import logger
 from gymdbd.notices import store
 from gymdbd.runs.entry import instant
@@ -35,7 +35,6 @@ _SOON_S = 0.5
 # What a look does at most: 15 s for dead disks, 100 s to wait for another, 90 s to tell.
 _DEADLINE_S = 240.0
 _GRACE_S = 5.0
-_NOT_INHERITED = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID")
 
 
 class Lookout:
@@ -115,7 +114,7 @@ class Lookout:
             [sys.executable, "-P", "-m", "gymdbd.notices.look"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            env={k: v for k, v in os.environ.items() if k not in _NOT_INHERITED},
+            env=groups.environment(),
         )
         self._process = process
         try:

@@ -1,4 +1,4 @@
-"""Sending a message through channels: each in a process of its own, all at the same time.
+"""Sending a message through a channel, in a process of its own.
 
 A receiver may hang, lie, or answer without end, and a look-up of its name cannot be interrupted. So
 each try has a child, with limits on its time and memory. The child gets its order as JSON on
@@ -11,7 +11,6 @@ import contextlib
 import json
 import os
 import sys
-import threading
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,8 +23,6 @@ from gymdbd.notices.limits import limited, too_slow
 from gymdbd.source.errors import GymdbdError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from gymdbd.config.config import Config
     from gymdbd.config.notify import ChannelConfig
     from gymdbd.notices.message import Message
@@ -38,30 +35,29 @@ _MOST_ANSWER = 64 * 1024
 
 
 def tell(
-    settings: Config,
-    message: Message,
-    names: Iterable[str] | None = None,
-    *,
-    delay_s: float = _DELAY_S,
-) -> dict[str, GymdbdError | None]:
-    """Send a message through all channels, or those of `names`; return the error of each.
+    settings: Config, name: str, message: Message, *, delay_s: float = _DELAY_S
+) -> GymdbdError | None:
+    """Send a message through the channel `name`; return the error of the last try, or None.
 
-    It takes up to 90 s if a receiver hangs, as each channel gets three tries of 15 s. A channel
-    that refuses, in a way that trying again does not change, is tried once. `delay_s` is the time
-    before the second try; before the third it is twice as long.
+    It takes up to 90 s if the receiver hangs, with three tries of 15 s. A receiver that refuses, in
+    a way that trying again does not change, is asked once. `delay_s` is the time before the second
+    try; before the third it is twice as long.
     """
-    channels = settings.notify.to if settings.notify else {}
-    results: dict[str, GymdbdError | None] = dict.fromkeys(channels if names is None else names)
-
-    def work(name: str) -> None:
-        results[name] = _try(settings, name, message.to_json(), delay_s)
-
-    threads = [threading.Thread(target=work, args=[name]) for name in results]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    return results
+    order = {
+        "source": str(settings.source),
+        "text": settings.text,
+        "channel": name,
+        "message": message.to_json(),
+    }
+    given = json.dumps(order, default=str).encode()
+    error: GymdbdError | None = None
+    for attempt in range(ATTEMPTS):
+        if attempt:
+            time.sleep(delay_s * attempt)
+        error = _in_child(given)
+        if error is None or not error.transient:
+            break
+    return error
 
 
 def send(channel: ChannelConfig, message: Message) -> None:
@@ -85,27 +81,6 @@ def _deliver(channel: ChannelConfig, letter: Letter) -> None:
             web.send(url, channel.format or "text", letter)
         else:
             services.send(url, letter)
-
-
-def _try(
-    settings: Config, name: str, content: dict[str, Any], delay_s: float
-) -> GymdbdError | None:
-    """Send through one channel; return the error of the last try, None if it was taken."""
-    order = {
-        "source": str(settings.source),
-        "text": settings.text,
-        "channel": name,
-        "message": content,
-    }
-    given = json.dumps(order, default=str).encode()
-    error: GymdbdError | None = None
-    for attempt in range(ATTEMPTS):
-        if attempt:
-            time.sleep(delay_s * attempt)
-        error = _in_child(given)
-        if error is None or not error.transient:
-            break
-    return error
 
 
 def _in_child(given: bytes) -> GymdbdError | None:

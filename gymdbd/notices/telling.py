@@ -35,11 +35,11 @@ def send_all(
     """Send each channel its message; yield its name, and the error if it could not be told."""
     with ThreadPoolExecutor(max(1, len(messages))) as pool:
         work = {
-            pool.submit(sending.tell, settings, message, [name]): name
+            pool.submit(sending.tell, settings, name, message): name
             for name, message in messages.items()
         }
         for done in as_completed(work):
-            yield work[done], done.result()[work[done]]
+            yield work[done], done.result()
 
 
 def tell(
