@@ -60,8 +60,10 @@ def shown(
         page.close()
 
 
-def picture(browser: Browser, source: Path, target: Path, height: int) -> None:
-    """Write a picture of the upper part of a page, as a large screen shows it."""
-    with shown(browser, source.as_uri()) as found:
-        found.page.set_viewport_size({"width": 1280, "height": height})
+def picture(browser: Browser, source: Path, target: Path) -> None:
+    """Write a picture of a page down to the machines, as a screen shows it."""
+    with shown(browser, source.as_uri(), 1200) as found:
+        end = found.page.locator("h2").last.bounding_box()
+        assert end is not None
+        found.page.set_viewport_size({"width": 1200, "height": int(end["y"]) - 12})
         found.page.screenshot(path=str(target))

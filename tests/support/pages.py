@@ -6,12 +6,14 @@
 from __future__ import annotations
 
 import dataclasses
-import math
+import random
+import tempfile
 from datetime import UTC, datetime, time, timedelta
+from pathlib import Path
 from zoneinfo import ZoneInfo
 
 from gymdbd.jobs.finding import Health
-from gymdbd.notices.page import facts, weeks
+from gymdbd.notices.page import document, facts, weeks
 from gymdbd.notices.page.facts import Archive, Curve, Day, Found, Job, Kept, Page
 
 SEOUL = ZoneInfo("Asia/Seoul")
@@ -69,10 +71,11 @@ def _days(*, well: bool, weekly: bool = False) -> tuple[Day, ...]:
     return tuple(days)
 
 
-def _curve(what: str, start: float, growth: float, wave: float) -> Curve:
+def _curve(what: str, start: float, growth: float, noise: float, every: int = 1) -> Curve:
+    chance = random.Random(what)
     points = [
-        (_at(number - 81, 3), start + growth * number + wave * math.sin(number * 1.7))
-        for number in range(82)
+        (_at(number - 81, 3), start + growth * number + chance.gauss(0, noise))
+        for number in range(0, 82, every)
     ]
     return Curve(what, tuple(points))
 
@@ -86,9 +89,9 @@ def _well() -> tuple[Job, ...]:
         next_run=_at(1, 3),
         days=_days(well=True),
         curves=(
-            _curve(facts.SIZE, 3.9 * _MIB, 9_000, 4_000),
-            _curve(facts.DURATION, 1.9, 0.004, 0.2),
-            _curve(facts.ROWS, 41_200, 63, 20),
+            _curve(facts.SIZE, 3.9 * _MIB, 9_000, 6_000),
+            _curve(facts.DURATION, 1.9, 0.004, 0.12),
+            _curve(facts.ROWS, 41_200, 63, 40),
         ),
     )
     proof = Job(
@@ -98,7 +101,7 @@ def _well() -> tuple[Job, ...]:
         last_good=_at(-6, 5),
         next_run=_at(1, 5),
         days=_days(well=True, weekly=True),
-        curves=(_curve(facts.DURATION, 3.1, 0.002, 0.3),),
+        curves=(_curve(facts.DURATION, 3.1, 0.002, 0.2, every=7),),
     )
     return nightly, proof
 
@@ -190,3 +193,19 @@ def hostile_page(text: str, language: str = "en") -> Page:
         remarks=(found,),
         archives=archives,
     )
+
+
+def main() -> None:
+    """Write the pictures of the documentation; they need fonts-inter and fonts-nanum."""
+    from tests.support import browser  # noqa: PLC0415 - the page itself needs no browser
+
+    folder = Path(__file__).parents[2] / "deploy" / "docs"
+    with tempfile.TemporaryDirectory() as scratch, browser.running() as running:
+        for name, language in (("report.png", "en"), ("report.ko.png", "ko")):
+            page = Path(scratch) / f"{language}.html"
+            page.write_text(document.render(a_page(language)), encoding="utf-8")
+            browser.picture(running, page, folder / name)
+
+
+if __name__ == "__main__":
+    main()

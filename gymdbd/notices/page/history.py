@@ -36,6 +36,7 @@ def days(
 ) -> tuple[Day, ...]:
     """Return each day of the calendar; the ledger has been kept since `began`."""
     by_day: dict[date, list[Line]] = {}
+    began = began.astimezone(seen.zone)
     for line in mine:
         by_day.setdefault(line.began.astimezone(seen.zone).date(), []).append(line)
     today = seen.at.astimezone(seen.zone).date()
@@ -45,18 +46,18 @@ def days(
         if day in by_day:
             found.append(_day(day, by_day[day], say))
         else:
-            known = day >= began.astimezone(seen.zone).date() and not _due(job, day, seen)
+            # Of today more is known when it is over.
+            known = day == today or (day >= began.date() and not _due(job, day, seen.zone))
             found.append(Day(day, facts.IDLE if known else facts.UNKNOWN))
     return tuple(found)
 
 
-def _due(job: JobConfig, day: date, seen: Overview) -> bool:
+def _due(job: JobConfig, day: date, zone: tzinfo) -> bool:
     """Return whether a run was due on a day, so that the ledger should tell of it."""
-    when, begin = job.schedule or job.every, _midnight(day, seen.zone)
+    when, end = job.schedule or job.every, _midnight(day + timedelta(days=1), zone)
     if when is None:
         return False
-    end = min(seen.at, _midnight(day + timedelta(days=1), seen.zone))
-    return when.next_after(begin - timedelta(seconds=1), seen.zone) < end
+    return when.next_after(_midnight(day, zone) - timedelta(seconds=1), zone) < end
 
 
 def _day(day: date, those: list[Line], say: Words) -> Day:

@@ -1,0 +1,203 @@
+"""The file of the page: when it is written again, who may read it, and what it never replaces."""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from gymdbd.config import config
+from gymdbd.errors import ConfigError, FolderMissingError, NotOursError
+from gymdbd.jobs.finding import Finding, Health
+from gymdbd.notices import report
+from gymdbd.runs import overview
+from tests.support.clocks import NIGHT, HandClock
+from tests.support.command import gymdbd, gymdbd_json
+from tests.support.databases import make_database
+from tests.support.jobs import write_config
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from gymdbd.config.config import Config
+    from gymdbd.runs.overview import Overview
+
+_HOUR, _MINUTE = timedelta(hours=1), timedelta(minutes=1)
+
+
+def _config(folder: Path, **top: Any) -> Path:
+    """Write the configuration of a gym; nothing has run yet."""
+    (folder / "archive").mkdir(mode=0o700, exist_ok=True)
+    if not (folder / "gym.db").exists():
+        make_database(folder / "gym.db", rows=3)
+    places = {"database": str(folder / "gym.db"), "archive": str(folder / "archive")}
+    return write_config(folder, {"nightly": {"schedule": "0 3 * * *", **places}}, **top)
+
+
+def _settings(folder: Path, **keys: str) -> Config:
+    """Load one with a page."""
+    return config.load(_config(folder, report={"file": str(folder / "page.html"), **keys}))
+
+
+def _seen(settings: Config, after: timedelta = timedelta()) -> Overview:
+    return overview.take(settings, HandClock(shows=[NIGHT + after]))
+
+
+def _written(path: Path) -> tuple[str, int]:
+    """Return when a page says that it was written, and its file's number, new at each writing."""
+    found = re.search(r'<p class="written">.*?<time datetime="(.*?)">', path.read_text())
+    assert found
+    return found[1], path.stat().st_ino
+
+
+def _hold(path: Path) -> None:
+    """Keep the number of a file in use, so that the next file does not get it."""
+    os.link(path, path.with_name(f"held-{path.stat().st_ino}"))
+
+
+def test_a_page_is_written_at_once_and_then_every_hour(tmp_path: Path) -> None:
+    """As long as nothing gets better or worse, looks within the hour leave it as it is."""
+    settings, path = _settings(tmp_path), tmp_path / "page.html"
+    assert report.write(settings, _seen(settings)) == NIGHT + _HOUR
+    first = _written(path)
+    _hold(path)
+    for minutes in (1, 59):
+        later = _seen(settings, minutes * _MINUTE)
+        assert report.write(settings, later) == NIGHT + _HOUR
+        assert _written(path) == first
+    assert report.write(settings, _seen(settings, _HOUR)) == NIGHT + 2 * _HOUR
+    assert _written(path)[0] == "2027-01-10T04:00+00:00"
+    assert "later than Sun 10 Jan 2027, 06:00" in path.read_text()
+
+
+def test_what_gets_worse_is_written_at_once(tmp_path: Path) -> None:
+    """The machine's trouble as well as a job's."""
+    settings, path = _settings(tmp_path), tmp_path / "page.html"
+    report.write(settings, _seen(settings))
+    seen = _seen(settings, _MINUTE)
+    seen.machine["power"] = Finding(Health.LATE, "the power is weak", "use another", "weak-power")
+    assert report.write(settings, seen) == NIGHT + _MINUTE + _HOUR
+    assert "the power is weak" in path.read_text()
+    (tmp_path / "archive").rmdir()
+    report.write(settings, _seen(settings, 2 * _MINUTE))
+    assert 'class="card hero failing"' in path.read_text()
+
+
+def test_a_page_of_the_future_is_written_again(tmp_path: Path) -> None:
+    """The clock was set back: otherwise the page would tell a time that has yet to come."""
+    settings, path = _settings(tmp_path), tmp_path / "page.html"
+    report.write(settings, _seen(settings, 20 * _MINUTE))
+    report.write(settings, _seen(settings))
+    assert _written(path)[0] == "2027-01-10T03:00+00:00"
+
+
+def test_a_page_that_nobody_wants_is_not_written(tmp_path: Path) -> None:
+    """Without the key there is no page, and no next time."""
+    settings = config.load(_config(tmp_path))
+    assert report.write(settings, _seen(settings)) is None
+    assert not (tmp_path / "page.html").exists()
+
+
+def test_only_its_owner_reads_a_page_unless_its_file_says_otherwise(tmp_path: Path) -> None:
+    """A new file is private; the mode of a page that is there stays, as for a web server."""
+    settings, path = _settings(tmp_path), tmp_path / "page.html"
+    report.write(settings, _seen(settings))
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    path.chmod(0o640)
+    report.write(settings, _seen(settings, _HOUR))
+    assert stat.S_IMODE(path.stat().st_mode) == 0o640
+
+
+def test_an_empty_file_becomes_the_page(tmp_path: Path) -> None:
+    """Whoever wants it for a group makes the file first."""
+    settings, path = _settings(tmp_path), tmp_path / "page.html"
+    path.touch(0o644)
+    report.write(settings, _seen(settings))
+    assert stat.S_IMODE(path.stat().st_mode) == 0o644
+    assert _written(path)
+
+
+def test_a_link_is_followed_and_stays(tmp_path: Path) -> None:
+    """The user wrote the path, so that the page is where its link leads."""
+    settings = _settings(tmp_path)
+    (tmp_path / "www").mkdir()
+    (tmp_path / "page.html").symlink_to(tmp_path / "www" / "index.html")
+    report.write(settings, _seen(settings))
+    assert (tmp_path / "page.html").is_symlink()
+    assert _written(tmp_path / "www" / "index.html")
+
+
+@pytest.mark.parametrize("what", ["database", "page of others", "folder", "pipe"])
+def test_what_is_no_page_of_ours_is_never_replaced(what: str, tmp_path: Path) -> None:
+    """A typing error must not cost the database."""
+    settings, path = _settings(tmp_path), tmp_path / "page.html"
+    if what == "database":
+        path.write_bytes((tmp_path / "gym.db").read_bytes())
+    elif what == "page of others":
+        path.write_text("<!doctype html>\n<html><head><meta charset=utf-8>")
+    elif what == "folder":
+        path.mkdir()
+    else:
+        os.mkfifo(path)
+    before = path.lstat()
+    with pytest.raises(NotOursError, match="is no page of gymdbd") as caught:
+        report.write(settings, _seen(settings))
+    assert "another file" in caught.value.hint
+    assert (path.lstat().st_ino, path.lstat().st_size) == (before.st_ino, before.st_size)
+
+
+def test_a_page_whose_folder_is_gone_is_an_error_that_names_it(tmp_path: Path) -> None:
+    """The folder is not created: it may be a disk that is not mounted."""
+    settings = _settings(tmp_path)
+    seen, missing = _seen(settings), tmp_path / "www" / "page.html"
+    with pytest.raises(FolderMissingError, match="www"):
+        report.write_once(settings, seen, missing, "en")
+
+
+def test_a_page_by_hand_is_valid_until_after_the_next_run(tmp_path: Path) -> None:
+    """Whoever writes one after each run of cron does not read every morning that it is stale."""
+    settings, path = _settings(tmp_path), tmp_path / "other.html"
+    until = report.write_once(settings, _seen(settings, _MINUTE), path, "ko")
+    assert until == NIGHT + timedelta(days=1, hours=2)
+    assert "2027년 1월 11일 (월) 05:00 이후라면" in path.read_text()
+
+
+def test_a_configuration_names_a_file_and_a_language_that_there_is(tmp_path: Path) -> None:
+    """Another language is a fault, with those that there are."""
+    assert _settings(tmp_path, language="ko").report is not None
+    with pytest.raises(ConfigError) as caught:
+        _settings(tmp_path, language="de")
+    assert "report.language: expected one of en, ko (got de)" in caught.value.faults[0]
+
+
+def test_the_command_writes_the_page_of_what_has_run(tmp_path: Path) -> None:
+    """A backup stands on it with its verdict, in the calendar of today, and as the last success."""
+    path, page = _config(tmp_path), tmp_path / "page.html"
+    assert gymdbd("-c", path, "backup", "nightly").returncode == 0
+    code, told = gymdbd_json("-c", path, "report", "--to", page)
+    assert (code, told["file"]) == (0, str(page))
+    text = page.read_text()
+    assert '<html lang="en">' in text
+    assert "<h1" in text
+    assert "All is well" in text
+    assert "verified" in text
+    assert text.count('class="good"') == 2  # Today, and in the legend.
+    assert stat.S_IMODE(page.stat().st_mode) == 0o600
+
+
+def test_the_command_asks_for_a_file_or_takes_that_of_the_configuration(tmp_path: Path) -> None:
+    """With its language, unless another is named."""
+    path = _config(tmp_path)
+    done = gymdbd("-c", path, "report")
+    assert done.returncode == 2
+    assert "--to FILE" in done.stderr
+    page = tmp_path / "page.html"
+    path = _config(tmp_path, report={"file": str(page), "language": "ko"})
+    assert gymdbd("-c", path, "report").returncode == 0
+    assert '<html lang="ko">' in page.read_text()
+    assert gymdbd("-c", path, "report", "--language", "en").returncode == 0
+    assert '<html lang="en">' in page.read_text()
