@@ -15,6 +15,7 @@ from zoneinfo import ZoneInfo
 from gymdbd.jobs.finding import Health
 from gymdbd.notices.page import document, facts, weeks
 from gymdbd.notices.page.facts import Archive, Curve, Day, Found, Job, Kept, Page
+from gymdbd.notices.page.language import Words
 
 SEOUL = ZoneInfo("Asia/Seoul")
 AT = datetime(2026, 11, 27, 22, 40, tzinfo=UTC)  # Saturday in Seoul
@@ -23,7 +24,8 @@ _MIB = 1024**2
 
 def a_page(language: str = "en", *, well: bool = True) -> Page:
     """Return the page of a gym's Raspberry Pi, on which all is well or much is not."""
-    jobs = _well() if well else _not_well()
+    say = Words(language, SEOUL)
+    jobs = _well() if well else _not_well(say)
     health = Health.OK if well else Health.FAILING
     return Page(
         host="raspberry-pi",
@@ -106,17 +108,22 @@ def _well() -> tuple[Job, ...]:
     return nightly, proof
 
 
-def _not_well() -> tuple[Job, ...]:
+def _not_well(say: Words) -> tuple[Job, ...]:
     nightly, drill = _well()
     failing = Job(
         name=nightly.name,
         kind=nightly.kind,
         health=Health.FAILING,
         code="disk-full",
+        what=say.what("disk-full"),
         reason="the disk of /home/pi/gym-controller/data/backups/database is full: the backup "
         "needs 4.7 MiB, 1.2 MiB are free",
-        hint="free some space there, or set keep: to fewer backups; then run gymdbd backup "
-        "nightly-backup",
+        hint=say.hint(
+            "disk-full",
+            nightly.name,
+            "free some space there, or set keep: to fewer backups; then run gymdbd backup "
+            "nightly-backup",
+        ),
         last_good=_at(-3, 3),
         next_run=nightly.next_run,
         failures=3,

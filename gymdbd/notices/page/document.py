@@ -89,7 +89,7 @@ def _troubles(page: Page, say: Words) -> Html:
             jobs.badge(part.health, say),
             " ",
             tag("a", foreign(say.part(name)), href=f"#{place}"),
-            join(": ", foreign(part.reason)) if part.reason else None,
+            join(": ", foreign(told)) if (told := part.what or part.reason) else None,
         )
         for place, name, part in found
         if part.health != Health.OK

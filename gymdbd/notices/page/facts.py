@@ -39,12 +39,16 @@ class Curve:
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """A job of this machine, or of a peer: how it is, and what to do if it is not well."""
+    """A job of this machine, or of a peer: how it is, and what to do if it is not well.
+
+    `what` is what happened in the words of the language, `reason` the error's own, in English.
+    """
 
     name: str
     kind: str
     health: Health
     code: str = ""
+    what: str = ""
     reason: str = ""
     hint: str = ""
     last_good: datetime | None = None
@@ -63,11 +67,12 @@ class Job:
 
 @dataclass(frozen=True, kw_only=True)
 class Found:
-    """What is known of a part of this machine: its disk, its power, its daemon."""
+    """What is known of a part of this machine: its disk, its power, its daemon; as of a job."""
 
     about: str
     health: Health
     code: str = ""
+    what: str = ""
     reason: str = ""
     hint: str = ""
 

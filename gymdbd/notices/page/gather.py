@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 import gymdbd
 from gymdbd.archive.catalog import Catalog
-from gymdbd.jobs.finding import Health
+from gymdbd.jobs.finding import Finding, Health
 from gymdbd.notices.page import history
-from gymdbd.notices.page.facts import Archive, Found, Job, Kept, Page
+from gymdbd.notices.page.facts import Archive, Curve, Day, Found, Job, Kept, Page
 from gymdbd.notices.page.language import Words
 from gymdbd.runs import health, ledger
 from gymdbd.runs.entry import instant
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
     from gymdbd.archive.backup import Backup
     from gymdbd.config.config import Config
-    from gymdbd.jobs.finding import Finding
     from gymdbd.runs.health import Daemon, Judged
     from gymdbd.runs.line import Line
     from gymdbd.runs.overview import Overview
@@ -36,7 +35,7 @@ _PATIENCE_S = 10.0
 def page(settings: Config, seen: Overview, language: str, *, until: datetime) -> Page:
     """Return the facts of the page of one overview."""
     say = Words(language, seen.zone)
-    lines, trouble = _read_ledger(settings, seen)
+    lines, trouble = _read_ledger(settings, seen, say)
     jobs = []
     for name, judged in seen.jobs.items():
         mine = [line for line in lines if line.job == name]
@@ -53,46 +52,49 @@ def page(settings: Config, seen: Overview, language: str, *, until: datetime) ->
         health=seen.health,
         jobs=tuple(jobs),
         peers=tuple(_job(name, judged, say) for name, judged in seen.peers.items()),
-        remarks=tuple(_found(host, found) for host, found in seen.remarks.items()),
+        remarks=tuple(_found(host, found, say) for host, found in seen.remarks.items()),
         machine=(
             *_daemon(seen.daemon, say),
-            *(_found(about, found) for about, found in seen.machine.items()),
+            *(_found(about, found, say) for about, found in seen.machine.items()),
             *trouble,
         ),
         archives=tuple(_archives(settings, seen)),
     )
 
 
-def _read_ledger(settings: Config, seen: Overview) -> tuple[list[Line], list[Found]]:
+def _read_ledger(settings: Config, seen: Overview, say: Words) -> tuple[list[Line], list[Found]]:
     """Return the lines of the calendar, or why the ledger cannot be read."""
     since = history.start(seen)
     try:
         return ledger.read(StatusFile(settings.status_file).ledger, since), []
     except GymdbdError as error:
-        found = Found(
-            about="ledger",
-            health=Health.UNKNOWN,
-            code=error.code,
-            reason=error.message,
-            hint=error.hint,
-        )
-        return [], [found]
+        found = Finding(Health.UNKNOWN, error.message, error.hint, error.code)
+        return [], [_found("ledger", found, say)]
 
 
-def _job(name: str, judged: Judged, say: Words, **history: tuple[object, ...]) -> Job:
-    entry, found = judged.entry, judged.found
+def _job(
+    name: str,
+    judged: Judged,
+    say: Words,
+    *,
+    days: tuple[Day, ...] = (),
+    curves: tuple[Curve, ...] = (),
+) -> Job:
+    entry, found = judged.entry, _found(name.rpartition("/")[2], judged.found, say)
     return Job(
         name=name,
         kind=entry.kind or "",
         health=found.health,
         code=found.code,
+        what=found.what,
         reason=found.reason,
         hint=found.hint,
         last_good=instant(entry.last_success),
         next_run=instant(entry.next_run),
         failures=entry.consecutive_failures,
         remarks=tuple(_remarks(judged, say)),
-        **history,  # type: ignore[arg-type]
+        days=days,
+        curves=curves,
     )
 
 
@@ -105,9 +107,16 @@ def _remarks(judged: Judged, say: Words) -> Iterator[str]:
         yield say("killed", time=say.moment(began))
 
 
-def _found(about: str, found: Finding) -> Found:
+def _found(about: str, found: Finding, say: Words) -> Found:
+    """Return a finding in the words of the language."""
+    well = found.health == Health.OK
     return Found(
-        about=about, health=found.health, code=found.code, reason=found.reason, hint=found.hint
+        about=about,
+        health=found.health,
+        code=found.code,
+        what="" if well else say.what(found.code),
+        reason=found.reason,
+        hint=found.hint if well else say.hint(found.code, about, found.hint),
     )
 
 

@@ -76,7 +76,8 @@ def _day(day: date, those: list[Line], say: Words) -> Day:
 
 
 def _reason(line: Line, say: Words) -> str:
-    return line.error or (say.why(line.why) if line.why else line.state)
+    told = say.what(line.code) if line.code else ""
+    return told or line.error or (say.why(line.why) if line.why else line.state)
 
 
 def curves(mine: list[Line], zone: tzinfo) -> tuple[Curve, ...]:

@@ -45,14 +45,15 @@ def when(
 
 def advice(found: Job | Found, say: Words) -> Html:
     """Return what is wrong and what to do about it; nothing if all is well."""
+    if found.health == Health.OK:
+        return tag("p", foreign(found.reason), class_="soft") if found.reason else Html()
     if not found.reason and not found.hint:
         return Html()
-    if found.health == Health.OK:
-        return tag("p", foreign(found.reason), class_="soft")
-    what = tag("p", foreign(found.reason)) if found.reason else None
+    what = tag("p", found.what) if found.what else None
+    reason = tag("p", foreign(found.reason)) if found.reason else None
     label = tag("b", f"{say('what-to-do')}: ")
     hint = tag("p", label, foreign(found.hint)) if found.hint else None
-    return tag("div", what, hint, class_=f"advice {found.health.name.lower()}")
+    return tag("div", what, reason, hint, class_=f"advice {found.health.name.lower()}")
 
 
 def anchor(name: str, of: str = "job") -> str:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from gymdbd.files import to_size
 from gymdbd.jobs.finding import Health
 from gymdbd.notices.page import facts
+from gymdbd.notices.texts import Tongue
 
 if TYPE_CHECKING:
-    from datetime import date, datetime, tzinfo
+    from datetime import date, tzinfo
 
 ENGLISH = {
     "title": "gymdbd on {host}",
@@ -82,16 +84,12 @@ ENGLISH = {
     "kind-verify": "verification",
     "kind-drill": "restore drill",
     "kind-watch": "watch",
-    "health-ok": "ok",
-    "health-late": "late",
-    "health-failing": "failing",
-    "health-unknown": "unknown",
 }
 KOREAN = {
     "title": "{host}의 gymdbd",
     "all-well": "모두 정상입니다",
-    "some-late": "늦어진 작업이 있습니다",
-    "some-failing": "실패한 작업이 있습니다",
+    "some-late": "지연된 것이 있습니다",
+    "some-failing": "실패한 것이 있습니다",
     "some-unknown": "확인하지 못한 것이 있습니다",
     "of-all": "작업 {all}개 가운데 {good}개가 정상입니다.",
     "written": "작성 시각",
@@ -159,10 +157,6 @@ KOREAN = {
     "kind-verify": "백업 검사",
     "kind-drill": "복원 연습",
     "kind-watch": "감시",
-    "health-ok": "정상",
-    "health-late": "늦음",
-    "health-failing": "실패",
-    "health-unknown": "알 수 없음",
 }
 TEXTS = {"en": ENGLISH, "ko": KOREAN}
 WEEKDAYS = {
@@ -188,6 +182,8 @@ class Words:
     def __init__(self, language: str, zone: tzinfo) -> None:
         self.language = language
         self.zone = zone
+        # Of the notices, whose sentences with times are not used here.
+        self._tongue = Tongue(language, "", datetime.min.replace(tzinfo=UTC), zone)
 
     def __call__(self, name: str, /, **values: object) -> str:
         """Return a text with its values."""
@@ -198,8 +194,16 @@ class Words:
         return self(_HEADLINES[health])
 
     def health(self, health: Health) -> str:
-        """Return the name of a health."""
-        return self(f"health-{health.name.lower()}")
+        """Return the name of a health, as notices call it."""
+        return self._tongue.word(health.name.lower())
+
+    def what(self, code: str) -> str:
+        """Return what a code means happened, empty if the reason says it in this language."""
+        return "" if self.language == "en" or not code else self._tongue.happened(code)
+
+    def hint(self, code: str, job: str, hint: str) -> str:
+        """Return what to do about what happened; `hint` is the error's own, in English."""
+        return self._tongue.to_do(code, job, hint) if hint else ""
 
     def month(self, day: date) -> str:
         """Return the name of the day's month."""
