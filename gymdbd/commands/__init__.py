@@ -29,6 +29,7 @@ VERBS = {
     "status": "report whether all is well, also as exit status",
     "metrics": "print how all jobs are, as metrics for Prometheus",
     "report": "write a page for the browser: is all well, and what to do",
+    "notify": "tell what is to be told now, or try the channels",
     "schedule": "print the next runs of every job, in local time",
     "check": "check the configuration and all it names; change nothing",
     "serve": "serve one database, read-only, over standard input and output",

@@ -39,6 +39,7 @@ from typing import TYPE_CHECKING
 from gymdbd import clock, files, words
 from gymdbd.clock import Clock
 from gymdbd.jobs.finding import Health
+from gymdbd.notices import store
 from gymdbd.runs import brief, overview
 from gymdbd.runs.entry import Entry, instant
 from gymdbd.runs.outcome import Recorded
@@ -77,6 +78,7 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
         raise error.but(exit_code=_UNKNOWN) from error
     found, daemon, jobs = seen.status, seen.daemon, seen.jobs
     problem = _problem(StatusFile(settings.status_file))
+    unreached = store.failures(settings.status_file)
     payload = {
         **found.to_json(),
         "jobs": {
@@ -86,12 +88,23 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
         "peers": {name: judged.to_json() for name, judged in seen.peers.items()},
         "remarks": {host: finding.to_json() for host, finding in seen.remarks.items()},
         "machine": {name: finding.to_json() for name, finding in seen.machine.items()},
+        "notices": {name: failure.to_json() for name, failure in unreached.items()},
         "problem": problem,
         "daemon_running": daemon.alive,
         "daemon_is_mute": daemon.mute,
         "state": seen.health.name.lower(),
     }
-    output.result(payload, lambda: _print(seen, _told(daemon, found.daemon), problem, now, output))
+
+    def show() -> None:
+        _print(seen, _told(daemon, found.daemon), problem, now, output)
+        for name, failure in unreached.items():
+            output.print_line(
+                f"notify {name}: not told since {clock.to_minute(failure.since, now.zone)}: "
+                f"{failure.error}"
+            )
+            output.print_line(f"notify {name}: what to do: {failure.hint}")
+
+    output.result(payload, show)
     return int(seen.health)
 
 

@@ -216,7 +216,6 @@ REASONS: dict[str, tuple[str, str]] = {
         "그 프로그램을 멈추고 다시 복원하십시오",
     ),
     "target-refused": ("데이터베이스를 그 파일로 복원할 수 없습니다", _CHECK),
-    "test": ("시험입니다. 아무 일도 일어나지 않았습니다", "할 일이 없습니다"),
     "time-zone": ("시간대를 알 수 없습니다", "TZ나 컴퓨터의 시간대를 설정하십시오"),
     "too-large": (
         "다른 컴퓨터의 데이터베이스가 허용된 크기보다 큽니다",
@@ -262,11 +261,12 @@ WORDS = {
     "({since}부터 {until}까지).",
     "down": "{what}: 다시 실행되고 있습니다. {lasted} 동안 멈춰 있었습니다"
     "({since}부터 {until}까지).",
-    "test": "채널 시험입니다. gymdbd의 메시지가 이곳에 도착합니다.",
+    "test": "gymdbd의 메시지가 이곳에 도착합니다.",
     "happened": "무슨 일: {0}.",
     "reason": "메시지: {0}",
     "do": "할 일: {0}.",
     "simulated": "[시험] {0}",
+    "nothing": "시험일 뿐이며 아무 일도 일어나지 않았습니다.",
     "title": "{machine}: {told}",
     "title-one": "{what} {state}",
     "title-still": "{what} 아직 {state}",

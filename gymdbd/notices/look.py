@@ -28,6 +28,7 @@ from gymdbd.notices import facts, policy, store
 from gymdbd.notices.memory import Memory, Moment
 from gymdbd.notices.policy import Look, Rules
 from gymdbd.notices.telling import Report, tell
+from gymdbd.notices.texts import Tongue
 from gymdbd.runs import overview
 from gymdbd.source.errors import GymdbdError
 
@@ -96,11 +97,17 @@ def _tell(
     read, report = store.read(settings.status_file), Report()
     memory = policy.observe(_newer(read, kept), this, rules, wanted.to)
     unsaved = _save(settings, memory)
-    for after, so_far in tell(settings, memory, this, rules, socket.gethostname()):
+    for after, so_far in tell(settings, memory, this, rules, tongue(settings, now)):
         memory, report = after, so_far
         unsaved = _save(settings, memory)
     reached = wanted.to.keys() - report.failed.keys()
     return Looked(report, policy.next_look(memory, reached, this, rules), unsaved)
+
+
+def tongue(settings: Config, now: Clock) -> Tongue:
+    """Return what messages of this machine are worded in now."""
+    language = settings.notify.language if settings.notify else "en"
+    return Tongue(language, socket.gethostname(), now.now(), now.zone)
 
 
 def _newer(read: Memory, kept: Memory | None) -> Memory:

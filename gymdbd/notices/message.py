@@ -56,7 +56,8 @@ class Message:
     """What is sent to every channel: `text` has several lines, `title` one.
 
     `priority` is `low`, `default` or `high`. `health` is the worst of what is told. `job` is the
-    name of the job, or of the job of another machine, if the message is about nothing else.
+    name of the job, or of the job of another machine, if the message is about nothing else. If it
+    is a `test`, nothing of it has happened.
     """
 
     title: str
@@ -66,6 +67,7 @@ class Message:
     machine: str
     job: str | None
     events: tuple[Event, ...]
+    test: bool = False
 
     def to_json(self) -> dict[str, Any]:
         """Return it as a program reads it."""
@@ -77,5 +79,6 @@ class Message:
             "health": self.health.name.lower(),
             "machine": self.machine,
             "job": self.job,
+            "test": self.test,
             "events": [event.to_json() for event in self.events],
         }

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from gymdbd.notices.memory import Failure
+
+_FAULTS = (*bounded.FAULTS, KeyError, TypeError, AttributeError)
 # A look that tells takes at most a minute and a half.
 _WAIT_S = 100.0
 
@@ -50,10 +53,17 @@ def read(status_file: Path) -> Memory:
         return Memory.from_json(bounded.parse(bounded.read(path)))
     except FileNotFoundError:
         return Memory()
-    except (OSError, *bounded.FAULTS, KeyError, TypeError, AttributeError) as error:
+    except (OSError, *_FAULTS) as error:
         reason = str(error) or type(error).__name__
         logger().warning("notices not read", file=str(path), reason=reason)
         return Memory()
+
+
+def failures(status_file: Path) -> dict[str, Failure]:
+    """Return the channels that could not be told at the last try, as far as this user may know."""
+    with contextlib.suppress(OSError, *_FAULTS):
+        return Memory.from_json(bounded.parse(bounded.read(place(status_file)))).failures
+    return {}
 
 
 def write(status_file: Path, memory: Memory) -> None:

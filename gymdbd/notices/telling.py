@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from gymdbd.notices.memory import Memory
     from gymdbd.notices.message import Message
     from gymdbd.notices.policy import Look, Rules
+    from gymdbd.notices.texts import Tongue
     from gymdbd.source.errors import GymdbdError
 
 
@@ -43,7 +44,7 @@ def send_all(
 
 
 def tell(
-    settings: Config, memory: Memory, look: Look, rules: Rules, machine: str
+    settings: Config, memory: Memory, look: Look, rules: Rules, tongue: Tongue
 ) -> Iterator[tuple[Memory, Report]]:
     """Tell every channel what is due, and yield the memory after each; the last one is the whole.
 
@@ -53,7 +54,6 @@ def tell(
         return
     report, now, wanted = Report(), look.moment.now, settings.notify
     events = {name: policy.due(memory, name, look, rules) for name in wanted.to}
-    tongue = texts.Tongue(wanted.language, machine, now, rules.zone)
     messages = {name: texts.message(found, tongue) for name, found in events.items() if found}
     for name, error in send_all(settings, messages):
         if error is None:

@@ -87,12 +87,13 @@ def message(events: Sequence[Event], tongue: Tongue, *, simulated: bool = False)
     is_of_job = len(ordered) == 1 and first.about in (JOB, PEER)
     return Message(
         title=tongue.word("simulated").format(title) if simulated else title,
-        text=_text(ordered, tongue),
+        text=_text(ordered, tongue, tongue.word("nothing") if simulated else ""),
         priority=HIGH if health == Health.FAILING else DEFAULT,
         health=health,
         machine=tongue.machine,
         job=first.name if is_of_job else None,
         events=tuple(ordered),
+        test=simulated,
     )
 
 
@@ -122,9 +123,9 @@ def _name(event: Event, tongue: Tongue) -> str:
     return printable(event.name)
 
 
-def _text(events: Sequence[Event], tongue: Tongue) -> str:
+def _text(events: Sequence[Event], tongue: Tongue, first: str) -> str:
     """Return a block for each event; if that gets too long, a line for each of the rest."""
-    blocks: list[str] = []
+    blocks = [first] if first else []
     for event in events:
         block = _block(event, tongue)
         is_long = sum(map(len, blocks)) + len(block) > _LONG

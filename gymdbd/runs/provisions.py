@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from gymdbd import files
 from gymdbd.config import needs, secrets
+from gymdbd.config.notify import NOBODY
 from gymdbd.jobs.finding import ERROR, OK, WARNING, Check
 from gymdbd.runs import unit
 from gymdbd.words import LAUNCH_DAEMON
@@ -39,7 +40,10 @@ def examine(settings: Config) -> Iterator[Check]:
             yield _network(provider, ", ".join(who))
         elif provider:
             yield _credential(provider, name, ", ".join(who))
-    for channel in settings.notify.to.values() if settings.notify else ():
+    if settings.notify is None:
+        yield Check("notify", WARNING, "nobody is told if a job fails or is late", NOBODY)
+        return
+    for channel in settings.notify.to.values():
         yield from of_channel(channel, provider)
 
 

@@ -53,6 +53,7 @@ _DRY_RUN = {
 _EMERGENCY = {*_TIMED, "steps", "safe_copies", "damaged_copies"}
 _STATUS = {
     "machine",
+    "notices",
     "peers",
     "remarks",
     *_ENDED,
