@@ -36,8 +36,8 @@ def a_page(language: str = "en", *, well: bool = True) -> Page:
         zone=SEOUL,
         health=health,
         jobs=jobs,
-        peers=(_peer(well=well),),
-        machine=_machine(well=well),
+        peers=(_peer(say, well=well),),
+        machine=_machine(say, well=well),
         archives=(_archive(well=well),),
     )
 
@@ -133,29 +133,39 @@ def _not_well(say: Words) -> tuple[Job, ...]:
     return failing, drill
 
 
-def _peer(*, well: bool) -> Job:
-    return Job(
-        name="mac-office/pull-from-pi",
-        kind="pull",
-        health=Health.OK if well else Health.LATE,
-        code="" if well else "too-old",
-        reason="" if well else "mac-office was last here 3 d ago, allowed are 26 h",
-        hint="" if well else "check that the Mac is switched on and in the network",
-        last_good=_at(-1 if well else -3, 9),
-    )
-
-
-def _machine(*, well: bool) -> tuple[Found, ...]:
-    room = Found(about="/home/pi", health=Health.OK, reason="full in 410 days; 21.4 GiB are free")
-    full = Found(
-        about="/home/pi",
+def _peer(say: Words, *, well: bool) -> Job:
+    peer = Job(name="mac-office/pull-from-pi", kind="pull", health=Health.OK, last_good=_at(-1, 9))
+    if well:
+        return peer
+    code, hint = "too-old", "check that the Mac is on, and that the job is scheduled"
+    return dataclasses.replace(
+        peer,
         health=Health.LATE,
-        code="room",
-        reason="full in 3 days; 1.2 MiB are free",
-        hint="remove files that nobody needs, or use a larger card",
+        code=code,
+        what=say.what(code),
+        reason="the newest good state is 3 d old, allowed are 26 h",
+        hint=say.hint(code, "pull-from-pi", hint),
+        last_good=_at(-3, 9),
     )
-    power = Found(about="power", health=Health.OK, reason="no under-voltage since the start")
-    return Found(about="daemon", health=Health.OK), room if well else full, power
+
+
+def _machine(say: Words, *, well: bool) -> tuple[Found, ...]:
+    daemon = Found(about="daemon", health=Health.OK, reason=say("daemon-running"))
+    power = Found(about="power", health=Health.OK, code="ok")
+    disk = "disk /home/pi/gym-controller"
+    if well:
+        room = "21.4 GiB of 29.1 GiB free, full in 410 days"
+        return daemon, Found(about=disk, health=Health.OK, code="ok", reason=room), power
+    code, hint = "disk-full-soon", "remove what nobody needs, or use a larger card"
+    full = Found(
+        about=disk,
+        health=Health.LATE,
+        code=code,
+        what=say.what(code),
+        reason="the disk of /home/pi/gym-controller has 1.2 MiB of 29.1 GiB free, full in 3 days",
+        hint=say.hint(code, "", hint),
+    )
+    return daemon, full, power
 
 
 def _archive(*, well: bool) -> Archive:

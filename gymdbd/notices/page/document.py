@@ -82,13 +82,14 @@ def _troubles(page: Page, say: Words) -> Html:
     """Return what is not well in a line each, which leads to what to do about it."""
     found: list[tuple[str, str, Job | Found]]
     found = [(jobs.anchor(job.name), job.name, job) for job in (*page.jobs, *page.peers)]
-    found += [(jobs.anchor(part.about, "part"), part.about, part) for part in page.machine]
+    for part in page.machine:
+        found.append((jobs.anchor(part.about, "part"), say.part(part.about), part))
     lines = [
         tag(
             "li",
             jobs.badge(part.health, say),
             " ",
-            tag("a", foreign(say.part(name)), href=f"#{place}"),
+            tag("a", foreign(name), href=f"#{place}"),
             join(": ", foreign(told)) if (told := part.what or part.reason) else None,
         )
         for place, name, part in found

@@ -62,6 +62,9 @@ ENGLISH = {
     "damaged": "damaged",
     "part-daemon": "Daemon",
     "part-ledger": "Record of the runs",
+    "part-disk": "Disk",
+    "part-card": "Card",
+    "part-power": "Power",
     "daemon-running": "It is running.",
     "daemon-mute": "It is running, but cannot write its status file.",
     "daemon-unseen": "This user cannot see whether it is running.",
@@ -134,6 +137,9 @@ KOREAN = {
     "damaged": "손상됨",
     "part-daemon": "데몬",
     "part-ledger": "실행 기록",
+    "part-disk": "디스크",
+    "part-card": "카드",
+    "part-power": "전원",
     "daemon-running": "실행 중입니다.",
     "daemon-mute": "실행 중이지만 상태 파일을 쓸 수 없습니다.",
     "daemon-unseen": "이 사용자는 데몬이 실행 중인지 볼 수 없습니다.",
@@ -222,8 +228,9 @@ class Words:
         return TEXTS[self.language].get(f"kind-{kind}", kind)
 
     def part(self, about: str) -> str:
-        """Return what a part of the machine is called; another name stays as it is."""
-        return TEXTS[self.language].get(f"part-{about}", about)
+        """Return what a part of the machine is called, such as `disk /srv`, or another machine."""
+        kind, space, name = about.partition(" ")
+        return TEXTS[self.language].get(f"part-{kind}", kind) + space + name
 
     def why(self, why: str) -> str:
         """Return why a run did not take place, or did not do its work."""
