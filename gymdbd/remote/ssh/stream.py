@@ -125,6 +125,9 @@ class Command:
         deadline = min(time.monotonic() + within_s, self._ends_at)
         while True:
             self._check()
+            if time.monotonic() > self._ends_at:
+                # Bytes that come one by one never let an operation time out.
+                raise stalled(self._argv[0], self._stall_timeout_s)
             with self._guard(), contextlib.suppress(TimeoutError):
                 return operation()
             self._drain_stderr()
