@@ -41,7 +41,7 @@ def configure(config: LogConfig, *, by_hand: bool = False, in_journal: bool = Tr
     For a command run `by_hand`, everything goes to the journal of the machine, if it has one and
     `in_journal` is true, and only warnings go to the terminal: the command prints failures itself.
     """
-    import structlog  # noqa: PLC0415 - a verb that logs nothing starts in half the time without
+    from gymdbd.log.lean import structlog  # noqa: PLC0415 - many verbs log nothing
 
     before = _opened.pop_all()
     chosen = _console_format(config)
@@ -86,7 +86,7 @@ def tell_everything() -> None:
 
 def logger() -> Any:
     """Return the logger; the runner binds job and run id to it."""
-    import structlog  # noqa: PLC0415 - as above
+    from gymdbd.log.lean import structlog  # noqa: PLC0415 - as above
 
     return structlog.get_logger()
 
@@ -102,9 +102,9 @@ def refusal(error: ConfigError) -> None:
 
 def bound(**facts: Any) -> contextlib.AbstractContextManager[None]:
     """Bind fields to all events that this thread logs in the block."""
-    from structlog import contextvars  # noqa: PLC0415 - as above
+    from gymdbd.log.lean import structlog  # noqa: PLC0415 - as above
 
-    return contextvars.bound_contextvars(**facts)
+    return structlog.contextvars.bound_contextvars(**facts)
 
 
 def sentence(event: EventDict) -> str:
@@ -141,7 +141,7 @@ class _Fan:
 
     def __call__(self, logger: Any, name: str, event: EventDict) -> EventDict:
         """Deliver the event; if a sink fails, that is reported once, and the run continues."""
-        from structlog import DropEvent  # noqa: PLC0415 - as above
+        from gymdbd.log.lean import structlog  # noqa: PLC0415 - as above
 
         del logger, name
         for number, (least, sink) in enumerate(self.sinks):
@@ -154,7 +154,7 @@ class _Fan:
                     self.broken.add(number)
                 else:
                     self.broken.discard(number)
-        raise DropEvent
+        raise structlog.DropEvent
 
 
 def _stamp(logger: Any, name: str, event: EventDict) -> EventDict:
@@ -220,11 +220,11 @@ def _console_sink(chosen: str) -> Callable[[EventDict], None]:
     if chosen == "journald":
         return _journald_sink()
     if chosen == "console":
-        from structlog import dev  # noqa: PLC0415 - as above
+        from gymdbd.log.lean import structlog  # noqa: PLC0415 - as above
 
         # Without this formatter, structlog warns about rich tracebacks.
-        render = dev.ConsoleRenderer(
-            colors=sys.stderr.isatty(), exception_formatter=dev.plain_traceback
+        render = structlog.dev.ConsoleRenderer(
+            colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
         )
         return lambda event: _write(sys.stderr, str(render(None, "", _shown(event))))
     return lambda event: _write(sys.stderr, words.json_text(event))

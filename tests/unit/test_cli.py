@@ -204,6 +204,20 @@ def test_a_status_that_cannot_be_read_is_one_line_and_unknown(
     assert shown.out.count("\n") == 1
 
 
+def test_the_log_loads_no_tables() -> None:
+    """The daemon and each of its runs would hold 5 MiB for them; tables are drawn all the same."""
+    script = (
+        "import sys, json\nfrom gymdbd import log\nfrom gymdbd.config.config import LogConfig\n"
+        "log.configure(LogConfig(format='console'))\nlog.logger().warning('it works')\n"
+        "loaded = 'rich' in sys.modules\n"
+        "from gymdbd.terminal.output import Output\nOutput().table(['a'], [['b']])\n"
+        "print(json.dumps(loaded))\n"
+    )
+    done = _python(script)
+    assert "it works" in done.stderr
+    assert done.stdout.splitlines()[2:] == ["b", "false"]
+
+
 def test_a_pull_that_finds_nothing_new_does_not_load_what_swaps_it_in() -> None:
     """Most pulls do, and what only the others need is loaded by them."""
     script = "import sys, json, gymdbd.jobs.pull.pull\nprint(json.dumps(sorted(sys.modules)))"
