@@ -189,6 +189,14 @@ def test_the_command_writes_the_page_of_what_has_run(tmp_path: Path) -> None:
     assert stat.S_IMODE(page.stat().st_mode) == 0o600
 
 
+def test_a_look_writes_the_page_of_the_configuration(tmp_path: Path) -> None:
+    """As the daemon takes it, and as `gymdbd notify` does."""
+    notify = {"to": {"nobody": {"command": ["/bin/true"]}}}
+    path = _config(tmp_path, report={"file": str(tmp_path / "page.html")}, notify=notify)
+    assert gymdbd("-c", path, "notify").returncode == 0
+    assert _written(tmp_path / "page.html")
+
+
 def test_the_command_asks_for_a_file_or_takes_that_of_the_configuration(tmp_path: Path) -> None:
     """With its language, unless another is named."""
     path = _config(tmp_path)

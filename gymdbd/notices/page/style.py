@@ -31,7 +31,7 @@ STYLE = """
 --line:#dde1e7;--ok:#15734a;--ok-soft:#d8eee2;--late:#8a5300;--late-soft:#fbe9c6;
 --failing:#b3261e;--failing-soft:#fae1df;--unknown:#5d5577;--unknown-soft:#e9e6f1;--curve:#2c5fa8;
 --area:#dce7f6}
-@media(prefers-color-scheme:dark){
+@media screen and (prefers-color-scheme:dark){
 :root{--page:#12161c;--card:#1b2129;--ink:#e6e9ee;--soft:#a3adba;--line:#313945;--ok:#6fd3a0;
 --ok-soft:#1d3f30;--late:#f1bd5c;--late-soft:#46350f;--failing:#ff9a90;--failing-soft:#50221f;
 --unknown:#bfb6de;--unknown-soft:#352f49;--curve:#86b4f2;--area:#22344f}
@@ -134,11 +134,12 @@ white-space:nowrap}
 .list th[scope=row]{font-size:.9rem;white-space:normal}.list th,.list td{padding-right:.5rem}}
 @media print{
 :root{--page:#fff;--line:#bbb}
-body{font-size:10pt}
+html{font-size:10pt}
+
 header,main,footer{max-width:none}
 .card{break-inside:avoid;border-radius:0}
 *{-webkit-print-color-adjust:exact;print-color-adjust:exact}
-h2{break-after:avoid}
+h2{break-after:avoid}details::details-content{content-visibility:visible;display:block}
 }
 """
 
