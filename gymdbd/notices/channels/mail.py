@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from gymdbd.notices.channels.letter import Letter
 
 _WAIT_S = 10.0
-_PERMANENT = 500
+_TEMPORARY, _PERMANENT = range(400, 500), range(500, 600)
 _MOST_TOLD = 200
 _SENDMAIL = (Path("/usr/sbin/sendmail"), Path("/usr/lib/sendmail"))
 
@@ -115,12 +115,17 @@ def _answered(
     place: str, code: int, reply: bytes | str, password: str
 ) -> ReceiverAwayError | ReceiverRefusedError:
     """Return the error for a server's refusal, in which it may repeat what it was given."""
+    if code not in (*_TEMPORARY, *_PERMANENT):
+        return ReceiverAwayError(
+            f"what answers at {place} does not speak as a mail server does",
+            hint="check host:, port: and tls:",
+        )
     text = reply.decode("utf-8", "replace") if isinstance(reply, bytes) else reply
     text = text.replace(password, "***") if password else text
     told = printable(" ".join(text.split()))[:_MOST_TOLD]
     kind: Callable[..., ReceiverAwayError | ReceiverRefusedError] = ReceiverAwayError
     hint = "the mail server has trouble of its own, or wants to be asked again later"
-    if code >= _PERMANENT:
+    if code in _PERMANENT:
         kind, hint = ReceiverRefusedError, "check email:, sender:, user: and password:"
     return kind(f"the mail server {place} refused the message ({code} {told})", hint=hint)
 
