@@ -32,7 +32,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gymdbd import files
-from gymdbd.config.kinds import PEERS, BackupConfig
+from gymdbd.config.kinds import BackupConfig
+from gymdbd.config.unit import PEERS
 from gymdbd.errors import UsageError
 from gymdbd.remote.ssh import authorized
 from gymdbd.source import database

@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gymdbd import acting, bounded, files, terms
-from gymdbd.config.kinds import PEERS
+from gymdbd.config.unit import PEERS
 from gymdbd.source import server
 from gymdbd.terminal import options
 

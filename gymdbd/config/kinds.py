@@ -14,16 +14,13 @@ from gymdbd.config.document import items, key, path, scalar, section, sections
 from gymdbd.config.notify import ping_url
 from gymdbd.config.parts import Gates, Keep, Newest, Probe, RepairConfig, Retry, SshConfig
 from gymdbd.config.scalars import DURATION, FLAG, INTERVAL, PERCENT, SIZE, TEXT
+from gymdbd.config.unit import PEERS, PUBLIC_STATUS
 from gymdbd.errors import ConfigError
 from gymdbd.origin import Origin, Place
 from gymdbd.schedule import Cron, Interval, Schedule
 
 if TYPE_CHECKING:
     from gymdbd.config.secrets import Secret
-
-# Where the unit of a machine has its public status, and where those who pull from it are noted.
-PUBLIC_STATUS = "/run/gymdbd/status.public.json"
-PEERS = "/var/lib/gymdbd-peers"
 
 
 class Backups(NamedTuple):

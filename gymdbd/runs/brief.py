@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gymdbd import bounded, words
-from gymdbd.config.kinds import PUBLIC_STATUS
+from gymdbd.config.unit import PUBLIC_STATUS
 from gymdbd.jobs.finding import Finding, Health
 from gymdbd.runs import health, public, verdict
 from gymdbd.runs.entry import instant

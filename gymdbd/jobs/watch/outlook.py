@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gymdbd import bounded, clock, files
-from gymdbd.config.kinds import PEERS
+from gymdbd.config.unit import PEERS
 from gymdbd.jobs.finding import ERROR, OK, WARNING, Check, Finding, Health
 from gymdbd.words import age
 

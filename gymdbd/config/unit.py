@@ -1,0 +1,5 @@
+"""Where the unit of a machine has what is for others; of these alone, `serve` needs no YAML."""
+
+PUBLIC_STATUS = "/run/gymdbd/status.public.json"
+# Where those who pull from this machine are noted.
+PEERS = "/var/lib/gymdbd-peers"
