@@ -23,7 +23,7 @@ from tests.support.jobs import context
 from tests.support.pulling import Peer, crash_after, identity
 from tests.support.waiting import until
 
-_PULLS = samples.count(30, of=200)
+_PULLS = samples.count(10, of=200)
 _PROMISED = {
     *("state", "strategy", "bytes_sent", "bytes_received", "pages_total", "pages_changed"),
     *("duration_s", "timings", "replica", "tables", "lag_s", "saved"),
