@@ -169,13 +169,19 @@ def source_error(error: Exception, path: Path) -> GymdbdError:
             hint=f"free some space (df -h {path.parent}): SQLite needs some for its -shm file",
         )
     if kind == answers.UNREAD:
-        return SourceUnreadError(
-            f"{path} cannot be read ({text})",
-            hint="look whether its disk is failing (dmesg), or somebody cut or replaced its -wal "
-            "under the application; earlier backups are kept and nothing is pruned meanwhile",
-        )
+        return unread(path, text)
     hint = _unknown_hint(text) if kind in _UNKNOWN else _unreadable_hint(path)
     return SourceUnreadableError(f"{path} cannot be read ({text})", hint=hint)
+
+
+def unread(path: Path, reason: str) -> SourceUnreadError:
+    """Build the error for a database whose bytes its disk does not give back."""
+    return SourceUnreadError(
+        f"{path} cannot be read ({reason})",
+        hint="look whether its disk is failing (dmesg; if so, run gymdbd emergency on the "
+        "machine that pulls it), or somebody cut or replaced its -wal under the application; "
+        "earlier backups are kept and nothing is pruned meanwhile",
+    )
 
 
 def corrupt(path: Path, problems: tuple[str, ...]) -> SourceCorruptError:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sqlite3
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, BinaryIO
 
 from gymdbd import files
+from gymdbd.disk import write_error
 from gymdbd.errors import DiskFullError, WriteFailedError
 from gymdbd.source import wal
-from gymdbd.source.database import corrupt
+from gymdbd.source.database import corrupt, source_error
 from gymdbd.source.errors import SourceCorruptError, SourceLockedError, SourceUnreadableError
 from gymdbd.source.format import (
     VERSIONS,
@@ -33,6 +35,9 @@ if TYPE_CHECKING:
 _STEP_BYTES = 16 * 1024 * 1024
 _PIECE_BYTES = 1024 * 1024
 _RAW_ATTEMPTS = 5
+# SQLite's names of I/O errors: only the source is read, only the target is written.
+_UNREAD = ("SQLITE_IOERR_READ", "SQLITE_IOERR_SHORT_READ", "SQLITE_IOERR_CORRUPTFS")
+_UNWRITTEN = ("SQLITE_IOERR_WRITE", "SQLITE_IOERR_FSYNC", "SQLITE_IOERR_TRUNCATE")
 
 
 def copy(snapshot: Snapshot, target: Path, progress: CopyProgress) -> None:
@@ -79,6 +84,11 @@ def _copy_error(error: sqlite3.Error, source: Path, target: Path) -> Exception:
         )
     if "malformed" in text or "corrupt" in text:
         return corrupt(source, (text,))
+    name = getattr(error, "sqlite_errorname", "")
+    if name in _UNREAD:
+        return source_error(error, source)
+    if name in _UNWRITTEN:
+        return write_error(OSError(errno.EIO, text), target)
     return WriteFailedError(
         f"copying {source} to {target.parent} failed ({text})",
         hint="check both disks and the kernel's log (dmesg); nothing there has changed",

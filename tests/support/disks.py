@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import errno
+import fcntl
 import os
 import shutil
 import subprocess
+import time
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from gymdbd import files
+from tests.support.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -18,7 +23,10 @@ if TYPE_CHECKING:
 _CONTENT = bytes(range(256)) * 10_007
 _IMAGE_BYTES = 320 * 1024**2
 _DETACH = 2  # umount2(2)
-_FAILING_BYTES = 64 * 1024**2
+_CARD_BYTES = 64 * 1024**2
+# EXT4_IOC_SHUTDOWN, and not even its journal is written.
+_SHUTDOWN = 0x8004587D
+_AT_ONCE = (2).to_bytes(4, "little")
 
 
 def may_mount() -> bool:
@@ -87,22 +95,58 @@ def expect_clone(folder: Path) -> str:
     return how
 
 
-@contextlib.contextmanager
-def failing(folder: Path) -> Iterator[Path]:
-    """Mount a file system below `folder` whose device fails once 4 MiB are written to it.
+@dataclass(frozen=True)
+class Card:
+    """A mounted disk that can be made to fail."""
 
-    It is ext4 on a loop device, whose file is larger than the disk that it lies on.
-    """
-    place = folder / "failing"
-    place.mkdir()
-    with mounted(folder, "tmpfs", size="8m") as small:
-        image = small / "image"
-        image.touch()
-        os.truncate(image, _FAILING_BYTES)
-        lazy = ["-E", "lazy_itable_init=1,lazy_journal_init=1"]
-        subprocess.run([str(maker("ext4")), "-q", *lazy, image], check=True, capture_output=True)
-        subprocess.run(["mount", "-o", "loop", image, place], check=True)
+    place: Path
+    _below: Path
+
+    def fail(self) -> None:
+        """Let every read and write of its device be answered by EIO from now on."""
+        below = os.open(self._below, os.O_RDONLY)
         try:
-            yield place
+            fcntl.ioctl(below, _SHUTDOWN, _AT_ONCE)
         finally:
-            subprocess.run(["umount", place], check=True)
+            os.close(below)
+
+    def make_noticed(self) -> None:
+        """Let the kernel write metadata in vain, until it no longer writes to the disk at all."""
+        until(self._is_noticed, "the kernel to see that the disk has failed")
+
+    def _is_noticed(self) -> bool:
+        place = os.open(self.place, os.O_RDONLY)
+        try:
+            os.fchmod(place, 0o700)
+            os.fsync(place)
+            (self.place / f"{time.monotonic_ns()}").mkdir()
+        except OSError as error:
+            return error.errno == errno.EROFS
+        finally:
+            os.close(place)
+        return False
+
+
+@contextlib.contextmanager
+def card(folder: Path) -> Iterator[Card]:
+    """Mount an ext4 below `folder` that can be made to fail: its image is on another ext4."""
+    outer, inner = folder / "below", folder / "card"
+    outer.mkdir()
+    inner.mkdir()
+    with _ext4(folder / "below.image", outer), _ext4(outer / "image", inner):
+        yield Card(inner, outer)
+
+
+@contextlib.contextmanager
+def _ext4(image: Path, place: Path) -> Iterator[None]:
+    image.touch()
+    os.truncate(image, _CARD_BYTES)
+    lazy = ["-E", "lazy_itable_init=1,lazy_journal_init=1"]
+    subprocess.run([str(maker("ext4")), "-q", *lazy, image], check=True, capture_output=True)
+    # As on a Pi: after an error of its metadata, nothing more is written.
+    subprocess.run(["mount", "-o", "loop,errors=remount-ro", image, place], check=True)
+    try:
+        yield
+    finally:
+        # The loop device within it may still be on its way out.
+        subprocess.run(["umount", "--lazy", place], check=True)

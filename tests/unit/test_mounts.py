@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gymdbd import disk, files, mounts
-from gymdbd.errors import DiskFailingError, NotWritableError, WriteFailedError
+from gymdbd.errors import DiskFailingError, NotWritableError
 from gymdbd.mounts import FAILED, READ_ONLY, Mount
-from tests.support.disks import failing, may_mount, mounted
+from tests.support.disks import card, may_mount, mounted
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -48,34 +48,20 @@ def test_a_disk_that_somebody_mounted_read_only_has_not_failed(
 @_MOUNTS
 def test_a_disk_whose_device_fails_is_told_from_one_that_is_read_only(tmp_path: Path) -> None:
     """First the device loses bytes; then the kernel no longer writes to it."""
-    with failing(tmp_path) as place:
+    with card(tmp_path) as broken:
+        place = broken.place
         assert mounts.of(place) == Mount("", "ext4")
         disk.require_writable_disk(place)
-        kinds = [type(error) for error in _errors_of(place)]
-        assert kinds == [DiskFailingError] * 2
+        broken.fail()
+        with pytest.raises(DiskFailingError, match="Input/output error"):
+            files.write_atomically(place / "file", bytes(4096))
+        broken.make_noticed()
+        refused = OSError(errno.EROFS, os.strerror(errno.EROFS))
+        assert type(disk.write_error(refused, place / "file")) is DiskFailingError
         assert mounts.of(place).state == FAILED
         with pytest.raises(DiskFailingError, match="the kernel no longer writes") as caught:
             disk.require_writable_disk(place)
         assert "gymdbd emergency" in caught.value.hint
-
-
-def _errors_of(place: Path) -> list[Exception]:
-    """Write to a disk until it has refused twice: by EIO, and by EROFS."""
-    found: list[Exception] = []
-    for number in range(20):
-        try:
-            with files.writing(place / f"{number}"), (place / f"{number}").open("wb") as file:
-                file.write(os.urandom(1024**2))
-                file.flush()
-                os.fsync(file.fileno())
-        except WriteFailedError as error:
-            found.append(error)
-        if len(found) == 2:
-            break
-    causes = [error.__cause__ for error in found]
-    numbers = [cause.errno for cause in causes if isinstance(cause, OSError)]
-    assert numbers == [errno.EIO, errno.EROFS]
-    return found
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ offers, sweeps or prunes them. The first and the newest copy of each database st
 from __future__ import annotations
 
 import contextlib
+import os
 import shlex
 import socket
 import subprocess
@@ -20,7 +21,7 @@ from gymdbd.errors import ReadFailedError, WriteFailedError
 from gymdbd.jobs.result import Saved
 from gymdbd.source import database, live
 from gymdbd.source.answers import FAULTS
-from gymdbd.source.errors import GymdbdError
+from gymdbd.source.errors import GymdbdError, SourceUnreadError
 from gymdbd.source.format import JOURNAL, WAL, beside, side_files
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ Failure = TypeVar("Failure", bound=GymdbdError)
 _ROOM = 2
 _POLL_S = 0.05
 _ATTEMPTS = 3
+_EIO = "Input/output error"
 _SUFFIXES = (WAL, JOURNAL, "")
 
 
@@ -152,10 +154,13 @@ def copy_of(error: GymdbdError) -> str | None:
     return error.result.damaged_copy if isinstance(error.result, Saved) else None
 
 
-def save_source(error: Failure, save: Callable[[], Path], context: Context) -> Failure:
+def save_source(error: GymdbdError, save: Callable[[], Path], context: Context) -> GymdbdError:
     """Save a damaged source by `save`; return the error that names the copy, or says why not."""
     try:
         return told(error, save())
+    except SourceUnreadError as problem:
+        # SQLite calls a page that its disk does not give back malformed.
+        return told_unsaved(problem, problem, context)
     except (GymdbdError, OSError) as problem:
         return told_unsaved(error, problem, context)
 
@@ -265,7 +270,11 @@ def _copy(source: Path, target: Path, context: Context) -> None:
         files.create(target)
     command = ["cp", "--", str(source), str(target)]
     with subprocess.Popen(
-        command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        env={**os.environ, "LC_ALL": "C"},
     ) as process:
         try:
             said = _await(process, context)
@@ -273,11 +282,18 @@ def _copy(source: Path, target: Path, context: Context) -> None:
             process.kill()
             raise
     if process.returncode != 0:
+        if _EIO in said and not _can_be_read(source):
+            raise database.unread(source, _EIO)
         kind = WriteFailedError if "writ" in said or "space" in said else ReadFailedError
         raise kind(
             f"{source} could not be copied to {target.parent} ({said})",
             hint="check both disks and the kernel's log (dmesg); nothing has changed",
         )
+
+
+def _can_be_read(source: Path) -> bool:
+    command = ["cp", "--", str(source), os.devnull]
+    return subprocess.run(command, capture_output=True, check=False).returncode == 0
 
 
 def _await(process: subprocess.Popen[bytes], context: Context) -> str:

@@ -72,10 +72,10 @@ def refuse_known(job: PullConfig, remote: Fingerprint, context: Context) -> None
 def save_arrived(
     job: PullConfig,
     partial: Path,
-    error: damaged.Failure,
+    error: GymdbdError,
     context: Context,
     fingerprint: dict[str, Any] | None,
-) -> damaged.Failure:
+) -> GymdbdError:
     """Move what a pull has fetched into the archive; return the error that names the copy."""
 
     def fill(target: Path) -> None:
