@@ -10,7 +10,7 @@ from gymdbd import disk, mounts
 from gymdbd.config.kinds import BackupConfig
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable
     from pathlib import Path
 
     from gymdbd.config.config import Config
@@ -104,10 +104,12 @@ def _size(path: Path) -> int:
         return 0
 
 
-def merged(seen: Iterable[Disk]) -> list[Disk]:
-    """Return each disk once, with all of its places."""
+def merged(seen: Iterable[Disk], failed: Collection[Path] = ()) -> list[Disk]:
+    """Return each disk once, with all of its places; it is known to have failed in one `failed`."""
     found: dict[int, Disk] = {}
-    for one in seen:
+    for disk_of_place in seen:
+        has_failed = disk_of_place.failed or disk_of_place.places[0].folder in failed
+        one = replace(disk_of_place, failed=has_failed)
         known = found.get(one.number)
         found[one.number] = one if known is None else _both(known, one)
     return list(found.values())

@@ -6,6 +6,7 @@ from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
+from gymdbd.errors import DiskFailingError
 from gymdbd.machine import disks, findings, forecast, hardware
 from gymdbd.machine.forecast import Sample
 from gymdbd.runs import health, ledger
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from gymdbd.jobs.finding import Finding
     from gymdbd.machine.disks import Disk
     from gymdbd.machine.forecast import Forecast
+    from gymdbd.runs.entry import Status
     from gymdbd.runs.line import Line
 
 _PATIENCE_S = 15.0
@@ -31,7 +33,12 @@ _T = TypeVar("_T")
 
 
 def begin(
-    settings: Config, now: datetime, *, root: Path = hardware.ROOT, patience_s: float = _PATIENCE_S
+    settings: Config,
+    status: Status,
+    now: datetime,
+    *,
+    root: Path = hardware.ROOT,
+    patience_s: float = _PATIENCE_S,
 ) -> Callable[[], dict[str, Finding]]:
     """Start to look at this machine; call the result for the findings, by what they are about.
 
@@ -45,7 +52,7 @@ def begin(
         seen = [disk for place in places if (disk := _seen(place, patience_s))]
         known, least_days = _seen(lines, patience_s) or [], settings.machine.min_free_days
         found = {}
-        for disk in disks.merged(seen):
+        for disk in disks.merged(seen, _failed(settings, status)):
             expected = _forecast(settings, disk, known, now)
             found[f"disk {disk.name}"] = findings.of_disk(disk, expected, least_days)
         return {**found, **findings.of_hardware(root, _last_weak(known, now))}
@@ -66,6 +73,15 @@ def _lines(settings: Config, now: datetime) -> list[Line]:
     except GymdbdError:
         # Without it there is no forecast.
         return []
+
+
+def _failed(settings: Config, status: Status) -> set[Path]:
+    """Return the archives whose disk has failed in the last run, whether or not it shows now."""
+    return {
+        job.backups.archive
+        for name, job in settings.jobs.items()
+        if job.backups and status.of(name).code == DiskFailingError.code
+    }
 
 
 def _last_weak(lines: list[Line], now: datetime) -> datetime | None:

@@ -12,8 +12,9 @@ from gymdbd.config.kinds import BackupConfig
 from gymdbd.errors import TimeZoneError
 from gymdbd.jobs import kinds
 from gymdbd.jobs.backup import outlook
-from gymdbd.jobs.finding import ERROR, OK, WARNING, Check, not_writable
-from gymdbd.runs import as_owner, clouds, provisions, status
+from gymdbd.jobs.finding import ERROR, OK, WARNING, Check, Health, not_writable
+from gymdbd.runs import as_owner, clouds, condition, provisions, status
+from gymdbd.runs.entry import Status
 from gymdbd.source import database
 from gymdbd.source.errors import GymdbdError
 from gymdbd.words import counted, service_command
@@ -44,7 +45,25 @@ def examine(settings: Config, now: Clock) -> list[Check]:
         for places, examine_part in _parts(job, now):
             checks += as_owner.examined(job.name, places, examine_part)
     archives = (folder for job in settings.jobs.values() for folder in job.archives())
-    return [*checks, *provisions.examine(settings), *clouds.examine(archives)]
+    return [
+        *checks,
+        *_machine(settings, now),
+        *provisions.examine(settings),
+        *clouds.examine(archives),
+    ]
+
+
+def _machine(settings: Config, now: Clock) -> list[Check]:
+    """Check this machine itself."""
+    try:
+        known = status.StatusFile(settings.status_file).read()
+    except GymdbdError:
+        known = Status()
+    states = {Health.OK: OK, Health.LATE: WARNING}
+    return [
+        Check(name, states.get(found.health, ERROR), found.reason, found.hint)
+        for name, found in condition.begin(settings, known, now.now())().items()
+    ]
 
 
 def _parts(job: JobConfig, now: Clock) -> list[tuple[Sequence[Path], Callable[[], list[Check]]]]:

@@ -53,7 +53,7 @@ class Overview:
 def take(settings: Config, now: Clock) -> Overview:
     """Return the overview of a configuration; GymdbdError if its status file cannot be read."""
     status, daemon = health.read(settings)
-    machine = condition.begin(settings, now.now())
+    machine = condition.begin(settings, status, now.now())
     others, remarks = peers.judge_all(settings, now)
     return Overview(
         at=now.now(),
