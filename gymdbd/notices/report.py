@@ -6,21 +6,27 @@ It says until when it is valid, since nobody rewrites it if the daemon or the ma
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import re
 import stat
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, NamedTuple
 
+import gymdbd
 from gymdbd import bounded, clock, disk, files
 from gymdbd.errors import NotOursError
 from gymdbd.notices.page import document, gather
+from gymdbd.runs.entry import instant
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from gymdbd.config.config import Config
+    from gymdbd.jobs.finding import Finding
     from gymdbd.notices.page.facts import Page
+    from gymdbd.runs.health import Judged
     from gymdbd.runs.overview import Overview
 
 _EVERY = timedelta(hours=1)
@@ -48,17 +54,16 @@ def write(settings: Config, seen: Overview) -> datetime | None:
     """
     if settings.report is None:
         return None
-    path = files.resolved(settings.report.file)
-    page = gather.page(settings, seen, settings.report.language, until=seen.at + _VALID)
+    path, language = files.resolved(settings.report.file), settings.report.language
     before = _before(path)
     # A page of the future was written before the clock was set.
     if (
         before is not None
-        and before.fingerprint == page.fingerprint()
+        and before.fingerprint == fingerprint(seen, language)
         and before.at <= seen.at < before.at + _EVERY
     ):
         return before.at + _EVERY
-    _publish(path, page, before)
+    _publish(path, _page(settings, seen, language, seen.at + _VALID), before)
     return seen.at + _EVERY
 
 
@@ -68,8 +73,40 @@ def write_once(settings: Config, seen: Overview, path: Path, language: str) -> d
     runs = [when.next_after(seen.at, seen.zone) for when in schedules if when is not None]
     until = min(runs, default=seen.at) + _VALID
     path = files.resolved(path)
-    _publish(path, gather.page(settings, seen, language, until=until), _before(path))
+    _publish(path, _page(settings, seen, language, until), _before(path))
     return until
+
+
+def fingerprint(seen: Overview, language: str) -> str:
+    """Return a text that differs if the page is to be written again at once.
+
+    That is so if anything has become better or worse. Good runs count once an hour, so that a job
+    of every minute does not wear out a card; and what is only said differently, as a number of free
+    bytes, waits until the page is written anyway. No archive is read for it, and not the ledger.
+    """
+    judged = {**seen.jobs, **seen.peers}
+    jobs = [(name, _told(one.found), _last_good(one)) for name, one in judged.items()]
+    parts = [(name, _told(found)) for name, found in (seen.machine | seen.remarks).items()]
+    daemon = (seen.daemon.alive, seen.daemon.mute)
+    matters = (gymdbd.__version__, language, seen.host, daemon, jobs, parts)
+    return hashlib.sha256(repr(matters).encode("utf-8", "backslashreplace")).hexdigest()
+
+
+def _told(found: Finding) -> tuple[object, ...]:
+    return found.health, found.code or found.reason, found.hint
+
+
+def _last_good(judged: Judged) -> tuple[object, ...]:
+    """Return the hour of the last success, and what waits for an answer."""
+    entry = judged.entry
+    success = instant(entry.last_success)
+    hour = success.replace(minute=0, second=0, microsecond=0) if success else None
+    return hour, entry.result and entry.result.waiting, judged.interrupted is not None
+
+
+def _page(settings: Config, seen: Overview, language: str, until: datetime) -> Page:
+    mark = fingerprint(seen, language)
+    return replace(gather.page(settings, seen, language, until=until), fingerprint=mark)
 
 
 def _before(path: Path) -> _Before | None:

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import base64
-import dataclasses
 import hashlib
 import re
 import string
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime
 from html.parser import HTMLParser
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
 from gymdbd.config import config
-from gymdbd.jobs.finding import Health
 from gymdbd.notices.page import document, facts, history, language, weeks
-from gymdbd.notices.page.facts import Archive, Day, Found, Kept, Page
+from gymdbd.notices.page.facts import Day
 from gymdbd.runs import line as lines
 from gymdbd.runs.entry import Status
 from gymdbd.runs.health import Daemon
@@ -25,7 +23,6 @@ from gymdbd.runs.overview import Overview
 from tests.support.pages import AT, HOSTILE, SEOUL, a_page, hostile_page
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
 _LANGUAGES = sorted(language.TEXTS)
@@ -123,48 +120,6 @@ def test_the_policy_allows_the_style_and_nothing_else() -> None:
 def test_the_page_of_a_gym_is_small() -> None:
     """Two jobs with thirteen weeks and curves, of which the half is style and cells."""
     assert len(document.render(a_page("ko")).encode()) < 36 * 1024
-
-
-_WORSE: dict[str, Callable[[Page], dict[str, Any]]] = {
-    "a job": lambda page: {"jobs": (dataclasses.replace(page.jobs[0], health=Health.LATE),)},
-    "another reason": lambda page: {"jobs": (dataclasses.replace(page.jobs[0], code="x"),)},
-    "a success": lambda page: {
-        "jobs": (dataclasses.replace(page.jobs[0], last_good=AT), *page.jobs[1:])
-    },
-    "another machine": lambda _: {"peers": ()},
-    "the machine": lambda _: {"machine": (Found(about="/", health=Health.LATE, code="room"),)},
-    "a backup": lambda _: {"archives": (Archive("/a", (Kept("b", AT, 1, "damaged"),)),)},
-    "an archive": lambda _: {"archives": (Archive("/a", problem="it has not answered"),)},
-    "the language": lambda _: {"language": "ko"},
-    "a release": lambda _: {"version": "0.2"},
-}
-
-
-@pytest.mark.parametrize("what", _WORSE)
-def test_what_gets_better_or_worse_is_worth_a_new_page(what: str) -> None:
-    """The fingerprint differs at once."""
-    page = a_page()
-    other = dataclasses.replace(page, **_WORSE[what](page))
-    assert other.fingerprint() != page.fingerprint()
-
-
-def test_another_good_run_in_the_same_hour_is_not_worth_a_new_page() -> None:
-    """Nor are the time, or a number in a reason: a job of every minute wears out no card."""
-    page = a_page()
-    job, hour = page.jobs[0], AT.replace(minute=0)
-    found = Found(about="/", health=Health.OK, code="room", reason="full in 41 days")
-
-    def at(minute: int) -> Page:
-        moment = hour + timedelta(minutes=minute)
-        run = dataclasses.replace(job, last_good=moment, next_run=moment + timedelta(minutes=1))
-        kept = Archive("/a", (Kept(f"b{minute}", moment, minute, "verified"),), more=minute)
-        part = dataclasses.replace(found, reason=f"full in {minute} days")
-        return dataclasses.replace(
-            page, at=moment, until=moment, jobs=(run,), archives=(kept,), machine=(part,)
-        )
-
-    assert at(1).fingerprint() == at(59).fingerprint()
-    assert at(1).fingerprint() != at(60).fingerprint()
 
 
 def _overview(at: datetime) -> Overview:

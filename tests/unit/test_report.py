@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import stat
-from datetime import timedelta
+from datetime import UTC, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -14,17 +15,22 @@ from gymdbd.config import config
 from gymdbd.errors import ConfigError, FolderMissingError, NotOursError
 from gymdbd.jobs.finding import Finding, Health
 from gymdbd.notices import report
+from gymdbd.notices.page import gather
 from gymdbd.runs import overview
+from gymdbd.runs.entry import Entry, Status
+from gymdbd.runs.health import Daemon, Judged
+from gymdbd.runs.outcome import Recorded
+from gymdbd.runs.overview import Overview
 from tests.support.clocks import NIGHT, HandClock
 from tests.support.command import gymdbd, gymdbd_json
 from tests.support.databases import make_database
 from tests.support.jobs import write_config
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from gymdbd.config.config import Config
-    from gymdbd.runs.overview import Overview
 
 _HOUR, _MINUTE = timedelta(hours=1), timedelta(minutes=1)
 
@@ -85,6 +91,79 @@ def test_what_gets_worse_is_written_at_once(tmp_path: Path) -> None:
     (tmp_path / "archive").rmdir()
     report.write(settings, _seen(settings, 2 * _MINUTE))
     assert 'class="card hero failing"' in path.read_text()
+    assert "there is no archive at" in path.read_text()
+
+
+def test_the_newest_backups_of_an_archive_are_shown_once(tmp_path: Path) -> None:
+    """Two jobs may use it; of seven backups five are shown, by the times in their names."""
+    config_file, archive = _config(tmp_path), tmp_path / "archive"
+    content = json.loads(config_file.read_text())
+    content["jobs"]["proof"] = {"kind": "verify", "every": "1d", "archive": str(archive)}
+    settings = config.parse(json.dumps(content), config_file)
+    for day in range(1, 8):
+        name = f"gym_backup_2026110{day}_030000{'-2' if day == 4 else ''}.db"
+        (archive / name).write_bytes(b"x" * day)
+    page = gather.page(settings, _seen(settings), "en", until=NIGHT)
+    shown = [(found.folder, found.more, found.problem) for found in page.archives]
+    assert shown == [(str(archive), 2, "")]
+    assert [kept.size for kept in page.archives[0].backups] == [7, 6, 5, 4, 3]
+    assert {kept.verdict for kept in page.archives[0].backups} == {"unverified"}
+
+
+_BETTER_OR_WORSE: dict[str, Callable[[Overview], Any]] = {
+    "a job": lambda seen: seen.jobs.update(nightly=_judged(Finding(Health.LATE, code="too-old"))),
+    "another reason": lambda seen: seen.jobs.update(nightly=_judged(Finding(Health.OK, code="x"))),
+    "another hint": lambda seen: seen.jobs.update(nightly=_judged(Finding(Health.OK, hint="x"))),
+    "a success": lambda seen: seen.jobs.update(nightly=_judged(last_success=_at(60))),
+    "a question": lambda seen: seen.jobs.update(
+        nightly=_judged(result=Recorded({"waiting": "a.db"}))
+    ),
+    "another machine": lambda seen: seen.peers.update(mac=_judged()),
+    "a remark": lambda seen: seen.remarks.update(mac=Finding(Health.UNKNOWN, code="no-status")),
+    "the machine": lambda seen: seen.machine.update(power=Finding(Health.LATE, code="power")),
+}
+
+
+def _at(minute: int) -> str:
+    return (NIGHT + minute * _MINUTE).isoformat()
+
+
+def _judged(found: Finding | None = None, **entry: Any) -> Judged:
+    return Judged(Entry(**{"state": "ok", "last_success": _at(0), **entry}), found or _WELL)
+
+
+_WELL = Finding(Health.OK, code="ok")
+
+
+def _of(change: Callable[[Overview], Any]) -> str:
+    daemon = Daemon(alive=True, started=NIGHT, status_file="s")
+    seen = Overview(
+        at=NIGHT,
+        zone=UTC,
+        host="pi",
+        status=Status(),
+        daemon=daemon,
+        jobs={"nightly": _judged()},
+        machine={"disk /": Finding(Health.OK, "3 GiB free", code="ok")},
+    )
+    change(seen)
+    return report.fingerprint(seen, "en")
+
+
+@pytest.mark.parametrize("what", _BETTER_OR_WORSE)
+def test_what_gets_better_or_worse_is_worth_a_new_page(what: str) -> None:
+    """The fingerprint differs at once."""
+    assert _of(_BETTER_OR_WORSE[what]) != _of(lambda _: None)
+
+
+def test_another_good_run_in_the_same_hour_is_not_worth_a_new_page() -> None:
+    """Nor is a number in a reason: a job of every minute wears out no card."""
+
+    def later(seen: Overview) -> None:
+        seen.jobs["nightly"] = _judged(last_success=_at(59), state="unchanged", next_run=_at(61))
+        seen.machine["disk /"] = Finding(Health.OK, "2.9 GiB free", code="ok")
+
+    assert _of(later) == _of(lambda _: None)
 
 
 def test_a_page_of_the_future_is_written_again(tmp_path: Path) -> None:

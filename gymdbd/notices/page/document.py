@@ -32,7 +32,7 @@ def _head(page: Page, say: Words) -> Html:
     return tag(
         "head",
         tag("meta", charset="utf-8"),
-        tag("meta", name="gymdbd-page", content=f"{page.fingerprint()} {page.at.isoformat()}"),
+        tag("meta", name="gymdbd-page", content=f"{page.fingerprint} {page.at.isoformat()}"),
         tag("meta", http_equiv="Content-Security-Policy", content=_POLICY.format(style.digest())),
         tag("meta", name="viewport", content="width=device-width,initial-scale=1"),
         tag("meta", name="robots", content="noindex"),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -58,12 +57,6 @@ class Job:
     days: tuple[Day, ...] = ()
     curves: tuple[Curve, ...] = ()
 
-    def matters(self) -> tuple[object, ...]:
-        """Return what of it is worth writing the page again at once."""
-        days = tuple((day.day, day.state) for day in self.days)
-        why = self.code or self.reason
-        return self.name, self.health, why, self.hint, hour(self.last_good), self.failures, days
-
 
 @dataclass(frozen=True, kw_only=True)
 class Found:
@@ -102,7 +95,8 @@ class Archive:
 class Page:
     """The whole page; it is written at `at`, and if it is after `until`, it is stale.
 
-    `remarks` are about other machines, and make nothing worse.
+    `remarks` are about other machines, and make nothing worse. `fingerprint` is for whoever writes
+    the next page.
     """
 
     host: str
@@ -112,31 +106,9 @@ class Page:
     until: datetime
     zone: tzinfo
     health: Health
+    fingerprint: str = ""
     jobs: tuple[Job, ...] = ()
     peers: tuple[Job, ...] = ()
     remarks: tuple[Found, ...] = ()
     machine: tuple[Found, ...] = ()
     archives: tuple[Archive, ...] = ()
-
-    def fingerprint(self) -> str:
-        """Return a text that differs if the page is to be written again at once.
-
-        That is so if anything has become better or worse. Good runs and new backups count once an
-        hour, so that a job of every minute does not wear out a card; and what is only said
-        differently, as a number of free bytes, waits until the page is written anyway.
-        """
-        found = (*self.machine, *self.remarks)
-        machine = [(part.about, part.health, part.code, part.hint) for part in found]
-        kept = [
-            (archive.folder, archive.problem, hour(backup.made), backup.verdict)
-            for archive in self.archives
-            for backup in archive.backups
-        ]
-        jobs = [job.matters() for job in (*self.jobs, *self.peers)]
-        matters = (self.version, self.language, self.host, self.health, jobs, machine, kept)
-        return hashlib.sha256(repr(matters).encode("utf-8", "backslashreplace")).hexdigest()
-
-
-def hour(moment: datetime | None) -> datetime | None:
-    """Return the hour in which a moment lies."""
-    return moment.replace(minute=0, second=0, microsecond=0) if moment else None

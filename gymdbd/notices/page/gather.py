@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import gymdbd
+from gymdbd import disk
 from gymdbd.archive.catalog import Catalog
 from gymdbd.jobs.finding import Finding, Health
 from gymdbd.notices.page import history
@@ -18,11 +19,12 @@ from gymdbd.source.errors import GymdbdError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from datetime import datetime
+    from datetime import datetime, tzinfo
     from pathlib import Path
 
     from gymdbd.archive.backup import Backup
     from gymdbd.config.config import Config
+    from gymdbd.config.kinds import JobConfig
     from gymdbd.runs.health import Daemon, Judged
     from gymdbd.runs.line import Line
     from gymdbd.runs.overview import Overview
@@ -137,22 +139,31 @@ def _daemon(daemon: Daemon, say: Words) -> Iterator[Found]:
 
 def _archives(settings: Config, seen: Overview) -> Iterator[Archive]:
     """Yield the newest backups of each archive; all are read at the same time."""
-    folders = {folder for job in settings.jobs.values() for folder in job.archives()}
-    reads = {folder: _begin(folder, seen) for folder in sorted(folders)}
-    for folder, read in reads.items():
+    reads = {name: _begin(job, seen.zone) for name, job in settings.jobs.items()}
+    known = set()
+    for name, read in reads.items():
         try:
-            backups, count = read(_PATIENCE_S)
+            found = read(_PATIENCE_S)
         except TimeoutError:
-            yield Archive(str(folder), problem=f"it has not answered for {_PATIENCE_S:g} s")
-        except GymdbdError as error:
-            yield Archive(str(folder), problem=error.message)
-        else:
-            kept = tuple(map(_kept, backups))
-            yield Archive(str(folder), kept, more=max(0, count - _BACKUPS))
+            found = [Archive(name, problem=f"it has not answered for {_PATIENCE_S:g} s")]
+        except OSError as error:
+            found = [Archive(name, problem=disk.system_error(error).message)]
+        for archive in found:
+            if archive.folder not in known:
+                known.add(archive.folder)
+                yield archive
 
 
-def _begin(folder: Path, seen: Overview) -> Callable[[float], tuple[list[Backup], int]]:
-    return health.meanwhile(lambda: Catalog(folder, seen.zone).newest(_BACKUPS))
+def _begin(job: JobConfig, zone: tzinfo) -> Callable[[float], list[Archive]]:
+    return health.meanwhile(lambda: [_archive(folder, zone) for folder in job.archives()])
+
+
+def _archive(folder: Path, zone: tzinfo) -> Archive:
+    try:
+        backups, count = Catalog(folder, zone).newest(_BACKUPS)
+    except GymdbdError as error:
+        return Archive(str(folder), problem=error.message)
+    return Archive(str(folder), tuple(map(_kept, backups)), more=max(0, count - _BACKUPS))
 
 
 def _kept(backup: Backup) -> Kept:
