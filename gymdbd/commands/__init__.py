@@ -27,6 +27,8 @@ VERBS = {
     "diff": "show what changed between two backups, or since a backup",
     "rescue": "write rows of a backup to a file, to review and apply",
     "status": "report whether all is well, also as exit status",
+    "runs": "show every run of the last months, and the reason of each gap",
+    "growth": "show how the database or a table grew, and when it fell",
     "metrics": "print how all jobs are, as metrics for Prometheus",
     "report": "write a page for the browser: is all well, and what to do",
     "notify": "tell what is to be told now, or try the channels",

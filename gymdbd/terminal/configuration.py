@@ -30,7 +30,7 @@ Job = TypeVar("Job", bound=JobConfig)
 
 # The arguments with which a verb needs no configuration.
 INSTEAD = {
-    **dict.fromkeys(("list", "verify", "drill"), "--archive DIR"),
+    **dict.fromkeys(("list", "verify", "drill", "growth"), "--archive DIR"),
     **dict.fromkeys(("keep", "unkeep", "accept", "reject"), "BACKUP --archive DIR"),
     "restore": "BACKUP --archive DIR --to PATH",
     "diff": "BACKUP --archive DIR --database PATH",

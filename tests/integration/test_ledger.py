@@ -160,7 +160,7 @@ for number in range(count):
     moment = "2026-11-28T03:%02d:%02d+09:00" % divmod(number % 3600, 60)
     status.run_ended(job, Ended(
         run_id="1", reason="scheduled", due=moment, started_at=moment, ended_at=moment,
-        duration_s=1.0, outcome=Outcome(state=state), written=1,
+        duration_s=1.0, outcome=Outcome(state=state),
     ))
     print(number, flush=True)
 """
