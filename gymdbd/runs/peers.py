@@ -72,7 +72,7 @@ def judge_all(settings: Config, now: Clock) -> tuple[dict[str, Judged], dict[str
         answer = _heard(job, found) if found else None
         if found and answer is None:
             why = _WHY.get(found.refused or "odd", "it did not answer")
-            reason = f"{job.host} does not tell how its jobs are: {why}"
+            reason = f"{job.host} does not tell how its jobs are ({why})"
             remarks[job.host] = Finding(Health.UNKNOWN, reason, _HOW, "peer-untold")
         elif answer and (job.host not in heard or heard[job.host].at < answer.at):
             heard[job.host] = answer

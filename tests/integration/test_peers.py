@@ -6,7 +6,7 @@ import json
 import os
 import shlex
 import sys
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -26,8 +26,11 @@ from tests.support.sshd import SshServer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
+# The server program alone has fifty kilobytes.
+_FEW = 20_000
 _GOOD = {
     "job": "nightly",
     "kind": "backup",
@@ -46,19 +49,39 @@ def _status(path: Path, *jobs: dict[str, Any], age: timedelta = timedelta()) -> 
 
 
 @contextmanager
-def _restricted(folder: Path, *flags: object) -> Iterator[Peer]:
-    """Give a peer whose key may only run serve, with these flags."""
-    for name in ("there", "here"):
-        (folder / name).mkdir(exist_ok=True)
-    database = ledger.create(folder / "there" / "gym.db")
-    words = ["env", f"PYTHONPATH={ROOT}", sys.executable, "-B", "-m", "gymdbd", "serve"]
-    command = shlex.join(map(str, [*words, "--database", database, *flags]))
-    with SshServer(folder / "sshd", forced_command=command) as server:
+def _machine(folder: Path, command: str = "", *, name: str = "gym.db") -> Iterator[Peer]:
+    """Give a peer whose key may run anything, or only this command with the database."""
+    for side in ("there", "here"):
+        (folder / side).mkdir()
+    database = ledger.create(folder / "there" / name)
+    forced = f"{command} --database {database}" if command else ""
+    with SshServer(folder / "sshd", forced_command=forced) as server:
         yield Peer(server, database, folder / "here" / "replica.db")
+
+
+def _restricted(folder: Path, *flags: object) -> AbstractContextManager[Peer]:
+    """Give a peer whose key may only run serve, with these flags."""
+    words = ["env", f"PYTHONPATH={ROOT}", sys.executable, "-B", "-m", "gymdbd", "serve", *flags]
+    return _machine(folder, shlex.join(map(str, words)))
 
 
 def _seen(peer: Peer, **changes: Any) -> overview.Overview:
     return overview.take(config.load(peer.config(**changes)), Clock())
+
+
+def _settle(peer: Peer) -> None:
+    """Let the last pull have found a main file that nobody wrote just before."""
+    path = peer.replica.with_name(f".{peer.replica.name}.pull.json")
+    content = json.loads(path.read_text())
+    content["fingerprint"]["settled"] = True
+    path.write_text(json.dumps(content))
+
+
+def _cost(peer: Peer, wanted: dict[str, Any]) -> int:
+    """Return what a pull that finds nothing new sends and receives."""
+    found = peer.pull(**wanted)
+    assert found.strategy == "unchanged"
+    return found.bytes_sent + found.bytes_received
 
 
 def _change(database: Path) -> None:
@@ -92,20 +115,27 @@ def test_with_a_restricted_key_a_pull_brings_the_status_and_status_shows_it(
     assert abs(success - datetime(2026, 11, 28, 3, tzinfo=UTC)) < timedelta(seconds=30)
 
 
-def test_with_a_full_login_the_shipped_server_reads_remote_status(peer: Peer) -> None:
-    """A pull that finds nothing new asks only when an hour has passed, and stays a kilobyte."""
-    file = _status(peer.database.with_name("public.json"))
+def test_with_a_full_login_the_shipped_server_reads_remote_status_once_an_hour(
+    tmp_path: Path, ssh_home: Path
+) -> None:
+    """A pull that finds nothing new, and does not ask, stays at the few kilobytes of SSH itself."""
+    del ssh_home
+    file = _status(tmp_path / "public.json")
     wanted: dict[str, Any] = {"remote_status": str(file)}
-    peer.pull(**wanted)
-    assert list(_seen(peer, **wanted).peers) == ["127.0.0.1/nightly"]
-    first = told.read(peer.job())
-    _status(file, {**_GOOD, "health": "late", "code": "too-old"})
-    assert peer.pull(**wanted).strategy == "unchanged"
-    assert told.read(peer.job()) == first
-    _age_question(peer, timedelta(hours=1, minutes=1))
-    assert peer.pull(**wanted).strategy == "unchanged"
-    found = _seen(peer, **wanted).peers["127.0.0.1/nightly"].found
-    assert (found.health, found.code) == (Health.LATE, "too-old")
+    # The probe doubts a name of which any process of this machine has a removed file open.
+    with _machine(tmp_path, name="once-an-hour.db") as peer, closing(open_app(peer.database)):
+        peer.pull(**wanted)
+        assert list(_seen(peer, **wanted).peers) == ["127.0.0.1/nightly"]
+        _settle(peer)
+        _status(file, {**_GOOD, "health": "late", "code": "too-old"})
+        first = told.read(peer.job())
+        assert _cost(peer, wanted) < _FEW
+        assert told.read(peer.job()) == first
+        _age_question(peer, timedelta(hours=1, minutes=1))
+        assert _cost(peer, wanted) > _FEW
+        found = _seen(peer, **wanted).peers["127.0.0.1/nightly"].found
+        assert (found.health, found.code) == (Health.LATE, "too-old")
+        assert _cost(peer, wanted) < _FEW
 
 
 @pytest.mark.parametrize(

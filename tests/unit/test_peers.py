@@ -123,7 +123,7 @@ def test_an_answer_that_is_none_is_a_remark(tmp_path: Path, changes: dict[str, A
     _told(settings, **changes)
     found, remarks = _judge(settings)
     assert (found, list(remarks)) == ({}, ["pi"])
-    assert remarks["pi"].reason.startswith("pi does not tell how its jobs are: ")
+    assert remarks["pi"].reason.startswith("pi does not tell how its jobs are (")
     assert remarks["pi"].reason.isprintable()
 
 
