@@ -38,12 +38,6 @@ def page(settings: Config, seen: Overview, language: str, *, until: datetime) ->
     """Return the facts of the page of one overview."""
     say = Words(language, seen.zone)
     lines, trouble = _read_ledger(settings, seen, say)
-    jobs = []
-    for name, judged in seen.jobs.items():
-        mine = [line for line in lines if line.job == name]
-        began = lines[0].began if lines else seen.at
-        days = history.days(settings.jobs[name], mine, seen, began, say)
-        jobs.append(_job(name, judged, say, days=days, curves=history.curves(mine, seen.zone)))
     return Page(
         host=seen.host,
         version=gymdbd.__version__,
@@ -52,7 +46,7 @@ def page(settings: Config, seen: Overview, language: str, *, until: datetime) ->
         until=until,
         zone=seen.zone,
         health=seen.health,
-        jobs=tuple(jobs),
+        jobs=tuple(_jobs(settings, seen, lines, say)),
         peers=tuple(_job(name, judged, say) for name, judged in seen.peers.items()),
         remarks=tuple(_found(host, found, say) for host, found in seen.remarks.items()),
         machine=(
@@ -74,18 +68,32 @@ def _read_ledger(settings: Config, seen: Overview, say: Words) -> tuple[list[Lin
         return [], [_found("ledger", found, say)]
 
 
+def _jobs(settings: Config, seen: Overview, lines: list[Line], say: Words) -> Iterator[Job]:
+    """Yield the jobs of this machine, with their calendars and curves."""
+    by_job: dict[str, list[Line]] = {}
+    for line in lines:
+        by_job.setdefault(line.job, []).append(line)
+    began = lines[0].began if lines else seen.at
+    for name, judged in seen.jobs.items():
+        job, mine = settings.jobs[name], by_job.get(name, [])
+        days = history.days(job, mine, seen, began, say)
+        curves = history.curves(mine, seen.zone)
+        yield _job(name, judged, say, kind=job.kind, days=days, curves=curves)
+
+
 def _job(
     name: str,
     judged: Judged,
     say: Words,
     *,
+    kind: str = "",
     days: tuple[Day, ...] = (),
     curves: tuple[Curve, ...] = (),
 ) -> Job:
     entry, found = judged.entry, _found(name.rpartition("/")[2], judged.found, say)
     return Job(
         name=name,
-        kind=entry.kind or "",
+        kind=kind or entry.kind or "",
         health=found.health,
         code=found.code,
         what=found.what,

@@ -253,7 +253,7 @@ class Words:
         """Return the name of the zone, with its distance from UTC."""
         local = moment.astimezone(self.zone)
         offset = f"{local:%z}"
-        return f"{local:%Z} (UTC{offset[:3]}:{offset[3:5]})"
+        return f"UTC{offset[:3]}:{offset[3:5]} ({local:%Z})" if local.utcoffset() else "UTC"
 
     def number(self, what: str, value: float) -> str:
         """Return a value of a curve with its unit."""

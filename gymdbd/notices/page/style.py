@@ -102,10 +102,11 @@ white-space:nowrap}
 .bad{background:var(--failing);color:var(--card)}
 .missed{background:var(--card);color:var(--late);box-shadow:inset 0 0 0 2px var(--late)}
 .idle,.none{color:var(--soft);background:var(--page)}
-.none{background:none;font-weight:400!important}
+.none{background:none;box-shadow:inset 0 0 0 1px var(--line)}
 .key{display:flex;flex-wrap:wrap;gap:.35rem 1.1rem;font-size:.9rem;color:var(--soft);
 margin-bottom:.75rem}
-.key b{display:inline-block;width:1.5rem;line-height:1.5rem;text-align:center;border-radius:4px;
+.key b{display:inline-block;vertical-align:middle;min-height:1.5rem;
+width:1.5rem;line-height:1.5rem;text-align:center;border-radius:4px;
 margin-right:.4em;font-size:.75rem}
 details{margin-top:.6rem}
 summary{cursor:pointer;color:var(--soft)}

@@ -26,7 +26,7 @@ SIGNS = {
     facts.BAD: ("✗", "bad"),
     facts.MISSED: ("○", "missed"),
     facts.IDLE: ("·", "idle"),
-    facts.UNKNOWN: ("?", "none"),
+    facts.UNKNOWN: ("", "none"),
 }
 
 
