@@ -1,7 +1,7 @@
 """check the configuration and all it names; change nothing
 
-Prints one line for each check of the databases, folders, hosts and clock: ok, a
-warning, or an error and what to do about it.
+Prints one line for each check of the databases, folders, hosts, clock, disks
+and power: ok, a warning, or an error and what to do about it.
 
 Run it as the account that runs the daemon, because that account may have fewer
 permissions than yours.

@@ -8,6 +8,9 @@ meaning that monitoring plugins use.
 If a daemon was started and is no longer running, every job is late, because its
 next run will not happen. Jobs that cron or a person runs need no daemon.
 
+Below the jobs are the disks, with the days until they are full, and what Linux
+reports of power and cards.
+
 examples:
   gymdbd status
       a table of the jobs, and what to do about failures
@@ -23,10 +26,11 @@ files:
 
 exit status:
   0  ok
-  1  late: the newest backup of a job is older than its max_age, or the daemon
-     is not running
+  1  late: the newest backup of a job is older than its max_age, the daemon is
+     not running, or the machine needs attention (min_free_days, power, a card)
   2  failing: the last run of a job failed, a backup of it is suspicious,
-     damaged or gone, or the next run will fail (no room, folder, database)
+     damaged or gone, the next run will fail (no room, folder, database), or a
+     disk has failed
   3  unknown: this user cannot read the status or an archive, or a job has not
      run yet
 """

@@ -66,6 +66,22 @@ def test_what_a_service_of_this_kind_does_not_need_is_refused(pi: Pi) -> None:
     }
 
 
+def test_what_a_run_uses_of_the_machine_is_seen_within_the_service(pi: Pi) -> None:
+    """/proc is read there, and /sys as far as the disk of a container has a device in it."""
+    pi.configure({"often": {"every": "2s", "archive": ARCHIVE}})
+    pi.start()
+    pi.await_runs(1, job="often")
+    pi.machine.run("systemctl", "stop", "gymdbd")
+    line = json.loads(pi.machine.run("head", "-n1", f"{STATE}/ledger.jsonl").stdout)
+    assert line["written"] >= line["size"]
+    assert 0 < line["disk_free"] < line["disk_size"]
+    assert line["disk_held"] >= line["size"]
+    device = f"/sys/dev/block/$(stat -c %Hd:%Ld {ARCHIVE})/stat"
+    if pi.machine.sh(f"test -e {device} && echo there || true"):
+        assert line["device_written"] >= 0
+    pi.machine.run("rm", CONFIG)
+
+
 def test_an_archive_that_the_unit_does_not_name_is_an_error_that_names_the_directive(
     pi: Pi,
 ) -> None:
