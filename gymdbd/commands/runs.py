@@ -82,8 +82,8 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
     at = now.now().astimezone(now.zone)
     first = at.date() - timedelta(days=arguments.days - 1)
     since = calendar.midnight(first, now.zone)
-    lines = ledger.read(StatusFile(settings.status_file).ledger)
-    began = min((line.began for line in lines), default=None)
+    path = StatusFile(settings.status_file).ledger
+    lines, began = ledger.read(path, since), ledger.began(path)
     names = [settings.job(arguments.job).name] if arguments.job else list(settings.jobs)
     shown = {
         name: [line for line in lines if line.job == name and line.ended >= since] for name in names

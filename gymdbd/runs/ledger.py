@@ -10,6 +10,7 @@ on a day.
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 from datetime import timedelta
 from typing import IO, TYPE_CHECKING
@@ -32,6 +33,8 @@ NAME = "ledger.jsonl"
 # How far back the last line of a job is sought, to write it over.
 _TAIL = 16 * 1024
 _LONGEST_LINE = 64 * 1024
+# It is read backwards in such pieces, to find where the lines of a time begin.
+_BLOCK = 256 * 1024
 # Blanks at the end of a line that can be written over: it may become longer by so much.
 _SPARE = 64
 _KEPT_BYTES = MOST_BYTES // 2
@@ -45,21 +48,53 @@ def read(path: Path, since: datetime | None = None) -> list[Line]:
 
     With `since`, without those that had ended before. Raises GymdbdError if it cannot be read.
     """
+    with _reading(path) as file:
+        if since is None:
+            return list(_lines(file))
+        _seek(file, since)
+        return [line for line in _lines(file) if line.ended >= since]
+
+
+def began(path: Path) -> datetime | None:
+    """Return since when it has been kept, None if there is no ledger; GymdbdError as `read`."""
+    with _reading(path) as file:
+        return next((line.began for line in _lines(file)), None)
+
+
+@contextlib.contextmanager
+def _reading(path: Path) -> Iterator[IO[bytes]]:
     try:
         descriptor = bounded.opened(path)
     except FileNotFoundError:
-        return []
+        yield io.BytesIO()
+        return
     except OSError as error:
         raise disk.read_error(
             error, f"the ledger {path}", denied="run as the user that the daemon runs as"
         ) from error
     with os.fdopen(descriptor, "rb") as file:
-        found = _lines(file)
-        return [line for line in found if since is None or line.ended >= since]
+        yield file
+
+
+def _seek(file: IO[bytes], since: datetime) -> None:
+    """Go to a line before which the lines are older, because they are in the order of time.
+
+    A clock that was set back has written a few that are older than those around them.
+    """
+    at = file.seek(0, os.SEEK_END)
+    while at > 0:
+        at = max(0, at - _BLOCK)
+        file.seek(at)
+        if at > 0:
+            file.readline(_LONGEST_LINE)
+        if not any(line.ended >= since for line in _lines(file, _BLOCK)):
+            file.seek(at)
+            return
+    file.seek(0)
 
 
 def _lines(file: IO[bytes], until: int | None = None) -> Iterator[Line]:
-    """Yield the lines before the offset `until`."""
+    """Yield the lines; with `until`, only those that begin within so many bytes from here."""
     at = 0
     while (until is None or at < until) and (data := file.readline(_LONGEST_LINE)):
         at += len(data)
@@ -113,6 +148,7 @@ def _add(descriptor: int, line: Line) -> None:
     begin = b"" if tail.endswith(b"\n") else b"\n"
     try:
         files.write_at(descriptor, begin + text, end)
+        os.fsync(descriptor)
     except OSError:
         os.ftruncate(descriptor, end)
         raise

@@ -31,7 +31,7 @@ _CHECKPOINT = {"mode", "busy", "log", "checkpointed", "guarded", "skipped", "blo
 _UNCHANGED = {
     *_TIMED,
     *("strategy", "method", "replica", "reason", "pages_total", "pages_changed"),
-    *("bytes_sent", "bytes_received", "tables", "lag_s", "saved"),
+    *("bytes_sent", "bytes_received", "size", "tables", "lag_s", "saved"),
 }
 _COPIED = {*_UNCHANGED, "checked", "remarks", "sha256", "waiting"}
 _PULL = {*_COPIED, "read", "copied"}

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import resource
+import tempfile
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
+from hypothesis import given, settings, strategies
 
 from gymdbd.config.kinds import BackupConfig
 from gymdbd.machine.use import Use
 from gymdbd.runs import ledger
 from gymdbd.runs.line import OFF, PEER_AWAY, STOPPED, Line, of_run, skipped
 from gymdbd.runs.outcome import BUSY, Ended, Outcome, Recorded
-
-if TYPE_CHECKING:
-    from pathlib import Path
+from gymdbd.source.errors import GymdbdError
+from tests.support import samples
 
 _NOON = datetime(2026, 11, 28, 12, tzinfo=UTC)
 
@@ -197,3 +200,102 @@ def test_what_the_other_half_reports_cannot_spoil_the_ledger(tmp_path: Path) -> 
     ledger.append(path, [_line(state="ok"), *odd, _line(1, state="ok")])
 
     assert ledger.read(path) == [_line(state="ok"), _line(1, state="ok")]
+
+
+def test_the_lines_since_a_moment_are_the_same_whether_the_ledger_is_short_or_long(
+    tmp_path: Path,
+) -> None:
+    """Even if a clock that was wrong has written some lines of long ago among them."""
+    path = tmp_path / ledger.NAME
+    rows = {f"table {number}": number for number in range(50)}
+    written = [_line(hour * 60, state="ok", rows=rows) for hour in range(2000)]
+    old = "1970-01-01T00:00:00+00:00"
+    written[1900:1900] = [_line(state="ok", first=old, last=old)] * 9
+    ledger.append(path, written)
+
+    for hours in (0, 1, 77, 1899, 1999, 2000, 9999):
+        since = _NOON + timedelta(hours=hours)
+        expected = [line for line in written if line.ended >= since]
+        assert ledger.read(path, since) == expected
+    assert (ledger.began(path), ledger.began(tmp_path / "none")) == (_NOON, None)
+
+
+def test_an_append_reads_and_writes_no_more_if_the_ledger_is_large(tmp_path: Path) -> None:
+    """What the system calls have read and written: a few tens of KiB, of nearly 20 MiB."""
+    path = tmp_path / ledger.NAME
+    rows = {f"table {number}": number for number in range(50)}
+    text = _line(state="ok", rows=rows).text().encode() + b"\n"
+    path.write_bytes(text * ((ledger.MOST_BYTES - 10**6) // len(text)))
+
+    later = [_line(60), _line(61)]
+    ledger.append(path, later[:1])
+    before = _transferred()
+    ledger.append(path, later[1:])
+    spent = _transferred() - before
+
+    assert [line.count for line in ledger.read(path, later[0].began)] == [2]
+    assert spent < 64 * 1024
+
+
+def _transferred() -> int:
+    """Return how many bytes this process has read and written by system calls."""
+    lines = Path("/proc/self/io").read_text(encoding="ascii").splitlines()
+    facts = dict(line.split(": ") for line in lines)
+    return int(facts["rchar"]) + int(facts["wchar"])
+
+
+def test_an_append_for_which_there_is_no_room_leaves_the_ledger_as_it_was(tmp_path: Path) -> None:
+    """However much of it could be written, as on a full disk."""
+    path = tmp_path / ledger.NAME
+    ledger.append(path, [_line(state="ok")])
+    before = path.read_bytes()
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    for room in (0, 1, 20, 100):
+        resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) + room, hard))
+        try:
+            with pytest.raises(GymdbdError, match="ledger"):
+                ledger.append(path, [_line(1, state="ok")])
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        assert path.read_bytes() == before
+
+
+_STATES = strategies.sampled_from(["ok", "unchanged", "failed", "unreachable", "skipped"])
+_STEPS = strategies.lists(
+    strategies.tuples(
+        strategies.integers(0, 2), _STATES, strategies.integers(-30, 400), strategies.integers(0, 9)
+    ),
+    max_size=60,
+)
+
+
+@settings(max_examples=samples.count(40, of=1000), deadline=None)
+@given(steps=_STEPS, torn=strategies.data())
+def test_whatever_is_written_and_wherever_it_is_torn_each_run_is_counted_once(
+    steps: list[tuple[int, str, int, int]], torn: strategies.DataObject
+) -> None:
+    """Of the ledger that was torn at its end, all but the run at that place."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, ledger.NAME)
+        counts: dict[tuple[str, str], int] = {}
+        minutes = 0
+        for job, state, step, size in steps:
+            minutes += step
+            line = _line(minutes, job=f"job {job}", state=state, rows={"\u2028\n삼": size})
+            ledger.append(path, [line])
+            counts[line.job, state] = counts.get((line.job, state), 0) + 1
+
+        assert _counts(path) == counts
+        data = path.read_bytes() if steps else b""
+        path.write_bytes(data[: torn.draw(strategies.integers(0, len(data)))])
+        kept = sum(_counts(path).values())
+        ledger.append(path, [_line(minutes, job="after", state="ok")])
+        assert kept in range(sum(_counts(path).values()) + 1)
+        assert _counts(path)["after", "ok"] == 1
+
+
+def _counts(path: Path) -> dict[tuple[str, str], int]:
+    counts: dict[tuple[str, str], int] = {}
+    for line in ledger.read(path):
+        counts[line.job, line.state] = counts.get((line.job, line.state), 0) + line.count
+    return counts

@@ -121,6 +121,7 @@ class _Pull:
             fetched=arrived.fetched,
             bytes_sent=arrived.bytes_sent,
             bytes_received=arrived.bytes_received,
+            size=self._size(),
             tables=held.tables,
             checked=held.checked,
             adopted=held.adopted,
@@ -132,6 +133,11 @@ class _Pull:
             is_unchanged=held.is_unchanged,
         )
         return self._judged(result)
+
+    def _size(self) -> int | None:
+        with contextlib.suppress(OSError):
+            return self.job.replica.stat().st_size
+        return None
 
     def _judged(self, result: PullResult) -> PullResult:
         """After the pull, raise if the replica is suspicious; note which backup waits."""

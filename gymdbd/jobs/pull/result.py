@@ -50,7 +50,7 @@ class PullResult(Result):
 
     `pages_total` and `pages_changed` are None if they are not known. `checked` says how much SQLite
     has checked, None if nothing arrived; `fetched` and `adopted` are None if there was no such
-    step, `answer` if nobody was to be asked.
+    step, `answer` if nobody was to be asked. `size` is that of the replica.
     """
 
     strategy: str
@@ -62,6 +62,7 @@ class PullResult(Result):
     fetched: Fetched | None = part()
     bytes_sent: int
     bytes_received: int
+    size: int | None = if_known()
     tables: dict[str, int]
     checked: str | None = if_known()
     adopted: Adopted | None = part()
