@@ -138,6 +138,16 @@ REASONS: dict[str, tuple[str, str]] = {
         "the other machine has not come for too long",
         "see whether it is on and connected, and what gymdbd status reports there",
     ),
+    "peer-more": ("the other machine has more jobs than it tells of", "nothing"),
+    "peer-silent": (
+        "the daemon of the other machine has stopped noting how its jobs are",
+        "see whether it is running there: gymdbd status on that machine",
+    ),
+    "peer-unheard": (
+        "nothing has been heard of the jobs of the other machine for too long",
+        "see whether it can be reached, and run gymdbd status there",
+    ),
+    "peer-untold": ("the other machine does not tell how its jobs are", "update gymdbd there"),
     "protocol": (
         "the other machine answers what gymdbd does not understand",
         "use the same release of gymdbd on both machines",

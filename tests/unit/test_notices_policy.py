@@ -244,6 +244,7 @@ def test_what_comes_and_goes_in_quiet_hours_repeats_nothing() -> None:
         world.live(_HOUR)
     world.live(_DAY)
     assert world.changes() == [(TROUBLE, "failing"), (ENDED, "ok")]
+    assert world.told[-1][2][0].since == world.told[0][2][0].since
 
 
 @pytest.mark.parametrize(
