@@ -193,7 +193,7 @@ REASONS: dict[str, tuple[str, str]] = {
         "프로그램을 멈추고 온전한 백업을 복원하십시오: gymdbd restore",
     ),
     "source-empty": (
-        "데이터베이스가 비어 있습니다(0바이트)",
+        "데이터베이스 파일이 0바이트로 비어 있습니다",
         "온전한 백업을 복원하십시오: gymdbd restore",
     ),
     "source-locked": (

@@ -13,7 +13,6 @@ import json
 import os
 import socket
 import sys
-import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -129,8 +128,7 @@ def _save(settings: Config, memory: Memory) -> Memory | None:
 
 def moment(now: Clock) -> Moment:
     """Return this moment, with what shows later whether the clock was set."""
-    counter = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)  # macOS counts sleep in both.
-    return Moment(now.now(), _boot(), time.clock_gettime(counter))
+    return Moment(now.now(), _boot(), now.up())
 
 
 def _boot() -> str:

@@ -303,6 +303,6 @@ def told(memory: Memory, channel: str, events: Iterable[Event], now: datetime) -
     for event in events:
         subject = event.about, event.name
         trouble = memory.troubles[subject]
-        known = Told(event.state, now if event.change != ENDED else None)
+        known = Told(event.state, now)
         memory = memory.but(subject, replace(trouble, told={**trouble.told, channel: known}))
     return memory

@@ -25,6 +25,10 @@ class HandClock(Clock):
         """Return the seconds it was moved by."""
         return self.runs[0]
 
+    def up(self) -> float:
+        """Return the same."""
+        return self.runs[0]
+
     def set(self, moment: datetime) -> None:
         """Set it."""
         self.shows[0] = moment

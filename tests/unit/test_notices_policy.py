@@ -294,6 +294,29 @@ def test_a_new_channel_is_told_of_present_trouble() -> None:
     assert (world.changes(), world.changes("office")) == ([(TROUBLE, "failing")],) * 2
 
 
+def test_a_channel_that_was_removed_is_forgotten() -> None:
+    """It is told nothing more, and nothing is kept for it."""
+    world = _world()
+    world.channels = ["owner", "office"]
+    world.become(_FAILED)
+    world.live(_HOUR)
+    world.channels, world.away = ["owner"], {"office"}
+    world.become(_OK)
+    world.live(_HOUR)
+    assert (world.changes("office"), world.memory.troubles) == ([(TROUBLE, "failing")], {})
+
+
+def test_trouble_is_as_old_as_its_first_failed_run() -> None:
+    """If that was seen late; one that ended in the future began now."""
+    rules, channels = _RULES, ["owner"]
+    for ended, expected in ((-_HOUR, [TROUBLE]), (_HOUR, [])):
+        look = Look(Moment(_START), {_NIGHTLY: Seen(_FAILED, _START + ended)}, {_NIGHTLY})
+        memory = policy.observe(Memory(), look, rules, channels)
+        assert memory.troubles[_NIGHTLY].since == _START + min(ended, timedelta())
+        changes = [event.change for event in policy.due(memory, "owner", look, rules)]
+        assert changes == expected
+
+
 def test_a_job_that_was_removed_is_forgotten() -> None:
     """Nobody is told that it ended, because it did not."""
     world = _world()

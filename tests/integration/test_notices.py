@@ -1,0 +1,303 @@
+"""Being told: by a real daemon, over real sockets, and by hand."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import signal
+import socket
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import structlog
+
+from gymdbd import lock
+from gymdbd.clock import Clock
+from gymdbd.config import config
+from gymdbd.daemon.lookout import Lookout
+from gymdbd.notices import look, store
+from gymdbd.notices.memory import Memory
+from gymdbd.runs.status import StatusFile
+from tests.support.clocks import HandClock
+from tests.support.command import gymdbd, gymdbd_json
+from tests.support.daemon_process import running_daemon
+from tests.support.databases import make_database
+from tests.support.jobs import write_config
+from tests.support.receivers import Web, web
+from tests.support.waiting import until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.support.daemon_process import DaemonProcess
+
+_JOB = {"kind": "backup", "every": "2s"}
+# So a look is taken for the change, and one when `after` is over.
+_AFTER = "2s"
+
+
+def _config(folder: Path, to: dict[str, Any], **notify: Any) -> Path:
+    """Write a configuration with one job, `nightly`, whose database is missing."""
+    archive = folder / "archive"
+    archive.mkdir(mode=0o700, exist_ok=True)
+    job = {**_JOB, "database": str(folder / "gym.db"), "archive": str(archive)}
+    notify = {"after": _AFTER, "to": to, **notify}
+    written = write_config(folder, {"nightly": job}, notify=notify)
+    written.chmod(0o600)
+    return written
+
+
+def _looks(folder: Path) -> str:
+    """Return the moment of the last look."""
+    with contextlib.suppress(OSError, ValueError):
+        return str(json.loads((folder / "notices.json").read_text())["seen"]["at"])
+    return ""
+
+
+def _titles(receiver: Web, channel: str = "owner") -> list[str]:
+    return [request.headers["Title"] for request in receiver.requests if channel in request.path]
+
+
+def _await_look(daemon: DaemonProcess, folder: Path) -> None:
+    """Let the daemon take a look, by a reload, and wait until it is over."""
+    before = _looks(folder)
+    daemon.process.send_signal(signal.SIGHUP)
+    until(lambda: _looks(folder) > before, "a look", within_s=60)
+
+
+def test_a_failing_backup_is_told_once_and_so_is_its_end(tmp_path: Path) -> None:
+    """Also if the daemon is killed and started in between, and another channel refuses.
+
+    That one is named by `status`, until it takes what it is sent.
+    """
+    with web() as receiver:
+        to = {
+            "owner": {"url": receiver.url("owner")},
+            "office": {"url": receiver.url("404/office")},
+        }
+        written = _config(tmp_path, to)
+        with running_daemon(written, watchdog_s=1.5) as daemon:
+            until(lambda: _titles(receiver), "the notice", within_s=90)
+            assert _titles(receiver) == [f"{socket.gethostname()}: nightly is failing"]
+            failures = until(lambda: store.failures(tmp_path / "status.json"), "its failure")
+            assert failures.keys() == {"office"}
+            daemon.process.kill()
+            daemon.process.wait()
+        answer = gymdbd_json("-c", written, "status")[1]
+        assert answer["notices"].keys() == {"office"}
+        assert "404" in answer["notices"]["office"]["error"]
+        assert "notify office: not told since 20" in gymdbd("-c", written, "status").stdout
+        with running_daemon(written, watchdog_s=1.5) as daemon:
+            _await_look(daemon, tmp_path)
+            _await_look(daemon, tmp_path)
+            assert len(_titles(receiver)) == 1
+            make_database(tmp_path / "gym.db")
+            until(lambda: len(_titles(receiver)) > 1, "the end", within_s=90)
+            _await_look(daemon, tmp_path)
+    assert _titles(receiver)[1:] == [f"{socket.gethostname()}: nightly is well again"]
+    assert (tmp_path / "notices.json").stat().st_mode & 0o777 == 0o600
+
+
+def test_a_receiver_that_hangs_delays_neither_runs_nor_the_end_of_the_daemon(
+    tmp_path: Path,
+) -> None:
+    """It takes the connection and never answers; the other channel is told meanwhile."""
+    with web() as receiver, socket.create_server(("127.0.0.1", 0)) as hanging:
+        port = hanging.getsockname()[1]
+        to = {
+            "hangs": {"url": f"http://127.0.0.1:{port}/"},
+            "owner": {"url": receiver.url("owner")},
+        }
+        with running_daemon(_config(tmp_path, to), watchdog_s=1.5) as daemon:
+            hanging.settimeout(90)
+            connection, _ = hanging.accept()
+            with connection:
+                until(lambda: _titles(receiver), "the notice")
+                runs = len(daemon.events("run failed"))
+                until(lambda: len(daemon.events("run failed")) >= runs + 3, "the runs", within_s=12)
+                assert daemon.stop(within_s=20) == 0
+
+
+@pytest.fixture
+def clock() -> HandClock:
+    """Return a clock that is moved by hand."""
+    return HandClock(zone=UTC)
+
+
+@contextlib.contextmanager
+def _told(folder: Path, **notify: Any) -> Iterator[tuple[config.Config, Web]]:
+    """Yield a configuration whose job fails, and the receiver of its only channel."""
+    with web() as receiver:
+        written = _config(folder, {"owner": {"url": receiver.url("owner")}}, **notify)
+        gymdbd("-c", written, "backup", "nightly")
+        yield config.load(written), receiver
+
+
+def _later(clock: HandClock, **by: float) -> None:
+    clock.shows[0] += timedelta(**by)
+    clock.runs[0] += timedelta(**by).total_seconds()
+
+
+def test_a_look_by_hand_tells_what_a_daemon_would(tmp_path: Path) -> None:
+    """For those whose jobs are run by cron: one of the looks tells, and no other."""
+    with _told(tmp_path, after="1s") as (settings, receiver):
+        sent = f"owner: sent: {socket.gethostname()}: nightly is failing\n"
+        until(lambda: _notify(settings) == sent, "the notice")
+        assert _notify(settings) == "there is nothing to tell\n"
+    code, answer = gymdbd_json("-c", settings.source, "notify", "--test")
+    assert (code, answer["state"]) == (1, "failed")
+    assert answer["channels"]["owner"]["sent"] is False
+    assert answer["channels"]["owner"]["code"] == "receiver-away"
+    assert len(receiver.requests) == 1
+
+
+def _notify(settings: config.Config) -> str:
+    found = gymdbd("-c", settings.source, "notify")
+    assert (found.returncode, found.stderr) == (0, "")
+    return found.stdout
+
+
+@pytest.mark.parametrize("language", ["en", "ko"])
+def test_the_channels_can_be_tried(tmp_path: Path, language: str) -> None:
+    """All of them or one, with what a message would look like; nothing of it is remembered."""
+    with _told(tmp_path, language=language) as (settings, receiver):
+        for flags in (
+            ["--test"],
+            ["--test", "owner"],
+            *(["--simulate", state, "nightly"] for state in ("failing", "late", "suspicious")),
+            ["--simulate", "recovered", "nightly"],
+            ["--simulate", "machine"],
+        ):
+            assert gymdbd("-c", settings.source, "notify", *flags).returncode == 0
+        bodies = [request.body for request in receiver.requests]
+        assert len(bodies) == 7
+        first = {"en": "This is only a test", "ko": "시험일 뿐"}[language]
+        assert all(body.startswith(first) for body in bodies)
+    assert not (tmp_path / "notices.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("flags", "told"),
+    [
+        (["--test", "ower"], 'did you mean "owner"?'),
+        (["--simulate", "faling", "nightly"], 'did you mean "failing"?'),
+        (["--simulate", "failing", "nightlx"], 'did you mean "nightly"?'),
+        (["--simulate", "failing"], "needs the name of one job"),
+    ],
+)
+def test_a_mistyped_name_is_told(tmp_path: Path, flags: list[str], told: str) -> None:
+    """With the nearest right one, and nothing is sent."""
+    with _told(tmp_path) as (settings, receiver):
+        found = gymdbd("-c", settings.source, "notify", *flags)
+    assert (found.returncode, told in found.stderr) == (2, True)
+    assert receiver.requests == []
+
+
+def test_who_would_not_be_told_at_all_learns_that(tmp_path: Path) -> None:
+    """From `check` as a remark, from `notify` as an error; both say how to set it up."""
+    written = write_config(tmp_path, {"nightly": {**_JOB, "database": "/x", "archive": "/y"}})
+    found = gymdbd("-c", written, "notify")
+    assert (found.returncode, "gymdbd notify --test" in found.stderr) == (2, True)
+    checks = gymdbd_json("-c", written, "check")[1]["checks"]
+    (remark,) = [check for check in checks if check["name"] == "notify"]
+    assert (remark["state"], "notify:" in remark["hint"]) == ("warning", True)
+
+
+def test_what_was_told_is_remembered_although_it_cannot_be_written(
+    tmp_path: Path, clock: HandClock
+) -> None:
+    """The disk became read-only, which is what has to be told: the daemon hands it on."""
+    with _told(tmp_path) as (settings, receiver):
+        (tmp_path / "notices.json").mkdir()
+        kept: Memory | None = None
+        for _ in range(4):
+            kept = look.look(settings, clock, by_daemon=True, kept=kept).unsaved
+            assert kept is not None
+            kept = Memory.from_json(json.loads(json.dumps(kept.to_json())))
+            _later(clock, minutes=1)
+    assert len(receiver.requests) == 1
+
+
+@pytest.mark.parametrize("content", ["", "{", '{"schema": 1, "troubles": 3}', "[]", "\0" * 99])
+def test_a_damaged_memory_is_none(tmp_path: Path, clock: HandClock, content: str) -> None:
+    """Then what is wrong is told once more."""
+    with _told(tmp_path) as (settings, receiver):
+        (tmp_path / "notices.json").write_text(content)
+        for _ in range(3):
+            look.look(settings, clock)
+            _later(clock, minutes=1)
+    assert len(receiver.requests) == 1
+
+
+def test_a_status_that_cannot_be_read_is_told(tmp_path: Path, clock: HandClock) -> None:
+    """Nothing is known of the jobs then: what was told of them stays."""
+    with _told(tmp_path) as (settings, receiver):
+        status = (tmp_path / "status.json").read_bytes()
+        for content in (status, status, b"{", b"{", status, status):
+            (tmp_path / "status.json").write_bytes(content)
+            look.look(settings, clock)
+            _later(clock, minutes=1)
+    assert [title.partition(": ")[2] for title in _titles(receiver)] == [
+        "nightly is failing",
+        "the status of gymdbd is unknown",
+        "the status of gymdbd is well again",
+    ]
+
+
+def test_that_the_daemon_was_down_is_told_by_the_next_one(tmp_path: Path) -> None:
+    """From its last sign of life on, which is in the status file as well."""
+    with _told(tmp_path) as (settings, receiver):
+        make_database(tmp_path / "gym.db")
+        gymdbd("-c", settings.source, "backup", "nightly")
+        status = StatusFile(tmp_path / "status.json")
+        began = (datetime.now(UTC) - timedelta(hours=3)).isoformat(timespec="seconds")  # noqa: TID251 - real time
+        status.planned(began, {})
+        with running_daemon(settings.source, watchdog_s=1.5):
+            until(lambda: receiver.requests, "the notice", within_s=60)
+        note = status.read().daemon
+        assert note is not None
+        assert note.down_since == began
+        with running_daemon(settings.source, watchdog_s=1.5) as daemon:
+            _await_look(daemon, tmp_path)
+    ((request),) = receiver.requests
+    assert request.headers["Title"].endswith(": the daemon was down")
+    assert "did not run for 3 h 0 min" in request.body
+
+
+def test_a_look_that_hangs_is_killed_and_the_next_one_is_taken(tmp_path: Path) -> None:
+    """Two are never at work at a time."""
+    with _told(tmp_path) as (settings, _):
+        lookout = Lookout(StatusFile(settings.status_file), Clock(), deadline_s=2.5)
+        with structlog.testing.capture_logs() as events:
+            with lock.hold([lock.file_lock(store.place(settings.status_file))]):
+                lookout.turn(settings)
+                (first,) = until(_children, "the child")
+                lookout.soon()
+                lookout.turn(settings)
+                assert _children() == [first]
+                until(lambda: first not in _children(), "its end")
+            until(lambda: events, "the event")
+            lookout.soon()
+            until(lambda: _turn(lookout, settings), "the next look")
+            lookout.stop()
+    assert [(event["event"], event["log_level"]) for event in events] == [
+        ("look hung and was ended", "error")
+    ]
+
+
+def _turn(lookout: Lookout, settings: config.Config) -> str:
+    lookout.turn(settings)
+    return _looks(settings.status_file.parent)
+
+
+def _children() -> list[str]:
+    """Return the looks that this process has started."""
+    found = []
+    for task in Path("/proc/self/task").iterdir():
+        for pid in (task / "children").read_text().split():
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+                if "gymdbd.notices.look" in Path(f"/proc/{pid}/cmdline").read_text():
+                    found.append(pid)
+    return found
