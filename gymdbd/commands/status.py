@@ -17,9 +17,9 @@ examples:
   gymdbd status --json
       the whole status, for a program
   gymdbd status --brief
-      one line, for a prompt or a greeting (motd): what the status file says, and
-      what the daemon found when it last looked at the disks. It opens no archive
-      and no database, and waits 0.3 s for the status file at most
+      one line, for a prompt or a greeting (motd): what the status file says, what
+      the daemon found when it last looked at the disks, and what other machines
+      told. It opens no archive and no database, and waits 0.3 s for a file at most
 
 files:
   status_file:   the status file that the configuration names

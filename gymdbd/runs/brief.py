@@ -1,4 +1,4 @@
-"""How all is in one line, for prompts: by the status file, the daemon and the last look.
+"""How all is in one line, for prompts: by the status file, the last look, and what others told.
 
 No archive and no database is opened: a prompt neither waits for a disk nor wakes one. What only
 they show is known from the last look of the daemon, which is at most an hour old.
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from gymdbd import bounded, words
 from gymdbd.config.unit import PUBLIC_STATUS
 from gymdbd.jobs.finding import Finding, Health
-from gymdbd.runs import health, public, verdict
+from gymdbd.runs import health, peers, public, verdict
 from gymdbd.runs.entry import instant
 from gymdbd.runs.health import Seen
 
@@ -50,6 +50,8 @@ def take(settings: Config, now: Clock) -> tuple[Health, str]:
     for look in known:
         if daemon.started is None or look.now > daemon.started:
             _add(found, look, status)
+    others, _ = peers.judge_all(settings, now, _PATIENCE_S)
+    found |= {name: judged.found for name, judged in others.items()}
     worst = verdict.worst([finding.health for finding in found.values()])
     return worst, _line(found, worst, status, now)
 

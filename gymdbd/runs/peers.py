@@ -50,7 +50,9 @@ class _Heard:
     ahead: timedelta
 
 
-def judge_all(settings: Config, now: Clock) -> tuple[dict[str, Judged], dict[str, Finding]]:
+def judge_all(
+    settings: Config, now: Clock, patience_s: float = PATIENCE_S
+) -> tuple[dict[str, Judged], dict[str, Finding]]:
     """Return the jobs of the hosts that are pulled from, by `HOST/JOB`, and remarks on hosts.
 
     Of several pulls from one host the newest answer counts.
@@ -65,7 +67,7 @@ def judge_all(settings: Config, now: Clock) -> tuple[dict[str, Judged], dict[str
     remarks: dict[str, Finding] = {}
     for job, look in looks:
         try:
-            found = look(PATIENCE_S)
+            found = look(patience_s)
         except TimeoutError:
             # The pull itself tells of its folder.
             continue

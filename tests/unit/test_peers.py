@@ -11,7 +11,7 @@ import pytest
 from gymdbd.config import config
 from gymdbd.jobs.finding import Health
 from gymdbd.jobs.pull import told
-from gymdbd.runs import peers
+from gymdbd.runs import brief, peers
 from tests.support.clocks import HandClock
 from tests.support.jobs import write_config
 
@@ -165,3 +165,12 @@ def test_jobs_that_found_no_room_are_remarked(tmp_path: Path) -> None:
         ["pi/nightly"],
         "pi has 12 more jobs than it tells of",
     )
+
+
+def test_a_line_for_a_prompt_tells_of_them_too(tmp_path: Path) -> None:
+    """By the kept answer, without asking."""
+    settings = _settings(tmp_path)
+    _told(settings, _FAILING)
+    health, line = brief.take(settings, HandClock(UTC, [_NOW]))
+    assert health == Health.FAILING
+    assert line.startswith("gymdbd: failing: pi/nightly (disk-full); unknown: pull (not-run-yet)")
