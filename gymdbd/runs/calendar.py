@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from gymdbd.schedule import Schedule
 
 # How a day was: all runs good, not all, none; not run, nothing due, nothing on record.
-GOOD, MIXED, BAD, MISSED, IDLE, UNKNOWN = "good", "mixed", "bad", "missed", "idle", "unknown"
+STATES = ("good", "mixed", "bad", "missed", "idle", "unknown")
+GOOD, MIXED, BAD, MISSED, IDLE, UNKNOWN = STATES
 # What a curve shows.
 CURVES = SIZE, DURATION, ROWS = "size", "duration", "rows"
 
@@ -74,8 +75,12 @@ def days(
         if day in by_day:
             found.append(_day(day, by_day[day]))
         else:
-            since = began is not None and day >= began.astimezone(zone).date()
-            is_known = since and not _was_due(when, day, at, zone)
+            # Of the last day more is known when it is over.
+            is_known = day == at.date() or (
+                began is not None
+                and day >= began.astimezone(zone).date()
+                and not _was_due(when, day, zone)
+            )
             found.append(Day(day, IDLE if is_known else UNKNOWN))
     return found
 
@@ -95,11 +100,12 @@ def believable(mine: list[Line]) -> list[Line]:
     return found[::-1]
 
 
-def _was_due(when: Schedule | None, day: date, at: datetime, zone: tzinfo) -> bool:
+def _was_due(when: Schedule | None, day: date, zone: tzinfo) -> bool:
+    """Return whether a run was due on a day, so that the ledger should tell of it."""
     if when is None:
         return False
-    end = min(at, midnight(day + _DAY, zone))
-    return when.next_after(midnight(day, zone) - timedelta(seconds=1), zone) < end
+    before, end = midnight(day, zone) - timedelta(seconds=1), midnight(day + _DAY, zone)
+    return when.next_after(before, zone) < end
 
 
 def _day(day: date, those: list[Line]) -> Day:

@@ -5,16 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from gymdbd.runs import calendar
+
 if TYPE_CHECKING:
     from datetime import date, datetime, tzinfo
 
     from gymdbd.jobs.finding import Health
 
 # How a day of a job was: all runs good, not all, none; not run, nothing due, nothing on record.
-GOOD, MIXED, BAD, MISSED, IDLE, UNKNOWN = "good", "mixed", "bad", "missed", "idle", "unknown"
+GOOD, MIXED, BAD, MISSED, IDLE, UNKNOWN = calendar.STATES
 NOT_GOOD = (MIXED, BAD, MISSED)
 # What a curve shows.
-CURVES = SIZE, DURATION, ROWS = "size", "duration", "rows"
+SIZE, DURATION, ROWS = calendar.CURVES
 
 
 @dataclass(frozen=True)
