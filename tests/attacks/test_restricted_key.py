@@ -92,9 +92,9 @@ class Holder:
         greeting.expect_server(self.channel)
         return self.channel.receive_json(protocol.HELLO)
 
-    def ask(self, op: str) -> None:
+    def ask(self, op: str, **details: Any) -> None:
         """Send a request."""
-        self.channel.send_json(protocol.REQUEST, {"op": op, "codec": "raw"})
+        self.channel.send_json(protocol.REQUEST, {"op": op, "codec": "raw", **details})
         self.channel.flush()
 
     def read_to_the_end(self) -> None:
@@ -411,3 +411,35 @@ def test_an_old_client_that_names_no_database_is_served(place: Place) -> None:
             assert client.channel.receive_json(protocol.RESULT)["tables"]["counter"] == 1
         moved = dataclasses.replace(peer, database=peer.database.with_name("other.db"))
         assert moved.pull_by_command()[1]["code"] == "another-database"
+
+
+def test_the_status_is_the_served_file_and_holds_no_snapshot(place: Place, tmp_path: Path) -> None:
+    """Whatever path is asked for; the WAL can be reset at once, and nothing else is answered."""
+    secret, file = tmp_path / "secret", tmp_path / "public.json"
+    secret.write_text("secret")
+    file.write_text("public")
+    with place("--status", str(file)) as peer, closing(open_app(peer.database)) as app:
+        app.execute("PRAGMA busy_timeout=0")
+        app.execute("UPDATE counter SET n = n + 1")
+        with holder(peer) as other:
+            assert other.greet()["status"] is True
+            app.execute("UPDATE counter SET n = n + 1")
+            truncated = "PRAGMA wal_checkpoint(TRUNCATE)"
+            assert app.execute(truncated).fetchone()[0] == 1
+            other.ask("status", path=str(secret))
+            assert other.channel.receive_json(protocol.RESULT)["text"] == "public"
+            assert app.execute(truncated).fetchone()[0] == 0
+            other.ask("rows")
+            with pytest.raises(ProtocolError, match="unknown request"):
+                other.read_to_the_end()
+
+
+def test_a_key_without_a_status_reads_no_file(place: Place, tmp_path: Path) -> None:
+    """The forced commands of before name none."""
+    secret = tmp_path / "secret"
+    secret.write_text("secret")
+    with place() as peer, holder(peer) as other:
+        assert other.greet()["status"] is False
+        other.ask("status", path=str(secret))
+        with pytest.raises(ProtocolError, match="unknown request"):
+            other.read_to_the_end()

@@ -210,3 +210,16 @@ def test_a_folder_that_serve_may_not_write_leaves_the_pull_as_it_is(
     del ssh_home
     with _restricted(tmp_path, "--peer", "mac-office", "--peers", tmp_path / "gone") as peer:
         assert peer.pull(log=EventLog()).strategy == "full"
+
+
+def test_a_machine_that_never_answered_is_asked_only_on_the_way(
+    tmp_path: Path, ssh_home: Path
+) -> None:
+    """Without gymdbd over there, no pull that finds nothing new costs more than it did."""
+    del ssh_home
+    wanted: dict[str, Any] = {"remote_status": str(tmp_path / "gone")}
+    with _machine(tmp_path, name="on-the-way.db") as peer, closing(open_app(peer.database)):
+        peer.pull(**wanted)
+        _settle(peer)
+        _age_question(peer, timedelta(days=9))
+        assert _cost(peer, wanted) < _FEW
