@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 _GUIDE = ROOT / "deploy" / "GUIDE.ko.md"
 _BLOCK = re.compile(r"^<!-- ([a-z, ]+) -->\n```console\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _NAME = re.compile(r"gym_system_backup_\d{8}_\d{6}\.db")
-# What this stage cannot do, because there is no macOS, no registry, or nobody to type a password.
+# What this stage cannot do, because there is no macOS, no registry, nobody to type a password, or
+# nobody to be told.
 _ELSEWHERE = {
     "uv venv --seed --python 3.13 ~/.local/share/gymdbd",
     "~/.local/share/gymdbd/bin/pip install .",
@@ -32,6 +33,7 @@ _ELSEWHERE = {
     "deploy/install.sh",
     "deploy/install.sh --uninstall",
     "ping -c 3 raspberrypi.local",
+    "gymdbd notify --test",
     "sudo pmset repeat wakeorpoweron MTWRFSU 08:55:00",
 }
 # A folder in place of the registry, which the Pi of this stage does not reach.
