@@ -17,7 +17,7 @@ examples:
       for the database that the configuration backs up
   gymdbd authorize --database instance/gym_system.db < gymdbd.pub
       for a database of your choice, with the key from standard input
-  gymdbd authorize --status /run/gymdbd/status.public.json --peer mac-office ...
+  gymdbd authorize --status /run/gymdbd/status.public.json --peer mac-office
       the two machines watch each other, too: see the README
 
 files:

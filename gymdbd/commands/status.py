@@ -17,9 +17,10 @@ examples:
   gymdbd status --json
       the whole status, for a program
   gymdbd status --brief
-      one line, for a prompt or a greeting (motd): what the status file says, what
-      the daemon found when it last looked at the disks, and what other machines
-      told. It opens no archive and no database, and waits 0.3 s for a file at most
+      one line, for a prompt or a greeting (motd): what the status file says,
+      what the daemon found when it last looked at the disks, and what other
+      machines told. It opens no archive and no database, and waits 0.3 s for
+      a file at most
 
 files:
   status_file:   the status file that the configuration names
