@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 TIMEOUT_S = 15.0
+_AGAIN_S = 1.0
 # Far more than apprise needs, and far less than a machine has that must go on with its backups.
 _MOST_MEMORY = 256 * 1024 * 1024
 
@@ -40,7 +41,8 @@ def limited(timeout_s: float = TIMEOUT_S) -> Iterator[None]:
     with contextlib.suppress(OSError, ValueError):
         resource.setrlimit(resource.RLIMIT_DATA, (_MOST_MEMORY, _MOST_MEMORY))
     signal.signal(signal.SIGALRM, stop)
-    signal.setitimer(signal.ITIMER_REAL, timeout_s)
+    # Again and again, because a plugin may catch whatever is raised in it.
+    signal.setitimer(signal.ITIMER_REAL, timeout_s, _AGAIN_S)
     try:
         yield
     except MemoryError as error:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from gymdbd.config import urls
 from gymdbd.errors import ExtraMissingError, NotToldError, ReceiverAwayError, ReceiverRefusedError
+from gymdbd.source.errors import GymdbdError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -38,6 +39,8 @@ def send(url: str, letter: Letter) -> None:
         is_taken = receiver.notify(
             body=letter.text, title=letter.title, notify_type=_kind(letter.health)
         )
+    except (GymdbdError, MemoryError):
+        raise
     except Exception as error:
         # A plugin, which is not ours, may raise anything.
         raise ReceiverAwayError(
