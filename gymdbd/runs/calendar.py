@@ -17,8 +17,7 @@ if TYPE_CHECKING:
     from gymdbd.schedule import Schedule
 
 # How a day was: all runs good, not all, none; not run, nothing due, nothing on record.
-STATES = ("good", "mixed", "bad", "missed", "idle", "unknown")
-GOOD, MIXED, BAD, MISSED, IDLE, UNKNOWN = STATES
+GOOD, MIXED, BAD, MISSED, IDLE, UNKNOWN = "good", "mixed", "bad", "missed", "idle", "unknown"
 # What a curve shows.
 CURVES = SIZE, DURATION, ROWS = "size", "duration", "rows"
 

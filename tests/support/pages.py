@@ -8,14 +8,19 @@ from __future__ import annotations
 import dataclasses
 import random
 import tempfile
-from datetime import UTC, datetime, time, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
+from typing import Any
 from zoneinfo import ZoneInfo
 
 from gymdbd.jobs.finding import Health
-from gymdbd.notices.page import document, facts, weeks
-from gymdbd.notices.page.facts import Archive, Curve, Day, Found, Job, Kept, Page
+from gymdbd.notices.page import document, weeks
+from gymdbd.notices.page.facts import Archive, Found, Job, Kept, Page
 from gymdbd.notices.page.language import Words
+from gymdbd.runs import calendar
+from gymdbd.runs import line as lines
+from gymdbd.runs.calendar import Day, Point
+from gymdbd.runs.line import Line
 
 SEOUL = ZoneInfo("Asia/Seoul")
 AT = datetime(2026, 11, 27, 22, 40, tzinfo=UTC)  # Saturday in Seoul
@@ -52,34 +57,43 @@ def _days(*, well: bool, weekly: bool = False) -> tuple[Day, ...]:
     """Return thirteen weeks with a few days on which something was wrong."""
     today = AT.astimezone(SEOUL).date()
     first = weeks.first_day(today)
-    days = []
-    for number in range((today - first).days + 1):
-        day = first + timedelta(days=number)
-        back = (today - day).days
-        found = Day(day, facts.GOOD, runs=1, good=1)
-        if number < 9:
-            found = Day(day, facts.UNKNOWN)
-        elif weekly and day.weekday() != 6:
-            found = Day(day, facts.IDLE)
-        elif back in (33, 34):
-            found = Day(day, facts.MISSED, reasons=("the machine was off",))
-        elif back == 50 or (back < 3 and not well):
-            reason = "no space left: the backup needs 4.7 MiB, 1.2 MiB are free"
-            found = Day(day, facts.BAD, runs=1, reasons=(reason,))
-        elif back == 12:
-            reason = "another program held an exclusive lock for 5 s"
-            found = Day(day, facts.MIXED, runs=3, good=2, reasons=(reason,))
-        days.append(found)
-    return tuple(days)
+    return tuple(
+        _day(first + timedelta(days=number), (today - first).days - number, well, weekly)
+        for number in range((today - first).days + 1)
+    )
 
 
-def _curve(what: str, start: float, growth: float, noise: float, every: int = 1) -> Curve:
+def _day(day: date, back: int, well: bool, weekly: bool) -> Day:
+    if back > 80:
+        return Day(day, calendar.UNKNOWN)
+    if weekly and day.weekday() != 6:
+        return Day(day, calendar.IDLE)
+    if back in (33, 34):
+        off = trouble("nightly", day, lines.SKIPPED, why=lines.OFF)
+        return Day(day, calendar.MISSED, troubles=(off,))
+    if back == 50 or (back < 3 and not well):
+        error = "no space left: the backup needs 4.7 MiB, 1.2 MiB are free"
+        full = trouble("nightly", day, "failed", code="disk-full", error=error)
+        return Day(day, calendar.BAD, runs=1, troubles=(full,))
+    if back == 12:
+        error = "another program held an exclusive lock for 5 s"
+        locked = trouble("nightly", day, "failed", code="source-locked", error=error)
+        return Day(day, calendar.MIXED, runs=3, good=2, troubles=(locked,))
+    return Day(day, calendar.GOOD, runs=1, good=1)
+
+
+def trouble(job: str, day: date, state: str, **more: Any) -> Line:
+    """Return a line of the ledger for a run at three o'clock."""
+    moment = datetime.combine(day, time(3), SEOUL).isoformat()
+    return Line(job=job, state=state, first=moment, last=moment, **more)
+
+
+def _curve(what: str, start: float, growth: float, noise: float, every: int = 1) -> list[Point]:
     chance = random.Random(what)
-    points = [
-        (_at(number - 81, 3), start + growth * number + chance.gauss(0, noise))
+    return [
+        Point(_at(number - 81, 3), start + growth * number + chance.gauss(0, noise))
         for number in range(0, 82, every)
     ]
-    return Curve(what, tuple(points))
 
 
 def _well() -> tuple[Job, ...]:
@@ -90,11 +104,11 @@ def _well() -> tuple[Job, ...]:
         last_good=_at(0, 3),
         next_run=_at(1, 3),
         days=_days(well=True),
-        curves=(
-            _curve(facts.SIZE, 3.9 * _MIB, 9_000, 6_000),
-            _curve(facts.DURATION, 1.9, 0.004, 0.12),
-            _curve(facts.ROWS, 41_200, 63, 40),
-        ),
+        curves={
+            calendar.SIZE: _curve(calendar.SIZE, 3.9 * _MIB, 9_000, 6_000),
+            calendar.DURATION: _curve(calendar.DURATION, 1.9, 0.004, 0.12),
+            calendar.ROWS: _curve(calendar.ROWS, 41_200, 63, 40),
+        },
     )
     proof = Job(
         name="weekly-drill",
@@ -103,7 +117,7 @@ def _well() -> tuple[Job, ...]:
         last_good=_at(-6, 5),
         next_run=_at(1, 5),
         days=_days(well=True, weekly=True),
-        curves=(_curve(facts.DURATION, 3.1, 0.002, 0.2, every=7),),
+        curves={calendar.DURATION: _curve(calendar.DURATION, 3.1, 0.002, 0.2, every=7)},
     )
     return nightly, proof
 
@@ -192,7 +206,10 @@ HOSTILE = (
 def hostile_page(text: str, language: str = "en") -> Page:
     """Return a page on which everything that others may have written is `text`."""
     page = a_page(language, well=False)
-    days = tuple(dataclasses.replace(day, reasons=(text,)) for day in page.jobs[0].days)
+    days = tuple(
+        dataclasses.replace(day, troubles=(trouble(text, day.day, "failed", error=text),))
+        for day in page.jobs[0].days
+    )
     jobs = tuple(
         dataclasses.replace(job, kind=text, reason=text, hint=text, remarks=(text,), days=days)
         for job in page.jobs

@@ -3,27 +3,17 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import hashlib
 import re
 import string
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
 from html.parser import HTMLParser
-from typing import TYPE_CHECKING
 
 import pytest
 
-from gymdbd.config import config
-from gymdbd.notices.page import document, facts, history, language, weeks
-from gymdbd.notices.page.facts import Day
-from gymdbd.runs import line as lines
-from gymdbd.runs.entry import Status
-from gymdbd.runs.health import Daemon
-from gymdbd.runs.line import Line
-from gymdbd.runs.overview import Overview
+from gymdbd.notices.page import document, language, weeks
 from tests.support.pages import AT, HOSTILE, SEOUL, a_page, hostile_page
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 _LANGUAGES = sorted(language.TEXTS)
 
@@ -122,99 +112,6 @@ def test_the_page_of_a_gym_is_small() -> None:
     assert len(document.render(a_page("ko")).encode()) < 36 * 1024
 
 
-def _overview(at: datetime) -> Overview:
-    daemon = Daemon(alive=True, started=None, status_file="s")
-    return Overview(
-        at=at, zone=SEOUL, host="pi", status=Status(), daemon=daemon, jobs={}, peers={}, machine={}
-    )
-
-
-def _line(state: str, first: str, **more: object) -> Line:
-    return Line(job="nightly", state=state, first=first, last=first, **more)  # type: ignore[arg-type]
-
-
-_KOREAN_NIGHT = "2026-11-{:02}T03:00:00+09:00".format
-_STATES = [
-    ([_line("ok", _KOREAN_NIGHT(20))], facts.GOOD, 1, 1, ()),
-    ([_line("unchanged", _KOREAN_NIGHT(20), count=60)], facts.GOOD, 60, 60, ()),
-    ([_line("failed", _KOREAN_NIGHT(20), error="no room")], facts.BAD, 1, 0, ("no room",)),
-    (
-        [_line("failed", _KOREAN_NIGHT(20), error="no room"), _line("ok", _KOREAN_NIGHT(20))],
-        facts.MIXED,
-        2,
-        1,
-        ("no room",),
-    ),
-    (
-        [_line(lines.SKIPPED, _KOREAN_NIGHT(20), why=lines.OFF)],
-        facts.MISSED,
-        0,
-        0,
-        ("the machine was off",),
-    ),
-    (
-        [_line("busy", _KOREAN_NIGHT(20), why="busy")],
-        facts.MISSED,
-        0,
-        0,
-        ("another run was at work",),
-    ),
-    # What is Friday evening in UTC is Saturday where the machine is.
-    ([_line("ok", "2026-11-19T15:30:00+00:00")], facts.GOOD, 1, 1, ()),
-]
-
-
-@pytest.mark.parametrize(("found", "state", "runs", "good", "reasons"), _STATES)
-def test_a_day_of_the_calendar_is_what_its_runs_were(
-    found: list[Line], state: str, runs: int, good: int, reasons: tuple[str, ...], tmp_path: Path
-) -> None:
-    """In the time of the machine, with the reason of what was not good."""
-    days = _calendar(found, tmp_path)
-    friday = date(2026, 11, 20)
-    assert days[friday] == Day(friday, state, runs, good, reasons)
-
-
-def _calendar(found: list[Line], folder: Path) -> dict[date, Day]:
-    """Return the calendar of a weekly job, whose ledger begins on the 10th of November."""
-    text = (
-        "status_file: s\njobs: {nightly: {kind: backup, schedule: '0 3 * * 5',"
-        f" database: {folder}/d, archive: {folder}}}}}\n"
-    )
-    job = config.parse(text, folder / "c.yaml").jobs["nightly"]
-    seen, began = _overview(AT), datetime(2026, 11, 10, tzinfo=SEOUL)
-    say = language.Words("en", SEOUL)
-    return {day.day: day for day in history.days(job, found, seen, began, say)}
-
-
-def test_a_day_without_a_run_tells_whether_one_was_due(tmp_path: Path) -> None:
-    """A Friday without a line is unknown, another day had nothing due; before all is unknown."""
-    days = _calendar([], tmp_path)
-    assert min(days) == date(2026, 8, 31)
-    assert max(days) == date(2026, 11, 28)
-    after = {day: found.state for day, found in days.items() if day >= date(2026, 11, 10)}
-    fridays = {day for day in after if day.weekday() == 4}
-    assert {after[day] for day in fridays} == {facts.UNKNOWN}
-    assert {after[day] for day in after.keys() - fridays} == {facts.IDLE}
-    before = [found.state for day, found in days.items() if day not in after]
-    assert set(before) == {facts.UNKNOWN}
-
-
-def test_curves_have_a_point_for_each_day() -> None:
-    """Of the size and rows the last, of the duration the longest; failed runs have none."""
-    night, noon = _KOREAN_NIGHT(20), "2026-11-20T12:00:00+09:00"
-    found = history.curves(
-        [
-            _line("ok", night, size=10, rows={"a": 1, "b": 2}, longest_s=9.0),
-            _line("ok", noon, size=12, rows={"a": 4}, longest_s=1.0),
-            _line("failed", noon, longest_s=99.0),
-            _line("ok", _KOREAN_NIGHT(21), size=14, longest_s=2.0),
-        ],
-        SEOUL,
-    )
-    values = {curve.what: [value for _, value in curve.points] for curve in found}
-    assert values == {facts.SIZE: [12, 14], facts.DURATION: [9.0, 2.0]}
-
-
 def test_the_calendar_is_a_table_with_a_header_for_each_row_and_column() -> None:
     """Thirteen weeks of seven days; each day has a sign and says how it was."""
     page = a_page()
@@ -225,6 +122,23 @@ def test_the_calendar_is_a_table_with_a_header_for_each_row_and_column() -> None
     assert len(titles) == len(page.jobs[0].days) == 90
     assert titles[0] == "Mon 31 Aug: no record"
     assert "Fri 9 Oct: failed; no space left: the backup needs 4.7 MiB, 1.2 MiB are free" in titles
+
+
+@pytest.mark.parametrize(
+    ("name", "texts"),
+    [
+        ("en", ["Sun 25 Oct to Mon 26 Oct: not run; the machine was off", "made up after"]),
+        ("ko", ["10월 25일 (일) ~ 10월 26일 (월): 실행 안 됨; 기기가 꺼져 있었습니다", "나중에"]),
+    ],
+)
+def test_the_days_that_were_not_good_are_a_list_with_the_reason(
+    name: str, texts: list[str]
+) -> None:
+    """Days in a row with one reason are one entry; a run that came late is told in its cell."""
+    first, *others = a_page().jobs[0].days
+    days = [dataclasses.replace(first, state="good", made_up=1), *others]
+    read = _Read(str(weeks.calendar(days, language.Words(name, SEOUL))))
+    assert [text for text in texts if text not in read.text.replace(" : ", ": ")] == []
 
 
 def test_moments_are_told_in_the_zone_of_the_machine() -> None:

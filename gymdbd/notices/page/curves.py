@@ -7,32 +7,31 @@ from typing import TYPE_CHECKING
 from gymdbd.notices.page.markup import Html, tag
 
 if TYPE_CHECKING:
-    from gymdbd.notices.page.facts import Curve
     from gymdbd.notices.page.language import Words
+    from gymdbd.runs.calendar import Point
 
 _WIDTH, _HEIGHT = 200, 40
 
 
-def figure(curve: Curve, name: str, say: Words) -> Html:
+def figure(what: str, points: list[Point], name: str, say: Words) -> Html:
     """Return a curve with its newest value; `name` is that of its job, for the ids."""
-    values = [value for _, value in curve.points]
-    (first_at, first), (last_at, last) = curve.points[0], curve.points[-1]
-    least, most = (say.number(curve.what, value) for value in (min(values), max(values)))
+    values, first, last = [point.value for point in points], points[0], points[-1]
+    least, most = (say.number(what, value) for value in (min(values), max(values)))
     told = say(
         "curve",
-        what=say(curve.what),
-        first=say.number(curve.what, first),
-        from_day=say.day(first_at.astimezone(say.zone).date()),
-        last=say.number(curve.what, last),
-        to_day=say.day(last_at.astimezone(say.zone).date()),
+        what=say(what),
+        first=say.number(what, first.value),
+        from_day=say.day(first.at.astimezone(say.zone).date()),
+        last=say.number(what, last.value),
+        to_day=say.day(last.at.astimezone(say.zone).date()),
         least=least,
         most=most,
     )
-    ids = f"{name}-{curve.what}", f"{name}-{curve.what}-more"
-    line = _line(curve)
+    ids = f"{name}-{what}", f"{name}-{what}-more"
+    line = _line(points)
     drawing = tag(
         "svg",
-        tag("title", say(curve.what), id=ids[0]),
+        tag("title", say(what), id=ids[0]),
         tag("desc", told, id=ids[1]),
         tag("path", d=f"{line}V{_HEIGHT}H0Z", class_="area"),
         tag("path", d=line, class_="line"),
@@ -41,20 +40,20 @@ def figure(curve: Curve, name: str, say: Words) -> Html:
         role="img",
         aria_labelledby=" ".join(ids),
     )
-    value = tag("b", say.number(curve.what, last))
+    value = tag("b", say.number(what, last.value))
     scale = tag("p", say("range", least=least, most=most), class_="soft", aria_hidden="true")
-    return tag("figure", tag("figcaption", say(curve.what), value), drawing, scale)
+    return tag("figure", tag("figcaption", say(what), value), drawing, scale)
 
 
-def _line(curve: Curve) -> Html:
+def _line(points: list[Point]) -> Html:
     """Return the path through the points, from the first at the left to the last at the right."""
-    values = [value for _, value in curve.points]
-    start = curve.points[0][0]
-    span = (curve.points[-1][0] - start).total_seconds() or 1.0
+    values = [point.value for point in points]
+    start = points[0].at
+    span = (points[-1].at - start).total_seconds() or 1.0
     least, most = min(values), max(values)
     places = [
-        f"{_WIDTH * (at - start).total_seconds() / span:.0f} "
-        f"{_HEIGHT - 3 - (_HEIGHT - 6) * ((value - least) / (most - least or 1)):.0f}"
-        for at, value in curve.points
+        f"{_WIDTH * (point.at - start).total_seconds() / span:.0f} "
+        f"{_HEIGHT - 3 - (_HEIGHT - 6) * ((point.value - least) / (most - least or 1)):.0f}"
+        for point in points
     ]
     return Html(f"M{'L'.join(places)}")

@@ -2,40 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from gymdbd.runs import calendar
-
 if TYPE_CHECKING:
-    from datetime import date, datetime, tzinfo
+    from datetime import datetime, tzinfo
 
     from gymdbd.jobs.finding import Health
-
-# How a day of a job was: all runs good, not all, none; not run, nothing due, nothing on record.
-GOOD, MIXED, BAD, MISSED, IDLE, UNKNOWN = calendar.STATES
-NOT_GOOD = (MIXED, BAD, MISSED)
-# What a curve shows.
-SIZE, DURATION, ROWS = calendar.CURVES
-
-
-@dataclass(frozen=True)
-class Day:
-    """A day of a job's calendar; `runs` are those that ended, `reasons` why not all were good."""
-
-    day: date
-    state: str
-    runs: int = 0
-    good: int = 0
-    reasons: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Curve:
-    """Numbers over time; `what` is SIZE, DURATION or ROWS."""
-
-    what: str
-    points: tuple[tuple[datetime, float], ...]
+    from gymdbd.runs.calendar import Day, Point
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,7 +31,7 @@ class Job:
     failures: int = 0
     remarks: tuple[str, ...] = ()
     days: tuple[Day, ...] = ()
-    curves: tuple[Curve, ...] = ()
+    curves: dict[str, list[Point]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)

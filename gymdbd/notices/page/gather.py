@@ -8,10 +8,10 @@ import gymdbd
 from gymdbd import disk
 from gymdbd.archive.catalog import Catalog
 from gymdbd.jobs.finding import Finding, Health
-from gymdbd.notices.page import history
-from gymdbd.notices.page.facts import Archive, Curve, Day, Found, Job, Kept, Page
+from gymdbd.notices.page import weeks
+from gymdbd.notices.page.facts import Archive, Found, Job, Kept, Page
 from gymdbd.notices.page.language import Words
-from gymdbd.runs import health, ledger
+from gymdbd.runs import calendar, health, ledger
 from gymdbd.runs.entry import instant
 from gymdbd.runs.outcome import Recorded
 from gymdbd.runs.status import StatusFile
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from gymdbd.archive.backup import Backup
     from gymdbd.config.config import Config
     from gymdbd.config.kinds import JobConfig
+    from gymdbd.runs.calendar import Day, Point
     from gymdbd.runs.health import Daemon, Judged
     from gymdbd.runs.line import Line
     from gymdbd.runs.overview import Overview
@@ -60,9 +61,8 @@ def page(settings: Config, seen: Overview, language: str, *, until: datetime) ->
 
 def _read_ledger(settings: Config, seen: Overview, say: Words) -> tuple[list[Line], list[Found]]:
     """Return the lines of the calendar, or why the ledger cannot be read."""
-    since = history.start(seen)
     try:
-        return ledger.read(StatusFile(settings.status_file).ledger, since), []
+        return ledger.read(StatusFile(settings.status_file).ledger, _first(seen)), []
     except GymdbdError as error:
         found = Finding(Health.UNKNOWN, error.message, error.hint, error.code)
         return [], [_found("ledger", found, say)]
@@ -73,12 +73,19 @@ def _jobs(settings: Config, seen: Overview, lines: list[Line], say: Words) -> It
     by_job: dict[str, list[Line]] = {}
     for line in lines:
         by_job.setdefault(line.job, []).append(line)
-    began = lines[0].began if lines else seen.at
+    began, now = lines[0].began if lines else None, seen.at.astimezone(seen.zone)
     for name, judged in seen.jobs.items():
         job, mine = settings.jobs[name], by_job.get(name, [])
-        days = history.days(job, mine, seen, began, say)
-        curves = history.curves(mine, seen.zone)
-        yield _job(name, judged, say, kind=job.kind, days=days, curves=curves)
+        days = calendar.days(job.schedule or job.every, mine, _first(seen).date(), now, began)
+        drawn = {what: calendar.curve(what, mine, seen.zone) for what in calendar.CURVES}
+        curves = {what: points for what, points in drawn.items() if len(points) > 1}
+        yield _job(name, judged, say, kind=job.kind, days=tuple(days), curves=curves)
+
+
+def _first(seen: Overview) -> datetime:
+    """Return the moment with which the calendar begins."""
+    today = seen.at.astimezone(seen.zone).date()
+    return calendar.midnight(weeks.first_day(today), seen.zone)
 
 
 def _job(
@@ -88,7 +95,7 @@ def _job(
     *,
     kind: str = "",
     days: tuple[Day, ...] = (),
-    curves: tuple[Curve, ...] = (),
+    curves: dict[str, list[Point]] | None = None,
 ) -> Job:
     entry, found = judged.entry, _found(name.rpartition("/")[2], judged.found, say)
     return Job(
@@ -104,7 +111,7 @@ def _job(
         failures=entry.consecutive_failures,
         remarks=tuple(_remarks(judged, say)),
         days=days,
-        curves=curves,
+        curves=curves or {},
     )
 
 

@@ -72,7 +72,9 @@ def card(job: Job, say: Words, now: datetime) -> Html:
         *([(say("failures"), join(job.failures))] if job.failures else []),
     ]
     listed = [join(tag("dt", what), tag("dd", value)) for what, value in told]
-    drawn = [curves.figure(curve, anchor(job.name), say) for curve in job.curves]
+    drawn = [
+        curves.figure(what, points, anchor(job.name), say) for what, points in job.curves.items()
+    ]
     return tag(
         "article",
         tag("div", name, badge(job.health, say), class_="head"),

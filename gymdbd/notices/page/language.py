@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING
 
 from gymdbd.files import to_size
 from gymdbd.jobs.finding import Health
-from gymdbd.notices.page import facts
 from gymdbd.notices.texts import Tongue
+from gymdbd.runs import calendar
 
 if TYPE_CHECKING:
     from datetime import date, tzinfo
+
+    from gymdbd.runs.line import Line
 
 ENGLISH = {
     "title": "gymdbd on {host}",
@@ -48,6 +50,7 @@ ENGLISH = {
     "idle": "nothing due",
     "unknown": "no record",
     "runs": "{good} of {runs} runs good",
+    "made-up": "made up after it was missed",
     "size": "Size",
     "duration": "Duration",
     "rows": "Rows",
@@ -123,6 +126,7 @@ KOREAN = {
     "idle": "예정 없음",
     "unknown": "기록 없음",
     "runs": "{runs}회 가운데 {good}회 성공",
+    "made-up": "놓친 뒤 나중에 실행함",
     "size": "크기",
     "duration": "걸린 시간",
     "rows": "행 수",
@@ -232,9 +236,12 @@ class Words:
         kind, space, name = about.partition(" ")
         return TEXTS[self.language].get(f"part-{kind}", kind) + space + name
 
-    def why(self, why: str) -> str:
-        """Return why a run did not take place, or did not do its work."""
-        return TEXTS[self.language].get(f"why-{why.replace(' ', '-')}", why)
+    def trouble(self, line: Line) -> str:
+        """Return what a line of the ledger says that is not good."""
+        if line.code and (told := self.what(line.code)):
+            return told
+        why = TEXTS[self.language].get(f"why-{(line.why or '').replace(' ', '-')}")
+        return line.error or why or line.why or line.state
 
     def moment(self, moment: datetime, now: datetime | None = None) -> str:
         """Return a moment to the minute, and its year if that is not the year of `now`."""
@@ -257,9 +264,9 @@ class Words:
 
     def number(self, what: str, value: float) -> str:
         """Return a value of a curve with its unit."""
-        if what == facts.SIZE:
+        if what == calendar.SIZE:
             return to_size(int(value))
-        if what == facts.DURATION:
+        if what == calendar.DURATION:
             minutes, seconds = divmod(value, _MINUTE_S)
             return f"{minutes:.0f} min {seconds:.0f} s" if minutes else f"{value:.1f} s"
         return f"{value:,.0f}"

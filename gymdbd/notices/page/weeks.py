@@ -6,27 +6,28 @@ from datetime import timedelta
 from itertools import groupby
 from typing import TYPE_CHECKING
 
-from gymdbd.notices.page import facts
 from gymdbd.notices.page.markup import Html, foreign, join, tag
+from gymdbd.runs import calendar as calendars
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import date
 
-    from gymdbd.notices.page.facts import Day
     from gymdbd.notices.page.language import Words
+    from gymdbd.runs.calendar import Day
 
 WEEKS = 13
 _DAYS = 7
 _MOST_LETTERS = 200
+_MOST_REASONS = 3
 # The sign in a cell, which tells states apart without colour, and its class.
 SIGNS = {
-    facts.GOOD: ("✓", "good"),
-    facts.MIXED: ("!", "mixed"),
-    facts.BAD: ("✗", "bad"),
-    facts.MISSED: ("○", "missed"),
-    facts.IDLE: ("·", "idle"),
-    facts.UNKNOWN: ("", "none"),
+    calendars.GOOD: ("✓", "good"),
+    calendars.MIXED: ("!", "mixed"),
+    calendars.BAD: ("✗", "bad"),
+    calendars.MISSED: ("○", "missed"),
+    calendars.IDLE: ("·", "idle"),
+    calendars.UNKNOWN: ("", "none"),
 }
 
 
@@ -56,7 +57,7 @@ def calendar(days: Sequence[Day], say: Words) -> Html:
             tag("tbody", *rows),
             class_="weeks",
         ),
-        _reasons([day for day in days if day.state in facts.NOT_GOOD], say),
+        _reasons(days, say),
     )
 
 
@@ -88,23 +89,22 @@ def _cell(found: Sequence[Day], say: Words) -> Html:
 def _text(day: Day, say: Words) -> str:
     """Return how a day was, with the reasons."""
     counted = say("runs", good=day.good, runs=day.runs) if day.runs > 1 else ""
-    return "; ".join(
-        filter(None, [say(day.state), counted, *(reason[:_MOST_LETTERS] for reason in day.reasons)])
-    )
+    reasons = dict.fromkeys(say.trouble(line)[:_MOST_LETTERS] for line in day.troubles)
+    late = say("made-up") if day.made_up else ""
+    return "; ".join(filter(None, [say(day.state), counted, late, *list(reasons)[:_MOST_REASONS]]))
 
 
 def _reasons(days: Sequence[Day], say: Words) -> Html:
     """Return the days that were not good as a list: a title is not for keyboards and fingers."""
-    if not days:
+    gaps = list(calendars.gaps(list(days)))
+    if not gaps:
         return Html()
-    entries = [
-        tag(
-            "li",
-            tag("time", say.day(day.day), datetime=day.day.isoformat()),
-            ": ",
-            foreign(_text(day, say)),
-        )
-        for day in reversed(days)
-    ]
-    summary = tag("summary", say("days-not-good", count=len(days)))
+    entries = [tag("li", _days(gap, say), ": ", foreign(_text(gap[-1], say))) for gap in gaps]
+    summary = tag("summary", say("days-not-good", count=sum(map(len, gaps))))
     return tag("details", summary, tag("ul", *entries))
+
+
+def _days(gap: Sequence[Day], say: Words) -> str:
+    """Return the days of a gap: the only one, or the first and the last."""
+    first, last = say.day(gap[0].day), say.day(gap[-1].day)
+    return first if len(gap) == 1 else say("range", least=first, most=last)
