@@ -14,6 +14,9 @@ each day, and the reason of each gap: the machine was off or asleep, its clock
 was set, the daemon did not run, the other machine was away (peer away),
 another run was at work (busy), a run was stopped, or failed with an error.
 
+The jobs of another machine, such as raspberry-pi/nightly-backup, are shown as
+far as that machine told of their runs when it was asked.
+
 examples:
   gymdbd runs
       all jobs, 90 days
@@ -34,6 +37,7 @@ from typing import TYPE_CHECKING, Any
 
 from gymdbd import files, words
 from gymdbd.clock import Clock
+from gymdbd.config.kinds import PullConfig
 from gymdbd.errors import UsageError
 from gymdbd.runs import calendar, ledger
 from gymdbd.runs.line import SKIPPED
@@ -65,7 +69,10 @@ _WEEKDAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the flags."""
     parser.add_argument(
-        "job", nargs="?", metavar="JOB", help="a job of the configuration (default: all)"
+        "job",
+        nargs="?",
+        metavar="JOB",
+        help="a job of the configuration, or of another machine (default: all)",
     )
     parser.add_argument(
         "--days", type=options.number, default=90, metavar="N", help="how many days (default: 90)"
@@ -84,7 +91,7 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
     since = calendar.midnight(first, now.zone)
     path = StatusFile(settings.status_file).ledger
     lines, began = ledger.read(path, since), ledger.began(path)
-    names = [settings.job(arguments.job).name] if arguments.job else list(settings.jobs)
+    names = _names(settings, lines, arguments.job)
     shown = {
         name: [line for line in lines if line.job == name and line.ended >= since] for name in names
     }
@@ -112,9 +119,18 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
     return 0
 
 
+def _names(settings: Config, lines: list[Line], wanted: str | None) -> list[str]:
+    """Return the jobs to show: one, or all of the configuration and those of other machines."""
+    hosts = {job.host for job in settings.jobs.values() if isinstance(job, PullConfig)}
+    told = sorted({line.job for line in lines if line.job.rpartition("/")[0] in hosts})
+    if wanted in told:
+        return [wanted]
+    return [settings.job(wanted).name] if wanted else [*settings.jobs, *told]
+
+
 def _when(settings: Config, name: str) -> Any:
-    job = settings.jobs[name]
-    return job.when if job.is_scheduled else None
+    job = settings.jobs.get(name)
+    return job.when if job and job.is_scheduled else None
 
 
 def _describe(day: Day) -> dict[str, Any]:
@@ -141,7 +157,8 @@ def _reason(line: Line) -> str:
 def _print(
     name: str, when: Any, days: list[Day], mine: list[Line], zone: tzinfo, output: Output
 ) -> None:
-    output.print_line(f"{name} ({when}, {zone})" if when else f"{name} (never runs: a watch)")
+    never = "never runs: a watch" if "/" not in name else "as that machine told, once an hour"
+    output.print_line(f"{name} ({when}, {zone})" if when else f"{name} ({never})")
     for row in _weeks(days):
         output.print_line(f"  {row}".rstrip())
     output.print_line(f"  {_count(days)}")

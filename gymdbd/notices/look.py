@@ -40,7 +40,12 @@ if TYPE_CHECKING:
 
 # Each has `write(settings, overview)`, which writes what the configuration asks for, and returns
 # when it must be written again, or None.
-_WRITERS = ("gymdbd.notices.published", "gymdbd.notices.metrics", "gymdbd.notices.report")
+_WRITERS = (
+    "gymdbd.notices.published",
+    "gymdbd.notices.metrics",
+    "gymdbd.notices.heard",
+    "gymdbd.notices.report",
+)
 
 
 @dataclass(frozen=True)

@@ -155,7 +155,7 @@ class StatusFile:
                 ledger.append(self.ledger, [line.of_run(job, ended)])
 
     def skipped(self, lines: list[Line]) -> None:
-        """Record due moments that had no run, in the ledger."""
+        """Record due moments that had no run, or what other machines told, in the ledger."""
         with self._locked():
             ledger.append(self.ledger, lines)
 
