@@ -31,16 +31,17 @@ exit status:
 
 from __future__ import annotations
 
+import os
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from gymdbd import log, words
+from gymdbd import files, log, words
 from gymdbd.clock import Clock
 from gymdbd.config.config import LogConfig
 from gymdbd.config.notify import NOBODY
-from gymdbd.errors import ConfigError, UsageError
+from gymdbd.errors import ConfigError, NotAllowedError, UsageError
 from gymdbd.jobs.finding import Health
-from gymdbd.notices import look, telling, texts
+from gymdbd.notices import look, store, telling, texts
 from gymdbd.notices.memory import OK, SUSPICIOUS
 from gymdbd.notices.message import ENDED, TEST, TROUBLE, Event
 from gymdbd.notices.policy import DAEMON, JOB, MACHINE
@@ -50,6 +51,7 @@ from gymdbd.terminal import configuration, options
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Mapping
+    from pathlib import Path
 
     from gymdbd.config.config import Config
     from gymdbd.notices.message import Message
@@ -102,8 +104,20 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
     if arguments.test is not None:
         event = _event(TEST, OK, Health.OK, "test", (DAEMON, ""))
         return _try(settings, event, _chosen(settings, arguments.test), output)
+    _require_memory(store.place(settings.status_file))
     report = look.look(settings, Clock()).report
     return _print(report.told, report.failed, output)
+
+
+def _require_memory(file: Path) -> None:
+    """Raise NotAllowedError if this user cannot know or keep what was told."""
+    is_there = files.is_there(file)
+    if not os.access(file.parent, os.W_OK) or (is_there and not os.access(file, os.R_OK)):
+        raise NotAllowedError(
+            f"this user (uid {os.geteuid()}) may not read and write {file}, so it cannot know "
+            "what was told before",
+            hint="run it as the user that the daemon runs as, or as root",
+        )
 
 
 def _chosen(settings: Config, name: str) -> list[str]:

@@ -38,6 +38,7 @@ exit status:
 
 from __future__ import annotations
 
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -62,6 +63,8 @@ if TYPE_CHECKING:
     from gymdbd.terminal.output import Output
 
 _UNKNOWN = 3
+# A restart or an upgrade takes less.
+_LONG_DOWN = timedelta(minutes=10)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -138,10 +141,19 @@ def _told(daemon: Daemon, note: DaemonNote | None) -> str:
     if daemon.alive and daemon.mute:
         return "daemon running, but it cannot write its status file"
     if daemon.alive:
-        return "daemon running" + (f", pid {note.pid}, since {note.started_at}" if note else "")
+        since = f", pid {note.pid}, since {note.started_at}" if note else ""
+        return f"daemon running{since}{_down(daemon, note)}"
     if daemon.alive is None:
         return "daemon state unknown: this user cannot see it"
     return "daemon not running"
+
+
+def _down(daemon: Daemon, note: DaemonNote | None) -> str:
+    """Say for how long no daemon had run before this one, if that was long."""
+    if note is None or daemon.started is None or daemon.down_since is None:
+        return ""
+    gap = daemon.started - daemon.down_since
+    return f"; down before, from {note.down_since} on" if gap > _LONG_DOWN else ""
 
 
 def _print(seen: Overview, daemon: str, problem: str | None, now: Clock, output: Output) -> None:

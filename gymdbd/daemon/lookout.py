@@ -149,13 +149,14 @@ def _states(found: Status) -> dict[str, tuple[Any, ...]]:
 
 
 def last_sign(status: StatusFile) -> datetime | None:
-    """Return when a daemon, or a run, was last known to be alive; None if none ever was."""
-    signs = [store.read(status.path).alive]
+    """Return when a daemon was last known to be alive; None if none has ever taken a look."""
+    alive = store.read(status.path).alive
+    if alive is None:
+        return None
+    signs: list[datetime | None] = [alive]
     with contextlib.suppress(GymdbdError):
         found = status.read()
-        if found.daemon is None:
-            return None
-        signs.append(instant(found.daemon.started_at))
+        signs.append(instant(found.daemon.started_at) if found.daemon else None)
         for entry in found.jobs.values():
             signs += [instant(run.ended_at) for run in entry.runs if run.due][:1]
     return max((sign for sign in signs if sign), default=None)

@@ -15,7 +15,7 @@ import socket
 import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from gymdbd import groups, log
 from gymdbd.clock import Clock
@@ -68,6 +68,9 @@ def look(
         found: Overview | GymdbdError = overview.take(settings, now)
     except GymdbdError as error:
         found = error
+    except Exception as error:  # noqa: BLE001 - that nothing is known of the jobs is to be told
+        logger().debug("unexpected error", exc_info=True)
+        found = unexpected(error)
     with store.alone(settings.status_file):
         looked = _tell(settings, now, found, by_daemon=by_daemon, kept=kept)
         # Two looks at the same time would remove each other's unfinished files.
@@ -100,10 +103,10 @@ def _tell(
     )
     read, report = store.read(settings.status_file), Report()
     memory = policy.observe(_newer(read, kept), this, rules, wanted.to)
-    unsaved = _save(settings, memory)
+    unsaved = _save(settings, memory, quietly=kept is not None)
     for after, so_far in tell(settings, memory, this, rules, tongue(settings, now)):
         memory, report = after, so_far
-        unsaved = _save(settings, memory)
+        unsaved = _save(settings, memory, quietly=True)
     reached = wanted.to.keys() - report.failed.keys()
     return Looked(report, policy.next_look(memory, reached, this, rules), unsaved)
 
@@ -121,12 +124,13 @@ def _newer(read: Memory, kept: Memory | None) -> Memory:
     return kept if is_newer else read
 
 
-def _save(settings: Config, memory: Memory) -> Memory | None:
-    """Keep the memory; return it if it could not be written."""
+def _save(settings: Config, memory: Memory, *, quietly: bool) -> Memory | None:
+    """Keep the memory; return it if it could not be written, which the log need not have twice."""
     try:
         store.write(settings.status_file, memory)
     except GymdbdError as error:
-        logger().warning("notices not written", reason=error.message, remedy=error.hint)
+        report = logger().debug if quietly else logger().warning
+        report("notices not written", reason=error.message, remedy=error.hint)
         return memory
     return None
 
@@ -163,15 +167,19 @@ def _written(settings: Config, found: Overview) -> Iterator[datetime | None]:
 def main() -> int:
     """Be the child: read the order, take the look, print when the next one is needed."""
     order = json.loads(sys.stdin.buffer.read())
-    settings = config.parse(order["text"], Path(order["source"]))
-    log.configure(settings.log)
-    kept = Memory.from_json(order["kept"]) if order["kept"] else None
-    now = Clock()
-    looked = look(settings, now, by_daemon=True, kept=kept)
-    answer = {
-        "in_s": (looked.next - now.now()).total_seconds() if looked.next else None,
-        "kept": looked.unsaved.to_json() if looked.unsaved else None,
-    }
+    answer: dict[str, Any] = {"in_s": None, "kept": order["kept"]}
+    try:
+        settings = config.parse(order["text"], Path(order["source"]))
+        log.configure(settings.log)
+        kept = Memory.from_json(order["kept"]) if order["kept"] else None
+        now = Clock()
+        looked = look(settings, now, by_daemon=True, kept=kept)
+    except GymdbdError as error:
+        logger().error("look failed", error=error.message, hint=error.hint)
+    else:
+        answer["kept"] = looked.unsaved.to_json() if looked.unsaved else None
+        if looked.next:
+            answer["in_s"] = (looked.next - now.now()).total_seconds()
     sys.stdout.write(json.dumps(answer))
     sys.stdout.flush()
     # A thread may still wait for a disk that does not answer.

@@ -14,7 +14,7 @@ import pytest
 import structlog
 
 from gymdbd import lock
-from gymdbd.clock import Clock
+from gymdbd.clock import Clock, to_text
 from gymdbd.config import config
 from gymdbd.daemon.lookout import Lookout
 from gymdbd.notices import look, store
@@ -251,17 +251,16 @@ def test_that_the_daemon_was_down_is_told_by_the_next_one(tmp_path: Path) -> Non
     with _told(tmp_path) as (settings, receiver):
         make_database(tmp_path / "gym.db")
         gymdbd("-c", settings.source, "backup", "nightly")
-        status = StatusFile(tmp_path / "status.json")
-        began = (datetime.now(UTC) - timedelta(hours=3)).isoformat(timespec="seconds")  # noqa: TID251 - real time
-        status.planned(began, {})
+        before = datetime.now(UTC) - timedelta(hours=3)  # noqa: TID251 - real time
+        StatusFile(tmp_path / "status.json").planned(before.isoformat(timespec="seconds"), {})
+        store.write(settings.status_file, Memory(alive=before))
         with running_daemon(settings.source, watchdog_s=1.5):
             until(lambda: receiver.requests, "the notice", within_s=60)
-        note = status.read().daemon
-        assert note is not None
-        assert note.down_since == began
+            down = f"; down before, from {to_text(before, Clock().zone)} on"
+            assert down in gymdbd("-c", settings.source, "status").stdout.splitlines()[0]
         with running_daemon(settings.source, watchdog_s=1.5) as daemon:
             _await_look(daemon, tmp_path)
-    ((request),) = receiver.requests
+    (request,) = receiver.requests
     assert request.headers["Title"].endswith(": the daemon was down")
     assert "did not run for 3 h 0 min" in request.body
 

@@ -18,6 +18,7 @@ from tests.support import everyone, forgetful
 from tests.support.application import application
 from tests.support.command import environment, gymdbd_json
 from tests.support.databases import backups, make_database, query, sqlite_elsewhere
+from tests.support.jobs import write_config
 from tests.support.waiting import until
 
 if TYPE_CHECKING:
@@ -304,3 +305,15 @@ def test_rows_for_an_idle_database_that_was_written_meanwhile_are_refused(place:
         assert other.run(f"python rescue = Rescue({sides})") == "done"
         _write_as_app(database)
         assert other.run(f"python exec('{_LEAVE}')") == "source-moved"
+
+
+def test_a_user_who_cannot_know_what_was_told_does_not_tell_it_again(place: Path) -> None:
+    """Whether the file that has it cannot be read, or cannot be made."""
+    jobs = {"check": {"kind": "verify", "every": "1h", "archive": str(place / "bk")}}
+    to = {"owner": {"command": ["/bin/false"]}}
+    (place / "bk" / "notices.json").touch(mode=0o600)
+    for status in (place / "bk" / "status.json", place / "status.json"):
+        config = write_config(place, jobs, notify={"to": to}, status_file=str(status))
+        config.chmod(0o644)
+        code, result = gymdbd_json("-c", config, "notify", prefix=AS_OTHER)
+        assert (code, result["code"]) == (1, "not-allowed")
