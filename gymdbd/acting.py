@@ -24,7 +24,7 @@ import gymdbd
 from gymdbd.source.errors import GymdbdError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
 
 _MOST_LINKS = 40
 _NO_GROUP = 65534
@@ -90,6 +90,25 @@ def decider(path: Path) -> User | None:
             place /= part
             open_to_others = bool(found.st_mode & 0o022)
     return None
+
+
+@contextlib.contextmanager
+def reading_as_owner(path: Path) -> Iterator[None]:
+    """Open files as the owner of `path` in the block, if this is root: for one that root names.
+
+    It is for a process with one thread.
+    """
+    uid = 0
+    with contextlib.suppress(OSError):
+        uid = path.stat().st_uid
+    if os.geteuid() != 0 or uid == 0:
+        yield
+        return
+    os.seteuid(uid)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
 
 
 def _user(found: os.stat_result) -> User:

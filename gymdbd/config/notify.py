@@ -43,7 +43,7 @@ def _quiet(value: str) -> Quiet:
 
 
 def _address(value: str) -> str:
-    if not _ADDRESS.fullmatch(value) or not value.isprintable():
+    if not _ADDRESS.fullmatch(value) or not value.isascii() or not value.isprintable():
         raise ValueError("expected one e-mail address, such as boss@example.com")
     return value
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gymdbd import bounded, files, trust
+from gymdbd import acting, bounded, files, trust
 from gymdbd.config import values
 from gymdbd.config.document import items, key, path, scalar
 from gymdbd.config.scalars import TEXT
@@ -92,7 +92,7 @@ class Secret:
 
     def _checked(self, data: bytes) -> str:
         try:
-            found = data.decode("utf-8-sig").rstrip("\r\n")
+            found = data.decode().removeprefix("\ufeff").rstrip("\r\n")
         except UnicodeDecodeError:
             found = ""
         if len(data) > _MOST_BYTES or "\0" in found or not found.strip():
@@ -104,19 +104,25 @@ class Secret:
 
     def _content(self, file: Path) -> bytes:
         try:
-            descriptor = os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-            with os.fdopen(descriptor, "rb") as opened:
-                facts = os.fstat(descriptor)
-                bounded.require_ordinary(facts)
-                if not _is_of_systemd(file):
-                    self._refuse_exposed(descriptor, facts.st_mode, file)
-                return opened.read(_MOST_BYTES + 1)
+            # What root runs by hand reads what was put there for the user of the daemon.
+            with acting.reading_as_owner(file):
+                return self._private(file)
         except OSError as error:
             raise SecretMissingError(
                 f"{self.place} cannot be read ({error.strerror or error})",
                 hint=f"write the secret into {file}; it must belong to the user of gymdbd (uid "
                 f"{os.geteuid()}) or root, with mode 0600",
             ) from error
+
+    def _private(self, file: Path) -> bytes:
+        """Return the content of a file that nobody else may read."""
+        descriptor = os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        with os.fdopen(descriptor, "rb") as opened:
+            facts = os.fstat(descriptor)
+            bounded.require_ordinary(facts)
+            if not _is_of_systemd(file):
+                self._refuse_exposed(descriptor, facts.st_mode, file)
+            return opened.read(_MOST_BYTES + 1)
 
     def _refuse_exposed(self, descriptor: int, mode: int, file: Path) -> None:
         doubt = trust.doubt_of(descriptor, file)

@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import socket
+import tempfile
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -40,7 +41,7 @@ def web() -> Iterator[Web]:
         yield receiver
 
 
-def _configuration(folder: Path, url: str, **job: Any) -> Path:
+def _configuration(folder: Path, url: str | dict[str, str], **job: Any) -> Path:
     (folder / "archive").mkdir(mode=0o700, exist_ok=True)
     backup = {
         "every": "1h",
@@ -131,12 +132,28 @@ def test_a_run_that_was_stopped_pings_no_end(tmp_path: Path, web: Web) -> None:
     assert sorted(_ends(web)) == ["/KEY", "/KEY/start", "/KEY/start"]
 
 
+def test_a_run_of_root_pings_with_the_secret_of_another_user(web: Web) -> None:
+    """Root has put it into a folder of its own, for the user of the daemon alone."""
+    with tempfile.TemporaryDirectory(prefix="gymdbd-ping-") as name:
+        folder = Path(name)
+        make_database(folder / "gym.db")
+        secret = folder / "url"
+        secret.touch(0o600)
+        secret.write_text(web.url("KEY"))
+        os.chown(secret, 12002, 12002)
+        path = _configuration(folder, {"file": str(secret)})
+        folder.chmod(0o755)
+        assert gymdbd("-c", path, "backup").returncode == 0
+        _await(web, 2)
+    assert _ends(web) == ["/KEY/start", "/KEY"]
+
+
 def test_the_daemon_pings_around_its_runs(tmp_path: Path, web: Web) -> None:
     """As a run by hand does; a URL from a file is read at each run."""
     make_database(tmp_path / "gym.db")
     (tmp_path / "url").touch(0o600)
     (tmp_path / "url").write_text(web.url("KEY") + "\n")
-    path = _configuration(tmp_path, {"file": str(tmp_path / "url")}, every="1s")  # type: ignore[arg-type]
+    path = _configuration(tmp_path, {"file": str(tmp_path / "url")}, every="1s")
     with running_daemon(path) as process:
         _await(web, 4)
         assert not [words for words in _arguments() if "KEY" in words]

@@ -210,6 +210,61 @@ def test_a_fault_outside_a_job_is_named_as_well(text: str, expected: str) -> Non
     assert expected in [fault[: len(expected)] for fault in faults(text)]
 
 
+_TO = "notify: {to: {a: {%s}}}"
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("notify: {}", "1: notify.to: is missing"),
+        ("notify: {to: {}}", "1: notify.to: expected at least one channel"),
+        ("notify: {to: {a b: {macos: true}}}", "1: notify.to.a b: expected a name"),
+        ("notify: {language: de, to: {a: {macos: true}}}", "1: notify.language: expected one of"),
+        ('notify: {quiet: "22-7"}', "1: notify.quiet: expected two times of the day"),
+        ('notify: {quiet: "24:00-07:00"}', "1: notify.quiet: expected two times of the day"),
+        ('notify: {quiet: "07:00-07:00"}', "1: notify.quiet: expected two times of the day"),
+        (_TO % "macos: false", "1: notify.to.a: expected one of url, email, macos: true and comma"),
+        (_TO % "macos: true, email: a@b", "1: notify.to.a: expected one of url, email"),
+        (_TO % "macos: true, format: json", "1: notify.to.a: expected format only beside url"),
+        (_TO % "macos: true, sender: a@b", "1: notify.to.a: expected smtp and sender only beside"),
+        (_TO % "url: http://example.com/x", "1: notify.to.a: expected https://, because http://"),
+        (_TO % "url: http://127.0.0.1.example.com/", "1: notify.to.a: expected https://, because"),
+        (_TO % "url: ntfy.sh/x", "1: notify.to.a: expected a URL without spaces"),
+        (_TO % "url: 'https://ntfy.sh:x/'", "1: notify.to.a: expected a URL with a valid host"),
+        (_TO % "url: 5", "1: notify.to.a.url: expected a text in quotes, or one of file"),
+        (_TO % "url: {file: a, env: b}", "1: notify.to.a.url: expected one of file, credential"),
+        (_TO % "url: {credential: ../a}", "1: notify.to.a.url.credential: expected a name"),
+        (_TO % "email: boss", "1: notify.to.a.email: expected one e-mail address"),
+        (_TO % 'email: "a@b, c@d"', "1: notify.to.a.email: expected one e-mail address"),
+        (_TO % "email: 사장@example.com", "1: notify.to.a.email: expected one e-mail address"),
+        (_TO % "email: a@b, smtp: {host: c, user: d}", "1: notify.to.a.smtp: expected user and"),
+        (
+            _TO % "email: a@b, smtp: {host: c, tls: none}",
+            "1: notify.to.a.smtp: expected tls: start",
+        ),
+        ("jobs: {a: {kind: verify, ping: http://b/}}", "1: jobs.a.ping: expected https://"),
+        (
+            "jobs: {a: {kind: verify, ping: mailto://b}}",
+            "1: jobs.a.ping: expected a URL with https",
+        ),
+        (
+            "jobs: {a: {kind: watch, peer: b, max_age: 1d, ping: {env: c}}}",
+            "1: jobs.a: a watch has",
+        ),
+    ],
+)
+def test_a_fault_of_notices_is_named_as_well(line: str, expected: str) -> None:
+    """What cannot work, or would send a secret where others read it, is refused at once."""
+    assert expected in [fault[: len(expected)] for fault in faults(line)]
+
+
+@pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "127.1.2.3", "[::1]"])
+def test_a_url_of_this_machine_need_not_be_encrypted(host: str) -> None:
+    """Nobody is on the way."""
+    line = _TO % f'url: "http://{host}:80/x"'
+    assert not [fault for fault in faults(line) if "notify" in fault]
+
+
 def test_all_faults_are_told_at_once_in_the_order_of_lines(tmp_path: Path) -> None:
     """Four faults in four places make four lines, each with the file in front."""
     job = "every: 15\ncheckpont: none\nkeep:\n  days: many\n"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -73,10 +74,30 @@ def test_a_file_that_others_may_read_is_refused(tmp_path: Path, mode: int) -> No
     assert "chmod" in caught.value.hint
 
 
-def test_a_file_of_another_user_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize("reader", [0, _OTHER, _OTHER + 1])
+def test_a_file_is_read_by_root_and_its_owner_and_is_refused_to_others(reader: int) -> None:
+    """Root reads it as the owner does, so that a run by hand has the daemon's secrets."""
+    with tempfile.TemporaryDirectory(prefix="gymdbd-secret-") as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        path = _file(folder)
+        os.chown(path, _OTHER, _OTHER)
+        os.seteuid(reader)
+        try:
+            found = Secret(file=path).read()
+        except SecretMissingError as error:
+            found = error.message
+        finally:
+            os.seteuid(0)
+    refused = f"the file {path} cannot be read (Permission denied)"
+    assert found == (refused if reader == _OTHER + 1 else _WORD)
+
+
+def test_a_file_in_a_folder_of_another_user_is_refused(tmp_path: Path) -> None:
     """They could have put the URL of their own receiver there."""
-    path = _file(tmp_path)
-    os.chown(path, _OTHER, _OTHER)
+    (tmp_path / "theirs").mkdir()
+    path = _file(tmp_path / "theirs")
+    os.chown(tmp_path / "theirs", _OTHER, _OTHER)
     with pytest.raises(SecretExposedError, match=f"belongs to uid {_OTHER}"):
         Secret(file=path).read()
 
