@@ -43,7 +43,7 @@ _NOTIFY: dict[str, Any] = {
 def test_a_backup_that_fails_is_told_once_and_so_is_its_recovery(pi: Pi, tmp_path: Path) -> None:
     """The installer provides for all of it; a daemon that was killed repeats nothing."""
     with receivers(pi.office.pi, tmp_path) as told:
-        pi.configure(_NOTIFY, every="2s", schedule=None, ping={"credential": "ping"})
+        pi.configure(notify=_NOTIFY, every="2s", schedule=None, ping={"credential": "ping"})
         _provide(pi)
         pi.await_runs(1)
         pi.machine.run("mv", ARCHIVE, f"{ARCHIVE}.elsewhere")
