@@ -34,6 +34,8 @@ _ELSEWHERE = {
     "deploy/install.sh --uninstall",
     "ping -c 3 raspberrypi.local",
     "gymdbd notify --test",
+    "gymdbd notify --test office",
+    "gymdbd notify --simulate failing nightly-backup",
     "sudo pmset repeat wakeorpoweron MTWRFSU 08:55:00",
 }
 # A folder in place of the registry, which the Pi of this stage does not reach.
