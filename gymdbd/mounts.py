@@ -11,7 +11,8 @@ READ_ONLY, FAILED = "read-only", "failed"
 
 _PROC = Path("/proc")
 # A file system of another machine: an I/O error of it says nothing about a disk or card here.
-_SHARES = ("nfs", "cifs", "smb", "9p", "afs", "ceph", "davfs", "virtiofs", "fuse.")
+_SHARES = ("nfs", "cifs", "smb", "9p", "afs", "ceph", "davfs", "virtiofs", "fuse")
+_DISKS = ("fuseblk",)
 _OCTAL = re.compile(r"\\([0-7]{3})")
 
 
@@ -29,7 +30,7 @@ class Mount:
     @property
     def is_local(self) -> bool:
         """Return whether it is known to be on a disk or card of this machine."""
-        return self.kind != "" and not self.kind.startswith(_SHARES)
+        return self.kind in _DISKS or (self.kind != "" and not self.kind.startswith(_SHARES))
 
 
 def of(path: Path, proc: Path = _PROC) -> Mount:

@@ -105,6 +105,8 @@ def test_a_large_file_that_was_there_for_some_days_does_no_harm() -> None:
 def test_a_disk_that_gets_emptier_is_not_full_soon() -> None:
     """What others remove now they will not go on removing, but it is not counted against them."""
     assert _days(_nights(left=100 * _GB, others=-1 * _GB, stay=7), Keep(days=7)) is None
+    # 29 GB were freed, which is room for 290 more; without the freed space of days to come.
+    assert _days(_nights(left=5 * _GB, others=-1 * _GB), None) == 19 + 290
 
 
 @pytest.mark.parametrize("days", [0, 1, 6])
@@ -146,6 +148,19 @@ def test_the_archives_of_several_jobs_on_one_disk_are_added_up() -> None:
     assert (round(found.others), found.backups) == (0, 3 * _GB)
     # 400 - 90 are free, and 3 GB a day go, until 2.2 GB no longer fit.
     assert found.days == 103
+
+
+def test_an_archive_that_is_new_on_the_disk_hides_nothing() -> None:
+    """What it takes was free before, for all that is known: other things go on as they did."""
+    samples = _nights(others=1 * _GB, stay=7)
+    moved = [
+        Sample(**{**vars(sample), "job": "moved", "held": 50 * _GB, "made": None})
+        for sample in samples[15:]
+    ]
+    both = sorted([*samples, *moved], key=lambda sample: sample.at)
+    found = forecast.of(both, {"nightly": Keep(days=7), "moved": Keep(days=7)}, _NOW)
+    assert found is not None
+    assert round(found.others) == 1 * _GB
 
 
 def test_a_pull_that_changes_nothing_sees_the_disk_and_makes_no_backup() -> None:
