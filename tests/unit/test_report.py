@@ -6,6 +6,7 @@ import json
 import os
 import re
 import stat
+from collections import Counter
 from datetime import UTC, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -16,11 +17,13 @@ from gymdbd.errors import ConfigError, FolderMissingError, NotOursError
 from gymdbd.jobs.finding import Finding, Health
 from gymdbd.notices import report
 from gymdbd.notices.page import gather
-from gymdbd.runs import overview
+from gymdbd.runs import ledger, overview
 from gymdbd.runs.entry import Entry, Status
 from gymdbd.runs.health import Daemon, Judged
+from gymdbd.runs.line import Line
 from gymdbd.runs.outcome import Recorded
 from gymdbd.runs.overview import Overview
+from gymdbd.runs.status import StatusFile
 from tests.support.clocks import NIGHT, HandClock
 from tests.support.command import gymdbd, gymdbd_json
 from tests.support.databases import make_database
@@ -164,6 +167,34 @@ def test_another_good_run_in_the_same_hour_is_not_worth_a_new_page() -> None:
         seen.machine["disk /"] = Finding(Health.OK, "2.9 GiB free", code="ok")
 
     assert _of(later) == _of(lambda _: None)
+
+
+def test_calendars_are_those_of_the_ledger(tmp_path: Path) -> None:
+    """Of this machine's jobs since it is kept, and of others as far as their machines told."""
+    config_file = _config(tmp_path)
+    text = config_file.read_text().replace("0 3 * * *", "0 3 * * 0")
+    settings = config.parse(text, config_file)
+    runs = {"nightly": [200, 7, 0], "mac/pull": [2]}
+    for name, ago in runs.items():
+        moments = [(NIGHT - timedelta(days=days)).isoformat() for days in ago]
+        lines = [Line(job=name, state="ok", first=at, last=at, size=len(ago)) for at in moments]
+        ledger.append(StatusFile(settings.status_file).ledger, lines)
+    seen = _seen(settings)
+    seen.peers["mac/pull"] = _judged()
+    page = gather.page(settings, seen, "en", until=NIGHT)
+    counts = [Counter(day.state for day in job.days) for job in (*page.jobs, *page.peers)]
+    assert counts == [{"idle": 78, "unknown": 11, "good": 2}, {"unknown": 89, "good": 1, "idle": 1}]
+    assert [len(points) for points in page.jobs[0].curves.values()] == [2]
+
+
+def test_a_ledger_that_cannot_be_read_is_told_and_costs_no_page(tmp_path: Path) -> None:
+    """It is a part of the machine of which nothing is known."""
+    settings = _settings(tmp_path)
+    StatusFile(settings.status_file).ledger.mkdir()
+    report.write(settings, _seen(settings))
+    text = (tmp_path / "page.html").read_text()
+    assert "Record of the runs" in text
+    assert "ledger.jsonl" in text
 
 
 def test_a_page_of_the_future_is_written_again(tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import gymdbd
 from gymdbd import disk
@@ -19,7 +19,7 @@ from gymdbd.source.errors import GymdbdError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from datetime import datetime, tzinfo
+    from datetime import date, datetime, tzinfo
     from pathlib import Path
 
     from gymdbd.archive.backup import Backup
@@ -35,10 +35,18 @@ _BACKUPS = 5
 _PATIENCE_S = 10.0
 
 
+class _Ledger(NamedTuple):
+    """The lines of each job since the calendar begins, and since when there is a ledger."""
+
+    lines: dict[str, list[Line]]
+    began: datetime | None = None
+    trouble: tuple[Found, ...] = ()
+
+
 def page(settings: Config, seen: Overview, language: str, *, until: datetime) -> Page:
     """Return the facts of the page of one overview."""
     say = Words(language, seen.zone)
-    lines, trouble = _read_ledger(settings, seen, say)
+    found = _read_ledger(settings, seen, say)
     return Page(
         host=seen.host,
         version=gymdbd.__version__,
@@ -47,45 +55,57 @@ def page(settings: Config, seen: Overview, language: str, *, until: datetime) ->
         until=until,
         zone=seen.zone,
         health=seen.health,
-        jobs=tuple(_jobs(settings, seen, lines, say)),
-        peers=tuple(_job(name, judged, say) for name, judged in seen.peers.items()),
-        remarks=tuple(_found(host, found, say) for host, found in seen.remarks.items()),
+        jobs=tuple(_jobs(settings, seen, found, say)),
+        peers=tuple(_peers(seen, found, say)),
+        remarks=tuple(_found(host, remark, say) for host, remark in seen.remarks.items()),
         machine=(
             *_daemon(seen.daemon, say),
-            *(_found(about, found, say) for about, found in seen.machine.items()),
-            *trouble,
+            *(_found(about, part, say) for about, part in seen.machine.items()),
+            *found.trouble,
         ),
         archives=tuple(_archives(settings, seen)),
     )
 
 
-def _read_ledger(settings: Config, seen: Overview, say: Words) -> tuple[list[Line], list[Found]]:
-    """Return the lines of the calendar, or why the ledger cannot be read."""
+def _read_ledger(settings: Config, seen: Overview, say: Words) -> _Ledger:
+    """Read the ledger; if that fails, it says so as a part of the machine."""
+    path = StatusFile(settings.status_file).ledger
+    lines: dict[str, list[Line]] = {}
+    since = calendar.midnight(_first(seen), seen.zone)
     try:
-        return ledger.read(StatusFile(settings.status_file).ledger, _first(seen)), []
+        for line in ledger.read(path, since):
+            lines.setdefault(line.job, []).append(line)
+        return _Ledger(lines, ledger.began(path))
     except GymdbdError as error:
         found = Finding(Health.UNKNOWN, error.message, error.hint, error.code)
-        return [], [_found("ledger", found, say)]
+        return _Ledger({}, trouble=(_found("ledger", found, say),))
 
 
-def _jobs(settings: Config, seen: Overview, lines: list[Line], say: Words) -> Iterator[Job]:
+def _first(seen: Overview) -> date:
+    """Return the day with which the calendar begins."""
+    return weeks.first_day(seen.at.astimezone(seen.zone).date())
+
+
+def _jobs(settings: Config, seen: Overview, found: _Ledger, say: Words) -> Iterator[Job]:
     """Yield the jobs of this machine, with their calendars and curves."""
-    by_job: dict[str, list[Line]] = {}
-    for line in lines:
-        by_job.setdefault(line.job, []).append(line)
-    began, now = lines[0].began if lines else None, seen.at.astimezone(seen.zone)
+    at = seen.at.astimezone(seen.zone)
     for name, judged in seen.jobs.items():
-        job, mine = settings.jobs[name], by_job.get(name, [])
-        days = calendar.days(job.schedule or job.every, mine, _first(seen).date(), now, began)
+        job, mine = settings.jobs[name], found.lines.get(name, [])
+        when = job.when if job.is_scheduled else None
+        days = calendar.days(when, mine, _first(seen), at, found.began)
         drawn = {what: calendar.curve(what, mine, seen.zone) for what in calendar.CURVES}
         curves = {what: points for what, points in drawn.items() if len(points) > 1}
         yield _job(name, judged, say, kind=job.kind, days=tuple(days), curves=curves)
 
 
-def _first(seen: Overview) -> datetime:
-    """Return the moment with which the calendar begins."""
-    today = seen.at.astimezone(seen.zone).date()
-    return calendar.midnight(weeks.first_day(today), seen.zone)
+def _peers(seen: Overview, found: _Ledger, say: Words) -> Iterator[Job]:
+    """Yield the jobs of other machines, with a calendar of what those told of their runs."""
+    at = seen.at.astimezone(seen.zone)
+    for name, judged in seen.peers.items():
+        mine = found.lines.get(name)
+        # When they are due is not known here, nor what was not told.
+        days = calendar.days(None, mine, _first(seen), at, None) if mine else []
+        yield _job(name, judged, say, days=tuple(days))
 
 
 def _job(
