@@ -62,7 +62,7 @@ class Pings:
         log = {**vars(settings.log), "file": settings.log.file and str(settings.log.file)}
         order = {"job": job.name, "url": job.ping.packed(), "log": log, "by_hand": by_hand}
         try:
-            pid, pipe = _start()
+            pid, pipe = _start(is_quiet=by_hand)
         except OSError:
             return lambda _: None  # The machine lacks memory or processes, which the run will tell.
         at_work.add(pid)
@@ -77,9 +77,13 @@ class Pings:
         return end
 
 
-def _start() -> tuple[int, int]:
-    """Start a process that pings; return its id, and the pipe to its input."""
+def _start(*, is_quiet: bool) -> tuple[int, int]:
+    """Start a process that pings; return its id, and the pipe to its input.
+
+    One that `is_quiet` has no standard error: a program that reads that of a run would wait for it.
+    """
     reading, writing = os.pipe()
+    outputs = (1, 2) if is_quiet else (1,)
     try:
         os.set_blocking(writing, False)
         pid = os.posix_spawn(
@@ -88,7 +92,7 @@ def _start() -> tuple[int, int]:
             groups.environment(),
             file_actions=[
                 (os.POSIX_SPAWN_DUP2, reading, 0),
-                (os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0),
+                *((os.POSIX_SPAWN_OPEN, fd, os.devnull, os.O_WRONLY, 0) for fd in outputs),
             ],
             # A Ctrl-C in the terminal is for the run alone.
             setsid=True,

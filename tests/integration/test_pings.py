@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import socket
+import subprocess
 import tempfile
 import time
 from pathlib import Path
@@ -21,7 +22,7 @@ from gymdbd.errors import StoppedError, WriteFailedError
 from gymdbd.notices.ping import Pings
 from gymdbd.runs.outcome import Outcome, failure
 from tests.support import receivers
-from tests.support.command import gymdbd
+from tests.support.command import GYMDBD, gymdbd
 from tests.support.daemon_process import running_daemon
 from tests.support.databases import make_database
 from tests.support.jobs import write_config
@@ -175,6 +176,28 @@ def test_a_receiver_that_hangs_delays_no_run_and_gathers_no_processes(tmp_path: 
         for pid in pids:
             os.kill(pid, 9)
             os.waitpid(pid, 0)
+
+
+def test_a_run_by_hand_ends_while_its_ping_waits(tmp_path: Path) -> None:
+    """Nor does a program wait that reads what the run prints, until nobody can print any more."""
+    make_database(tmp_path / "gym.db")
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        path = _configuration(tmp_path, f"http://127.0.0.1:{silent.getsockname()[1]}/KEY")
+        subprocess.run([*GYMDBD, "-c", path, "backup"], check=True, capture_output=True)
+        connection, _ = silent.accept()
+        with connection:
+            # It has sent all, and waits for the answer: its end is not there yet.
+            connection.settimeout(20)
+            assert connection.recv(65536).startswith(b"POST /KEY/start?rid=")
+            connection.setblocking(False)
+            with pytest.raises(BlockingIOError):
+                connection.recv(1)
+            connection.setblocking(True)
+            connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+        connection, _ = silent.accept()
+        with connection:
+            assert connection.recv(65536).startswith(b"POST /KEY?rid=")
+            connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
 
 
 def test_a_ping_that_cannot_be_sent_is_logged_and_the_run_is_good(tmp_path: Path, web: Web) -> None:

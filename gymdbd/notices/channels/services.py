@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from gymdbd.notices.channels.letter import Letter
 
-_PROTOCOL = re.compile(r"protocol(?:: [^=\n]+)? = (\([^)]*\)|\"[^\"\n]*\")")
+_PROTOCOL = re.compile(r"protocol(?:: [^=\n]+)? = (\([^)]*\)|[\"'][^\"'\n]*[\"'])")
 _STATUS = re.compile(r"error=(\d{3})\b")
 _REFUSALS = {*range(300, 500)} - {408, 425, 429}
 
@@ -96,7 +96,7 @@ def _plugins(scheme: str) -> Iterator[type[NotifyBase]]:
     folder = require_apprise()
     for file in sorted(folder.rglob("*.py")):
         text = file.read_text(encoding="utf-8", errors="replace")
-        if any(f'"{scheme}"' in names for names in _PROTOCOL.findall(text)):
+        if any(scheme in re.findall(r"[\w-]+", names) for names in _PROTOCOL.findall(text)):
             name = file.relative_to(folder).with_suffix("").parts[0]
             module = importlib.import_module(f"apprise.plugins.{name}")
             for found in vars(module).values():
