@@ -194,6 +194,7 @@ def test_a_ledger_that_cannot_be_read_is_told_and_costs_no_page(tmp_path: Path) 
     report.write(settings, _seen(settings))
     text = (tmp_path / "page.html").read_text()
     assert "Record of the runs" in text
+    assert "Not everything is known" in text
     assert "ledger.jsonl" in text
 
 

@@ -11,7 +11,7 @@ from gymdbd.jobs.finding import Finding, Health
 from gymdbd.notices.page import weeks
 from gymdbd.notices.page.facts import Archive, Found, Job, Kept, Page
 from gymdbd.notices.page.language import Words
-from gymdbd.runs import calendar, health, ledger
+from gymdbd.runs import calendar, health, ledger, verdict
 from gymdbd.runs.entry import instant
 from gymdbd.runs.outcome import Recorded
 from gymdbd.runs.status import StatusFile
@@ -47,6 +47,11 @@ def page(settings: Config, seen: Overview, language: str, *, until: datetime) ->
     """Return the facts of the page of one overview."""
     say = Words(language, seen.zone)
     found = _read_ledger(settings, seen, say)
+    machine = (
+        *_daemon(seen.daemon, say),
+        *(_found(about, part, say) for about, part in seen.machine.items()),
+        *found.trouble,
+    )
     return Page(
         host=seen.host,
         version=gymdbd.__version__,
@@ -54,15 +59,12 @@ def page(settings: Config, seen: Overview, language: str, *, until: datetime) ->
         at=seen.at,
         until=until,
         zone=seen.zone,
-        health=seen.health,
+        # A page that lacks something does not say that all is well.
+        health=verdict.worst([seen.health, *(part.health for part in machine)]),
         jobs=tuple(_jobs(settings, seen, found, say)),
         peers=tuple(_peers(seen, found, say)),
         remarks=tuple(_found(host, remark, say) for host, remark in seen.remarks.items()),
-        machine=(
-            *_daemon(seen.daemon, say),
-            *(_found(about, part, say) for about, part in seen.machine.items()),
-            *found.trouble,
-        ),
+        machine=machine,
         archives=tuple(_archives(settings, seen)),
     )
 
@@ -138,7 +140,7 @@ def _job(
 def _remarks(judged: Judged, say: Words) -> Iterator[str]:
     result = judged.entry.result or Recorded({})
     yield from result.remarks
-    if result.waiting:
+    if result.waiting and not judged.found.hint:
         yield say("waits", name=result.waiting)
     if judged.interrupted and (began := instant(judged.interrupted.started_at)):
         yield say("killed", time=say.moment(began))
