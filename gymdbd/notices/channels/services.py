@@ -72,6 +72,12 @@ def _receiver(url: str, shown: str) -> NotifyBase:
             f"apprise knows no service {scheme}://",
             hint="look it up at https://github.com/caronc/apprise, or install a newer apprise",
         )
+    if not plugin.enabled:
+        raise ExtraMissingError(
+            f"the service {scheme}:// of apprise needs another package, which is not installed",
+            hint=f"pip install what the page of {scheme}:// at https://github.com/caronc/apprise "
+            "names",
+        )
     try:
         parts = plugin.parse_url(url)
         receiver = plugin(**parts) if parts else None
@@ -81,12 +87,6 @@ def _receiver(url: str, shown: str) -> NotifyBase:
         raise ReceiverRefusedError(
             f"apprise cannot read the URL {shown}",
             hint="compare it with the page of that service at https://github.com/caronc/apprise",
-        )
-    if not receiver.enabled:
-        raise ExtraMissingError(
-            f"the service {scheme}:// of apprise needs another package, which is not installed",
-            hint=f"pip install what the page of {scheme}:// at https://github.com/caronc/apprise "
-            "names",
         )
     return receiver
 
