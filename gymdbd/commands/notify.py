@@ -138,7 +138,7 @@ def _simulated(settings: Config, state: str, *jobs: str) -> Event:
             f'"{state}" cannot be simulated{words.did_you_mean(state, _SIMULATED)}',
             hint=f"choose one of {', '.join(_SIMULATED)}",
         )
-    about = MACHINE, "/"
+    about = MACHINE, "disk /"
     if state != "machine":
         if len(jobs) != 1:
             raise UsageError(

@@ -35,7 +35,12 @@ _MOST_ANSWER = 64 * 1024
 
 
 def tell(
-    settings: Config, name: str, message: Message, *, delay_s: float = _DELAY_S
+    settings: Config,
+    name: str,
+    message: Message,
+    *,
+    delay_s: float = _DELAY_S,
+    attempts: int = ATTEMPTS,
 ) -> GymdbdError | None:
     """Send a message through the channel `name`; return the error of the last try, or None.
 
@@ -51,7 +56,7 @@ def tell(
     }
     given = json.dumps(order, default=str).encode()
     error: GymdbdError | None = None
-    for attempt in range(ATTEMPTS):
+    for attempt in range(attempts):
         if attempt:
             time.sleep(delay_s * attempt)
         error = _in_child(given)

@@ -11,7 +11,7 @@ from gymdbd.notices import policy, sending, texts
 from gymdbd.notices.memory import Failure
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
     from datetime import datetime
 
     from gymdbd.config.config import Config
@@ -31,12 +31,21 @@ class Report:
 
 
 def send_all(
-    settings: Config, messages: dict[str, Message]
+    settings: Config, messages: dict[str, Message], failing: Collection[str] = ()
 ) -> Iterator[tuple[str, GymdbdError | None]]:
-    """Send each channel its message; yield its name, and the error if it could not be told."""
+    """Send each channel its message; yield its name, and the error if it could not be told.
+
+    Those that were `failing` before are tried once, so that the next look need not wait for them.
+    """
     with ThreadPoolExecutor(max(1, len(messages))) as pool:
         work = {
-            pool.submit(sending.tell, settings, name, message): name
+            pool.submit(
+                sending.tell,
+                settings,
+                name,
+                message,
+                attempts=1 if name in failing else sending.ATTEMPTS,
+            ): name
             for name, message in messages.items()
         }
         for done in as_completed(work):
@@ -55,7 +64,7 @@ def tell(
     report, now, wanted = Report(), look.moment.now, settings.notify
     events = {name: policy.due(memory, name, look, rules) for name in wanted.to}
     messages = {name: texts.message(found, tongue) for name, found in events.items() if found}
-    for name, error in send_all(settings, messages):
+    for name, error in send_all(settings, messages, memory.failures):
         if error is None:
             report.told[name] = messages[name]
             memory = policy.told(memory, name, events[name], now)

@@ -220,6 +220,24 @@ def test_what_was_told_is_remembered_although_it_cannot_be_written(
     assert len(receiver.requests) == 1
 
 
+@pytest.mark.parametrize("is_kept_newer", [False, True])
+def test_of_two_memories_the_newer_one_counts(
+    tmp_path: Path, clock: HandClock, *, is_kept_newer: bool
+) -> None:
+    """The daemon's, if the file became read-only; the file's, if somebody told by hand since."""
+    with _told(tmp_path) as (settings, receiver):
+        older = Memory(seen=look.moment(clock))
+        _later(clock, minutes=1)
+        look.look(settings, clock)
+        newer = store.read(settings.status_file)
+        assert len(receiver.requests) == 1
+        written, kept = (older, newer) if is_kept_newer else (newer, older)
+        store.write(settings.status_file, written)
+        _later(clock, minutes=1)
+        look.look(settings, clock, by_daemon=True, kept=kept)
+    assert len(receiver.requests) == 1
+
+
 @pytest.mark.parametrize("content", ["", "{", '{"schema": 1, "troubles": 3}', "[]", "\0" * 99])
 def test_a_damaged_memory_is_none(tmp_path: Path, clock: HandClock, content: str) -> None:
     """Then what is wrong is told once more."""
@@ -229,6 +247,20 @@ def test_a_damaged_memory_is_none(tmp_path: Path, clock: HandClock, content: str
             look.look(settings, clock)
             _later(clock, minutes=1)
     assert len(receiver.requests) == 1
+
+
+def test_a_channel_that_failed_is_tried_once_at_each_look(tmp_path: Path, clock: HandClock) -> None:
+    """And three times at the first one: others are not to wait for it each time."""
+    with web() as receiver:
+        settings = config.load(_config(tmp_path, {"owner": {"url": receiver.url("503/owner")}}))
+        gymdbd("-c", settings.source, "backup", "nightly")
+        _later(clock, days=3)
+        tried = []
+        for _ in range(3):
+            assert look.look(settings, clock).report.failed.keys() == {"owner"}
+            tried.append(len(receiver.requests))
+            _later(clock, minutes=5)
+    assert tried == [3, 4, 5]
 
 
 def test_a_status_that_cannot_be_read_is_told(tmp_path: Path, clock: HandClock) -> None:
