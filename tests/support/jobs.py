@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from gymdbd.config.kinds import BackupConfig
 from gymdbd.jobs.context import Context
 from tests.support.command import EventLog
+from tests.support.databases import make_database
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -36,3 +37,12 @@ def write_config(folder: Path, jobs: dict[str, dict[str, Any]], **top: Any) -> P
     path = folder / "config.yaml"
     path.write_text(json.dumps(content, indent=1))
     return path
+
+
+def gym_config(folder: Path, **top: Any) -> Path:
+    """Write the configuration of a gym with a nightly backup, which has not run yet."""
+    (folder / "archive").mkdir(mode=0o700, exist_ok=True)
+    if not (folder / "gym.db").exists():
+        make_database(folder / "gym.db", rows=3)
+    places = {"database": str(folder / "gym.db"), "archive": str(folder / "archive")}
+    return write_config(folder, {"nightly": {"schedule": "0 3 * * *", **places}}, **top)

@@ -25,9 +25,7 @@ from gymdbd.runs.outcome import Recorded
 from gymdbd.runs.overview import Overview
 from gymdbd.runs.status import StatusFile
 from tests.support.clocks import NIGHT, HandClock
-from tests.support.command import gymdbd, gymdbd_json
-from tests.support.databases import make_database
-from tests.support.jobs import write_config
+from tests.support.jobs import gym_config
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,18 +36,9 @@ if TYPE_CHECKING:
 _HOUR, _MINUTE = timedelta(hours=1), timedelta(minutes=1)
 
 
-def _config(folder: Path, **top: Any) -> Path:
-    """Write the configuration of a gym; nothing has run yet."""
-    (folder / "archive").mkdir(mode=0o700, exist_ok=True)
-    if not (folder / "gym.db").exists():
-        make_database(folder / "gym.db", rows=3)
-    places = {"database": str(folder / "gym.db"), "archive": str(folder / "archive")}
-    return write_config(folder, {"nightly": {"schedule": "0 3 * * *", **places}}, **top)
-
-
 def _settings(folder: Path, **keys: str) -> Config:
     """Load one with a page."""
-    return config.load(_config(folder, report={"file": str(folder / "page.html"), **keys}))
+    return config.load(gym_config(folder, report={"file": str(folder / "page.html"), **keys}))
 
 
 def _seen(settings: Config, after: timedelta = timedelta()) -> Overview:
@@ -99,7 +88,7 @@ def test_what_gets_worse_is_written_at_once(tmp_path: Path) -> None:
 
 def test_the_newest_backups_of_an_archive_are_shown_once(tmp_path: Path) -> None:
     """Two jobs may use it; of seven backups five are shown, by the times in their names."""
-    config_file, archive = _config(tmp_path), tmp_path / "archive"
+    config_file, archive = gym_config(tmp_path), tmp_path / "archive"
     content = json.loads(config_file.read_text())
     content["jobs"]["proof"] = {"kind": "verify", "every": "1d", "archive": str(archive)}
     settings = config.parse(json.dumps(content), config_file)
@@ -171,7 +160,7 @@ def test_another_good_run_in_the_same_hour_is_not_worth_a_new_page() -> None:
 
 def test_calendars_are_those_of_the_ledger(tmp_path: Path) -> None:
     """Of this machine's jobs since it is kept, and of others as far as their machines told."""
-    config_file = _config(tmp_path)
+    config_file = gym_config(tmp_path)
     text = config_file.read_text().replace("0 3 * * *", "0 3 * * 0")
     settings = config.parse(text, config_file)
     runs = {"nightly": [200, 7, 0], "mac/pull": [2]}
@@ -208,7 +197,7 @@ def test_a_page_of_the_future_is_written_again(tmp_path: Path) -> None:
 
 def test_a_page_that_nobody_wants_is_not_written(tmp_path: Path) -> None:
     """Without the key there is no page, and no next time."""
-    settings = config.load(_config(tmp_path))
+    settings = config.load(gym_config(tmp_path))
     assert report.write(settings, _seen(settings)) is None
     assert not (tmp_path / "page.html").exists()
 
@@ -283,40 +272,3 @@ def test_a_configuration_names_a_file_and_a_language_that_there_is(tmp_path: Pat
     with pytest.raises(ConfigError) as caught:
         _settings(tmp_path, language="de")
     assert "report.language: expected one of en, ko (got de)" in caught.value.faults[0]
-
-
-def test_the_command_writes_the_page_of_what_has_run(tmp_path: Path) -> None:
-    """A backup stands on it with its verdict, in the calendar of today, and as the last success."""
-    path, page = _config(tmp_path), tmp_path / "page.html"
-    assert gymdbd("-c", path, "backup", "nightly").returncode == 0
-    code, told = gymdbd_json("-c", path, "report", "--to", page)
-    assert (code, told["file"]) == (0, str(page))
-    text = page.read_text()
-    assert '<html lang="en">' in text
-    assert "<h1" in text
-    assert "All is well" in text
-    assert "verified" in text
-    assert text.count('class="good"') == 2  # Today, and in the legend.
-    assert stat.S_IMODE(page.stat().st_mode) == 0o600
-
-
-def test_a_look_writes_the_page_of_the_configuration(tmp_path: Path) -> None:
-    """As the daemon takes it, and as `gymdbd notify` does."""
-    notify = {"to": {"nobody": {"command": ["/bin/true"]}}}
-    path = _config(tmp_path, report={"file": str(tmp_path / "page.html")}, notify=notify)
-    assert gymdbd("-c", path, "notify").returncode == 0
-    assert _written(tmp_path / "page.html")
-
-
-def test_the_command_asks_for_a_file_or_takes_that_of_the_configuration(tmp_path: Path) -> None:
-    """With its language, unless another is named."""
-    path = _config(tmp_path)
-    done = gymdbd("-c", path, "report")
-    assert done.returncode == 2
-    assert "--to FILE" in done.stderr
-    page = tmp_path / "page.html"
-    path = _config(tmp_path, report={"file": str(page), "language": "ko"})
-    assert gymdbd("-c", path, "report").returncode == 0
-    assert '<html lang="ko">' in page.read_text()
-    assert gymdbd("-c", path, "report", "--language", "en").returncode == 0
-    assert '<html lang="en">' in page.read_text()
