@@ -147,6 +147,10 @@ REASONS: dict[str, tuple[str, str]] = {
         "nothing has been heard of the jobs of the other machine for too long",
         "see whether it can be reached, and run gymdbd status there",
     ),
+    "peer-unseen": (
+        "it cannot be seen when the other machine came",
+        "run gymdbd check: it reports what is wrong with the folder of these notes",
+    ),
     "peer-untold": ("the other machine does not tell how its jobs are", "update gymdbd there"),
     "protocol": (
         "the other machine answers what gymdbd does not understand",

@@ -25,9 +25,13 @@ _CLOCKS_DIFFER = timedelta(minutes=10)
 def look(
     job: WatchConfig, now: datetime, zone: tzinfo, *, was_good: bool
 ) -> Iterator[Finding | datetime]:
-    """Yield when the peer last came, and what is wrong with that; OSError if it cannot be seen."""
+    """Yield when the peer last came, and what is wrong with that."""
     del was_good
-    came = _came(job)
+    try:
+        came = _came(job)
+    except OSError as error:
+        yield Finding(Health.UNKNOWN, _unseen(job, error), _how(job), "peer-unseen")
+        return
     if came is None:
         yield Finding(Health.UNKNOWN, f"{job.peer} has not come yet", _how(job), "never-came")
         return
@@ -47,36 +51,42 @@ def look(
 def examine(job: WatchConfig, now: Clock) -> list[Check]:
     """Check that there is a folder in which a peer can be noted, and that it came."""
     name = f"{job.name} peer"
-    if not files.is_folder(job.folder):
-        hint = (
-            f"make it as root, for the account that the key logs in to: install -d -o ACCOUNT "
-            f"{job.folder}"
-        )
-        return [Check(name, ERROR, f"there is no folder {job.folder}", hint)]
     try:
         came = _came(job)
     except OSError as error:
-        reason = error.strerror or str(error)
-        return [Check(name, WARNING, f"{job.mark} cannot be seen: {reason}", _how(job))]
+        return [Check(name, ERROR, _unseen(job, error), _how(job))]
     if came is None:
         return [Check(name, WARNING, f"{job.peer} has not come yet", _how(job))]
     return [Check(name, OK, f"{job.peer} last came at {clock.to_text(came, now.zone)}")]
 
 
 def _came(job: WatchConfig) -> datetime | None:
-    """Return when the peer last came, None if it never did."""
+    """Return when the peer last came, None if it never did; OSError if that cannot be seen."""
     try:
         facts = os.lstat(job.mark)
     except FileNotFoundError:
-        return None
+        if files.is_folder(job.folder):
+            return None
+        raise
     bounded.require_ordinary(facts)
     try:
         return datetime.fromtimestamp(facts.st_mtime, UTC)
     except (ValueError, OverflowError) as error:
-        raise OSError(f"the time of {job.mark} is outside the calendar") from error
+        raise OSError("its time is outside the calendar") from error
+
+
+def _unseen(job: WatchConfig, error: OSError) -> str:
+    if isinstance(error, FileNotFoundError):
+        return f"there is no folder {job.folder}, in which it is noted when {job.peer} comes"
+    return f"when {job.peer} came cannot be seen at {job.mark}: {error.strerror or error}"
 
 
 def _how(job: WatchConfig) -> str:
+    if not os.path.isdir(job.folder):  # noqa: PTH112 - Path.is_dir raises in a forbidden folder
+        return (
+            "make it as root, for the account that the key logs in to: install -d -o ACCOUNT "
+            f"{job.folder}"
+        )
     folder = f" --peers {job.folder}" if job.folder != Path(PEERS) else ""
     return (
         f"let the key of {job.peer} say who comes: gymdbd authorize --peer {job.peer}{folder} "
