@@ -440,7 +440,7 @@ def _told(world: World) -> Iterator[list[tuple[datetime, Event]]]:
             ]
 
 
-@settings(max_examples=count(25, of=1500), deadline=None)
+@settings(max_examples=count(25, of=300), deadline=None)
 @given(_STEPS)
 def test_the_same_is_never_told_twice_without_the_time_of_a_reminder_between(
     steps: list[tuple[float, Finding, Subject, int, tuple[str, ...]]],
@@ -452,7 +452,7 @@ def test_the_same_is_never_told_twice_without_the_time_of_a_reminder_between(
                 assert at - before >= 6 * _HOUR - timedelta(seconds=1)
 
 
-@settings(max_examples=count(25, of=1500), deadline=None)
+@settings(max_examples=count(25, of=300), deadline=None)
 @given(_STEPS)
 def test_every_trouble_that_was_told_gets_exactly_one_end(
     steps: list[tuple[float, Finding, Subject, int, tuple[str, ...]]],
@@ -472,7 +472,7 @@ def test_every_trouble_that_was_told_gets_exactly_one_end(
     assert world.memory.troubles == {}
 
 
-@settings(max_examples=count(25, of=1500), deadline=None)
+@settings(max_examples=count(25, of=300), deadline=None)
 @given(_STEPS, st.sampled_from([_FAILED, _SUSPICIOUS]))
 def test_a_job_that_fails_is_never_kept_silent(
     steps: list[tuple[float, Finding, Subject, int, tuple[str, ...]]], finding: Finding
