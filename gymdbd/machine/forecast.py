@@ -30,6 +30,7 @@ class Sample:
     """The disk of a job's archive after a run: `free` bytes of its `size`.
 
     The job's backups take `held` bytes. `made` is the size of the backup that the run made, if any.
+    It stands for `runs` of the same hour.
     """
 
     at: datetime
@@ -38,6 +39,7 @@ class Sample:
     size: int
     held: int
     made: int | None
+    runs: int = 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,9 +133,10 @@ def _daily(samples: Iterable[Sample]) -> list[tuple[float, float]]:
 def _filling(samples: Sequence[Sample], keep: Keep | None) -> _Filling:
     """Return how a job fills its archive, by its samples in the order of time."""
     made = [(sample.at, sample.made) for sample in samples if sample.made is not None]
+    runs = sum(sample.runs for sample in samples if sample.made is not None)
     days = max(1.0, (samples[-1].at - samples[0].at) / _DAY)
     # Between the first and the last of n runs there are n - 1 intervals.
-    often = max(0, len(made) - 1) / days
+    often = max(0, runs - 1) / days
     by_day = {int(at.timestamp() // _DAY.total_seconds()): size for at, size in made}
     sizes = [(float(day), float(size)) for day, size in by_day.items()]
     return _Filling(

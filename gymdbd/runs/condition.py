@@ -67,9 +67,9 @@ def _seen(look: Callable[[float], _T], patience_s: float) -> _T | None:
         return None
 
 
-def _lines(settings: Config, now: datetime) -> list[Line]:
+def _lines(settings: Config, now: datetime) -> list[tuple[Line, int]]:
     try:
-        return ledger.read(StatusFile(settings.status_file).ledger, now - forecast.WINDOW)
+        return ledger.hourly(StatusFile(settings.status_file).ledger, now - forecast.WINDOW)
     except GymdbdError:
         # Without it there is no forecast.
         return []
@@ -84,25 +84,28 @@ def _failed(settings: Config, status: Status) -> set[Path]:
     }
 
 
-def _last_weak(lines: list[Line], now: datetime) -> datetime | None:
+def _last_weak(lines: list[tuple[Line, int]], now: datetime) -> datetime | None:
     """Return when a run of the last day last saw too low a voltage."""
-    weak = (line.ended for line in lines if line.under_voltage)
+    weak = (line.ended for line, _ in lines if line.under_voltage)
     return max((at for at in weak if now - _RECENT < at <= now), default=None)
 
 
-def _forecast(settings: Config, disk: Disk, lines: list[Line], now: datetime) -> Forecast | None:
+def _forecast(
+    settings: Config, disk: Disk, lines: list[tuple[Line, int]], now: datetime
+) -> Forecast | None:
     folders = [place.folder for place in disk.places]
     jobs = {
         name: job
         for name, job in settings.jobs.items()
         if job.backups and job.backups.archive in folders
     }
-    samples = [sample for line in lines if line.job in jobs and (sample := _sample(line))]
+    known = (_sample(line, count) for line, count in lines if line.job in jobs)
+    samples = sorted(filter(None, known), key=lambda sample: sample.at)
     keep = {name: getattr(job, "keep", None) for name, job in jobs.items()}
     return forecast.of(samples, keep, now)
 
 
-def _sample(line: Line) -> Sample | None:
+def _sample(line: Line, count: int) -> Sample | None:
     """Return what a run has seen of the disk, None if the line does not tell."""
     if line.disk_free is None or line.disk_size is None or line.disk_held is None:
         return None
@@ -113,4 +116,5 @@ def _sample(line: Line) -> Sample | None:
         size=line.disk_size,
         held=line.disk_held,
         made=None if line.state == UNCHANGED else line.size,
+        runs=count,
     )

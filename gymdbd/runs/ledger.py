@@ -9,6 +9,7 @@ on a day.
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import io
 import os
@@ -53,6 +54,24 @@ def read(path: Path, since: datetime | None = None) -> list[Line]:
             return list(_lines(file))
         _seek(file, since)
         return [line for line in _lines(file) if line.ended >= since]
+
+
+def hourly(path: Path, since: datetime) -> list[tuple[Line, int]]:
+    """Return the last line of each job, state and hour since then, and how many there are of it.
+
+    Only those are parsed, so that a job that runs every second does not make it slow. A line that
+    saw too low a voltage is another one. Raises GymdbdError as `read`.
+    """
+    last: dict[bytes, bytes] = {}
+    counts: collections.Counter[bytes] = collections.Counter()
+    with _reading(path) as file:
+        _seek(file, since)
+        while data := file.readline(_LONGEST_LINE):
+            if key := lines.hour(data):
+                last[key] = data
+                counts[key] += 1
+    found = ((lines.parse(data), counts[key]) for key, data in last.items())
+    return [(line, count) for line, count in found if line is not None and line.ended >= since]
 
 
 def began(path: Path) -> datetime | None:

@@ -5,6 +5,7 @@ The file is input: a line with values of another type is none.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +35,8 @@ _MADE_UP = "made up"
 _MOST_TABLES = 50
 _LONGEST_NAME = 100
 _LONGEST_ERROR = 300
+_BEGINS = re.compile(rb'\{"job": "[^"]*", "state": "[^"]*", "first": "[^"]{13}')
+_LOW = b'"under_voltage": true'
 _HOUR = len("2026-11-28T03")
 
 
@@ -137,6 +140,14 @@ class Line:
 def beginning(job: str) -> bytes:
     """Return how each line of a job begins in the file."""
     return words.json_text({"job": job})[:-1].encode("utf-8", "surrogatepass") + b","
+
+
+def hour(data: bytes) -> bytes:
+    """Return what a line begins with, to the hour of its first run; b"" if it is none or torn."""
+    begin = _BEGINS.match(data)
+    if begin is None or not data.endswith(b"\n"):
+        return b""
+    return begin[0] + _LOW * (_LOW in data)
 
 
 def parse(data: bytes) -> Line | None:

@@ -172,3 +172,11 @@ def test_a_pull_that_changes_nothing_sees_the_disk_and_makes_no_backup() -> None
     found = forecast.of(samples, {"nightly": None}, _NOW)
     assert found is not None
     assert (found.others, round(found.backups)) == (1 * _GB, round(100 * _MB * 9 / 27))
+
+
+def test_a_sample_stands_for_the_runs_of_its_hour() -> None:
+    """Of ten backups in an hour only the last is looked at, and all of them take room."""
+    samples = [Sample(**{**vars(sample), "runs": 10}) for sample in _nights(left=100 * _GB)]
+    found = forecast.of(samples, {"nightly": None}, _NOW)
+    assert found is not None
+    assert round(found.backups / _MB) == round(100 * 299 / 29)

@@ -299,3 +299,20 @@ def _counts(path: Path) -> dict[tuple[str, str], int]:
     for line in ledger.read(path):
         counts[line.job, line.state] = counts.get((line.job, line.state), 0) + line.count
     return counts
+
+
+def test_the_hours_have_the_last_line_of_each_job_and_state_with_their_number(
+    tmp_path: Path,
+) -> None:
+    """What a run saw of the voltage is not lost among those after it; a torn line is none."""
+    path = tmp_path / "ledger.jsonl"
+    changed = [_line(minute, state="ok", size=minute) for minute in range(90)]
+    low = _line(10, state="ok", size=10, under_voltage=True)
+    other = _line(95, job="other", state="failed")
+    before = _line(-90, state="ok")
+    ledger.append(path, [before, *changed[:10], low, *changed[11:], other])
+    with path.open("ab") as file:
+        file.write(changed[0].text().encode()[:-1])
+    found = ledger.hourly(path, _NOON)
+    assert found == [(changed[59], 59), (low, 1), (changed[89], 30), (other, 1)]
+    assert ledger.hourly(tmp_path / "none", _NOON) == []
