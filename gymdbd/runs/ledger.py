@@ -129,19 +129,21 @@ def append(path: Path, added: list[Line]) -> None:
     that cannot be written, and then nothing of it is there. What could not be read back is left
     out: the process of another user may have reported it.
     """
-    for line in added:
-        if not _is_readable(line):
-            continue
+    is_longer = False
+    for line in filter(_is_readable, added):
         with files.writing(path), _opened(path) as descriptor:
             if not _is_due_anew(descriptor, line):
-                _add(descriptor, line)
+                is_longer |= _add(descriptor, line)
                 continue
+            files.require_space(path.parent, _MOST_SHORTENED)
             with os.fdopen(os.dup(descriptor), "rb") as file:
-                files.require_space(path.parent, _MOST_SHORTENED)
                 shorter = _shortened(file, line)
         files.write_atomically(path, shorter)
         with files.writing(path), _opened(path) as descriptor:
-            _add(descriptor, line)
+            is_longer |= _add(descriptor, line)
+    if is_longer:
+        with files.writing(path):
+            files.sync_file(path)
 
 
 @contextlib.contextmanager
@@ -154,23 +156,24 @@ def _opened(path: Path) -> Iterator[int]:
         os.close(descriptor)
 
 
-def _add(descriptor: int, line: Line) -> None:
+def _add(descriptor: int, line: Line) -> bool:
+    """Add a line; return False if it went into another one, whose loss would be that of a count."""
     end = os.fstat(descriptor).st_size
     start = max(0, end - _TAIL)
     # As if a line ended before the first byte of the file.
     tail = b"\n" + os.pread(descriptor, _TAIL, start)
     if _written_over(descriptor, tail, start - 1, line):
-        return
+        return False
     text = _encoded(line)
     text += b" " * (_SPARE if line.same_hour(line) else 0) + b"\n"
     # The line before it may be torn.
     begin = b"" if tail.endswith(b"\n") else b"\n"
     try:
         files.write_at(descriptor, begin + text, end)
-        os.fsync(descriptor)
     except OSError:
         os.ftruncate(descriptor, end)
         raise
+    return True
 
 
 def _is_readable(line: Line) -> bool:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import time
 import zoneinfo
 from datetime import UTC, datetime, timedelta
@@ -133,3 +135,17 @@ def test_a_zone_is_the_same_object_as_long_as_its_file_says_the_same(
 
     file.write_bytes(Path(f"{_DATABASE}/Europe/London").read_bytes())
     assert clock.local_zone() is not first
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can make a namespace of time")
+def test_the_clock_since_the_start_counts_what_the_machine_was_asleep(tmp_path: Path) -> None:
+    """In a namespace in which the machine has slept for a day, as its kernel counts it."""
+    script = "from gymdbd.clock import Clock; c = Clock(); print(c.since_boot() - c.monotonic())"
+    found = []
+    for asleep_s in (0, 86400):
+        namespace = ["unshare", "--time", "--boottime", str(asleep_s), "--fork"]
+        command = [*namespace, sys.executable, "-c", script]
+        done = subprocess.run(command, capture_output=True, check=True, cwd=tmp_path)
+        found.append(float(done.stdout))
+
+    assert round(found[1] - found[0]) == 86400

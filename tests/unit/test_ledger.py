@@ -82,6 +82,21 @@ def test_what_has_changed_or_failed_has_a_line_of_its_own(tmp_path: Path) -> Non
     ]
 
 
+def test_a_line_that_has_become_too_long_for_its_place_is_continued_in_another(
+    tmp_path: Path,
+) -> None:
+    """The line after it stays as it is."""
+    path = tmp_path / ledger.NAME
+    rows = {f"table {number}": number for number in range(50)}
+    steps = [_line(0), _line(1, state="ok", job="other"), _line(2, rows=rows), _line(3)]
+
+    for line in steps:
+        ledger.append(path, [line])
+
+    last = _line(2, rows=rows, count=2, last=_line(3).last, written=2 * 4096)
+    assert ledger.read(path) == [*steps[:2], last]
+
+
 def test_a_torn_last_line_is_ignored_and_does_not_spoil_the_next(tmp_path: Path) -> None:
     """Wherever it was torn."""
     whole = tmp_path / "whole"
@@ -152,8 +167,8 @@ def test_a_ledger_never_grows_beyond_its_bound_and_keeps_a_line_of_each_day(tmp_
         for day in range(390)
         for hour in range(-12, 4)
     ]
-    for line in lines:
-        ledger.append(path, [line])
+    for start in range(0, len(lines), 16):
+        ledger.append(path, lines[start : start + 16])
         assert path.stat().st_size <= ledger.MOST_BYTES
     found = ledger.read(path)
 
@@ -210,7 +225,8 @@ def test_the_lines_since_a_moment_are_the_same_whether_the_ledger_is_short_or_lo
     rows = {f"table {number}": number for number in range(50)}
     written = [_line(hour * 60, state="ok", rows=rows) for hour in range(2000)]
     old = "1970-01-01T00:00:00+00:00"
-    written[1900:1900] = [_line(state="ok", first=old, last=old)] * 9
+    for place in range(1980, 0, -40):
+        written[place:place] = [_line(state="ok", first=old, last=old, rows=rows)] * 20
     ledger.append(path, written)
 
     for hours in (0, 1, 77, 1899, 1999, 2000, 9999):
