@@ -111,6 +111,7 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
 
 def _require_memory(file: Path) -> None:
     """Raise NotAllowedError if this user cannot know or keep what was told."""
+    files.require_folder(file.parent)
     is_there = files.is_there(file)
     if not os.access(file.parent, os.W_OK) or (is_there and not os.access(file, os.R_OK)):
         raise NotAllowedError(

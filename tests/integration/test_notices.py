@@ -205,6 +205,16 @@ def test_who_would_not_be_told_at_all_learns_that(tmp_path: Path) -> None:
     assert (remark["state"], "notify:" in remark["hint"]) == ("warning", True)
 
 
+def test_a_missing_folder_for_what_was_told_is_named(tmp_path: Path) -> None:
+    """By hand, nothing is told that would be told again each time."""
+    with _told(tmp_path) as (settings, receiver):
+        gone = str(tmp_path / "gone" / "status.json")
+        text = settings.text.replace(str(settings.status_file), gone)
+        settings.source.write_text(text)
+        code, answer = gymdbd_json("-c", settings.source, "notify")
+    assert (code, answer["code"], receiver.requests) == (1, "folder-missing", [])
+
+
 def test_what_was_told_is_remembered_although_it_cannot_be_written(
     tmp_path: Path, clock: HandClock
 ) -> None:
