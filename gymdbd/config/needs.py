@@ -6,16 +6,17 @@ The installer provides for it, and `gymdbd check` names what is missing.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from gymdbd.config import urls
 from gymdbd.config.kinds import PullConfig
 from gymdbd.errors import SecretError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from gymdbd.config.config import Config
+    from gymdbd.config.kinds import JobConfig
     from gymdbd.config.notify import ChannelConfig
     from gymdbd.config.secrets import Secret
 
@@ -34,6 +35,14 @@ class Need:
     who: str
 
 
+class Kept(NamedTuple):
+    """A secret, what needs it, and whether it is a URL."""
+
+    who: str
+    secret: Secret
+    is_url: bool
+
+
 def of(settings: Config) -> Iterator[Need]:
     """Yield what a configuration needs, each thing as often as something needs it.
 
@@ -45,9 +54,36 @@ def of(settings: Config) -> Iterator[Need]:
             yield Need(NETWORK, "", job.name)
         if job.ping:
             yield Need(NETWORK, "", f"the ping of {job.name}")
-            yield from _of_secret(job.ping, f"the ping of {job.name}")
+        yield from _credentials(_of_job(job))
     for channel in settings.notify.to.values() if settings.notify else ():
         yield from _of_channel(channel, f"notices to {channel.name}")
+        yield from _credentials(_within(channel))
+
+
+def kept(settings: Config) -> Iterator[Kept]:
+    """Yield every secret of a configuration."""
+    for job in settings.jobs.values():
+        yield from _of_job(job)
+    for channel in settings.notify.to.values() if settings.notify else ():
+        yield from _within(channel)
+
+
+def _of_job(job: JobConfig) -> Iterator[Kept]:
+    if job.ping:
+        yield Kept(f"the ping of {job.name}", job.ping, is_url=True)
+
+
+def _within(channel: ChannelConfig) -> Iterator[Kept]:
+    if channel.url:
+        yield Kept(f"notices to {channel.name}", channel.url, is_url=True)
+    if channel.smtp and channel.smtp.password:
+        yield Kept(f"notices to {channel.name}", channel.smtp.password, is_url=False)
+
+
+def _credentials(found: Iterable[Kept]) -> Iterator[Need]:
+    for who, secret, _ in found:
+        if secret.credential:
+            yield Need(CREDENTIAL, secret.credential, who)
 
 
 def _of_channel(channel: ChannelConfig, who: str) -> Iterator[Need]:
@@ -56,13 +92,6 @@ def _of_channel(channel: ChannelConfig, who: str) -> Iterator[Need]:
         yield Need(NETWORK, "", who)
     if channel.url and _is_of_apprise(channel.url):
         yield Need(EXTRA, "notify", who)
-    for secret in (channel.url, channel.smtp and channel.smtp.password):
-        yield from _of_secret(secret, who) if secret else ()
-
-
-def _of_secret(secret: Secret, who: str) -> Iterator[Need]:
-    if secret.credential:
-        yield Need(CREDENTIAL, secret.credential, who)
 
 
 def _is_of_apprise(url: Secret) -> bool:

@@ -7,8 +7,9 @@ from importlib import util
 from typing import TYPE_CHECKING
 
 from gymdbd import files
-from gymdbd.config import needs, secrets
+from gymdbd.config import needs, secrets, urls
 from gymdbd.config.notify import NOBODY
+from gymdbd.errors import SecretError
 from gymdbd.jobs.finding import ERROR, OK, WARNING, Check
 from gymdbd.runs import unit
 from gymdbd.words import LAUNCH_DAEMON
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from gymdbd.config.config import Config
+    from gymdbd.config.needs import Kept
     from gymdbd.config.notify import ChannelConfig
     from gymdbd.runs.unit import Unit
 
@@ -40,11 +42,31 @@ def examine(settings: Config) -> Iterator[Check]:
             yield _network(provider, ", ".join(who))
         elif provider:
             yield _credential(provider, name, ", ".join(who))
+    for kept in needs.kept(settings):
+        yield from _secret(kept)
     if settings.notify is None:
         yield Check("notify", WARNING, "nobody is told if a job fails or is late", NOBODY)
         return
     for channel in settings.notify.to.values():
         yield from of_channel(channel, provider)
+
+
+def _secret(kept: Kept) -> Iterator[Check]:
+    """Yield why a secret in a file cannot be used; the others can be had in the service alone."""
+    if not kept.secret.file:
+        return
+    name = f"secret for {kept.who}"
+    try:
+        found = kept.secret.read()
+        if kept.is_url:
+            urls.split(found)
+    except ValueError as error:
+        yield Check(name, ERROR, f"{kept.secret.place}: {error}", "correct the URL in it")
+    except SecretError as error:
+        is_closed = isinstance(error.__cause__, PermissionError)
+        state = WARNING if is_closed else ERROR
+        hint = "ask as the user of the service, or as root" if is_closed else error.hint
+        yield Check(name, state, error.message, hint)
 
 
 def of_channel(

@@ -192,3 +192,29 @@ def test_check_says_where_a_channel_cannot_work(tmp_path: Path) -> None:
     closed = Unit(has_network=True, may_gain_rights=False, credentials=frozenset())
     assert [one.state for one in provisions.of_channel(mail, closed)] == [WARNING]
     assert list(provisions.of_channel(mail, None)) == []
+
+
+@pytest.mark.parametrize(
+    ("content", "mode", "told"),
+    [
+        (None, 0o600, "cannot be read (No such file or directory)"),
+        ("https://ntfy.sh/hunter2", 0o644, "is not used: others may read it"),
+        ("http://ntfy.sh/hunter2", 0o600, "expected https://"),
+        ("ntfy.sh/hunter2", 0o600, "expected a URL"),
+        ("https://ntfy.sh/hunter2", 0o600, ""),
+    ],
+)
+def test_a_secret_in_a_file_is_tried(
+    tmp_path: Path, content: str | None, mode: int, told: str
+) -> None:
+    """Otherwise its fault would show when somebody is to be told for the first time."""
+    secret = tmp_path / "secret"
+    if content:
+        secret.touch(mode)
+        secret.chmod(mode)
+        secret.write_text(content)
+    path = _configuration(tmp_path, {"owner": {"url": {"file": str(secret)}}})
+    done = gymdbd("-c", path, "check", "--json")
+    checks = [c for c in json.loads(done.stdout)["checks"] if c["name"].startswith("secret")]
+    assert [told in check["message"] for check in checks] == ([True] if told else [])
+    assert "hunter2" not in done.stdout + done.stderr
