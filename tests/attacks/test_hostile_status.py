@@ -88,8 +88,9 @@ def test_a_machine_that_does_not_come_to_an_end_keeps_no_pull(
     peer: Peer, tmp_path: Path, answer: str
 ) -> None:
     """The pages have come; the question is given up after some seconds, and asked again later."""
-    patience = {"stall_timeout": "1s"} if answer == "hang" else {}
-    ssh = {**_lying(tmp_path, peer, answer), **patience}
+    # Bytes that trickle in are given up by the time of the whole answer, and by nothing else.
+    patience = {"hang": "1s", "drip": "1h"}[answer]
+    ssh = {**_lying(tmp_path, peer, answer), "stall_timeout": patience}
     code, found = peer.pull_by_command(ssh=ssh)
     assert (code, found["strategy"]) == (0, "full")
     kept = told.read(peer.job())
