@@ -31,8 +31,11 @@ def lie(place: object) -> dict[str, Any]:
     for byte in _FRAME if answer == "drip" else b"":
         os.write(_WIRE, bytes([byte]))
         time.sleep(_PAUSE_S)
-    if answer in ("hang", "drip"):
-        time.sleep(600)
+    begun_by = os.getppid()
+    while answer in ("hang", "drip"):
+        time.sleep(_PAUSE_S)
+        if os.getppid() != begun_by:
+            os._exit(0)
     found: dict[str, Any] = eval(answer, {"nan": float("nan")})  # noqa: S307 - ours
     return found
 
