@@ -20,6 +20,7 @@ from urllib.parse import urlsplit, urlunsplit
 from gymdbd import groups
 from gymdbd.config.secrets import Secret
 from gymdbd.errors import ReceiverRefusedError, StoppedError
+from gymdbd.notices.channels.letter import cut
 from gymdbd.notices.limits import limited
 from gymdbd.source.errors import GymdbdError
 
@@ -34,8 +35,8 @@ _ATTEMPTS = 3
 _DELAY_S = 2.0
 # With a job that runs every few seconds and a receiver that hangs, more would gather.
 _MOST_AT_ONCE = 3
-# A pipe takes so much without a reader.
-_MOST_BYTES = 4096
+# A pipe takes two lines of this size without a reader, on macOS as well.
+_MOST_BYTES = 8192
 _MOST_TOLD = 1000
 _PATH = re.compile(r"(?<![\w/])(?:~[\w.-]*)?/[^\s,;:()'\"]+")
 
@@ -127,7 +128,7 @@ def _told(job: JobConfig, outcome: Outcome) -> str:
     known.add(str(getattr(job, "remote_database", "")))
     for path in sorted(known - {"", "/"}, key=len, reverse=True):
         text = text.replace(path, "\u2026")
-    return _PATH.sub("\u2026", text)[:_MOST_TOLD]
+    return cut(_PATH.sub("\u2026", text), _MOST_TOLD)
 
 
 def main() -> int:

@@ -106,7 +106,9 @@ def test_a_run_that_fails_pings_the_error_without_its_paths(tmp_path: Path, web:
         ("cannot read ~/gym.db: Input/output error", "cannot read …: Input/output error"),
         ("pi@host:/home/pi/gym.db is gone", "pi@host:… is gone"),
         ("lost 3/4 of it", "lost 3/4 of it"),
-        ("x" * 5000, "x" * 986),
+        ("x" * 5000, "x" * 983 + "…"),
+        ("없음" * 2000, "없음" * 163 + "없…"),
+        ("odd \udcff name", "odd ? name"),
     ],
 )
 def test_no_path_leaves_this_machine(tmp_path: Path, web: Web, message: str, told: str) -> None:
