@@ -123,11 +123,14 @@ def _of_wear(wear: Wear) -> Finding:
     )
 
 
+_RESERVES = {
+    WARNED: ", most of its spare blocks are used",
+    URGENT: ", hardly any spare block is left",
+}
+
+
 def _life(wear: Wear) -> str:
     life = {0: "its age is unknown", SPENT: "it is older than it was made for"}.get(
         wear.tenths, f"{(wear.tenths - 1) * 10}-{wear.tenths * 10}% of its life is used up"
     )
-    return life + {
-        WARNED: ", most of its spare blocks are used",
-        URGENT: ", hardly any spare block is left",
-    }.get(wear.reserve, "")
+    return life + _RESERVES.get(wear.reserve, "")
