@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
+import shutil
 import sys
+import tempfile
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +27,22 @@ _OUTCOMES = ("passed", "failed", "error", "skipped", "xfailed")
 
 def _part(path: Path) -> str:
     return path.relative_to(_ROOT).parts[0]
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config: pytest.Config) -> None:
+    """Let the first of several processes have its files on a disk, if the others are in memory."""
+    disk = os.environ.get("GYMDBD_TESTS_DISK")
+    if disk and getattr(config, "workerinput", {}).get("workerid") == "gw0":
+        os.environ["TMPDIR"] = tempfile.tempdir = tempfile.mkdtemp(prefix="gymdbd-tests-", dir=disk)
+        config.option.basetemp = f"{tempfile.tempdir}/pytest"
+
+
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    """Remove the files of that process, as pytest removes those of the others."""
+    base = session.config.option.basetemp
+    if exitstatus == 0 and base and Path(base).parent.name.startswith("gymdbd-tests-"):
+        shutil.rmtree(Path(base).parent, ignore_errors=True)
 
 
 def pytest_report_header() -> str:
