@@ -118,8 +118,9 @@ def test_hours_asleep_and_hours_over_which_the_clock_was_set_are_told_apart(
         partial.write_text("30 20")
         partial.rename(jumps)
         daemon.wait_for_event("clock jumped, next runs recomputed")
-        skipped = until(lambda: _read(tmp_path, _was_skipped), "what was skipped")
+        until(lambda: _read(tmp_path, _was_skipped), "what was skipped")
         assert daemon.stop() == 0
+    skipped = _read(tmp_path, _was_skipped)
 
     counts = {
         why: sum(line.count for line in skipped if line.why == why) for why in (CLOCK_SET, ASLEEP)
