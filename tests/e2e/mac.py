@@ -82,7 +82,7 @@ class Mac:
         """Run OpenSSH's ssh to the Pi."""
         return self.run("ssh", "-F", self.home / ".ssh/config", "-o", "BatchMode=yes", *arguments)
 
-    def configure(self, **changes: Any) -> None:
+    def configure(self, notify: dict[str, Any] | None = None, **changes: Any) -> None:
         """Write the configuration: one pull, by hand unless said otherwise."""
         self.replica.parent.mkdir(exist_ok=True)
         job = {
@@ -93,8 +93,18 @@ class Mac:
             "replica": str(self.replica),
             **changes,
         }
-        content = {"status_file": str(self.home / "status.json"), "jobs": {"pull-from-pi": job}}
+        job = {key: value for key, value in job.items() if value is not None}
+        content = {
+            "status_file": str(self.home / "status.json"),
+            **({"notify": notify} if notify else {}),
+            "jobs": {"pull-from-pi": job},
+        }
         (self.home / "config.yaml").write_text(json.dumps(content))
+        (self.home / "config.yaml").chmod(0o600)
+
+    def start_daemon(self) -> subprocess.Popen[str]:
+        """Run the daemon, as the agent does, until it is ended."""
+        return self.start(*GYMDBD, "-c", self.home / "config.yaml", "run")
 
     def start_pull(self) -> subprocess.Popen[str]:
         """Begin a pull as the configuration says."""

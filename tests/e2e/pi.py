@@ -166,9 +166,9 @@ class Pi:
         """Start the service, and wait until it says that it is ready."""
         self.machine.run("systemctl", "start", "gymdbd")
 
-    def restricted(self, public_key: str) -> str:
+    def restricted(self, public_key: str, *flags: str) -> str:
         """Return the line by which that key serves nothing but pulls of the database."""
-        words = ("gymdbd", "authorize", "--database", DATABASE)
+        words = ("gymdbd", "authorize", "--database", DATABASE, *flags)
         return self.machine.run(*words, user="pi", text=public_key).stdout
 
     def let_in(self, line: str) -> None:
