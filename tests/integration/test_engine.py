@@ -105,7 +105,7 @@ def test_every_snapshot_pulled_from_a_writer_at_full_rate_is_whole(tmp_path: Pat
     saved: Fingerprint | None = None
     results: list[Fetched] = []
     with writing_at_full_rate(source):
-        for turn in range(samples.count(20, of=60)):
+        for turn in range(samples.count(10, of=60)):
             with session(source) as remote:
                 known = saved if turn % 5 else None
                 plan = remote.plan(known, target.stat().st_size if target.exists() else None)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from tests.support.pulling import Peer
 
-_ROUNDS = samples.count(20, of=40)
+_ROUNDS = samples.count(12, of=40)
 
 
 @pytest.fixture(autouse=True)
