@@ -542,6 +542,25 @@ def test_the_unit_is_handed_the_secrets_that_the_configuration_names(
 
 
 @needs_mount
+def test_the_url_in_a_credential_is_seen_by_the_services_user_for_the_question_only(
+    pi: Pi, gyms: Path
+) -> None:
+    """Which extra it needs is seen by its beginning; its file is root's, and no copy is left."""
+    asked = '[ "${*##* }" = --needs ] && grep -q ^tgram: "$CREDENTIALS_DIRECTORY/owner"'
+    pi.double("gymdbd", f'{asked} && echo "extra notify"\nexit 0\n', on_path=False)
+    # As that user it may not write down its calls.
+    text = (pi.state / "gymdbd").read_text().splitlines()
+    (pi.state / "gymdbd").write_text("\n".join([text[0], *text[3:]]))
+    secret = pi.config.parent / "credentials" / "owner"
+    secret.parent.mkdir(parents=True, mode=0o700)
+    secret.touch(0o600)
+    secret.write_text("tgram://token/chat\n")
+    assert _install(pi, gyms).returncode == 0
+    assert pi.calls("python")[-1].endswith("[notify]")
+    assert list((pi.folder / "run").iterdir()) == []
+
+
+@needs_mount
 def test_those_who_pull_are_noted_in_a_folder_of_the_databases_owner(pi: Pi, gyms: Path) -> None:
     """That is the account of the SSH login; others may look, and the service need not write it."""
     pi.add_user("backups", _OTHER)

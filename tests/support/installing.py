@@ -153,7 +153,7 @@ class Machine:
 
 
 # Which folders of the test's a machine with systemd has in place of its own.
-_PLACES = {"etc": "/etc", "opt": "/opt", "bin": "/usr/local/bin", "lib": "/var/lib"}
+_PLACES = {"etc": "/etc", "opt": "/opt", "bin": "/usr/local/bin", "lib": "/var/lib", "run": "/run"}
 
 
 class Pi(Machine):
@@ -162,7 +162,7 @@ class Pi(Machine):
     def __init__(self, folder: Path) -> None:
         """Make the folders and the doubles."""
         super().__init__(folder)
-        for name in ("etc/systemd/system", "opt", "bin", "lib", "state"):
+        for name in ("etc/systemd/system", "opt", "bin", "lib", "run", "state"):
             (folder / name).mkdir(parents=True)
         # What is needed to know users by name and to load programs.
         for name in ("passwd", "group", "nsswitch.conf", "ld.so.cache", "alternatives"):
