@@ -30,6 +30,8 @@ _ELSEWHERE = {
     "sudo mkdir -p /usr/local/bin",
     "sudo ln -sf ~/.local/share/gymdbd/bin/gymdbd /usr/local/bin/gymdbd",
     "scp ~/.ssh/gymdbd.pub raspberry-pi:",
+    "scp pi@raspberrypi.local:/var/lib/gymdbd/report.html ~/gymdbd-pi.html",
+    "open ~/gymdbd-pi.html",
     "deploy/install.sh",
     "deploy/install.sh --uninstall",
     "ping -c 3 raspberrypi.local",
