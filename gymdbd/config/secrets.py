@@ -67,14 +67,17 @@ class Secret:
             return f"what {Path(self.command[0]).name} prints"
         return f"${self.env}" if self.env else "***"
 
-    def read(self) -> str:
-        """Return the secret without the line break at its end; SecretError if it cannot be had."""
+    def read(self, timeout_s: float = _TIMEOUT_S) -> str:
+        """Return the secret without the line break at its end; SecretError if it cannot be had.
+
+        A command that prints it is ended after `timeout_s`.
+        """
         if self.literal:
             return self.literal
         if self.env:
             return self._checked(os.environ.get(self.env, "").encode("utf-8", "surrogateescape"))
         if self.command:
-            return self._checked(self._printed())
+            return self._checked(self._printed(timeout_s))
         if self.credential:
             return self._checked(self._content(self._credential(self.credential)))
         assert self.file is not None  # noqa: S101 - `faults` has seen to it
@@ -146,7 +149,7 @@ class Secret:
             hint=f"{unit}; by hand, type it as the user of the unit while that runs",
         )
 
-    def _printed(self) -> bytes:
+    def _printed(self, timeout_s: float) -> bytes:
         from gymdbd import groups  # noqa: PLC0415 - each verb reads the configuration
 
         if doubt := trust.doubt_of_command(self.command):
@@ -156,11 +159,11 @@ class Secret:
                 hint=doubt.remedy,
             )
         try:
-            done = groups.run(self.command, timeout_s=_TIMEOUT_S, most=_MOST_BYTES + 1)
+            done = groups.run(self.command, timeout_s=timeout_s, most=_MOST_BYTES + 1)
         except OSError as error:
             raise self._failed(f"cannot be run ({error.strerror})") from error
         if done.code != 0:
-            took = f"took longer than {_TIMEOUT_S:.0f} s"
+            took = f"took longer than {timeout_s:.0f} s"
             raise self._failed(took if done.code is None else f"returned {done.code}")
         return done.output
 

@@ -150,13 +150,12 @@ def test_a_credential_that_the_unit_lacks_names_the_file_to_write(
     [("echo hunter2; exit 3", "returned 3"), ("yes hunter2", "took longer than 1 s")],
 )
 def test_a_command_that_fails_or_hangs_gives_no_secret(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, body: str, message: str
+    tmp_path: Path, body: str, message: str
 ) -> None:
     """Its time and what it prints are bounded; the error shows neither output nor arguments."""
-    monkeypatch.setattr("gymdbd.config.secrets._TIMEOUT_S", 1.0)
     command = (*_program(tmp_path, body), "--token=hunter2")
     with pytest.raises(SecretCommandError, match=message) as caught:
-        Secret(command=command).read()
+        Secret(command=command).read(timeout_s=1.0)
     assert "hunter2" not in caught.value.message + caught.value.hint
 
 
