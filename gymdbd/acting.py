@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import importlib
+import json
 import os
 import pkgutil
 import pwd
@@ -18,9 +19,11 @@ import stat
 from dataclasses import dataclass
 from pathlib import Path
 from socket import socket, socketpair
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import gymdbd
+from gymdbd import bounded
+from gymdbd.source import protocol
 from gymdbd.source.errors import GymdbdError
 
 if TYPE_CHECKING:
@@ -36,6 +39,8 @@ _LATE = (
     *("rich._emoji_codes", "rich.progress", "logging_journald"),
 )
 _FIRST_OWN = 3
+# A disk of that user's own making (FUSE) may never answer.
+_PATIENCE_S = 30
 _MOST_OPEN = 65536  # Without a limit, macOS names a number that no loop can reach.
 
 
@@ -202,3 +207,32 @@ def start(user: User | None, work: Callable[[socket], None]) -> socket:
             become(user)
         work(theirs)
     os._exit(0)
+
+
+def done_by_decider(path: Path, work: Callable[[], Any]) -> Any:
+    """Return what `work` does at `path`, as JSON has it; another process does it for another user.
+
+    That is the user who decides about the path. Raises the GymdbdError of the work, or ActingError.
+    """
+    user = decider(path)
+    if user is None:
+        return work()
+
+    def tell(line: socket) -> None:
+        signal.alarm(_PATIENCE_S)
+        try:
+            answer = {"found": work()}
+        except GymdbdError as error:
+            answer = {"code": error.code, "message": error.message, "hint": error.hint}
+        line.sendall(json.dumps(answer).encode())
+
+    with start(user, tell) as answering, answering.makefile("rb") as stream:
+        answer = bounded.parse(stream.read(bounded.MOST_BYTES) or b"{}")
+    if answer.get("message"):
+        raise protocol.to_error(answer)
+    if "found" not in answer:
+        raise ActingError(
+            f"what {user.name} decides about did not answer, or is odd: {path}",
+            hint="name a place of root's, or let the daemon run as that user",
+        )
+    return answer["found"]

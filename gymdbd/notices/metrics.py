@@ -11,7 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import gymdbd
-from gymdbd import files, words
+from gymdbd import acting, files, words
 from gymdbd.machine import disks, hardware
 from gymdbd.runs import health, line, verdict
 from gymdbd.runs.entry import instant
@@ -67,7 +67,8 @@ def write(settings: Config, seen: Overview) -> datetime | None:
     """
     if settings.metrics is None:
         return None
-    files.write_atomically(settings.metrics.textfile, text(settings, seen).encode(), public=True)
+    file, data = settings.metrics.textfile, text(settings, seen).encode()
+    acting.done_by_decider(file, lambda: files.write_atomically(file, data, public=True))
     return seen.at + _FRESH
 
 

@@ -12,10 +12,10 @@ import re
 import stat
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import gymdbd
-from gymdbd import bounded, clock, disk, files
+from gymdbd import acting, bounded, clock, disk, files
 from gymdbd.errors import NotOursError
 from gymdbd.notices.page import document, gather
 from gymdbd.runs.entry import instant
@@ -54,7 +54,7 @@ def write(settings: Config, seen: Overview) -> datetime | None:
     """
     if settings.report is None:
         return None
-    path, language = files.resolved(settings.report.file), settings.report.language
+    path, language = settings.report.file, settings.report.language
     before = _before(path)
     # A page of the future was written before the clock was set.
     if (
@@ -72,7 +72,6 @@ def write_once(settings: Config, seen: Overview, path: Path, language: str) -> d
     schedules = [job.schedule or job.every for job in settings.jobs.values()]
     runs = [when.next_after(seen.at, seen.zone) for when in schedules if when is not None]
     until = min(runs, default=seen.at) + _VALID
-    path = files.resolved(path)
     _publish(path, _page(settings, seen, language, until), _before(path))
     return until
 
@@ -114,23 +113,33 @@ def _before(path: Path) -> _Before | None:
 
     Raises NotOursError if there is something else: a typing error must not cost a database.
     """
+    found = acting.done_by_decider(path, lambda: _facts(files.resolved(path)))
+    if found is None:
+        return None
+    with contextlib.suppress(ValueError):
+        return _Before(found["fingerprint"], clock.from_text(found["at"]), found["mode"])
+    return _Before("", _LONG_AGO, found["mode"])
+
+
+def _facts(path: Path) -> dict[str, Any] | None:
     try:
         with os.fdopen(bounded.opened(path), "rb") as file:
-            facts, beginning = os.fstat(file.fileno()), file.read(_BEGINNING)
+            mode, beginning = os.fstat(file.fileno()).st_mode, file.read(_BEGINNING)
     except FileNotFoundError:
         return None
     except disk.NotOrdinaryError as error:
         raise _not_ours(path) from error
     except OSError as error:
         raise disk.read_error(error, f"the page {path}", denied=_REMEDY) from error
-    match, mode = _MARK.search(beginning), stat.S_IMODE(facts.st_mode) & 0o666
+    match = _MARK.search(beginning)
     if match is None and beginning:
         raise _not_ours(path)
-    with contextlib.suppress(ValueError):
-        if match is not None:
-            at = clock.from_text(match[2].decode())
-            return _Before(match[1].decode(), at, mode)
-    return _Before("", _LONG_AGO, mode)
+    mark, at = match.groups() if match else (b"", b"")
+    return {
+        "fingerprint": mark.decode(),
+        "at": at.decode("utf-8", "replace"),
+        "mode": stat.S_IMODE(mode) & 0o666,
+    }
 
 
 def _not_ours(path: Path) -> NotOursError:
@@ -143,6 +152,11 @@ def _not_ours(path: Path) -> NotOursError:
 def _publish(path: Path, page: Page, before: _Before | None) -> None:
     """Write the page for its owner alone, or for those who could read the one before."""
     mode = before.mode if before else files.FILE_MODE
-    files.require_folder(path.parent)
-    text = document.render(page)
-    files.write_atomically(path, text.encode("utf-8", "backslashreplace"), mode=mode)
+    data = document.render(page).encode("utf-8", "backslashreplace")
+
+    def write() -> None:
+        file = files.resolved(path)
+        files.require_folder(file.parent)
+        files.write_atomically(file, data, mode=mode)
+
+    acting.done_by_decider(path, write)

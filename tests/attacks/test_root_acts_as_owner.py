@@ -561,3 +561,59 @@ def _is_open(number: int) -> bool:
     except OSError:
         return False
     return True
+
+
+def _look(config: Path) -> str:
+    """Take a look as root's daemon does; return its log."""
+    order = {"source": str(config), "text": config.read_text(), "kept": None}
+    done = subprocess.run(
+        [sys.executable, "-P", "-m", "gymdbd.notices.look"],
+        input=json.dumps(order),
+        capture_output=True,
+        check=True,
+        env=environment(),
+        text=True,
+    )
+    return done.stderr
+
+
+def _shown(place: Path) -> Path:
+    """Configure root's daemon to write a page and metrics into the other user's folder."""
+    top = {
+        "report": {"file": str(place / "pi" / "www" / "page.html")},
+        "metrics": {"textfile": str(place / "pi" / "www" / "gymdbd.prom")},
+    }
+    (place / "pi" / "www").mkdir()
+    _give(place / "pi")
+    job = {"schedule": "0 3 * * *", "database": str(place / "pi" / "gym.db")}
+    archive = str(place / "pi" / "archive")
+    return write_config(place / "root", {"nightly": {**job, "archive": archive}}, **top)
+
+
+def test_page_and_metrics_in_another_users_folder_are_that_users(place: Path) -> None:
+    """They are read and written by that user's process, also by hand."""
+    config, www = _shown(place), place / "pi" / "www"
+    _look(config)
+    assert {*_names(www)} == {"page.html", "gymdbd.prom"}
+    assert (_owners(www), "not written" in _look(config)) == ({_PI}, False)
+    (www / "page.html").unlink()
+    assert gymdbd("-c", config, "report").returncode == 0
+    assert (_owners(www), (www / "page.html").stat().st_mode & 0o777) == ({_PI}, 0o600)
+
+
+@pytest.mark.parametrize("kind", ["file", "folder"])
+def test_a_link_in_place_of_the_page_or_the_metrics_writes_nothing_of_roots(
+    place: Path, kind: str
+) -> None:
+    """Neither a new file, such as a job of cron, nor one that happens to have the same name."""
+    config, www = _shown(place), place / "pi" / "www"
+    before = _names(place / "root")
+    if kind == "file":
+        _link(www / "page.html", place / "root" / "new.html")
+    else:
+        www.rmdir()
+        _link(www, place / "root")
+    assert "not written" in _look(config)
+    gymdbd("-c", config, "report")
+    made = {*_names(place / "root")} - {*before}
+    assert not made & {"new.html", "page.html", "gymdbd.prom"}
