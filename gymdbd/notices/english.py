@@ -43,7 +43,7 @@ REASONS: dict[str, tuple[str, str]] = {
     "copy-damaged": ("a copy is damaged", _DISK),
     "copy-torn": (
         "the database did not rest while it was copied",
-        "let the pull use method: delta, or pull when nothing is written",
+        "let the pull use method: query, or pull when nothing is written",
     ),
     "crashed": (
         "the process of the run died",
@@ -170,7 +170,7 @@ REASONS: dict[str, tuple[str, str]] = {
     "remote-command": ("a command failed on the other machine", _LOGIN),
     "replica-changed": (
         "the replica was changed on this machine",
-        "do not write to it; pull --force replaces it",
+        "move it away, or let the next pull save and replace it (on_local_change: backup)",
     ),
     "replica-gone": ("the replica is gone", "pull it again: gymdbd pull {job}"),
     "replica-in-use": ("a program writes to the replica", "close it, and pull again"),

@@ -43,7 +43,7 @@ REASONS: dict[str, tuple[str, str]] = {
     "copy-damaged": ("사본이 손상되었습니다", _DISK),
     "copy-torn": (
         "복사하는 동안 데이터베이스가 계속 바뀌었습니다",
-        "method: delta를 쓰거나 아무도 쓰지 않을 때 가져오십시오",
+        "method: query를 쓰거나 아무도 쓰지 않을 때 가져오십시오",
     ),
     "crashed": (
         "실행 프로세스가 갑자기 끝났습니다",
@@ -176,7 +176,7 @@ REASONS: dict[str, tuple[str, str]] = {
     "remote-command": ("다른 컴퓨터에서 명령이 실패했습니다", _LOGIN),
     "replica-changed": (
         "복제본이 이 컴퓨터에서 바뀌었습니다",
-        "복제본에 쓰지 마십시오. pull --force로 바꿀 수 있습니다",
+        "복제본을 옮겨 두거나, 저장하고 바꾸게 하십시오: on_local_change: backup",
     ),
     "replica-gone": ("복제본이 없어졌습니다", "다시 가져오십시오: gymdbd pull {job}"),
     "replica-in-use": (
@@ -226,7 +226,7 @@ REASONS: dict[str, tuple[str, str]] = {
     ),
     "suspicious": (
         "새 상태의 내용이 이전보다 훨씬 적습니다. 오래된 백업은 지우지 않고 둡니다",
-        "비교한 뒤(gymdbd diff latest) gymdbd accept {job} 또는 gymdbd reject {job}을 실행하십시오",
+        "비교 후(gymdbd diff latest) 하나를 실행하십시오: gymdbd accept {job}, gymdbd reject {job}",
     ),
     "target-in-use": (
         "프로그램이 데이터베이스를 열고 있습니다",

@@ -12,6 +12,7 @@ import pytest
 
 import gymdbd
 from gymdbd import cli, commands
+from gymdbd.notices import english, korean
 from gymdbd.terminal import configuration
 from gymdbd.words import service_command
 from tests.support.databases import make_database
@@ -99,6 +100,24 @@ def test_every_verb_and_flag_that_a_hint_names_is_there() -> None:
                 wrong += [f"{place}: gymdbd {verb} {flag}" for flag in strange]
             elif verb not in _PROSE:
                 wrong.append(f"{place}: gymdbd {verb}")
+    assert wrong == []
+
+
+@pytest.mark.parametrize("reasons", [english.REASONS, korean.REASONS], ids=["en", "ko"])
+def test_every_flag_and_method_that_a_notice_advises_is_there(
+    reasons: dict[str, tuple[str, str]], tmp_path: Path
+) -> None:
+    """Who is told by phone cannot look it up."""
+    verbs = _verbs()
+    wrong = []
+    for code, (_, to_do) in reasons.items():
+        for verb, rest in re.findall(r"(?:gymdbd |\b)([a-z]+)((?: --[a-z-]+)+)", to_do):
+            known = verbs.get(verb, set())
+            wrong += [f"{code}: {verb} {flag}" for flag in rest.split() if flag not in known]
+        for method in re.findall(r"method: ([a-z]+)", to_do):
+            job = {"kind": "pull", "every": "1h", "host": "pi", "remote_database": "/gym.db"}
+            path = write_config(tmp_path, {"daily": {**job, "replica": "r.db", "method": method}})
+            wrong += [] if cli.main(["-c", str(path), "schedule"]) == 0 else [f"{code}: {method}"]
     assert wrong == []
 
 

@@ -94,6 +94,12 @@ def test_korean_is_korean_and_polite() -> None:
         assert re.search(r"(십시오|니다)(\(keep:\))?$|십시오: [a-z]", to_do), code
 
 
+def test_no_particle_of_korean_follows_a_name() -> None:
+    """Which one is right depends on how the name sounds: nightly-backup을, but pull-from-pi를."""
+    texts = [*korean.WORDS.values(), *(to_do for _, to_do in korean.REASONS.values())]
+    assert [text for text in texts if re.search(r"\{(what|job|machine|told)\}[가-힣]", text)] == []
+
+
 def test_trouble_is_worded_with_what_happened_and_what_to_do() -> None:
     """In English with the hint of the error itself."""
     found = texts.message([_event()], _tongue("en"))
