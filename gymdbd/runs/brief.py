@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from gymdbd.clock import Clock
     from gymdbd.config.config import Config
-    from gymdbd.runs.entry import Status
+    from gymdbd.runs.entry import Entry, Status
     from gymdbd.runs.public import PublicStatus
 
 _PATIENCE_S = 0.3
@@ -53,7 +53,10 @@ def take(settings: Config, now: Clock) -> tuple[Health, str]:
     others, _ = peers.judge_all(settings, now, _PATIENCE_S)
     found |= {name: judged.found for name, judged in others.items()}
     worst = verdict.worst([finding.health for finding in found.values()])
-    return worst, _line(found, worst, status, now)
+    if worst == Health.OK:
+        jobs = [*settings.jobs, *others]
+        return worst, _all_is_well(len(jobs), [status.of(name) for name in settings.jobs], now)
+    return worst, _line(found)
 
 
 def _looks(settings: Config) -> Iterator[PublicStatus]:
@@ -77,13 +80,15 @@ def _add(found: dict[str, Finding], look: PublicStatus, status: Status) -> None:
             found[job.job] = finding
 
 
-def _line(found: dict[str, Finding], worst: Health, status: Status, now: Clock) -> str:
-    if worst == Health.OK:
-        moments = [instant(entry.last_success) for entry in status.jobs.values()]
-        newest = max((moment for moment in moments if moment), default=None)
-        ago = words.age((now.now() - newest).total_seconds()) if newest else ""
-        when = f", last success {ago} ago" if newest else ""
-        return f"gymdbd: ok, {words.counted(len(found), 'job')}{when}"
+def _all_is_well(jobs: int, entries: list[Entry], now: Clock) -> str:
+    moments = [instant(entry.last_success) for entry in entries]
+    newest = max((moment for moment in moments if moment), default=None)
+    ago = words.age((now.now() - newest).total_seconds()) if newest else ""
+    when = f", last success {ago} ago" if newest else ""
+    return f"gymdbd: ok, {words.counted(jobs, 'job')}{when}"
+
+
+def _line(found: dict[str, Finding]) -> str:
     parts = []
     for how in _TOLD:
         names = [name for name, finding in found.items() if finding.health == how]

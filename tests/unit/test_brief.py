@@ -65,6 +65,15 @@ def test_if_all_is_well_the_line_says_since_when(tmp_path: Path) -> None:
     assert _take(settings) == (Health.OK, "gymdbd: ok, 2 jobs, last success 5 min ago")
 
 
+def test_what_is_well_is_counted_by_the_jobs_of_the_configuration(tmp_path: Path) -> None:
+    """The machine, of which a look has told, is no job; nor is a job that was removed."""
+    content = {"hourly": _entry(), "removed": _entry(last_success=_ago(seconds=9))}
+    settings = _settings(tmp_path, content)
+    del settings.jobs["removed"]
+    _publish(tmp_path, _NOW - timedelta(minutes=1), hourly="ok", machine="ok")
+    assert _take(settings) == (Health.OK, "gymdbd: ok, 1 job, last success 5 min ago")
+
+
 def test_what_is_not_well_is_named_with_its_code_the_worst_first(tmp_path: Path) -> None:
     """No text of an error, which may be long."""
     settings = _settings(
