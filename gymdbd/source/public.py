@@ -1,10 +1,12 @@
 """The public status of this machine, which its daemon writes for those who pull from it.
 
-It is passed on as it is: whoever asked for it reads it.
+It is passed on as it is: whoever asked for it reads it. Another file, which somebody has named or
+put there by mistake or on purpose, is none of their business.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import stat
 import time
@@ -26,8 +28,9 @@ def read(place: object) -> dict[str, Any]:
         try:
             is_file = stat.S_ISREG(os.fstat(descriptor).st_mode)
             data = os.read(descriptor, _MOST_BYTES + 1) if is_file else b""
-            if is_file and len(data) <= _MOST_BYTES:
-                return {**said, "text": data.decode("utf-8", "replace")}
+            text = data.decode("utf-8", "replace")
+            if len(data) <= _MOST_BYTES and _is_status(text):
+                return {**said, "text": text}
         finally:
             os.close(descriptor)
     except FileNotFoundError:
@@ -35,6 +38,12 @@ def read(place: object) -> dict[str, Any]:
     except PermissionError:
         return {**said, "refused": "denied"}
     except (OSError, ValueError, RuntimeError):
-        # A link, a pipe that nobody writes to, a name that is none.
+        # A link, a pipe that nobody writes to, a name that is none, a text that is no status.
         pass
     return {**said, "refused": "odd"}
+
+
+def _is_status(text: str) -> bool:
+    """Return whether a text is a public status: that of `gymdbd status` has no list of jobs."""
+    content = json.loads(text)
+    return isinstance(content, dict) and isinstance(content.get("jobs"), list)

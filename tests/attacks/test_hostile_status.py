@@ -103,7 +103,7 @@ def test_only_an_ordinary_small_file_is_told(tmp_path: Path, kind: str) -> None:
     """Whoever may write beside it cannot make the server wait, or tell another file."""
     place = tmp_path / "status.public.json"
     secret = tmp_path / "secret"
-    secret.write_text("secret")
+    secret.write_text('{"jobs": []}')
     with closing(socket.socket(socket.AF_UNIX)) as listener:
         if kind == "link":
             place.symlink_to(secret)
@@ -119,3 +119,15 @@ def test_only_an_ordinary_small_file_is_told(tmp_path: Path, kind: str) -> None:
             place = Path("/dev/zero")
         answer = public.read(place)
     assert (sorted(answer), answer["refused"]) == (["now", "refused"], "odd")
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["root:*:20228:0:99999:7:::\n", '{"schema": 1, "jobs": {"nightly": {}}}', "[" * 8000, "3"],
+    ids=["/etc/shadow", "the status file", "deep", "a number"],
+)
+def test_a_file_that_is_no_public_status_is_not_told(tmp_path: Path, text: str) -> None:
+    """Somebody may name the wrong file in the command of a key, or link one to its place."""
+    place = tmp_path / "status.public.json"
+    place.write_text(text)
+    assert public.read(place)["refused"] == "odd"

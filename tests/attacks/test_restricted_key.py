@@ -417,7 +417,7 @@ def test_the_status_is_the_served_file_and_holds_no_snapshot(place: Place, tmp_p
     """Whatever path is asked for; the WAL can be reset at once, and nothing else is answered."""
     secret, file = tmp_path / "secret", tmp_path / "public.json"
     secret.write_text("secret")
-    file.write_text("public")
+    file.write_text('{"jobs": []}')
     with place("--status", str(file)) as peer, closing(open_app(peer.database)) as app:
         app.execute("PRAGMA busy_timeout=0")
         app.execute("UPDATE counter SET n = n + 1")
@@ -427,7 +427,7 @@ def test_the_status_is_the_served_file_and_holds_no_snapshot(place: Place, tmp_p
             truncated = "PRAGMA wal_checkpoint(TRUNCATE)"
             assert app.execute(truncated).fetchone()[0] == 1
             other.ask("status", path=str(secret))
-            assert other.channel.receive_json(protocol.RESULT)["text"] == "public"
+            assert other.channel.receive_json(protocol.RESULT)["text"] == '{"jobs": []}'
             assert app.execute(truncated).fetchone()[0] == 0
             other.ask("rows")
             with pytest.raises(ProtocolError, match="unknown request"):
