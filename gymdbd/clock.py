@@ -137,13 +137,9 @@ class Clock:
         """Return seconds that never go back, counted from an arbitrary start."""
         return time.monotonic()
 
-    def up(self) -> float:
-        """Return for how many seconds the machine has been up, sleep included."""
-        # On macOS, this clock goes on while the machine sleeps.
-        return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
-
     def since_boot(self) -> float:
         """Return the seconds since this machine was started, those that it was asleep included."""
+        # There, this clock goes on while the machine sleeps.
         if sys.platform == "darwin":
             return time.clock_gettime(time.CLOCK_MONOTONIC_RAW)
         return time.clock_gettime(time.CLOCK_BOOTTIME)

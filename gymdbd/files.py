@@ -142,7 +142,9 @@ def write_atomically(
                     os.fchmod(descriptor, PUBLIC_MODE)
                 elif group is not None:
                     with contextlib.suppress(PermissionError):
-                        os.fchown(descriptor, -1, group)
+                        # A service may be forbidden even the call that changes nothing.
+                        if os.fstat(descriptor).st_gid != group:
+                            os.fchown(descriptor, -1, group)
                         os.fchmod(descriptor, GROUP_MODE)
                 else:
                     hand_over(descriptor, path if path.exists() else path.parent)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tests.e2e.pi import ARCHIVE, CONFIG, INSTANCE, STATE, STATUS
+from tests.support.waiting import until
 
 if TYPE_CHECKING:
     from tests.e2e.pi import Pi
@@ -79,6 +80,17 @@ def test_what_a_run_uses_of_the_machine_is_seen_within_the_service(pi: Pi) -> No
     device = f"/sys/dev/block/$(stat -c %Hd:%Ld {ARCHIVE})/stat"
     if pi.machine.sh(f"test -e {device} && echo there || true"):
         assert line["device_written"] >= 0
+    pi.machine.run("rm", CONFIG)
+
+
+def test_the_public_status_is_for_the_group_of_the_databases_owner(pi: Pi) -> None:
+    """The service may give no file away; it need not, if it is of that group itself."""
+    pi.configure({"often": {"every": "2s", "archive": ARCHIVE}})
+    pi.start()
+    shown = ("stat", "-c", "%a %U:%G", "/run/gymdbd/status.public.json")
+    of = until(lambda: pi.machine.run(*shown, check=False).stdout, "the public status")
+    assert of.split() == ["640", "pi:pi"]
+    pi.machine.run("systemctl", "stop", "gymdbd")
     pi.machine.run("rm", CONFIG)
 
 

@@ -25,7 +25,7 @@ class HandClock(Clock):
         """Return the seconds it was moved by."""
         return self.runs[0]
 
-    def up(self) -> float:
+    def since_boot(self) -> float:
         """Return the same."""
         return self.runs[0]
 
