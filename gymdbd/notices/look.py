@@ -14,6 +14,7 @@ import os
 import socket
 import sys
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,7 +29,8 @@ from gymdbd.notices.memory import Memory, Moment
 from gymdbd.notices.policy import Look, Rules
 from gymdbd.notices.telling import Report, tell
 from gymdbd.notices.texts import Tongue
-from gymdbd.runs import overview
+from gymdbd.runs import overview, verdict
+from gymdbd.runs.entry import instant
 from gymdbd.source.errors import GymdbdError
 
 if TYPE_CHECKING:
@@ -46,6 +48,8 @@ _WRITERS = (
     "gymdbd.notices.heard",
     "gymdbd.notices.report",
 )
+# A job is late if its last success is older than `max_age`, not as old.
+_JUST_AFTER = timedelta(seconds=1)
 
 
 @dataclass(frozen=True)
@@ -75,7 +79,8 @@ def look(
         looked = _tell(settings, now, found, by_daemon=by_daemon, kept=kept)
         # Two looks at the same time would remove each other's unfinished files.
         again = [] if isinstance(found, GymdbdError) else list(_written(settings, found))
-    moments = [looked.next, *again]
+    late = [] if isinstance(found, GymdbdError) else list(_late(settings, found))
+    moments = [looked.next, *again, *late]
     return replace(looked, next=min((at for at in moments if at), default=None))
 
 
@@ -111,6 +116,16 @@ def _tell(
     return Looked(report, policy.next_look(memory, reached, this, rules), unsaved)
 
 
+def _late(settings: Config, found: Overview) -> Iterator[datetime]:
+    """Yield when a job turns late if nothing happens: no run of it tells the daemon."""
+    for name, judged in found.jobs.items():
+        success = instant(judged.entry.last_success)
+        if success is not None:
+            late = success + verdict.max_age(settings.jobs[name], found.at, found.zone)
+            if late >= found.at:
+                yield late + _JUST_AFTER
+
+
 def tongue(settings: Config, now: Clock) -> Tongue:
     """Return what messages of this machine are worded in now."""
     language = settings.notify.language if settings.notify else "en"
@@ -137,7 +152,7 @@ def _save(settings: Config, memory: Memory, *, quietly: bool) -> Memory | None:
 
 def moment(now: Clock) -> Moment:
     """Return this moment, with what shows later whether the clock was set."""
-    return Moment(now.now(), _boot(), now.up())
+    return Moment(now.now(), _boot(), now.since_boot())
 
 
 def _boot() -> str:

@@ -13,6 +13,7 @@ from gymdbd.config import config
 from gymdbd.errors import ConfigError
 from gymdbd.jobs.finding import ERROR, OK, WARNING, Health
 from gymdbd.jobs.watch import outlook
+from gymdbd.notices import look
 from gymdbd.runs import overview
 from tests.support.command import gymdbd_json
 from tests.support.jobs import write_config
@@ -117,3 +118,15 @@ def test_the_verbs_cope_with_a_job_that_never_runs(tmp_path: Path) -> None:
     assert (code, found["jobs"]["office"]["next_run"]) == (0, None)
     assert gymdbd_json("-c", settings.source, "check")[0] == 0
     assert gymdbd_json("-c", settings.source, "runs")[0] == 0
+
+
+def test_a_look_is_taken_when_the_watch_turns_late(tmp_path: Path) -> None:
+    """No run tells the daemon that the peer has not come in time."""
+    settings = _settings(tmp_path)
+    (tmp_path / "peers").mkdir()
+    mark = tmp_path / "peers" / "mac"
+    mark.touch()
+    came = Clock().now().replace(microsecond=0) - 25 * _HOUR
+    os.utime(mark, (came.timestamp(),) * 2)
+    looked = look.look(settings, Clock(UTC))
+    assert looked.next == came + 26 * _HOUR + timedelta(seconds=1)
