@@ -25,6 +25,7 @@ NOBODY = (
 _QUIET = re.compile(r"((?:[01][0-9]|2[0-3]):[0-5][0-9])-((?:[01][0-9]|2[0-3]):[0-5][0-9])")
 _ADDRESS = re.compile(r"[^@\s<>,;:\"()\[\]\\]+@[^@\s<>,;:\"()\[\]\\]+")
 _IMPLICIT_TLS_PORT = 465
+_LAST_PORT = 65535
 
 
 class Quiet(NamedTuple):
@@ -71,6 +72,8 @@ class SmtpConfig:
         found = []
         if (self.user is None) != (self.password is None):
             found.append("expected user and password, or neither")
+        if not 1 <= self.port <= _LAST_PORT:
+            found.append(f"expected port: a number from 1 to {_LAST_PORT} (got {self.port})")
         if self.tls == "none" and not urls.is_loopback(self.host):
             found.append("expected tls: starttls or implicit (none is allowed to localhost only)")
         return found
@@ -103,6 +106,8 @@ class ChannelConfig:
             found.append("expected smtp and sender only beside email")
         if self.url and self.url.literal:
             found += _url_faults(self.url.literal)
+            if self.format not in (None, "text") and not urls.is_web(self.url.literal):
+                found.append("expected format only for a URL with https://")
         return found
 
 

@@ -6,7 +6,7 @@ import sys
 from importlib import util
 from typing import TYPE_CHECKING
 
-from gymdbd import files
+from gymdbd import files, trust
 from gymdbd.config import needs, secrets, urls
 from gymdbd.config.notify import NOBODY
 from gymdbd.errors import SecretError
@@ -15,7 +15,7 @@ from gymdbd.runs import unit
 from gymdbd.words import LAUNCH_DAEMON
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from gymdbd.config.config import Config
@@ -88,6 +88,19 @@ def of_channel(
         message = f"the sendmail of Postfix or Exim gains rights, which {unit.NAME} forbids"
         hint = "add smtp: with the mail server, or use a sendmail such as msmtp"
         yield Check(name, WARNING, message, hint)
+    if channel.command:
+        yield from _program(name, channel.command)
+
+
+def _program(name: str, command: Sequence[str]) -> Iterator[Check]:
+    import shutil  # noqa: PLC0415 - few configurations name a program
+
+    if shutil.which(command[0]) is None:
+        hint = "correct command: (a list of words, without a shell), or chmod +x the program"
+        yield Check(name, ERROR, f"{command[0]} is not there, or may not be run", hint)
+    elif doubt := trust.doubt_of_command(command):
+        message = f"{command[0]} will not be run, because others could have written it: "
+        yield Check(name, ERROR, message + doubt.reason, doubt.remedy)
 
 
 def _extra(name: str, who: str) -> Check:

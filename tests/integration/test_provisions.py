@@ -195,6 +195,29 @@ def test_check_says_where_a_channel_cannot_work(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("mode", "told"),
+    [
+        (0o755, None),
+        (0o644, "is not there, or may not be run"),
+        (0o777, "will not be run, because others could have written it"),
+        (None, "is not there, or may not be run"),
+    ],
+)
+def test_check_says_that_a_program_of_a_channel_cannot_be_run(
+    tmp_path: Path, mode: int | None, told: str | None
+) -> None:
+    """Otherwise that shows when somebody is to be told first."""
+    program = tmp_path / "tell"
+    if mode is not None:
+        program.write_text("#!/bin/sh\n")
+        program.chmod(mode)
+    found = list(provisions.of_channel(ChannelConfig(name="own", command=(str(program),)), None))
+    assert [(check.state, str(told) in check.message) for check in found] == (
+        [(ERROR, True)] if told else []
+    )
+
+
+@pytest.mark.parametrize(
     ("content", "mode", "told"),
     [
         (None, 0o600, "cannot be read (No such file or directory)"),

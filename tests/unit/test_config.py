@@ -242,6 +242,14 @@ _TO = "notify: {to: {a: {%s}}}"
             _TO % "email: a@b, smtp: {host: c, tls: none}",
             "1: notify.to.a.smtp: expected tls: start",
         ),
+        (
+            _TO % "email: a@b, smtp: {host: c, port: 99999}",
+            "1: notify.to.a.smtp: expected port: a number from 1 to 65535 (got 99999)",
+        ),
+        (
+            _TO % "url: 'tgram://a/b', format: json",
+            "1: notify.to.a: expected format only for a URL with https://",
+        ),
         ("jobs: {a: {kind: verify, ping: http://b/}}", "1: jobs.a.ping: expected https://"),
         (
             "jobs: {a: {kind: verify, ping: mailto://b}}",
