@@ -236,6 +236,21 @@ def test_a_mail_server_without_encryption_gets_no_password(tmp_path: Path) -> No
     assert server.encrypted == [False]
 
 
+def test_a_text_with_odd_characters_is_told_all_the_same(tmp_path: Path, web: Web) -> None:
+    """A file name may be no Unicode; and what a terminal or a mail program obeys is shown."""
+    odd = message(title="a\udcff\x1b[2J\r\nBcc: x@y", text="b\udcff\0\x1b[2J\r\n\u202ec")
+    with receivers.mail() as server:
+        smtp = {"host": "localhost", "port": server.port, "tls": "none"}
+        sending.send(_channel(tmp_path, email="boss@example.com", smtp=smtp), odd)
+    sending.send(_channel(tmp_path, url=web.url("topic")), odd)
+    mail = server.messages[0]
+    content = mail.get_content().replace("\r\n", "\n")
+    texts = [mail["Subject"], content, web.requests[0].body]
+    assert [text for text in texts if not text.replace("\n", "").isprintable()] == []
+    assert (mail["Bcc"], texts[0]) == (None, r"a\udcff\x1b[2J Bcc: x@y")
+    assert web.requests[0].headers["Title"] == texts[0]
+
+
 def test_a_mail_without_a_server_goes_to_sendmail(tmp_path: Path) -> None:
     """It gets the recipient as an argument after --, and the mail on its input."""
     _program(tmp_path, f'echo "$@" > {tmp_path}/arguments; cat > {tmp_path}/mail', "sendmail")

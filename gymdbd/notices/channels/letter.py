@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from gymdbd.words import printable
+
 
 @dataclass(frozen=True, kw_only=True)
 class Letter:
@@ -23,8 +25,9 @@ class Letter:
         """Return the letter of a message that `Message.to_json` wrote."""
         names = ("text", "priority", "health", "machine", "job")
         # A line break in the title would begin another header of an e-mail or a request.
-        title = " ".join(str(content.get("title") or "gymdbd").split())
-        words = {name: str(content.get(name) or "") for name in names}
+        title = printable(" ".join(str(content.get("title") or "gymdbd").split()))
+        # A name with bytes that are no Unicode would let an e-mail fail.
+        words = {name: printable(str(content.get(name) or ""), kept="\n") for name in names}
         return cls(title=title, content=content, **words)
 
 
