@@ -229,6 +229,33 @@ def test_a_mail_server_that_hangs_or_lies_gets_no_password(tmp_path: Path, kind:
     assert "hunter2" not in str(answer)
 
 
+@pytest.mark.parametrize("method", ["PLAIN", "LOGIN", "CRAM-MD5"])
+def test_a_login_that_a_mail_server_quotes_is_in_no_error(tmp_path: Path, method: str) -> None:
+    """It is the password in base64, or what the password can be guessed from."""
+    quoted: list[bytes] = []
+
+    def act(connection: socket.socket, over: threading.Event) -> None:
+        del over
+        answers = [b"220 hello", f"250-here\r\n250 AUTH {method}".encode()]
+        answers += [b"334 UGFzcw=="] if method != "PLAIN" else []
+        with connection.makefile("rb") as lines:
+            line = b""
+            for answer in answers:
+                connection.sendall(answer + b"\r\n")
+                line = lines.readline().strip()
+            quoted.append(line.split()[-1])
+            connection.sendall(b"535 no: " + line + b" of hunter2\r\n")
+            lines.readline()
+
+    with _server(act) as port:
+        smtp = {"host": "127.0.0.1", "port": port, "tls": "none", "user": "me"}
+        keys = {"email": "boss@example.com", "smtp": {**smtp, "password": "hunter2"}}
+        answer = _send(settings(tmp_path, owner=keys), "owner", 10)
+    assert "(535 no: " in answer["error"]
+    assert "hunter2" not in answer["error"]
+    assert quoted[0].decode().rstrip("=") not in answer["error"]
+
+
 def _hear(connection: socket.socket, heard: list[bytes]) -> None:
     with contextlib.suppress(OSError):
         while data := connection.recv(65536):

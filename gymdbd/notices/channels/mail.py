@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import re
 import smtplib
 import socket
 import ssl
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
 _WAIT_S = 10.0
 _TEMPORARY, _PERMANENT = range(400, 500), range(500, 600)
 _MOST_TOLD = 200
+# What a login may be encoded as, also if it is cut off.
+_ENCODED = re.compile(r"[A-Za-z0-9+/]{24,}={0,2}")
 _SENDMAIL = (Path("/usr/sbin/sendmail"), Path("/usr/lib/sendmail"))
 
 
@@ -75,9 +79,9 @@ def _submit(channel: ChannelConfig, server: SmtpConfig, letter: Letter) -> None:
         ) from error
     except smtplib.SMTPRecipientsRefused as error:
         code, reply = next(iter(error.recipients.values()))
-        raise _answered(place, code, reply, password) from error
+        raise _answered(server, code, reply, password) from error
     except smtplib.SMTPResponseException as error:
-        raise _answered(place, error.smtp_code, error.smtp_error, password) from error
+        raise _answered(server, error.smtp_code, error.smtp_error, password) from error
     except smtplib.SMTPNotSupportedError as error:
         raise ReceiverRefusedError(
             f"the mail server {place} offers no encryption, or no login that gymdbd knows",
@@ -112,22 +116,32 @@ def _connected(server: SmtpConfig) -> smtplib.SMTP:
 
 
 def _answered(
-    place: str, code: int, reply: bytes | str, password: str
+    server: SmtpConfig, code: int, reply: bytes | str, password: str
 ) -> ReceiverAwayError | ReceiverRefusedError:
     """Return the error for a server's refusal, in which it may repeat what it was given."""
+    place = f"{server.host}:{server.port}"
     if code not in (*_TEMPORARY, *_PERMANENT):
         return ReceiverAwayError(
             f"what answers at {place} does not speak as a mail server does",
             hint="check host:, port: and tls:",
         )
     text = reply.decode("utf-8", "replace") if isinstance(reply, bytes) else reply
-    text = text.replace(password, "***") if password else text
-    told = printable(" ".join(text.split()))[:_MOST_TOLD]
+    told = printable(" ".join(_masked(text, server.user or "", password).split()))[:_MOST_TOLD]
     kind: Callable[..., ReceiverAwayError | ReceiverRefusedError] = ReceiverAwayError
     hint = "the mail server has trouble of its own, or wants to be asked again later"
     if code in _PERMANENT:
         kind, hint = ReceiverRefusedError, "check email:, sender:, user: and password:"
     return kind(f"the mail server {place} refused the message ({code} {told})", hint=hint)
+
+
+def _masked(text: str, user: str, password: str) -> str:
+    """Return a server's answer without the password, and without a login that it quotes."""
+    if not password:
+        return text
+    logins = (password, f"\0{user}\0{password}")
+    for secret in (password, *(base64.b64encode(login.encode()).decode() for login in logins)):
+        text = text.replace(secret, "***")
+    return _ENCODED.sub("***", text)
 
 
 def _message(channel: ChannelConfig, sender: str | None, letter: Letter) -> EmailMessage:
