@@ -105,10 +105,8 @@ def at_start(
 ) -> list[Line]:
     """Return the lines of what had no run, or no end, since the daemon before started.
 
-    A clock that is not to be trusted yet is not asked; after it was set, `after_jump` is.
+    By a clock that is not set yet nothing was due since; after it was set, `after_jump` is asked.
     """
-    if not clocks.is_plausible(now.now):
-        return []
     known = status.read()
     before = instant(known.daemon.started_at) if known.daemon else None
     spans = [(OFF, min(now.now, now.switched_on + _BOOTING)), (NO_DAEMON, now.now)]
@@ -135,7 +133,8 @@ def _killed(job: JobConfig, entry: Entry, began: datetime, now: Reading, zone: t
         job=job.name,
         state="failed",
         code="crashed",
-        why=OFF if began < now.switched_on else STOPPED,
+        # A clock that shows less than it did was set back by the start of the machine.
+        why=STOPPED if now.switched_on <= began <= now.now else OFF,
         error="the run was killed before it was done",
         due=entry.last_due,
         first=started_at,
@@ -165,9 +164,8 @@ _NEVER = datetime.min.replace(tzinfo=UTC)
 
 def _newest_due(entry: Entry) -> datetime:
     """Return up to when the due moments of a job have been accounted for by its runs."""
-    moments = [entry.last_due, *(run.due for run in entry.runs)]
     # Only the daemon starts a run that was due; before, it has accounted for all before it.
-    moments += [run.started_at for run in entry.runs if run.due]
+    moments = [entry.last_due, *(run.started_at for run in entry.runs if run.due)]
     return max(filter(None, map(instant, moments)), default=_NEVER)
 
 
@@ -196,8 +194,8 @@ def _due(
     first = last = due = when.next_after(since, zone)
     if isinstance(when, Interval):
         # A day has many; those that a change of the hour moves are not worth a count one by one.
-        more = max(0, (until - first) // when.every)
-        return first, first + more * when.every, more + 1 if first <= until else 0
+        more = (until - first) // when.every
+        return first, first + more * when.every, max(0, more + 1)
     count = 0
     while due <= until:
         last, count = due, count + 1

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import pytest
 
 from gymdbd import lock
 from gymdbd.config.kinds import BackupConfig, WatchConfig
@@ -14,6 +16,7 @@ from gymdbd.daemon.absence import Absence
 from gymdbd.runs import ledger
 from gymdbd.runs.entry import DaemonNote, Entry, Running, Status
 from gymdbd.runs.line import ASLEEP, CLOCK_SET, NO_DAEMON, OFF, STOPPED
+from gymdbd.runs.outcome import BUSY, Ended, Outcome
 from gymdbd.runs.status import StatusFile
 from gymdbd.schedule import Cron, Interval
 from tests.support.clocks import NIGHT, HandClock
@@ -157,10 +160,110 @@ def test_a_new_job_and_one_that_never_runs_have_skipped_nothing(tmp_path: Path) 
     jobs = [_job("new"), WatchConfig(name="nightly", kind="watch", peer="mac", max_age=_DAY)]
     absence = Absence(file, _Clock())
 
+    clock = _Clock(shows=[NIGHT - _HOUR])
+    absence = Absence(file, clock)
     absence.start(jobs, UTC)
+    clock.passes(2 * _DAY, awake=_HOUR)
+    absence.check([*jobs[1:], _job("known")], clock)
     absence.record()
 
-    assert _skipped(file) == []
+    assert [name for name, *_ in _skipped(file)] == ["known"] * 2
+
+
+@pytest.mark.parametrize(
+    ("due_h", "started_h", "state", "skipped_h"),
+    [(24, 24, BUSY, [48]), (24, 48.5, "ok", []), (None, 36, "ok", [24, 48])],
+)
+def test_what_a_run_has_accounted_for_is_not_told_again(
+    tmp_path: Path, due_h: float | None, started_h: float, state: str, skipped_h: list[float]
+) -> None:
+    """One that was busy is in the ledger; one that was made up told of all before; no other did."""
+    started_at = (NIGHT + started_h * _HOUR).isoformat()
+    run = Ended(
+        run_id="1",
+        reason="scheduled",
+        due=None if due_h is None else (NIGHT + due_h * _HOUR).isoformat(),
+        started_at=started_at,
+        ended_at=started_at,
+        duration_s=0.0,
+        outcome=Outcome(state=state),
+    )
+    file = _status(tmp_path, NIGHT - _DAY, last_due=NIGHT.isoformat(), runs=(run,))
+    absence = Absence(file, _Clock(shows=[NIGHT + 49 * _HOUR]))
+    absence.start([_job()], UTC)
+    absence.record()
+
+    assert [first for _, _, first, _ in _skipped(file)] == [
+        (NIGHT + hour * _HOUR).isoformat() for hour in skipped_h
+    ]
+
+
+@pytest.mark.parametrize(("success", "count"), [(NIGHT - 50 * _HOUR, 2), (None, 0)])
+def test_the_first_daemon_tells_what_was_missed_since_the_last_success(
+    tmp_path: Path, success: datetime | None, count: int
+) -> None:
+    """Of a job that was run by hand; one that never succeeded has missed nothing."""
+    file = StatusFile(tmp_path / "status.json")
+    last = success.isoformat() if success else None
+    entry = Entry(kind="backup", state="ok", last_run=last or NIGHT.isoformat(), last_success=last)
+    file.update(lambda _: Status(None, {"nightly": entry}))
+    absence = Absence(file, _Clock(shows=[NIGHT - _HOUR]))
+    absence.start([_job()], UTC)
+    absence.record()
+
+    assert len(_skipped(file)) == count
+
+
+@pytest.mark.parametrize(("set_by_s", "whys"), [(4, []), (-4, []), (7, [CLOCK_SET])])
+def test_a_clock_that_is_set_by_a_few_seconds_has_skipped_nothing(
+    tmp_path: Path, set_by_s: float, whys: list[str]
+) -> None:
+    """As it is by the network all the time: the scheduler still runs what is due."""
+    second = _HOUR / 3600
+    file, clock = _status(tmp_path), _Clock(shows=[NIGHT - 2 * second])
+
+    _jumps(file, clock, _job(), real=second, awake=second, set_by=set_by_s * second)
+
+    assert [why for _, why, *_ in _skipped(file)] == whys
+
+
+@pytest.mark.parametrize(("on_min", "why"), [(-2, OFF), (4, OFF), (6, NO_DAEMON)])
+def test_a_machine_that_starts_was_off_until_its_daemon_could_start(
+    tmp_path: Path, on_min: float, why: str
+) -> None:
+    """What was due within the first minutes no daemon could have done; later one could."""
+    minute = _HOUR / 60
+    file = _status(tmp_path, NIGHT - _DAY, last_due=(NIGHT - _DAY).isoformat())
+    since_boot = (on_min + 4) * minute
+    clock = _Clock(shows=[NIGHT + 4 * minute], off=[since_boot.total_seconds()])
+    absence = Absence(file, clock)
+    absence.start([_job()], UTC)
+    absence.record()
+
+    assert [found for _, found, *_ in _skipped(file)] == [why]
+
+
+def test_a_moment_at_midnight_is_counted_once(tmp_path: Path) -> None:
+    """It is the end of one day and the beginning of the next; and nobody looks back for years."""
+    file = _status(tmp_path, NIGHT - 1000 * _DAY, last_due=(NIGHT - 1000 * _DAY).isoformat())
+    absence = Absence(file, _Clock())
+    absence.start([_job(schedule=Cron("0 0 * * *"))], UTC)
+    absence.record()
+
+    midnight = NIGHT.replace(hour=0)
+    expected = [(midnight - number * _DAY).isoformat() for number in reversed(range(100))]
+    assert [first for _, _, first, _ in _skipped(file)] == expected
+
+
+def test_a_run_that_was_still_at_work_is_noted_once(tmp_path: Path) -> None:
+    """In the zone of the machine, as all times are; the next turn has nothing to write."""
+    file, zone = _status(tmp_path), timezone(9 * _HOUR)
+    absence = Absence(file, _Clock())
+    absence.busy("nightly", NIGHT, zone)
+    for _ in range(2):
+        absence.record()
+
+    assert _skipped(file) == [("nightly", BUSY, NIGHT.astimezone(zone).isoformat(), 1)]
 
 
 def test_a_frequent_job_has_one_line_a_day_for_all_that_it_skipped(tmp_path: Path) -> None:
@@ -183,8 +286,11 @@ def test_a_run_that_the_power_ended_has_a_line(tmp_path: Path) -> None:
     file = _status(tmp_path, NIGHT - _DAY, last_due=NIGHT.isoformat(), running=running)
     job = dataclasses.replace(_job(), database=tmp_path / "d", archive=tmp_path)
     found = []
-    for off in (10 * _HOUR, _HOUR):
-        absence = Absence(file, _Clock(shows=[NIGHT + 2 * _HOUR], off=[off.total_seconds()]))
+    clocks = [(NIGHT + 2 * _HOUR, 10 * _HOUR), (NIGHT + 2 * _HOUR, _HOUR)]
+    # Without a clock of its own, it starts with the time of an hour before, or in 1970.
+    clocks += [(NIGHT - _HOUR, _HOUR), (datetime(1970, 1, 1, tzinfo=UTC), _HOUR)]
+    for now, off in clocks:
+        absence = Absence(file, _Clock(shows=[now], off=[off.total_seconds()]))
         absence.start([job], UTC)
         absence.record()
         found.append(ledger.read(file.ledger)[-1])
@@ -195,6 +301,6 @@ def test_a_run_that_the_power_ended_has_a_line(tmp_path: Path) -> None:
 
     assert [(line.state, line.why, line.first) for line in found] == [
         ("failed", STOPPED, began),
-        ("failed", OFF, began),
+        *[("failed", OFF, began)] * 3,
     ]
-    assert len(ledger.read(file.ledger)) == 2
+    assert len(ledger.read(file.ledger)) == 4
