@@ -123,7 +123,7 @@ def _is_open(known: Trouble | None) -> bool:
 def _is_kept(subject: Subject, trouble: Trouble, look: Look) -> bool:
     if trouble.state == OK and not _is_open(trouble):
         return False
-    if subject in look.subjects or subject == _DAEMON:
+    if subject in look.subjects:
         return True
     return subject[0] != JOB and look.moment.now - trouble.changed < _FORGOTTEN
 
@@ -173,14 +173,13 @@ def _in_trouble(known: Trouble | None, seen: Seen, now: datetime) -> Trouble:
     )
     if known is None:
         return state
-    told = {channel: replace(of, owed=False) for channel, of in known.told.items()}
     # Trouble that came back before anybody was told of its end is the same one.
-    is_same = known.state != OK or all(of.state != OK for of in told.values())
+    is_same = known.state != OK or all(of.state != OK for of in known.told.values())
     return replace(
         state,
         since=known.since if is_same else state.since,
         changed=known.changed if known.state == state.state else now,
-        told=told,
+        told=known.told,
     )
 
 
@@ -195,7 +194,7 @@ def _ended(
         of = known.of(channel)
         plan = _plan(known, of, before, rules)
         is_owed = before.seen is not None and plan is not None and plan.at <= before.seen.now
-        told[channel] = replace(of, owed=is_owed and of.state == OK)
+        told[channel] = replace(of, owed=is_owed)
     return replace(known, state=OK, changed=now, told=told)
 
 

@@ -160,14 +160,15 @@ def test_a_new_job_and_one_that_never_runs_have_skipped_nothing(tmp_path: Path) 
     jobs = [_job("new"), WatchConfig(name="nightly", kind="watch", peer="mac", max_age=_DAY)]
     absence = Absence(file, _Clock())
 
-    clock = _Clock(shows=[NIGHT - _HOUR])
+    file.planned((NIGHT - 9 * _DAY - _HOUR).isoformat(), {"known": NIGHT.isoformat()})
+    known, clock = _job("known"), _Clock(shows=[NIGHT - _HOUR])
     absence = Absence(file, clock)
-    absence.start(jobs, UTC)
+    absence.start([*jobs, known], UTC)
     clock.passes(2 * _DAY, awake=_HOUR)
-    absence.check([*jobs[1:], _job("known")], clock)
+    absence.check([*jobs[1:], known], clock)
     absence.record()
 
-    assert [name for name, *_ in _skipped(file)] == ["known"] * 2
+    assert [name for name, *_ in _skipped(file)] == ["known"] * (9 + 2)
 
 
 @pytest.mark.parametrize(

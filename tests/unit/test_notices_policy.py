@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from gymdbd.config.notify import Quiet
 from gymdbd.jobs.finding import Finding, Health
 from gymdbd.notices import policy
-from gymdbd.notices.memory import Memory, Moment
+from gymdbd.notices.memory import Failure, Memory, Moment
 from gymdbd.notices.message import ENDED, REMINDER, TROUBLE, Event
 from gymdbd.notices.policy import DAEMON, JOB, MACHINE, PEER, Look, Rules, Seen
 from tests.support.samples import count
@@ -132,6 +132,7 @@ def test_trouble_is_told_after_a_while_and_its_end_once() -> None:
     assert world.changes() == [(TROUBLE, "failing"), (ENDED, "ok")]
     ended = world.told[-1][2][0]
     assert (ended.was, ended.since, ended.until) == ("failing", began, began + 130 * _MINUTE)
+    assert (ended.state, ended.health) == ("ok", Health.OK)
     assert world.memory.troubles == {}
 
 
@@ -351,6 +352,93 @@ def test_a_machine_that_slept_has_time_to_make_up_what_it_missed() -> None:
     world.become(_OK)
     world.live(_DAY)
     assert world.told == []
+
+
+def test_what_was_made_up_before_the_first_look_after_a_sleep_was_nothing() -> None:
+    """Nobody could have been told of it while it lasted."""
+    world = _world()
+    world.become(_LATE)
+    world.live(_MINUTE)
+    world.real += 8 * _HOUR
+    world.become(_OK)
+    world.live(_DAY)
+    assert world.told == []
+
+
+@pytest.mark.parametrize(("minutes", "count"), [(14, 1), (16, 0)])
+def test_a_look_that_is_late_is_not_taken_for_a_sleep(minutes: int, count: int) -> None:
+    """A machine that is busy would else put off what is to be told again and again."""
+    world = _world()
+    world.become(_LATE)
+    world.real += minutes * _MINUTE
+    world.look()
+    assert len(world.told) == count
+
+
+def test_a_machine_that_was_off_reminds_when_it_is_back() -> None:
+    """Its clock shows how long it was off, and is believed."""
+    world = _world()
+    world.become(_FAILED)
+    world.live(_HOUR)
+    world.real += 2 * _DAY
+    world.boot = "second"
+    world.live(_HOUR)
+    assert world.changes() == [(TROUBLE, "failing"), (REMINDER, "failing")]
+
+
+def test_what_is_told_at_once_is_told_at_once_when_it_is_over() -> None:
+    """Whoever sets `after` to nothing does not want to wait for company."""
+    world = _world(after=timedelta())
+    world.become(_FAILED)
+    world.become(_OK)
+    assert world.changes() == [(TROUBLE, "failing"), (ENDED, "ok")]
+
+
+@pytest.mark.parametrize(("minutes", "count"), [(5, 0), (7, 1)])
+def test_a_daemon_that_is_restarted_was_not_down(minutes: int, count: int) -> None:
+    """Its last sign of life is as old as its last look."""
+    world = _world(after=timedelta())
+    world.live(_HOUR)
+    world.started, world.down = world.real, world.real - minutes * _MINUTE
+    world.live(_HOUR)
+    assert len(world.told) == count
+
+
+def test_a_channel_that_was_away_is_told_after_the_quiet_hours_that_began_since() -> None:
+    """What is told late must not wake anybody either."""
+    world = _world(quiet=_NIGHT)
+    world.real = datetime(2026, 12, 1, 21, tzinfo=UTC)
+    world.look()
+    world.become(_LATE)
+    world.away = {"owner"}
+    world.live(2 * _HOUR)
+    world.away = set()
+    world.live(_DAY)
+    assert [at for at, _, _ in world.told] == [datetime(2026, 12, 2, 7, tzinfo=UTC)]
+
+
+def test_a_machine_that_is_no_longer_there_is_forgotten_after_a_month() -> None:
+    """Until then it may be away: its trouble is the same one if it comes back."""
+    world = _world()
+    world.become(_LATE, (PEER, "pi/nightly"))
+    del world.seen[(PEER, "pi/nightly")]
+    kept = []
+    for days in (29, 2):
+        world.real += days * _DAY
+        world.look()
+        kept.append(len(world.memory.troubles))
+    assert kept == [1, 0]
+
+
+def test_all_instants_follow_a_clock_that_is_set() -> None:
+    """And what failed to be sent to a channel that is no more is forgotten."""
+    failures = {name: Failure(_START, "away", "") for name in ("owner", "former")}
+    memory = Memory(seen=Moment(_START, "first"), alive=_START, resumed=_START, failures=failures)
+    then = _START - 3 * _DAY
+    look = Look(moment=Moment(then + _HOUR, "first", 3600), seen={}, subjects=())
+    found = policy.observe(memory, look, _RULES, ["owner"])
+    assert (found.alive, found.resumed) == (then, then)
+    assert found.failures == {"owner": Failure(then, "away", "")}
 
 
 def test_that_the_daemon_was_down_is_told_once_after_its_start() -> None:
