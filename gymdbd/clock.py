@@ -13,7 +13,6 @@ import io
 import os
 import re
 import struct
-import sys
 import time
 import zoneinfo
 from dataclasses import dataclass, field
@@ -139,10 +138,8 @@ class Clock:
 
     def since_boot(self) -> float:
         """Return the seconds since this machine was started, those that it was asleep included."""
-        # There, this clock goes on while the machine sleeps.
-        if sys.platform == "darwin":
-            return time.clock_gettime(time.CLOCK_MONOTONIC_RAW)
-        return time.clock_gettime(time.CLOCK_BOOTTIME)
+        # On macOS, this clock of its system goes on while it sleeps, and `monotonic` does not.
+        return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC_RAW))
 
 
 def is_plausible(now: datetime) -> bool:

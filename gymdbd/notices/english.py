@@ -51,7 +51,7 @@ REASONS: dict[str, tuple[str, str]] = {
     ),
     "daemon-down": (
         "the daemon of gymdbd is not running, so nothing is backed up",
-        "start it: sudo systemctl start gymdbd, or gymdbd run",
+        "start it: gymdbd status on that machine reports the command",
     ),
     "daemon-unseen": (
         "it is unknown whether the daemon runs",
@@ -129,7 +129,7 @@ REASONS: dict[str, tuple[str, str]] = {
     "not-run-yet": ("it has not run yet", "nothing: it runs when it is due"),
     "not-scheduled": (
         "the daemon does not know the job",
-        "let it load the configuration again: sudo systemctl reload gymdbd",
+        "let it load the configuration again: gymdbd status on that machine reports the command",
     ),
     "not-started": ("a run did not start when it was due", "look at the daemon's log"),
     "not-told": ("a message could not be sent", "run gymdbd notify --test"),

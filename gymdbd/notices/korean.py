@@ -51,7 +51,7 @@ REASONS: dict[str, tuple[str, str]] = {
     ),
     "daemon-down": (
         "gymdbd 데몬이 실행되고 있지 않아 아무것도 백업되지 않습니다",
-        "데몬을 시작하십시오: sudo systemctl start gymdbd 또는 gymdbd run",
+        "데몬을 시작하십시오. 그 컴퓨터에서 gymdbd status가 명령을 알려 줍니다",
     ),
     "daemon-unseen": (
         "데몬이 실행 중인지 알 수 없습니다",
@@ -126,7 +126,7 @@ REASONS: dict[str, tuple[str, str]] = {
     "not-run-yet": ("아직 실행된 적이 없습니다", "할 일이 없습니다. 예정된 때에 실행됩니다"),
     "not-scheduled": (
         "데몬이 이 작업을 모릅니다",
-        "설정을 다시 읽게 하십시오: sudo systemctl reload gymdbd",
+        "설정을 다시 읽게 하십시오. 그 컴퓨터에서 gymdbd status가 명령을 알려 줍니다",
     ),
     "not-started": ("예정된 때에 실행이 시작되지 않았습니다", "데몬의 로그를 보십시오"),
     "not-told": ("메시지를 보내지 못했습니다", "gymdbd notify --test를 실행하십시오"),
