@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -13,14 +14,14 @@ import pytest
 
 from gymdbd.config import config
 from gymdbd.jobs.finding import Finding, Health
-from gymdbd.machine import findings
+from gymdbd.machine import disks, findings
 from gymdbd.machine.disks import Disk, Place
 from gymdbd.machine.hardware import LIFE, SPENT, URGENT, WARNED
 from gymdbd.runs import condition, ledger
 from gymdbd.runs.entry import Entry, Status
 from gymdbd.runs.line import Line
 from tests.support.databases import make_database
-from tests.support.disks import dead, may_mount
+from tests.support.disks import dead, may_mount, mounted
 from tests.support.jobs import write_config
 
 if TYPE_CHECKING:
@@ -126,6 +127,23 @@ def test_a_dead_disk_holds_nobody_up(tmp_path: Path) -> None:
         found = condition.begin(settings, Status(), _NOW, root=tmp_path, patience_s=0.2)()
         assert time.monotonic() - began < 2
     assert list(found) == [f"disk {tmp_path}"]
+
+
+@pytest.mark.skipif(not may_mount(), reason="file systems cannot be mounted here")
+def test_what_only_root_may_fill_is_not_free(tmp_path: Path) -> None:
+    """An ext4 keeps a twentieth back, and the backups are seldom root's."""
+    with mounted(tmp_path, "ext4") as place:
+        space = os.statvfs(place)
+        assert space.f_bavail < space.f_bfree
+        assert disks.look(Place(folder=place)).free == space.f_bavail * space.f_frsize
+
+
+def test_backups_of_several_databases_need_room_one_after_the_other(tmp_path: Path) -> None:
+    """So the largest counts; of one that is gone, its job tells."""
+    databases = tuple(tmp_path / name for name in ("first", "second", "gone"))
+    for database, size in zip(databases, (5000, 3000), strict=False):
+        database.write_bytes(bytes(size))
+    assert disks.look(Place(folder=tmp_path, copied=databases)).needed == 5000
 
 
 def _weak(root: Path, alarm: str) -> None:
