@@ -18,6 +18,7 @@ from gymdbd.runs.line import OFF, PEER_AWAY, STOPPED, Line, of_run, skipped
 from gymdbd.runs.outcome import BUSY, Ended, Outcome, Recorded
 from gymdbd.source.errors import GymdbdError
 from tests.support import samples
+from tests.support.disks import may_mount, mounted
 
 _NOON = datetime(2026, 11, 28, 12, tzinfo=UTC)
 
@@ -64,6 +65,21 @@ def test_unchanged_runs_of_one_hour_are_one_line_even_between_those_of_other_job
     assert [line.job for line in found] == ["pull", "pull-2"] * 2
     assert first == _line(count=60, last=_line(59).last, longest_s=250.25, written=60 * 4096)
     assert second == _line(60, count=60, last=_line(119).last, written=60 * 4096)
+
+
+def test_the_line_of_an_hour_has_what_any_of_its_runs_has_seen(tmp_path: Path) -> None:
+    """When the first was due, whether one was made up for or saw too low a voltage, all bytes."""
+    path = tmp_path / ledger.NAME
+    due = "2026-11-28T12:00:00+00:00"
+    first = _line(due=due, made_up=True, size=5, under_voltage=True, device_written=1)
+    second = _line(1, due="2026-11-28T12:01:00+00:00", disk_free=7, device_written=2)
+
+    for line in (first, second, _line(59), _line(60)):
+        ledger.append(path, [line])
+
+    facts = {"count": 3, "due": due, "size": 5, "written": 3 * 4096, "device_written": 3}
+    seen = {"made_up": True, "under_voltage": True}
+    assert ledger.read(path) == [_line(last=_line(59).last, **facts, **seen), _line(60)]
 
 
 def test_what_has_changed_or_failed_has_a_line_of_its_own(tmp_path: Path) -> None:
@@ -274,6 +290,20 @@ def test_an_append_for_which_there_is_no_room_leaves_the_ledger_as_it_was(tmp_pa
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
         assert path.read_bytes() == before
+
+
+@pytest.mark.skipif(not may_mount(), reason="file systems cannot be mounted here")
+def test_a_ledger_is_only_made_smaller_if_the_disk_has_room_for_the_largest(tmp_path: Path) -> None:
+    """The application's database may be on that disk, and must not find it full meanwhile."""
+    with mounted(tmp_path, "tmpfs", size="32m") as disk:
+        path = disk / ledger.NAME
+        text = _line(state="ok").text().encode() + b"\n"
+        path.write_bytes(text * (ledger.MOST_BYTES // len(text)))
+        before = path.stat()
+        with pytest.raises(GymdbdError, match=r"has 12\.. MiB free, but 16\.5 MiB are needed"):
+            ledger.append(path, [_line(60, state="ok")])
+        after = path.stat()
+    assert (after.st_ino, after.st_size) == (before.st_ino, before.st_size)
 
 
 _STATES = strategies.sampled_from(["ok", "unchanged", "failed", "unreachable", "skipped"])
