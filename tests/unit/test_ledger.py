@@ -77,8 +77,14 @@ def test_the_line_of_an_hour_has_what_any_of_its_runs_has_seen(tmp_path: Path) -
     for line in (first, second, _line(59), _line(60)):
         ledger.append(path, [line])
 
-    facts = {"count": 3, "due": due, "size": 5, "written": 3 * 4096, "device_written": 3}
-    seen = {"made_up": True, "under_voltage": True}
+    facts: dict[str, Any] = {
+        "count": 3,
+        "due": due,
+        "size": 5,
+        "written": 3 * 4096,
+        "device_written": 3,
+    }
+    seen: dict[str, Any] = {"made_up": True, "under_voltage": True}
     assert ledger.read(path) == [_line(last=_line(59).last, **facts, **seen), _line(60)]
 
 
