@@ -137,7 +137,8 @@ def main() -> int:
 
     with open(0, "rb", closefd=False) as stream:
         order = json.loads(stream.readline() or b"{}")
-        if not order:
+        # It was too long for the pipe.
+        if "url" not in order:
             return 0
         rid = str(uuid.uuid4())
         secret = Secret.unpacked(order["url"])

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
 import os
+import signal
 import socket
 import subprocess
 import tempfile
@@ -29,7 +31,7 @@ from tests.support.jobs import write_config
 from tests.support.waiting import until
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
 
     from gymdbd.config.config import Config
     from tests.support.receivers import Web
@@ -135,6 +137,49 @@ def test_a_run_that_was_stopped_pings_no_end(tmp_path: Path, web: Web) -> None:
     assert sorted(_ends(web)) == ["/KEY", "/KEY/start", "/KEY/start"]
 
 
+def test_a_daemon_pings_around_each_run_of_its_life_and_keeps_nothing_open(
+    tmp_path: Path, web: Web
+) -> None:
+    """More than may be stuck at a time; of each, the process ends and the pipe is closed."""
+    settings, pings = _settings(tmp_path, web.url("KEY")), Pings()
+    before = _open_files()
+    for outcome in [Outcome(), failure(StoppedError("stopped"))] * 3:
+        pings.begin(settings, settings.jobs["nightly"])(outcome)
+        (pids,) = pings._at_work.values()  # noqa: SLF001 - they are nobody else's business
+        _await_ends(pids)
+    assert sorted(_ends(web)) == ["/KEY"] * 3 + ["/KEY/start"] * 6
+    until(lambda: _open_files() == before, "the end of the receiver's connections")
+
+
+def _open_files() -> list[str]:
+    return sorted(path.name for path in Path("/proc/self/fd").iterdir())
+
+
+def _await_ends(pids: Collection[int]) -> None:
+    """Wait until these children of this process have ended, and leave them to it."""
+    ended = os.WEXITED | os.WNOWAIT | os.WNOHANG
+    until(lambda: all(os.waitid(os.P_PID, pid, ended) for pid in pids), "their end")
+
+
+def test_a_ping_that_was_killed_or_is_too_long_to_pass_on_is_no_trouble_of_the_run(
+    tmp_path: Path, web: Web
+) -> None:
+    """The one cannot hear the end any more, and the other begins nothing; neither raises."""
+    settings, pings = _settings(tmp_path, web.url("KEY")), Pings()
+    end = pings.begin(settings, settings.jobs["nightly"])
+    (pids,) = pings._at_work.values()  # noqa: SLF001 - they are nobody else's business
+    for pid in pids:
+        os.kill(pid, signal.SIGKILL)
+    _await_ends(pids)
+    end(Outcome())
+    too_long = Secret(literal=web.url("x" * 100_000))
+    job = dataclasses.replace(settings.jobs["nightly"], name="long", ping=too_long)
+    pings.begin(settings, job)(Outcome())
+    (pid,) = pings._at_work["long"]  # noqa: SLF001
+    assert os.waitpid(pid, 0)[1] == 0
+    assert not [path for path in web.paths if "x" in path]
+
+
 def test_a_run_of_root_pings_with_the_secret_of_another_user(web: Web) -> None:
     """Root has put it into a folder of its own, for the user of the daemon alone."""
     with tempfile.TemporaryDirectory(prefix="gymdbd-ping-") as name:
@@ -175,6 +220,8 @@ def test_a_receiver_that_hangs_delays_no_run_and_gathers_no_processes(tmp_path: 
         assert time.monotonic() - begun < 5
         (pids,) = pings._at_work.values()  # noqa: SLF001 - they are nobody else's business
         assert len(pids) == 3
+        # A Ctrl-C in the terminal is for the run alone.
+        assert [os.getsid(pid) for pid in pids] == [*pids]
         for pid in pids:
             os.kill(pid, 9)
             os.waitpid(pid, 0)
