@@ -72,7 +72,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "job",
         nargs="?",
         metavar="JOB",
-        help="a job of the configuration, or of another machine (default: all)",
+        help="a job of the configuration, of another machine, or one that was removed"
+        " (default: those of the configuration and of other machines)",
     )
     parser.add_argument(
         "--days", type=options.number, default=90, metavar="N", help="how many days (default: 90)"
@@ -113,17 +114,23 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
 
     def show() -> None:
         for name, mine in shown.items():
-            _print(name, _when(settings, name), found[name], mine, now.zone, output)
+            output.print_line(_title(settings, name, now.zone))
+            if name not in settings.jobs or settings.jobs[name].is_scheduled:
+                _print(found[name], mine, now.zone, output)
+            output.print_line()
 
     output.result(payload, show)
     return 0
 
 
 def _names(settings: Config, lines: list[Line], wanted: str | None) -> list[str]:
-    """Return the jobs to show: one, or all of the configuration and those of other machines."""
+    """Return the jobs to show: one, or all of the configuration and those of other machines.
+
+    One that was removed from the configuration is shown by its name.
+    """
     hosts = {job.host for job in settings.jobs.values() if isinstance(job, PullConfig)}
     told = sorted({line.job for line in lines if line.job.rpartition("/")[0] in hosts})
-    if wanted in told:
+    if wanted in {line.job for line in lines}:
         return [wanted]
     return [settings.job(wanted).name] if wanted else [*settings.jobs, *told]
 
@@ -154,11 +161,16 @@ def _reason(line: Line) -> str:
     return f"{line.state}: {line.error or line.code or 'no reason on record'}"
 
 
-def _print(
-    name: str, when: Any, days: list[Day], mine: list[Line], zone: tzinfo, output: Output
-) -> None:
-    never = "never runs: a watch" if "/" not in name else "as that machine told, once an hour"
-    output.print_line(f"{name} ({when}, {zone})" if when else f"{name} ({never})")
+def _title(settings: Config, name: str, zone: tzinfo) -> str:
+    if when := _when(settings, name):
+        return f"{name} ({when}, {zone})"
+    if name in settings.jobs:
+        return f"{name} (never runs: a watch)"
+    told = "as that machine told, once an hour" if "/" in name else "no longer in the configuration"
+    return f"{name} ({told})"
+
+
+def _print(days: list[Day], mine: list[Line], zone: tzinfo, output: Output) -> None:
     for row in _weeks(days):
         output.print_line(f"  {row}".rstrip())
     output.print_line(f"  {_count(days)}")
@@ -173,7 +185,6 @@ def _print(
         output.print_line(f"  {_dates(together)}  {_why(together)}")
     if len(gaps) > _MOST_GAPS:
         output.print_line(f"  and {len(gaps) - _MOST_GAPS} older gaps: see --json")
-    output.print_line()
 
 
 def _weeks(days: list[Day]) -> list[str]:

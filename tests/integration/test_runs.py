@@ -97,6 +97,27 @@ def test_a_job_without_a_record_has_nothing_on_record(tmp_path: Path) -> None:
     assert "0 runs" in text
 
 
+def test_a_job_that_was_removed_is_shown_by_its_name(tmp_path: Path) -> None:
+    """The record has what it did, and whoever renamed it looks for that."""
+    moment = Clock().now().isoformat()
+    line = Line(job="hourly", state="ok", first=moment, last=moment)
+    ledger.append(tmp_path / "ledger.jsonl", [line])
+    config = write_config(tmp_path, {"nightly": _job(tmp_path)})
+    title, *_, count, _ = gymdbd("-c", config, "runs", "hourly").stdout.splitlines()
+    assert (title, count) == (
+        "hourly (no longer in the configuration)",
+        "  1 run: 1 good, 0 not; 0 skipped",
+    )
+    assert "hourly" not in gymdbd("-c", config, "runs").stdout
+
+
+def test_a_watch_has_no_calendar(tmp_path: Path) -> None:
+    """It never runs."""
+    job = {"kind": "watch", "peer": "mac", "max_age": "26h"}
+    config = write_config(tmp_path, {"office": job})
+    assert gymdbd("-c", config, "runs").stdout == "office (never runs: a watch)\n\n"
+
+
 @pytest.fixture
 def place() -> Iterator[Path]:
     """Give a folder that every user may enter, with an archive of another user's."""
