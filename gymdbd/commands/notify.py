@@ -3,7 +3,8 @@
 The daemon does it by itself: when a job changes, when a reminder is due, and
 every five minutes. Without a flag, this verb takes one such look by hand, for
 those whose jobs are run by cron or timers: run it every few minutes. Nothing is
-told twice, whoever has told it.
+told twice, whoever has told it. It also writes what others read: the public
+status, the metrics and the page; for these it needs no notify:.
 
 --test and --simulate send a message that is marked as a test, and are not
 remembered. --simulate shows what a message would look like: failing, late,
@@ -16,8 +17,8 @@ examples:
       send it to the channel "owner" alone
   gymdbd notify --simulate failing nightly-backup
       send the message that a failing nightly-backup would cause
-  */10 * * * * gymdbd -c /etc/gymdbd/config.yaml notify
-      in a crontab, where no daemon runs
+  */10 * * * * gymdbd -c /etc/gymdbd/config.yaml notify > /dev/null
+      in a crontab, if no daemon runs
 
 files:
   notices.json   beside the status file: what was told, so that it is not
@@ -26,7 +27,7 @@ files:
 exit status:
   0  everybody was told what there was to tell
   1  a channel could not be told; it is tried again at the next look
-  2  invalid usage or configuration, or nobody is to be told: it has no notify:
+  2  invalid usage or configuration, or a message is to be tried without notify:
 """
 
 from __future__ import annotations
@@ -91,7 +92,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace, output: Output) -> int:
     """Tell, and print whom; the exit code is 1 if a channel could not be told."""
     settings = configuration.load(arguments)
-    if settings.notify is None:
+    is_tried = arguments.simulate or arguments.test is not None
+    if settings.notify is None and is_tried:
         raise ConfigError(
             f"{settings.source} has no notify:, so nobody would be told",
             hint=NOBODY,
@@ -100,13 +102,15 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
     log.configure(LogConfig(), by_hand=True)
     if arguments.simulate:
         event = _simulated(settings, *arguments.simulate)
-        return _try(settings, event, list(settings.notify.to), output)
+        return _try(settings, event, _chosen(settings, ""), output)
     if arguments.test is not None:
         event = _event(TEST, OK, Health.OK, "test", (DAEMON, ""))
         return _try(settings, event, _chosen(settings, arguments.test), output)
     _require_memory(store.place(settings.status_file))
     report = look.look(settings, Clock()).report
-    return _print(report.told, report.failed, output)
+    nobody = f"nobody is told: {settings.source} has no notify:\nwhat to do: {NOBODY}"
+    nothing = "there is nothing to tell" if settings.notify else nobody
+    return _print(report.told, report.failed, output, nothing)
 
 
 def _require_memory(file: Path) -> None:
@@ -181,7 +185,12 @@ def _try(settings: Config, event: Event, names: list[str], output: Output) -> in
     return _print(told, failed, output)
 
 
-def _print(told: Mapping[str, Message], failed: Mapping[str, GymdbdError], output: Output) -> int:
+def _print(
+    told: Mapping[str, Message],
+    failed: Mapping[str, GymdbdError],
+    output: Output,
+    nothing: str = "",
+) -> int:
     def show() -> None:
         for name, message in told.items():
             output.print_line(f"{name}: sent: {message.title}")
@@ -189,7 +198,7 @@ def _print(told: Mapping[str, Message], failed: Mapping[str, GymdbdError], outpu
             output.print_line(f"{name}: not sent: {error.message}")
             output.print_line(f"         what to do: {error.hint}")
         if not told and not failed:
-            output.print_line("there is nothing to tell")
+            output.print_line(nothing)
 
     channels: dict[str, Any] = {
         **{name: {"sent": True, "message": message.to_json()} for name, message in told.items()},

@@ -196,10 +196,16 @@ def test_a_mistyped_name_is_told(tmp_path: Path, flags: list[str], told: str) ->
 
 
 def test_who_would_not_be_told_at_all_learns_that(tmp_path: Path) -> None:
-    """From `check` as a remark, from `notify` as an error; both say how to set it up."""
+    """From `check` and `notify` as a remark, of a test as an error; all say how to set it up.
+
+    Where cron runs the jobs, what others read is written by this look all the same.
+    """
     written = write_config(tmp_path, {"nightly": {**_JOB, "database": "/x", "archive": "/y"}})
-    found = gymdbd("-c", written, "notify")
-    assert (found.returncode, "gymdbd notify --test" in found.stderr) == (2, True)
+    look = gymdbd("-c", written, "notify")
+    assert (look.returncode, "\nwhat to do: add a channel" in look.stdout) == (0, True)
+    assert (tmp_path / "status.public.json").exists()
+    tried = gymdbd("-c", written, "notify", "--test")
+    assert (tried.returncode, "gymdbd notify --test" in tried.stderr) == (2, True)
     checks = gymdbd_json("-c", written, "check")[1]["checks"]
     (remark,) = [check for check in checks if check["name"] == "notify"]
     assert (remark["state"], "notify:" in remark["hint"]) == ("warning", True)
