@@ -51,7 +51,7 @@ from gymdbd.terminal import configuration, options
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from gymdbd.config.config import Config
@@ -108,8 +108,8 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
         return _try(settings, event, _chosen(settings, arguments.test), output)
     _require_memory(store.place(settings.status_file))
     report = look.look(settings, Clock()).report
-    nobody = f"nobody is told: {settings.source} has no notify:\nwhat to do: {NOBODY}"
-    nothing = "there is nothing to tell" if settings.notify else nobody
+    nobody = [f"nobody is told: {settings.source} has no notify:", f"what to do: {NOBODY}"]
+    nothing = ["there is nothing to tell"] if settings.notify else nobody
     return _print(report.told, report.failed, output, nothing)
 
 
@@ -189,7 +189,7 @@ def _print(
     told: Mapping[str, Message],
     failed: Mapping[str, GymdbdError],
     output: Output,
-    nothing: str = "",
+    nothing: Sequence[str] = (),
 ) -> int:
     def show() -> None:
         for name, message in told.items():
@@ -198,7 +198,8 @@ def _print(
             output.print_line(f"{name}: not sent: {error.message}")
             output.print_line(f"         what to do: {error.hint}")
         if not told and not failed:
-            output.print_line(nothing)
+            for line in nothing:
+                output.print_line(line)
 
     channels: dict[str, Any] = {
         **{name: {"sent": True, "message": message.to_json()} for name, message in told.items()},
