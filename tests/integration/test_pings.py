@@ -261,6 +261,18 @@ def test_a_ping_that_cannot_be_sent_is_logged_and_the_run_is_good(tmp_path: Path
     until(lambda: "ping not received" in log.read_text(), "the warning")
     assert "hunter2" not in log.read_text()
     assert "refused the message (404 Not Found)" in log.read_text()
+    assert len(web.requests) == 2
+
+
+def test_the_end_is_pinged_again_if_the_receiver_has_trouble(tmp_path: Path, web: Web) -> None:
+    """It is the one that counts, and may not be lost by a moment's trouble; the start may."""
+    settings, pings = _settings(tmp_path, web.url("503/KEY")), Pings()
+    pings.begin(settings, settings.jobs["nightly"])(Outcome())
+    _await(web, 3)
+    for pid in pings._at_work["nightly"]:  # noqa: SLF001 - its third try would be in 4 s
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+    assert _ends(web) == ["/503/KEY/start", "/503/KEY", "/503/KEY"]
 
 
 def test_a_check_that_does_not_exist_is_told_as_such(tmp_path: Path) -> None:
