@@ -17,7 +17,10 @@ if TYPE_CHECKING:
     from datetime import datetime
 
 SCHEMA = 1
+# A hundred years.
+_MOST_UP_S = 3.2e9
 OK, SUSPICIOUS = "ok", "suspicious"
+_STATES = (*(health.name.lower() for health in Health), SUSPICIOUS)
 
 
 @dataclass(frozen=True)
@@ -38,7 +41,10 @@ class Moment:
     @classmethod
     def from_json(cls, content: dict[str, Any]) -> Moment:
         """Read what `to_json` wrote."""
-        return cls(_instant(content["at"]), str(content["boot"]), float(content["up_s"]))
+        up_s = content["up_s"]
+        if not abs(up_s) <= _MOST_UP_S:
+            raise ValueError("no machine is up for so long")
+        return cls(_instant(content["at"]), str(content["boot"]), float(up_s))
 
 
 @dataclass(frozen=True)
@@ -65,7 +71,7 @@ class Told:
     def from_json(cls, content: dict[str, Any]) -> Told:
         """Read what `to_json` wrote."""
         at = content["at"]
-        return cls(str(content["state"]), _instant(at) if at else None, content["owed"] is True)
+        return cls(_state(content), _instant(at) if at else None, content["owed"] is True)
 
 
 @dataclass(frozen=True)
@@ -115,7 +121,8 @@ class Trouble:
             since=_instant(content["since"]),
             health=Health[content["health"]],
             told={name: Told.from_json(known) for name, known in content["told"].items()},
-            **{name: str(content[name]) for name in ("state", "code", "reason", "hint")},
+            state=_state(content),
+            **{name: str(content[name]) for name in ("code", "reason", "hint")},
         )
 
 
@@ -205,3 +212,9 @@ def _text(moment: datetime) -> str:
 
 def _instant(text: str) -> datetime:
     return clock.from_text(text)
+
+
+def _state(content: dict[str, Any]) -> str:
+    if content["state"] not in _STATES:
+        raise ValueError("its state is unknown")
+    return str(content["state"])
