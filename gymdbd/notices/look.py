@@ -21,8 +21,9 @@ from typing import TYPE_CHECKING, Any
 from gymdbd import groups, log
 from gymdbd.clock import Clock
 from gymdbd.config import config
+from gymdbd.config.config import LogConfig
 from gymdbd.config.notify import NotifyConfig
-from gymdbd.errors import unexpected
+from gymdbd.errors import ConfigError, unexpected
 from gymdbd.log import logger
 from gymdbd.notices import facts, policy, store
 from gymdbd.notices.memory import Memory, Moment
@@ -183,6 +184,8 @@ def main() -> int:
     """Be the child: read the order, take the look, print when the next one is needed."""
     order = json.loads(sys.stdin.buffer.read())
     answer: dict[str, Any] = {"in_s": None, "kept": order["kept"]}
+    # Until the configuration is read, what goes wrong is logged as without one.
+    log.configure(LogConfig())
     try:
         settings = config.parse(order["text"], Path(order["source"]))
         log.configure(settings.log)
@@ -190,7 +193,9 @@ def main() -> int:
         now = Clock()
         looked = look(settings, now, by_daemon=True, kept=kept)
     except GymdbdError as error:
-        logger().error("look failed", error=error.message, hint=error.hint)
+        faults = error.faults if isinstance(error, ConfigError) else ()
+        problem = "; ".join((error.message, *faults))
+        logger().error("look failed", error=problem, hint=error.hint)
     else:
         answer["kept"] = looked.unsaved.to_json() if looked.unsaved else None
         if looked.next:

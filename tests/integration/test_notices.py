@@ -6,6 +6,8 @@ import contextlib
 import json
 import signal
 import socket
+import subprocess
+import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -292,6 +294,20 @@ def test_a_status_that_cannot_be_read_is_told(tmp_path: Path, clock: HandClock) 
         "the status of gymdbd is unknown",
         "the status of gymdbd is well again",
     ]
+
+
+def test_a_look_whose_configuration_has_become_invalid_says_so_and_answers(tmp_path: Path) -> None:
+    """What it logs is no part of its answer, in which the daemon gets back what was not kept."""
+    order = {"source": str(tmp_path / "config.yaml"), "text": "jobs: 3", "kept": {"schema": 1}}
+    done = subprocess.run(
+        [sys.executable, "-P", "-m", "gymdbd.notices.look"],
+        input=json.dumps(order),
+        capture_output=True,
+        check=True,
+        text=True,
+    )
+    assert json.loads(done.stdout) == {"in_s": None, "kept": {"schema": 1}}
+    assert ("look failed" in done.stderr, "jobs: expected" in done.stderr) == (True, True)
 
 
 def test_that_the_daemon_was_down_is_told_by_the_next_one(tmp_path: Path) -> None:
