@@ -138,6 +138,13 @@ def test_what_only_root_may_fill_is_not_free(tmp_path: Path) -> None:
         assert disks.look(Place(folder=place)).free == space.f_bavail * space.f_frsize
 
 
+@pytest.mark.parametrize(("free", "health"), [(109, Health.FAILING), (111, Health.OK)])
+def test_the_next_backup_needs_a_tenth_more_than_the_database(free: int, health: Health) -> None:
+    """That is what the run itself asks for, before it begins."""
+    disk = Disk(number=1, places=(Place(folder=_SRV),), free=free, size=1000, needed=100)
+    assert findings.of_disk(disk, None, 14).health == health
+
+
 def test_backups_of_several_databases_need_room_one_after_the_other(tmp_path: Path) -> None:
     """So the largest counts; of one that is gone, its job tells."""
     databases = tuple(tmp_path / name for name in ("first", "second", "gone"))
@@ -167,6 +174,16 @@ def test_too_low_a_voltage_is_told_for_a_day_after_a_run_has_seen_it(tmp_path: P
     assert "is too low" in _found(settings, tmp_path)["power"].reason
 
 
+@pytest.mark.parametrize("hours", [-25, 1])
+def test_a_voltage_of_another_day_is_not_told_any_more(tmp_path: Path, hours: int) -> None:
+    """Nor that of a day to come, which a clock has seen that was ahead."""
+    settings = _settings(tmp_path)
+    _weak(tmp_path, "0")
+    at = (_NOW + timedelta(hours=hours)).isoformat()
+    _record(settings, under_voltage=True, first=at, last=at)
+    assert _found(settings, tmp_path)["power"].health is Health.OK
+
+
 @pytest.mark.parametrize(
     ("life", "reserve", "health"),
     [
@@ -188,6 +205,8 @@ def test_a_card_is_worn_in_the_last_tenth_of_its_life_or_without_spare_blocks(
     found = findings.of_hardware(tmp_path)["card mmcblk0"]
     assert (found.health, found.code) == (health, "worn" if health else "ok")
     assert "  " not in found.reason
+    # The ninth tenth of its life.
+    assert ("80-90% of its life is used up" in found.reason) == life.startswith("0x09")
 
 
 @pytest.mark.parametrize(

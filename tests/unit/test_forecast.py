@@ -180,3 +180,27 @@ def test_a_sample_stands_for_the_runs_of_its_hour() -> None:
     found = forecast.of(samples, {"nightly": None}, _NOW)
     assert found is not None
     assert round(found.backups / _MB) == round(100 * 299 / 29)
+
+
+def test_a_database_that_shrinks_frees_nothing_in_days_to_come() -> None:
+    """It may grow again; 1695 MB are free, and each backup takes 100."""
+    assert _days(_nights(left=6 * _GB, growth=-3 * _MB), None) == 16
+
+
+def test_backups_that_the_rule_has_not_removed_yet_are_not_counted_as_free() -> None:
+    """Of thirty, seven are to stay; until the others are gone, 68 GB are left."""
+    samples = _nights(left=100 * _GB, others=1 * _GB)
+    found = forecast.of(samples, {"nightly": Keep(days=7)}, _NOW)
+    assert found == forecast.Forecast(days=68, others=1 * _GB, backups=0)
+
+
+def test_runs_of_one_hour_are_not_taken_for_those_of_every_hour() -> None:
+    """Seven were made by hand ten days ago, which is six a day and not a hundred and more."""
+    samples = _nights(left=900 * _GB, stay=7)
+    at = _NOW - timedelta(days=10)
+    facts = {**vars(samples[-1]), "job": "by-hand", "held": 0, "made": 1 * _GB}
+    begun = [Sample(**{**facts, "at": at + timedelta(minutes=10 * step)}) for step in range(7)]
+    both = sorted([*samples, *begun], key=lambda sample: sample.at)
+    found = forecast.of(both, {"nightly": Keep(days=7), "by-hand": None}, _NOW)
+    assert found is not None
+    assert found.backups == 6 * _GB

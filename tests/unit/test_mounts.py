@@ -71,6 +71,7 @@ def test_a_disk_whose_device_fails_is_told_from_one_that_is_read_only(tmp_path: 
         ("9 1 8:2 / {} rw,relatime - ext4 /dev/b ro,errors=remount-ro", FAILED),
         ("9 1 8:2 / {} rw,relatime shared:3 - btrfs /dev/b ro", FAILED),
         ("9 1 8:2 / {} rw,relatime - ext4 /dev/b rw,emergency_ro", FAILED),
+        ("9 1 8:2 / {} rw,relatime - ext4 /dev/b rw,shutdown", FAILED),
         ("9 1 8:2 / {} ro,relatime - ext4 /dev/b ro", ""),
         ("9 1 8:2 / {} rw,relatime - ext4 /dev/b rw", ""),
     ],
