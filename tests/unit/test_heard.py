@@ -21,6 +21,7 @@ from tests.support.command import gymdbd
 from tests.support.jobs import write_config
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from datetime import datetime
     from pathlib import Path
 
@@ -42,7 +43,9 @@ def settings(tmp_path: Path) -> Config:
     return config.load(write_config(tmp_path, {"pull": pull}))
 
 
-def _hear(settings: Config, began: datetime, *, is_good: bool = True) -> list[tuple[str, str, str]]:
+def _hear(
+    settings: Config, began: datetime, *, is_good: bool = True, names: Sequence[str] = ("nightly",)
+) -> list[tuple[str, str, str]]:
     """Look once at what the machine tells of its last run; return the ledger."""
     success = began + timedelta(seconds=9 if is_good else -86400)
     entry = Entry(
@@ -59,7 +62,7 @@ def _hear(settings: Config, began: datetime, *, is_good: bool = True) -> list[tu
         status=Status(),
         daemon=Daemon(alive=True, started=_AT, status_file="status.json"),
         jobs={},
-        peers={"pi/nightly": Judged(entry, Finding(health))},
+        peers={f"pi/{name}": Judged(entry, Finding(health)) for name in names},
     )
     heard.write(settings, seen)
     heard.write(settings, dataclasses.replace(seen, peers={}))
@@ -92,3 +95,13 @@ def test_a_machine_that_tells_of_a_new_run_at_each_question_does_not_fill_the_le
     """A line an hour is all that one job gets."""
     found = [_hear(settings, _AT - timedelta(minutes=ago)) for ago in range(120, 0, -5)]
     assert 1 < len(found[-1]) <= 3
+
+
+def test_a_machine_that_tells_of_other_jobs_at_each_question_does_not_fill_the_ledger(
+    settings: Config,
+) -> None:
+    """What it has told of once goes on; and the ledger is kept for the jobs of this machine."""
+    for day in range(5, 1, -1):
+        _hear(settings, _AT - timedelta(days=day), names=[f"{day}-{i}" for i in range(90)])
+    found = _hear(settings, _AT - timedelta(days=1), names=["5-0", "new"])
+    assert (len(found), found[-1][0]) == (201, "pi/5-0")
