@@ -219,7 +219,7 @@ REASONS: dict[str, tuple[str, str]] = {
     ),
     "too-old": (
         "the newest backup is too old: no run has succeeded in time",
-        "run gymdbd status: it reports why; the job can be run by hand",
+        "run gymdbd runs {job}: it shows why; the job can be run by hand",
     ),
     "under-voltage": (
         "the power supply of the machine is too weak",

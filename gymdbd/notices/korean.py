@@ -240,7 +240,7 @@ REASONS: dict[str, tuple[str, str]] = {
     ),
     "too-old": (
         "가장 새로운 백업이 너무 오래되었습니다. 제때 성공한 실행이 없습니다",
-        "gymdbd status를 실행하면 이유가 나옵니다. 작업을 직접 실행할 수도 있습니다",
+        "gymdbd runs {job} 명령을 실행하면 이유가 나옵니다. 작업을 직접 실행할 수도 있습니다",
     ),
     "under-voltage": (
         "컴퓨터의 전원이 약합니다",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta, tzinfo
 from typing import TYPE_CHECKING
 
+from gymdbd import words
 from gymdbd.jobs.finding import Finding, Health
 from gymdbd.runs.entry import instant
 from gymdbd.runs.outcome import GOOD_STATES, SUSPICIOUS, UNREACHABLE
@@ -48,7 +49,9 @@ def health(job: JobConfig, entry: Entry, now: datetime, zone: tzinfo) -> Finding
         reason = "its last success is in the future: check the clock"
         return Finding(Health.UNKNOWN, reason, hint, "in-future")
     if too_old:
-        return Finding(Health.LATE, f"its last success is older than {limit}", hint, "too-old")
+        reason = f"its last success is older than {words.limit(limit)}"
+        hint = hint or f"gymdbd runs {job.name} shows why; the job can be run by hand"
+        return Finding(Health.LATE, reason, hint, "too-old")
     return _freshness(job, entry, now)
 
 
@@ -77,7 +80,7 @@ def _freshness(job: JobConfig, entry: Entry, now: datetime) -> Finding:
         reason = f"{place} cannot be dated by {wanted.column}: {found.get('problem')}"
         return Finding(Health.FAILING, reason, hint, "newest-undated")
     if wanted.max_age is not None and now - moment > wanted.max_age:
-        reason = f"{place} is from {found['at']}, older than {wanted.max_age}"
+        reason = f"{place} is from {found['at']}, older than {words.limit(wanted.max_age)}"
         return Finding(Health.LATE, reason, hint, "newest-too-old")
     return Finding(Health.OK, "", hint)
 

@@ -428,6 +428,15 @@ def test_the_health_of_a_job(state: str | None, age_h: int | None, expected: Hea
     assert (bool(found.reason), bool(found.code)) == (expected != Health.OK,) * 2
 
 
+def test_who_is_told_that_a_backup_is_too_old_learns_what_to_do() -> None:
+    """The limit is told as it was written: 26h, and not "1 day, 2:00:00"."""
+    entry = Entry.from_json({"state": "ok", "last_success": (_NOW - timedelta(days=2)).isoformat()})
+    job = _job(max_age=timedelta(hours=26))
+    found = health(job, entry, _NOW, UTC)
+    assert found.reason == "its last success is older than 26h"
+    assert found.hint == f"gymdbd runs {job.name} shows why; the job can be run by hand"
+
+
 @pytest.mark.parametrize("value", ["yesterday", 3, "2026-11-23T03:00:00", "0001-01-01T00:00+09:00"])
 def test_a_last_success_that_is_no_instant_is_none(value: object) -> None:
     """A file edited by hand does not break the answer."""

@@ -7,7 +7,10 @@ import inspect
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pytest
+
 from gymdbd import words
+from gymdbd.config import values
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -66,3 +69,9 @@ def test_on_linux_the_phrases_name_its_tools() -> None:
     )
     named = [word for word in _OF_LINUX if any(word in text for text in phrases)]
     assert named == ["systemctl", "ReadWritePaths"]
+
+
+@pytest.mark.parametrize("text", ["26h", "1d", "14d", "15m", "90s", "182h"])
+def test_a_limit_is_told_as_the_configuration_has_it(text: str) -> None:
+    """Python has "1 day, 2:00:00" for 26h."""
+    assert words.limit(values.duration(text)) == text

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from gymdbd import bounded, clock, files
 from gymdbd.config.unit import PEERS
 from gymdbd.jobs.finding import ERROR, OK, WARNING, Check, Finding, Health
-from gymdbd.words import age
+from gymdbd.words import age, limit
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -43,7 +43,8 @@ def look(
     yield came
     if job.max_age is not None and now - came > job.max_age:
         since = age((now - came).total_seconds())
-        reason = f"{job.peer} last came {since} ago, at {at}; it is due within {job.max_age}"
+        within = limit(job.max_age)
+        reason = f"{job.peer} last came {since} ago, at {at}; it is due within {within}"
         hint = f"see whether {job.peer} is on and connected, and what gymdbd status says there"
         yield Finding(Health.LATE, reason, hint, "peer-away")
 
