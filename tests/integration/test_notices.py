@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +22,7 @@ from gymdbd.config import config
 from gymdbd.daemon.lookout import Lookout
 from gymdbd.notices import look, store
 from gymdbd.notices.memory import Memory
+from gymdbd.runs.entry import Entry
 from gymdbd.runs.status import StatusFile
 from tests.support.clocks import HandClock
 from tests.support.command import gymdbd, gymdbd_json
@@ -350,6 +352,50 @@ def test_a_look_that_hangs_is_killed_and_the_next_one_is_taken(tmp_path: Path) -
     assert [(event["event"], event["log_level"]) for event in events] == [
         ("look hung and was ended", "error")
     ]
+
+
+def test_a_look_is_taken_when_a_state_changes_and_no_more_often_than_is_good(
+    tmp_path: Path, clock: HandClock
+) -> None:
+    """At most each ten seconds then, and otherwise each five minutes."""
+    settings = config.load(_config(tmp_path, {"owner": {"command": ["true"]}}, after="24h"))
+    status = StatusFile(settings.status_file)
+    lookout, taken = Lookout(status, clock), []
+    steps = [(0, "", True), (1, "a", False), (4, "", False), (5, "", True), (12, "a", False)]
+    steps += [(1, "b", True), (299, "", False), (1, "", True)]
+    for seconds, code, _ in steps:
+        clock.runs[0] += seconds
+        if code:
+            _become(status, code)
+        lookout.turn(settings)
+        looks = [thread for thread in threading.enumerate() if thread.name == "look"]
+        taken.append(bool(looks))
+        for thread in looks:
+            thread.join()
+    assert taken == [is_taken for *_, is_taken in steps]
+
+
+def _become(status: StatusFile, code: str) -> None:
+    status.update(lambda found: found.but("nightly", Entry(code=code)))
+
+
+def test_the_daemon_hands_on_to_each_look_what_could_not_be_written(tmp_path: Path) -> None:
+    """So that what it told before the disk became read-only is told once."""
+    with _told(tmp_path, after="1s") as (settings, receiver):
+        (tmp_path / "notices.json").mkdir()
+        lookout = Lookout(StatusFile(settings.status_file), Clock())
+
+        def look_once() -> bool:
+            lookout.soon()
+            lookout.turn(settings)
+            for thread in threading.enumerate():
+                if thread.name == "look":
+                    thread.join()
+            return bool(receiver.requests)
+
+        until(look_once, "the notice")
+        look_once()
+        assert len(receiver.requests) == 1
 
 
 def _turn(lookout: Lookout, settings: config.Config) -> str:

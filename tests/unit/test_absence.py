@@ -12,7 +12,10 @@ import pytest
 
 from gymdbd import lock
 from gymdbd.config.kinds import BackupConfig, WatchConfig
+from gymdbd.daemon import lookout
 from gymdbd.daemon.absence import Absence
+from gymdbd.notices import store
+from gymdbd.notices.memory import Memory
 from gymdbd.runs import ledger
 from gymdbd.runs.entry import DaemonNote, Entry, Running, Status
 from gymdbd.runs.line import ASLEEP, CLOCK_SET, NO_DAEMON, OFF, STOPPED
@@ -305,3 +308,31 @@ def test_a_run_that_the_power_ended_has_a_line(tmp_path: Path) -> None:
         *[("failed", OFF, began)] * 3,
     ]
     assert len(ledger.read(file.ledger)) == 4
+
+
+def test_a_daemon_was_last_alive_when_it_last_looked_started_or_ended_a_run_of_its_own(
+    tmp_path: Path,
+) -> None:
+    """A run by hand is no sign of it; before the first look nobody knows of an absence."""
+
+    def ended(hours: float, due: str | None) -> Ended:
+        at = (NIGHT + hours * _HOUR).isoformat()
+        return Ended(
+            run_id="1",
+            reason="",
+            due=due,
+            started_at=at,
+            ended_at=at,
+            duration_s=0.0,
+            outcome=Outcome(),
+        )
+
+    signs = []
+    for runs in ((), (ended(2, NIGHT.isoformat()),), (ended(3, None), ended(2, NIGHT.isoformat()))):
+        file = _status(tmp_path, NIGHT + _HOUR, runs=runs)
+        for alive in (None, NIGHT, NIGHT + 5 * _HOUR):
+            store.write(file.path, Memory(alive=alive))
+            sign = lookout.last_sign(file)
+            signs.append(sign and (sign - NIGHT) / _HOUR)
+
+    assert signs == [None, 1, 5, None, 2, 5, None, 2, 5]
