@@ -12,6 +12,8 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
+from gymdbd import files
+from gymdbd.errors import DiskFullError
 from gymdbd.jobs.finding import Health
 from gymdbd.notices import english, korean, texts
 from gymdbd.notices.message import DEFAULT, ENDED, HIGH, REMINDER, TROUBLE, Event
@@ -111,6 +113,19 @@ def test_trouble_is_worded_with_what_happened_and_what_to_do() -> None:
         "What to do: remove something.",
     ]
     assert (found.priority, found.health, found.job) == (HIGH, Health.FAILING, "nightly")
+
+
+def test_the_message_in_the_readme_is_what_is_sent(tmp_path: Path) -> None:
+    """By the error's own words, but for the disk of the example."""
+    with pytest.raises(DiskFullError) as caught:
+        files.require_space(tmp_path, 2**62)
+    told = re.sub(r"^.* has .* free, but .* needed$", "... has ...", caught.value.message)
+    assert told == "... has ..."
+    reason = "/mnt/usb/backups has 310.4 MiB free, but 1.2 GiB are needed"
+    event = _event(name="nightly-backup", reason=reason, hint=caught.value.hint)
+    found = texts.message([event], Tongue("en", "raspberry-pi", _NOW, UTC))
+    readme = (_PACKAGE.parent / "README.md").read_text(encoding="utf-8")
+    assert f"{found.title}\n\n{found.text}\n" in readme
 
 
 def test_trouble_is_worded_in_korean() -> None:
