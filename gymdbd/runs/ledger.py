@@ -77,7 +77,7 @@ def hourly(path: Path, since: datetime) -> list[tuple[Line, int]]:
 def began(path: Path) -> datetime | None:
     """Return since when it has been kept, None if there is no ledger; GymdbdError as `read`."""
     with _reading(path) as file:
-        return next((line.began for line in _lines(file)), None)
+        return next((line.began for line in _lines(file, MOST_BYTES)), None)
 
 
 @contextlib.contextmanager
@@ -220,6 +220,8 @@ def _is_due_anew(descriptor: int, line: Line) -> bool:
 def _shortened(file: IO[bytes], line: Line) -> bytes:
     """Return a ledger without the days that are too old for `line`, and its older part by days."""
     size = os.fstat(file.fileno()).st_size
+    # What is larger than it ever gets is not ours, and may have no end.
+    size -= file.seek(max(0, size - 2 * MOST_BYTES))
     by_days: dict[tuple[str, ...], Line] = {}
     summarized = max(0, size - _KEPT_BYTES) if size + _LONGEST_LINE > MOST_BYTES else 0
     for old in _lines(file, summarized):

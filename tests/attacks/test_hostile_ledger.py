@@ -111,16 +111,16 @@ def test_something_else_in_its_place_is_neither_followed_nor_waited_for(
     assert json.loads((tmp_path / "status.json").read_text())["jobs"]["nightly"]["state"] == "ok"
 
 
-def test_a_ledger_of_gigabytes_is_made_small_again(tmp_path: Path) -> None:
+def test_a_ledger_of_many_gigabytes_is_made_small_again(tmp_path: Path) -> None:
     """A file with a hole costs its writer nothing; the next run goes on with its newest part."""
     config = _config(tmp_path)
     path = tmp_path / ledger.NAME
     path.write_text(_GOOD)
-    os.truncate(path, 200 * 1024 * 1024)
+    os.truncate(path, 64 * 2**30)
     with path.open("a") as file:
         file.write(f"\n{_GOOD}")
 
     assert _limited("-c", config, "backup")[0] == 0
 
     assert path.stat().st_size <= ledger.MOST_BYTES
-    assert [line.count for line in ledger.read(path)] == [1, 1, 1]
+    assert [line.count for line in ledger.read(path)] == [1, 1]
