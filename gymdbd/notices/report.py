@@ -113,12 +113,19 @@ def _before(path: Path) -> _Before | None:
 
     Raises NotOursError if there is something else: a typing error must not cost a database.
     """
-    found = acting.done_by_decider(path, lambda: _facts(files.resolved(path)))
+    found = acting.done_by_decider(path, lambda: _facts(_resolved(path)))
     if found is None:
         return None
     with contextlib.suppress(ValueError):
         return _Before(found["fingerprint"], clock.from_text(found["at"]), found["mode"])
     return _Before("", _LONG_AGO, found["mode"])
+
+
+def _resolved(path: Path) -> Path:
+    """Follow a link in the place of the page, but not one that another user has put there."""
+    if path.is_symlink() and path.lstat().st_uid not in (0, os.geteuid()):
+        raise _not_ours(path)
+    return files.resolved(path)
 
 
 def _facts(path: Path) -> dict[str, Any] | None:
@@ -155,7 +162,7 @@ def _publish(path: Path, page: Page, before: _Before | None) -> None:
     data = document.render(page).encode("utf-8", "backslashreplace")
 
     def write() -> None:
-        file = files.resolved(path)
+        file = _resolved(path)
         files.require_folder(file.parent)
         files.write_atomically(file, data, mode=mode)
 

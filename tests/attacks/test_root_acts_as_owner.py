@@ -20,6 +20,11 @@ import pytest
 import gymdbd as package
 from gymdbd import acting
 from gymdbd.acting import User
+from gymdbd.clock import Clock
+from gymdbd.config import config
+from gymdbd.notices import report
+from gymdbd.runs import overview
+from gymdbd.source.errors import GymdbdError
 from tests.support.command import environment, gymdbd, gymdbd_json
 from tests.support.databases import backups, make_database
 from tests.support.jobs import write_config
@@ -617,3 +622,29 @@ def test_a_link_in_place_of_the_page_or_the_metrics_writes_nothing_of_roots(
     gymdbd("-c", config, "report")
     made = {*_names(place / "root")} - {*before}
     assert not made & {"new.html", "page.html", "gymdbd.prom"}
+
+
+@pytest.mark.parametrize(("owner", "code"), [(_PI, "not-ours"), (_PI + 1, "")])
+def test_a_page_follows_a_link_of_its_own_user_and_not_of_another(
+    place: Path, owner: int, code: str
+) -> None:
+    """In a folder where others may write, the link could make a new file of the user's anywhere."""
+    shared, own = place / "shared", place / "own"
+    for folder in (shared, own):
+        folder.mkdir()
+        folder.chmod(0o777)
+    os.chown(own, _PI + 1, _PI + 1)
+    (shared / "page.html").symlink_to(own / "new.html")
+    os.chown(shared / "page.html", owner, owner, follow_symlinks=False)
+    settings = config.load(_shown(place))
+    seen = overview.take(settings, Clock())
+
+    def write(line: socket.socket) -> None:
+        try:
+            report.write_once(settings, seen, shared / "page.html", "en")
+        except GymdbdError as error:
+            line.sendall(error.code.encode())
+
+    with acting.start(User(_PI + 1, _PI + 1), write) as connection:
+        assert connection.makefile().read() == code
+    assert (own / "new.html").exists() is (code == "")
