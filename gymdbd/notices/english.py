@@ -239,6 +239,9 @@ REASONS: dict[str, tuple[str, str]] = {
 WORDS = {
     "daemon": "the daemon",
     "status": "the status of gymdbd",
+    "disk": "disk",
+    "card": "card",
+    "power": "power",
     "days": "{0} d {1} h",
     "hours": "{0} h {1} min",
     "minutes": "{0} min",

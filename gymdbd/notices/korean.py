@@ -260,6 +260,9 @@ REASONS: dict[str, tuple[str, str]] = {
 WORDS = {
     "daemon": "데몬",
     "status": "gymdbd의 상태",
+    "disk": "디스크",
+    "card": "카드",
+    "power": "전원",
     "days": "{0}일 {1}시간",
     "hours": "{0}시간 {1}분",
     "minutes": "{0}분",

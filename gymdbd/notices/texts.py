@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from gymdbd.jobs.finding import Health
 from gymdbd.notices import english, korean
 from gymdbd.notices.message import DEFAULT, ENDED, HIGH, REMINDER, TEST, TROUBLE, Message
-from gymdbd.notices.policy import DAEMON, DOWN, JOB, PEER
+from gymdbd.notices.policy import DAEMON, DOWN, JOB, MACHINE, PEER
 from gymdbd.runs import verdict
 from gymdbd.words import printable
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 _REASONS = {"en": english.REASONS, "ko": korean.REASONS}
 _WORDS = {"en": english.WORDS, "ko": korean.WORDS}
 _UNKNOWN = "failed"
+_PARTS = ("disk", "card", "power")
 _ORDER = ("failing", "suspicious", "late", "unknown", "ok")
 # Receivers cut, or make a file of, what is much longer; the program gets all of it as facts.
 _LONG = 2500
@@ -120,6 +121,9 @@ def _title(events: Sequence[Event], tongue: Tongue) -> str:
 def _name(event: Event, tongue: Tongue) -> str:
     if event.about == DAEMON:
         return tongue.word("status" if event.name else "daemon")
+    part, gap, which = event.name.partition(" ")
+    if event.about == MACHINE and part in _PARTS:
+        return tongue.word(part) + gap + printable(which)
     return printable(event.name)
 
 

@@ -17,7 +17,7 @@ from gymdbd.errors import DiskFullError
 from gymdbd.jobs.finding import Health
 from gymdbd.notices import english, korean, texts
 from gymdbd.notices.message import DEFAULT, ENDED, HIGH, REMINDER, TROUBLE, Event
-from gymdbd.notices.policy import DAEMON, DOWN, JOB, PEER
+from gymdbd.notices.policy import DAEMON, DOWN, JOB, MACHINE, PEER
 from gymdbd.notices.texts import Tongue
 from gymdbd.remote import errors as _of_remote  # noqa: F401 - their codes
 from gymdbd.source.errors import GymdbdError
@@ -138,6 +138,24 @@ def test_trouble_is_worded_in_korean() -> None:
         "메시지: no space left on /var/backups",
         "할 일: 공간을 비우거나 백업을 더 적게 보관하십시오(keep:).",
     ]
+
+
+@pytest.mark.parametrize(
+    ("name", "language", "expected"),
+    [
+        ("disk /mnt/usb", "en", "pi: disk /mnt/usb is late"),
+        ("disk /mnt/usb", "ko", "pi: 디스크 /mnt/usb 지연"),
+        ("card mmcblk0", "ko", "pi: 카드 mmcblk0 지연"),
+        ("power", "ko", "pi: 전원 지연"),
+        ("fan 1", "ko", "pi: fan 1 지연"),
+    ],
+)
+def test_a_part_of_the_machine_is_named_in_the_language(
+    name: str, language: str, expected: str
+) -> None:
+    """As the page names it."""
+    event = _event(about=MACHINE, name=name, state="late", health=Health.LATE)
+    assert texts.message([event], Tongue(language, "pi", _NOW, UTC)).title == expected
 
 
 @pytest.mark.parametrize("language", ["en", "ko"])
