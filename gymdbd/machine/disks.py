@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Place:
-    """A folder that a configuration names: of a live database, of backups, or written otherwise.
+    """A folder of a configuration: of a live database, backups, the status, or written otherwise.
 
     Backups of the live databases `copied` are made in it.
     """
@@ -28,6 +28,7 @@ class Place:
     is_written: bool = False
     is_archive: bool = False
     is_source: bool = False
+    is_status: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,6 +69,7 @@ def places(settings: Config) -> list[Place]:
             is_written=folder in written,
             is_archive=folder in archives,
             is_source=folder in sources,
+            is_status=folder == settings.status_file.parent,
             copied=tuple(job.database for job in backups if job.archive == folder),
         )
         for folder in sorted({*archives, *written, *sources, settings.status_file.parent})
@@ -84,7 +86,7 @@ def look(place: Place) -> Disk:
         if not disk.is_damage(error):
             raise
         return Disk(number=-1, places=(place,), failed=True)
-    closed = place.is_written and mount.state == mounts.READ_ONLY
+    closed = (place.is_written or place.is_status) and mount.state == mounts.READ_ONLY
     return Disk(
         number=number,
         places=(place,),

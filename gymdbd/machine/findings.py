@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 OK = "ok"
 
+# With less, what runs and looks record may not fit.
+_LEAST = 64 * 1024
+
 
 def of_disk(disk: Disk, forecast: Forecast | None, least_days: int) -> Finding:
     """Return how a disk is; late if the forecast is full in less than `least_days`."""
@@ -34,8 +37,9 @@ def of_disk(disk: Disk, forecast: Forecast | None, least_days: int) -> Finding:
             _rescue(disk),
             "disk-failing",
         )
-    if disk.closed:
-        folder = disk.closed[0].folder
+    closed = [place.folder for place in disk.closed if place.is_written]
+    if closed:
+        folder = closed[0]
         return Finding(
             Health.FAILING,
             f"the disk of {folder} is mounted read-only",
@@ -50,7 +54,22 @@ def of_disk(disk: Disk, forecast: Forecast | None, least_days: int) -> Finding:
             _ROOM,
             "no-room",
         )
-    return _of_space(disk, forecast, least_days)
+    return _of_status(disk) or _of_space(disk, forecast, least_days)
+
+
+def _of_status(disk: Disk) -> Finding | None:
+    """Return why the outcome of runs is not recorded, which may be good."""
+    folders = [place.folder for place in disk.places if place.is_status]
+    closed = any(place.is_status for place in disk.closed)
+    if not folders or (disk.free >= _LEAST and not closed):
+        return None
+    state = "mounted read-only" if closed else f"full: {to_size(disk.free)} free"
+    return Finding(
+        Health.UNKNOWN,
+        f"runs cannot record their outcome: the disk of {folders[0]} is {state}",
+        denied_hint(folders[0], errno.EROFS) if closed else _ROOM,
+        "status-not-written",
+    )
 
 
 _ROOM = "free some space, retain fewer backups (keep: in the configuration), or use another disk"

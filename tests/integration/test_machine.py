@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
@@ -97,6 +98,30 @@ def test_a_backup_that_will_not_fit_is_failing(tmp_path: Path) -> None:
         code, machine = _machine(config)
         found = machine[f"disk {disk / 'archive'}"]
         assert (code, found["health"], found["code"]) == (2, "failing", "no-room")
+
+
+def test_runs_that_cannot_record_their_outcome_are_no_failures_and_told(tmp_path: Path) -> None:
+    """The disk is the status file's alone: the backups are made all the same."""
+    database = make_database(tmp_path / "gym.db")
+    with mounted(tmp_path, "tmpfs", size="1m") as disk:
+        keys = {"status_file": str(disk / "status.json")}
+        config = _config(tmp_path, database, tmp_path / "archive", **keys)
+
+        def told() -> tuple[int, str, str]:
+            assert gymdbd("-c", config, "backup").returncode == 0
+            code, machine = _machine(config)
+            found = machine[f"disk {disk}"]
+            return code, found["code"], found["reason"].partition(":")[0]
+
+        assert told()[:2] == (0, "ok")
+        with (disk / "filler").open("wb", buffering=0) as filler, contextlib.suppress(OSError):
+            while filler.write(bytes(4096)):
+                pass
+        silent = (3, "status-not-written", "runs cannot record their outcome")
+        assert told() == silent
+        (disk / "filler").unlink()
+        subprocess.run(["mount", "-o", "remount,ro", disk], check=True)
+        assert told() == silent
 
 
 @pytest.mark.parametrize("first", [1, 20])
