@@ -200,8 +200,10 @@ def main() -> int:
         answer["kept"] = looked.unsaved.to_json() if looked.unsaved else None
         if looked.next:
             answer["in_s"] = (looked.next - now.now()).total_seconds()
-    sys.stdout.write(json.dumps(answer))
-    sys.stdout.flush()
+    # A daemon that was killed meanwhile does not read it.
+    with contextlib.suppress(BrokenPipeError):
+        sys.stdout.write(json.dumps(answer))
+        sys.stdout.flush()
     # A thread may still wait for a disk that does not answer.
     os._exit(0)
 

@@ -398,6 +398,28 @@ def test_the_daemon_hands_on_to_each_look_what_could_not_be_written(tmp_path: Pa
         assert len(receiver.requests) == 1
 
 
+def test_a_look_whose_daemon_was_killed_ends_without_a_traceback(tmp_path: Path) -> None:
+    """It has told and written what it had to; only the answer has no reader."""
+    settings = config.load(_config(tmp_path, {"other": {"command": ["/bin/true"]}}))
+    order = {"source": str(settings.source), "text": settings.text, "kept": None}
+    with subprocess.Popen(
+        [sys.executable, "-P", "-m", "gymdbd.notices.look"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as child:
+        assert child.stdin is not None
+        assert child.stdout is not None
+        assert child.stderr is not None
+        child.stdout.close()
+        child.stdin.write(json.dumps(order).encode())
+        child.stdin.close()
+        told = child.stderr.read().decode()
+
+    assert "BrokenPipeError" not in told
+    assert (child.returncode, _looks(tmp_path) != "") == (0, True)
+
+
 def _turn(lookout: Lookout, settings: config.Config) -> str:
     lookout.turn(settings)
     return _looks(settings.status_file.parent)
