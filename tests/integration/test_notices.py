@@ -346,8 +346,9 @@ def test_a_look_that_hangs_is_killed_and_the_next_one_is_taken(tmp_path: Path) -
                 assert _children() == [first]
                 until(lambda: first not in _children(), "its end")
             until(lambda: events, "the event")
+            lookout._deadline_s = 60.0  # noqa: SLF001 - the machine may be busy
             lookout.soon()
-            until(lambda: _turn(lookout, settings), "the next look")
+            until(lambda: _turn(lookout, settings), "the next look", within_s=60)
             lookout.stop()
     assert [(event["event"], event["log_level"]) for event in events] == [
         ("look hung and was ended", "error")
