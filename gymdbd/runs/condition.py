@@ -10,7 +10,6 @@ from gymdbd.errors import DiskFailingError
 from gymdbd.machine import disks, findings, forecast, hardware
 from gymdbd.machine.forecast import Sample
 from gymdbd.runs import health, ledger
-from gymdbd.runs.line import UNCHANGED
 from gymdbd.runs.status import StatusFile
 from gymdbd.source.errors import GymdbdError
 
@@ -115,6 +114,6 @@ def _sample(line: Line, count: int) -> Sample | None:
         free=line.disk_free,
         size=line.disk_size,
         held=line.disk_held,
-        made=None if line.state == UNCHANGED else line.size,
+        made=line.size,
         runs=count,
     )

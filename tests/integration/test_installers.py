@@ -545,8 +545,11 @@ def test_the_unit_is_handed_the_secrets_that_the_configuration_names(
 def test_the_url_in_a_credential_is_seen_by_the_services_user_for_the_question_only(
     pi: Pi, gyms: Path
 ) -> None:
-    """Which extra it needs is seen by its beginning; its file is root's, and no copy is left."""
-    asked = '[ "${*##* }" = --needs ] && grep -q ^tgram: "$CREDENTIALS_DIRECTORY/owner"'
+    """By its beginning an extra is known; the copy is in memory, of that user, and then gone."""
+    folder = '"$CREDENTIALS_DIRECTORY"'
+    facts = f'"$(stat -c "%a %U" {folder})|${{CREDENTIALS_DIRECTORY%/*}}"'
+    asked = f'[ "${{*##* }}" = --needs ] && [ {facts} = "700 gym|/run" ]'
+    asked += f" && grep -q ^tgram: {folder}/owner"
     pi.double("gymdbd", f'{asked} && echo "extra notify"\nexit 0\n', on_path=False)
     # As that user it may not write down its calls.
     text = (pi.state / "gymdbd").read_text().splitlines()

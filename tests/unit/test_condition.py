@@ -74,6 +74,30 @@ def test_a_disk_that_will_be_full_within_two_weeks_is_late(tmp_path: Path) -> No
     assert "keep:" in found.hint
 
 
+def test_what_was_written_last_is_not_what_happened_last(tmp_path: Path) -> None:
+    """A clock that was set back has written it, of before the disk was enlarged."""
+    settings = _settings(tmp_path)
+    _record(settings)
+    at = (_NOW - timedelta(days=25)).isoformat()
+    facts = {"disk_free": _GIB, "disk_size": 32 * _GIB, "disk_held": 1024}
+    old = Line(job="nightly", state="ok", first=at, last=at, **facts)
+    ledger.append(settings.status_file.with_name(ledger.NAME), [old])
+    assert "full in 10 days" in _found(settings, tmp_path)[f"disk {tmp_path / 'archive'}"].reason
+
+
+@pytest.mark.skipif(not may_mount(), reason="file systems cannot be mounted here")
+def test_the_runs_of_one_disk_say_nothing_of_another(tmp_path: Path) -> None:
+    """Each is forecast by the jobs whose archives are on it."""
+    with mounted(tmp_path, "tmpfs") as place:
+        database = make_database(tmp_path / "other.db")
+        other = {"database": str(database), "archive": str(place), "every": "1d"}
+        settings = _settings(tmp_path, other=other)
+        _record(settings)
+        found = _found(settings, tmp_path)
+    reasons = [found[f"disk {folder}"].reason for folder in (place, tmp_path / "archive")]
+    assert ["full in" in reason for reason in reasons] == [False, True]
+
+
 @pytest.mark.parametrize("days", [0, 10])
 def test_the_days_before_a_full_disk_is_late_are_configured(tmp_path: Path, days: int) -> None:
     """It is told in any case when the disk will be full."""

@@ -88,6 +88,29 @@ def test_the_line_of_an_hour_has_what_any_of_its_runs_has_seen(tmp_path: Path) -
     assert ledger.read(path) == [_line(last=_line(59).last, **facts, **seen), _line(60)]
 
 
+def test_a_line_is_of_the_hour_in_which_its_first_run_began(tmp_path: Path) -> None:
+    """Even if that run has ended in the next one."""
+    path = tmp_path / ledger.NAME
+    long = _line(59, last=_line(61).last)
+
+    ledger.append(path, [long, _line(62), _line(63)])
+
+    assert [(line.first, line.count) for line in ledger.read(path)] == [
+        (long.first, 1),
+        (_line(62).first, 2),
+    ]
+
+
+def test_a_run_that_was_unchanged_has_made_nothing(tmp_path: Path) -> None:
+    """Its result is that of the run before, and so are its size and its rows."""
+    job = BackupConfig(name="nightly", kind="backup", database=tmp_path, archive=tmp_path)
+    result = Recorded({"size": 4096, "tables": {"members": 7}})
+
+    line = of_run(job, _ended(Outcome(state="unchanged", result=result)))
+
+    assert (line.size, line.rows) == (None, None)
+
+
 def test_what_has_changed_or_failed_has_a_line_of_its_own(tmp_path: Path) -> None:
     """The unchanged runs after it begin another line."""
     path = tmp_path / ledger.NAME
