@@ -169,6 +169,19 @@ def test_a_command_that_is_missing_or_of_others_is_not_run(tmp_path: Path) -> No
         Secret(command=command).read()
 
 
+def test_what_a_command_is_given_to_run_must_be_ours_and_what_it_is_given_to_read_need_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A script of a shell is run as a program is, also one that is found by its name."""
+    (path,) = _program(tmp_path, "echo x")
+    os.chown(path, _OTHER, _OTHER)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    for command in (("sh", path), ("env", "sh", "-eu", path), ("program",), ("nice", "program")):
+        with pytest.raises(SecretExposedError, match=f"belongs to uid {_OTHER}"):
+            Secret(command=command).read()
+    assert Secret(command=("cat", path)).read() == "#!/bin/sh\necho x"
+
+
 def test_what_a_command_starts_is_ended_with_it(tmp_path: Path) -> None:
     """Also if it keeps the output open, for which the reader would otherwise wait."""
     body = f"sleep 1000 & echo $! > {tmp_path}/pid; echo word"
