@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from gymdbd import cli, commands
+from gymdbd.notices import korean
 from tests.support import typed
 
 _ROOT = Path(__file__).parents[2]
@@ -30,6 +31,13 @@ def test_every_command_of_a_guide_is_understood(page: str) -> None:
         # Asking for help or the version ends the process, the others do not.
         with contextlib.suppress(SystemExit):
             cli.parser_for(words).parse_args(words)
+
+
+def test_the_operators_guide_says_which_health_a_word_of_a_message_is() -> None:
+    """A message is Korean, and status is English."""
+    text = read("deploy/GUIDE.ko.md")
+    for state in ("failing", "late", "suspicious"):
+        assert re.search(rf'"{korean.WORDS[state]}"\w* (`gymdbd status`의 )?`{state}`', text), state
 
 
 def test_every_block_of_the_operators_guide_says_where_to_type_it() -> None:
