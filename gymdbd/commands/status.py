@@ -46,7 +46,7 @@ from gymdbd import clock, files, words
 from gymdbd.clock import Clock
 from gymdbd.jobs.finding import Health
 from gymdbd.notices import store
-from gymdbd.runs import brief, overview
+from gymdbd.runs import brief, overview, public
 from gymdbd.runs.entry import Entry, instant
 from gymdbd.runs.outcome import Recorded
 from gymdbd.runs.status import StatusFile
@@ -165,7 +165,7 @@ def _print(seen: Overview, daemon: str, problem: str | None, now: Clock, output:
         [
             name,
             judged.found.health.name.lower(),
-            _age(instant(judged.entry.last_success), now.now()),
+            _last_good(judged.entry, now.now()),
             _next_run(judged.entry, now.zone),
             _running(judged) or judged.found.reason or _last(judged.entry),
         ]
@@ -193,7 +193,11 @@ def _print(seen: Overview, daemon: str, problem: str | None, now: Clock, output:
         output.print_line(f"{', '.join(names)}: what to do: {hint}")
 
 
-def _age(moment: datetime | None, now: datetime) -> str:
+def _last_good(entry: Entry, now: datetime) -> str:
+    """Return when the last run was good; another machine as such has no runs."""
+    moment = instant(entry.last_success)
+    if moment is None and entry.kind == public.MACHINE:
+        return "-"
     return f"{words.age((now - moment).total_seconds())} ago" if moment else "never"
 
 

@@ -18,7 +18,7 @@ from gymdbd.jobs.finding import Health
 from gymdbd.jobs.pull import told
 from gymdbd.runs import overview
 from tests.support import ledger
-from tests.support.command import ROOT, EventLog, gymdbd_json
+from tests.support.command import ROOT, EventLog, gymdbd, gymdbd_json
 from tests.support.engine import open_app
 from tests.support.jobs import write_config
 from tests.support.pulling import Peer
@@ -104,12 +104,22 @@ def test_with_a_restricted_key_a_pull_brings_the_status_and_status_shows_it(
     del ssh_home
     file = tmp_path / "public.json"
     failing = {**_GOOD, "job": "drill", "kind": "drill", "health": "failing", "code": "disk-full"}
-    with _restricted(tmp_path, "--status", _status(file, failing, _GOOD)) as peer:
+    machine = {**_GOOD, "job": "machine", "kind": "machine", "last_success": None}
+    with _restricted(tmp_path, "--status", _status(file, failing, _GOOD, machine)) as peer:
         assert peer.pull_by_command()[0] == 0
         code, found = gymdbd_json("-c", peer.config(), "status")
+        shown = gymdbd("-c", peer.config(), "status").stdout
+    # It has no runs, of which one could have been good.
+    assert [row.split() for row in shown.splitlines() if "/machine" in row] == [
+        ["127.0.0.1/machine", "ok", "-", "-", "ok"]
+    ]
     assert code == 2
     seen = {name: (job["health"], job.get("code")) for name, job in found["peers"].items()}
-    assert seen == {"127.0.0.1/drill": ("failing", "disk-full"), "127.0.0.1/nightly": ("ok", None)}
+    assert seen == {
+        "127.0.0.1/drill": ("failing", "disk-full"),
+        "127.0.0.1/nightly": ("ok", None),
+        "127.0.0.1/machine": ("ok", None),
+    }
     assert found["remarks"] == {}
     success = datetime.fromisoformat(found["peers"]["127.0.0.1/nightly"]["last_success"])
     assert abs(success - datetime(2026, 11, 28, 3, tzinfo=UTC)) < timedelta(seconds=30)
