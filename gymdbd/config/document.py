@@ -116,7 +116,7 @@ class Document:
             raise ConfigError(
                 f"{source} is not valid YAML: {_problem(error)}",
                 hint="check the indentation, and put quotes around texts with special characters",
-            ) from error
+            ) from None  # It shows the line, in which a secret may stand.
         if root is None:
             raise ConfigError(f"{source} is empty", hint="start from config.example.yaml")
         self.root: yaml.Node = root

@@ -39,8 +39,8 @@ def split(url: str) -> SplitResult:
 def shown(url: str) -> str:
     """Return as much of a URL as a message may show: of `tgram://TOKEN` even the host is secret."""
     if not is_web(url):
-        scheme = url.strip().partition("://")[0]
-        return f"{scheme}://..." if scheme.isalnum() else "the URL"
+        scheme, found, _ = url.strip().partition("://")
+        return f"{scheme}://..." if found and scheme.isalnum() else "the URL"
     parts = _parts(url.strip())
     if not parts:
         return "the URL"

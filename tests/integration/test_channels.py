@@ -350,6 +350,7 @@ def test_apprise_is_small_and_loads_one_plugin() -> None:
 @pytest.mark.parametrize(
     ("url", "told"),
     [
+        ("hunter2", "the secret is no URL"),
         ("nosuch://hunter2", "apprise knows no service nosuch://"),
         (
             "mqtt://localhost/hunter2",
@@ -361,9 +362,12 @@ def test_apprise_is_small_and_loads_one_plugin() -> None:
 def test_a_url_that_apprise_cannot_use_is_refused_without_showing_it(
     tmp_path: Path, url: str, told: str
 ) -> None:
-    """Even what looks like the host is a token there."""
+    """Even what looks like the host is a token there, and somebody may have put down no more."""
+    file = tmp_path / "url"
+    file.touch(mode=0o600)
+    file.write_text(f"{url}\n")
     with pytest.raises((ReceiverRefusedError, ExtraMissingError)) as caught:
-        sending.send(_channel(tmp_path, url=url), message())
+        sending.send(_channel(tmp_path, url={"file": str(file)}), message())
     assert caught.value.message.startswith(told)
     assert "hunter2" not in caught.value.message + caught.value.hint
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import tempfile
+import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -265,11 +266,12 @@ def test_no_repr_of_a_configuration_shows_a_secret(tmp_path: Path) -> None:
     ],
 )
 def test_no_error_of_a_configuration_shows_a_secret(line: str) -> None:
-    """Not even if it stands in the wrong place, or its quotes are wrong."""
+    """Not even if it stands in the wrong place, or its quotes are wrong; nor does --debug."""
     with pytest.raises(ConfigError) as caught:
         config.parse(f"status_file: /x\n{line}\n", Path("/somewhere/config.yaml"))
     told = f"{caught.value} {caught.value.hint} {caught.value.faults}"
     assert "hunter2" not in told
+    assert "hunter2" not in "".join(traceback.format_exception(caught.value))
 
 
 def test_every_kind_of_secret_error_is_one() -> None:

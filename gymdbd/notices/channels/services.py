@@ -65,6 +65,13 @@ def require_apprise() -> Path:
 
 def _receiver(url: str, shown: str) -> NotifyBase:
     """Return the plugin of a URL, ready to send."""
+    if "://" not in url:
+        # Perhaps it is a token, of which no word may be shown.
+        raise ReceiverRefusedError(
+            "the secret is no URL: it has no ://",
+            hint="write the whole URL, such as tgram://TOKEN/CHAT, as the page of that service at "
+            "https://github.com/caronc/apprise has it",
+        )
     scheme = url.partition("://")[0].lower()
     plugin = next(_plugins(scheme), None)
     if plugin is None:
