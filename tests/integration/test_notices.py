@@ -25,7 +25,7 @@ from gymdbd.notices.memory import Memory
 from gymdbd.runs.entry import Entry
 from gymdbd.runs.status import StatusFile
 from tests.support.clocks import HandClock
-from tests.support.command import gymdbd, gymdbd_json
+from tests.support.command import GYMDBD, gymdbd, gymdbd_json
 from tests.support.daemon_process import running_daemon
 from tests.support.databases import make_database
 from tests.support.jobs import write_config
@@ -155,6 +155,24 @@ def test_a_look_by_hand_tells_what_a_daemon_would(tmp_path: Path) -> None:
     assert answer["channels"]["owner"]["sent"] is False
     assert answer["channels"]["owner"]["code"] == "receiver-away"
     assert len(receiver.requests) == 1
+
+
+def test_of_two_looks_at_the_same_time_one_tells(tmp_path: Path) -> None:
+    """The other waits for it, and finds that all is told; also one by hand for the daemon's."""
+    tell = tmp_path / "tell"
+    tell.write_text(f"#!/bin/sh\nsleep 0.5\necho told >> {tmp_path}/told\n")
+    tell.chmod(0o700)
+    written = _config(tmp_path, {"owner": {"command": [str(tell)]}}, after="1s")
+    gymdbd("-c", written, "backup", "nightly")
+    command = [*GYMDBD, "-c", str(written), "notify"]
+
+    def look_together() -> bool:
+        looks = [subprocess.Popen(command, stdout=subprocess.DEVNULL) for _ in range(2)]
+        assert [look.wait(60) for look in looks] == [0] * 2
+        return (tmp_path / "told").exists()
+
+    until(look_together, "the notice")
+    assert (tmp_path / "told").read_text() == "told\n"
 
 
 def _notify(settings: config.Config) -> str:

@@ -387,10 +387,12 @@ def test_a_machine_that_was_off_reminds_when_it_is_back() -> None:
 
 
 def test_what_is_told_at_once_is_told_at_once_when_it_is_over() -> None:
-    """Whoever sets `after` to nothing does not want to wait for company."""
-    world = _world(after=timedelta())
-    world.become(_FAILED)
-    world.become(_OK)
+    """Whoever sets `after` to a second does not want to wait a minute for company."""
+    second = timedelta(seconds=1)
+    world = _world(after=second)
+    for finding in (_FAILED, _OK):
+        world.become(finding)
+        world.live(second)
     assert world.changes() == [(TROUBLE, "failing"), (ENDED, "ok")]
 
 
