@@ -79,7 +79,7 @@ def test_what_was_written_last_is_not_what_happened_last(tmp_path: Path) -> None
     settings = _settings(tmp_path)
     _record(settings)
     at = (_NOW - timedelta(days=25)).isoformat()
-    facts = {"disk_free": _GIB, "disk_size": 32 * _GIB, "disk_held": 1024}
+    facts: dict[str, Any] = {"disk_free": _GIB, "disk_size": 32 * _GIB, "disk_held": 1024}
     old = Line(job="nightly", state="ok", first=at, last=at, **facts)
     ledger.append(settings.status_file.with_name(ledger.NAME), [old])
     assert "full in 10 days" in _found(settings, tmp_path)[f"disk {tmp_path / 'archive'}"].reason
