@@ -44,6 +44,7 @@ def _told(
     ago: timedelta = timedelta(),
     written: timedelta = timedelta(),
     ahead: timedelta = timedelta(),
+    pull: str = "pull",
     **changes: Any,
 ) -> None:
     """Keep an answer that came so long ago, of a status that was then `written` so long before.
@@ -60,7 +61,7 @@ def _told(
         "text": json.dumps({**status, **changes.pop("status", {})}),
         **changes,
     }
-    told.path(settings.jobs["pull"]).write_text(json.dumps(content))  # type: ignore[arg-type]
+    told.path(settings.jobs[pull]).write_text(json.dumps(content))  # type: ignore[arg-type]
 
 
 def _judge(settings: Config) -> tuple[dict[str, Judged], dict[str, Finding]]:
@@ -88,7 +89,9 @@ def test_ages_are_right_however_far_the_clocks_are_apart(tmp_path: Path, ahead: 
 @pytest.mark.parametrize(
     ("age", "expected"),
     [
-        ({"ago": timedelta(hours=26)}, (Health.OK, "")),
+        ({"ago": timedelta(hours=26, minutes=30)}, (Health.OK, "")),
+        ({"ago": timedelta(minutes=-5)}, (Health.OK, "")),
+        ({"written": timedelta(minutes=-5)}, (Health.OK, "")),
         ({"ago": timedelta(hours=28)}, (Health.LATE, "peer-unheard")),
         ({"ago": timedelta(hours=-1)}, (Health.UNKNOWN, "clock-wrong")),
         ({"written": timedelta(hours=2)}, (Health.OK, "")),
@@ -96,7 +99,7 @@ def test_ages_are_right_however_far_the_clocks_are_apart(tmp_path: Path, ahead: 
     ],
 )
 def test_a_status_that_has_grown_old_is_late(
-    tmp_path: Path, age: dict[str, timedelta], expected: tuple[Health, str]
+    tmp_path: Path, age: dict[str, Any], expected: tuple[Health, str]
 ) -> None:
     """Whether nobody over there writes it any more, or none came for longer than a pull may be."""
     settings = _settings(tmp_path)
@@ -154,6 +157,21 @@ def test_a_pull_that_does_not_ask_and_one_from_another_host_know_nothing(tmp_pat
     _told(_settings(tmp_path))
     assert _judge(_settings(tmp_path, remote_status="none")) == ({}, {})
     assert _judge(_settings(tmp_path, host="other")) == ({}, {})
+
+
+def test_of_two_pulls_from_one_machine_the_newest_answer_counts(tmp_path: Path) -> None:
+    """Whichever of them had it; that the other had none is no remark."""
+    pull = {"kind": "pull", "every": "1d", "host": "pi", "remote_database": "/srv/gym.db"}
+    names = ("first", "second")
+    jobs = {name: {**pull, "replica": str(tmp_path / f"{name}.db")} for name in names}
+    settings = config.load(write_config(tmp_path, jobs))
+    for order in (names, names[::-1]):
+        for name, job, ago in zip(order, (_GOOD, _FAILING), (1, 9), strict=True):
+            _told(settings, job, ago=timedelta(hours=ago), pull=name)
+        assert _found(settings) == (Health.OK, "")
+        _told(settings, text="", pull=order[0])
+        found, remarks = _judge(settings)
+        assert (set(found), remarks) == ({"pi/nightly"}, {})
 
 
 def test_jobs_that_found_no_room_are_remarked(tmp_path: Path) -> None:
