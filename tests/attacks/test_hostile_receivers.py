@@ -142,7 +142,7 @@ def test_a_web_server_that_takes_for_ever_is_given_up(
 _ENDLESS = {
     "body": (_endless(_OK + b"\r\n", _CHUNK), None),
     "chunks": (_endless(_OK + b"Transfer-Encoding: chunked\r\n\r\n", b"1\r\nx\r\n" * 999), None),
-    "chunk size": (_endless(_OK + b"Transfer-Encoding: chunked\r\n\r\n", b"f" * 9999), "receiver"),
+    "chunk size": (_endless(_OK + b"Transfer-Encoding: chunked\r\n\r\n", b"f" * 9999), None),
     "headers": (_endless(_OK, b"X-A: b\r\n" * 1000), "receiver-away"),
     "header": (_endless(_OK + b"X-A: ", _CHUNK), "receiver-away"),
     "nonsense": (_endless(b"", _CHUNK), "receiver-away"),
@@ -165,6 +165,38 @@ def test_a_web_server_that_answers_without_end_is_read_no_further(
     assert str(answer.get("code")).startswith(str(code))
     assert "hunter2" not in str(answer)
     assert "not taken within" not in str(answer)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"Content-Length: 99\r\n\r\n",
+        b"Transfer-Encoding: chunked\r\n\r\nno\r\n",
+        b"Transfer-Encoding: chunked\r\n\r\n9\r\nab",
+    ],
+    ids=["cut off", "no chunk", "half a chunk"],
+)
+def test_a_message_that_was_taken_is_not_sent_again_for_the_rest_of_the_answer(
+    tmp_path: Path, body: bytes
+) -> None:
+    """The person would get it three times."""
+
+    def act(connection: socket.socket, over: threading.Event) -> None:
+        del over
+        connection.recv(65536)
+        connection.sendall(_OK + body)
+
+    with _server(act) as port:
+        found = settings(tmp_path, owner={"url": f"http://127.0.0.1:{port}/hunter2"})
+        assert _send(found, "owner", 10) == {}
+
+
+def test_a_trickled_answer_to_a_message_that_was_taken_is_not_awaited(tmp_path: Path) -> None:
+    """Nobody reads more than its beginning."""
+    act = _trickle(_OK + b"Content-Length: 400\r\n\r\n", b"x")
+    with _server(act) as port:
+        found = settings(tmp_path, owner={"url": f"http://127.0.0.1:{port}/hunter2"})
+        assert _send(found, "owner", 5) == {}
 
 
 def test_a_compressed_answer_is_not_unpacked_into_memory(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ Certificates are always checked.
 from __future__ import annotations
 
 import base64
+import contextlib
 import http.client
 import json
 import ssl
@@ -97,7 +98,7 @@ def post(url: str, body: bytes, headers: dict[str, str]) -> bytes:
         connection.request("POST", _target(parts), body, {**_headers(parts), **headers})
         with connection.getresponse() as answer:
             _require_taken(answer.status, shown)
-            return answer.read(_MOST_ANSWER)
+            return _beginning(answer)
     except ssl.SSLCertVerificationError as error:
         raise ReceiverRefusedError(
             f"{shown} is not trusted: {error.verify_message or 'its certificate is invalid'}",
@@ -111,6 +112,13 @@ def post(url: str, body: bytes, headers: dict[str, str]) -> bytes:
         ) from error
     finally:
         connection.close()
+
+
+def _beginning(answer: http.client.HTTPResponse) -> bytes:
+    """Return what comes first of an answer; if that fails, the message was taken all the same."""
+    with contextlib.suppress(OSError, http.client.HTTPException):
+        return answer.read1(_MOST_ANSWER)
+    return b""
 
 
 def _reason(error: Exception) -> str:
