@@ -288,6 +288,31 @@ def test_a_login_that_a_mail_server_quotes_is_in_no_error(tmp_path: Path, method
     assert quoted[0].decode().rstrip("=") not in answer["error"]
 
 
+@pytest.mark.parametrize("farewell", [b"", b"500 no\r\n"], ids=["none", "a refusal"])
+def test_a_mail_that_was_taken_is_not_sent_again_for_the_farewell(
+    tmp_path: Path, farewell: bytes
+) -> None:
+    """The person would get it three times."""
+
+    def act(connection: socket.socket, over: threading.Event) -> None:
+        with connection.makefile("rb") as lines:
+            # The greeting, and the answers to ehlo, mail, rcpt and data.
+            for answer in (b"220 hello", b"250 here", b"250 ok", b"250 ok", b"354 go"):
+                connection.sendall(answer + b"\r\n")
+                lines.readline()
+            while lines.readline() not in (b".\r\n", b""):
+                pass
+            connection.sendall(b"250 taken\r\n")
+            lines.readline()
+            connection.sendall(farewell)
+            over.wait()
+
+    with _server(act) as port:
+        smtp = {"host": "127.0.0.1", "port": port, "tls": "none"}
+        found = settings(tmp_path, owner={"email": "boss@example.com", "smtp": smtp})
+        assert _send(found, "owner", 5) == {}
+
+
 def _hear(connection: socket.socket, heard: list[bytes]) -> None:
     with contextlib.suppress(OSError):
         while data := connection.recv(65536):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import re
 import smtplib
 import socket
@@ -66,10 +67,13 @@ def _submit(channel: ChannelConfig, server: SmtpConfig, letter: Letter) -> None:
     message = _message(channel, sender, letter)
     place = f"{server.host}:{server.port}"
     try:
-        with _connected(server) as connection:
+        with contextlib.closing(_connected(server)) as connection:
             if user:
                 connection.login(user, password)
             connection.send_message(message, sender, [str(channel.email)])
+            # The message was taken: what the server says to the farewell does not matter.
+            with contextlib.suppress(smtplib.SMTPException, OSError):
+                connection.putcmd("QUIT")
     except ssl.SSLCertVerificationError as error:
         raise ReceiverRefusedError(
             f"the mail server {place} is not trusted: "
