@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from gymdbd.runs.status import StatusFile
 
 _EVERY_S = 300.0
+# After one that was killed, for which a message may wait.
+_AGAIN_S = 30.0
 # Jobs that fail and succeed by turns, every few seconds, must not keep the machine busy.
 _LEAST_S = 10.0
 _SOON_S = 0.5
@@ -134,7 +136,7 @@ class Lookout:
             error=f"the process ended with {process.returncode} before it was done",
             hint="look at the log just before this, and for the out-of-memory killer (dmesg)",
         )
-        return {}
+        return {"kept": self._kept, "in_s": _AGAIN_S}
 
 
 def _told(error: GymdbdError) -> dict[str, str]:

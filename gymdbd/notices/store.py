@@ -25,8 +25,12 @@ _WAIT_S = 100.0
 
 
 def place(status_file: Path) -> Path:
-    """Return where the file is."""
-    return status_file.with_name("notices.json")
+    """Return where the file is; a status file of an unusual name has one of its own.
+
+    So the daemons of two configurations, with one folder for both, do not forget each other's.
+    """
+    own = "" if status_file.name == "status.json" else f"{status_file.name}."
+    return status_file.with_name(f"{own}notices.json")
 
 
 @contextlib.contextmanager

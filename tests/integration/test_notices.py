@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import signal
 import socket
 import subprocess
@@ -417,6 +418,31 @@ def test_the_daemon_hands_on_to_each_look_what_could_not_be_written(tmp_path: Pa
         assert len(receiver.requests) == 1
 
 
+def test_a_look_that_was_killed_is_soon_taken_again_and_forgets_nothing(
+    tmp_path: Path, clock: HandClock
+) -> None:
+    """Such as by the out-of-memory killer, while the disk of what was told is read-only."""
+    with _told(tmp_path, after="1s") as (settings, receiver):
+        (tmp_path / "notices.json").mkdir()
+        lookout = Lookout(StatusFile(settings.status_file), clock)
+
+        def look_after(seconds: float, *, killed: bool = False) -> bool:
+            clock.runs[0] += seconds
+            lookout.turn(settings)
+            threads = [thread for thread in threading.enumerate() if thread.name == "look"]
+            if killed:
+                (child,) = until(_children, "the child")
+                os.kill(int(child), signal.SIGKILL)
+            for thread in threads:
+                thread.join()
+            return bool(threads)
+
+        until(lambda: look_after(300) and receiver.requests, "the notice")
+        assert look_after(300, killed=True)
+        assert look_after(31)
+        assert len(receiver.requests) == 1
+
+
 def test_a_look_whose_daemon_was_killed_ends_without_a_traceback(tmp_path: Path) -> None:
     """It has told and written what it had to; only the answer has no reader."""
     settings = config.load(_config(tmp_path, {"other": {"command": ["/bin/true"]}}))
@@ -437,6 +463,14 @@ def test_a_look_whose_daemon_was_killed_ends_without_a_traceback(tmp_path: Path)
 
     assert "BrokenPipeError" not in told
     assert (child.returncode, _looks(tmp_path) != "") == (0, True)
+
+
+def test_two_status_files_in_one_folder_keep_what_was_told_apart(tmp_path: Path) -> None:
+    """The look of a daemon forgets the jobs that are not in its configuration."""
+    memory = Memory(alive=datetime(2026, 11, 28, 3, tzinfo=UTC))
+    store.write(tmp_path / "status.json", memory)
+    assert store.read(tmp_path / "status.json") == memory
+    assert store.read(tmp_path / "other.json") == Memory()
 
 
 def _turn(lookout: Lookout, settings: config.Config) -> str:
