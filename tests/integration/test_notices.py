@@ -158,6 +158,36 @@ def test_a_look_by_hand_tells_what_a_daemon_would(tmp_path: Path) -> None:
     assert len(receiver.requests) == 1
 
 
+def test_a_look_by_hand_is_no_sign_of_life_of_the_daemon(tmp_path: Path, clock: HandClock) -> None:
+    """Its absence would not be told, if somebody looks meanwhile."""
+    alive = []
+    with _told(tmp_path) as (settings, _):
+        StatusFile(settings.status_file).planned(clock.now().isoformat(), {})
+        for by_daemon in (False, True):
+            look.look(settings, clock, by_daemon=by_daemon)
+            alive.append(store.read(settings.status_file).alive)
+    assert alive == [None, clock.now()]
+
+
+def test_what_cannot_be_written_keeps_nothing_else_from_being_written(
+    tmp_path: Path, clock: HandClock
+) -> None:
+    """Somebody has put a file where a folder was: the log names what is missing."""
+    (tmp_path / "folder").touch()
+    written = _config(tmp_path, {"owner": {"command": ["true"]}})
+    content = json.loads(written.read_text())
+    content["metrics"] = {"textfile": str(tmp_path / "folder" / "gymdbd.prom")}
+    content["report"] = {"file": str(tmp_path / "report.html")}
+    written.write_text(json.dumps(content))
+    with structlog.testing.capture_logs() as events:
+        look.look(config.load(written), clock)
+    assert [event["what"] for event in events if event["event"] == "not written"] == [
+        "gymdbd.notices.metrics"
+    ]
+    assert (tmp_path / "report.html").exists()
+    assert (tmp_path / "status.public.json").exists()
+
+
 def test_of_two_looks_at_the_same_time_one_tells(tmp_path: Path) -> None:
     """The other waits for it, and finds that all is told; also one by hand for the daemon's."""
     tell = tmp_path / "tell"
@@ -296,7 +326,10 @@ def test_a_channel_that_failed_is_tried_once_at_each_look(tmp_path: Path, clock:
         _later(clock, days=3)
         tried = []
         for _ in range(3):
-            assert look.look(settings, clock).report.failed.keys() == {"owner"}
+            looked = look.look(settings, clock)
+            assert looked.report.failed.keys() == {"owner"}
+            # Nor is it a reason to look again at once.
+            assert looked.next is None or looked.next > clock.now()
             tried.append(len(receiver.requests))
             _later(clock, minutes=5)
     assert tried == [3, 4, 5]
