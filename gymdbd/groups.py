@@ -47,7 +47,7 @@ def run(
     command: Sequence[str],
     *,
     given: bytes = b"",
-    environment: Mapping[str, str] | None = None,
+    environment: Mapping[str, str] | Mapping[bytes, bytes] | None = None,
     timeout_s: float,
     most: int,
 ) -> Finished:

@@ -18,6 +18,8 @@ from gymdbd.notices import sending
 from gymdbd.notices.channels import program
 from gymdbd.notices.channels.letter import Letter
 from tests.support import receivers, waiting
+from tests.support.command import gymdbd
+from tests.support.jobs import write_config
 from tests.support.receivers import PASSWORD, USER, Certificates, Web, message, settings
 
 if TYPE_CHECKING:
@@ -271,6 +273,19 @@ def test_a_mail_without_a_server_goes_to_sendmail(tmp_path: Path) -> None:
     mail = (tmp_path / "mail").read_bytes()
     assert b"\r\n" not in mail
     assert b"Subject: =?utf-8?" in mail
+
+
+def test_a_program_gets_korean_whatever_the_locale(tmp_path: Path) -> None:
+    """In one without Korean, Python cannot put it into an environment by itself."""
+    tell = _program(tmp_path, f"env > {tmp_path}/facts; cat > /dev/null")
+    path = write_config(
+        tmp_path,
+        {"nightly": {"every": "1h", "database": "gym.db", "archive": "."}},
+        notify={"language": "ko", "to": {"own": {"command": [str(tell)]}}},
+    )
+    bare: dict[str, Any] = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    assert gymdbd("-c", path, "notify", "--test", **bare).returncode == 0
+    assert "시험 메시지\n" in (tmp_path / "facts").read_text(encoding="utf-8")
 
 
 def test_a_program_of_the_user_gets_the_facts_and_json(tmp_path: Path) -> None:

@@ -89,7 +89,7 @@ def run(
         done = groups.run(
             command,
             given=given,
-            environment={**os.environ, **(facts or {})},
+            environment={**os.environb, **_encoded(facts or {})},
             timeout_s=timeout_s,
             most=0,
         )
@@ -102,3 +102,8 @@ def run(
     if done.code:
         kind = ReceiverAwayError if done.code in _LATER else ReceiverRefusedError
         raise kind(f"the command {name} returned {done.code}", hint=hint)
+
+
+def _encoded(facts: Mapping[str, str]) -> dict[bytes, bytes]:
+    """Return facts in UTF-8, whatever the locale: in that of a bare cron there may be no Korean."""
+    return {name.encode(): value.encode(errors="surrogateescape") for name, value in facts.items()}
