@@ -266,7 +266,6 @@ def test_a_link_in_the_folder_is_replaced_and_not_followed(tmp_path: Path) -> No
     theirs = tmp_path / "theirs"
     theirs.write_text("theirs")
     os.chown(theirs, 65534, 65534)
-    os.chown(folder, 65534, 65534)
     (folder / "gymdbd.prom").symlink_to(theirs)
     metrics.write(
         _settings(tmp_path, metrics={"textfile": "shared/gymdbd.prom"}), _overview(_ENTRY)
