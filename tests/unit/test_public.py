@@ -154,5 +154,47 @@ def test_the_group_of_the_owner_of_the_database_may_read_it(
     assert place.parent == tmp_path / "run"
 
 
+@_ROOT
+@pytest.mark.parametrize(
+    ("owner", "group", "expected"), [(65534, 12345, 65534), (12999, 12345, 12345)]
+)
+@pytest.mark.parametrize("what", ["gym.db", "."])
+def test_the_group_is_that_of_the_account_and_of_the_file_only_if_there_is_none(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    what: str,
+    owner: int,
+    group: int,
+    expected: int,
+) -> None:
+    """A database that is gone is served by the owner of its folder."""
+    monkeypatch.delenv("RUNTIME_DIRECTORY", raising=False)
+    if what != ".":
+        (tmp_path / what).touch()
+    settings = config.load(write_config(tmp_path, {"nightly": _job(tmp_path)}))
+    os.chown(tmp_path / what, owner, group)
+    published.write(settings, _overview({"nightly": _judged(Health.OK)}))
+    assert published.place(settings).stat().st_gid == expected
+
+
+def test_the_machine_is_as_its_worst_part_unless_a_job_has_that_name() -> None:
+    """A name counts once, and a job is what people look for."""
+    healths = (Health.OK, Health.FAILING, Health.LATE)
+    machine = {health.name: Finding(health, _TOLD, _TOLD, health.name) for health in healths}
+    (told,) = published.of(_overview({}, machine)).jobs
+    assert (told.job, told.health, told.code) == ("machine", "failing", "FAILING")
+    (told,) = published.of(_overview({"machine": _judged(Health.OK)}, machine)).jobs
+    assert (told.kind, told.health) == ("backup", "ok")
+
+
+def test_where_no_database_is_backed_up_nothing_is_published(tmp_path: Path) -> None:
+    """Nobody pulls from there."""
+    pull = {"kind": "pull", "every": "1d", "host": "pi", "remote_database": "/gym.db"}
+    jobs = {"pull": {**pull, "replica": str(tmp_path / "replica.db")}}
+    settings = config.load(write_config(tmp_path, jobs))
+    assert published.write(settings, _overview({"pull": _judged(Health.OK)})) is None
+    assert not published.place(settings).exists()
+
+
 def _job(folder: Path) -> dict[str, Any]:
     return {"kind": "backup", "every": "1h", "database": str(folder / "gym.db"), "archive": "a"}
