@@ -180,7 +180,9 @@ def test_what_cannot_be_written_keeps_nothing_else_from_being_written(
     content["report"] = {"file": str(tmp_path / "report.html")}
     written.write_text(json.dumps(content))
     with structlog.testing.capture_logs() as events:
-        look.look(config.load(written), clock)
+        looked = look.look(config.load(written), clock)
+    # What was written is to be written again before it is old.
+    assert looked.next is not None
     assert [event["what"] for event in events if event["event"] == "not written"] == [
         "gymdbd.notices.metrics"
     ]

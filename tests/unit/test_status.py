@@ -19,8 +19,9 @@ from gymdbd.config.kinds import BackupConfig, VerifyConfig
 from gymdbd.config.parts import Newest
 from gymdbd.errors import BusyError, FormatError
 from gymdbd.jobs.finding import Health
+from gymdbd.runs import ledger
 from gymdbd.runs.entry import Entry, Running, Status, instant
-from gymdbd.runs.outcome import Ended
+from gymdbd.runs.outcome import Ended, Outcome
 from gymdbd.runs.status import StatusFile, trouble_logged
 from gymdbd.runs.verdict import health, max_age, worst
 from gymdbd.schedule import Cron, Interval
@@ -492,3 +493,29 @@ def test_the_greatest_age_follows_the_schedule(
 ) -> None:
     """The longest usual gap and a twelfth, at least ten minutes; what is configured holds."""
     assert max_age(_job(**settings), _NOW, UTC) == expected
+
+
+def test_a_run_is_in_the_ledger_although_the_status_cannot_be_written(
+    file: StatusFile, tmp_path: Path
+) -> None:
+    """One of them is better than none; both are written by one process at a time."""
+    moment = "2026-11-28T03:00:00+00:00"
+    ended = Ended(
+        run_id="1",
+        reason="scheduled",
+        due=moment,
+        started_at=moment,
+        ended_at=moment,
+        duration_s=1.0,
+        outcome=Outcome(),
+    )
+    job = BackupConfig(name="nightly", kind="backup", database=tmp_path / "d", archive=tmp_path)
+    file.path.mkdir()
+    with pytest.raises((GymdbdError, OSError)):
+        file.run_ended(job, ended)
+    (line,) = ledger.read(file.ledger)
+    assert (line.job, line.first) == ("nightly", moment)
+    waiting = StatusFile(file.path, lock_wait_s=0.1)
+    with lock.hold([lock.file_lock(file.path)]), pytest.raises(BusyError):
+        waiting.skipped([line])
+    assert len(ledger.read(file.ledger)) == 1
