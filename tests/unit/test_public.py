@@ -107,6 +107,13 @@ def test_what_is_not_of_our_types_within_an_item_is_left_out() -> None:
     assert (job.kind, job.code, job.last_run, job.last_success) == ("", "", None, None)
 
 
+def test_of_what_another_machine_tells_no_more_than_we_would_tell_is_taken() -> None:
+    """A hundred jobs, and a number of those left out that is one."""
+    assert len(_read(jobs=[{**_GOOD, "job": f"job-{number}"} for number in range(150)]).jobs) == 100
+    odd = (True, "3", None, 1.5, -1, 10**9)
+    assert [_read(left_out=number).left_out for number in (*odd, 12)] == [0] * len(odd) + [12]
+
+
 @pytest.mark.parametrize(
     "changes",
     [
