@@ -174,7 +174,7 @@ def test_what_cannot_be_written_keeps_nothing_else_from_being_written(
 ) -> None:
     """Somebody has put a file where a folder was: the log names what is missing."""
     (tmp_path / "folder").touch()
-    written = _config(tmp_path, {"owner": {"command": ["true"]}})
+    written = _config(tmp_path, {"owner": {"command": ["true"]}}, after="24h")
     content = json.loads(written.read_text())
     content["metrics"] = {"textfile": str(tmp_path / "folder" / "gymdbd.prom")}
     content["report"] = {"file": str(tmp_path / "report.html")}
@@ -183,6 +183,7 @@ def test_what_cannot_be_written_keeps_nothing_else_from_being_written(
         looked = look.look(config.load(written), clock)
     # What was written is to be written again before it is old.
     assert looked.next is not None
+    assert looked.next - clock.now() <= timedelta(hours=1)
     assert [event["what"] for event in events if event["event"] == "not written"] == [
         "gymdbd.notices.metrics"
     ]
