@@ -148,6 +148,13 @@ def test_what_gets_better_or_worse_is_worth_a_new_page(what: str) -> None:
     assert _of(_BETTER_OR_WORSE[what]) != _of(lambda _: None)
 
 
+def test_a_reason_that_has_no_code_is_told_from_others_by_its_words() -> None:
+    """Otherwise one trouble that follows another is not seen for an hour."""
+    troubles = [_judged(Finding(Health.LATE, reason)) for reason in ("too old", "no folder")]
+    marks = {_of(lambda seen, now=now: seen.jobs.update(nightly=now)) for now in troubles}  # type: ignore[misc]
+    assert len(marks) == 2
+
+
 def test_another_good_run_in_the_same_hour_is_not_worth_a_new_page() -> None:
     """Nor is a number in a reason: a job of every minute wears out no card."""
 
