@@ -16,6 +16,8 @@ import pytest
 from tests.support import samples
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from _pytest.terminal import TerminalReporter
     from xdist.scheduler import LoadScopeScheduling
 
@@ -43,6 +45,13 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     base = session.config.option.basetemp
     if exitstatus == 0 and base and Path(base).parent.name.startswith("gymdbd-tests-"):
         shutil.rmtree(Path(base).parent, ignore_errors=True)
+
+
+@pytest.fixture
+def on_disk() -> Iterator[Path]:
+    """Return a folder on a disk, for what memory does not count; `tmp_path` may be in memory."""
+    with tempfile.TemporaryDirectory(prefix="gymdbd-tests-", dir="/var/tmp") as folder:
+        yield Path(folder)
 
 
 def pytest_report_header() -> str:

@@ -133,12 +133,12 @@ def test_the_device_of_a_btrfs_is_unknown(tmp_path: Path) -> None:
         assert hardware.device(place) is None
 
 
-def test_the_bytes_that_a_process_has_written_are_counted(tmp_path: Path) -> None:
+def test_the_bytes_that_a_process_has_written_are_counted(on_disk: Path) -> None:
     """Here as well as what the system itself counts of this process."""
     before = use.written()
     if before is None:
         pytest.skip("this system does not count them")
-    (tmp_path / "x").write_bytes(bytes(2_000_000))
+    (on_disk / "x").write_bytes(bytes(2_000_000))
     after = use.written()
     assert after is not None
     assert 2_000_000 <= after - before < 3_000_000

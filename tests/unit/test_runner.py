@@ -122,13 +122,13 @@ def test_a_good_run_returns_its_entry_and_writes_it_down(
     assert [one for one in events if one["log_level"] == "error"] == []
 
 
-def test_a_run_has_a_line_in_the_ledger_with_what_it_cost(tmp_path: Path) -> None:
+def test_a_run_has_a_line_in_the_ledger_with_what_it_cost(on_disk: Path) -> None:
     """How long it took, how large the backup is, its rows, and what the disk had to write."""
-    job, status = _job(tmp_path), _status(tmp_path)
+    job, status = _job(on_disk), _status(on_disk)
     ended = Run(job=job, reason="made up: asleep", due=_DUE, status=status).execute()
     result = ended.to_json()["result"]
 
-    (line,) = ledger.read(tmp_path / "ledger.jsonl")
+    (line,) = ledger.read(on_disk / "ledger.jsonl")
 
     assert (line.job, line.state, line.made_up, line.why) == ("backup", "ok", True, None)
     assert (line.first, line.last, line.due) == (ended.started_at, ended.ended_at, ended.due)
