@@ -6,8 +6,9 @@ import json
 import os
 import shlex
 import socket
+import subprocess
 import sys
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +20,7 @@ from gymdbd.jobs.pull import told
 from gymdbd.runs import overview
 from gymdbd.source import public
 from tests.support import samples
-from tests.support.command import ROOT, gymdbd
+from tests.support.command import ORDINARY_USER, ROOT, environment, gymdbd
 
 if TYPE_CHECKING:
     from tests.support.pulling import Peer
@@ -98,23 +99,30 @@ def test_a_machine_that_does_not_come_to_an_end_keeps_no_pull(
     assert (kept.refused, kept.text) == ("stalled", "")
 
 
-@pytest.mark.parametrize("kind", ["link", "pipe", "folder", "socket", "large", "device"])
+@pytest.mark.parametrize(
+    "kind", ["link", "pipe", "full pipe", "folder", "socket", "large", "device"]
+)
 def test_only_an_ordinary_small_file_is_told(tmp_path: Path, kind: str) -> None:
     """Whoever may write beside it cannot make the server wait, or tell another file."""
     place = tmp_path / "status.public.json"
     secret = tmp_path / "secret"
     secret.write_text('{"jobs": []}')
-    with closing(socket.socket(socket.AF_UNIX)) as listener:
+    with closing(socket.socket(socket.AF_UNIX)) as listener, ExitStack() as held:
         if kind == "link":
             place.symlink_to(secret)
         elif kind == "pipe":
             os.mkfifo(place)
+        elif kind == "full pipe":
+            os.mkfifo(place)
+            writer = held.enter_context(place.open("r+b", buffering=0))
+            writer.write(secret.read_bytes())
         elif kind == "folder":
             place.mkdir()
         elif kind == "socket":
             listener.bind(str(place))
         elif kind == "large":
-            place.write_bytes(b" " * 8193)
+            # What a reader of fewer bytes would take for a whole status.
+            place.write_bytes(secret.read_bytes().ljust(8193))
         else:
             place = Path("/dev/zero")
         answer = public.read(place)
@@ -131,3 +139,26 @@ def test_a_file_that_is_no_public_status_is_not_told(tmp_path: Path, text: str) 
     place = tmp_path / "status.public.json"
     place.write_text(text)
     assert public.read(place)["refused"] == "odd"
+
+
+@pytest.mark.parametrize("place", ["~nobody-of-that-name/status.json", "a\0b", "x" * 5000])
+def test_a_place_that_can_be_no_file_is_odd(place: str) -> None:
+    """It comes from the other machine, and may be anything."""
+    assert public.read(place)["refused"] == "odd"
+
+
+def test_the_home_of_the_account_is_known_and_a_closed_file_is_named(tmp_path: Path) -> None:
+    """Whoever asks is told that a right is lacking, and not that there is no status."""
+    place = tmp_path / "status.public.json"
+    place.write_text('{"jobs": []}')
+    place.chmod(0)
+    script = (
+        "import os\nfrom gymdbd.source import public\n"
+        "print(public.read('~/status.public.json')['refused'])\n"
+        "os.chmod(os.path.expanduser('~/status.public.json'), 0o600)\n"
+        "print(public.read('~/status.public.json')['text'])\n"
+    )
+    command = [*ORDINARY_USER, sys.executable, "-c", script]
+    extra = environment(HOME=str(tmp_path))
+    done = subprocess.run(command, env=extra, capture_output=True, text=True, check=False)
+    assert done.stdout.splitlines() == ["denied", '{"jobs": []}'], done.stderr

@@ -200,6 +200,9 @@ def test_serve_notes_when_a_peer_came_and_its_watch_turns_late(
         assert Clock().now().timestamp() - mark.stat().st_mtime < 60
         assert (mark.stat().st_size, list(marks.iterdir())) == (0, [mark])
         assert overview.take(config.load(path), Clock()).health == Health.OK
+        os.utime(mark, (1000, 1000))
+        peer.pull()
+        assert Clock().now().timestamp() - mark.stat().st_mtime < 60
         mark.unlink()
         mark.symlink_to(victim)
         peer.pull()
