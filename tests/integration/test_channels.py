@@ -134,6 +134,8 @@ def test_a_text_longer_than_ntfy_shows_is_cut(tmp_path: Path, web: Web) -> None:
         (401, ReceiverRefusedError),
         (404, ReceiverRefusedError),
         (302, ReceiverRefusedError),
+        (408, ReceiverAwayError),
+        (425, ReceiverAwayError),
         (429, ReceiverAwayError),
         (500, ReceiverAwayError),
     ],
