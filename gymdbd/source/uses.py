@@ -19,6 +19,9 @@ from gymdbd.source.format import HEADER_BYTES, MAGIC, SIDE_SUFFIXES, VERSIONS, W
 
 # A process that is opening or closing the database has no WAL open for an instant.
 _SETTLE_S = 0.05
+# How often to look again before an error. One that does so a thousand times a second may well have
+# none at two looks.
+_CONFIRMATIONS = 4
 # How often to look if the WAL appears or disappears meanwhile.
 _MOST_LOOKS = 5
 
@@ -123,14 +126,16 @@ class _Place:
 
 
 def look(path: Path, *, proc: Path = PROC) -> View:
-    """Inspect all other processes that have the database open; errors are confirmed by a retry."""
+    """Inspect all other processes that have the database open; errors are confirmed by retries."""
     view = _look(path, proc)
-    if any(use.lost for use in view.uses):
+    for _ in range(_CONFIRMATIONS):
+        before = {use.key() for use in view.uses if use.lost}
+        if not before:
+            break
         time.sleep(_SETTLE_S)
         again = _look(path, proc)
-        before = {use.key() for use in view.uses if use.lost}
         uses = [use for use in again.uses if not use.lost or use.key() in before]
-        return dataclasses.replace(again, uses=uses)
+        view = dataclasses.replace(again, uses=uses)
     return view
 
 
