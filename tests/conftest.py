@@ -37,6 +37,8 @@ def pytest_configure(config: pytest.Config) -> None:
     disk = os.environ.get("GYMDBD_TESTS_DISK")
     if disk and getattr(config, "workerinput", {}).get("workerid") == "gw0":
         os.environ["TMPDIR"] = tempfile.tempdir = tempfile.mkdtemp(prefix="gymdbd-tests-", dir=disk)
+        # As in /tmp: tests act as other users too.
+        Path(tempfile.tempdir).chmod(0o1777)
         config.option.basetemp = f"{tempfile.tempdir}/pytest"
 
 

@@ -146,14 +146,14 @@ def test_a_read_error_of_the_source_is_no_damage_and_no_failure_of_the_archives_
     assert "gymdbd emergency" in told["hint"]
 
 
-def test_a_run_records_what_it_wrote_and_the_space_it_left(tmp_path: Path) -> None:
+def test_a_run_records_what_it_wrote_and_the_space_it_left(on_disk: Path) -> None:
     """The page, the metrics and the forecast have it from the ledger."""
-    database = make_database(tmp_path / "gym.db", rows=20_000)
-    with mounted(tmp_path, "ext4") as disk:
-        config = _config(tmp_path, database, disk / "archive")
+    database = make_database(on_disk / "gym.db", rows=20_000)
+    with mounted(on_disk, "ext4") as disk:
+        config = _config(on_disk, database, disk / "archive")
         code, made = gymdbd_json("-c", config, "backup")
         assert code == 0
-        (line,) = ledger.read(tmp_path / "ledger.jsonl")
+        (line,) = ledger.read(on_disk / "ledger.jsonl")
         assert line.written is not None
         assert made["size"] <= line.written < 4 * made["size"] + 2**20
         assert line.device_written is not None
