@@ -648,3 +648,21 @@ def test_a_page_follows_a_link_of_its_own_user_and_not_of_another(
     with acting.start(User(_PI + 1, _PI + 1), write) as connection:
         assert connection.makefile().read() == code
     assert (own / "new.html").exists() is (code == "")
+
+
+def test_that_a_peer_came_to_another_users_database_is_noted_by_that_user(place: Path) -> None:
+    """Also with a key of root's, which writes nothing of its own where that user may put links."""
+    peers = place / "pi" / "peers"
+    peers.mkdir()
+    _give(peers)
+    words = ("serve", "--database", f"{place}/pi/gym.db", "--peer", "mac", "--peers")
+    for folder in (peers, place / "root"):
+        subprocess.run(
+            [sys.executable, "-m", "gymdbd", *words, folder],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            env=environment(),
+            check=False,
+        )
+    assert (peers / "mac").stat().st_uid == _PI
+    assert not (place / "root" / "mac").exists()
