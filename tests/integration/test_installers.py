@@ -622,6 +622,14 @@ def test_the_agents_environment_gets_the_extra_as_well(mac: Mac, way: str) -> No
     assert mac.is_set("loaded")
 
 
+def test_an_extra_that_there_is_not_is_refused_before_a_mac_is_changed(mac: Mac) -> None:
+    """A mistyped name leaves no agent behind that lacks what was meant."""
+    done = mac.install("--with", "notfy")
+    assert (done.returncode, "--with takes: notify ssh" in done.stderr) == (2, True)
+    assert not [call for call in mac.calls("python") if "pip" in call]
+    assert not mac.is_set("loaded")
+
+
 def test_the_agent_is_checked_written_and_started(mac: Mac) -> None:
     """Configuration first, then the property list, then launchd; the logs are private."""
     done = mac.install()
