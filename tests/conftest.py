@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import re
-import shutil
 import sys
 import tempfile
 from collections import Counter
@@ -29,24 +27,6 @@ _OUTCOMES = ("passed", "failed", "error", "skipped", "xfailed")
 
 def _part(path: Path) -> str:
     return path.relative_to(_ROOT).parts[0]
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_configure(config: pytest.Config) -> None:
-    """Let the first of several processes have its files on a disk, if the others are in memory."""
-    disk = os.environ.get("GYMDBD_TESTS_DISK")
-    if disk and getattr(config, "workerinput", {}).get("workerid") == "gw0":
-        os.environ["TMPDIR"] = tempfile.tempdir = tempfile.mkdtemp(prefix="gymdbd-tests-", dir=disk)
-        # As in /tmp: tests act as other users too.
-        Path(tempfile.tempdir).chmod(0o1777)
-        config.option.basetemp = f"{tempfile.tempdir}/pytest"
-
-
-def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
-    """Remove the files of that process, as pytest removes those of the others."""
-    base = session.config.option.basetemp
-    if exitstatus == 0 and base and Path(base).parent.name.startswith("gymdbd-tests-"):
-        shutil.rmtree(Path(base).parent, ignore_errors=True)
 
 
 @pytest.fixture
