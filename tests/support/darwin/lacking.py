@@ -10,6 +10,7 @@ import io
 import os
 import resource
 import select
+import selectors
 import shutil
 import signal
 import socket
@@ -73,6 +74,8 @@ def apply() -> None:
         for name in names.split():
             for found in [one for one in dir(module) if _is(one, name)]:
                 delattr(module, found)
+    # It looks for epoll when it is imported, and would take kqueue on a Mac.
+    vars(selectors)["DefaultSelector"] = selectors.PollSelector
     # It looks for listxattr when it is imported, so on a Mac it has nothing to do.
     vars(shutil)["_copyxattr"] = lambda *_, **__: None
     # On Linux they are the same number; here Linux answers the second.
