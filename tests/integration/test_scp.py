@@ -366,6 +366,8 @@ def test_a_full_disk_here_is_told_from_a_broken_link(ssh_server: SshServer, tmp_
     assert not list(tmp_path.glob(".replica*"))
 
 
+# The thread by which paramiko reads ahead may find the connection closed.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_a_stop_leaves_nothing(ssh_server: SshServer, tmp_path: Path) -> None:
     """A run that is asked to stop in mid-copy removes what it had written."""
     source, partial = tmp_path / "source.db", tmp_path / ".replica.db.partial"
