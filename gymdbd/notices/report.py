@@ -35,7 +35,7 @@ _VALID = timedelta(hours=2)
 # What `document` puts at the beginning of each page.
 _MARK = re.compile(rb'<meta name="gymdbd-page" content="([0-9a-f]{64}) ([^"]+)">')
 _BEGINNING = 1024
-_REMEDY = "remove it, or name another file for the page"
+_REMEDY = "name another file for the page"
 _LONG_AGO = datetime.fromtimestamp(0, UTC)
 
 
