@@ -254,6 +254,7 @@ def test_what_is_no_page_of_ours_is_never_replaced(what: str, tmp_path: Path) ->
     with pytest.raises(NotOursError, match="is no page of gymdbd") as caught:
         report.write(settings, _seen(settings))
     assert "another file" in caught.value.hint
+    assert "remove" not in caught.value.hint
     assert (path.lstat().st_ino, path.lstat().st_size) == (before.st_ino, before.st_size)
 
 
