@@ -137,6 +137,7 @@ def test_a_zone_is_the_same_object_as_long_as_its_file_says_the_same(
     assert clock.local_zone() is not first
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has namespaces of time")
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can make a namespace of time")
 def test_the_clock_since_the_start_counts_what_the_machine_was_asleep(tmp_path: Path) -> None:
     """In a namespace in which the machine has slept for a day, as its kernel counts it."""
