@@ -1,18 +1,17 @@
-"""The README names what there is: verbs, keys of the configuration, exit codes."""
+"""The pages name what there is, and their links lead somewhere."""
 
 from __future__ import annotations
 
 import dataclasses
 import re
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from gymdbd import commands
 from gymdbd.config import config, kinds, notify, parts, secrets
+from tests.support import guides
 
-_README = Path(__file__).parents[2] / "README.md"
 _SECTIONS: tuple[Any, ...] = (
     config.Config,
     config.LogConfig,
@@ -40,23 +39,41 @@ _KEYS = sorted(
 )
 
 
-def _readme() -> str:
-    return _README.read_text(encoding="utf-8")
-
-
 @pytest.mark.parametrize("verb", commands.VERBS)
-def test_every_verb_stands_in_the_readme(verb: str) -> None:
+def test_every_verb_stands_in_the_pages(verb: str) -> None:
     """A verb is shown as it is typed."""
-    assert re.search(rf"gymdbd (-c \S+ )?{verb}\b|`{verb}\b", _readme())
+    assert re.search(rf"gymdbd (-c \S+ )?{verb}\b|`{verb}\b", guides.all_pages())
 
 
 @pytest.mark.parametrize("key", _KEYS)
-def test_every_key_stands_in_the_readme(key: str) -> None:
+def test_every_key_stands_in_the_page_of_the_configuration(key: str) -> None:
     """A key of the configuration is named as code: in backticks, or with its colon."""
-    assert re.search(rf"`{key}\b|\b{key}:|\.{key}`", _readme())
+    page = guides.read("deploy/docs/configuration.md")
+    assert re.search(rf"`{key}\b|\b{key}:|\.{key}`", page)
 
 
 @pytest.mark.parametrize("code", [0, 1, 2, 3])
-def test_every_exit_code_stands_in_the_readme(code: int) -> None:
+def test_every_exit_code_stands_in_the_page_of_status(code: int) -> None:
     """The exit codes have a table, or a line, of their own each."""
-    assert re.search(rf"^\|? *`?{code}`? *(\||[a-z])", _readme(), re.MULTILINE)
+    page = guides.read("deploy/docs/status.md")
+    assert re.search(rf"^\|? *`?{code}`? *(\||[a-z])", page, re.MULTILINE)
+
+
+@pytest.mark.parametrize("page", [*guides.PAGES, "deploy/docs/CHANGELOG.md", "tests/README.md"])
+def test_every_link_leads_somewhere(page: str) -> None:
+    """To a file that is there and, if it names one, a heading of it."""
+    dead = []
+    for link in guides.links(page):
+        name, _, anchor = link.partition("#")
+        path = (guides.ROOT / page).parent / name if name else guides.ROOT / page
+        if not path.exists() or (anchor and anchor not in guides.anchors(path)):
+            dead.append(link)
+    assert dead == []
+
+
+def test_every_page_is_linked_from_the_readme() -> None:
+    """Whoever begins there finds each."""
+    linked = {
+        (guides.ROOT / link.partition("#")[0]).resolve() for link in guides.links("README.md")
+    }
+    assert [page for page in guides.PAGES[1:] if guides.ROOT / page not in linked] == []

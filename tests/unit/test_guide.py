@@ -5,29 +5,19 @@ from __future__ import annotations
 import ast
 import contextlib
 import re
-from pathlib import Path
 
 import pytest
 
 from gymdbd import cli, commands
 from gymdbd.notices import korean
 from tests.support import typed
-
-_ROOT = Path(__file__).parents[2]
-_PAGES = ("deploy/GUIDE.ko.md", "deploy/README.md", "README.md")
+from tests.support.guides import PAGES, ROOT, read
 
 
-def read(page: str) -> str:
-    """Return a page's text."""
-    return (_ROOT / page).read_text(encoding="utf-8")
-
-
-@pytest.mark.parametrize("page", _PAGES)
+@pytest.mark.parametrize("page", PAGES)
 def test_every_command_of_a_guide_is_understood(page: str) -> None:
     """Each parses, and one that asks for help or the version is answered."""
-    found = typed.in_markdown(read(page))
-    assert found
-    for words in found:
+    for words in typed.in_markdown(read(page)):
         # Asking for help or the version ends the process, the others do not.
         with contextlib.suppress(SystemExit):
             cli.parser_for(words).parse_args(words)
@@ -53,17 +43,6 @@ def test_the_operators_guide_tells_about_every_verb_of_daily_use() -> None:
     assert commands.VERBS.keys() - {"run", "serve", "completion", "demo", "metrics"} - told == set()
 
 
-def test_every_link_within_the_operators_guide_leads_somewhere() -> None:
-    """A link to a section has a section of that name."""
-    text = read("deploy/GUIDE.ko.md")
-    headings = {
-        line.lstrip("# ").replace(" ", "-") for line in re.findall(r"^#+ .*$", text, re.MULTILINE)
-    }
-    links = set(re.findall(r"\]\(#([^)]+)\)", text))
-    assert links
-    assert links - headings == set()
-
-
 # How the pages name a message: in the first column of a table, or in a heading.
 _MESSAGE = re.compile(r'^(?:\| (?=`)|### (?="))([^|\n]*)', re.MULTILINE)
 _NOT_OURS = {"database is locked"}  # SQLite's, by the application
@@ -72,7 +51,7 @@ _NOT_OURS = {"database is locked"}  # SQLite's, by the application
 def _literals() -> list[str]:
     """Return the texts of the code; in those of an f-string a value is a line's end."""
     found = []
-    for path in (_ROOT / "gymdbd").rglob("*.py"):
+    for path in (ROOT / "gymdbd").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.JoinedStr):
                 parts = [

@@ -115,7 +115,7 @@ def test_trouble_is_worded_with_what_happened_and_what_to_do() -> None:
     assert (found.priority, found.health, found.job) == (HIGH, Health.FAILING, "nightly")
 
 
-def test_the_message_in_the_readme_is_what_is_sent(tmp_path: Path) -> None:
+def test_the_message_in_the_page_of_notices_is_what_is_sent(tmp_path: Path) -> None:
     """By the error's own words, but for the disk of the example."""
     with pytest.raises(DiskFullError) as caught:
         files.require_space(tmp_path, 2**62)
@@ -124,8 +124,8 @@ def test_the_message_in_the_readme_is_what_is_sent(tmp_path: Path) -> None:
     reason = "/mnt/usb/backups has 310.4 MiB free, but 1.2 GiB are needed"
     event = _event(name="nightly-backup", reason=reason, hint=caught.value.hint)
     found = texts.message([event], Tongue("en", "raspberry-pi", _NOW, UTC))
-    readme = (_PACKAGE.parent / "README.md").read_text(encoding="utf-8")
-    assert f"{found.title}\n\n{found.text}\n" in readme
+    page = (_PACKAGE.parent / "deploy/docs/notices.md").read_text(encoding="utf-8")
+    assert f"{found.title}\n\n{found.text}\n" in page
 
 
 def test_trouble_is_worded_in_korean() -> None:

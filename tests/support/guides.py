@@ -1,0 +1,41 @@
+"""The pages for users: the README and what it links to."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+# What was so in an older release can no longer be typed, so the changelog is left out.
+PAGES = sorted(
+    str(path.relative_to(ROOT))
+    for path in (ROOT / "README.md", *(ROOT / "deploy").rglob("*.md"))
+    if path.name != "CHANGELOG.md"
+)
+_FENCE = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
+_LINK = re.compile(r"\]\(([^)\s]+)\)")
+_HEADING = re.compile(r"^#+ (.*)$", re.MULTILINE)
+
+
+def read(page: str) -> str:
+    """Return a page's text."""
+    return (ROOT / page).read_text(encoding="utf-8")
+
+
+def all_pages() -> str:
+    """Return the text of all pages."""
+    return "\n".join(map(read, PAGES))
+
+
+def links(page: str) -> list[str]:
+    """Return where the links of a page lead, within the repository."""
+    return [link for link in _LINK.findall(_FENCE.sub("", read(page))) if "://" not in link]
+
+
+def anchors(page: Path) -> set[str]:
+    """Return the names that a site such as GitHub gives the headings of a page."""
+    text = _FENCE.sub("", page.read_text(encoding="utf-8"))
+    return {
+        re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
+        for heading in _HEADING.findall(text)
+    }
