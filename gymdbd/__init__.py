@@ -29,6 +29,7 @@ Its rooms, from top to bottom. A module imports from rooms below its own, never 
     origin      which database a backup is of
     names       comparing the names of files
     schedule    when a job is due
+    when        a moment as people name it: yesterday, Tue 14:00, 3d
     clock       instants and intervals
     groups      groups of processes
     words       phrases that several messages share

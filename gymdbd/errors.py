@@ -4,6 +4,7 @@
     +- UsageError                exit 2   the command line is invalid
     |  +- ConfigError            exit 2   the configuration is invalid; all its errors are listed
     |  +- TimeZoneError          exit 2   $TZ is not a time zone
+    |  +- MomentError            exit 2   no time that has passed is called so
     +- BusyError                 exit 3   another run holds the lock
     +- StoppedError                       the run was asked to stop before it was done
     +- DeadlineError                      the run exceeded its timeout
@@ -67,6 +68,10 @@ class ConfigError(UsageError, code="config"):
 
 class TimeZoneError(UsageError, code="time-zone"):
     """$TZ is not a time zone, so due times cannot be computed."""
+
+
+class MomentError(UsageError, code="time"):
+    """No moment is called as a person named it, or it has not come yet."""
 
 
 class BusyError(GymdbdError, code="busy"):
