@@ -12,6 +12,7 @@ from gymdbd import commands
 from gymdbd.config import config, kinds, notify, parts, secrets
 from tests.support import guides
 
+_INDEX = "deploy/docs/README.md"
 _SECTIONS: tuple[Any, ...] = (
     config.Config,
     config.LogConfig,
@@ -71,9 +72,15 @@ def test_every_link_leads_somewhere(page: str) -> None:
     assert dead == []
 
 
-def test_every_page_is_linked_from_the_readme() -> None:
-    """Whoever begins there finds each."""
-    linked = {
-        (guides.ROOT / link.partition("#")[0]).resolve() for link in guides.links("README.md")
-    }
-    assert [page for page in guides.PAGES[1:] if guides.ROOT / page not in linked] == []
+def test_every_page_is_in_the_list_of_pages() -> None:
+    """The README leads to the list, and the list to each page."""
+    assert _INDEX in guides.links("README.md")
+    folder = (guides.ROOT / _INDEX).parent
+    listed = {(folder / link).resolve() for link in guides.links(_INDEX)}
+    assert [page for page in guides.PAGES if guides.ROOT / page not in listed] == [_INDEX]
+
+
+@pytest.mark.parametrize("page", sorted({*guides.PAGES} - {"deploy/GUIDE.ko.md"}))
+def test_a_page_is_no_longer_than_people_read(page: str) -> None:
+    """What does not fit belongs on a page of its own."""
+    assert guides.read(page).count("\n") <= 250
