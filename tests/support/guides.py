@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import re
+import textwrap
 from pathlib import Path
+from typing import Any
+
+import yaml
 
 ROOT = Path(__file__).parents[2]
 # What was so in an older release can no longer be typed, so the changelog is left out.
@@ -13,6 +17,7 @@ PAGES = sorted(
     if path.name != "CHANGELOG.md"
 )
 _FENCE = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
+_YAML = re.compile(r"^```yaml\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _LINK = re.compile(r"\]\(([^)\s]+)\)")
 _HEADING = re.compile(r"^#+ (.*)$", re.MULTILINE)
 
@@ -39,3 +44,9 @@ def anchors(page: Path) -> set[str]:
         re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
         for heading in _HEADING.findall(text)
     }
+
+
+def configurations(page: str) -> list[dict[str, Any]]:
+    """Return the pieces of configuration in a page; a piece of a list of channels is left out."""
+    pieces = [yaml.safe_load(textwrap.dedent(text)) for text in _YAML.findall(read(page))]
+    return [piece for piece in pieces if "email" not in piece.get("office", {})]

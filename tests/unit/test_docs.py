@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from gymdbd import commands
 from gymdbd.config import config, kinds, notify, parts, secrets
@@ -84,3 +86,29 @@ def test_every_page_is_in_the_list_of_pages() -> None:
 def test_a_page_is_no_longer_than_people_read(page: str) -> None:
     """What does not fit belongs on a page of its own."""
     assert guides.read(page).count("\n") <= 250
+
+
+_BASE = """
+status_file: /var/lib/gymdbd/status.json
+jobs:
+  nightly-backup: {kind: backup, schedule: "0 3 * * *", database: /app.db, archive: /archive}
+"""
+_PIECES = [
+    pytest.param(piece, id=f"{page}-{number}")
+    for page in guides.PAGES
+    for number, piece in enumerate(guides.configurations(page))
+]
+
+
+@pytest.mark.parametrize("piece", _PIECES)
+def test_every_piece_of_configuration_is_accepted(piece: dict[str, Any]) -> None:
+    """It is a whole one, or sections, or jobs, or a job's keys; the rest is as in a small one."""
+    whole: dict[str, Any] = yaml.safe_load(_BASE)
+    top_level = {field.name for field in dataclasses.fields(config.Config)}
+    if piece.keys() & top_level:
+        whole.update(piece)
+    elif all(isinstance(job, dict) and "kind" in job for job in piece.values()):
+        whole["jobs"].update(piece)
+    else:
+        whole["jobs"]["nightly-backup"].update(piece)
+    assert config.parse(yaml.safe_dump(whole), Path("/config.yaml")).jobs
