@@ -181,7 +181,6 @@ pip_install() {
 write_configuration() {
     write_once "$config" <<END
 # config.example.yaml beside this file explains every key.
-status_file: /var/lib/gymdbd/status.json
 jobs:
   nightly-backup:
     kind: backup

@@ -38,6 +38,7 @@ from typing import TYPE_CHECKING, Any
 
 from gymdbd import files, log, words
 from gymdbd.clock import Clock
+from gymdbd.config import state
 from gymdbd.config.config import LogConfig
 from gymdbd.config.notify import NOBODY
 from gymdbd.errors import ConfigError, NotAllowedError, UsageError
@@ -106,6 +107,7 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
     if arguments.test is not None:
         event = _event(TEST, OK, Health.OK, "test", (DAEMON, ""))
         return _try(settings, event, _chosen(settings, arguments.test), output)
+    state.make(settings.status_file)
     _require_memory(store.place(settings.status_file))
     report = look.look(settings, Clock()).report
     nobody = [f"nobody is told: {settings.source} has no notify:", f"what to do: {NOBODY}"]

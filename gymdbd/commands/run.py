@@ -31,6 +31,7 @@ from typing import TYPE_CHECKING
 
 from gymdbd import log
 from gymdbd.clock import Clock, local_zone
+from gymdbd.config import state
 from gymdbd.daemon.loop import Daemon
 from gymdbd.runs import as_owner
 from gymdbd.terminal import configuration
@@ -54,4 +55,11 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
     log.configure(settings.log)
     if acted:
         log.logger().warning("acting as the owner", user=acted)
+    if elsewhere := state.standing_elsewhere(settings.source, settings.status_file):
+        log.logger().warning(
+            "status file not where other commands look",
+            status_file=str(settings.status_file),
+            elsewhere=str(elsewhere),
+            remedy=f"write status_file: {settings.status_file} into {settings.source}",
+        )
     return Daemon(settings, Clock(zone=local_zone())).run()

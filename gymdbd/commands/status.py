@@ -23,7 +23,9 @@ examples:
       a file at most
 
 files:
-  status_file:   the status file that the configuration names
+  status_file:   the status file that the configuration names, or the usual one:
+                 ~/.local/state/gymdbd/status.json, or for a configuration in
+                 /etc/gymdbd /var/lib/gymdbd/status.json
 
 exit status:
   0  ok
@@ -42,8 +44,9 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gymdbd import clock, files, words
+from gymdbd import clock, words
 from gymdbd.clock import Clock
+from gymdbd.config import state
 from gymdbd.jobs.finding import Health
 from gymdbd.notices import store
 from gymdbd.runs import brief, overview, public
@@ -130,7 +133,7 @@ def _brief(arguments: argparse.Namespace, now: Clock, output: Output) -> int:
 def _problem(file: StatusFile) -> str | None:
     """Return why runs cannot record their outcome, None if they can."""
     try:
-        files.require_folder(file.path.parent)
+        state.require(file.path)
     except GymdbdError as error:
         return f"runs cannot record their outcome: {error.message}. What to do: {error.hint}"
     return None

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gymdbd import files, trust
-from gymdbd.config import values
+from gymdbd.config import state, values
 from gymdbd.config.document import MOST_CHARACTERS, Document, join, key, path, scalar, section
 from gymdbd.config.kinds import KINDS, JobConfig
 from gymdbd.config.notify import NotifyConfig
@@ -75,7 +75,7 @@ class Config:
 
     source: Path
     text: str = field(repr=False)
-    status_file: Path = key(path)
+    status_file: Path = key(path, absent=state.status_file)
     stop_timeout: timedelta = key(DURATION, timedelta(seconds=60))
     log: LogConfig = key(section(LogConfig), LogConfig())
     notify: NotifyConfig | None = key(section(NotifyConfig), None)

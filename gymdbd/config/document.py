@@ -22,13 +22,15 @@ from gymdbd.words import did_you_mean
 
 Section = TypeVar("Section")
 Read = Callable[["Document", yaml.Node, str], Any]
+# Takes the path of the configuration.
+Absent = Callable[[Path], Any]
 
 MOST_CHARACTERS = 1024 * 1024
 
 
-def key(read: Read, default: Any = dataclasses.MISSING) -> Any:
-    """Declare a key: the reader of its value, and its default."""
-    return dataclasses.field(default=default, metadata={"read": read})
+def key(read: Read, default: Any = dataclasses.MISSING, *, absent: Absent | None = None) -> Any:
+    """Declare a key: the reader of its value, and its default, or what computes that if need be."""
+    return dataclasses.field(default=default, metadata={"read": read, "absent": absent})
 
 
 def scalar(parse: Callable[[str], Any], *tags: str) -> Read:
@@ -172,6 +174,8 @@ class Document:
         for name, field in keys.items():
             if name in entries:
                 given[name] = self._value(field, entries[name][1], join(keypath, name))
+            elif field.metadata["absent"]:
+                given[name] = self._absent(field.metadata["absent"], node, join(keypath, name))
             elif field.default is dataclasses.MISSING:
                 self.fault(node, join(keypath, name), "is missing, and has no default")
         if len(self._faults) > before:
@@ -185,6 +189,13 @@ class Document:
         try:
             return field.metadata["read"](self, node, keypath)
         except (ValueError, OverflowError) as error:
+            self.fault(node, keypath, str(error))
+            return None
+
+    def _absent(self, absent: Absent, node: yaml.Node, keypath: str) -> Any:
+        try:
+            return absent(self.source)
+        except ValueError as error:
             self.fault(node, keypath, str(error))
             return None
 

@@ -3,3 +3,6 @@
 PUBLIC_STATUS = "/run/gymdbd/status.public.json"
 # Where those who pull from this machine are noted.
 PEERS = "/var/lib/gymdbd-peers"
+# The configuration of the machine, and the unit's StateDirectory.
+CONFIGURATION = "/etc/gymdbd"
+STATE = "/var/lib/gymdbd"

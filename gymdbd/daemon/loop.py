@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import gymdbd
 from gymdbd import clock, lock, log
-from gymdbd.config import config
+from gymdbd.config import config, state
 from gymdbd.daemon import lookout
 from gymdbd.daemon.absence import JUMP, Absence
 from gymdbd.daemon.lookout import Lookout
@@ -127,6 +127,7 @@ class Daemon:
         if self._is_claimed and self.status.is_daemon_alive() is not False:
             return
         try:
+            state.make(self.status.path)
             self._claim.enter_context(lock.hold([self.status.daemon_lock]))
         except BusyError as error:
             raise BusyError(

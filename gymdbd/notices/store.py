@@ -9,6 +9,7 @@ import contextlib
 from typing import TYPE_CHECKING
 
 from gymdbd import bounded, files, lock, words
+from gymdbd.config import state
 from gymdbd.errors import DestinationError
 from gymdbd.log import logger
 from gymdbd.notices.memory import Memory
@@ -41,6 +42,7 @@ def alone(status_file: Path) -> Iterator[None]:
     """
     with contextlib.ExitStack() as held:
         try:
+            state.make(status_file)
             held.enter_context(lock.hold([lock.file_lock(place(status_file))], wait_s=_WAIT_S))
         except (OSError, DestinationError) as error:
             logger().debug("notices not locked", reason=str(error))

@@ -7,7 +7,8 @@ import sqlite3
 from functools import partial
 from typing import TYPE_CHECKING
 
-from gymdbd import clock
+from gymdbd import clock, files
+from gymdbd.config import state
 from gymdbd.config.kinds import BackupConfig
 from gymdbd.errors import TimeZoneError
 from gymdbd.jobs import kinds
@@ -113,9 +114,11 @@ def _status(settings: Config) -> Check:
     file = status.StatusFile(settings.status_file)
     try:
         file.read()
+        state.require(file.path)
     except GymdbdError as error:
         return Check("status", ERROR, error.message, error.hint)
-    if not os.access(settings.status_file.parent, os.W_OK):
+    # A usual folder is made by the first run.
+    if files.is_there(file.path.parent) and not os.access(file.path.parent, os.W_OK):
         return not_writable("status", settings.status_file.parent)
     if file.is_daemon_alive():
         return Check("status", OK, f"{settings.status_file}; the daemon is running")

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 import gymdbd
 from gymdbd import bounded, disk, files, lock, words
+from gymdbd.config import state
 from gymdbd.errors import FormatError
 from gymdbd.log import logger
 from gymdbd.runs import ledger, line, reserve
@@ -107,6 +108,7 @@ class StatusFile:
             self._write(change)
 
     def _locked(self) -> contextlib.AbstractContextManager[None]:
+        state.make(self.path)
         return lock.hold([lock.file_lock(self.path)], wait_s=self.lock_wait_s)
 
     def _write(self, change: Callable[[Status], Status]) -> None:

@@ -199,7 +199,7 @@ def test_a_fault_is_named_by_line_key_and_what_was_expected(
         ("log: {max_size: 10}", "1: log.max_size: expected a size with its unit, such as 64MiB"),
         ("log: {max_size: 10MB}", "1: log.max_size: expected a size with its unit"),
         ("log: {level: loud}", "1: log.level: expected one of debug, info, warning, error"),
-        ("{}", "1: status_file: is missing, and has no default"),
+        ("{}", "1: jobs: is missing, and has no default"),
         ("status_file: ''", "1: status_file: expected a text"),
         ('status_file: "a\\0b"', "1: status_file: expected a text"),
         ("status_file: ~nobody-here/x", "1: status_file: "),

@@ -1,0 +1,86 @@
+"""Where the status file is, if the configuration does not say."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from gymdbd.config import config, state
+from gymdbd.errors import ConfigError
+
+OWN, MACHINE = Path("/srv/gym.yaml"), Path("/etc/gymdbd/config.yaml")
+JOBS = "jobs: {a: {kind: backup, every: 1h, database: /a.db, archive: /b}}"
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Give a home folder, and nothing else that names a place."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for name in ("XDG_STATE_HOME", "STATE_DIRECTORY"):
+        monkeypatch.delenv(name, raising=False)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("source", "environment", "expected"),
+    [
+        (OWN, {}, "~/.local/state/gymdbd"),
+        (OWN, {"XDG_STATE_HOME": "/x"}, "/x/gymdbd"),
+        (OWN, {"XDG_STATE_HOME": "x"}, "~/.local/state/gymdbd"),
+        (OWN, {"STATE_DIRECTORY": "/var/lib/other"}, "/var/lib/other"),
+        (OWN, {"STATE_DIRECTORY": "/var/lib/web:/var/lib/gymdbd"}, "/var/lib/gymdbd"),
+        (OWN, {"STATE_DIRECTORY": "/s", "XDG_STATE_HOME": "/x"}, "/s"),
+        (MACHINE, {}, "/var/lib/gymdbd"),
+        (MACHINE, {"STATE_DIRECTORY": "/var/lib/gymdbd"}, "/var/lib/gymdbd"),
+        (MACHINE, {"XDG_STATE_HOME": "/x"}, "/var/lib/gymdbd"),
+    ],
+)
+def test_the_default_is_the_units_or_the_users_place(
+    source: Path, environment: dict[str, str], expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """For the machine's configuration, service and person have the same one."""
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    read = config.parse(JOBS, source)
+    assert read.status_file == Path(expected).expanduser() / "status.json"
+
+
+def test_a_named_status_file_is_where_it_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing else counts then, also in a service."""
+    monkeypatch.setenv("STATE_DIRECTORY", "/var/lib/gymdbd")
+    read = config.parse(f"status_file: /srv/status.json\n{JOBS}", MACHINE)
+    assert read.status_file == Path("/srv/status.json")
+
+
+@pytest.mark.parametrize("name", ["/nonexistent", "relative"])
+def test_a_user_without_a_home_has_to_name_one(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is a fault of the configuration, told with all others; in a service there is a place."""
+    monkeypatch.setenv("HOME", name)
+    with pytest.raises(ConfigError) as caught:
+        config.parse(f"stop_timeout: soon\n{JOBS}", OWN)
+    faults = [fault.partition(": ")[2].partition(":")[0] for fault in caught.value.faults]
+    assert faults == ["status_file", "stop_timeout"]
+    monkeypatch.setenv("STATE_DIRECTORY", "/s")
+    assert config.parse(JOBS, OWN).status_file == Path("/s/status.json")
+
+
+def test_only_a_usual_folder_is_made(home: Path) -> None:
+    """Any other may be on a disk that is not mounted; the new one is for its owner alone."""
+    state.make(home / "disk" / "status.json")
+    assert not (home / "disk").exists()
+    usual = home / ".local" / "state" / "gymdbd"
+    state.require(usual / "status.json")
+    assert not usual.exists()
+    state.make(usual / "status.json")
+    assert usual.stat().st_mode & 0o777 == 0o700
+
+
+def test_a_service_knows_if_others_look_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    """That is if only its unit names the place, and commands do not see that."""
+    monkeypatch.setenv("STATE_DIRECTORY", "/var/lib/gymdbd")
+    file = Path("/var/lib/gymdbd/status.json")
+    usual = Path("~/.local/state/gymdbd/status.json").expanduser()
+    assert state.standing_elsewhere(OWN, file) == usual
+    assert state.standing_elsewhere(MACHINE, file) is None
+    assert state.standing_elsewhere(OWN, Path("/named/status.json")) is None
