@@ -18,7 +18,7 @@ examples:
   gymdbd authorize --database instance/gym_system.db < gymdbd.pub
       for a database of your choice, with the key from standard input
   gymdbd authorize --status /run/gymdbd/status.public.json --peer mac-office
-      the two machines watch each other, too: see the README
+      the two machines watch each other, too (deploy/docs/watch.md)
 
 files:
   ~/.ssh/authorized_keys   the file for the line; it must have mode 0600

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 # What to do if nobody would be told.
 NOBODY = (
     "add a channel, for example notify: {to: {owner: {url: {file: /etc/gymdbd/ntfy}}}}, and try it "
-    "with gymdbd notify --test; the README has the others"
+    "with gymdbd notify --test; config.example.yaml has the others"
 )
 _QUIET = re.compile(r"((?:[01][0-9]|2[0-3]):[0-5][0-9])-((?:[01][0-9]|2[0-3]):[0-5][0-9])")
 _ADDRESS = re.compile(r"[^@\s<>,;:\"()\[\]\\]+@[^@\s<>,;:\"()\[\]\\]+")
