@@ -3,14 +3,29 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime, timedelta, tzinfo
 from typing import TYPE_CHECKING
 
+from gymdbd import words
+
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
     from gymdbd.archive.backup import Backup
 
 # Two readings of the clock may differ a little; more than this means that it was set back.
 _TOLERANCE = timedelta(seconds=2)
+
+# The periods of which the newest backup is retained, each named by local time; a week is that of
+# ISO 8601.
+_PERIODS = {
+    "hourly": ("hour", "%Y-%m-%d %H:00"),
+    "daily": ("day", "%Y-%m-%d"),
+    "weekly": ("week", "%G-W%V"),
+    "monthly": ("month", "%Y-%m"),
+    "yearly": ("year", "%Y"),
+}
 
 
 @dataclass(frozen=True)
@@ -22,40 +37,77 @@ class Decision:
     reason: str
 
 
-def plan(backups: list[Backup], *, days: int, count: int, now: datetime) -> list[Decision]:
+def plan(
+    backups: list[Backup], rule: Mapping[str, int], now: datetime, zone: tzinfo
+) -> list[Decision]:
     """Decide for each backup of one database, newest first, whether it stays.
 
-    The newest good backup always stays, and so do pinned backups, those whose facts cannot be read,
-    those younger than `days`, and the newest `count`. A good one is counted only among good ones,
-    so that unverified files cannot displace it. If the newest backup has a time in the future, the
-    clock is wrong and all stay.
+    `rule` has numbers under `days`, `count`, `hourly`, `daily`, `weekly`, `monthly` and `yearly`; 0
+    is none. The newest good backup always stays, and so do pinned backups, those whose facts cannot
+    be read, those younger than `days`, the newest `count`, and the newest of each of the last
+    `hourly` hours, `daily` days, ... of `zone` in which there are backups. A good one is counted
+    only among good ones, so that unverified files cannot displace it. If the newest backup has a
+    time in the future, the clock is wrong and all stay.
     """
     ordered = sorted(backups, key=lambda backup: backup.order, reverse=True)
     if ordered and ordered[0].created > now + _TOLERANCE:
         wrong = f"the clock is not to be trusted: {ordered[0].path.name} is from the future"
         return [Decision(backup, True, wrong) for backup in ordered]
+    good = [backup for backup in ordered if backup.good]
+    places = {backup.path: place for place, backup in enumerate(good)}
+    among_good, among_all = _periods(good, rule, zone), _periods(ordered, rule, zone)
+    gone = _why_gone(rule)
     decisions = []
-    good = 0
     for rank, backup in enumerate(ordered):
-        place = good if backup.good else rank
-        good += backup.good
-        decisions.append(_decide(backup, place, days, count, now))
+        place = places.get(backup.path, rank)
+        reasons = [_why_retained(backup, place, rule, now)]
+        reasons += (among_good if backup.good else among_all).get(backup.path, [])
+        reason = ", ".join(filter(None, reasons))
+        decisions.append(Decision(backup, bool(reason), reason or gone))
     return decisions
 
 
-def _decide(backup: Backup, place: int, days: int, count: int, now: datetime) -> Decision:
-    age = now - backup.created
+def _periods(ordered: list[Backup], rule: Mapping[str, int], zone: tzinfo) -> dict[Path, list[str]]:
+    """Return, by the path of each backup that stands for periods, which these are."""
+    found: dict[Path, list[str]] = {}
+    for name, (_, form) in _PERIODS.items():
+        most = rule.get(name, 0)
+        seen: set[str] = set()
+        for backup in ordered if most else ():
+            period = backup.created.astimezone(zone).strftime(form)
+            if period in seen:
+                continue
+            if len(seen) == most:
+                break
+            seen.add(period)
+            found.setdefault(backup.path, []).append(f"{name} {period}")
+    return found
+
+
+def _why_retained(backup: Backup, place: int, rule: Mapping[str, int], now: datetime) -> str:
+    """Return why a backup stays, whatever periods it stands for; "" if for no reason."""
     if backup.good and place == 0:
-        return Decision(backup, True, "the newest verified backup always stays")
+        return "the newest verified backup always stays"
     if backup.unknown:
-        return Decision(backup, True, backup.unknown)
+        return backup.unknown
     if backup.marks.kept_at is not None:
         note = f": {backup.marks.note}" if backup.marks.note else ""
-        return Decision(backup, True, f"pinned{note}")
-    if age < timedelta(days=days):
-        return Decision(backup, True, f"younger than {days} days")
-    if place < count:
-        return Decision(backup, True, f"among the newest {count}")
-    limits = [f"older than {days} days"] if days else []
-    limits += [f"not among the newest {count}"] if count else []
-    return Decision(backup, False, " and ".join(limits))
+        return f"pinned{note}"
+    days, count = rule.get("days", 0), rule.get("count", 0)
+    if now - backup.created < timedelta(days=days):
+        return f"younger than {days} days"
+    return f"among the newest {count}" if place < count else ""
+
+
+def _why_gone(rule: Mapping[str, int]) -> str:
+    days, count = rule.get("days", 0), rule.get("count", 0)
+    reasons = [f"older than {days} days"] if days else []
+    reasons += [f"not among the newest {count}"] if count else []
+    periods = [
+        words.counted(most, noun)
+        for name, (noun, _) in _PERIODS.items()
+        if (most := rule.get(name, 0))
+    ]
+    if periods:
+        reasons.append(f"not the newest of the last {' or '.join(periods)} with backups")
+    return " and ".join(reasons)

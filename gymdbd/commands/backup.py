@@ -57,7 +57,7 @@ if TYPE_CHECKING:
 
 _ARCHIVE = Path("data/backups/database")
 # The retention of the scripts that gymdbd replaces.
-_KEEP_DAYS, _KEEP_COUNT = 14, 10
+_KEEP = Keep(days=14, count=10)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -91,27 +91,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="save a deleted or replaced database from the process that still has it open",
     )
-    _add_retention(parser)
+    parser.add_argument(
+        "--cleanup",
+        action="store_true",
+        help="prune old backups afterwards, by the job's rule (default: --keep-days 14 "
+        "--keep-count 10) as the flags --keep-... change it",
+    )
+    options.add_retention(parser)
     parser.add_argument(
         "--stats-only", action="store_true", help="make no backup, describe those in the archive"
     )
     options.add_json(parser)
-
-
-def _add_retention(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--cleanup", action="store_true", help="prune old backups afterwards")
-    parser.add_argument(
-        "--keep-days",
-        type=options.number,
-        metavar="N",
-        help=f"with --cleanup: retain backups younger than N days (default: {_KEEP_DAYS})",
-    )
-    parser.add_argument(
-        "--keep-count",
-        type=options.number,
-        metavar="N",
-        help=f"with --cleanup: retain the newest N backups (default: {_KEEP_COUNT})",
-    )
 
 
 def run(arguments: argparse.Namespace, output: Output) -> int:
@@ -127,9 +117,9 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
 def _job(arguments: argparse.Namespace) -> tuple[BackupConfig, Config | None]:
     if bool(arguments.job) + bool(arguments.database) + bool(arguments.of) > 1:
         raise UsageError("name only one of JOB, --database PATH and --for PATH")
-    if (arguments.keep_days, arguments.keep_count) != (None, None) and not arguments.cleanup:
+    if options.retention(arguments) and not arguments.cleanup:
         raise UsageError(
-            "--keep-days and --keep-count have no effect without --cleanup",
+            "--keep-days, --keep-count, ... have no effect without --cleanup",
             hint="add --cleanup to prune old backups",
         )
     if arguments.database:
@@ -192,12 +182,7 @@ def _with_flags(job: BackupConfig, arguments: argparse.Namespace) -> BackupConfi
     if arguments.deleted:
         changes["deleted"] = True
     if arguments.cleanup:
-        before = job.keep or Keep(days=_KEEP_DAYS, count=_KEEP_COUNT)
-        days, count = arguments.keep_days, arguments.keep_count
-        keep = Keep(
-            days=before.days if days is None else days,
-            count=before.count if count is None else count,
-        )
+        keep = dataclasses.replace(job.keep or _KEEP, **options.retention(arguments))
         if keep.faults():
             raise UsageError("--keep-days 0 and --keep-count 0 together would retain nothing")
         changes["keep"] = keep

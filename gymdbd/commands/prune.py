@@ -5,14 +5,18 @@ removed while the source is damaged, a backup is suspicious or the clock looks
 wrong. Files that are not backups are never touched. --dry-run removes nothing
 and prints for every backup whether it would be removed, and why.
 
-The rule retains backups younger than --keep-days and also the newest
---keep-count. Without these two flags, the rule is the job's keep: section.
+The rule retains backups younger than --keep-days, also the newest --keep-count,
+and the newest one of each of the last --keep-daily days, --keep-weekly weeks,
+... that have backups. Without any of these flags, the rule is the job's keep:
+section. Hours, days and weeks are those of this machine's time zone.
 
 examples:
   gymdbd prune nightly-backup --dry-run
       what the rule of the configuration would remove
   gymdbd prune --archive data/backups/database --keep-days 14 --keep-count 10
       without a configuration
+  gymdbd prune nightly-backup --keep-daily 7 --keep-weekly 4 --keep-monthly 12
+      one a day for a week, one a week for a month, one a month for a year
 """
 
 from __future__ import annotations
@@ -44,10 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--archive", type=Path, metavar="DIR", help="use this archive instead of a job's"
     )
-    parser.add_argument("--keep-days", type=options.number, metavar="N", help="retain N days")
-    parser.add_argument(
-        "--keep-count", type=options.number, metavar="N", help="retain the newest N"
-    )
+    options.add_retention(parser)
     parser.add_argument("--dry-run", action="store_true", help="remove nothing, print the plan")
     options.add_json(parser)
 
@@ -90,7 +91,7 @@ def _once(decisions: list[Decision]) -> list[Decision]:
 def _what(arguments: argparse.Namespace) -> tuple[Path, list[Origin], Keep]:
     """Return the archive, its databases (empty for all of them) and the retention rule."""
     origins: list[Origin] = []
-    flags = Keep(days=arguments.keep_days or 0, count=arguments.keep_count or 0)
+    flags = Keep(**options.retention(arguments))
     if arguments.archive:
         if arguments.job:
             raise UsageError("name either a JOB or --archive DIR, not both")
@@ -102,7 +103,8 @@ def _what(arguments: argparse.Namespace) -> tuple[Path, list[Origin], Keep]:
     if keep.faults():
         raise UsageError(
             "there is no retention rule",
-            hint="add --keep-days N, --keep-count N or both, or a keep: section to the job",
+            hint="add --keep-days N, --keep-count N, --keep-daily N or another of them, or a keep: "
+            "section to the job",
         )
     return archive, origins, keep
 

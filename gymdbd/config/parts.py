@@ -16,14 +16,24 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Keep:
-    """The retention rule: backups younger than `days` and the newest `count` are retained."""
+    """The retention rule: backups younger than `days` and the newest `count` are retained.
+
+    So is the newest of each of the last `hourly` hours, `daily` days, ... that have backups.
+    """
 
     days: int = key(NUMBER, 0)
     count: int = key(NUMBER, 0)
+    hourly: int = key(NUMBER, 0)
+    daily: int = key(NUMBER, 0)
+    weekly: int = key(NUMBER, 0)
+    monthly: int = key(NUMBER, 0)
+    yearly: int = key(NUMBER, 0)
 
     def faults(self) -> list[str]:
         """Return an error if the rule retains nothing."""
-        return [] if self.days or self.count else ["expected days, count or both, above zero"]
+        if any(vars(self).values()):
+            return []
+        return [f"expected at least one of {', '.join(vars(self))} above zero"]
 
 
 @dataclass(frozen=True, kw_only=True)

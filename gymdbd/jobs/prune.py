@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 def decide(catalog: Catalog, origin: Origin, keep: Keep, context: Context) -> list[Decision]:
     """Decide for every backup of one database whether it stays, and why."""
     backups = catalog.backups(origin)
-    decisions = retention.plan(backups, days=keep.days, count=keep.count, now=context.clock.now())
+    decisions = retention.plan(backups, vars(keep), context.clock.now(), context.clock.zone)
     frozen = catalog.frozen(origin)
     if not frozen:
         return decisions

@@ -10,7 +10,7 @@ import itertools
 import statistics
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from gymdbd.files import SPACE_FACTOR
 
@@ -23,6 +23,8 @@ WINDOW = timedelta(days=30)
 _FEWEST_DAYS = 7
 _HORIZON_DAYS = 365
 _DAY = timedelta(days=1)
+# How many days each period of a rule has.
+_PERIODS = {"hourly": 1 / 24, "daily": 1, "weekly": 7, "monthly": 30, "yearly": 365}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +60,8 @@ class Forecast:
 class _Filling:
     """How a job fills an archive that holds `held` bytes of it.
 
-    It makes `often` backups a day, each of `size`, which grows by `growth` a day; `most` stay.
+    It makes `often` backups a day, each of `size`, which grows by `growth` a day. `most` of the
+    newest stay, and beside them those that stand for periods: of each of some days, so many.
     """
 
     held: float
@@ -66,6 +69,7 @@ class _Filling:
     size: float
     growth: float
     most: float | None
+    periods: Sequence[tuple[float, int]] = ()
 
     def size_in(self, days: int) -> float:
         return self.size + self.growth * days
@@ -78,7 +82,8 @@ class _Filling:
         # Of those that stay the oldest are the smallest.
         shrunk = self.growth * self.most**2 / (2 * self.often) if self.often else 0.0
         limit = self.most * self.size_in(days) - shrunk
-        return max(0.0, min(made, limit - self.held))
+        beside = sum(min(most, days / length) for length, most in self.periods)
+        return min(made, max(0.0, limit - self.held) + beside * self.size_in(days))
 
 
 def of(
@@ -144,8 +149,23 @@ def _filling(samples: Sequence[Sample], keep: Keep | None) -> _Filling:
         often=often,
         size=sizes[-1][1] if sizes else 0.0,
         growth=max(0.0, _slope(sizes)) if len(sizes) >= _FEWEST_DAYS else 0.0,
-        most=max(keep.days * often, keep.count, 1) if keep else None,
+        **_rule(keep, often) if keep else {"most": None},
     )
+
+
+def _rule(keep: Keep, often: float) -> dict[str, Any]:
+    """Return which of the newest stay, and the periods that others stand for, if `often` a day."""
+    newest, beside = max(keep.days * often, keep.count, 1), []
+    for name, length in _PERIODS.items():
+        most = getattr(keep, name)
+        if often * length <= 1:
+            # Each backup has a period to itself.
+            newest = max(newest, most)
+        elif length <= 1:
+            newest += most
+        else:
+            beside.append((length, most))
+    return {"most": newest, "periods": beside}
 
 
 def _slope(points: Sequence[tuple[float, float]]) -> float:

@@ -59,6 +59,29 @@ def add_database(parser: argparse.ArgumentParser) -> None:
     )
 
 
+_RETAINED = {
+    "days": "retain backups younger than N days",
+    "count": "retain the newest N backups",
+    "hourly": "retain the newest backup of each of the last N hours that have one",
+    "daily": "the same for days",
+    "weekly": "the same for weeks, which begin on Monday",
+    "monthly": "the same for months",
+    "yearly": "the same for years",
+}
+
+
+def add_retention(parser: argparse.ArgumentParser) -> None:
+    """Add --keep-days, --keep-count, --keep-hourly, ..., for `retention`."""
+    for name, text in _RETAINED.items():
+        parser.add_argument(f"--keep-{name}", type=number, metavar="N", help=text)
+
+
+def retention(arguments: argparse.Namespace) -> dict[str, int]:
+    """Return the numbers of a retention rule that the command line gives, by name."""
+    flags = {name: getattr(arguments, f"keep_{name}") for name in _RETAINED}
+    return {name: given for name, given in flags.items() if given is not None}
+
+
 def number(text: str) -> int:
     """Parse a number in the syntax of the configuration."""
     return _read(values.number, text)

@@ -83,7 +83,7 @@ def test_bash_completes_verbs_and_flags(there: Path) -> None:
     """All verbs after the name; the flags of a verb after a dash; a choice of a flag."""
     assert tab(there, "gymdbd ") == sorted(commands.VERBS)
     assert tab(there, "gymdbd sche") == ["schedule"]
-    assert tab(there, "gymdbd backup --keep-") == ["--keep-count", "--keep-days"]
+    assert tab(there, "gymdbd backup --keep-c") == ["--keep-count"]
     assert tab(there, "gymdbd pull --method ") == ["query", "scp"]
     assert tab(there, "gymdbd completion ") == ["bash", "fish", "zsh"]
 

@@ -165,7 +165,10 @@ def test_what_the_example_shows_as_a_default_is_one(tmp_path: Path) -> None:
         ("raw: yes", "8: jobs.nightly.raw: expected true or false (got yes)"),
         ("checkpoint: full", "8: jobs.nightly.checkpoint: expected one of"),
         ("keep: 5", "8: jobs.nightly.keep: expected a mapping"),
-        ("keep: {days: 0}", "8: jobs.nightly.keep: expected days, count or both, above zero"),
+        (
+            "keep: {days: 0}",
+            "8: jobs.nightly.keep: expected at least one of days, count, hourly, daily, weekly",
+        ),
         ("keep: {days: -1}", "8: jobs.nightly.keep.days: expected a whole number"),
         ("keep: {day: 1}", '8: jobs.nightly.keep.day: unknown key; did you mean "days"?'),
         ('retry: {attempts: "3"}', "8: jobs.nightly.retry.attempts: expected a whole number"),

@@ -54,6 +54,16 @@ def _days(samples: list[Sample], keep: Keep | None, job: str = "nightly") -> int
     return found.days
 
 
+def test_backups_that_stand_for_weeks_and_months_add_little() -> None:
+    """Besides the week of days, which is full, one backup a week and one a month are added."""
+    week = _nights(left=5 * _GB, stay=7)
+    assert _days(week, Keep(daily=7)) is None
+    assert _days(week, Keep(daily=7, weekly=4)) is None
+    tight = _nights(left=1.5 * _GB, stay=7)
+    # 0.8 GB are left, and the last backup needs 0.11: six weeks bring six more.
+    assert _days(tight, Keep(daily=7, weekly=52)) in range(42, 57)
+
+
 def test_backups_that_all_stay_fill_the_disk() -> None:
     """Thirty are there of 100 MB each, there is room for fifty, and the last needs a tenth more."""
     assert _days(_nights(left=5 * _GB), None) == 19

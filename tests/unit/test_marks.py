@@ -80,7 +80,8 @@ def test_damaged_marks_keep_their_backup_and_are_begun_anew_with_a_pin(tmp_path:
 
 
 def _plan(folder: Path) -> list[retention.Decision]:
-    return retention.plan(_listed(folder), days=1, count=1, now=CREATED + timedelta(days=30))
+    rule = {"days": 1, "count": 1}
+    return retention.plan(_listed(folder), rule, CREATED + timedelta(days=30), UTC)
 
 
 def test_a_pinned_backup_stays_and_the_reason_is_its_note(tmp_path: Path) -> None:

@@ -56,7 +56,7 @@ _COUNT = st.integers(0, 30)
 
 
 def _plan(backups: list[Backup], days: int, count: int) -> list[Decision]:
-    return retention.plan(backups, days=days, count=count, now=CREATED)
+    return retention.plan(backups, {"days": days, "count": count}, CREATED, UTC)
 
 
 def _stay(decisions: list[Decision]) -> list[Backup]:
@@ -167,7 +167,7 @@ def test_nothing_is_removed_when_the_clock_is_before_the_newest_backup(
 ) -> None:
     """A Pi that starts without a network believes in the past; the reason says so."""
     now = _newest_first(backups)[0].created - timedelta(seconds=behind)
-    decisions = retention.plan(backups, days=days, count=count, now=now)
+    decisions = retention.plan(backups, {"days": days, "count": count}, now, UTC)
     assert _stay(decisions) == _newest_first(backups)
     assert {"clock is not to be trusted" in one.reason for one in decisions} == {True}
 
@@ -176,7 +176,7 @@ def test_a_backup_made_in_this_very_moment_does_not_discredit_the_clock() -> Non
     """A second's difference between two readings of the clock is not a jump."""
     backups = [_backup(timedelta(days=age), 1, verified=True) for age in (0, 1, 2)]
     now = CREATED - timedelta(seconds=1)
-    decisions = retention.plan(backups, days=0, count=1, now=now)
+    decisions = retention.plan(backups, {"count": 1}, now, UTC)
     assert [one.stays for one in decisions] == [True, False, False]
 
 

@@ -60,7 +60,7 @@ def _advice(job: BackupConfig | PullConfig, catalog: Catalog, missing: float, no
     days = oldest + 1
     while days > 1 and sum(backup.size for backup in gone) < missing:
         days -= 1
-        decisions = retention.plan(backups, days=days, count=0, now=now)
+        decisions = retention.plan(backups, {"days": days}, now, catalog.zone)
         gone = [decision.backup for decision in decisions if not decision.stays]
     if not gone:
         return ""
