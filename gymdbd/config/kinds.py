@@ -344,6 +344,34 @@ class RestoreConfig(JobConfig):
         return locks if self.across else [*locks, lock.file_lock(self.target)]
 
 
+@dataclass(frozen=True, kw_only=True)
+class RebuildConfig(JobConfig):
+    """A rebuild: the replica of a pull, or a `backup`, is put where the pull's database was.
+
+    It has no schedule and is never in a configuration.
+    """
+
+    pull: PullConfig
+    backup: Path | None = None
+    replace: bool = False
+    dry_run: bool = False
+    timeout: timedelta = timedelta(days=1)
+
+    def places(self) -> list[Path]:
+        """Return what is sent."""
+        return [self.backup or self.pull.replica]
+
+    def locks(self) -> list[Path]:
+        """Return the lock of what is sent, so that no pull replaces it and nothing prunes it.
+
+        An archive that this user may not write is not locked.
+        """
+        if self.backup is None:
+            return self.pull.locks()
+        archive = self.backup.parent
+        return [lock.archive_lock(archive)] if os.access(archive, os.W_OK) else []
+
+
 KINDS: dict[str, type[JobConfig]] = {
     "backup": BackupConfig,
     "pull": PullConfig,

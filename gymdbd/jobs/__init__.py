@@ -5,6 +5,7 @@ From top to bottom; a module imports from below its own line:
     kinds       what each kind does, loaded by its name
     handled     what another user's process does with its database
     emergency   getting a database to safety, now
+    rebuild     putting a database on a new machine
     drill       rehearsing a restore
     watch       whether another machine still comes
     verify      reading backups again, and repairing them

@@ -13,6 +13,7 @@ from gymdbd import bounded
 from gymdbd.remote import bootstrap, delta
 from gymdbd.remote.client import Session
 from gymdbd.remote.errors import LibraryMissingError
+from gymdbd.remote.putting import Putting
 from gymdbd.remote.ssh.target import HostSettings
 from gymdbd.source.errors import ConnectionLostError, GymdbdError, ProtocolError, SourceError
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from gymdbd.config.parts import RepairConfig
     from gymdbd.jobs.context import Context
     from gymdbd.remote.ssh.ssh import Connection
+    from gymdbd.remote.ssh.stream import Command
     from gymdbd.source.fingerprint import Fingerprint
 
 
@@ -175,7 +177,27 @@ def serving(
             session.hurry = channel.end_within
             yield session, connection
         except ConnectionLostError as error:
-            if connection.lost() is None:
-                # The connection stands, so it is the command that ended: it may have said why.
-                raise channel.explain_end() from error
-            raise
+            raise _why(connection, channel, error) from error
+
+
+@contextlib.contextmanager
+def receiving(job: PullConfig, context: Context) -> Iterator[tuple[Putting, Connection]]:
+    """Start the receiving side over there, which can put a database in the place of the job's."""
+    with connect(job, context) as connection:
+        channel = connection.run(bootstrap.arguments(job.ssh.python))
+        try:
+            putting = Putting(
+                channel.reader,
+                channel.writer,
+                functools.partial(bootstrap.receiver, job.remote_database),
+                check=context.check,
+                confirm=connection.confirm,
+            )
+            yield putting, connection
+        except ConnectionLostError as error:
+            raise _why(connection, channel, error) from error
+
+
+def _why(connection: Connection, channel: Command, error: GymdbdError) -> GymdbdError:
+    """Return why the other side has ended: if the connection stands, its command may have said."""
+    return channel.explain_end() if connection.lost() is None else error

@@ -4,7 +4,8 @@ The other machine runs ``python3 -I -S -B -c LOADER``. The loader reads a length
 compressed piece of Python, runs it, and reads the next. The first may be the probe
 (`gymdbd.source.probe`), which ends the session if nothing has changed. The other makes the modules
 of `gymdbd.source` importable from memory, and passes the rest of the stream to
-`gymdbd.source.server.main`.
+`gymdbd.source.server.main`. To put a database there, those of `gymdbd.source.receiving` are shipped
+as well.
 """
 
 from __future__ import annotations
@@ -18,13 +19,17 @@ from typing import TYPE_CHECKING
 from gymdbd import source
 from gymdbd.remote import greeting
 from gymdbd.source import format as layout
+from gymdbd.source import receiving
 from gymdbd.source.pages import PAGE_RULE
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from gymdbd.source.fingerprint import Fingerprint
 
 _PACKAGE = "gymdbd.source"
-_PACKAGES = ("gymdbd", _PACKAGE)
+_RECEIVING = f"{_PACKAGE}.receiving"
+_PACKAGES = ("gymdbd", _PACKAGE, _RECEIVING)
 _PROBE = f"{_PACKAGE}.probe"
 _IMPORTED = re.compile(rf"^from {_PACKAGE}\.format import \(\n(.*?)\)\n", re.MULTILINE | re.DOTALL)
 
@@ -76,6 +81,11 @@ from gymdbd.source.server import main
 sys.exit(main(Path(database).expanduser()))
 """
 
+_RECEIVE = f"""{_SHIPPED}
+from gymdbd.source.receiving.receiver import main
+sys.exit(main(Path(database).expanduser()))
+"""
+
 _LOOK = f"""{_SHIPPED}
 import json
 from gymdbd.source.errors import AnotherFileError
@@ -107,6 +117,11 @@ def bundle(database: str) -> bytes:
     return _ship(database, _START)
 
 
+def receiver(database: str) -> bytes:
+    """Return the receiving side for the loader, which puts a database at this path."""
+    return _ship(database, _RECEIVE, receiver_modules())
+
+
 def look(database: str) -> bytes:
     """Return the code for the loader that checks whether a process has another file open.
 
@@ -116,9 +131,15 @@ def look(database: str) -> bytes:
 
 
 def modules() -> list[str]:
-    """List the shipped modules: those of the folder `source`, and its package."""
-    names = [found.name for found in pkgutil.iter_modules(source.__path__)]
-    return [*_PACKAGES, *(f"{_PACKAGE}.{name}" for name in names)]
+    """List the modules shipped for a pull: those of the folder `source`, and its package."""
+    found = [module.name for module in pkgutil.iter_modules(source.__path__) if not module.ispkg]
+    return ["gymdbd", _PACKAGE, *(f"{_PACKAGE}.{name}" for name in found)]
+
+
+def receiver_modules() -> list[str]:
+    """List what is shipped besides if a database is to be put there: the folder `receiving`."""
+    found = [module.name for module in pkgutil.iter_modules(receiving.__path__)]
+    return [_RECEIVING, *(f"{_RECEIVING}.{name}" for name in found)]
 
 
 def probe(database: str, known: Fingerprint) -> bytes:
@@ -139,8 +160,8 @@ def _write_out(imported: re.Match[str]) -> str:
     return "".join(f"{name} = {getattr(layout, name)!r}\n" for name in names)
 
 
-def _ship(database: str, start: str) -> bytes:
-    shipped = {name: _source(name) for name in modules()}
+def _ship(database: str, start: str, more: Sequence[str] = ()) -> bytes:
+    shipped = {name: _source(name) for name in (*modules(), *more)}
     return _pack(
         f"packages = {_PACKAGES!r}\nmodules = {shipped!r}\n{_path_line(database)}\n{start}"
     )

@@ -15,6 +15,8 @@
     |  +- AnotherFileError                the application has another file, or another WAL
     +- RemoteError                        trouble with the other machine
        +- AnotherDatabaseError            the key is bound to another one than the job's
+       +- PlaceError                      a database cannot be put where it is to be
+       |  +- PlaceTakenError              something is there already, or in use
        +- ProtocolError                   it breaks the rules of our protocol, or speaks another
        +- UnreachableError                transient, and the run's state is `unreachable`
           +- ConnectionLostError
@@ -139,6 +141,14 @@ class RemoteError(GymdbdError, code="remote"):
 
 class AnotherDatabaseError(RemoteError, code="another-database"):
     """The other side serves another database than the one that is asked for."""
+
+
+class PlaceError(RemoteError, code="place"):
+    """A database cannot be put in its place over there; nothing has changed there."""
+
+
+class PlaceTakenError(PlaceError, code="place-taken"):
+    """Something is in its place already, or a process uses what was there."""
 
 
 class ProtocolError(RemoteError, code="protocol"):

@@ -61,8 +61,8 @@ def give_back(path: Path, value: Any) -> str:
     Only root may give away a file; who is in the group may give it that.
     """
     wanted = parse(value)
-    uid = _number(wanted.get("owner"), wanted.get("uid"), _uid_of)
-    gid = _number(wanted.get("group"), wanted.get("gid"), _gid_of)
+    uid = _number(wanted.get("owner"), wanted.get("uid"), uid_of)
+    gid = _number(wanted.get("group"), wanted.get("gid"), gid_of)
     refused = []
     for name, number, place in (("group", gid, (-1, gid)), ("owner", uid, (uid, -1))):
         facts = path.stat()
@@ -100,7 +100,8 @@ def _group_name(gid: int) -> Optional[str]:
         return None
 
 
-def _uid_of(name: str) -> Optional[int]:
+def uid_of(name: str) -> Optional[int]:
+    """Return the number of a user of this machine, None if there is none of this name."""
     import pwd  # noqa: PLC0415 - as above
 
     try:
@@ -109,7 +110,8 @@ def _uid_of(name: str) -> Optional[int]:
         return None
 
 
-def _gid_of(name: str) -> Optional[int]:
+def gid_of(name: str) -> Optional[int]:
+    """Return the number of a group of this machine, None if there is none of this name."""
     import grp  # noqa: PLC0415 - as above
 
     try:

@@ -11,7 +11,7 @@ import contextlib
 import os
 import sys
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Tuple
 
 from gymdbd.source import identity, protocol
 from gymdbd.source.errors import (
@@ -25,6 +25,7 @@ from gymdbd.source.protocol import Channel
 from gymdbd.source.replies import Replies
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from gymdbd.source.replies import Terms
@@ -62,17 +63,18 @@ def serve(
                 terms.begin(pages)
             Replies(channel, pages, terms).run()
     except GymdbdError as error:
-        return _report(channel, terms.word(error) if terms else error)
+        return report(channel, terms.word(error) if terms else error)
     except Exception as error:  # noqa: BLE001 - the client is to be told, whatever it is
         said = error.strerror if isinstance(error, OSError) else error
-        return _report(channel, RemoteError(f"the serving side failed: {said!r}"))
+        return report(channel, RemoteError(f"the serving side failed: {said!r}"))
     finally:
         if terms:
             terms.leave()
     return 0
 
 
-def _report(channel: Channel, error: GymdbdError) -> int:
+def report(channel: Channel, error: GymdbdError) -> int:
+    """Tell the client of an error, and return its exit code."""
     # If the client has gone, nobody receives the error.
     with contextlib.suppress(GymdbdError, OSError):
         channel.send_error(error)
@@ -87,7 +89,16 @@ def main(
     max_snapshot_s: float = MAX_SNAPSHOT_S,
     terms: Terms | None = None,
 ) -> int:
-    """Serve the database at `path` on standard input and output.
+    """Serve the database at `path` on standard input and output."""
+    with streams(stall_timeout_s) as (reader, writer, patience):
+        return serve(
+            path, reader, writer, patience=patience, max_snapshot_s=max_snapshot_s, terms=terms
+        )
+
+
+@contextlib.contextmanager
+def streams(stall_timeout_s: float) -> Iterator[Tuple[PatientStream, PatientStream, Patience]]:
+    """Yield standard input and output, and the patience with the client at their other end.
 
     Standard output belongs to the protocol: anything else that prints goes to standard error.
     """
@@ -95,14 +106,7 @@ def main(
     writer = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     try:
-        return serve(
-            path,
-            PatientStream(sys.stdin.buffer, patience),
-            PatientStream(writer, patience),
-            patience=patience,
-            max_snapshot_s=max_snapshot_s,
-            terms=terms,
-        )
+        yield PatientStream(sys.stdin.buffer, patience), PatientStream(writer, patience), patience
     finally:
         # A client that has gone will not read the rest.
         with contextlib.suppress(StalledError, OSError):

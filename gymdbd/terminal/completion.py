@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 # Verbs whose jobs are of another kind than their name.
-_KIND_OF_VERB = {"prune": "backup", "emergency": "pull"}
+_KIND_OF_VERB = {"prune": "backup", "emergency": "pull", "rebuild": "pull"}
 
 
 def script(shell: str) -> str:

@@ -18,7 +18,8 @@ from gymdbd.source import format as layout
 from tests.support.databases import make_database
 
 _PACKAGE = Path(gymdbd.__file__).parent
-_TRAVELS = sorted((_PACKAGE / "source").glob("*.py"))
+_SOURCE = _PACKAGE / "source"
+_TRAVELS = sorted(_SOURCE.rglob("*.py"))
 # Every Python that the other machine may have, if this one has it.
 _PYTHONS = [
     python
@@ -29,12 +30,24 @@ _PYTHONS = [
 
 def test_the_whole_folder_travels() -> None:
     """A module that is added to it is shipped without being listed anywhere."""
-    names = {"gymdbd", "gymdbd.source"}
-    names |= {f"gymdbd.source.{path.stem}" for path in _TRAVELS if path.stem != "__init__"}
-    assert names == set(bootstrap.modules())
+    pulls, more = set(bootstrap.modules()), set(bootstrap.receiver_modules())
+    assert pulls | more == {"gymdbd", *map(_name, _TRAVELS)}
 
 
-@pytest.mark.parametrize("path", _TRAVELS, ids=lambda path: path.stem)
+def test_a_pull_does_not_ship_what_only_a_rebuild_needs() -> None:
+    """A pull happens every few seconds, a rebuild once in years."""
+    assert [name for name in bootstrap.modules() if "receiving" in name] == []
+    assert {name.rpartition(".")[0] for name in bootstrap.receiver_modules()[1:]} == {
+        "gymdbd.source.receiving"
+    }
+
+
+def _name(path: Path) -> str:
+    parts = path.relative_to(_PACKAGE.parent).with_suffix("").parts
+    return ".".join(parts).removesuffix(".__init__")
+
+
+@pytest.mark.parametrize("path", _TRAVELS, ids=_name)
 def test_what_travels_is_written_for_python_3_9(path: Path) -> None:
     """No syntax of a later one; what it imports is held by the test of the layers."""
     ast.parse(path.read_text(encoding="utf-8"), feature_version=(3, 9))
@@ -45,7 +58,7 @@ def test_what_travels_is_written_for_python_3_9(path: Path) -> None:
 )
 def test_what_travels_can_be_imported_by_an_old_python(python: Path) -> None:
     """What is evaluated then, a type that is given a name say, is not seen by reading it."""
-    names = ", ".join(f"gymdbd.source.{path.stem}" for path in _TRAVELS if path.stem != "__init__")
+    names = ", ".join(map(_name, _TRAVELS))
     line = f"import sys; sys.path.insert(0, {str(_PACKAGE.parent)!r}); import {names}"
     subprocess.run([python, "-I", "-S", "-B", "-c", line], check=True)
 

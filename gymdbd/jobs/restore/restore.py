@@ -47,14 +47,14 @@ def run(job: RestoreConfig, context: Context) -> RestoreResult:
     backup = catalog.find(job.backup.name)
     if there := elsewhere.of(job.target):
         with timings.step("verify"):
-            _require_sound(backup, context)
+            require_sound(backup, context)
         done_there = across.run(job, backup, there, context, timings)
         rejected = _reject_newer(job, backup, catalog, context)
         return dataclasses.replace(done_there, rejected=rejected)
     holders = preflight(job, backup, context)
     restart = identity.users(identity.removed(job.target, look(job.target)))
     with timings.step("verify"):
-        _require_sound(backup, context)
+        require_sound(backup, context)
     with inspection.readable(backup) as content:
         if job.replace or not files.is_there(job.target):
             done = into_file(job, backup, content, context, timings)
@@ -158,7 +158,8 @@ def _refuse_backups(job: RestoreConfig, context: Context) -> None:
         )
 
 
-def _require_sound(backup: Backup, context: Context) -> None:
+def require_sound(backup: Backup, context: Context) -> None:
+    """Read all of a backup; BackupDamagedError if it is damaged, a warning for each remark."""
     found = inspection.inspect(backup, context.check)
     for remark in found.remarks:
         context.log.warning("remark on the backup", path=str(backup.path), remark=remark)
