@@ -47,14 +47,14 @@ _MOST_FALLS = 20
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the flags."""
     parser.add_argument("table", nargs="?", metavar="TABLE", help="a table (default: all)")
-    options.add_archive(parser)
+    options.add_search(parser)
     options.add_json(parser)
 
 
 def run(arguments: argparse.Namespace, output: Output) -> int:
     """Print how the databases of the archives grew."""
     now = Clock()
-    found, unread = _read(configuration.archives(arguments), now)
+    found, unread = _read(arguments, now)
     configuration.report_unread(unread)
     if arguments.table:
         found = _with_table(found, arguments.table)
@@ -88,13 +88,15 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
 _Found = list[tuple["Path", "Origin", "list[Backup]"]]
 
 
-def _read(archives: list[Path], now: Clock) -> tuple[_Found, list[GymdbdError]]:
+def _read(arguments: argparse.Namespace, now: Clock) -> tuple[_Found, list[GymdbdError]]:
     """Return the backups of each database, and why archives could not be read, if not all."""
     found: _Found = []
     unread: list[GymdbdError] = []
+    archives = configuration.archives(arguments)
     for archive in archives:
         try:
-            backups = [one for one in Catalog(archive, now.zone).backups() if one.manifest]
+            every = configuration.of_named(Catalog(archive, now.zone).backups(), arguments)
+            backups = [one for one in every if one.manifest]
         except GymdbdError as error:
             unread.append(error)
             continue

@@ -14,6 +14,8 @@ examples:
       every archive of the configuration
   gymdbd list --archive data/backups/database --json
       one archive, for a program
+  gymdbd list --database instance/gym_system.db
+      the backups of one database, with or without a configuration
 """
 
 from __future__ import annotations
@@ -41,7 +43,7 @@ if TYPE_CHECKING:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the flags."""
-    options.add_archive(parser)
+    options.add_search(parser)
     options.add_json(parser)
 
 
@@ -49,6 +51,7 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
     """Print the backups."""
     now = Clock()
     backups, unread = _read(configuration.archives(arguments), now)
+    backups = configuration.of_named(backups, arguments)
     configuration.report_unread(unread)
     payload = {
         "backups": [_describe(backup, now.zone) for backup in backups],
@@ -85,8 +88,11 @@ def _read(archives: list[Path], now: Clock) -> tuple[list[Backup], list[GymdbdEr
 
 def _none(arguments: argparse.Namespace) -> str:
     """Return the message if there are no backups, and what creates one."""
+    of = f" of {arguments.source}" if arguments.source else ""
     if arguments.archive:
-        return f"there are no backups in {arguments.archive}"
+        return f"there are no backups{of} in {arguments.archive}"
+    if of:
+        return f"there are no backups{of} yet; gymdbd backup makes one"
     jobs = configuration.load(arguments).jobs.values()
     if any(isinstance(job, BackupConfig) for job in jobs):
         return "there are no backups yet; gymdbd backup makes one"

@@ -20,6 +20,8 @@ examples:
       a tenth of the backups: those verified longest ago
   gymdbd verify gym_system_backup_20261123_030000.db
       a backup, by its name or path
+  gymdbd verify --database instance/gym_system.db
+      the newest backup of one database, with or without a configuration
   gymdbd verify --all --repair
       fetch good copies of the damaged backups
 """
@@ -38,7 +40,7 @@ from gymdbd.archive.backup import DAMAGED
 from gymdbd.archive.catalog import Catalog
 from gymdbd.clock import Clock
 from gymdbd.config.kinds import VerifyConfig
-from gymdbd.errors import StoppedError, UsageError
+from gymdbd.errors import BackupMissingError, StoppedError, UsageError
 from gymdbd.jobs.result import Result
 from gymdbd.jobs.verify.result import VerifyResult
 from gymdbd.source.errors import GymdbdError
@@ -105,7 +107,7 @@ def _settings(arguments: argparse.Namespace) -> Config | None:
     paths_only = arguments.backups and all(map(_is_path, arguments.backups))
     if (arguments.archive or paths_only) and not arguments.repair and not arguments.config:
         return None
-    return configuration.load(arguments)
+    return configuration.loaded(arguments)
 
 
 def _jobs(arguments: argparse.Namespace, settings: Config | None) -> list[VerifyConfig]:
@@ -126,10 +128,10 @@ def _jobs(arguments: argparse.Namespace, settings: Config | None) -> list[Verify
 
 def _wanted(arguments: argparse.Namespace, settings: Config | None) -> dict[Path, list[str]]:
     """Return the archives and the names to read in each; an empty list leaves it to the job."""
-    if arguments.all or arguments.sample is not None:
+    if arguments.sample is not None or (arguments.all and not arguments.source):
         return {archive: [] for archive in _archives(arguments, settings)}
     if not arguments.backups:
-        return {archive: _usual(archive) for archive in _archives(arguments, settings)}
+        return _usual(_archives(arguments, settings), arguments)
     wanted: dict[Path, list[str]] = {}
     for word in arguments.backups:
         archive, name = _locate(word, arguments)
@@ -137,18 +139,34 @@ def _wanted(arguments: argparse.Namespace, settings: Config | None) -> dict[Path
     return wanted
 
 
-def _usual(archive: Path) -> list[str]:
+def _usual(archives: list[Path], arguments: argparse.Namespace) -> dict[Path, list[str]]:
     """Return the newest backup of each database, and every backup marked damaged.
 
-    For an unreadable archive the list is empty: its own run reports the error.
+    With --all, return every backup of the database that is named. For an unreadable archive the
+    list is empty: its own run reports the error.
     """
-    try:
-        backups = Catalog(archive, Clock().zone).backups()
-    except GymdbdError:
-        return []
-    newest = [belonging.of(backups, origin)[0] for origin in belonging.origins(backups)]
-    chosen = [backup for backup in backups if backup in newest or backup.verdict == DAMAGED]
-    return [backup.path.name for backup in chosen]
+    wanted: dict[Path, list[str]] = {}
+    for archive in archives:
+        try:
+            every = Catalog(archive, Clock().zone).backups()
+        except GymdbdError:
+            wanted[archive] = []
+            continue
+        backups = configuration.of_named(every, arguments)
+        newest = [belonging.of(backups, origin)[0] for origin in belonging.origins(backups)]
+        chosen = [
+            backup.path.name
+            for backup in backups
+            if arguments.all or backup in newest or backup.verdict == DAMAGED
+        ]
+        if chosen or not arguments.source:
+            wanted[archive] = chosen
+    if not wanted:
+        raise BackupMissingError(
+            f"there are no backups of {arguments.source} in {' or '.join(map(str, archives))}",
+            hint="gymdbd list prints all backups; gymdbd backup makes one",
+        )
+    return wanted
 
 
 def _locate(word: str, arguments: argparse.Namespace) -> tuple[Path, str]:
@@ -165,9 +183,9 @@ def _is_path(word: str) -> bool:
 
 
 def _archives(arguments: argparse.Namespace, settings: Config | None) -> list[Path]:
-    if arguments.archive or settings is None:
+    if arguments.archive:
         return [files.absolute(arguments.archive)]
-    return configuration.archives_of(settings)
+    return configuration.archives_of(settings) if settings else configuration.archives(arguments)
 
 
 def _job_of(archive: Path, settings: Config | None) -> VerifyConfig:

@@ -94,11 +94,8 @@ class Config:
         )
 
 
-def find(explicit: Path | None, *, instead: str = "") -> Path:
-    """Return the configuration file: `explicit`, or the first in the usual places.
-
-    `instead` is a command line that needs no configuration.
-    """
+def found(explicit: Path | None) -> Path | None:
+    """Return the configuration file: `explicit`, or the first in the usual places; None if none."""
     if explicit is not None:
         return explicit
     if os.environ.get("GYMDBD_CONFIG"):
@@ -109,6 +106,16 @@ def find(explicit: Path | None, *, instead: str = "") -> Path:
             candidate = Path(place).expanduser()
             if files.is_file(candidate):
                 return candidate
+    return None
+
+
+def find(explicit: Path | None, *, instead: str = "") -> Path:
+    """Return the configuration file as `found` does; ConfigError if there is none.
+
+    `instead` is a command line that needs no configuration.
+    """
+    if there := found(explicit):
+        return there
     instead = f"; or use no configuration: {instead}" if instead else ""
     if files.is_file(Path("config.yaml")):
         instead = "; for the one in the current folder, -c ./config.yaml" + instead

@@ -5,41 +5,45 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from gymdbd import files
+from gymdbd import files, origin
 from gymdbd.archive import belonging
 from gymdbd.archive.catalog import Catalog
 from gymdbd.clock import Clock
 from gymdbd.config import config
 from gymdbd.config.kinds import JobConfig
-from gymdbd.errors import ConfigError, UsageError
+from gymdbd.errors import BackupMissingError, ConfigError, UsageError
 from gymdbd.runs import as_owner
 from gymdbd.terminal.output import Output
 
 if TYPE_CHECKING:
     import argparse
-    from pathlib import Path
 
     from gymdbd.archive.backup import Backup
     from gymdbd.config.config import Config
     from gymdbd.config.kinds import Backups
+    from gymdbd.origin import Origin
     from gymdbd.source.errors import GymdbdError
 
 Job = TypeVar("Job", bound=JobConfig)
 
+# The archive of a database for which no configuration names one.
+ARCHIVE = Path("data/backups/database")
+
 # The arguments with which a verb needs no configuration.
 INSTEAD = {
-    **dict.fromkeys(("list", "verify", "drill", "growth"), "--archive DIR"),
-    **dict.fromkeys(("keep", "unkeep", "accept", "reject"), "BACKUP --archive DIR"),
-    "restore": "BACKUP --archive DIR --to PATH",
-    "diff": "BACKUP --archive DIR --database PATH",
-    "rescue": "BACKUP --archive DIR --table TABLE",
-    "prune": "--archive DIR --keep-days N",
+    **dict.fromkeys(("list", "verify", "drill", "growth", "prune", "status"), "--database PATH"),
+    **dict.fromkeys(("keep", "unkeep", "accept", "reject"), "BACKUP --database PATH"),
+    **dict.fromkeys(("restore", "diff", "rescue"), "BACKUP --database PATH"),
     "backup": "--database PATH",
     "authorize": "--database PATH --key FILE",
     **dict.fromkeys(("pull", "emergency"), "--host HOST --remote-database PATH --replica PATH"),
 }
+# Of these, the verbs that look for backups: an archive in another place is named as well.
+_ARCHIVED = f" (whose backups are in {ARCHIVE}, or --archive DIR)"
+_NOT_ARCHIVED = ("backup", "authorize", "pull", "emergency")
 
 
 def load(arguments: argparse.Namespace, *, quietly: bool = False) -> Config:
@@ -77,7 +81,8 @@ def act(arguments: argparse.Namespace, places: list[Path]) -> None:
 def _instead(arguments: argparse.Namespace) -> str:
     """Return a command line with which this verb needs no configuration; empty if it needs one."""
     verb = _verb(arguments)
-    return f"gymdbd {verb} {INSTEAD[verb]}" if verb in INSTEAD else ""
+    where = "" if verb in _NOT_ARCHIVED else _ARCHIVED
+    return f"gymdbd {verb} {INSTEAD[verb]}{where}" if verb in INSTEAD else ""
 
 
 def _verb(arguments: argparse.Namespace) -> str:
@@ -112,29 +117,97 @@ def choose_job(settings: Config, name: str | None, kind: type[Job]) -> Job:
     return job
 
 
+def loaded(arguments: argparse.Namespace) -> Config | None:
+    """Load the configuration beside what the command line names; None if there is none.
+
+    One that is invalid is no obstacle to work on an archive that is named.
+    """
+    try:
+        return load(arguments)
+    except ConfigError:
+        absent = database(arguments) is not None and config.found(arguments.config) is None
+        if not absent and not getattr(arguments, "archive", None):
+            raise
+        return None
+
+
+def database(arguments: argparse.Namespace) -> Path | None:
+    """Return the database that --database names."""
+    named = getattr(arguments, "source", None) or getattr(arguments, "database", None)
+    return files.absolute(named) if named else None
+
+
+def meant(arguments: argparse.Namespace, settings: Config | None) -> Origin | None:
+    """Return the database of whose backups alone --database speaks; None for those of any.
+
+    A verb that compares with a database takes backups of any if something else says where they are.
+    """
+    compared = getattr(arguments, "source", None) is None
+    named = None if compared and (arguments.archive or settings) else database(arguments)
+    if named is None:
+        return None
+    here = origin.here(named)
+    # A job may know more places of it.
+    of_jobs = (made.origin for made in made_by(settings))
+    return next((of for of in of_jobs if any(map(here.places[0].same, of.places))), here)
+
+
+def of_named(backups: list[Backup], arguments: argparse.Namespace) -> list[Backup]:
+    """Return the backups of the database of --database; all if none is named."""
+    if database(arguments) is None:
+        return backups
+    of = meant(arguments, loaded(arguments))
+    return belonging.likely(backups, of) if of else backups
+
+
 def archives(arguments: argparse.Namespace) -> list[Path]:
-    """Return the archive of --archive, or those of the configuration."""
+    """Return the archive of --archive, or those of the configuration.
+
+    If no job of it makes backups of the database of --database, the archive in which `gymdbd backup
+    --database` puts them counts as well.
+    """
     if arguments.archive:
         found = [files.absolute(arguments.archive)]
     else:
-        found = archives_of(load(arguments))
+        settings = loaded(arguments)
+        found = [*(archives_of(settings) if settings else ()), *_unconfigured(arguments, settings)]
     act(arguments, found)
     return found
 
 
-# The verbs that open a live database beside an archive, and the argument that names it.
-_DATABASES = {"restore": "to", "diff": "database", "rescue": "database"}
+def _unconfigured(arguments: argparse.Namespace, settings: Config | None) -> list[Path]:
+    """Return the archive of a database that no job names; BackupMissingError if it is needed."""
+    usual, of = files.absolute(ARCHIVE), meant(arguments, settings)
+    if of is None or any(of == made.origin for made in made_by(settings)):
+        return []
+    if files.is_folder(usual):
+        return [usual] if settings is None or usual not in archives_of(settings) else []
+    if settings is not None:
+        return []
+    raise BackupMissingError(
+        f"there are no backups of {database(arguments)} in {usual}, which does not exist",
+        hint="name their folder with --archive DIR, or make one: gymdbd backup --database PATH",
+    )
+
+
+def made_by(settings: Config | None) -> list[Backups]:
+    """Return what the jobs of a configuration make that make backups."""
+    jobs = settings.jobs.values() if settings else ()
+    return [job.backups for job in jobs if job.backups]
+
+
+# The verbs that open a live database beside an archive.
+_LIVE = ("restore", "diff", "rescue")
 
 
 def _databases(arguments: argparse.Namespace, settings: Config | None) -> list[Path]:
     """Return the live databases that a verb may open besides the archive."""
-    name = _DATABASES.get(_verb(arguments))
-    if name is None:
+    if _verb(arguments) not in _LIVE:
         return []
-    if given := getattr(arguments, name):
+    if given := getattr(arguments, "to", None) if _verb(arguments) == "restore" else None:
         return [files.absolute(given)]
-    jobs = settings.jobs.values() if settings else ()
-    return [job.backups.file for job in jobs if job.backups]
+    named = database(arguments)
+    return [named] if named else [made.file for made in made_by(settings)]
 
 
 def archives_of(settings: Config) -> list[Path]:
@@ -145,8 +218,10 @@ def archives_of(settings: Config) -> list[Path]:
 def makers_of(backup: Backup, arguments: argparse.Namespace) -> list[Backups]:
     """Return what the jobs are configured to make that make backups like this one."""
     folder = backup.path.parent
-    made = [job.backups for job in load(arguments).jobs.values() if job.backups]
-    made = [of for of in made if os.path.realpath(of.archive) == os.path.realpath(folder)]
+    absent = config.found(arguments.config) is None
+    here = files.resolved(folder)
+    every_made = made_by(None if absent else load(arguments))
+    made = [of for of in every_made if files.resolved(of.archive) == here]
     every = Catalog(folder, Clock().zone).backups() if made else []
     return [
         of

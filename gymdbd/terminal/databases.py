@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gymdbd import clock, files, origin, words
+from gymdbd import clock, files, names, origin, words
 from gymdbd.archive import belonging
 from gymdbd.archive.catalog import Catalog
 from gymdbd.archive.inspection import readable
@@ -158,19 +158,10 @@ def _origins(arguments: argparse.Namespace) -> list[tuple[Path | None, Origin]]:
 
     With --database, that is only this database, in any archive (None); otherwise those of the jobs.
     """
-    known: list[tuple[Path | None, Origin]] = []
-    try:
-        jobs = configuration.load(arguments).jobs.values()
-        made = [job.backups for job in jobs if job.backups]
-        known = [(of.archive.resolve(), of.origin) for of in made]
-    except ConfigError:
-        if not arguments.archive:
-            raise
-    if not getattr(arguments, "source", None):
-        return known
-    meant = _here(arguments.source)
-    of_jobs = (of for _, of in known if any(place.same(meant.places[0]) for place in of.places))
-    return [(None, next(of_jobs, meant))]
+    settings = configuration.loaded(arguments)
+    if of := configuration.meant(arguments, settings):
+        return [(None, of)]
+    return [(of.archive.resolve(), of.origin) for of in configuration.made_by(settings)]
 
 
 def _here(path: Path) -> Origin:
@@ -191,27 +182,24 @@ def _are_of_one(found: list[Backup], known: list[tuple[Path | None, Origin]]) ->
 
 
 def live_database(of: Database, arguments: argparse.Namespace) -> Database:
-    """Find the live database to compare a backup with: --database, or that of its job."""
-    if arguments.database:
-        return Database(files.absolute(arguments.database))
-    hint = "name it with --database PATH, or name a second backup"
-    if of.backup is None:
+    """Find the live database to compare a backup with, as `made_of` does; UsageError if unknown."""
+    found = made_of(of, arguments)
+    if found is None:
+        what = "nothing says which database it is of" if of.backup else "it is not a backup"
         raise UsageError(
-            f"{of.path} is not a backup, so the database to compare it with is unknown", hint=hint
+            f"{of.path} cannot be compared with its database: {what}",
+            hint="name it with --database PATH, or name a second backup",
         )
-    made_of = _made_of(of.backup, arguments)
-    if made_of is None:
-        raise UsageError(f"no job of the configuration makes backups like {of.path}", hint=hint)
-    return Database(made_of)
+    return Database(found)
 
 
 def made_of(of: Database, arguments: argparse.Namespace) -> Path | None:
-    """Find the live database as `live_database` does, or in the manifest; None if unknown.
+    """Find the live database: --database, that of the job, or of the manifest; None if unknown.
 
     A manifest counts only on the machine that wrote it.
     """
-    if arguments.database:
-        return files.absolute(arguments.database)
+    if named := configuration.database(arguments):
+        return named
     if of.backup is None:
         return None
     try:
@@ -238,9 +226,12 @@ def _made_of(backup: Backup, arguments: argparse.Namespace) -> Path | None:
 
 
 def restore_target(backup: Backup, arguments: argparse.Namespace) -> Path:
-    """Find the file to restore into: --to, or the database of the backup's job."""
+    """Find the file to restore into: --to, --database, or the database of the backup's job."""
     if arguments.to:
         return files.absolute(arguments.to)
+    if named := configuration.database(arguments):
+        _require_of(backup, named)
+        return named
     try:
         target = _made_of(backup, arguments)
     except ConfigError as error:
@@ -248,11 +239,26 @@ def restore_target(backup: Backup, arguments: argparse.Namespace) -> Path:
             raise
         raise error.but(hint="name the database to restore into with --to PATH") from error
     if target is None:
+        manifest = backup.manifest
+        known = f" (it was made of {manifest.host}:{manifest.source})" if manifest else ""
         raise UsageError(
-            f"no job of the configuration makes backups like {backup.path}",
+            f"no job of a configuration makes backups like {backup.path}{known}",
             hint="name the database to restore into with --to PATH",
         )
     return target
+
+
+def _require_of(backup: Backup, named: Path) -> None:
+    """Raise UsageError if a backup is certainly of another database than the one that is named."""
+    every = Catalog(backup.path.parent, Clock().zone).backups()
+    mine = belonging.likely(every, _here(named))
+    if not any(other.place for other in mine):
+        mine = [other for other in every if other.stem == names.plain(named.stem)]
+    if backup.path not in [other.path for other in mine]:
+        raise UsageError(
+            f"{backup.path} is a backup of {backup.place or backup.stem}, not of {named}",
+            hint="name the database to restore into with --to PATH",
+        )
 
 
 def origin_of(backup: Backup, target: Path, arguments: argparse.Namespace) -> Origin | None:

@@ -38,7 +38,8 @@ def add_archive(parser: argparse.ArgumentParser) -> None:
         "--archive",
         type=Path,
         metavar="DIR",
-        help="the archive to search (default: every archive of the configuration)",
+        help="the folder of the backups (default: every archive of the configuration, or for "
+        "--database without one data/backups/database)",
     )
 
 
@@ -55,7 +56,7 @@ def add_database(parser: argparse.ArgumentParser) -> None:
         dest="source",
         type=Path,
         metavar="PATH",
-        help="the database that latest refers to, if an archive has backups of several",
+        help="the database whose backups are meant; with it, no configuration is needed",
     )
 
 

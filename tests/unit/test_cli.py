@@ -139,7 +139,7 @@ def test_a_faulty_configuration_is_told_with_all_its_faults(
     assert cli.main(["-c", str(path), "schedule", "--json"]) == 2
     answer = json.loads(capsys.readouterr().out)
     assert answer["code"] == "config"
-    assert len(answer["faults"]) == 3
+    assert len(answer["faults"]) == 2
     assert cli.main(["-c", str(path), "schedule"]) == 2
     told = capsys.readouterr().err.splitlines()
     assert told[1:4] == [f"  {fault}" for fault in answer["faults"]]
