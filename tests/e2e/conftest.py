@@ -22,6 +22,8 @@ from tests.e2e.pi import Pi
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from tests.e2e.network import Office
+
 # Whichever story comes first builds the stage as well, from what the network has to bring.
 _TIMEOUT_S = 900
 _HERE = Path(__file__).parent
@@ -61,11 +63,16 @@ class Stage:
     numbers: Iterator[int] = field(default_factory=itertools.count)
 
     @contextlib.contextmanager
-    def pi(self, *layers: Path) -> Iterator[Pi]:
-        """Make a Pi, switched off, with these layers over the tree, in a network of its own."""
+    def pi(self, *layers: Path, place: Office | None = None) -> Iterator[Pi]:
+        """Make a Pi, switched off, with these layers over the tree, in a network of its own.
+
+        With `place` it stands where another one stood.
+        """
         folder = self.folder / f"pi{next(self.numbers)}"
-        with office() as place, guest((*layers, self.tree), folder, place.pi) as machine:
-            yield Pi(machine, place)
+        with contextlib.ExitStack() as stack:
+            where = place or stack.enter_context(office())
+            machine = stack.enter_context(guest((*layers, self.tree), folder, where.pi))
+            yield Pi(machine, where)
 
 
 @pytest.fixture(scope="session")

@@ -84,11 +84,15 @@ class Pi:
 
     def start_gym(self) -> None:
         """Start the gym's application, with a member; it is at rest until told otherwise."""
-        application = (ROOT / "tests" / "support" / "flask_app.py").read_text()
-        self.machine.write(f"{HOME}/flask_app.py", application, owner="pi")
+        self.set_gym_up()
         self.machine.sh("systemctl start gym")
         until(lambda: self._gym("GET", "/totals"), "the gym's application")
         assert self._gym("POST", "/members", '{"name": "김회원"}')
+
+    def set_gym_up(self) -> None:
+        """Put the gym's application there, without starting it."""
+        application = (ROOT / "tests" / "support" / "flask_app.py").read_text()
+        self.machine.write(f"{HOME}/flask_app.py", application, owner="pi")
 
     def reset(self) -> None:
         """Be as right after the installation, at the true time, with an empty database."""
