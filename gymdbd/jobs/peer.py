@@ -13,7 +13,6 @@ from gymdbd import bounded
 from gymdbd.remote import bootstrap, delta
 from gymdbd.remote.client import Session
 from gymdbd.remote.errors import LibraryMissingError
-from gymdbd.remote.putting import Putting
 from gymdbd.remote.ssh.target import HostSettings
 from gymdbd.source.errors import ConnectionLostError, GymdbdError, ProtocolError, SourceError
 
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
     from gymdbd.config.kinds import PullConfig
     from gymdbd.config.parts import RepairConfig
     from gymdbd.jobs.context import Context
+    from gymdbd.remote.putting import Putting
     from gymdbd.remote.ssh.ssh import Connection
     from gymdbd.remote.ssh.stream import Command
     from gymdbd.source.fingerprint import Fingerprint
@@ -183,6 +183,8 @@ def serving(
 @contextlib.contextmanager
 def receiving(job: PullConfig, context: Context) -> Iterator[tuple[Putting, Connection]]:
     """Start the receiving side over there, which can put a database in the place of the job's."""
+    from gymdbd.remote.putting import Putting  # noqa: PLC0415 - no pull needs it
+
     with connect(job, context) as connection:
         channel = connection.run(bootstrap.arguments(job.ssh.python))
         try:

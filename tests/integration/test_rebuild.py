@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from gymdbd import clock
+from gymdbd.errors import SuspiciousError
 from gymdbd.source.format import VERSIONS, WITH_WAL
 from tests.support import ledger
 from tests.support.command import GYMDBD, ROOT, environment, gymdbd, gymdbd_json, require
@@ -287,6 +288,25 @@ def test_a_replica_that_is_not_proven_is_not_put_there(
     assert said in result["error"]
     assert "gymdbd rebuild --backup latest" in result["hint"]
     assert not list(dead.database.parent.iterdir())
+
+
+def test_an_application_that_was_started_too_early_costs_nothing(peer: Peer) -> None:
+    """Its empty database has been pulled: the good state is in the archive, and goes back."""
+    peer.pull()
+    had = query(peer.replica, "SELECT * FROM totals")
+    lose(peer)
+    with closing(sqlite3.connect(ledger.create(peer.database))) as connection:
+        connection.execute("DELETE FROM payments")
+        connection.commit()
+    with pytest.raises(SuspiciousError):
+        peer.pull()
+    code, result = rebuild(peer)
+    assert (code, result["code"]) == (1, "suspicious")
+    code, result = rebuild(peer, "--backup", "latest", "--replace")
+    assert (code, query(peer.database, "SELECT * FROM totals")) == (0, had), result
+    assert query(result["saved"], "SELECT count(*) FROM payments") == [(0,)]
+    pulled = peer.pull()
+    assert (pulled.state, query(peer.replica, "SELECT * FROM totals")) == ("ok", had)
 
 
 def slow(folder: Path) -> dict[str, Any]:

@@ -187,6 +187,37 @@ def test_an_application_that_makes_its_file_meanwhile_keeps_it(place: Path, cont
     assert (names(place), place.read_bytes()) == ([place.name], before)
 
 
+def _refusing_links(error: str) -> list[str]:
+    """Return the words before a process whose hard links fail."""
+    refuse = f"inject=linkat:error={error}"
+    return [require("strace"), "-f", "-o", "/dev/null", "-e", "trace=linkat", "-e", refuse]
+
+
+def test_a_name_that_is_taken_at_the_last_moment_is_not_taken_away(
+    place: Path, content: bytes
+) -> None:
+    """A rename would replace the file that has just been made; a link is refused."""
+    with receiving(place, *_refusing_links("EEXIST")) as side, pytest.raises(PlaceTakenError):
+        side.put(content)
+    assert names(place) == []
+
+
+def test_a_disk_without_links_gets_the_database_all_the_same(place: Path, content: bytes) -> None:
+    """As FAT, which has none; but what has a -wal there cannot be saved safely, and stays."""
+    with receiving(place, *_refusing_links("EPERM")) as side:
+        side.put(content)
+    assert (names(place), place.read_bytes()) == ([place.name], content)
+    crash_after(place, "PRAGMA journal_mode = WAL", "CREATE TABLE more (id)")
+    before = snapshot_of(place.parent)
+    with (
+        receiving(place, *_refusing_links("EPERM")) as side,
+        pytest.raises(PlaceError, match="cannot be saved") as caught,
+    ):
+        side.put(content, replace=True)
+    assert "together with its -wal, -shm" in caught.value.hint
+    assert snapshot_of(place.parent) == before
+
+
 def test_a_missing_folder_is_made_and_goes_again_if_nothing_arrives(
     tmp_path: Path, content: bytes
 ) -> None:
