@@ -21,7 +21,7 @@ import pytest
 from gymdbd import clock
 from gymdbd.errors import SuspiciousError
 from gymdbd.source.format import VERSIONS, WITH_WAL
-from tests.support import ledger
+from tests.support import ledger, samples
 from tests.support.command import GYMDBD, ROOT, environment, gymdbd, gymdbd_json, require
 from tests.support.databases import backups, query
 from tests.support.pulling import Peer, crash_after, snapshot_of
@@ -318,7 +318,7 @@ def slow(folder: Path) -> dict[str, Any]:
     return {"python": str(folder / "slow")}
 
 
-@pytest.mark.parametrize("end", ["SIGINT", "SIGKILL", "cut"])
+@pytest.mark.parametrize("end", samples.sample(["SIGINT", "SIGKILL", "cut"], "ends of a rebuild"))
 def test_an_end_on_the_way_leaves_nothing_over_there(tmp_path: Path, dead: Peer, end: str) -> None:
     """Ctrl-C, a kill, or the line: what arrived is removed, and the next run brings it whole."""
     folder, hosts = dead.database.parent, tmp_path / "known"

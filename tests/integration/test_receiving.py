@@ -443,7 +443,7 @@ def test_killed_at_any_call_nothing_is_there_or_all_of_it(
         side.put(content, {"owner": "daemon", "mode": "0640"}, replace=True)
     points = _points(log)
     assert {"fsync", "fchmod"} <= {call for call, _ in points}
-    for call, number in samples.sample(points, f"kills of a rebuild, {scene}", size=4):
+    for call, number in samples.sample(points, f"kills of a rebuild, {scene}", size=2):
         _set_up(place, scene)
         kill = ["-e", f"inject={call}:signal=SIGKILL:when={number}"]
         with receiving(place, *trace, *kill) as side, contextlib.suppress(ConnectionLostError):
