@@ -39,13 +39,12 @@ from gymdbd import files, words
 from gymdbd.archive.catalog import Catalog
 from gymdbd.clock import Clock
 from gymdbd.config.kinds import BackupConfig
-from gymdbd.config.parts import Keep
 from gymdbd.errors import UsageError
 from gymdbd.jobs.backup.result import BackupResult
 from gymdbd.runs import as_owner
 from gymdbd.source import database, identity, uses
 from gymdbd.source.errors import SourceMissingError
-from gymdbd.terminal import by_hand, configuration, options
+from gymdbd.terminal import by_hand, configuration, options, retention
 
 if TYPE_CHECKING:
     import argparse
@@ -55,9 +54,7 @@ if TYPE_CHECKING:
     from gymdbd.sqlite.checkpoint import Checkpoint
     from gymdbd.terminal.output import Output
 
-_ARCHIVE = Path("data/backups/database")
-# The retention of the scripts that gymdbd replaces.
-_KEEP = Keep(days=14, count=10)
+_ARCHIVE = configuration.ARCHIVE
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -182,7 +179,7 @@ def _with_flags(job: BackupConfig, arguments: argparse.Namespace) -> BackupConfi
     if arguments.deleted:
         changes["deleted"] = True
     if arguments.cleanup:
-        keep = dataclasses.replace(job.keep or _KEEP, **options.retention(arguments))
+        keep = dataclasses.replace(job.keep or retention.DEFAULT, **options.retention(arguments))
         if keep.faults():
             raise UsageError("--keep-days 0 and --keep-count 0 together would retain nothing")
         changes["keep"] = keep

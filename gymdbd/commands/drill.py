@@ -8,20 +8,21 @@ reports the result of the last drill.
 examples:
   gymdbd drill
       the drill job of the configuration
-  gymdbd drill --archive data/backups/database
-      without a configuration, and without probes or a command
+  gymdbd drill --database instance/gym_system.db
+      the newest backup of a database, without probes or a command; that needs
+      no configuration, and with --archive DIR no database
 """
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gymdbd import files, words
+from gymdbd.archive.catalog import LATEST
 from gymdbd.config.kinds import DrillConfig
 from gymdbd.errors import UsageError
 from gymdbd.jobs.drill.result import DrillResult
-from gymdbd.terminal import by_hand, configuration, options
+from gymdbd.terminal import by_hand, configuration, databases, options
 
 if TYPE_CHECKING:
     import argparse
@@ -33,10 +34,7 @@ if TYPE_CHECKING:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the flags."""
     options.add_job(parser, "drill")
-    parser.add_argument(
-        "--archive", type=Path, metavar="DIR", help="use this archive instead of a job"
-    )
-    options.add_database(parser)
+    options.add_search(parser)
     options.add_json(parser)
 
 
@@ -48,13 +46,13 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
 
 
 def _job(arguments: argparse.Namespace) -> tuple[DrillConfig, Config | None]:
+    if arguments.job and (arguments.archive or arguments.source):
+        raise UsageError("name either a JOB, or --archive DIR or --database PATH")
     if arguments.source and arguments.archive is None:
-        raise UsageError("--database needs --archive; a JOB already names its database")
+        arguments.archive = databases.find(LATEST, arguments).path.parent
     if arguments.archive is None:
         settings = configuration.load(arguments)
         return configuration.choose_job(settings, arguments.job, DrillConfig), settings
-    if arguments.job:
-        raise UsageError("name either a JOB or --archive DIR, not both")
     archive = files.absolute(arguments.archive)
     database = files.absolute(arguments.source) if arguments.source else None
     return DrillConfig(name="drill", kind="drill", archive=archive, database=database), None

@@ -90,7 +90,7 @@ def test_prune_tells_of_every_backup_and_a_dry_run_removes_none(config: Path) ->
     before = tree(archive)
     exit_code, answer = gymdbd_json("-c", config, "prune", "--dry-run")
     assert exit_code == 0
-    assert set(answer) == {"schema", "state", "dry_run", "pruned", "backups"}
+    assert set(answer) == {"schema", "state", "dry_run", "rules", "pruned", "backups"}
     assert answer["pruned"] == [str(old)]
     assert [one["stays"] for one in answer["backups"]] == [True, False]
     assert all(one["reason"] for one in answer["backups"])
