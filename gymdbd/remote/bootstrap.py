@@ -99,6 +99,20 @@ print("\\n" + json.dumps(said))
 sys.exit()
 """
 
+_SURVEY = f"""{_SHIPPED}
+import json, shutil
+from gymdbd.source import nearby
+home = os.path.expanduser("~")
+installed = filter(None, (shutil.which("gymdbd"), "/opt/gymdbd/bin/gymdbd"))
+program = next((path for path in map(os.path.realpath, installed) if os.access(path, os.X_OK)), "")
+python = os.path.join(os.path.dirname(program), "python")
+found = [one.to_json() for one in nearby.find(home)]
+said = {{"home": home, "databases": found, "program": program,
+    "python": python if os.access(python, os.X_OK) else ""}}
+print("\\n" + json.dumps(said))
+sys.exit()
+"""
+
 
 def arguments(python: str = "python3") -> list[str]:
     """Return the command that starts the loader on the other machine.
@@ -128,6 +142,14 @@ def look(database: str) -> bytes:
     It prints a line of JSON, an empty object or an error, and ends.
     """
     return _ship(database, _LOOK)
+
+
+def survey() -> bytes:
+    """Return the code for the loader that prints, as a line of JSON, what is to be found there.
+
+    That is the home folder of the account, the databases in it and in use, and gymdbd itself.
+    """
+    return _ship("", _SURVEY)
 
 
 def modules() -> list[str]:
