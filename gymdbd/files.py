@@ -159,6 +159,26 @@ def write_atomically(
             raise
 
 
+def write_new(path: Path, data: bytes, *, mode: int = FILE_MODE) -> None:
+    """Write a file that is not there yet, whole or not at all; FileExistsError if it is."""
+    partial = partials.begin(path)
+    with writing(path):
+        descriptor = _create(partial)
+        try:
+            write_at(descriptor, data, 0)
+            hand_over(descriptor, path.parent)
+            os.fchmod(descriptor, mode)
+            _sync(descriptor)
+        finally:
+            os.close(descriptor)
+    try:
+        # Unlike a rename, a link replaces nothing.
+        os.link(partial, path)
+    finally:
+        partial.unlink()
+    sync_folder(path.parent)
+
+
 def create(path: Path) -> None:
     """Create an empty file that only this user can read, replacing any leftover."""
     os.close(_create(path))

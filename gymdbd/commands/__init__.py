@@ -11,6 +11,7 @@ from typing import Any
 
 # Every verb with its line in `gymdbd --help`, in the order of that page.
 VERBS = {
+    "init": "set this machine up: find the database, write a configuration, back it up",
     "run": "run the daemon: every job of the configuration on its schedule",
     "backup": "make a verified backup now",
     "pull": "pull a database over SSH, prove it equal, and swap it in",

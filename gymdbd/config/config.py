@@ -19,14 +19,17 @@ from gymdbd.config.kinds import KINDS, JobConfig
 from gymdbd.config.notify import NotifyConfig
 from gymdbd.config.parts import MachineConfig, MetricsConfig, ReportConfig
 from gymdbd.config.scalars import DURATION, NUMBER, SIZE
+from gymdbd.config.unit import CONFIGURATION
 from gymdbd.errors import ConfigError
 from gymdbd.words import did_you_mean
 
 if TYPE_CHECKING:
     import yaml
 
+# What the unit of systemd reads.
+OF_THE_MACHINE = Path(CONFIGURATION, "config.yaml")
 # Not the current folder, which may be anybody's.
-_PLACES = ("~/.config/gymdbd/config.yaml", "/etc/gymdbd/config.yaml")
+_PLACES = ("~/.config/gymdbd/config.yaml", str(OF_THE_MACHINE))
 _OTHERS = 0o077
 
 
@@ -123,9 +126,41 @@ def find(explicit: Path | None, *, instead: str = "") -> Path:
     unseen = f"; this user may not look for {', '.join(closed)}" if closed else ""
     raise ConfigError(
         f"there is no configuration: looked for $GYMDBD_CONFIG, {', '.join(_PLACES)}{unseen}",
-        hint="name one with -c FILE, or write one: config.example.yaml documents every key"
-        + instead,
+        hint="gymdbd init writes one; or name yours with -c FILE" + instead,
     )
+
+
+def place_for_new() -> Path:
+    """Return where a new configuration is found: this user's place, or for root the machine's."""
+    if os.geteuid() == 0:
+        return OF_THE_MACHINE
+    try:
+        return Path(_PLACES[0]).expanduser()
+    except RuntimeError as error:
+        raise ConfigError(
+            "this user has no home folder for a configuration", hint="name a file with -c FILE"
+        ) from error
+
+
+def create(source: Path, text: str) -> None:
+    """Write a new configuration, whole or not at all; ConfigError if there is anything already.
+
+    The machine's is for everybody to read, because the service does not run as root.
+    """
+    mode, folder_mode = files.FILE_MODE, files.FOLDER_MODE
+    if source == OF_THE_MACHINE:
+        mode, folder_mode = files.PUBLIC_MODE, 0o755
+    is_new = not files.is_there(source.parent)
+    files.make_folder(source.parent)
+    with files.writing(source):
+        if is_new:
+            source.parent.chmod(folder_mode)
+    try:
+        files.write_new(source, text.encode(), mode=mode)
+    except FileExistsError as error:
+        raise ConfigError(
+            f"there is a {source} already, which stays as it is", hint="look at it, or remove it"
+        ) from error
 
 
 def _is_closed(place: str) -> bool:
