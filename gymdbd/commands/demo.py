@@ -100,7 +100,8 @@ def _print(
     )
     output.print_line()
     output.print_line("gymdbd status:")
-    status.run(argparse.Namespace(config=folder / "config.yaml", brief=False), output)
+    words = {"config": folder / "config.yaml", "brief": False, "archive": None, "source": None}
+    status.run(argparse.Namespace(**words), output)
     output.print_line()
     if keep:
         output.print_line(f"Everything is in {folder}. Try gymdbd -c {folder}/config.yaml list")

@@ -100,7 +100,12 @@ def _print(rules: list[Rule], decisions: list[Decision], output: Output, *, dry_
         output.print_line(f"{len(gone)} of {len(decisions)} backups {verb}")
 
     told = [
-        {"archive": str(rule.archive), "source": str(rule.origin), **vars(rule.keep)}
+        {
+            "archive": str(rule.archive),
+            "source": str(rule.origin),
+            "from": rule.told,
+            **vars(rule.keep),
+        }
         for rule in rules
     ]
     payload = {"dry_run": dry_run, "rules": told, "pruned": gone, "backups": described}

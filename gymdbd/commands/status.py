@@ -16,6 +16,12 @@ examples:
       a table of the jobs, and what to do about failures
   gymdbd status --json
       the whole status, for a program
+  gymdbd status --database instance/gym_system.db
+      the backups of a database, without the jobs: the newest one, whether the
+      database was written since, and the room. It needs no configuration; a
+      job that makes these backups lends its max_age
+  gymdbd status --archive data/backups/database
+      the same for every database with backups in a folder
   gymdbd status --brief
       one line, for a prompt or a greeting (motd): what the status file says,
       what the daemon found when it last looked at the disks, and what other
@@ -47,6 +53,7 @@ from typing import TYPE_CHECKING
 from gymdbd import clock, words
 from gymdbd.clock import Clock
 from gymdbd.config import state
+from gymdbd.errors import UsageError
 from gymdbd.jobs.finding import Health
 from gymdbd.notices import store
 from gymdbd.runs import brief, overview, public
@@ -73,12 +80,15 @@ _LONG_DOWN = timedelta(minutes=10)
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the flags."""
     parser.add_argument("--brief", action="store_true", help="one line, without the disks")
+    options.add_search(parser)
     options.add_json(parser)
 
 
 def run(arguments: argparse.Namespace, output: Output) -> int:
     """Print the status; the exit code is that of the worst job."""
     now = Clock()
+    if arguments.archive or arguments.source:
+        return _of_named(arguments, now, output)
     if arguments.brief:
         return _brief(arguments, now, output)
     try:
@@ -117,6 +127,18 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
 
     output.result(payload, show)
     return int(seen.health)
+
+
+def _of_named(arguments: argparse.Namespace, now: Clock, output: Output) -> int:
+    """Print how the backups are that the command line names."""
+    from gymdbd.terminal import standings  # noqa: PLC0415 - the status of jobs needs none of it
+
+    try:
+        return standings.run(arguments, now, output)
+    except UsageError:
+        raise
+    except GymdbdError as error:
+        raise error.but(exit_code=_UNKNOWN) from error
 
 
 def _brief(arguments: argparse.Namespace, now: Clock, output: Output) -> int:

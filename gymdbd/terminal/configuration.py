@@ -160,6 +160,30 @@ def of_named(backups: list[Backup], arguments: argparse.Namespace) -> list[Backu
     return belonging.likely(backups, of) if of else backups
 
 
+def databases_in(
+    archive: Path, settings: Config | None, arguments: argparse.Namespace
+) -> list[Origin]:
+    """Return the databases with backups in an archive: those of jobs as the jobs know them.
+
+    If --database names one, it is that alone.
+    """
+    every = Catalog(archive, Clock().zone).backups()
+    if of := meant(arguments, settings):
+        return [of] if belonging.likely(every, of) else []
+    of_jobs = [
+        made.origin for made in made_in(archive, settings) if belonging.of(every, made.origin)
+    ]
+    known = {backup.path for of in of_jobs for backup in belonging.of(every, of)}
+    others = [backup for backup in every if backup.path not in known]
+    return [*of_jobs, *belonging.origins(others)]
+
+
+def made_in(archive: Path, settings: Config | None) -> list[Backups]:
+    """Return what the jobs are configured to make in an archive; links are followed."""
+    here = files.resolved(archive)
+    return [made for made in made_by(settings) if files.resolved(made.archive) == here]
+
+
 def archives(arguments: argparse.Namespace) -> list[Path]:
     """Return the archive of --archive, or those of the configuration.
 
@@ -219,9 +243,7 @@ def makers_of(backup: Backup, arguments: argparse.Namespace) -> list[Backups]:
     """Return what the jobs are configured to make that make backups like this one."""
     folder = backup.path.parent
     absent = config.found(arguments.config) is None
-    here = files.resolved(folder)
-    every_made = made_by(None if absent else load(arguments))
-    made = [of for of in every_made if files.resolved(of.archive) == here]
+    made = made_in(folder, None if absent else load(arguments))
     every = Catalog(folder, Clock().zone).backups() if made else []
     return [
         of

@@ -6,9 +6,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from gymdbd import files
-from gymdbd.archive import belonging
-from gymdbd.archive.catalog import Catalog
-from gymdbd.clock import Clock
 from gymdbd.config.kinds import BackupConfig
 from gymdbd.config.parts import Keep
 from gymdbd.errors import BackupMissingError, UsageError
@@ -65,7 +62,7 @@ def rules(arguments: argparse.Namespace) -> list[Rule]:
     settings = configuration.loaded(arguments)
     found, without = [], []
     for archive in configuration.archives(arguments):
-        for origin in _origins(archive, settings, arguments):
+        for origin in configuration.databases_in(archive, settings, arguments):
             rule = _rule(archive, origin, settings, given)
             found += [rule] if rule else []
             without += [] if rule else [f"{origin} in {archive}"]
@@ -87,23 +84,6 @@ def _of_job(arguments: argparse.Namespace, given: Keep | None) -> Rule:
     if keep is None:
         raise UsageError("there is no retention rule", hint=_NONE)
     return Rule(job.archive, job.origin, keep)
-
-
-def _origins(archive: Path, settings: Config | None, arguments: argparse.Namespace) -> list[Origin]:
-    """Return the databases in an archive that are meant: those of jobs as the jobs know them."""
-    every = Catalog(archive, Clock().zone).backups()
-    meant = configuration.meant(arguments, settings)
-    if meant is not None:
-        return [meant] if belonging.of(every, meant) else []
-    here = files.resolved(archive)
-    of_jobs = [
-        made.origin
-        for made in configuration.made_by(settings)
-        if files.resolved(made.archive) == here and belonging.of(every, made.origin)
-    ]
-    known = {backup.path for origin in of_jobs for backup in belonging.of(every, origin)}
-    others = [backup for backup in every if backup.path not in known]
-    return [*of_jobs, *belonging.origins(others)]
 
 
 def _rule(
