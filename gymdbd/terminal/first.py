@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from gymdbd import acting, files
 from gymdbd.clock import Clock
 from gymdbd.config import config, template
-from gymdbd.errors import ConfigError, UsageError
+from gymdbd.errors import ConfigError
 from gymdbd.runs import as_owner, examine
 from gymdbd.runs.status import StatusFile
 from gymdbd.terminal import by_hand, configuration
@@ -112,14 +112,15 @@ def require_place(folder: Path, *, given: bool) -> None:
         acting.done_by_decider(folder.parent, lambda: files.require_folder(folder.parent))
 
 
-def refuse_to_change(settings: Config, name: str, job: Mapping[str, Any]) -> UsageError:
+def refuse_to_change(settings: Config, name: str, job: Mapping[str, Any]) -> ConfigError:
     """Build the error for a configuration that there is already, and that lacks this job."""
     while name in settings.jobs:
         name += "-2"
-    return UsageError(
-        f"{settings.source} is there already and has no such job; init changes nothing that exists",
-        hint=f"add this line below its `jobs:`, two spaces in, and type the same again:\n"
-        f"  {template.line(name, job)}",
+    return ConfigError(
+        f"{settings.source} is there already, and lacks this line below its jobs:",
+        faults=(template.line(name, job),),
+        hint="add it, indented by two spaces, and type the same again; init changes nothing that "
+        "exists",
     )
 
 

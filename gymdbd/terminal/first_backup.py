@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import getpass
+import contextlib
 import os
+import pwd
 import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -177,6 +178,13 @@ def _archive(path: Path, arguments: argparse.Namespace, steps: Steps) -> Path:
     return files.absolute(Path(asking.text("Folder for the backups?", str(proposed))).expanduser())
 
 
+def _here() -> str:
+    """Return how another machine logs in to this one, as the present user."""
+    with contextlib.suppress(KeyError):
+        return f"{pwd.getpwuid(os.geteuid()).pw_name}@{os.uname().nodename}"
+    return os.uname().nodename
+
+
 def _begin(settings: Config, jobs: list[BackupConfig], steps: Steps) -> int:
     """Check the configuration, and make the first backup of each database that has none."""
     is_well = first.check(settings, steps)
@@ -196,7 +204,7 @@ def _begin(settings: Config, jobs: list[BackupConfig], steps: Steps) -> int:
             done = f"{size}, {rows}, verified in {made.duration_s:.1f} s"
             steps.tell("backup", f"{made.path}: {done}")
         worst = max(worst, outcome, key=lambda one: one.exit_code)
-    there = ["gymdbd", "init", "--host", f"{getpass.getuser()}@{os.uname().nodename}"]
+    there = ["gymdbd", "init", "--host", _here()]
     there += ["--remote-database", str(jobs[0].database)]
     steps.next_steps = [
         *first.service(settings, jobs[0].database, jobs[0].archive),
