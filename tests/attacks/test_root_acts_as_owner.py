@@ -158,6 +158,21 @@ def test_root_restores_into_another_users_database(place: Path, flags: tuple[str
     assert (_count(database), len(backups(archive))) == (7, 1)
 
 
+def test_the_status_of_another_users_database_is_seen_as_that_user(place: Path) -> None:
+    """A link to a database of root's tells neither its size nor when it was written."""
+    archive = _backed_up(place)
+    make_database(place / "root" / "secret.db")
+    for named in (("--archive", archive), ("--database", place / "pi" / "gym.db")):
+        code, answer = gymdbd_json("status", "--archive", archive, *named)
+        assert (code, answer["databases"][0]["written_at"] is not None) == (0, True)
+    (place / "pi" / "gym.db").unlink()
+    _link(place / "pi" / "gym.db", place / "root" / "secret.db")
+    code, answer = gymdbd_json("status", "--archive", archive)
+    (found,) = answer["databases"]
+    assert (code, found["code"], found["written_at"]) == (3, "source-unreadable", None)
+    assert _owners(archive) == {0}
+
+
 def _names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
@@ -304,6 +319,7 @@ def test_every_verb_acts_as_the_owner_of_the_archive(place: Path) -> None:
         ("reject", made),
         ("accept", made),
         ("drill",),
+        ("status",),
         ("prune", "--keep-count", "1"),
         ("restore", "latest", "--to", database),
         ("diff", "latest", "--database", database),
