@@ -11,27 +11,33 @@ from typing import TYPE_CHECKING
 from tests.e2e.mac import Mac
 from tests.e2e.network import PI_NEAR
 from tests.e2e.pi import ARCHIVE, DATABASE
-from tests.support.command import GYMDBD, ROOT
-from tests.support.databases import broken_promises
+from tests.support import guides
+from tests.support.command import GYMDBD
+from tests.support.databases import query
 
 if TYPE_CHECKING:
     import subprocess
 
     from tests.e2e.pi import Pi
 
-_GUIDE = ROOT / "deploy" / "GUIDE.ko.md"
+_GUIDE = guides.read("deploy/GUIDE.ko.md")
 _BLOCK = re.compile(r"^<!-- ([a-z, ]+) -->\n```console\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _NAME = re.compile(r"gym_system_backup_\d{8}_\d{6}\.db")
-# What this stage cannot do, because there is no macOS, no registry, nobody to type a password, or
-# nobody to be told.
+# What this stage cannot do, because there is no macOS, no registry, nobody to type a password or
+# text, or nobody to be told.
 _ELSEWHERE = {
+    "ssh pi@raspberrypi.local",
+    "sudo nano /etc/gymdbd/config.yaml",
+    "scp -r ~/gymdbd pi@raspberrypi.local:",
+    "cd ~/gymdbd",
+    "scp pi@raspberrypi.local:gymdbd.html ~/gymdbd-pi.html",
+    "open ~/gymdbd-pi.html",
+    "open ~/gymdbd-mac.html",
+    "curl -LsSf https://astral.sh/uv/install.sh | sh",
     "uv venv --seed --python 3.13 ~/.local/share/gymdbd",
     "~/.local/share/gymdbd/bin/pip install .",
     "sudo mkdir -p /usr/local/bin",
     "sudo ln -sf ~/.local/share/gymdbd/bin/gymdbd /usr/local/bin/gymdbd",
-    "scp ~/.ssh/gymdbd.pub raspberry-pi:",
-    "scp pi@raspberrypi.local:/var/lib/gymdbd/report.html ~/gymdbd-pi.html",
-    "open ~/gymdbd-pi.html",
     "deploy/install.sh",
     "deploy/install.sh --uninstall",
     "ping -c 3 raspberrypi.local",
@@ -44,6 +50,7 @@ _ELSEWHERE = {
 _REGISTRY = "[global]\nno-index = true\nfind-links = /home/pi/wheels\n"
 _SUSPICIOUS = "gymdbd diff gym_system_backup_20261122_030000.db"
 _WHOLE_FILE = "gymdbd restore latest --replace"
+_CONNECT = "gymdbd init --host "
 
 
 @dataclass
@@ -73,6 +80,13 @@ class _Reader:
         path = shlex.quote(str(self.mac.home / "bin"))
         return self.mac.run("bash", "-c", f"PATH={path}:$PATH; {line}")
 
+    def let_the_mac_in(self, line: str) -> None:
+        """Begin to connect the Mac, and type on the Pi what that prints."""
+        begun = self.type_on_mac(f"{line} --wait 1s")
+        authorize = re.search(r"^echo 'ssh-ed25519 .*$", begun.stdout, re.MULTILINE)
+        assert authorize is not None, begun.stdout + begun.stderr
+        assert self.type_on_pi(f"mkdir -p -m 700 ~/.ssh && {authorize[0]}").returncode == 0
+
     def lose_members(self) -> None:
         """Have a good backup, and a newer one of much less."""
         members = "INSERT INTO members (name) SELECT 'x' FROM generate_series(1, 500)"
@@ -82,36 +96,33 @@ class _Reader:
         assert self.type_on_pi("gymdbd backup nightly-backup").returncode == 1
 
 
-def _prepare_mac(pi: Pi, mac: Mac) -> None:
-    """Put on the Mac what the guide lets people write, and gymdbd on its PATH."""
-    text = _GUIDE.read_text(encoding="utf-8")
-    ssh = re.search(r"^Host raspberry-pi\n(?: +.*\n)+", text, re.MULTILINE)
-    yaml = re.search(r"^```yaml\n(status_file: ~.*?)^```$", text, re.MULTILINE | re.DOTALL)
-    assert ssh is not None
-    assert yaml is not None
-    (mac.home / ".ssh/config").write_text(ssh[0].replace("raspberrypi.local", PI_NEAR))
-    for one in (mac.key, mac.key.with_suffix(".pub")):
-        one.unlink()
-    _write(mac.home / ".config/gymdbd/config.yaml", yaml[1])
+def _prepare_mac(mac: Mac) -> None:
+    """Have a Mac that knows the Pi's address and host key, and gymdbd on its PATH; no key yet."""
+    known_hosts = mac.home / ".ssh/known_hosts"
+    (mac.home / ".ssh/config").write_text(
+        f"Host raspberrypi.local\n HostName {PI_NEAR}\n UserKnownHostsFile {known_hosts}\n"
+    )
+    for file in (mac.key, mac.key.with_suffix(".pub")):
+        file.unlink()
     program = mac.home / "bin" / "gymdbd"
-    _write(program, f'#!/bin/sh\nexec {shlex.join(GYMDBD)} "$@"\n')
+    program.parent.mkdir()
+    # The tests are root, whose configuration and state would be those of this machine.
+    config = '-c "$HOME/.config/gymdbd/config.yaml"'
+    program.write_text(
+        f'#!/bin/sh\nexport STATE_DIRECTORY="$HOME"\nexec {shlex.join(GYMDBD)} {config} "$@"\n'
+    )
     program.chmod(0o755)
-    assert pi.backups() == []
-
-
-def _write(path: Path, text: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text)
 
 
 def test_every_command_of_the_operators_guide_does_what_it_says(fresh: Pi, tmp_path: Path) -> None:
     """In the guide's order, from a Pi as it comes out of its box to one without gymdbd again."""
     mac = Mac(fresh.office.mac, tmp_path, fresh.host_key)
     reader = _Reader(fresh, mac)
-    _prepare_mac(fresh, mac)
+    _prepare_mac(mac)
+    assert fresh.backups() == []
     fresh.machine.write("/etc/pip.conf", _REGISTRY)
     left = set(_ELSEWHERE)
-    for machines, block in _BLOCK.findall(_GUIDE.read_text(encoding="utf-8")):
+    for machines, block in _BLOCK.findall(_GUIDE):
         lines = [line.removeprefix("$ ") for line in block.splitlines()]
         failing = _SUSPICIOUS in block
         if failing:
@@ -123,13 +134,14 @@ def test_every_command_of_the_operators_guide_does_what_it_says(fresh: Pi, tmp_p
                 if line in _ELSEWHERE:
                     left.discard(line)
                     continue
+                if line.startswith(_CONNECT):
+                    reader.let_the_mac_in(line)
                 done = {"pi": reader.type_on_pi, "mac": reader.type_on_mac}[machine](line)
                 expected = 2 if failing and line == "gymdbd status" else 0
                 assert done.returncode == expected, f"{machine}: {line}\n{done.stdout}{done.stderr}"
-        if "ssh-keygen" in block:
-            fresh.machine.write("/home/pi/gymdbd.pub", mac.public_key, owner="pi")
         if _WHOLE_FILE in block:
             fresh.machine.run("systemctl", "start", "gym")
     assert left == set()
-    assert broken_promises(mac.home / "gym-controller/instance/gym_system.db") == []
+    replica = mac.home / "gymdbd/raspberrypi.local/gym_system.db"
+    assert query(replica, "PRAGMA integrity_check") == [("ok",)]
     assert len(fresh.machine.sh(f"ls {ARCHIVE}/*.db").split()) > 1
