@@ -158,7 +158,7 @@ pause_service() {
 install_checkout() {
     local copy failed=false
     copy="$(mktemp -d)"
-    cp -R "$repository/gymdbd" "$repository/pyproject.toml" "$repository/README.md" "$copy"
+    cp -R "$repository/gymdbd" "$repository/deploy" "$repository/pyproject.toml" "$repository/README.md" "$copy"
     pip_install --upgrade "$copy$1" 2>"$copy/errors" || failed=true
     if $failed && grep -qiE "$no_network" "$copy/errors"; then
         rm -rf "$copy"
