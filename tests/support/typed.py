@@ -30,7 +30,10 @@ def in_markdown(text: str) -> list[list[str]]:
         elif language in _SHELLS:
             lines += joined
     # In a table a bar within backticks is escaped, and stands between choices.
-    named = [re.sub(r"\\\|\S+", "", line) for line in _INLINE.findall(_FENCE.sub("", text))]
+    named = [
+        re.sub(r"\\\|\S+", "", line.replace("\n", " "))
+        for line in _INLINE.findall(_FENCE.sub("", text))
+    ]
     lines += [f"{line} --help" if len(line.split()) == 2 else line for line in named]
     return [words for line in lines for words in in_line(line)]
 
