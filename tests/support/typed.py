@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-_INLINE = re.compile(r"`(gymdbd [^`]+)`")
+_INLINE = re.compile(r"`(gymdbd\s[^`]+)`")
 _PROMPT = "$ "
 _SHELLS = ("sh", "bash")
 _OPERATORS = frozenset("();<>|&")

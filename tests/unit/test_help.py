@@ -78,7 +78,8 @@ def test_every_flag_is_explained(
 def test_a_command_that_cannot_be_is_found_in_a_text() -> None:
     """Prompts, sudo, ssh, pipes and redirections around a command are no part of it."""
     text = (
-        "Try `gymdbd list`, or `gymdbd\nprune a`.\n```console\n$ sudo -u pi gymdbd backup a \\\n    --raw | tee x && ls\n"
+        "Try `gymdbd list`, or `gymdbd\nprune a`.\n"
+        "```console\n$ sudo -u pi gymdbd backup a \\\n    --raw | tee x && ls\n"
         "gymdbd said this\n$ ssh pi /opt/gymdbd/bin/gymdbd -c 'a b' status > /tmp/gymdbd # really\n"
         "```\n```sh\nsystemctl status gymdbd\ngymdbd frobnicate\n```\n"
     )
