@@ -159,24 +159,38 @@ def write_atomically(
             raise
 
 
-def write_new(path: Path, data: bytes, *, mode: int = FILE_MODE) -> None:
-    """Write a file that is not there yet, whole or not at all; FileExistsError if it is."""
+def write_new(path: Path, data: bytes, *, mode: int = FILE_MODE) -> bool:
+    """Write a file whole or not at all; return False if there is anything of this name already."""
     partial = partials.begin(path)
     with writing(path):
-        descriptor = _create(partial)
         try:
-            write_at(descriptor, data, 0)
-            hand_over(descriptor, path.parent)
-            os.fchmod(descriptor, mode)
-            _sync(descriptor)
+            descriptor = _create(partial)
+            try:
+                write_at(descriptor, data, 0)
+                hand_over(descriptor, path.parent)
+                os.fchmod(descriptor, mode)
+                _sync(descriptor)
+            finally:
+                os.close(descriptor)
+            return _take_name(partial, path)
         finally:
-            os.close(descriptor)
+            partial.unlink(missing_ok=True)
+
+
+def _take_name(partial: Path, path: Path) -> bool:
+    """Give a finished file its name, durably, unless there is anything of this name already."""
     try:
         # Unlike a rename, a link replaces nothing.
         os.link(partial, path)
-    finally:
-        partial.unlink()
+    except FileExistsError:
+        return False
+    except OSError:
+        # FAT and some shares have no links.
+        if os.path.lexists(path):
+            return False
+        partial.rename(path)
     sync_folder(path.parent)
+    return True
 
 
 def create(path: Path) -> None:

@@ -155,12 +155,10 @@ def create(source: Path, text: str) -> None:
     with files.writing(source):
         if is_new:
             source.parent.chmod(folder_mode)
-    try:
-        files.write_new(source, text.encode(), mode=mode)
-    except FileExistsError as error:
+    if not files.write_new(source, text.encode(), mode=mode):
         raise ConfigError(
             f"there is a {source} already, which stays as it is", hint="look at it, or remove it"
-        ) from error
+        )
 
 
 def _is_closed(place: str) -> bool:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from gymdbd import acting, files
+from gymdbd import acting, files, partials
 from gymdbd.clock import Clock
 from gymdbd.config import config, template
 from gymdbd.errors import ConfigError
@@ -28,9 +28,9 @@ if TYPE_CHECKING:
     from gymdbd.terminal.output import Output
 
 _WIDTH = 9
-# What is not ok of these is what to do next: the daemon, and who is told.
+# A warning of these is what to do next: the daemon, and who is told.
 _NEXT = ("status", "notify")
-_AGAIN = "correct what is wrong above, and type the same again"
+_AGAIN = "Correct what is wrong above, and type the same again"
 
 
 @dataclass
@@ -79,7 +79,11 @@ def existing(at: Path, arguments: argparse.Namespace, steps: Steps) -> Config | 
     if not os.path.lexists(at):
         return None
     arguments.config = at
-    return configuration.load(arguments)
+    settings = configuration.load(arguments)
+    if not arguments.dry_run:
+        # A run that was killed after it had written the configuration may have left its partial.
+        partials.begin(at)
+    return settings
 
 
 def write(
@@ -127,7 +131,11 @@ def refuse_to_change(settings: Config, name: str, job: Mapping[str, Any]) -> Con
 def check(settings: Config, steps: Steps) -> bool:
     """Run what `gymdbd check` runs, and print what is not ok; return whether there is no error."""
     checks = examine.examine(settings, Clock())
-    odd = [one for one in checks if one.state != "ok" and one.name not in _NEXT]
+    odd = [
+        one
+        for one in checks
+        if one.state == "error" or (one.state != "ok" and one.name not in _NEXT)
+    ]
     steps.facts["checks"] = [vars(one) for one in checks]
     found = counted(len(odd), "remark") if odd else "all well"
     steps.tell("check", f"{counted(len(checks), 'check')}: {found}")

@@ -109,14 +109,14 @@ def _database(arguments: argparse.Namespace, steps: Steps) -> Path:
     here = [one for one in found if one.near]
     if len(here) == 1:
         return files.absolute(here[0].path)
-    if not found:
+    if not here:
+        open_elsewhere = f"; programs have others open: {_listed(found)}" if found else ""
         raise UsageError(
-            f"there is no SQLite database in {Path.cwd()} or some levels below it, and no process "
-            "that this user can see has one open",
+            f"there is no SQLite database in {Path.cwd()}, or some levels below it{open_elsewhere}",
             hint=f"{_NAME_IT}, or type it in the folder of the application",
         )
     raise UsageError(
-        f"it is not certain which database is meant, of {len(found)}: {_listed(found)}",
+        f"it is not certain which database is meant, of {len(here)}: {_listed(here)}",
         hint=_NAME_IT,
     )
 

@@ -7,7 +7,6 @@ import os
 import re
 import shutil
 import stat
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -16,8 +15,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gymdbd.config import config
+from tests.faults import tracing
 from tests.support import everyone, samples
-from tests.support.command import GYMDBD, environment, gymdbd, require
+from tests.support.command import gymdbd
 from tests.support.databases import (
     backups,
     broken_promises,
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _USER = 12041
+_CHANGES = {"mkdir", "link", "rename", "unlink", "pwrite64", "fsync", "fchmod"}
 _KEYS = {
     *("schema", "state", "config", "written", "database", "archive", "checks", "backup", "next"),
 }
@@ -280,36 +281,31 @@ def test_killed_anywhere_it_goes_on_when_it_is_typed_again(
     make_database(machine.database)
     kept = tmp_path / "kept"
     shutil.copytree(machine.home, kept)
-    calls = "mkdir,link,rename,unlink,fsync,fchmod"
     log = tmp_path / "log"
-    _traced(machine, "-e", f"trace={calls}", "-o", str(log))
-    counted: dict[str, int] = {}
-    points = []
-    for line in log.read_text().splitlines():
-        if match := re.match(r"\d+ +(\w+)\(.*\) += 0", line):
-            counted[match[1]] = counted.get(match[1], 0) + 1
-            points.append((match[1], counted[match[1]]))
-    assert {"mkdir", "link", "rename"} <= counted.keys()
-    for call, number in samples.sample(points, "kill init", 3):
+    with tracing.counting(log) as tracer:
+        assert machine.run("init", traced=tracer).returncode == 0
+    every = [point for point in tracing.points(log, machine.home) if point.call in _CHANGES]
+    assert {point.call for point in every} >= {"mkdir", "link", "rename"}
+    for point in samples.sample(every, "kill init", 4):
         shutil.rmtree(machine.home)
         shutil.copytree(kept, machine.home)
-        inject = f"inject={call}:signal=KILL:when={number}"
-        _traced(machine, "-e", f"trace={call}", "-e", inject, "-o", "/dev/null")
+        with tracing.injecting(point, "signal=KILL") as tracer:
+            assert machine.run("init", traced=tracer).returncode != 0
         done = machine.run("init")
-        assert done.returncode == 0, (call, number, done.stderr)
+        assert done.returncode == 0, (str(point), done.stderr)
         assert machine.run("status").returncode == 0
         assert [path.name for path in machine.config.parent.iterdir()] == ["config.yaml"]
 
 
-def _traced(machine: Machine, *options: str) -> None:
-    subprocess.run(
-        [require("strace"), "-f", "-y", *options, *GYMDBD, "init"],
-        cwd=machine.app,
-        env=environment(**machine.settings),
-        capture_output=True,
-        timeout=60,
-        check=False,
-    )
+def test_a_disk_without_hard_links_takes_the_configuration_as_well(machine: Machine) -> None:
+    """As FAT and some shares are; what is there already is not replaced there either."""
+    make_database(machine.database)
+    point = tracing.Point("link", 1, "")
+    for code in (0, 0):
+        with tracing.injecting(point, "error=EPERM") as tracer:
+            assert machine.run("init", traced=tracer).returncode == code
+    assert [path.name for path in machine.config.parent.iterdir()] == ["config.yaml"]
+    assert set(config.load(machine.config).jobs) == {"nightly-backup"}
 
 
 @pytest.fixture

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from tests.support import person
-from tests.support.command import environment, gymdbd
+from tests.support import person, zygote
+from tests.support.command import environment, gymdbd, may_fork
 from tests.support.pulling import snapshot_of
 
 if TYPE_CHECKING:
-    import subprocess
+    from collections.abc import Callable
     from contextlib import AbstractContextManager
     from pathlib import Path
 
@@ -62,10 +63,22 @@ class Machine:
             "SSH_AUTH_SOCK": "",
         }
 
-    def run(self, *arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-        """Run a command line here, in the folder of the application, without a terminal."""
+    def run(
+        self, *arguments: object, traced: Callable[[int], None] | None = None
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a command line here, in the folder of the application, without a terminal.
+
+        On a push, the process is a fork of one that has imported everything, and always if it is
+        `traced`, as `Zygote.run` has it.
+        """
+        if traced or may_fork(*arguments):
+            done = zygote.shared().run(
+                *arguments, cwd=self.app, environment=self.settings, traced=traced
+            )
+            words = list(map(str, arguments))
+            return subprocess.CompletedProcess(words, done.exit_code, done.stdout, done.stderr)
         given = [f"{name}={value}" for name, value in self.settings.items()]
-        return gymdbd(*arguments, cwd=cwd or self.app, prefix=["env", *given])
+        return gymdbd(*arguments, cwd=self.app, prefix=["env", *given])
 
     def run_json(self, *arguments: object) -> tuple[int, dict[str, Any]]:
         """Run it with --json; return the exit code and the one object."""

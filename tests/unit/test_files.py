@@ -346,3 +346,17 @@ def test_what_root_makes_in_the_folder_of_another_user_is_that_users(tmp_path: P
     with lock.hold([lock_path]):
         owners = [(one.stat().st_uid, one.stat().st_gid) for one in (new, folder, lock_path, kept)]
     assert owners == [(12345, 12346)] * 3 + [(12347, 12348)]
+
+
+@pytest.mark.parametrize("kind", ["file", "dangling link"])
+def test_a_new_file_replaces_nothing(tmp_path: Path, kind: str) -> None:
+    """What has the name stays; a free name is taken by the whole file, with its mode."""
+    path = tmp_path / "config.yaml"
+    assert files.write_new(path, b"new", mode=files.PUBLIC_MODE)
+    assert (path.read_bytes(), _mode(path)) == (b"new", files.PUBLIC_MODE)
+    if kind != "file":
+        path.unlink()
+        path.symlink_to(tmp_path / "nowhere")
+    assert not files.write_new(path, b"newer")
+    assert _names(tmp_path) == ["config.yaml"]
+    assert path.is_symlink() or path.read_bytes() == b"new"
