@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import sys
@@ -25,6 +26,8 @@ from gymdbd.source.errors import SourceUnreadableError
 from gymdbd.words import sandbox
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from gymdbd.source.errors import GymdbdError
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -185,6 +188,20 @@ def not_checked(error: OSError, path: Path) -> SourceUnreadableError:
             "run as the user that made the backups, or give the file to this one (chown)",
         ),
     )
+
+
+@contextlib.contextmanager
+def checking(path: Path) -> Iterator[None]:
+    """Translate an OSError in the block into the error that `path` could not be checked.
+
+    That it is not there any more is no such error: FileNotFoundError is left as it is.
+    """
+    try:
+        yield
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise not_checked(error, path) from error
 
 
 def _reading_hint(reason: int | None, denied: str) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gymdbd.archive import marks
-from gymdbd.archive.backup import SUSPICIOUS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -15,7 +14,7 @@ if TYPE_CHECKING:
 
 def unanswered(backups: Iterable[Backup]) -> list[Backup]:
     """Return the backups that wait for an answer."""
-    return [backup for backup in backups if backup.verdict == SUSPICIOUS]
+    return [backup for backup in backups if backup.waits]
 
 
 def mark(backups: Iterable[Backup], now: str, *, right: bool) -> list[Backup]:

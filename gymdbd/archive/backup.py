@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from gymdbd.archive import facts as short
 from gymdbd.archive import manifest as manifests
 from gymdbd.archive import marks as all_marks
 from gymdbd.archive.marks import Marks
@@ -13,6 +15,7 @@ if TYPE_CHECKING:
     from datetime import datetime
     from pathlib import Path
 
+    from gymdbd.archive.facts import Facts
     from gymdbd.archive.manifest import Manifest
     from gymdbd.origin import Place
     from gymdbd.source.errors import SourceUnreadableError
@@ -65,11 +68,26 @@ class Backup:
             return DAMAGED
         if self.marks.rejected_at is not None:
             return REJECTED
-        if self.manifest is None or self.verified_at is None:
+        if self.facts is None or self.verified_at is None:
             return UNVERIFIED
-        if self.manifest.suspicious and self.marks.accepted_at is None:
+        if self.facts.is_suspicious and self.marks.accepted_at is None:
             return SUSPICIOUS
         return VERIFIED
+
+    @property
+    def facts(self) -> Facts | None:
+        """Return its manifest in short; None if it has none that can be used."""
+        return short.of(self.manifest) if self.manifest else None
+
+    @property
+    def is_damaged(self) -> bool:
+        """Return whether its verdict is `damaged`."""
+        return bool(self.marks.problems)
+
+    @property
+    def waits(self) -> bool:
+        """Return whether its verdict is `suspicious`, so that it waits for an answer."""
+        return self.verdict == SUSPICIOUS
 
     @property
     def good(self) -> bool:
@@ -82,7 +100,7 @@ class Backup:
     @property
     def is_overwritten(self) -> bool:
         """Return whether it holds content that a restore has overwritten."""
-        return self.manifest is not None and self.manifest.method == manifests.OVERWRITTEN
+        return self.facts is not None and self.facts.is_overwritten
 
     @property
     def unknown(self) -> str:
@@ -92,8 +110,14 @@ class Backup:
     @property
     def verified_at(self) -> str | None:
         """Return when it was last verified: by a verification, or when it was made."""
-        made = self.manifest.created_at if self.manifest and self.manifest.is_checked else None
+        made = self.facts.created_at if self.facts and self.facts.is_checked else None
         return self.marks.verified_at or made
+
+    def with_marks(self, marks: Marks) -> Backup:
+        """Return this backup as it is if it has these marks."""
+        other = copy.copy(self)
+        vars(other)["marks"] = marks
+        return other
 
     @property
     def files(self) -> list[Path]:

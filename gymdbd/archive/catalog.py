@@ -5,32 +5,28 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import re
-from datetime import UTC, datetime, tzinfo
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from gymdbd import bounded, disk, files, names, partials
 from gymdbd.archive import belonging
-from gymdbd.archive import manifest as manifests
-from gymdbd.archive import marks as all_marks
-from gymdbd.archive.backup import SUSPICIOUS, Backup
-from gymdbd.archive.marks import Marks
-from gymdbd.errors import BackupAmbiguousError, BackupMissingError, FolderMissingError, FormatError
-from gymdbd.source.errors import SourceUnreadableError
-from gymdbd.source.format import SIDE_SUFFIXES, side_files
+from gymdbd.archive.listed import NAME, Reader
+from gymdbd.archive.look import Look, listed
+from gymdbd.errors import BackupAmbiguousError, BackupMissingError
+from gymdbd.source.format import SIDE_SUFFIXES
 from gymdbd.words import did_you_mean
 
 if TYPE_CHECKING:
+    from datetime import tzinfo
     from pathlib import Path
 
+    from gymdbd.archive.backup import Backup
     from gymdbd.origin import Origin
 
-# gym_system_backup_20261123_030000.db; with -2 and so on for more backups in the same second.
-_NAME = re.compile(
-    r"(?P<stem>.+)_backup_(?P<stamp>\d{8}_\d{6})(?:-(?P<again>\d{1,4}))?\.db", re.DOTALL
-)
 # The longest name that a backup needs.
 _LONGEST = ".{}.json.partial"
+# What lies beside a backup.
+_BESIDE = (".marks.json", ".json", *SIDE_SUFFIXES)
 _STAMP = "%Y%m%d_%H%M%S"
 
 LATEST = "latest"
@@ -41,7 +37,7 @@ def is_named_after(path: Path, created_at: str) -> bool:
 
     The name has the time where the backup was made, and so has the text.
     """
-    match = _NAME.fullmatch(path.name)
+    match = NAME.fullmatch(path.name)
     return (
         match is not None and datetime.fromisoformat(created_at).strftime(_STAMP) == match["stamp"]
     )
@@ -54,27 +50,25 @@ class Catalog:
         self.archive = archive
         self.zone = zone
 
+    def look(self) -> Look:
+        """Look at the backups, for several questions about the archive as it is now."""
+        return Look(self.archive, self.zone)
+
     def backups(self, origin: Origin | None = None) -> list[Backup]:
         """List the backups, newest first; with `origin` only those of that database."""
-        found = []
-        for path in self._listing():
-            # It may have been pruned since the folder was listed.
-            with contextlib.suppress(BackupMissingError):
-                found.append(self.read(path.name))
-        ordered = sorted(found, key=lambda backup: backup.order, reverse=True)
-        return ordered if origin is None else belonging.of(ordered, origin)
+        return self.look().backups(origin)
 
     def newest(self, most: int) -> tuple[list[Backup], int]:
         """Return the newest backups by the times in their names, and how many there are in all.
 
         So the other manifests are not read.
         """
-        named = [(match, path) for path in self._listing() if (match := _NAME.fullmatch(path.name))]
-        named.sort(key=lambda one: (one[0]["stamp"], int(one[0]["again"] or 1)), reverse=True)
+        named = [match for name in listed(self.archive) if (match := NAME.fullmatch(name))]
+        named.sort(key=lambda match: (match["stamp"], int(match["again"] or 1)), reverse=True)
         found = []
-        for _, path in named[:most]:
+        for match in named[:most]:
             with contextlib.suppress(BackupMissingError):
-                found.append(self.read(path.name))
+                found.append(self.read(names.listed(self.archive / match[0]).name))
         return sorted(found, key=lambda backup: backup.order, reverse=True), len(named)
 
     def read(self, name: str) -> Backup:
@@ -82,14 +76,10 @@ class Catalog:
 
         Raises SourceUnreadableError if that cannot be seen.
         """
-        path, match = self.archive / name, _NAME.fullmatch(name)
-        try:
+        path, match = self.archive / name, NAME.fullmatch(name)
+        with contextlib.suppress(FileNotFoundError), disk.checking(path):
             if match and bounded.is_ordinary(path):
-                return self._backup(path, match)
-        except FileNotFoundError:
-            pass
-        except OSError as error:
-            raise disk.not_checked(error, path) from error
+                return Reader(self.archive, self.zone).backup(name, match)
         raise self._missing(name, [])
 
     def _missing(self, name: str, names: list[str]) -> BackupMissingError:
@@ -105,26 +95,19 @@ class Catalog:
         """
         if wanted == LATEST:
             return self._newest(origin, None)
-        backups = self.backups()
-        for backup in backups:
-            if names.plain(backup.path.name) == names.plain(wanted):
-                return backup
-        raise self._missing(wanted, [backup.path.name for backup in backups])
+        present = listed(self.archive)
+        for name in present:
+            if names.plain(name) == names.plain(wanted):
+                return self.read(names.listed(self.archive / name).name)
+        raise self._missing(wanted, [name for name in present if NAME.fullmatch(name)])
 
     def at(self, moment: datetime, origin: Origin | None = None) -> Backup:
         """Return the newest good backup made at or before `moment`; BackupMissingError."""
         return self._newest(origin, moment)
 
     def good_before(self, origin: Origin, backup: Backup | None = None) -> Backup | None:
-        """Return the newest good backup of a database, or the newest one older than `backup`.
-
-        If there is no backup of the database itself, one of the same path counts, because the
-        machine may have been renamed.
-        """
-        others = [other for other in self.backups() if other != backup]
-        candidates = belonging.likely(others, origin)
-        older = (other for other in candidates if backup is None or other.order < backup.order)
-        return next((other for other in older if other.good), None)
+        """Return the newest good backup of a database, as `Look.good_before` does."""
+        return self.look().good_before(origin, backup)
 
     def _newest(self, origin: Origin | None, moment: datetime | None) -> Backup:
         """Return the newest good backup that is old enough; all must be of one database.
@@ -161,10 +144,6 @@ class Catalog:
             )
         return good[0]
 
-    def moved_from(self, origin: Origin) -> list[str]:
-        """Return the earlier paths of a database, for the manifest of its next backup."""
-        return [place.path for place in belonging.moved_from(self.backups(), origin)]
-
     def name(self, stem: str, created: datetime) -> Path:
         """Return the path for a backup made at `created`, after all others of the same second.
 
@@ -173,10 +152,10 @@ class Catalog:
         """
         stem = names.plain(stem)
         stamp = created.astimezone(self.zone).strftime(_STAMP)
-        present = (path.name.removesuffix(".json") for path in self._listing())
+        present = (name.removesuffix(".json") for name in listed(self.archive) if stamp in name)
         taken = [
             int(match["again"] or 1)
-            for match in map(_NAME.fullmatch, present)
+            for match in map(NAME.fullmatch, present)
             if match and match["stamp"] == stamp
             if names.without_case(match["stem"]) == names.without_case(stem)
         ]
@@ -192,12 +171,15 @@ class Catalog:
 
         The `.db` is published last, so they were never part of a visible backup.
         """
+        present = listed(self.archive)
         orphans = []
-        for path in self._listing():
-            for suffix in (".marks.json", ".json", *SIDE_SUFFIXES):
-                owner = path.with_name(path.name.removesuffix(suffix))
-                if owner != path and _NAME.fullmatch(owner.name) and not files.is_there(owner):
-                    orphans.append(path)
+        for name in present:
+            for suffix in (suffix for suffix in _BESIDE if name.endswith(suffix)):
+                owner = name.removesuffix(suffix)
+                if owner not in present and NAME.fullmatch(owner):
+                    path = names.listed(self.archive / name)
+                    if not files.is_there(path.with_name(path.name.removesuffix(suffix))):
+                        orphans.append(path)
         return self._remove_all([*partials.left(self.archive), *orphans])
 
     def remove(self, backup: Backup) -> None:
@@ -217,11 +199,10 @@ class Catalog:
         """Resume pruning."""
         self._remove_all(self._freezers(origin))
 
-    def frozen(self, origin: Origin) -> str:
-        """Return why pruning is stopped, or an empty text."""
-        suspicious = [backup for backup in self.backups(origin) if backup.verdict == SUSPICIOUS]
-        if suspicious:
-            return f"{suspicious[0].path.name} is suspicious and nobody has accepted it"
+    def frozen(self, origin: Origin, look: Look | None = None) -> str:
+        """Return why pruning is stopped, or an empty text; `look` is how the archive is now."""
+        if waiting := (look or self.look()).waiting(origin):
+            return f"{waiting.path.name} is suspicious and nobody has accepted it"
         for path in (self._awaited(origin), *self._freezers(origin)):
             try:
                 content: Any = bounded.parse(bounded.read(path))
@@ -263,62 +244,3 @@ class Catalog:
         of = names.plain(str(origin)).encode("utf-8", "surrogateescape")
         place = hashlib.sha256(of).hexdigest()[:8]
         return self.archive / f".{origin.stem}.{place}.{word}.json"
-
-    def _listing(self) -> list[Path]:
-        try:
-            found = (path for path in self.archive.iterdir() if not names.is_of_macos(path.name))
-            return sorted(map(names.listed, found))
-        except FileNotFoundError as error:
-            raise FolderMissingError(
-                f"there is no archive at {self.archive}",
-                hint="check the path, or mount the disk that holds it",
-            ) from error
-        except OSError as error:
-            raise disk.read_error(
-                error,
-                f"the archive {self.archive}",
-                denied="run as the user that made the backups: the folder is theirs alone",
-            ) from error
-
-    def _backup(self, path: Path, match: re.Match[str]) -> Backup:
-        manifest, note, unread = None, "", None
-        try:
-            manifest = manifests.read(path)
-        except FormatError as error:
-            note = error.message
-        except SourceUnreadableError as error:
-            unread = error
-        size = path.stat().st_size
-        described = manifest
-        if manifest is not None and manifest.size != size:
-            note = f"it has {size} bytes, its manifest says {manifest.size}"
-            manifest = None
-        known, marks_fault = Marks(), ""
-        try:
-            known = all_marks.read(path)
-        except (FormatError, SourceUnreadableError) as error:
-            marks_fault = error.message
-        sides = side_files(path)
-        return Backup(
-            path=path,
-            stem=names.plain(match["stem"]),
-            created=manifest.created if manifest else self._from_name(match["stamp"], path),
-            again=int(match["again"] or 1),
-            size=size,
-            manifest=manifest,
-            place=described.place if described else None,
-            former_places=tuple(described.former_places) if described else (),
-            marks=known,
-            side_files=tuple(side for side in sides if files.is_there(side)),
-            note=note,
-            unread=unread,
-            marks_fault=marks_fault,
-        )
-
-    def _from_name(self, stamp: str, path: Path) -> datetime:
-        """Return the time in a backup's name; the file's mtime if the digits are not a date."""
-        try:
-            local = datetime.strptime(stamp, _STAMP).replace(tzinfo=self.zone)
-            return local.astimezone(UTC)
-        except (ValueError, OverflowError):
-            return datetime.fromtimestamp(path.stat().st_mtime, UTC)

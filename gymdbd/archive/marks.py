@@ -39,6 +39,10 @@ class Marks:
     schema: int = sealed.SCHEMA
 
 
+# Those of a backup on which there has been no verdict and no decision.
+NONE = Marks()
+
+
 def marks_path(backup: Path) -> Path:
     """Return the path of a backup's marks."""
     return backup.with_name(backup.name + ".marks.json")
@@ -51,15 +55,25 @@ def read(backup: Path) -> Marks:
     """
     path = marks_path(backup)
     try:
-        marks = bounded.typed(Marks, sealed.read(path) or {})
-        for moment in (marks.verified_at, marks.accepted_at, marks.rejected_at, marks.kept_at):
-            clock.from_text(moment or _UNKNOWN_TIME)
+        return of(sealed.read(path) or {})
     except sealed.FAULTS as error:
         raise FormatError(
             f"the marks {path} cannot be used ({error})",
             hint="the backup is not pruned until gymdbd verify has written new marks",
         ) from error
+
+
+def of(content: dict[str, Any]) -> Marks:
+    """Make marks of what JSON has for them; one of sealed.FAULTS if that is none."""
+    marks = bounded.typed(Marks, content)
+    for moment in (marks.verified_at, marks.accepted_at, marks.rejected_at, marks.kept_at):
+        clock.from_text(moment or _UNKNOWN_TIME)
     return marks
+
+
+def said(marks: Marks) -> dict[str, Any]:
+    """Return what marks say, without what they leave open: `of` makes them of it again."""
+    return {name: value for name, value in asdict(marks).items() if value != getattr(NONE, name)}
 
 
 def change(backup: Path, **changes: Any) -> Marks:

@@ -65,8 +65,9 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
         catalog = Catalog(archive, context.clock.zone)
         of_archive = [rule for rule in found if rule.archive == archive]
         if arguments.dry_run:
+            look = catalog.look()
             for rule in of_archive:
-                decisions += prune.decide(catalog, rule.origin, rule.keep, context)
+                decisions += prune.decide(catalog, rule.origin, rule.keep, context, look)
             continue
         with lock.hold([lock.archive_lock(archive)]):
             for path in catalog.sweep():

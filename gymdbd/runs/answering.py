@@ -13,7 +13,6 @@ from gymdbd.archive.backup import REJECTED, SUSPICIOUS
 from gymdbd.archive.catalog import Catalog
 from gymdbd.clock import Clock
 from gymdbd.config.kinds import PullConfig
-from gymdbd.jobs.backup import content
 from gymdbd.jobs.context import Context
 from gymdbd.jobs.pull import suspicion
 from gymdbd.jobs.pull.replica import Replica
@@ -109,7 +108,9 @@ def _settle_jobs(settings: Config, archive: Path, origin: Origin, *, right: bool
         if not _overlap(made.origin, origin):
             continue
         there = files.is_folder(archive)
-        waiting = content.waiting(Catalog(archive, Clock().zone), made.origin) if there else None
+        look = Catalog(archive, Clock().zone).look() if there else None
+        found = look.waiting(made.origin) if look else None
+        waiting = found.path.name if found else None
         if isinstance(job, PullConfig):
             state = suspicion.last(job, Replica(job.replica))
             if state is not None and state.suspicious and not state.rejected:

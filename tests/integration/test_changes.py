@@ -144,9 +144,13 @@ def test_it_gives_up_when_it_would_take_too_long(tmp_path: Path) -> None:
 
     here = context(clock=Slow())
     catalog = Catalog(archive, UTC)
-    assert changes.tell(catalog, origin_of(database), backups(archive)[-1], here, 0.0) is None
     assert (
-        changes.tell(catalog, origin_of(database), backups(archive)[-1], context(clock=Slow()), 1e6)
+        changes.tell(catalog.look(), origin_of(database), backups(archive)[-1], here, 0.0) is None
+    )
+    assert (
+        changes.tell(
+            catalog.look(), origin_of(database), backups(archive)[-1], context(clock=Slow()), 1e6
+        )
         is not None
     )
     (warning,) = _events(here, "changes not counted")
@@ -169,7 +173,9 @@ def test_being_stopped_while_counting_is_no_failure_of_the_backup(tmp_path: Path
 
     here = context(check=stop)
     assert (
-        changes.tell(Catalog(archive, UTC), origin_of(database), backups(archive)[-1], here, 0.0)
+        changes.tell(
+            Catalog(archive, UTC).look(), origin_of(database), backups(archive)[-1], here, 0.0
+        )
         is None
     )
     assert [one["reason"] for one in _events(here, "changes not counted")] == ["stopped by SIGTERM"]

@@ -26,7 +26,7 @@ def _made_of(archive: Path, day: int, source: Path, **said: Any) -> None:
 
 def _moved_from(archive: Path) -> list[str]:
     """Return where the database was that lies at new/gym.db now."""
-    return Catalog(archive, UTC).moved_from(origin.here(archive / "new" / "gym.db"))
+    return Catalog(archive, UTC).look().moved_from(origin.here(archive / "new" / "gym.db"))
 
 
 def test_the_one_source_that_is_gone_was_moved(tmp_path: Path) -> None:

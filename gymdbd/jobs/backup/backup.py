@@ -38,6 +38,7 @@ from gymdbd.sqlite import checkpoint as checkpoints
 from gymdbd.sqlite import copying, opening, soundness
 
 if TYPE_CHECKING:
+    from gymdbd.archive.look import Look
     from gymdbd.archive.manifest import Manifest
     from gymdbd.archive.proof import Proof
     from gymdbd.config.kinds import BackupConfig
@@ -73,15 +74,18 @@ def run(job: BackupConfig, context: Context, held: Snapshot | None = None) -> Ba
     finally:
         _discard_partials(job.archive)
     catalog.thaw(job.origin)
+    look = catalog.look()
     counted = None
     if job.count_changes:
         with timings.step("changes"):
-            counted = changes.tell(catalog, job.origin, Path(made.path), context, timings.total_s())
+            counted = changes.tell(look, job.origin, Path(made.path), context, timings.total_s())
     with timings.step("prune"):
-        pruned = _prune(job, catalog, context)
+        pruned = _prune(job, catalog, look, context)
     result = dataclasses.replace(made, changes=counted, pruned=pruned, duration_s=timings.total_s())
     source.tell(result)
-    return content.judged(catalog, job.origin, result) if job.gates is not None else result
+    if job.gates is None:
+        return result
+    return content.judged(catalog.read(Path(made.path).name), look.waiting(job.origin), result)
 
 
 def _find(job: BackupConfig, context: Context) -> deleted.Source:
@@ -155,8 +159,9 @@ def _back_up(
     with timings.step("publish"):
         context.check()
         manifest = describe(job, copy, proven, done, timings.total_s())
-        suspicions = content.suspicions(job.gates, manifest, catalog, origin=job.origin)
-        moved_from = [] if job.method else catalog.moved_from(job.origin)
+        look = catalog.look()
+        suspicions = content.suspicions(job.gates, manifest, look, origin=job.origin)
+        moved_from = [] if job.method else look.moved_from(job.origin)
         manifest = dataclasses.replace(
             manifest,
             newest=plain(newest) if newest else None,
@@ -282,11 +287,11 @@ def _publish(copy: Copy, manifest: Manifest) -> None:
     files.publish(copy.partial, copy.final)
 
 
-def _prune(job: BackupConfig, catalog: Catalog, context: Context) -> list[str]:
+def _prune(job: BackupConfig, catalog: Catalog, look: Look, context: Context) -> list[str]:
     """Prune by the job's rule; return the removed paths."""
     if job.keep is None:
         return []
-    decisions = prune(catalog, job.origin, job.keep, context)
+    decisions = prune(catalog, job.origin, job.keep, context, look)
     return [str(decision.backup.path) for decision in decisions if not decision.stays]
 
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from gymdbd.archive.backup import Backup
-    from gymdbd.archive.catalog import Catalog
+    from gymdbd.archive.look import Look
     from gymdbd.jobs.context import Context
     from gymdbd.origin import Origin
 
@@ -27,7 +27,7 @@ _LEAST_S = 30.0
 
 
 def tell(
-    catalog: Catalog, origin: Origin, path: Path, context: Context, taken_s: float
+    look: Look, origin: Origin, path: Path, context: Context, taken_s: float
 ) -> Changes | None:
     """Log what has changed from the newest good backup before `path` to it, and return that.
 
@@ -36,7 +36,7 @@ def tell(
     backup took, but at least thirty, or if the run is to end.
     """
     try:
-        before, after = _two(catalog, origin, path)
+        before, after = _two(look, origin, path)
         if before is None or after is None:
             return None
         return _tell(before, after, context, max(_LEAST_S, taken_s / 2))
@@ -46,10 +46,10 @@ def tell(
         return None
 
 
-def _two(catalog: Catalog, origin: Origin, path: Path) -> tuple[Backup | None, Backup | None]:
+def _two(look: Look, origin: Origin, path: Path) -> tuple[Backup | None, Backup | None]:
     """Return the newest good backup of a database before the one at `path`, and that one."""
-    after = next((backup for backup in catalog.backups(origin) if backup.path == path), None)
-    return (catalog.good_before(origin, after) if after else None), after
+    after = next((backup for backup in look.backups(origin) if backup.path == path), None)
+    return (look.good_before(origin, after) if after else None), after
 
 
 def _tell(before: Backup, after: Backup, context: Context, limit_s: float) -> Changes | None:

@@ -6,18 +6,19 @@ import shlex
 import sqlite3
 from dataclasses import replace
 from datetime import UTC
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gymdbd import clock
 from gymdbd.archive import gates
-from gymdbd.archive.backup import SUSPICIOUS
 from gymdbd.errors import SuspiciousError
 from gymdbd.jobs.backup.result import Newest
 from gymdbd.sqlite import freshness, opening
 
 if TYPE_CHECKING:
-    from gymdbd.archive.catalog import Catalog
+    from pathlib import Path
+
+    from gymdbd.archive.backup import Backup
+    from gymdbd.archive.look import Look
     from gymdbd.archive.manifest import Manifest
     from gymdbd.config.kinds import BackupConfig
     from gymdbd.config.parts import Gates
@@ -53,13 +54,11 @@ def find_newest(job: BackupConfig, copy: Path, context: Context) -> Newest | Non
     return Newest(table=wanted.table, column=wanted.column, value=shown, at=None, problem=problem)
 
 
-def suspicions(
-    limits: Gates | None, made: Manifest, catalog: Catalog, *, origin: Origin
-) -> list[str]:
+def suspicions(limits: Gates | None, made: Manifest, look: Look, *, origin: Origin) -> list[str]:
     """Compare a new backup with the newest good one of the same database."""
     if limits is None:
         return []
-    before = catalog.good_before(origin)
+    before = look.good_before(origin)
     return compare(limits, before.manifest, made) if before and before.manifest else []
 
 
@@ -76,17 +75,10 @@ def compare(limits: Gates | None, before: gates.Described, now: gates.Described)
     return gates.suspicions(before, now, believed)
 
 
-def waiting(catalog: Catalog, origin: Origin) -> str | None:
-    """Return the newest suspicious backup that nobody has accepted or rejected, by its name."""
-    suspicious = (backup for backup in catalog.backups(origin) if backup.verdict == SUSPICIOUS)
-    return next((backup.path.name for backup in suspicious), None)
-
-
-def judged(catalog: Catalog, origin: Origin, result: BackupResult) -> BackupResult:
+def judged(made: Backup, waiting: Backup | None, result: BackupResult) -> BackupResult:
     """Return the result with what waits for an answer; raise if the backup is suspicious itself."""
-    result = replace(result, waiting=waiting(catalog, origin))
-    made = catalog.read(Path(result.path).name)
-    if made.verdict == SUSPICIOUS and made.manifest is not None:
+    result = replace(result, waiting=waiting.path.name if waiting else None)
+    if made.waits and made.manifest is not None:
         raise SuspiciousError(
             f"{made.path.name} is suspicious: {'; '.join(made.manifest.suspicious)}",
             hint="look at it (gymdbd list, gymdbd diff); if the change is right run gymdbd "

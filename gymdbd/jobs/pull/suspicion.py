@@ -137,7 +137,8 @@ def waiting(job: PullConfig, context: Context) -> str | None:
     """Return the name of the newest backup of the archive that waits for an answer."""
     if not files.is_folder(job.archive_folder):
         return None
-    return content.waiting(Catalog(job.archive_folder, context.clock.zone), job.origin)
+    found = Catalog(job.archive_folder, context.clock.zone).look().waiting(job.origin)
+    return found.path.name if found else None
 
 
 def judged(job: PullConfig, state: State, result: PullResult, context: Context) -> PullResult:

@@ -135,7 +135,7 @@ class _Verification:
         marks = dataclasses.replace(
             backup.marks, problems=findings.problems, verified_at=self._now()
         )
-        verified = Verified(backup, findings, dataclasses.replace(backup, marks=marks).verdict)
+        verified = Verified(backup, findings, backup.with_marks(marks).verdict)
         try:
             self._mark(verified, before)
         except (DestinationError, BusyError, SourceUnreadableError) as error:

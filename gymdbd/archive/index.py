@@ -1,0 +1,197 @@
+"""The index of an archive: what its manifests and marks say, so that each is read only once.
+
+`.gymdbd.index` is a cache. Without it everything is read, and every answer is the same; whoever
+proves a backup reads its manifest itself. An entry counts while the file that it is of has the
+inode, the size and both times that it had when it was read. A file that was written when the index
+was, is read again: the clock of a file system stands still for a moment, up to two seconds, and in
+the same moment it may have been written once more.
+
+The index counts if it is the file of somebody who decides about the whole archive, its owner or
+root, or of this user, and nobody else may write it. If a byte of it is wrong, there is none.
+
+The file is two lines: a head with the format and the CRC-32 of the second, and JSON in ASCII. There
+`places` are `[host, path, [former path ...]]`, each row of `manifests` and `marks` begins with the
+name of the file, its inode, size, mtime and ctime in nanoseconds, and `took_ns` is how long it took
+to read them. Tables that a later release adds are ignored.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import zlib
+from datetime import MAXYEAR, MINYEAR, UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from gymdbd import bounded, files
+from gymdbd.archive import marks as all_marks
+from gymdbd.archive.facts import Facts
+from gymdbd.origin import Place
+from gymdbd.source.errors import GymdbdError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from gymdbd.archive.marks import Marks
+
+NAME = ".gymdbd.index"
+
+_HEAD = b"gymdbd index 1 %08x\n"
+_MOST_BYTES = 64 * 1024 * 1024
+# A name, a place or a note that is longer than any of use is read from its own file every time.
+_MOST_TEXT = 8192
+# How long the clock of a file system may stand still: of FAT, and of those with finer times.
+_SECOND_NS = 1_000_000_000
+_COARSE_NS, _FINE_NS = 2 * _SECOND_NS, _SECOND_NS // 10
+
+_STAMPED = (str, int, int, int, int)
+_MANIFEST = (*_STAMPED, str, int, int, int, int)
+_MARKS = (*_STAMPED, dict)
+_FLAGS = ("is_checked", "is_overwritten", "is_suspicious", "has_remarks", "has_unchecked")
+# What these are, by the number that has them as its bits.
+_SAID = [
+    [bool(number >> bit & 1) for bit in range(len(_FLAGS))] for number in range(1 << len(_FLAGS))
+]
+
+_FAULTS = (OSError, *bounded.FAULTS, KeyError, TypeError, IndexError, AttributeError)
+
+
+class Index:
+    """What is known of the manifests and marks of an archive, by the names of their files."""
+
+    def __init__(self, content: dict[str, Any] | None = None, written_ns: int = 0) -> None:
+        content = content or {"places": [], "manifests": [], "marks": [], "took_ns": 0}
+        self._places = [_place(*row) for row in content["places"]]
+        self._manifests = _table(content["manifests"], _MANIFEST)
+        self._marks = _table(content["marks"], _MARKS)
+        self._begun_ns = written_ns - content["took_ns"]
+
+    def facts(self, name: str, found: os.stat_result) -> Facts | None:
+        """Return the facts of the manifest with this name; None if it is to be read."""
+        row = self._row(self._manifests, name, found)
+        if row is None:
+            return None
+        _, _, _, _, _, created_at, place, size, rows, flags = row
+        try:
+            created = datetime.fromisoformat(created_at).astimezone(UTC)
+            if not MINYEAR < created.year < MAXYEAR:
+                return None
+            of, former = self._places[place]
+            return Facts(created_at, created, of, former, size, rows, *_SAID[flags])
+        except _FAULTS:
+            return None
+
+    def marks(self, name: str, found: os.stat_result) -> Marks | None:
+        """Return the marks in the file with this name; None if it is to be read."""
+        row = self._row(self._marks, name, found)
+        try:
+            return None if row is None else all_marks.of(row[5])
+        except _FAULTS:
+            return None
+
+    def _row(
+        self, table: dict[str, list[Any]], name: str, found: os.stat_result
+    ) -> list[Any] | None:
+        """Return the row of a file, if that is still the file that it was."""
+        row = table.get(name)
+        if row is None or row[1:5] != stamp(found):
+            return None
+        newest = max(found.st_mtime_ns, found.st_ctime_ns)
+        stands_still = _FINE_NS if newest % _SECOND_NS else _COARSE_NS
+        return row if newest + stands_still < self._begun_ns else None
+
+
+def stamp(found: os.stat_result) -> list[int]:
+    """Return what differs if a file was written or replaced: inode, size and times."""
+    return [found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns]
+
+
+def load(archive: Path) -> Index:
+    """Return the index of an archive, an empty one if there is none that counts."""
+    with contextlib.suppress(*_FAULTS):
+        descriptor = bounded.opened(archive / NAME)
+        with os.fdopen(descriptor, "rb") as file:
+            found = os.fstat(descriptor)
+            if _is_trusted(found, archive) and found.st_size <= _MOST_BYTES:
+                head, body = file.readline(len(_HEAD) + 8), file.read(_MOST_BYTES)
+                if head == _HEAD % zlib.crc32(body):
+                    return Index(json.loads(body), found.st_mtime_ns)
+    return Index()
+
+
+def store(
+    archive: Path,
+    manifests: dict[str, tuple[os.stat_result, Facts]],
+    marks: dict[str, tuple[os.stat_result, Marks]],
+    took_ns: int,
+) -> None:
+    """Write the index of an archive, if this user decides about the archive; never fails.
+
+    Two processes may do so at once: the file of either of them is right.
+    """
+    with contextlib.suppress(*_FAULTS, GymdbdError):
+        if os.geteuid() not in (0, archive.stat().st_uid):
+            return
+        data = _bytes(manifests, marks, took_ns)
+        if len(data) > _MOST_BYTES:
+            return
+        path = archive / NAME
+        with contextlib.suppress(FileNotFoundError):
+            if not _is_trusted(path.lstat(), archive):
+                path.unlink()
+        files.write_atomically(path, data)
+
+
+def _is_trusted(found: os.stat_result, archive: Path) -> bool:
+    """Return whether an index is of somebody who decides about the archive, and of nobody else."""
+    owners = (os.geteuid(), 0, archive.stat().st_uid)
+    return found.st_uid in owners and not found.st_mode & 0o022 and found.st_nlink == 1
+
+
+def _bytes(
+    manifests: dict[str, tuple[os.stat_result, Facts]],
+    marks: dict[str, tuple[os.stat_result, Marks]],
+    took_ns: int,
+) -> bytes:
+    places: dict[tuple[Place, tuple[Place, ...]], int] = {}
+    rows = []
+    for name, (found, facts) in manifests.items():
+        of = (facts.place, facts.former_places)
+        if len(json.dumps(_of_place(*of))) < _MOST_TEXT:
+            at = places.setdefault(of, len(places))
+            flags = sum(getattr(facts, flag) << at for at, flag in enumerate(reversed(_FLAGS)))
+            rows.append([name, *stamp(found), facts.created_at, at, facts.size, facts.rows, flags])
+    content = {
+        "took_ns": took_ns,
+        "places": [_of_place(*of) for of in places],
+        "manifests": rows,
+        "marks": [
+            [name, *stamp(found), said]
+            for name, (found, known) in marks.items()
+            if len(json.dumps(said := all_marks.said(known))) < _MOST_TEXT
+        ],
+    }
+    body = json.dumps(content, separators=(",", ":")).encode("ascii")
+    return _HEAD % zlib.crc32(body) + body
+
+
+def _table(rows: list[list[Any]], kinds: tuple[type, ...]) -> dict[str, list[Any]]:
+    """Return rows by their first column; TypeError or ValueError if a column has another type."""
+    for kind, column in zip(kinds, zip(*rows, strict=True), strict=bool(rows)):
+        if set(map(type, column)) != {kind}:
+            raise TypeError(f"a column is not of {kind.__name__}")
+    return {row[0]: row for row in rows}
+
+
+def _of_place(place: Place, former: tuple[Place, ...]) -> list[Any]:
+    return [place.host, place.path, [was.path for was in former]]
+
+
+def _place(host: str, path: str, former: list[str]) -> tuple[Place, tuple[Place, ...]]:
+    """Return the places in a row; one of `_FAULTS` if they could not be used."""
+    for text in (path, *former):
+        if "\0" in text + host:
+            raise ValueError("a place has a NUL")
+        os.fsencode(text)
+    return Place(host, path), tuple(Place(host, was) for was in former)

@@ -1,0 +1,96 @@
+"""One look at an archive: what it holds at a moment, for all the questions that are asked then."""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import TYPE_CHECKING
+
+from gymdbd import disk, names
+from gymdbd.archive import belonging, index
+from gymdbd.archive.listed import NAME, Reader
+from gymdbd.errors import FolderMissingError
+
+if TYPE_CHECKING:
+    from datetime import tzinfo
+    from pathlib import Path
+
+    from gymdbd.archive.backup import Backup
+    from gymdbd.origin import Origin
+
+# So many manifests and marks are read at every look rather than written into the index.
+_FEW = 32
+
+
+def listed(archive: Path) -> dict[str, os.DirEntry[str]]:
+    """Return what lies in an archive by its names, as the folder has them."""
+    try:
+        with os.scandir(archive) as entries:
+            found = {entry.name: entry for entry in entries}
+    except FileNotFoundError as error:
+        raise FolderMissingError(
+            f"there is no archive at {archive}",
+            hint="check the path, or mount the disk that holds it",
+        ) from error
+    except OSError as error:
+        raise disk.read_error(
+            error,
+            f"the archive {archive}",
+            denied="run as the user that made the backups: the folder is theirs alone",
+        ) from error
+    for name in [name for name in found if name[0] == "." and names.is_of_macos(name)]:
+        del found[name]
+    return found
+
+
+class Look:
+    """The backups of an archive as they were when this was made, newest first.
+
+    It costs a look at each manifest and mark, and reads those that the index does not know.
+    """
+
+    def __init__(self, archive: Path, zone: tzinfo) -> None:
+        begun = time.monotonic_ns()
+        entries = listed(archive)
+        reader = Reader(archive, zone, index.load(archive), entries)
+        found: list[Backup] = []
+        for name, entry in entries.items():
+            if name.endswith(".db") and (match := NAME.fullmatch(name)):
+                try:
+                    if entry.is_file(follow_symlinks=False):
+                        plain = name if name.isascii() else names.listed(archive / name).name
+                        found.append(reader.backup(plain, match))
+                except FileNotFoundError:
+                    continue  # It was pruned since the folder was listed.
+                except OSError as error:
+                    raise disk.not_checked(error, archive / name) from error
+        if reader.read > _FEW:
+            index.store(archive, reader.manifests, reader.marks, time.monotonic_ns() - begun)
+        self._every = sorted(found, key=lambda backup: backup.order, reverse=True)
+
+    def backups(self, origin: Origin | None = None) -> list[Backup]:
+        """Return the backups, newest first; with `origin` only those of that database."""
+        return list(self._every) if origin is None else belonging.of(self._every, origin)
+
+    def good_before(self, origin: Origin, backup: Backup | None = None) -> Backup | None:
+        """Return the newest good backup of a database, or the newest one older than `backup`.
+
+        If there is no backup of the database itself, one of the same path counts, because the
+        machine may have been renamed.
+        """
+        others = [other for other in self._every if backup is None or other.path != backup.path]
+        candidates = belonging.likely(others, origin)
+        older = (other for other in candidates if backup is None or other.order < backup.order)
+        return next((other for other in older if other.good), None)
+
+    def moved_from(self, origin: Origin) -> list[str]:
+        """Return the earlier paths of a database, for the manifest of its next backup."""
+        return [place.path for place in belonging.moved_from(self._every, origin)]
+
+    def waiting(self, origin: Origin) -> Backup | None:
+        """Return the newest suspicious backup of a database that nobody has answered."""
+        return next((backup for backup in self.backups(origin) if backup.waits), None)
+
+    def add(self, backup: Backup) -> None:
+        """Add a backup that was made since."""
+        self._every = sorted([*self._every, backup], key=lambda known: known.order, reverse=True)
