@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sys
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -133,6 +134,11 @@ def find(explicit: Path | None, *, instead: str = "") -> Path:
 def place_for_new() -> Path:
     """Return where a new configuration is found: this user's place, or for root the machine's."""
     if os.geteuid() == 0:
+        if sys.platform == "darwin":
+            raise ConfigError(
+                "on a Mac gymdbd runs as a user, with the configuration of that user",
+                hint="type this without sudo, or name a file with -c FILE",
+            )
         return OF_THE_MACHINE
     try:
         return Path(_PLACES[0]).expanduser()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import re
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gymdbd.config import config
+from gymdbd.jobs.pull.replica import State
 from tests.faults import tracing
 from tests.support import everyone, samples
 from tests.support.command import gymdbd
@@ -182,12 +184,30 @@ def test_what_is_no_applications_database_is_left_out(machine: Machine) -> None:
     make_database(machine.app / ".cache/hidden.db")
     make_database(machine.app / "node_modules/x/its.db")
     make_database(machine.app / "venv/lib/its.db")
+    make_database(machine.app / "venv/its.db")
     (machine.app / "venv/pyvenv.cfg").touch()
+    _pretend_pulled(make_database(machine.app / "copy.db"))
     (machine.app / "text.db").write_text("SQLite format 4")
     (machine.app / "empty.db").touch()
     os.mkfifo(machine.app / "pipe.db")
     code, answer = machine.run_json("init", "--dry-run")
     assert (code, answer["database"]) == (0, str(machine.database))
+
+
+def _pretend_pulled(replica: Path) -> None:
+    """Leave beside a file what a pull leaves."""
+    state = State(
+        host="pi",
+        remote_database="/srv/gym.db",
+        fingerprint=None,
+        pulled_at="2026-11-28T03:00:00+00:00",
+        compared_at="2026-11-28T03:00:00+00:00",
+        md5="",
+        sha256="",
+        tables={},
+    )
+    beside = replica.with_name(f".{replica.name}.pull.json")
+    beside.write_text(json.dumps(dataclasses.asdict(state)))
 
 
 def _folder(machine: Machine) -> Path:

@@ -221,7 +221,7 @@ def test_several_databases_over_there_are_listed_and_none_is_taken(scene: Scene)
     scene.allow_login()
     other = make_database(scene.database.with_name("other.db"))
     before = scene.here.everything()
-    done = scene.here.run("init", "--host", "pi")
+    done = scene.here.run("init", "--host", "pi", "--wait", "0s")
     assert (done.returncode, scene.here.everything()) == (2, before)
     assert str(other) in done.stderr
     assert str(scene.database) in done.stderr
