@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.support import disks
-from tests.support.command import ROOT
+from tests.support.command import ROOT, gymdbd
 from tests.support.databases import make_database, tree
 from tests.support.installing import Mac, Pi
 
@@ -213,6 +213,23 @@ def test_what_the_user_has_edited_stays(pi: Pi, database: Path) -> None:
     assert _install(pi, database).returncode == 0
     for path in (pi.config, pi.paths):
         assert path.read_text().endswith("# ours\n")
+
+
+@needs_mount
+def test_the_configuration_that_init_wrote_is_the_services(pi: Pi, database: Path) -> None:
+    """It stays, and its database decides as whom the service runs and where it may write."""
+    archive = database.parent / "archive"
+    pi.config.parent.mkdir(parents=True)
+    words = ("-c", pi.config, "init", "--database", database, "--archive", archive)
+    done = gymdbd(*words, prefix=["env", f"HOME={database.parent}"])
+    assert done.returncode == 0, done.stderr
+    before = pi.config.read_bytes()
+    done = pi.install("--archive", archive)
+    assert done.returncode == 0, done.stderr
+    assert pi.config.read_bytes() == before
+    written = pi.paths.read_text().replace("%%", "%").replace('\\"', '"').replace("\\\\", "\\")
+    for place in (database.parent, archive):
+        assert f'ReadWritePaths="-{place}"' in written
 
 
 @needs_mount
