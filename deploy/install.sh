@@ -33,6 +33,9 @@ umask 022
 
 here="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
 repository="$(dirname "$here")"
+me=install.sh
+# Whether it sets up the service of the Debian package, which has the program already.
+packaged=false
 dry_run=false
 uninstall=false
 known_extras="notify ssh"
@@ -43,7 +46,7 @@ needs=""
 lacking=""
 
 fail() {
-    echo "install.sh: $1" >&2
+    echo "$me: $1" >&2
     exit "${2:-1}"
 }
 
@@ -120,6 +123,10 @@ take() {
 platform="$(uname)"
 if [ "${1:-}" = --agent ]; then # from launchd/install.sh
     platform=Darwin
+    shift
+elif [ "${1:-}" = --packaged ]; then # from the Debian package's gymdbd-setup
+    me=gymdbd-setup
+    packaged=true
     shift
 fi
 if [ "$platform" = Darwin ]; then

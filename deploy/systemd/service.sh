@@ -3,6 +3,7 @@
 
 venv=/opt/gymdbd
 link=/usr/local/bin/gymdbd
+manual=/usr/local/share/man/man1/gymdbd.1
 config=/etc/gymdbd/config.yaml
 unit=/etc/systemd/system/gymdbd.service
 paths="$unit.d/paths.conf"
@@ -14,8 +15,15 @@ peers=/var/lib/gymdbd-peers
 # How pip says it, in its several releases.
 no_network="connection broken|new connection|name resolution|unreachable|timed out|failed to connect"
 
+packaged_unit=/usr/lib/systemd/system/gymdbd.service
+
 path_options="--database --archive --wheels"
 other_options="--user --with"
+if $packaged; then
+    path_options="--database --archive"
+    other_options="--user"
+    link=/usr/bin/gymdbd
+fi
 database=""
 archive=""
 wheels=""
@@ -25,7 +33,13 @@ group=""
 require_platform() {
     command -v systemctl >/dev/null ||
         fail "this system has no systemd, which the service needs (--dry-run works everywhere)"
-    [ "$(id -u)" -eq 0 ] || fail "run it as root: sudo $0"
+    [ "$(id -u)" -eq 0 ] || fail "run it as root: sudo $($packaged && echo $me || echo "$0")"
+}
+
+# The files of a package are dpkg's: two installations in one place would break each other.
+refuse_packaged() {
+    [ ! -e "$packaged_unit" ] ||
+        refuse "gymdbd is installed as a Debian package, which apt upgrades and removes (sudo apt remove gymdbd); sudo gymdbd-setup sets its service up"
 }
 
 # Write standard input to a file that the user may edit later: an existing file stays as it is.
@@ -126,6 +140,8 @@ install_program() {
         install_checkout "$(extra)"
     fi
     run ln -sfn "$venv/bin/gymdbd" "$link"
+    run install -d "$(dirname "$manual")"
+    run ln -sfn "$venv/share/man/man1/gymdbd.1" "$manual"
 }
 
 is_32_bit_arm() {
@@ -191,11 +207,11 @@ jobs:
       days: 14
       count: 10
 END
-    run install -D -m 644 "$repository/config.example.yaml" "$(dirname "$config")/config.example.yaml"
+    # In the package it is there, as a link.
+    $packaged || run install -D -m 644 "$repository/config.example.yaml" "$(dirname "$config")/config.example.yaml"
 }
 
-write_unit() {
-    run install -D -m 644 "$here/systemd/gymdbd.service" "$unit"
+write_paths() {
     write_once "$paths" <<END
 [Service]
 # This user must be able to read the database and write its -wal and -shm: see deploy/README.md.
@@ -284,26 +300,31 @@ start_service() {
 }
 
 install_all() {
+    $packaged || refuse_packaged
     check_parts
-    install_program
+    $packaged || install_program
     # An existing configuration may name another archive.
     [ -e "$config" ] || make_archive
     make_peers
     write_configuration
-    write_unit
+    $packaged || run install -D -m 644 "$here/systemd/gymdbd.service" "$unit"
+    write_paths
     leave_root
     read_needs
-    install_extras
+    # The package has them all.
+    $packaged || install_extras
     write_network
     write_credentials
     start_service
 }
 
 remove() {
+    ! $packaged || fail "the package is removed by: sudo apt remove gymdbd" 2
+    refuse_packaged
     if systemctl cat gymdbd >/dev/null 2>&1; then
         run systemctl disable --quiet --now gymdbd
     fi
-    run rm -rf "$unit" "$unit.d" "$venv" "$link"
+    run rm -rf "$unit" "$unit.d" "$venv" "$link" "$manual"
     [ ! -d "$peers" ] || run rmdir --ignore-fail-on-non-empty "$peers"
     run systemctl daemon-reload
     echo "kept: $(dirname "$config"), /var/lib/gymdbd, and every backup"

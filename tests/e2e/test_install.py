@@ -39,6 +39,7 @@ def _is_installed(pi: Pi) -> None:
     # PEP 668: the system's Python is as it was, and still says that it takes nothing from pip.
     assert machine.run("python3", "-c", "import gymdbd", check=False).returncode == 1
     machine.sh("test -e /usr/lib/python3.11/EXTERNALLY-MANAGED")
+    machine.sh("grep -q 'TH GYMDBD 1' /usr/local/share/man/man1/gymdbd.1")
     assert machine.sh("find /usr/local/lib /usr/lib/python3 -name '*gymdbd*'") == ""
     # The people of the gym can ask, without sudo.
     status = pi.gymdbd("status")

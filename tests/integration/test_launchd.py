@@ -141,8 +141,9 @@ def test_an_argument_that_the_agents_installer_does_not_know_is_refused(
 
 @pytest.mark.skipif(shutil.which("shellcheck") is None, reason="shellcheck is not installed")
 def test_shellcheck_finds_no_fault_in_the_scripts() -> None:
-    """Neither the installers nor the test runner have a fault that shellcheck knows."""
+    """No installer, no script of the package nor the test runner has a fault that it knows."""
     scripts = [_INSTALL, _FOLDER.parent / "install.sh", _FOLDER.parents[1] / "tests" / "run"]
+    scripts += (_FOLDER.parent / "debian").iterdir()
     done = subprocess.run(
         ["shellcheck", "--external-sources", "--check-sourced", *scripts],
         capture_output=True,
