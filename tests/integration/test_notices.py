@@ -105,6 +105,14 @@ def test_a_failing_backup_is_told_once_and_so_is_its_end(tmp_path: Path) -> None
     assert (tmp_path / "notices.json").stat().st_mode & 0o777 == 0o600
 
 
+def _told_of(folder: Path, channel: str) -> bool:
+    """Return whether it is kept that a channel was told."""
+    with contextlib.suppress(OSError, ValueError):
+        kept = json.loads((folder / "notices.json").read_text())
+        return any(channel in trouble["told"] for trouble in kept["troubles"])
+    return False
+
+
 def test_a_receiver_that_hangs_delays_neither_runs_nor_the_end_of_the_daemon(
     tmp_path: Path,
 ) -> None:
@@ -120,6 +128,8 @@ def test_a_receiver_that_hangs_delays_neither_runs_nor_the_end_of_the_daemon(
             connection, _ = hanging.accept()
             with connection:
                 until(lambda: _titles(receiver), "the notice")
+                # A look that is killed now does not tell the owner once more.
+                until(lambda: _told_of(tmp_path, "owner"), "what was told, kept at once")
                 runs = len(daemon.events("run failed"))
                 until(lambda: len(daemon.events("run failed")) >= runs + 3, "the runs", within_s=12)
                 assert daemon.stop(within_s=20) == 0
@@ -336,6 +346,27 @@ def test_a_channel_that_failed_is_tried_once_at_each_look(tmp_path: Path, clock:
             tried.append(len(receiver.requests))
             _later(clock, minutes=5)
     assert tried == [3, 4, 5]
+
+
+def test_a_channel_that_fails_is_in_the_log_once_and_in_the_status_until_it_is_well(
+    tmp_path: Path, clock: HandClock
+) -> None:
+    """With the moment of its first failure; its end is no event of its own."""
+    with web() as receiver:
+        settings = config.load(_config(tmp_path, {"owner": {"url": receiver.url("503/owner")}}))
+        gymdbd("-c", settings.source, "backup", "nightly")
+        _later(clock, days=3)
+        first = clock.now()
+        with structlog.testing.capture_logs() as events:
+            for _ in range(2):
+                look.look(settings, clock)
+                _later(clock, minutes=5)
+        levels = [event["log_level"] for event in events if event["event"] == "notice not sent"]
+        assert levels == ["error", "debug"]
+        assert store.failures(settings.status_file)["owner"].since == first
+        well = config.load(_config(tmp_path, {"owner": {"url": receiver.url("owner")}}))
+        look.look(well, clock)
+    assert store.failures(settings.status_file) == {}
 
 
 def test_a_status_that_cannot_be_read_is_told(tmp_path: Path, clock: HandClock) -> None:
