@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import tempfile
+import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -457,8 +458,11 @@ def test_a_copy_by_scp_without_a_python_there_goes_on_and_says_so(peer: Peer) ->
     assert seen["reason"] != ""
 
 
-def test_a_pull_that_finds_nothing_new_looks_who_has_the_file_open(live: Path) -> None:
+def test_a_pull_that_finds_nothing_new_looks_who_has_the_file_open(tmp_path: Path) -> None:
     """The probe leaves any doubt to the serving side."""
+    (tmp_path / "live").mkdir()
+    # A process anywhere that has a removed file of the same name open is a doubt.
+    live = make_database(tmp_path / "live" / f"{uuid.uuid4().hex}.db")
     with application(live) as app:
         app.write()
         with engine.session(live) as remote:

@@ -199,17 +199,14 @@ def test_a_run_of_root_pings_with_the_secret_of_another_user(web: Web) -> None:
 
 def test_the_daemon_pings_around_its_runs(tmp_path: Path, web: Web) -> None:
     """As a run by hand does; a URL from a file is read at each run."""
-    # Other processes of the machine may have any common word in their arguments.
-    key = uuid.uuid4().hex
     make_database(tmp_path / "gym.db")
     (tmp_path / "url").touch(0o600)
-    (tmp_path / "url").write_text(web.url(key) + "\n")
+    (tmp_path / "url").write_text(web.url("KEY") + "\n")
     path = _configuration(tmp_path, {"file": str(tmp_path / "url")}, every="1s")
     with running_daemon(path) as process:
         _await(web, 4)
-        assert not [words for words in _arguments() if key in words]
         assert process.stop() == 0
-    assert _ends(web)[:2] == [f"/{key}/start", f"/{key}"]
+    assert _ends(web)[:2] == ["/KEY/start", "/KEY"]
 
 
 def test_a_receiver_that_hangs_delays_no_run_and_gathers_no_processes(tmp_path: Path) -> None:
@@ -232,23 +229,27 @@ def test_a_receiver_that_hangs_delays_no_run_and_gathers_no_processes(tmp_path: 
 
 def test_a_run_by_hand_ends_while_its_ping_waits(tmp_path: Path) -> None:
     """Nor does a program wait that reads what the run prints, until nobody can print any more."""
+    # Other processes of the machine may have any common word in their arguments.
+    key = uuid.uuid4().hex
     make_database(tmp_path / "gym.db")
     with socket.create_server(("127.0.0.1", 0)) as silent:
-        path = _configuration(tmp_path, f"http://127.0.0.1:{silent.getsockname()[1]}/KEY")
+        path = _configuration(tmp_path, f"http://127.0.0.1:{silent.getsockname()[1]}/{key}")
         subprocess.run([*GYMDBD, "-c", path, "backup"], check=True, capture_output=True)
         connection, _ = silent.accept()
         with connection:
             # It has sent all, and waits for the answer: its end is not there yet.
             connection.settimeout(20)
-            assert connection.recv(65536).startswith(b"POST /KEY/start?rid=")
+            assert connection.recv(65536).startswith(f"POST /{key}/start?rid=".encode())
             connection.setblocking(False)
             with pytest.raises(BlockingIOError):
                 connection.recv(1)
+            # Its process is at work now, and every user may read its arguments.
+            assert not [words for words in _arguments() if key in words]
             connection.setblocking(True)
             connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
         connection, _ = silent.accept()
         with connection:
-            assert connection.recv(65536).startswith(b"POST /KEY?rid=")
+            assert connection.recv(65536).startswith(f"POST /{key}?rid=".encode())
             connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
 
 
