@@ -18,6 +18,7 @@ to read them. Tables that a later release adds are ignored.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import os
 import zlib
@@ -50,9 +51,7 @@ _MANIFEST = (*_STAMPED, str, int, int, int, int)
 _MARKS = (*_STAMPED, dict)
 _FLAGS = ("is_checked", "is_overwritten", "is_suspicious", "has_remarks", "has_unchecked")
 # What these are, by the number that has them as its bits.
-_SAID = [
-    [bool(number >> bit & 1) for bit in range(len(_FLAGS))] for number in range(1 << len(_FLAGS))
-]
+_SAID = list(itertools.product((False, True), repeat=len(_FLAGS)))
 
 _FAULTS = (OSError, *bounded.FAULTS, KeyError, TypeError, IndexError, AttributeError)
 

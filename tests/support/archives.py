@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+from gymdbd.archive import index
 from gymdbd.archive import manifest as manifests
+from gymdbd.archive.catalog import Catalog
 from gymdbd.archive.manifest import Manifest
 from gymdbd.origin import Origin, Place
+from tests.support.waiting import until
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -48,3 +51,31 @@ def add_backup(path: Path, *, verified: bool = True, **changes: Any) -> Path:
     if verified:
         manifests.write(manifest(**changes), path)
     return path
+
+
+def fill(folder: Path, number: int) -> list[Path]:
+    """Put so many backups into a folder, one an hour from `CREATED` on, and return their paths."""
+    made = []
+    for hour in range(number):
+        created = CREATED + timedelta(hours=hour)
+        path = folder / f"gym_backup_{created:%Y%m%d_%H%M%S}.db"
+        made.append(add_backup(path, created_at=created.isoformat()))
+    return made
+
+
+def index_all(folder: Path) -> None:
+    """Make an index of an archive that knows every manifest and all marks."""
+
+    def knows_all() -> bool:
+        (folder / index.NAME).unlink(missing_ok=True)
+        Catalog(folder, UTC).backups()
+        known = index.load(folder)
+        return all(
+            (known.marks if path.name.endswith(".marks.json") else known.facts)(
+                path.name, path.lstat()
+            )
+            for path in folder.glob("*_backup_*.json")
+        )
+
+    # It does not count for what was written in the same moment.
+    until(knows_all, "the index knows every manifest and all marks")
