@@ -133,12 +133,13 @@ def find(explicit: Path | None, *, instead: str = "") -> Path:
 
 def place_for_new() -> Path:
     """Return where a new configuration is found: this user's place, or for root the machine's."""
-    if os.geteuid() == 0:
-        if sys.platform == "darwin":
-            raise ConfigError(
-                "on a Mac gymdbd runs as a user, with the configuration of that user",
-                hint="type this without sudo, or name a file with -c FILE",
-            )
+    is_root = os.geteuid() == 0
+    if is_root and sys.platform == "darwin":
+        raise ConfigError(
+            "on a Mac gymdbd runs as a user, with the configuration of that user",
+            hint="type this without sudo, or name a file with -c FILE",
+        )
+    if is_root:
         return OF_THE_MACHINE
     try:
         return Path(_PLACES[0]).expanduser()

@@ -169,7 +169,8 @@ def service(settings: Config, database: Path, archive: Path) -> list[str]:
     if StatusFile(settings.status_file).is_daemon_alive():
         return []
     install = "in the folder of gymdbd's repository"
-    if sys.platform == "darwin":
+    is_mac = sys.platform == "darwin"
+    if is_mac:
         words = ["deploy/install.sh", "--config", str(settings.source), "--venv", sys.prefix]
         return [f"Let it run by itself, {install}:\n{shlex.join(words)}"]
     words = ["sudo", "deploy/install.sh", "--database", str(database), "--archive", str(archive)]

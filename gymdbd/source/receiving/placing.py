@@ -12,6 +12,7 @@ import errno
 import hashlib
 import os
 import re
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Dict, List
 
@@ -105,9 +106,10 @@ class Place:
     def digests(self) -> Iterator[object]:
         """Read the file back from the disk: yield how far that is, and in the end its SHA-256."""
         flush(self._file)
-        with contextlib.suppress(AttributeError, OSError):
+        if sys.platform == "linux":
             # What is read from memory proves nothing of the disk.
-            os.posix_fadvise(self._file, 0, 0, os.POSIX_FADV_DONTNEED)
+            with contextlib.suppress(OSError):
+                os.posix_fadvise(self._file, 0, 0, os.POSIX_FADV_DONTNEED)
         digest, at = hashlib.sha256(), 0
         while piece := os.pread(self._file, _PIECE_BYTES, at):
             digest.update(piece)
