@@ -37,7 +37,6 @@ from typing import TYPE_CHECKING
 
 from gymdbd.errors import UsageError
 from gymdbd.terminal import options
-from gymdbd.terminal.first import Steps
 
 if TYPE_CHECKING:
     import argparse
@@ -104,6 +103,8 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
             flag = "--" + name.replace("_", "-")
             either = "does not go with" if arguments.host else "needs"
             raise UsageError(f"{flag} {either} --host HOST", hint="see gymdbd init --help")
+    from gymdbd.terminal.first import Steps  # noqa: PLC0415 - the help does not need it
+
     steps = Steps(output)
     if arguments.host:
         from gymdbd.terminal import first_pull  # noqa: PLC0415 - a backup needs nothing of it

@@ -24,8 +24,9 @@ def choose(question: str, choices: Sequence[str]) -> int:
     """Let the person choose by number; Enter means the first. Returns the place in `choices`."""
     for number, choice in enumerate(choices, 1):
         _write(f"  {number}  {choice}\n")
+    numbers = f"1 to {len(choices)}; " if len(choices) > 1 else ""
     while True:
-        answer = _answer(f"{question} (1 to {len(choices)}; Enter: 1; q: none of them) ")
+        answer = _answer(f"{question} ({numbers}Enter: 1; q: none of them) ")
         if answer.lower() in ("q", "quit", "n", "no"):
             raise StoppedError("nothing was chosen", hint="name it with --database PATH")
         if not answer:

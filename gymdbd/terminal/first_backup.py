@@ -6,10 +6,11 @@ import contextlib
 import os
 import pwd
 import shlex
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gymdbd import acting, files
+from gymdbd import acting, files, groups
 from gymdbd.archive.catalog import Catalog
 from gymdbd.clock import Clock
 from gymdbd.config import template
@@ -38,6 +39,8 @@ _OF_DATA = ("instance", "data", "db", "database", "var")
 _NAME = "nightly-backup"
 _NAME_IT = "name the database: gymdbd init --database PATH"
 _SHOWN = 20
+_GIT_S = 10
+_MOST_BYTES = 65536
 
 
 def run(arguments: argparse.Namespace, steps: Steps) -> int:
@@ -178,6 +181,23 @@ def _archive(path: Path, arguments: argparse.Namespace, steps: Steps) -> Path:
     return files.absolute(Path(asking.text("Folder for the backups?", str(proposed))).expanduser())
 
 
+def _out_of_git(archive: Path) -> list[str]:
+    """Return how to keep the backups out of a repository that would take them up."""
+    program = shutil.which("git")
+    if program is None:
+        return []
+    command = [program, "-C", str(archive), "rev-parse", "--show-toplevel"]
+    found = groups.run(command, timeout_s=_GIT_S, most=_MOST_BYTES)
+    top = Path(os.fsdecode(found.output.rstrip(b"\n")))
+    # The answer is 1 if nothing ignores them.
+    command = [program, "-C", str(archive), "check-ignore", "--quiet", "x.db"]
+    if found.code != 0 or groups.run(command, timeout_s=_GIT_S, most=_MOST_BYTES).code != 1:
+        return []
+    place = f"/{archive.resolve().relative_to(top.resolve())}/"
+    line = f"echo {shlex.quote(place)} >> {shlex.quote(str(top / '.gitignore'))}"
+    return [f"Keep the backups, which hold what the database holds, out of git:\n{line}"]
+
+
 def _here() -> str:
     """Return how another machine logs in to this one, as the present user."""
     with contextlib.suppress(KeyError):
@@ -207,6 +227,7 @@ def _begin(settings: Config, jobs: list[BackupConfig], steps: Steps) -> int:
     there = ["gymdbd", "init", "--host", _here()]
     there += ["--remote-database", str(jobs[0].database)]
     steps.next_steps = [
+        *_out_of_git(jobs[0].archive),
         *first.service(settings, jobs[0].database, jobs[0].archive),
         *first.notices(settings),
         "Keep a copy on another machine; there:\n" + shlex.join(there),

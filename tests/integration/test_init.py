@@ -8,6 +8,7 @@ import os
 import re
 import shutil
 import stat
+import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -19,7 +20,7 @@ from gymdbd.config import config
 from gymdbd.jobs.pull.replica import State
 from tests.faults import tracing
 from tests.support import everyone, samples
-from tests.support.command import gymdbd
+from tests.support.command import gymdbd, require
 from tests.support.databases import (
     backups,
     broken_promises,
@@ -74,6 +75,22 @@ def test_it_says_what_to_do_next(machine: Machine) -> None:
         file.write("notify: {to: {me: {command: [/bin/true]}}}\n")
     again = machine.run("init").stdout.partition("\nNext:\n")[2]
     assert "gymdbd notify" not in again
+
+
+def test_backups_in_a_repository_are_to_be_kept_out_of_it(machine: Machine) -> None:
+    """By a line that is printed, and no longer once git ignores them."""
+    git = [require("git"), "-C", str(machine.app)]
+    subprocess.run([*git, "init", "--quiet"], check=True)
+    make_database(machine.database)
+    _, answer = machine.run_json("init")
+    (line,) = answer["next"][0].splitlines()[1:]
+    subprocess.run(["sh", "-c", line], check=True)
+    assert (machine.app / ".gitignore").read_text() == "/data/backups/database/\n"
+    _, answer = machine.run_json("init")
+    assert [step for step in answer["next"] if "git:" in step] == []
+    subprocess.run([*git, "add", "--all"], check=True)
+    listed = subprocess.run([*git, "ls-files"], check=True, capture_output=True, text=True)
+    assert not re.search("^data/", listed.stdout, re.MULTILINE)
 
 
 def test_a_second_time_changes_no_byte(machine: Machine) -> None:
@@ -154,7 +171,7 @@ def test_the_only_database_is_asked_about_as_well(machine: Machine) -> None:
     make_database(machine.database)
     before = machine.everything()
     with machine.typing("init") as person:
-        person.expect("; Enter: 1; q: none of them) ")
+        person.expect("Enter: 1; q: none of them) ")
         person.type("q\n")
         assert person.end() == 1
         person.expect("--database PATH")

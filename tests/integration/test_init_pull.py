@@ -146,7 +146,7 @@ def test_a_person_is_waited_for_and_presses_enter(scene: Scene) -> None:
     """The line is put there by the command that is printed."""
     scene.allow_login()
     with scene.here.typing("init", "--host", "pi") as person:
-        person.expect("; Enter: 1; q: none of them) ")
+        person.expect("Enter: 1; q: none of them) ")
         person.type(f"{_number(person.said, str(scene.database))}\n")
         person.expect("press Enter when the line is there")
         script = person.said.partition("\nprintf ")[2].partition("\n\n")[0]
