@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from gymdbd import bounded, disk, files, names, partials
-from gymdbd.archive import belonging
+from gymdbd.archive import beginning, belonging
 from gymdbd.archive.listed import NAME, Reader
 from gymdbd.archive.look import Look, listed
 from gymdbd.errors import BackupAmbiguousError, BackupMissingError
@@ -17,6 +17,7 @@ from gymdbd.source.format import SIDE_SUFFIXES
 from gymdbd.words import did_you_mean
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from datetime import tzinfo
     from pathlib import Path
 
@@ -30,6 +31,8 @@ _BESIDE = (".marks.json", ".json", *SIDE_SUFFIXES)
 _STAMP = "%Y%m%d_%H%M%S"
 
 LATEST = "latest"
+# The newest of many backups that a message names.
+_SHOWN = 5
 
 
 def is_named_after(path: Path, created_at: str) -> bool:
@@ -89,9 +92,11 @@ class Catalog:
         )
 
     def find(self, wanted: str, origin: Origin | None = None) -> Backup:
-        """Return the backup called `wanted`: a file name, or `latest`, the newest good one.
+        """Return the backup called `wanted`.
 
-        With `origin`, `latest` is the newest of that database. Raises BackupMissingError.
+        That is a file name; or `latest`, the newest good one; or a beginning of the time in its
+        name that no other has. With `origin`, the last two mean a backup of that database. Raises
+        BackupMissingError, or BackupAmbiguousError.
         """
         if wanted == LATEST:
             return self._newest(origin, None)
@@ -99,7 +104,34 @@ class Catalog:
         for name in present:
             if names.plain(name) == names.plain(wanted):
                 return self.read(names.listed(self.archive / name).name)
-        raise self._missing(wanted, [name for name in present if NAME.fullmatch(name)])
+        begun = self._begun(wanted, present, origin)
+        if not begun:
+            raise self._missing(wanted, [name for name in present if NAME.fullmatch(name)])
+        if len(begun) > 1:
+            raise self._several(wanted, begun)
+        return self.read(begun[0])
+
+    def _begun(self, wanted: str, present: Iterable[str], origin: Origin | None) -> list[str]:
+        """Return the backups whose times begin like `wanted`; with `origin`, of that database."""
+        found = [
+            names.listed(self.archive / name).name
+            for name in present
+            if (match := NAME.fullmatch(name))
+            if beginning.matches(wanted, match["stamp"], match["again"])
+        ]
+        if not found or origin is None:
+            return sorted(found)
+        mine = {backup.path.name for backup in belonging.likely(self.backups(), origin)}
+        return sorted(mine.intersection(found))
+
+    def _several(self, wanted: str, begun: list[str]) -> BackupAmbiguousError:
+        before = f"{len(begun) - _SHOWN} more, and " if len(begun) > _SHOWN else ""
+        return BackupAmbiguousError(
+            f"{wanted} is the beginning of the times of {len(begun)} backups in {self.archive}: "
+            f"{before}{', '.join(begun[-_SHOWN:])}",
+            hint="type more of the time or the whole name, or add --database PATH if they are of "
+            "several databases; gymdbd list prints all",
+        )
 
     def at(self, moment: datetime, origin: Origin | None = None) -> Backup:
         """Return the newest good backup made at or before `moment`; BackupMissingError."""

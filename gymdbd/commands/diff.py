@@ -1,6 +1,7 @@
 """show what changed between two backups, or since a backup
 
-A and B are each the name of a backup in an archive, a path, or `latest`. Rows
+A and B are each the name of a backup in an archive, a beginning of its time, a
+path, or `latest`; --at TIME, once or twice, stands in place of a name. Rows
 that B has and A does not are added. Name the older one first; if you do not, a
 note says so.
 
@@ -27,6 +28,8 @@ examples:
       from the newest good backup to the live database of its job
   gymdbd diff A.db B.db
       from A to B
+  gymdbd diff --at tuesday --at yesterday
+      from the newest good backup of Tuesday to that of yesterday
   gymdbd diff latest --rows members
       the rows of one table
   gymdbd diff A.db --database instance/gym_system.db
@@ -53,7 +56,7 @@ from gymdbd.errors import UsageError
 from gymdbd.rows.compare import Pair
 from gymdbd.rows.difference import digest
 from gymdbd.rows.large import Large
-from gymdbd.terminal import by_hand, databases, json_rows, options
+from gymdbd.terminal import by_hand, databases, json_rows, naming, options
 
 if TYPE_CHECKING:
     import argparse
@@ -80,10 +83,9 @@ class _Found:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the flags."""
-    parser.add_argument("earlier", metavar="A", help="the first backup or database")
-    parser.add_argument(
-        "later", nargs="?", metavar="B", help="the second (default: the live database)"
-    )
+    naming.add_words(parser, "A", "the first backup or database")
+    naming.add_words(parser, "B", "the second (default: the live database)")
+    naming.add_at(parser, "instead of A or B: the newest good backup made at or before TIME")
     parser.add_argument(
         "--rows", metavar="TABLE", help="compare only this table, and show its rows"
     )
@@ -142,14 +144,20 @@ def _describe(found: _Found) -> dict[str, Any]:
 
 
 def _sides(arguments: argparse.Namespace) -> tuple[Database, Database]:
-    if arguments.later and arguments.database:
+    first, *more = naming.named(arguments) or [naming.only([])]
+    if len(more) > 1:
+        raise UsageError(
+            f"{len(more) + 1} backups are named, and two are compared at a time",
+            hint="name one or two of them, by a name or with --at TIME",
+        )
+    if more and arguments.database:
         raise UsageError(
             "name either a second backup or --database, not both",
             hint="gymdbd diff A --database PATH compares A with the live database",
         )
-    earlier = databases.find(arguments.earlier, arguments)
-    if arguments.later:
-        return earlier, databases.find(arguments.later, arguments)
+    earlier = naming.find(first, arguments)
+    if more:
+        return earlier, naming.find(more[0], arguments)
     return earlier, databases.live_database(earlier, arguments)
 
 

@@ -1,13 +1,16 @@
 """rehearse a restore of the newest backup, and time it
 
-The newest good backup is restored to a scratch folder, in the same way as
-gymdbd restore does it. Then the job's probes: are queried and its command: is
-run, and the copy is deleted. The live database is not touched. gymdbd status
-reports the result of the last drill.
+The newest good backup, or the one that is named, is restored to a scratch
+folder, in the same way as gymdbd restore does it. Then the job's probes: are
+queried and its command: is run, and the copy is deleted. The live database is
+not touched. gymdbd status reports the result of the last drill of the newest
+backup.
 
 examples:
   gymdbd drill
       the drill job of the configuration
+  gymdbd drill --at tuesday
+      the newest good backup of Tuesday, with the probes of the drill job
   gymdbd drill --database instance/gym_system.db
       the newest backup of a database, without probes or a command; that needs
       no configuration, and with --archive DIR no database
@@ -15,6 +18,7 @@ examples:
 
 from __future__ import annotations
 
+import dataclasses
 from typing import TYPE_CHECKING
 
 from gymdbd import files, words
@@ -22,40 +26,81 @@ from gymdbd.archive.catalog import LATEST
 from gymdbd.config.kinds import DrillConfig
 from gymdbd.errors import UsageError
 from gymdbd.jobs.drill.result import DrillResult
-from gymdbd.terminal import by_hand, configuration, databases, options
+from gymdbd.terminal import by_hand, configuration, databases, naming, options
 
 if TYPE_CHECKING:
     import argparse
 
     from gymdbd.config.config import Config
+    from gymdbd.terminal.naming import Name
     from gymdbd.terminal.output import Output
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the flags."""
-    options.add_job(parser, "drill")
+    naming.add_words(
+        parser,
+        "JOB|BACKUP",
+        f"a drill job (default: the only one), or {naming.HELP} (default: latest)",
+        nargs="*",
+    )
+    naming.add_at(parser)
     options.add_search(parser)
     options.add_json(parser)
 
 
 def run(arguments: argparse.Namespace, output: Output) -> int:
     """Run the drill and print the result."""
-    job, settings = _job(arguments)
+    job, settings = _job(arguments, output)
     outcome = by_hand.run_job(job, settings, output).outcome
     return by_hand.report(outcome, DrillResult, _print, output)
 
 
-def _job(arguments: argparse.Namespace) -> tuple[DrillConfig, Config | None]:
-    if arguments.job and (arguments.archive or arguments.source):
+def _job(arguments: argparse.Namespace, output: Output) -> tuple[DrillConfig, Config | None]:
+    """Return the drill to run, and the configuration if its status is to have the run.
+
+    The drill of a named backup is no run of its job: it does not show that the newest is good.
+    """
+    names = naming.named(arguments)
+    if arguments.archive or arguments.source:
+        return _of_named(names, arguments, output), None
+    settings = configuration.load(arguments)
+    jobs = [job for job in settings.jobs.values() if isinstance(job, DrillConfig)]
+    of_job = names and not names[0].is_time and names[0].text in settings.jobs
+    if not of_job and names:
+        return _of_backup(names, jobs, arguments, output), None
+    job = configuration.choose_job(settings, names[0].text if of_job else None, DrillConfig)
+    if len(names) <= 1:
+        return job, settings
+    arguments.archive, arguments.source = job.archive, job.database
+    return _of_backup(names[1:], [job], arguments, output), None
+
+
+def _of_named(names: list[Name], arguments: argparse.Namespace, output: Output) -> DrillConfig:
+    """Return the drill of what --archive or --database names."""
+    settings = configuration.loaded(arguments)
+    if names and settings is not None and names[0].text in settings.jobs:
         raise UsageError("name either a JOB, or --archive DIR or --database PATH")
-    if arguments.source and arguments.archive is None:
-        arguments.archive = databases.find(LATEST, arguments).path.parent
+    if names:
+        return _of_backup(names, [], arguments, output)
     if arguments.archive is None:
-        settings = configuration.load(arguments)
-        return configuration.choose_job(settings, arguments.job, DrillConfig), settings
+        arguments.archive = databases.find(LATEST, arguments).path.parent
     archive = files.absolute(arguments.archive)
     database = files.absolute(arguments.source) if arguments.source else None
-    return DrillConfig(name="drill", kind="drill", archive=archive, database=database), None
+    return DrillConfig(name="drill", kind="drill", archive=archive, database=database)
+
+
+def _of_backup(
+    names: list[Name], jobs: list[DrillConfig], arguments: argparse.Namespace, output: Output
+) -> DrillConfig:
+    """Return the drill of the backup that is named: with the probes of the job of its archive."""
+    found = naming.find(naming.only(names), arguments)
+    naming.answer(found.distance, output)
+    backup = databases.require_backup(found)
+    archive = backup.path.parent
+    of_archive = [job for job in jobs if job.archive.resolve() == archive.resolve()]
+    other = DrillConfig(name="drill", kind="drill", archive=archive)
+    return dataclasses.replace(next(iter(of_archive), other), only=backup.path.name)
 
 
 def _print(result: DrillResult, output: Output) -> None:

@@ -16,7 +16,7 @@ from gymdbd.archive import marks
 from gymdbd.archive.backup import DAMAGED
 from gymdbd.archive.catalog import Catalog
 from gymdbd.clock import Clock
-from gymdbd.terminal import by_hand, databases, options
+from gymdbd.terminal import by_hand, naming, options
 
 if TYPE_CHECKING:
     import argparse
@@ -26,9 +26,8 @@ if TYPE_CHECKING:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the flags."""
-    parser.add_argument(
-        "backup", metavar="BACKUP", help="the name of a backup in an archive, or a path"
-    )
+    naming.add_words(parser)
+    naming.add_at(parser)
     parser.add_argument(
         "--note", default="", metavar="TEXT", help="the reason, shown by gymdbd list"
     )
@@ -40,7 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace, output: Output) -> int:
     """Pin the backup."""
     now = Clock()
-    backup = databases.find_backup(arguments.backup, arguments)
+    backup = naming.find_backup(arguments, output)
     catalog = Catalog(backup.path.parent, now.zone)
     with lock.hold([lock.archive_lock(catalog.archive)]):
         backup = catalog.find(backup.path.name)

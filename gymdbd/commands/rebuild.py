@@ -45,7 +45,8 @@ from gymdbd.config.kinds import RebuildConfig
 from gymdbd.errors import UsageError
 from gymdbd.jobs.pull.replica import Replica
 from gymdbd.jobs.rebuild.result import RebuildResult
-from gymdbd.terminal import by_hand, configuration, databases, options
+from gymdbd.terminal import by_hand, configuration, databases, naming, options
+from gymdbd.terminal.databases import Distance
 
 if TYPE_CHECKING:
     import argparse
@@ -58,9 +59,7 @@ if TYPE_CHECKING:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the flags."""
     pull.add_source(parser)
-    parser.add_argument(
-        "--backup", metavar="BACKUP", help="put a backup there: its name or path, or latest"
-    )
+    parser.add_argument("--backup", metavar="BACKUP", help=f"put a backup there: {naming.HELP}")
     parser.add_argument("--at", metavar="TIME", help="the newest good state made at or before TIME")
     options.add_archive(parser)
     parser.add_argument("--user", metavar="NAME", help="log in as this user")
@@ -79,7 +78,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace, output: Output) -> int:
     """Rebuild, or print what a rebuild would do."""
-    job, settings = _job(arguments)
+    job, settings = _job(arguments, output)
     outcome = by_hand.run_job(job, settings, output).outcome
     if isinstance(outcome.result, RebuildResult):
         told = dataclasses.replace(outcome.result, next=_steps(job.pull, settings, outcome.result))
@@ -87,7 +86,7 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
     return by_hand.report(outcome, RebuildResult, _print, output)
 
 
-def _job(arguments: argparse.Namespace) -> tuple[RebuildConfig, Config | None]:
+def _job(arguments: argparse.Namespace, output: Output) -> tuple[RebuildConfig, Config | None]:
     if arguments.backup is not None and arguments.at is not None:
         raise UsageError("name either a backup with --backup or a time with --at, not both")
     # A new machine may have a new name.
@@ -105,18 +104,19 @@ def _job(arguments: argparse.Namespace) -> tuple[RebuildConfig, Config | None]:
         name="rebuild",
         kind="rebuild",
         pull=source,
-        backup=_backup(arguments, source),
+        backup=_backup(arguments, source, output),
         replace=arguments.replace,
         dry_run=arguments.dry_run,
     )
     return job, settings
 
 
-def _backup(arguments: argparse.Namespace, source: PullConfig) -> Path | None:
+def _backup(arguments: argparse.Namespace, source: PullConfig, output: Output) -> Path | None:
     """Return the backup that is to be put there, None for the replica."""
     arguments.archive = arguments.archive or source.archive_folder
     if arguments.backup is not None:
-        return _real(databases.find_backup(arguments.backup, arguments).path)
+        found = naming.find(naming.Name(arguments.backup), arguments)
+        return _real(databases.require_backup(found).path)
     if arguments.at is None:
         return None
     now = Clock()
@@ -126,10 +126,13 @@ def _backup(arguments: argparse.Namespace, source: PullConfig) -> Path | None:
     state = replica.state()
     # What was saved before it is older.
     if state is not None and replica.exists and not state.suspicious:
-        is_old_enough = clock.from_text(state.pulled_at) <= moment
-        if is_old_enough and not replica.change(state):
+        pulled = clock.from_text(state.pulled_at)
+        if pulled <= moment and not replica.change(state):
+            naming.answer(Distance(pulled, moment), output)
             return None
-    return _real(databases.find_at(moment, arguments).path)
+    found = databases.find_at(moment, arguments)
+    naming.answer(found.distance, output)
+    return _real(found.path)
 
 
 def _real(path: Path) -> Path:

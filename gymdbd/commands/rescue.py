@@ -1,8 +1,9 @@
 """write rows of a backup to a file, to review and apply
 
-BACKUP is the name of a backup in an archive, a path, or `latest`, the newest
-good backup. The rows are written to standard output, or with --to to a new file
-with mode 0600, which is renamed into place when it is complete.
+BACKUP is the name of a backup in an archive, a beginning of its time, a path,
+or `latest`, the newest good backup. The rows are written to standard output, or
+with --to to a new file with mode 0600, which is renamed into place when it is
+complete.
 
 sql  INSERT statements in one transaction, one row per line, with exact values.
      Review them, then apply all or none of them:
@@ -55,12 +56,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gymdbd import acting, files, partials
+from gymdbd.clock import Clock
 from gymdbd.errors import UsageError
 from gymdbd.rows import forms
 from gymdbd.rows.remarks import report
 from gymdbd.rows.rescue import Rescue
 from gymdbd.source.format import side_files
-from gymdbd.terminal import by_hand, databases, options
+from gymdbd.terminal import by_hand, databases, naming, options
 from gymdbd.terminal.json_rows import json_value
 from gymdbd.words import counted
 
@@ -77,7 +79,8 @@ if TYPE_CHECKING:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the flags."""
-    parser.add_argument("backup", metavar="BACKUP", help="the backup to read from")
+    naming.add_words(parser)
+    naming.add_at(parser)
     parser.add_argument(
         "--table",
         action="append",
@@ -119,7 +122,7 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
     """Write the rows."""
     _refuse(arguments)
     target = _target(arguments)
-    found = databases.find(arguments.backup, arguments)
+    found = naming.find_only(arguments, output)
     if target:
         _refuse_target(target, found.path)
     live = _live(found, arguments) if arguments.form == "sql" else None
@@ -127,6 +130,8 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
         output.remark("no live database to compare with, so every row is written (--database)")
     with _opened(found, live, arguments) as rescue:
         if target is None:
+            if found.distance:
+                output.remark(found.distance.shown(Clock().zone))
             _write(rescue, arguments, found.path.name, output)
             return 0
         written = _publish(rescue, arguments, found.path.name, target)

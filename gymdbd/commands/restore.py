@@ -7,46 +7,55 @@ until the restore commits, and the restored state afterwards. Only --replace,
 which puts a new file in place of the target, requires that every process has
 closed it.
 
-BACKUP is the name of a backup in an archive, a path, or `latest`. A backup that
-is suspicious, rejected or unverified, or that was saved by an earlier restore,
-must be given by name. A damaged backup is refused.
+BACKUP is the name of a backup in an archive, a beginning of the time in that
+name that no other has (20261128, "2026-11-28 03"), a path, or `latest`. A
+backup that is suspicious, rejected or unverified, or that was saved by an
+earlier restore, must be given by one of these; `latest` and --at choose only
+good ones. A damaged backup is refused.
+
+TIME is a time of day, the last one that has passed (14:00); a day, of which it
+is the end (yesterday, tuesday); a time on a day ("yesterday 14:00",
+"Tue 14:00"); an age (3d, 2h, 30m); or a date, of which it is the beginning,
+with or without a time (2026-11-20, "2026-11-20 14:00"), to which an offset can
+be added (2026-11-20T14:00+09:00). The answer says how long before that time the
+backup was made.
 
 examples:
   gymdbd restore latest --dry-run
       show what would be restored, and what would be lost
   gymdbd restore latest
       the newest good backup, into its database
+  gymdbd restore --at yesterday
+      the newest good backup of yesterday, or else of before
   gymdbd restore --at "2026-11-20 14:00"
       the newest good backup made at or before that time
-  gymdbd restore gym_system_backup_20261123_030000.db --to /tmp/look.db
-      this backup, into another file
+  gymdbd restore "2026-11-23 03" --to /tmp/look.db
+      the only backup of that hour, into another file
   gymdbd restore latest --replace
       if the file is so damaged that SQLite cannot open it
 """
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import os
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gymdbd import files, log, words
-from gymdbd.clock import Clock
 from gymdbd.config.config import LogConfig
 from gymdbd.config.kinds import RestoreConfig
-from gymdbd.errors import ConfigError, FolderMissingError, UsageError
+from gymdbd.errors import ConfigError, FolderMissingError
 from gymdbd.jobs import elsewhere
 from gymdbd.jobs.context import Context
 from gymdbd.jobs.restore import preview
 from gymdbd.jobs.restore.result import RestoreResult
 from gymdbd.runs import answering
-from gymdbd.terminal import by_hand, configuration, databases, options
+from gymdbd.terminal import by_hand, configuration, databases, naming, options
 
 if TYPE_CHECKING:
-    from gymdbd.archive.backup import Backup
+    import argparse
+
     from gymdbd.config.config import Config
     from gymdbd.jobs.restore.result import Plan, Rows
     from gymdbd.terminal.output import Output
@@ -54,13 +63,9 @@ if TYPE_CHECKING:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the flags."""
-    parser.add_argument(
-        "backup", nargs="?", metavar="BACKUP", help="a backup's name or path, or latest"
-    )
+    naming.add_words(parser)
+    naming.add_at(parser)
     options.add_search(parser)
-    parser.add_argument(
-        "--at", type=_moment, metavar="TIME", help="the newest good backup made at or before TIME"
-    )
     parser.add_argument(
         "--to",
         type=Path,
@@ -78,20 +83,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     options.add_json(parser)
 
 
-def _moment(text: str) -> datetime:
-    """Parse a time; it is local unless it has an offset."""
-    try:
-        moment = datetime.fromisoformat(text)
-        return moment if moment.tzinfo else moment.replace(tzinfo=Clock().zone)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(
-            f'expected a time such as "2026-11-20 14:00" (got {text})'
-        ) from error
-
-
 def run(arguments: argparse.Namespace, output: Output) -> int:
     """Restore, or print what a restore would do."""
-    job, settings = _job(arguments)
+    job, settings = _job(arguments, output)
     if arguments.dry_run:
         return _plan(job, output)
     outcome = by_hand.run_job(job, settings, output).outcome
@@ -105,8 +99,8 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
     return outcome.exit_code
 
 
-def _job(arguments: argparse.Namespace) -> tuple[RestoreConfig, Config | None]:
-    backup = _backup(arguments)
+def _job(arguments: argparse.Namespace, output: Output) -> tuple[RestoreConfig, Config | None]:
+    backup = naming.find_backup(arguments, output)
     target = databases.restore_target(backup, arguments)
     # Links of another user's are that user's process to follow.
     across = elsewhere.of(target) is not None
@@ -130,17 +124,6 @@ def _job(arguments: argparse.Namespace) -> tuple[RestoreConfig, Config | None]:
         if arguments.config is not None:
             raise
         return job, None
-
-
-def _backup(arguments: argparse.Namespace) -> Backup:
-    if (arguments.backup is None) == (arguments.at is None):
-        raise UsageError(
-            "name either a BACKUP or a time with --at",
-            hint="gymdbd restore latest takes the newest good backup; gymdbd list prints all",
-        )
-    if arguments.at is not None:
-        return databases.find_at(arguments.at, arguments)
-    return databases.find_backup(arguments.backup, arguments)
 
 
 def _print(result: RestoreResult, output: Output) -> None:

@@ -12,7 +12,7 @@ from gymdbd import lock
 from gymdbd.archive import marks
 from gymdbd.archive.catalog import Catalog
 from gymdbd.clock import Clock
-from gymdbd.terminal import by_hand, databases, options
+from gymdbd.terminal import by_hand, naming, options
 
 if TYPE_CHECKING:
     import argparse
@@ -22,9 +22,8 @@ if TYPE_CHECKING:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the flags."""
-    parser.add_argument(
-        "backup", metavar="BACKUP", help="the name of a backup in an archive, or a path"
-    )
+    naming.add_words(parser)
+    naming.add_at(parser)
     options.add_search(parser)
     options.add_json(parser)
 
@@ -32,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 @by_hand.logged
 def run(arguments: argparse.Namespace, output: Output) -> int:
     """Remove the pin."""
-    backup = databases.find_backup(arguments.backup, arguments)
+    backup = naming.find_backup(arguments, output)
     catalog = Catalog(backup.path.parent, Clock().zone)
     with lock.hold([lock.archive_lock(catalog.archive)]):
         backup = catalog.find(backup.path.name)

@@ -18,8 +18,8 @@ examples:
       every backup of every archive in the configuration
   gymdbd verify --sample 10%
       a tenth of the backups: those verified longest ago
-  gymdbd verify gym_system_backup_20261123_030000.db
-      a backup, by its name or path
+  gymdbd verify 20261123_03
+      a backup, by its name, a beginning of its time, or its path
   gymdbd verify --database instance/gym_system.db
       the newest backup of one database, with or without a configuration
   gymdbd verify --all --repair
@@ -29,9 +29,7 @@ examples:
 from __future__ import annotations
 
 import dataclasses
-import os
 from datetime import timedelta
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gymdbd import files
@@ -44,14 +42,16 @@ from gymdbd.errors import BackupMissingError, StoppedError, UsageError
 from gymdbd.jobs.result import Result
 from gymdbd.jobs.verify.result import VerifyResult
 from gymdbd.source.errors import GymdbdError
-from gymdbd.terminal import by_hand, configuration, databases, options
+from gymdbd.terminal import by_hand, configuration, databases, naming, options
 
 if TYPE_CHECKING:
     import argparse
+    from pathlib import Path
 
     from gymdbd.config.config import Config
     from gymdbd.jobs.verify.result import Verdict
     from gymdbd.runs.outcome import Ended
+    from gymdbd.terminal.naming import Name
     from gymdbd.terminal.output import Output
 
 
@@ -66,9 +66,8 @@ class _Found(Result):
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the flags."""
-    parser.add_argument(
-        "backups", nargs="*", metavar="BACKUP", help="a backup's name or path, or latest"
-    )
+    naming.add_words(parser, nargs="*")
+    naming.add_at(parser)
     options.add_search(parser)
     parser.add_argument("--all", action="store_true", help="read every backup")
     parser.add_argument(
@@ -85,15 +84,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace, output: Output) -> int:
     """Verify the backups and print the verdicts."""
-    if (arguments.backups != []) + arguments.all + (arguments.sample is not None) > 1:
-        raise UsageError("use only one of BACKUP names, --all and --sample")
+    names = naming.named(arguments)
+    if (names != []) + arguments.all + (arguments.sample is not None) > 1:
+        raise UsageError("use only one of BACKUP names or --at, --all and --sample")
     settings = _settings(arguments)
-    jobs = _jobs(arguments, settings)
+    jobs = _jobs(arguments, settings, output)
     runs: list[Ended] = []
     for job in jobs:
         # Verifying a named backup does not count as a run of the job.
         of_config = settings is not None and job.name in settings.jobs
-        recorded = settings if of_config and not arguments.backups else None
+        recorded = settings if of_config and not names else None
         runs.append(by_hand.run_job(job, recorded, output))
         if runs[-1].outcome.code == StoppedError.code:
             break
@@ -104,16 +104,19 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
 
 def _settings(arguments: argparse.Namespace) -> Config | None:
     """Load the configuration, unless the command line is sufficient without it."""
-    paths_only = arguments.backups and all(map(_is_path, arguments.backups))
+    names = naming.named(arguments)
+    paths_only = names and all(map(_is_path, names))
     if (arguments.archive or paths_only) and not arguments.repair and not arguments.config:
         return None
     return configuration.loaded(arguments)
 
 
-def _jobs(arguments: argparse.Namespace, settings: Config | None) -> list[VerifyConfig]:
+def _jobs(
+    arguments: argparse.Namespace, settings: Config | None, output: Output
+) -> list[VerifyConfig]:
     """Return one job for each archive in which backups are to be read."""
     jobs = []
-    for archive, names in _wanted(arguments, settings).items():
+    for archive, names in _wanted(arguments, settings, output).items():
         job = _job_of(archive, settings)
         repair_from = job.repair_from if arguments.repair else None
         jobs.append(
@@ -126,15 +129,18 @@ def _jobs(arguments: argparse.Namespace, settings: Config | None) -> list[Verify
     return jobs
 
 
-def _wanted(arguments: argparse.Namespace, settings: Config | None) -> dict[Path, list[str]]:
+def _wanted(
+    arguments: argparse.Namespace, settings: Config | None, output: Output
+) -> dict[Path, list[str]]:
     """Return the archives and the names to read in each; an empty list leaves it to the job."""
     if arguments.sample is not None or (arguments.all and not arguments.source):
         return {archive: [] for archive in _archives(arguments, settings)}
-    if not arguments.backups:
+    names = naming.named(arguments)
+    if not names:
         return _usual(_archives(arguments, settings), arguments)
     wanted: dict[Path, list[str]] = {}
-    for word in arguments.backups:
-        archive, name = _locate(word, arguments)
+    for named in names:
+        archive, name = _locate(named, arguments, output)
         wanted.setdefault(archive, []).append(name)
     return wanted
 
@@ -169,17 +175,19 @@ def _usual(archives: list[Path], arguments: argparse.Namespace) -> dict[Path, li
     return wanted
 
 
-def _locate(word: str, arguments: argparse.Namespace) -> tuple[Path, str]:
-    """Return the archive and the name of the backup that an argument names."""
-    if _is_path(word):
-        path = files.absolute(word)
-        return path.parent, path.name
-    path = databases.find_backup(word, arguments).path
+def _locate(name: Name, arguments: argparse.Namespace, output: Output) -> tuple[Path, str]:
+    """Return the archive and the file of the backup that an argument names."""
+    if _is_path(name):
+        path = files.absolute(name.text)
+    else:
+        found = naming.find(name, arguments)
+        naming.answer(found.distance, output)
+        path = found.path
     return path.parent, path.name
 
 
-def _is_path(word: str) -> bool:
-    return os.sep in word or files.is_file(Path(word))
+def _is_path(name: Name) -> bool:
+    return not name.is_time and databases.is_path(name.text)
 
 
 def _archives(arguments: argparse.Namespace, settings: Config | None) -> list[Path]:

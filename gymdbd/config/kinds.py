@@ -214,11 +214,13 @@ class PullConfig(JobConfig):
 class DrillConfig(JobConfig):
     """A drill: the newest good backup is restored to a scratch folder and tested.
 
-    `database` selects whose backups, if an archive has backups of several databases.
+    `database` selects whose backups, if an archive has backups of several databases. `only` is no
+    key: it is the file name of another backup to rehearse with.
     """
 
     archive: Path = key(path)
     database: Path | None = key(path, None)
+    only: str | None = None
     scratch_folder: Path | None = key(path, None)
     probes: tuple[Probe, ...] = key(sections(Probe), ())
     command: tuple[str, ...] = key(items(scalar(values.text, "str", "int", "float")), ())

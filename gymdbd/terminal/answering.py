@@ -14,7 +14,7 @@ from gymdbd.jobs.pull.replica import Replica
 from gymdbd.origin import Origin
 from gymdbd.runs import answering
 from gymdbd.runs.answering import Subject
-from gymdbd.terminal import configuration, databases, options
+from gymdbd.terminal import configuration, naming, options
 from gymdbd.words import did_you_mean
 
 if TYPE_CHECKING:
@@ -22,16 +22,18 @@ if TYPE_CHECKING:
 
     from gymdbd.config.config import Config
     from gymdbd.config.kinds import JobConfig
+    from gymdbd.terminal.naming import Name
     from gymdbd.terminal.output import Output
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the flags."""
-    parser.add_argument(
-        "backup",
-        metavar="BACKUP|JOB",
-        help="a backup's name or path, or a job, for everything of it that waits for an answer",
+    naming.add_words(
+        parser,
+        "BACKUP|JOB",
+        f"{naming.HELP}; or a job, for everything of it that waits for an answer",
     )
+    naming.add_at(parser)
     options.add_search(parser)
     options.add_json(parser)
 
@@ -39,7 +41,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace, output: Output, *, right: bool) -> int:
     """Accept what is meant if it is `right`, otherwise reject it; print what that has changed."""
     settings = _settings(arguments)
-    subject = _subject(arguments, settings)
+    name = naming.only(naming.named(arguments))
+    subject = _subject(name, arguments, settings, output)
     places = [subject.archive, *([subject.pull.replica] if subject.pull else [])]
     configuration.act(arguments, places)
     if right and subject.backup and subject.backup.verdict == DAMAGED:
@@ -54,7 +57,7 @@ def run(arguments: argparse.Namespace, output: Output, *, right: bool) -> int:
         for path in paths:
             output.print_line(f"{word}  {path}")
         if not paths:
-            output.print_line(f"nothing of {arguments.backup} needed to be {word}")
+            output.print_line(f"nothing of {name} needed to be {word}")
 
     output.result({"state": "ok" if paths else "unchanged", word: paths}, show)
     return 0
@@ -69,20 +72,22 @@ def _settings(arguments: argparse.Namespace) -> Config | None:
         return None
 
 
-def _subject(arguments: argparse.Namespace, settings: Config | None) -> Subject:
-    """Find the job, replica or backup that the argument names."""
-    word = arguments.backup
+def _subject(
+    name: Name, arguments: argparse.Namespace, settings: Config | None, output: Output
+) -> Subject:
+    """Find the job, replica or backup that is named."""
+    word = "" if name.is_time else name.text
     if settings is not None and word in settings.jobs:
         return _of_job(settings.jobs[word])
-    if files.is_file(Path(word)):
+    if word and files.is_file(Path(word)):
         configuration.act(arguments, [files.absolute(word)])
-    pull = _of_replica(files.absolute(word), arguments)
+    pull = _of_replica(files.absolute(word), arguments) if word else None
     if pull is not None:
         return _of_job(pull)
     try:
-        backup = databases.find_backup(word, arguments)
+        backup = naming.find_backup(arguments, output)
     except BackupMissingError as error:
-        if settings is not None and os.sep not in word:
+        if settings is not None and word and os.sep not in word:
             near = did_you_mean(word, list(settings.jobs))
             told = f"no job is called {word}{near}, and {error.message}"
             raise error.but(message=told) from error

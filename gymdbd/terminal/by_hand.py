@@ -95,7 +95,7 @@ def logged(work: Callable[[argparse.Namespace, Output], int]) -> Callable[..., i
     @functools.wraps(work)
     def run(arguments: argparse.Namespace, output: Output) -> int:
         log.configure(LogConfig(), by_hand=True)
-        backup = getattr(arguments, "backup", None)
+        backup = " ".join(map(str, getattr(arguments, "names", []))) or None
         begun = time.monotonic()
         with log.bound(job=work.__module__.rpartition(".")[2], run_id=runner.new_id()):
             log.logger().info("run started", reason="by hand", backup=backup)

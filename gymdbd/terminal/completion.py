@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 # Verbs whose jobs are of another kind than their name.
 _KIND_OF_VERB = {"prune": "backup", "emergency": "pull", "rebuild": "pull"}
 
+# What comes to mind first after --at; every other form is in the help.
+_TIMES = ("yesterday", "1h", "1d", "1w")
+
 
 def script(shell: str) -> str:
     """Return the script that makes `shell` ask gymdbd at each Tab."""
@@ -57,14 +60,23 @@ class _Values(BaseCompleter):
         metavar = action.metavar
         if metavar == "JOB":
             return _jobs(parsed_args, parser.prog.rpartition(" ")[2])
-        if metavar == "BACKUP":
+        if metavar in ("BACKUP", "A", "B"):
             return _backups(parsed_args)
+        if metavar == "JOB|BACKUP":
+            return [*_jobs(parsed_args, "drill"), *_backups(parsed_args)]
         if metavar == "BACKUP|JOB":
             names = [*_jobs(parsed_args, "backup"), *_jobs(parsed_args, "pull")]
             return [*names, *_backups(parsed_args)[1:]]
-        if metavar == "DIR":
-            return _strings(DirectoriesCompleter()(prefix))
-        return _strings(FilesCompleter()(prefix)) if metavar in ("PATH", "FILE") else ()
+        return _of_anyone(str(metavar), prefix)
+
+
+def _of_anyone(metavar: str, prefix: str) -> Iterable[str]:
+    """Return the possible values that depend on no archive and no configuration."""
+    if metavar == "TIME":
+        return _TIMES
+    if metavar == "DIR":
+        return _strings(DirectoriesCompleter()(prefix))
+    return _strings(FilesCompleter()(prefix)) if metavar in ("PATH", "FILE") else ()
 
 
 def _strings(found: Iterable[Any]) -> list[str]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from gymdbd import clock, files, names, origin, words
 from gymdbd.archive import belonging
-from gymdbd.archive.catalog import Catalog
+from gymdbd.archive.catalog import LATEST, Catalog
 from gymdbd.archive.inspection import readable
 from gymdbd.clock import Clock
 from gymdbd.errors import BackupAmbiguousError, BackupMissingError, ConfigError, UsageError
@@ -31,11 +31,36 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
+class Distance:
+    """How far what was chosen by a time is from that time: when it was made, and what was asked."""
+
+    made: datetime
+    asked: datetime
+
+    @property
+    def _seconds(self) -> float:
+        return (self.asked - self.made).total_seconds()
+
+    def describe(self, zone: tzinfo) -> dict[str, Any]:
+        """Return it as JSON values."""
+        return {"asked_at": clock.to_text(self.asked, zone), "before_s": round(self._seconds)}
+
+    def shown(self, zone: tzinfo) -> str:
+        """Return it as text."""
+        made, asked = (clock.to_minute(at, zone) for at in (self.made, self.asked))
+        return f"made {made}, {words.age(self._seconds)} before what was asked ({asked})"
+
+
+@dataclass(frozen=True)
 class Database:
-    """A database file: a backup, or if `backup` is None a file that may be in use."""
+    """A database file: a backup, or if `backup` is None a file that may be in use.
+
+    `asked` is the time for which it was chosen, if it was chosen by one.
+    """
 
     path: Path
     backup: Backup | None = None
+    asked: datetime | None = None
 
     @contextlib.contextmanager
     def opened(self) -> Iterator[Side]:
@@ -55,7 +80,15 @@ class Database:
             "live": self.backup is None,
             "created_at": created,
             "verdict": self.backup.verdict if self.backup else None,
+            **(self.distance.describe(zone) if self.distance else {}),
         }
+
+    @property
+    def distance(self) -> Distance | None:
+        """Return how far it is from the time that was asked for; None if none was."""
+        if self.backup is None or self.asked is None:
+            return None
+        return Distance(self.backup.created, self.asked)
 
     def shown(self, now: datetime, zone: tzinfo) -> str:
         """Return it as text."""
@@ -63,7 +96,8 @@ class Database:
             return f"{self.path} (live, now)"
         age = words.age((now - self.backup.created).total_seconds())
         created = clock.to_text(self.backup.created, zone)
-        return f"{self.path} ({self.backup.verdict}, {created}, {age} old)"
+        far = f", {self.distance.shown(zone)}" if self.distance else ""
+        return f"{self.path} ({self.backup.verdict}, {created}, {age} old{far})"
 
 
 @contextlib.contextmanager
@@ -78,22 +112,28 @@ def live_side(path: Path, check: Callable[[], None] = lambda: None) -> Iterator[
 
 
 def find(word: str, arguments: argparse.Namespace) -> Database:
-    """Find a database by its path, by the name of a backup in an archive, or by `latest`."""
+    """Find a database by its path, or a backup by what `Catalog.find` takes for a name."""
     zone = Clock().zone
-    if os.sep not in word and not files.is_file(Path(word)):
-        found = _find_in_archives(word, lambda catalog, of: catalog.find(word, of), arguments)
+    if not is_path(word):
+        found = _find_in_archives(
+            word, lambda catalog, of: catalog.find(word, of), arguments, newest=word == LATEST
+        )
         return Database(found.path, found)
     path = files.absolute(word)
     configuration.act(arguments, [path])
     database.locate(path)
     with contextlib.suppress(BackupMissingError):
-        return Database(path, Catalog(path.parent, zone).find(path.name))
+        return Database(path, Catalog(path.parent, zone).read(path.name))
     return Database(path)
 
 
-def find_backup(word: str, arguments: argparse.Namespace) -> Backup:
-    """Find a backup as `find` does; BackupMissingError if the file is not a backup."""
-    found = find(word, arguments)
+def is_path(word: str) -> bool:
+    """Return whether `word` is a path, and not the name of something in an archive."""
+    return os.sep in word or files.is_file(Path(word))
+
+
+def require_backup(found: Database) -> Backup:
+    """Return the backup that was found; BackupMissingError if the file is not a backup."""
     if found.backup is None:
         raise BackupMissingError(
             f"{found.path} does not have the name of a backup",
@@ -108,16 +148,26 @@ def of_the_same(backup: Backup) -> list[Backup]:
     return Catalog(backup.path.parent, Clock().zone).backups(Origin(backup.stem, places))
 
 
-def find_at(moment: datetime, arguments: argparse.Namespace) -> Backup:
+def find_at(moment: datetime, arguments: argparse.Namespace) -> Database:
     """Find the newest good backup made at or before `moment`."""
-    word = moment.isoformat(sep=" ", timespec="seconds")
-    return _find_in_archives(word, lambda catalog, of: catalog.at(moment, of), arguments)
+    word = f"a backup as old as {clock.to_minute(moment, Clock().zone)}"
+    found = _find_in_archives(
+        word, lambda catalog, of: catalog.at(moment, of), arguments, newest=True
+    )
+    return Database(found.path, found, moment)
 
 
 def _find_in_archives(
-    word: str, choose: Callable[[Catalog, Origin | None], Backup], arguments: argparse.Namespace
+    word: str,
+    choose: Callable[[Catalog, Origin | None], Backup],
+    arguments: argparse.Namespace,
+    *,
+    newest: bool,
 ) -> Backup:
-    """Let `choose` take a backup from each archive; UsageError if they are of several databases."""
+    """Let `choose` take a backup from each archive, and return the only one, or the `newest`.
+
+    UsageError if they are of several databases.
+    """
     found = []
     unread: list[GymdbdError] = []
     missing = BackupMissingError(f"there is no archive to search for {word}")
@@ -138,19 +188,12 @@ def _find_in_archives(
     if not found:
         raise unread[0] if unread else missing
     configuration.report_unread(unread)
-    _refuse_several(word, found, known)
-    return max(found, key=lambda backup: backup.order)
-
-
-def _refuse_several(
-    word: str, found: list[Backup], known: list[tuple[Path | None, Origin]]
-) -> None:
-    by_name = any(backup.path.name == word for backup in found)
-    if len({backup.path for backup in found}) > 1 and (by_name or not _are_of_one(found, known)):
+    if len({backup.path for backup in found}) > 1 and not (newest and _are_of_one(found, known)):
         raise UsageError(
             f"{word} could be {' or '.join(str(backup.path) for backup in found)}",
             hint="name its path, or its archive with --archive DIR",
         )
+    return max(found, key=lambda backup: backup.order)
 
 
 def _origins(arguments: argparse.Namespace) -> list[tuple[Path | None, Origin]]:

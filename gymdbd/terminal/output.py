@@ -6,7 +6,7 @@ import contextlib
 import json
 import os
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from gymdbd import words
@@ -28,13 +28,22 @@ class Output:
 
     json: bool = False
     lost: OSError | None = None
+    _facts: dict[str, Any] = field(default_factory=dict)
+    _lines: list[str] = field(default_factory=list)
+
+    def also(self, facts: dict[str, Any], line: str) -> None:
+        """Let the result, whatever it is, also have these facts as JSON, and begin with a line."""
+        self._facts |= facts
+        self._lines.append(line)
 
     def result(self, payload: dict[str, Any], text: Callable[[], None]) -> None:
         """Print the result: `payload` as JSON, or by calling `text`."""
         with self.losing():
             if self.json:
-                self._print_json({"schema": 1, "state": "ok", **payload})
+                self._print_json({"schema": 1, "state": "ok", **payload, **self._facts})
             else:
+                for line in self._lines:
+                    self.print_line(line)
                 text()
 
     @contextlib.contextmanager
@@ -89,7 +98,7 @@ class Output:
         """Print an error: what happened, to what, and what to do."""
         if self.json:
             with self.losing():
-                self._print_json({"schema": 1, **payload})
+                self._print_json({"schema": 1, **payload, **self._facts})
             if self.lost is None:
                 return
         lines = [f"gymdbd: {payload['error']}"]

@@ -270,8 +270,9 @@ def test_a_time_takes_the_newest_backup_that_is_not_younger(gym: Gym) -> None:
     assert plan["backup"] == str(first)
     code, result = gym.run("restore", "--at", "2001-02-03")
     assert (code, result["code"]) == (1, "backup-missing")
-    code, result = gym.run("restore", "--at", "yesterday")
-    assert (code, result["code"]) == (2, "usage")
+    for nonsense in ("gestern", "2999-01-01"):
+        code, result = gym.run("restore", "--at", nonsense)
+        assert (code, result["code"]) == (2, "time")
 
 
 def test_a_damaged_backup_is_refused_and_the_target_is_untouched(gym: Gym) -> None:

@@ -34,11 +34,11 @@ _ARCHIVE_WAIT_S = 600.0
 
 
 def run(job: DrillConfig, context: Context) -> DrillResult:
-    """Restore the newest good backup to a scratch folder, run the probes and the command.
+    """Restore a backup to a scratch folder, run the probes and the command.
 
-    The folder is a new one, which nobody else can enter. It is removed afterwards, as is that of a
-    killed run. Raises DrillFailedError if a probe or the command fails, and whatever a restore
-    raises.
+    It is the job's `only`, or the newest good one. The folder is a new one, which nobody else can
+    enter. It is removed afterwards, as is that of a killed run. Raises DrillFailedError if a probe
+    or the command fails, and whatever a restore raises.
     """
     timings = Timings()
     catalog = Catalog(job.archive, context.clock.zone)
@@ -49,7 +49,7 @@ def run(job: DrillConfig, context: Context) -> DrillResult:
         with lock.hold(
             [lock.archive_lock(job.archive)], wait_s=_ARCHIVE_WAIT_S, check=context.check
         ):
-            backup = catalog.find(LATEST, job.origin)
+            backup = catalog.find(job.only or LATEST, job.origin)
             restored, recover_s = _recover(job, backup, folder, context, timings)
         target = folder / f"{backup.stem}.db"
         with timings.step("probes"):

@@ -1,0 +1,31 @@
+"""A backup named by the beginning of the time in its file name: `20261128`, `2026-11-28 03`.
+
+That is the local time of the machine that made it, as `gymdbd list` shows the name.
+"""
+
+from __future__ import annotations
+
+import re
+
+# A year at least; separators are allowed where ISO 8601 or the names of backups have them. The
+# number counts the backups of one second.
+_TIME = re.compile(
+    r"([0-9]{4}-?[0-9]{0,2}-?[0-9]{0,2}[T _-]?[0-9]{0,2}:?[0-9]{0,2}:?[0-9]{0,2})"
+    r"(?:-([0-9]{1,4}))?",
+    re.IGNORECASE,
+)
+_WHOLE = len("20261128030000")
+
+
+def matches(word: str, stamp: str, again: str | None) -> bool:
+    """Return whether `word` is the beginning of a time: `stamp`, as in `20261128_030000`.
+
+    `again` is the number behind it in the name of the backup, if there is one.
+    """
+    match = _TIME.fullmatch(word.strip())
+    if match is None:
+        return False
+    digits = re.sub("[^0-9]", "", match[1])
+    if match[2] is not None and (len(digits) != _WHOLE or match[2] != again):
+        return False
+    return stamp.replace("_", "").startswith(digits)
