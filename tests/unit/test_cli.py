@@ -131,9 +131,11 @@ def test_a_command_line_that_cannot_be_is_refused_either_way(
 
 
 def test_a_faulty_configuration_is_told_with_all_its_faults(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The faults are lines for a person, and a list for a program."""
+    # Without a home folder there would be one more: no place for the status file.
+    monkeypatch.setenv("HOME", str(tmp_path))
     path = tmp_path / "config.yaml"
     path.write_text("status_fil: x\n")
     assert cli.main(["-c", str(path), "schedule", "--json"]) == 2
