@@ -31,7 +31,8 @@ examples:
 files:
   status_file:   the status file that the configuration names, or the usual one:
                  ~/.local/state/gymdbd/status.json, or for a configuration in
-                 /etc/gymdbd /var/lib/gymdbd/status.json
+                 /etc/gymdbd /var/lib/gymdbd/status.json; one that is named with
+                 -c has it in a folder of its own in there
 
 exit status:
   0  ok

@@ -20,7 +20,7 @@ from gymdbd.config.kinds import KINDS, JobConfig
 from gymdbd.config.notify import NotifyConfig
 from gymdbd.config.parts import MachineConfig, MetricsConfig, ReportConfig
 from gymdbd.config.scalars import DURATION, NUMBER, SIZE
-from gymdbd.config.unit import CONFIGURATION
+from gymdbd.config.unit import PLACES
 from gymdbd.errors import ConfigError
 from gymdbd.words import did_you_mean
 
@@ -28,9 +28,7 @@ if TYPE_CHECKING:
     import yaml
 
 # What the unit of systemd reads.
-OF_THE_MACHINE = Path(CONFIGURATION, "config.yaml")
-# Not the current folder, which may be anybody's.
-_PLACES = ("~/.config/gymdbd/config.yaml", str(OF_THE_MACHINE))
+OF_THE_MACHINE = Path(PLACES[1])
 _OTHERS = 0o077
 
 
@@ -104,7 +102,7 @@ def found(explicit: Path | None) -> Path | None:
         return explicit
     if os.environ.get("GYMDBD_CONFIG"):
         return Path(os.environ["GYMDBD_CONFIG"])
-    for place in _PLACES:
+    for place in PLACES:
         # There may be no home folder.
         with contextlib.suppress(RuntimeError):
             candidate = Path(place).expanduser()
@@ -123,10 +121,10 @@ def find(explicit: Path | None, *, instead: str = "") -> Path:
     instead = f"; or use no configuration: {instead}" if instead else ""
     if files.is_file(Path("config.yaml")):
         instead = "; for the one in the current folder, -c ./config.yaml" + instead
-    closed = [place for place in _PLACES if _is_closed(place)]
+    closed = [place for place in PLACES if _is_closed(place)]
     unseen = f"; this user may not look for {', '.join(closed)}" if closed else ""
     raise ConfigError(
-        f"there is no configuration: looked for $GYMDBD_CONFIG, {', '.join(_PLACES)}{unseen}",
+        f"there is no configuration: looked for $GYMDBD_CONFIG, {', '.join(PLACES)}{unseen}",
         hint="gymdbd init writes one; or name yours with -c FILE" + instead,
     )
 
@@ -142,7 +140,7 @@ def place_for_new() -> Path:
     if is_root:
         return OF_THE_MACHINE
     try:
-        return Path(_PLACES[0]).expanduser()
+        return Path(PLACES[0]).expanduser()
     except RuntimeError as error:
         raise ConfigError(
             "this user has no home folder for a configuration", hint="name a file with -c FILE"

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import os
 from pathlib import Path
 
 from gymdbd import files
-from gymdbd.config.unit import CONFIGURATION, STATE
+from gymdbd.config.unit import CONFIGURATION, PLACES, STATE
 from gymdbd.errors import NotWritableError
 
 _NAME = "status.json"
 _FOLDER = "gymdbd"
+_DIGITS = 8
 _INSTEAD = "name a place with status_file: PATH in the configuration"
 
 
@@ -29,10 +32,30 @@ def standing(source: Path) -> Path:
     """Return the folder in which every process that is no service has it; ValueError if none.
 
     For a configuration in /etc/gymdbd, that is the one that systemd gives to gymdbd's own unit. So
-    whoever asks for the status finds what the service has written.
+    whoever asks for the status finds what the service has written. A configuration that is not in a
+    usual place has a folder of its own in there: its jobs may have the names of another one's.
     """
-    if files.absolute(source).parent == Path(CONFIGURATION):
-        return Path(STATE)
+    source = files.absolute(source)
+    base = Path(STATE) if source.parent == Path(CONFIGURATION) else _of_user()
+    if _is_usual(source):
+        return base
+    digest = hashlib.sha256(os.fsencode(files.resolved(source))).hexdigest()[:_DIGITS]
+    return base / f"{source.stem}-{digest}"
+
+
+def _is_usual(source: Path) -> bool:
+    """Return whether a configuration is one that is found unnamed, also by a link."""
+    for place in PLACES:
+        # There may be no home folder.
+        with contextlib.suppress(RuntimeError):
+            usual = Path(place).expanduser()
+            if source == usual or files.resolved(source) == files.resolved(usual):
+                return True
+    return False
+
+
+def _of_user() -> Path:
+    """Return the folder of gymdbd's status for this user; ValueError if there is none."""
     base = Path(os.environ.get("XDG_STATE_HOME", ""))
     if base.is_absolute():
         return base / _FOLDER
@@ -86,9 +109,11 @@ def require(file: Path) -> None:
 def _is_ours_to_make(folder: Path) -> bool:
     """Return whether a folder is missing that has the name of one in which we keep the status."""
     usual = [Path(STATE), *map(Path, os.environ.get("STATE_DIRECTORY", "").split(":"))]
-    is_usual = folder in usual or folder.parts[-3:] == (".local", "state", _FOLDER)
-    at_base = folder == Path(os.environ.get("XDG_STATE_HOME", "")) / _FOLDER
-    return (is_usual or at_base) and not _is_there(folder)
+    usual.append(Path(os.environ.get("XDG_STATE_HOME", ""), _FOLDER))
+    return not _is_there(folder) and any(
+        place in usual or place.parts[-3:] == (".local", "state", _FOLDER)
+        for place in (folder, folder.parent)
+    )
 
 
 def _is_there(folder: Path) -> bool:

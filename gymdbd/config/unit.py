@@ -6,3 +6,5 @@ PEERS = "/var/lib/gymdbd-peers"
 # The configuration of the machine, and the unit's StateDirectory.
 CONFIGURATION = "/etc/gymdbd"
 STATE = "/var/lib/gymdbd"
+# Where a configuration is found that nobody names. Not the current folder, which may be anybody's.
+PLACES = ("~/.config/gymdbd/config.yaml", f"{CONFIGURATION}/config.yaml")

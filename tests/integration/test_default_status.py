@@ -68,6 +68,23 @@ def test_the_users_place_is_made_by_the_first_run_alone(tmp_path: Path) -> None:
     assert {path.name for path in place.iterdir()} >= {"status.json", "ledger.jsonl"}
 
 
+def test_jobs_of_the_same_name_in_two_configurations_are_kept_apart(tmp_path: Path) -> None:
+    """The one's success does not hide the other's failure, nor does its daemon run the other's."""
+    usual = _configured(tmp_path, tmp_path / ".config" / "gymdbd" / "config.yaml")
+    other = tmp_path / "other.yaml"
+    other.write_text(usual.read_text().replace("/gym.db", "/gone.db"))
+    home = str(tmp_path)
+    with running_daemon(
+        usual, prefix=["env", *(f"{a}={b}" for a, b in _PLAIN.items()), f"HOME={home}"]
+    ):
+        assert run("-c", other, "backup", HOME=home).returncode == 1
+        assert run("backup", HOME=home).returncode == 0
+        found = [run(*words, "status", "--json", HOME=home).stdout for words in ((), ("-c", other))]
+    states = [json.loads(text)["jobs"]["nightly"]["state"] for text in found]
+    assert states == ["ok", "failed"]
+    assert [json.loads(text)["daemon_running"] for text in found] == [True, False]
+
+
 @pytest.fixture
 def place() -> Iterator[Path]:
     """Give a folder that every user may enter."""
@@ -150,4 +167,4 @@ def test_a_user_without_a_home_is_told_what_to_write(place: Path) -> None:
     unit = [*prefix, *_as_pi(place, "STATE_DIRECTORY=/var/lib/gymdbd")]
     with running_daemon(config, prefix=unit) as daemon:
         told = daemon.wait_for_event("status file not where other commands look")
-    assert told["elsewhere"] == f"{place}/pi/.local/state/gymdbd/status.json"
+    assert str(told["elsewhere"]).startswith(f"{place}/pi/.local/state/gymdbd/config-")

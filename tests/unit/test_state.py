@@ -9,7 +9,7 @@ import pytest
 from gymdbd.config import config, state
 from gymdbd.errors import ConfigError
 
-OWN, MACHINE = Path("/srv/gym.yaml"), Path("/etc/gymdbd/config.yaml")
+OWN, MACHINE = Path("~/.config/gymdbd/config.yaml"), Path("/etc/gymdbd/config.yaml")
 JOBS = "jobs: {a: {kind: backup, every: 1h, database: /a.db, archive: /b}}"
 
 
@@ -42,8 +42,38 @@ def test_the_default_is_the_units_or_the_users_place(
     """For the machine's configuration, service and person have the same one."""
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
-    read = config.parse(JOBS, source)
+    read = config.parse(JOBS, source.expanduser())
     assert read.status_file == Path(expected).expanduser() / "status.json"
+
+
+@pytest.mark.parametrize(
+    ("source", "place"),
+    [
+        ("/srv/gym.yaml", "~/.local/state/gymdbd/gym-"),
+        ("~/.config/gymdbd/other.yaml", "~/.local/state/gymdbd/other-"),
+        ("~/config.yaml", "~/.local/state/gymdbd/config-"),
+        ("/etc/gymdbd/other.yaml", "/var/lib/gymdbd/other-"),
+    ],
+)
+def test_a_configuration_that_has_to_be_named_has_a_folder_of_its_own(
+    source: str, place: str
+) -> None:
+    """It is the same whenever that file is named, and is made as the usual one is."""
+    folder = state.standing(Path(source).expanduser())
+    assert str(folder).startswith(str(Path(place).expanduser()))
+    assert folder == state.standing(Path(source).expanduser())
+    assert folder != state.standing(Path("/srv/2", Path(source).name))
+    if source[0] == "~":
+        state.require(folder / "status.json")
+        state.make(folder / "status.json")
+        assert folder.stat().st_mode & 0o777 == 0o700
+
+
+def test_a_link_to_the_usual_configuration_is_the_usual_one(home: Path) -> None:
+    """As for who keeps the true file in a repository, and names it there."""
+    OWN.expanduser().parent.mkdir(parents=True)
+    OWN.expanduser().symlink_to(home / "dotfiles.yaml")
+    assert state.standing(home / "dotfiles.yaml") == state.standing(OWN.expanduser())
 
 
 def test_a_named_status_file_is_where_it_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -81,6 +111,6 @@ def test_a_service_knows_if_others_look_elsewhere(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setenv("STATE_DIRECTORY", "/var/lib/gymdbd")
     file = Path("/var/lib/gymdbd/status.json")
     usual = Path("~/.local/state/gymdbd/status.json").expanduser()
-    assert state.standing_elsewhere(OWN, file) == usual
+    assert state.standing_elsewhere(OWN.expanduser(), file) == usual
     assert state.standing_elsewhere(MACHINE, file) is None
-    assert state.standing_elsewhere(OWN, Path("/named/status.json")) is None
+    assert state.standing_elsewhere(OWN.expanduser(), Path("/named/status.json")) is None
