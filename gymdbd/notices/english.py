@@ -110,6 +110,7 @@ REASONS: dict[str, tuple[str, str]] = {
         "the newest row of the database has no date",
         "correct newest: in the configuration",
     ),
+    "no-backup": ("there is no good backup yet", "make one: gymdbd backup"),
     "no-locks": ("the file system has no locks", "keep the files on a disk of this machine"),
     "no-room": (
         "the next backup does not fit on the disk",
@@ -152,6 +153,14 @@ REASONS: dict[str, tuple[str, str]] = {
         "run gymdbd check: it reports what is wrong with the folder of these notes",
     ),
     "peer-untold": ("the other machine does not tell how its jobs are", "update gymdbd there"),
+    "place": (
+        "the database could not be put in its place on the other machine",
+        "run gymdbd rebuild again: it says what is in the way",
+    ),
+    "place-taken": (
+        "there is a database on the other machine already",
+        "look at it, then run gymdbd rebuild again with --replace",
+    ),
     "protocol": (
         "the other machine answers what gymdbd does not understand",
         "use the same release of gymdbd on both machines",
@@ -212,6 +221,7 @@ REASONS: dict[str, tuple[str, str]] = {
     ),
     "target-in-use": ("a program has the database open", "stop it, and restore again"),
     "target-refused": ("the database cannot be restored into", _CHECK),
+    "time": ("no moment is called so", "name one like 14:00, yesterday or 2026-11-20"),
     "time-zone": ("the time zone is unknown", "set TZ, or the zone of the machine"),
     "too-large": (
         "the database of the other machine is larger than it may be",

@@ -19,7 +19,7 @@ from gymdbd.jobs.finding import Finding, Health
 from gymdbd.runs import verdict
 from gymdbd.source import database, identity
 from gymdbd.source.errors import GymdbdError, SourceUnreadableError
-from gymdbd.source.format import side_files
+from gymdbd.source.format import INDEX, side_files
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -179,7 +179,8 @@ def _look_at(file: Path) -> dict[str, float]:
         # Which of them are there changes at any time; an index of the WAL has no content.
         with contextlib.suppress(OSError):
             beside = side.stat()
-            times += [beside.st_mtime] if beside.st_size and not side.name.endswith("-shm") else []
+            has_content = beside.st_size and not side.name.endswith(INDEX)
+            times += [beside.st_mtime] if has_content else []
     return {"size": seen.st_size, "written_at": max(times)}
 
 

@@ -61,7 +61,7 @@ def require_free(path: Path, saved: Path, *, replace: bool) -> None:
     if holders := processes.holders(path):
         raise PlaceTakenError(
             f"{path}, or a file beside it, is open in {processes.describe(holders)}",
-            hint="stop the application over there first (systemctl stop ...)",
+            hint="stop the application over there first",
         )
     identity.require(path)
     taken = [one.name for one in (saved, *_beside(saved)) if facts(one) is not None]
