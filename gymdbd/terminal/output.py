@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from gymdbd import words
-from gymdbd.terminal import streams
+from gymdbd.terminal import streams, tables
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -132,23 +132,11 @@ class Output:
             self.print_line(f"{name:<{width}}  {value}")
 
     def table(self, columns: list[str], rows: list[list[str]]) -> None:
-        """Print a table; the columns named as in `_NUMBERS` are numbers."""
-        from rich.box import SIMPLE_HEAD  # noqa: PLC0415 - the daemon must not load it
-        from rich.console import Console  # noqa: PLC0415
-        from rich.table import Table  # noqa: PLC0415
-
-        table = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False)
-        for column in columns:
-            justify: Any = "right" if column in _NUMBERS else "left"
-            table.add_column(column, justify=justify, overflow="fold")
-        for row in rows:
-            table.add_row(*(printable(cell) for cell in row))
-        terminal = sys.stdout.isatty()
-        console = Console(markup=False, highlight=False, width=None if terminal else 160)
-        # If the reader has closed the pipe, rich itself would exit.
-        with console.capture() as drawn:
-            console.print(table)
-        sys.stdout.write(drawn.get())
+        """Print a table, each row as one line; the columns named as in `_NUMBERS` are numbers."""
+        cells = [[printable(cell) for cell in row] for row in rows]
+        rule = "─" if printable("─") == "─" else "-"
+        for line in tables.drawn(columns, cells, right=_NUMBERS, rule=rule):
+            sys.stdout.write(f"{line}\n")
 
     @contextlib.contextmanager
     def progress(self) -> Iterator[Callable[[str, int, int], None]]:
