@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from datetime import time, timedelta
-from typing import TYPE_CHECKING, NamedTuple
+from datetime import timedelta
+from typing import TYPE_CHECKING
 
-from gymdbd.config import urls, values
+from gymdbd.config import hours, urls, values
 from gymdbd.config.document import items, join, key, scalar, section
 from gymdbd.config.scalars import DURATION, FLAG, NUMBER, TEXT
 from gymdbd.config.secrets import Secret, secret
@@ -22,25 +22,9 @@ NOBODY = (
     "add a channel, for example notify: {to: {owner: {url: {file: /etc/gymdbd/ntfy}}}}, and try it "
     "with gymdbd notify --test; config.example.yaml has the others"
 )
-_QUIET = re.compile(r"((?:[01][0-9]|2[0-3]):[0-5][0-9])-((?:[01][0-9]|2[0-3]):[0-5][0-9])")
 _ADDRESS = re.compile(r"[^@\s<>,;:\"()\[\]\\]+@[^@\s<>,;:\"()\[\]\\]+")
 _IMPLICIT_TLS_PORT = 465
 _LAST_PORT = 65535
-
-
-class Quiet(NamedTuple):
-    """Hours of the local day in which only failing is told; they may span midnight."""
-
-    begin: time
-    end: time
-
-
-def _quiet(value: str) -> Quiet:
-    match = _QUIET.fullmatch(value)
-    begin, end = map(time.fromisoformat, match.groups()) if match else (None, None)
-    if begin is None or end is None or begin == end:
-        raise ValueError(f'expected two times of the day, such as "22:00-07:00" (got {value})')
-    return Quiet(begin, end)
 
 
 def _address(value: str) -> str:
@@ -152,5 +136,5 @@ class NotifyConfig:
     language: str = key(scalar(values.one_of("en", "ko"), "str"), "en")
     after: timedelta = key(DURATION, timedelta(minutes=10))
     remind_every: timedelta = key(DURATION, timedelta(hours=24))
-    quiet: Quiet | None = key(scalar(_quiet, "str"), None)
+    quiet: hours.Hours | None = key(scalar(hours.parse, "str"), None)
     to: dict[str, ChannelConfig] = key(_channels)

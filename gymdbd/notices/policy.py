@@ -19,7 +19,7 @@ from gymdbd.runs.verdict import NOT_RUN_YET
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
 
-    from gymdbd.config.notify import Quiet
+    from gymdbd.config.hours import Hours
 
 JOB, PEER, MACHINE, DAEMON = "job", "peer", "machine", "daemon"
 _DAEMON: Subject = (DAEMON, "")
@@ -45,7 +45,7 @@ class Rules:
 
     after: timedelta
     remind_every: timedelta
-    quiet: Quiet | None
+    quiet: Hours | None
     zone: tzinfo
 
     @property

@@ -6,20 +6,15 @@ from datetime import UTC, datetime, timedelta, tzinfo
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from gymdbd.config.notify import Quiet
+    from gymdbd.config.hours import Hours
 
 
-def is_quiet(hours: Quiet | None, now: datetime, zone: tzinfo) -> bool:
+def is_quiet(hours: Hours | None, now: datetime, zone: tzinfo) -> bool:
     """Return whether the local time is within quiet hours."""
-    if hours is None:
-        return False
-    local = now.astimezone(zone).time()
-    if hours.begin <= hours.end:
-        return hours.begin <= local < hours.end
-    return local >= hours.begin or local < hours.end
+    return hours is not None and hours.has(now.astimezone(zone).time())
 
 
-def end(hours: Quiet, now: datetime, zone: tzinfo) -> datetime:
+def end(hours: Hours, now: datetime, zone: tzinfo) -> datetime:
     """Return the next moment at which quiet hours end; one that is skipped is as much later."""
     today = now.astimezone(zone).date()
     days = (datetime.combine(today + timedelta(days=day), hours.end, zone) for day in range(3))

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gymdbd.config.notify import Quiet
+from gymdbd.config.hours import Hours
 from gymdbd.jobs.finding import Finding, Health
 from gymdbd.notices import policy
 from gymdbd.notices.memory import Failure, Memory, Moment
@@ -30,7 +30,7 @@ _START = datetime(2026, 12, 1, 12, tzinfo=UTC)
 _MINUTE, _HOUR, _DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
 _LOOKS = timedelta(minutes=5)
 _RULES = Rules(after=10 * _MINUTE, remind_every=_DAY, quiet=None, zone=UTC)
-_NIGHT = Quiet(time(22), time(7))
+_NIGHT = Hours(time(22), time(7))
 _NIGHTLY: Subject = (JOB, "nightly")
 _OTHER: Subject = (JOB, "other")
 

@@ -7,11 +7,11 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from gymdbd.config.notify import Quiet
+from gymdbd.config.hours import Hours
 from gymdbd.notices import quiet
 
-_NIGHT = Quiet(time(22), time(7))
-_NOON = Quiet(time(12), time(14))
+_NIGHT = Hours(time(22), time(7))
+_NOON = Hours(time(12), time(14))
 
 
 @pytest.mark.parametrize(
@@ -28,7 +28,7 @@ _NOON = Quiet(time(12), time(14))
     ],
 )
 def test_quiet_hours_have_their_first_minute_and_not_their_last(
-    hours: Quiet, at: time, *, is_quiet: bool
+    hours: Hours, at: time, *, is_quiet: bool
 ) -> None:
     """A message that waits for their end is told at it, over midnight or not."""
     zone = ZoneInfo("Asia/Seoul")
@@ -54,5 +54,5 @@ def test_quiet_hours_end_tonight_where_it_is_tomorrow_in_utc() -> None:
     """In the west, the evening is another day of UTC than the afternoon."""
     local = ZoneInfo("America/Los_Angeles")
     now = datetime(2026, 11, 23, 20, tzinfo=local).astimezone(UTC)
-    evening = Quiet(time(18), time(22))
+    evening = Hours(time(18), time(22))
     assert quiet.end(evening, now, local) == datetime(2026, 11, 23, 22, tzinfo=local)
