@@ -35,6 +35,7 @@ from typing import TYPE_CHECKING
 
 from gymdbd.commands import pull
 from gymdbd.config.kinds import EmergencyConfig
+from gymdbd.config.rate import NO_LIMIT
 from gymdbd.jobs.emergency.result import EmergencyResult
 from gymdbd.terminal import by_hand, options
 
@@ -50,7 +51,8 @@ _STEPS = 3
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the flags."""
     pull.add_source(parser)
-    parser.set_defaults(method=None, info_only=False)
+    # No limit is worth the data.
+    parser.set_defaults(method=None, info_only=False, limit=NO_LIMIT)
     options.add_json(parser)
 
 

@@ -69,6 +69,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "refused if the database was written to meanwhile",
     )
     parser.add_argument(
+        "--limit",
+        type=options.limit,
+        metavar="RATE",
+        help="receive at most so many bytes a second, such as 500KiB/s; none: without the limit of "
+        "the configuration",
+    )
+    parser.add_argument(
         "--info-only", action="store_true", help="pull nothing, describe the remote database"
     )
     options.add_json(parser)
@@ -92,7 +99,9 @@ def find_job(arguments: argparse.Namespace) -> tuple[PullConfig, Config | None]:
     if not any(given.values()):
         settings = configuration.load(arguments)
         job = configuration.choose_job(settings, arguments.job, PullConfig)
-        return dataclasses.replace(job, method=arguments.method or job.method), settings
+        method = arguments.method or job.method
+        limit = job.limit if arguments.limit is None else arguments.limit or None
+        return dataclasses.replace(job, method=method, limit=limit), settings
     if arguments.job:
         raise UsageError("name either a JOB, or --host, --remote-database and --replica, not both")
     if not (arguments.host and arguments.remote_database):
@@ -114,6 +123,7 @@ def find_job(arguments: argparse.Namespace) -> tuple[PullConfig, Config | None]:
         remote_database=arguments.remote_database,
         replica=replica,
         method=arguments.method or "query",
+        limit=arguments.limit or None,
     )
     return job, None
 
@@ -153,7 +163,8 @@ def _print(result: PullResult, output: Output) -> None:
         facts.append(("saved", f"the previous replica, as {result.saved}"))
     if result.waiting:
         facts.append(("waiting", words.waits(result.waiting)))
-    facts.append(("took", f"{result.duration_s:.3f} s ({timings})"))
+    limited = f", waited {result.limited.waited_s:.1f} s for the limit" if result.limited else ""
+    facts.append(("took", f"{result.duration_s:.3f} s ({timings}){limited}"))
     output.facts(facts)
 
 

@@ -72,7 +72,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--dry-run", action="store_true", help="put nothing there, print what would be done"
     )
-    parser.set_defaults(method=None)
+    parser.set_defaults(method=None, limit=None)
     options.add_json(parser)
 
 

@@ -13,6 +13,7 @@ from gymdbd.config import values
 from gymdbd.config.document import items, key, path, scalar, section, sections
 from gymdbd.config.notify import ping_url
 from gymdbd.config.parts import Gates, Keep, Newest, Probe, RepairConfig, Retry, SshConfig
+from gymdbd.config.rate import Limit, limit
 from gymdbd.config.scalars import DURATION, FLAG, INTERVAL, PERCENT, SIZE, TEXT
 from gymdbd.config.unit import PEERS, PUBLIC_STATUS
 from gymdbd.errors import ConfigError
@@ -156,8 +157,9 @@ class PullConfig(JobConfig):
     """A replica of a remote database; `remote_database` is a path on `host`.
 
     Without `gates`, only missing or emptied tables make the pulled content suspicious; without
-    `max_size`, only a database many times larger than the replica is refused. `remote_status` is
-    where `host` has its public status, which is asked for only if that key may see it.
+    `max_size`, only a database many times larger than the replica is refused. `limit` is how fast
+    it may arrive. `remote_status` is where `host` has its public status, which is asked for only if
+    that key may see it.
     """
 
     host: str = key(TEXT)
@@ -172,6 +174,7 @@ class PullConfig(JobConfig):
     keep: Keep = key(section(Keep), Keep(count=5))
     gates: Gates | None = key(section(Gates), None)
     max_size: int | None = key(SIZE, None)
+    limit: Limit | None = key(limit, None)
     on_local_change: str = key(scalar(values.one_of("backup", "refuse"), "str"), "backup")
     replica_wait: timedelta = key(DURATION, timedelta(seconds=30))
     remote_status: str = key(TEXT, PUBLIC_STATUS)

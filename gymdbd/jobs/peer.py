@@ -10,9 +10,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from gymdbd import bounded
+from gymdbd.config.kinds import PullConfig
 from gymdbd.remote import bootstrap, delta
 from gymdbd.remote.client import Session
 from gymdbd.remote.errors import LibraryMissingError
+from gymdbd.remote.pace import Pace
 from gymdbd.remote.ssh.target import HostSettings
 from gymdbd.source.errors import ConnectionLostError, GymdbdError, ProtocolError, SourceError
 
@@ -20,7 +22,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from datetime import timedelta
 
-    from gymdbd.config.kinds import PullConfig
     from gymdbd.config.parts import RepairConfig
     from gymdbd.jobs.context import Context
     from gymdbd.remote.putting import Putting
@@ -118,10 +119,17 @@ def connect(job: PullConfig | RepairConfig, context: Context) -> Iterator[Connec
         keepalive_s=_seconds(options.keepalive),
     )
     try:
-        with ssh.connect(ssh.resolve(settings), check=context.check) as connection:
+        target, pace = ssh.resolve(settings), _pace(job, context)
+        with ssh.connect(target, check=context.check, pace=pace) as connection:
             yield connection
     except (SourceError, ProtocolError) as error:
         raise _naming(job.host, error) from error.__cause__
+
+
+def _pace(job: PullConfig | RepairConfig, context: Context) -> Pace:
+    """Return what holds a connection to the limit of its job, by the local time of each moment."""
+    limit, clock = job.limit if isinstance(job, PullConfig) else None, context.clock
+    return Pace(lambda: limit.at(clock.now(), clock.zone)) if limit else Pace()
 
 
 def _naming(host: str, error: GymdbdError) -> GymdbdError:

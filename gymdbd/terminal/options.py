@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from gymdbd.config import values
+from gymdbd.config.rate import NO_LIMIT, Limit, rate
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -96,6 +97,11 @@ def percent(text: str) -> int:
 def duration(text: str) -> timedelta:
     """Parse a duration in the syntax of the configuration."""
     return _read(values.duration, text)
+
+
+def limit(text: str) -> Limit:
+    """Parse a limit in the syntax of the configuration; `none` is no limit."""
+    return NO_LIMIT if text == "none" else Limit(((None, _read(rate, text)),))
 
 
 def name(text: str) -> str:

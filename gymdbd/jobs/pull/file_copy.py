@@ -47,5 +47,6 @@ def fetch(
             f"plain copy, attempt {copied.attempts}",
             bytes_sent=connection.bytes_sent,
             bytes_received=connection.bytes_received,
+            waited_s=connection.pace.waited_s,
             ownership=copied.ownership,
         )

@@ -7,18 +7,18 @@ import shlex
 import shutil
 from typing import TYPE_CHECKING, Any
 
-from gymdbd import files
+from gymdbd import files, words
 from gymdbd.archive.catalog import Catalog
 from gymdbd.jobs import peer
 from gymdbd.jobs.backup import room
 from gymdbd.jobs.backup.outlook import unanswered
 from gymdbd.jobs.context import Context
 from gymdbd.jobs.finding import ERROR, OK, WARNING, Check, Finding, Health, not_writable
+from gymdbd.jobs.pull import foresight
 from gymdbd.jobs.pull.replica import Replica
 from gymdbd.log import logger
 from gymdbd.source import processes
 from gymdbd.source.errors import GymdbdError, RemoteError
-from gymdbd.words import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -87,7 +87,31 @@ def _other_side(job: PullConfig, now: Clock) -> list[Check]:
         failed = Check(f"{job.name} database", ERROR, error.message, error.hint)
         return [_reached(job), failed, _replica(job, 0)]
     size = facts["page_size"] * facts["page_count"]
-    return [_reached(job), *_remote_database(job, facts, size), _replica(job, size)]
+    return [
+        _reached(job),
+        *_remote_database(job, facts, size),
+        *_limit(job, size, now.now(), now.zone),
+        _replica(job, size),
+    ]
+
+
+def _limit(job: PullConfig, size: int, now: datetime, zone: tzinfo) -> list[Check]:
+    """Check how long the limit makes a transfer of `size` bytes take, which a first pull is."""
+    if job.limit is None:
+        return []
+    begin = job.when.next_after(now, zone) if job.is_scheduled else now
+    seconds = job.limit.seconds(size, begin, zone)
+    name, text = f"{job.name} limit", f"{job.limit}: {foresight.takes(size, seconds)}"
+    if seconds > job.timeout.total_seconds():
+        timeout = words.limit(job.timeout)
+        warning = f"{text}, and timeout is {timeout}: a run is stopped before it has everything"
+        hint = "raise timeout: or limit: of the job; the next run goes on where one was stopped"
+        return [Check(name, WARNING, warning, hint)]
+    if seconds > foresight.LONG_S:
+        grows = f"the WAL on {job.host} grows with what is written meanwhile"
+        hint = "raise limit: of the job, or let it pull outside the hours of the limit"
+        return [Check(name, WARNING, f"{text}, and {grows}", hint)]
+    return [Check(name, OK, text)]
 
 
 def _reached(job: PullConfig) -> Check:
@@ -95,8 +119,9 @@ def _reached(job: PullConfig) -> Check:
 
 
 def _remote_database(job: PullConfig, facts: dict[str, Any], size: int) -> list[Check]:
+    tables = words.counted(len(facts["tables"]), "table")
     text = (
-        f"{facts['database']}: {files.to_size(size)}, {counted(len(facts['tables']), 'table')}, "
+        f"{facts['database']}: {files.to_size(size)}, {tables}, "
         f"journal mode {facts['journal_mode']}"
     )
     versions = f"SQLite {facts['sqlite']}, Python {facts['python']} on the other machine"

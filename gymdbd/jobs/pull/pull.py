@@ -14,6 +14,7 @@ from gymdbd.jobs.context import Timings
 from gymdbd.jobs.peer import serving
 from gymdbd.jobs.pull import attempts, checking, growth, told
 from gymdbd.jobs.pull.arrived import Arrived
+from gymdbd.jobs.pull.foresight import Foresight
 from gymdbd.jobs.pull.progress import LoggedProgress
 from gymdbd.jobs.pull.replica import Replica, State
 from gymdbd.jobs.pull.result import Fetched, Held, PullResult
@@ -73,12 +74,14 @@ class _Pull:
         self.whatever = whatever
         self.context = context
         self.timings = Timings()
-        self.progress = LoggedProgress(context)
+        self.foresight = Foresight(job, context)
+        self.progress = LoggedProgress(context, self.foresight.expect)
         self.replica = Replica(job.replica)
         self.state = self._known_state()
         self.integrity = checking.least(job, self.state, context.clock.now())
         self.harm = ""
         self.bytes_sent = self.bytes_received = 0
+        self.waited_s = 0.0
 
     def run(self) -> PullResult:
         """Fetch, prove, save, publish; on failure report the replica's damage, too."""
@@ -121,6 +124,7 @@ class _Pull:
             fetched=arrived.fetched,
             bytes_sent=arrived.bytes_sent,
             bytes_received=arrived.bytes_received,
+            limited=self.foresight.report(arrived.waited_s),
             size=self._size(),
             tables=held.tables,
             checked=held.checked,
@@ -193,6 +197,7 @@ class _Pull:
                 growth.require(self.job, remote.size_bytes)
             plan = session.plan(*known)
             self.context.log.info("pull planned", strategy=plan.strategy, reason=plan.reason)
+            self.foresight.plan(plan, remote)
             arrived = Arrived(plan.strategy, taken, plan.reason, pages_total=remote.page_count)
             try:
                 if plan.strategy == delta.UNCHANGED:
@@ -204,7 +209,9 @@ class _Pull:
                 attempt.is_further = attempt.has_wal and session.pages_arrived > 0
                 self.bytes_sent += connection.bytes_sent
                 self.bytes_received += connection.bytes_received
+                self.waited_s += connection.pace.waited_s
         arrived.bytes_sent, arrived.bytes_received = self.bytes_sent, self.bytes_received
+        arrived.waited_s = self.waited_s
         return arrived
 
     def _refuse_known(self, remote: Fingerprint) -> None:

@@ -25,6 +25,15 @@ class Adopted:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Limited:
+    """The limit of a pull, how long it made the pull wait, and what is to be said of it."""
+
+    limit: str
+    waited_s: float
+    limit_warning: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Answer:
     """What waits for accept or reject, if anything does."""
 
@@ -50,7 +59,8 @@ class PullResult(Result):
 
     `pages_total` and `pages_changed` are None if they are not known. `checked` says how much SQLite
     has checked, None if nothing arrived; `fetched` and `adopted` are None if there was no such
-    step, `answer` if nobody was to be asked. `size` is that of the replica.
+    step, `limited` if there was no limit, `answer` if nobody was to be asked. `size` is that of the
+    replica.
     """
 
     strategy: str
@@ -62,6 +72,7 @@ class PullResult(Result):
     fetched: Fetched | None = part()
     bytes_sent: int
     bytes_received: int
+    limited: Limited | None = part()
     size: int | None = if_known()
     tables: dict[str, int]
     checked: str | None = if_known()
@@ -80,8 +91,9 @@ class PullResult(Result):
 
     @property
     def remarks(self) -> list[str]:
-        """Return the remarks on a new replica."""
-        return self.adopted.remarks if self.adopted else []
+        """Return the remarks on a new replica, and on how it came."""
+        slow = self.limited.limit_warning if self.limited else None
+        return [*(self.adopted.remarks if self.adopted else []), *([slow] if slow else [])]
 
     @property
     def waiting(self) -> str | None:

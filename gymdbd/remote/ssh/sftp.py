@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
     import paramiko
 
+    from gymdbd.remote.pace import Pace
+
 # SFTP reads of 32 KiB are requested in batches of 2 MiB, a whole batch at once. paramiko can also
 # keep a number of requests in flight, but its thread for that polls every 10 ms and never ends
 # if the connection breaks; a batch's thread ends once it has sent. Medians on loopback,
@@ -41,7 +43,7 @@ class FileFacts:
 
 
 class RemoteFiles:
-    """The other machine's files; `guard` turns paramiko's errors into ours."""
+    """The other machine's files, read at `pace`; `guard` turns paramiko's errors into ours."""
 
     def __init__(
         self,
@@ -49,8 +51,10 @@ class RemoteFiles:
         *,
         guard: Callable[[], AbstractContextManager[None]],
         check: Callable[[], None],
+        pace: Pace,
     ) -> None:
         self._client = client
+        self._pace = pace
         self._guard = guard
         self._check = check
 
@@ -126,7 +130,9 @@ class RemoteFiles:
                     (at, min(_REQUEST_BYTES, end - at)) for at in range(start, end, _REQUEST_BYTES)
                 ]
                 for (_, wanted), piece in zip(asked, file.readv(asked), strict=True):
+                    self._pace.count(len(piece))
                     yield piece
+                    self._pace.wait(self._check)
                     if len(piece) < wanted:
                         return
             # Not closed when the connection fails: that would wait once more for a dead peer.

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, cast
 
 import paramiko
 
+from gymdbd.remote.pace import PIECE_BYTES, Pace
 from gymdbd.remote.ssh import dial, faults
 from gymdbd.remote.ssh.handshake import Transport, shake_hands
 from gymdbd.remote.ssh.login import Login
@@ -48,22 +49,29 @@ def _do_nothing() -> None:
 
 
 @contextlib.contextmanager
-def connect(goal: Target, *, check: Callable[[], None] = _do_nothing) -> Iterator[Connection]:
+def connect(
+    goal: Target, *, check: Callable[[], None] = _do_nothing, pace: Pace | None = None
+) -> Iterator[Connection]:
     """Open a connection, through any jump hosts; leaving the block ends it.
 
     While a command runs, `check` is called at least every quarter of a second and may raise to
-    end it. Raises a RemoteError that says what is wrong and what to do.
+    end it. What commands print, and files, are read at `pace`. Raises a RemoteError that says what
+    is wrong and what to do.
     """
     with contextlib.ExitStack() as stack:
         connection: Connection | None = None
         for hop in (*goal.jumps, goal):
-            connection = _connect(hop, connection, stack, check)
+            connection = _connect(hop, connection, stack, check, pace or Pace())
         assert connection is not None  # noqa: S101 - the last hop is always there
         yield connection
 
 
 def _connect(
-    goal: Target, via: Connection | None, stack: contextlib.ExitStack, check: Callable[[], None]
+    goal: Target,
+    via: Connection | None,
+    stack: contextlib.ExitStack,
+    check: Callable[[], None],
+    pace: Pace,
 ) -> Connection:
     """Reach one hop, check its key, log in."""
     if via is not None:
@@ -89,7 +97,7 @@ def _connect(
         raise
     Login(transport, goal).run()
     transport.set_keepalive(int(goal.keepalive_s))
-    return Connection(goal, transport, wire, check)
+    return Connection(goal, transport, wire, check, pace)
 
 
 def _end(transport: Transport) -> None:
@@ -107,8 +115,10 @@ class Connection:
         transport: Transport,
         wire: Wire,
         check: Callable[[], None],
+        pace: Pace,
     ) -> None:
         self.target = goal
+        self.pace = pace
         self._transport = transport
         self._wire = wire
         self._check = check
@@ -145,6 +155,7 @@ class Connection:
             guard=self._guard,
             lost=self.lost,
             check=self._check,
+            pace=self.pace,
         )
 
     @contextlib.contextmanager
@@ -160,7 +171,7 @@ class Connection:
                 raise self.lost() or faults.channel_refused(
                     self.target, "SFTP", str(error)
                 ) from error
-        yield RemoteFiles(client, guard=self._guard, check=self._check)
+        yield RemoteFiles(client, guard=self._guard, check=self._check, pace=self.pace)
         # Not closed after a failure: that could wait for a peer that is gone.
         with self._guard(), self._limit():
             client.close()
@@ -194,9 +205,16 @@ class Connection:
         if error is not None:
             raise error
 
+    def _window(self) -> int:
+        """Return how much may arrive unread: with a limit, a second's worth of it."""
+        rate = self.pace.rate
+        return _WINDOW_BYTES if rate is None else max(PIECE_BYTES, min(rate, _WINDOW_BYTES))
+
     def _open_session(self) -> paramiko.Channel:
         try:
-            return self._transport.open_session(timeout=self.target.settings.stall_timeout_s)
+            return self._transport.open_session(
+                self._window(), timeout=self.target.settings.stall_timeout_s
+            )
         except paramiko.ChannelException as error:
             raise faults.channel_refused(self.target, "a session", error.text) from error
 

@@ -15,6 +15,7 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, TypeVar
 
 from gymdbd.remote.errors import CommandMissingError, RemoteCommandError
+from gymdbd.remote.pace import PIECE_BYTES
 from gymdbd.remote.ssh.wire import stalled
 from gymdbd.source.errors import GymdbdError
 
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     import paramiko
+
+    from gymdbd.remote.pace import Pace
 
 _Result = TypeVar("_Result")
 
@@ -47,8 +50,9 @@ class Command:
     """A running remote command: `reader` is its stdout, `writer` its stdin, both binary.
 
     Every call raises StalledError after `stall_timeout_s` without a byte, or with hardly any,
-    ConnectionLostError when the connection breaks, and whatever `check` raises. `guard` translates
-    paramiko's errors; `lost` returns the error that broke the connection, None while it is alive.
+    ConnectionLostError when the connection breaks, and whatever `check` raises. What `pace` makes
+    the reader wait is no stall. `guard` translates paramiko's errors; `lost` returns the error that
+    broke the connection, None while it is alive.
     """
 
     def __init__(
@@ -60,8 +64,10 @@ class Command:
         guard: Callable[[], AbstractContextManager[None]],
         lost: Callable[[], GymdbdError | None],
         check: Callable[[], None],
+        pace: Pace,
     ) -> None:
         self._session = session
+        self._pace = pace
         self._argv = argv
         self._stall_timeout_s = stall_timeout_s
         self._guard = guard
@@ -75,17 +81,20 @@ class Command:
         self.writer = Stdin(self)
 
     def end_within(self, seconds: float) -> None:
-        """Raise StalledError for everything that is not done so many seconds from now."""
+        """Raise StalledError for what is not done so many seconds from now, `pace` aside."""
         self._ends_at = time.monotonic() + seconds
 
     def receive(self, size: int) -> bytes:
         """Return at most `size` bytes of stdout, b"" at its end."""
+        self._ends_at += self._pace.wait(self._check)
+        size = min(size, PIECE_BYTES) if self._pace.rate else size
         # After a stall, who goes on all the same begins anew.
         allowed_s, self._patience_s = self._patience_s, self._stall_timeout_s
         begun = time.monotonic()
         data = self._wait_for(lambda: self._session.recv(size), allowed_s)
         left_s = allowed_s - (time.monotonic() - begun) + len(data) / _LEAST_BYTES_PER_S
         self._patience_s = min(left_s, self._stall_timeout_s)
+        self._pace.count(len(data))
         if not data and not self._session.eof_received:
             error = self._lost()
             if error is not None:
