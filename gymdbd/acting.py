@@ -23,8 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 import gymdbd
 from gymdbd import bounded
-from gymdbd.source import protocol
-from gymdbd.source.errors import GymdbdError
+from gymdbd.source.errors import GymdbdError, to_error
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -229,7 +228,7 @@ def done_by_decider(path: Path, work: Callable[[], Any]) -> Any:
     with start(user, tell) as answering, answering.makefile("rb") as stream:
         answer = bounded.parse(stream.read(bounded.MOST_BYTES) or b"{}")
     if answer.get("message"):
-        raise protocol.to_error(answer)
+        raise to_error(answer)
     if "found" not in answer:
         raise ActingError(
             f"what {user.name} decides about did not answer, or is odd: {path}",

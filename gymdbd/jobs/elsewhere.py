@@ -16,8 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gymdbd import acting, bounded, files
-from gymdbd.source import protocol
-from gymdbd.source.errors import ConnectionLostError, RemoteError
+from gymdbd.source.errors import ConnectionLostError, RemoteError, to_error
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -76,7 +75,7 @@ class Elsewhere:
         with self.asked(what, **details) as answering:
             answer = next(lines(answering, check), {})
         if "message" in answer:
-            raise protocol.to_error(answer)
+            raise to_error(answer)
         if "result" not in answer:
             raise RemoteError(f"the process that handles {self.path} ended without an answer")
         return answer["result"]

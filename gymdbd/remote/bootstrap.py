@@ -20,7 +20,6 @@ from gymdbd import source
 from gymdbd.remote import greeting
 from gymdbd.source import format as layout
 from gymdbd.source import receiving
-from gymdbd.source.pages import PAGE_RULE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -168,7 +167,7 @@ def probe(database: str, known: Fingerprint) -> bytes:
     """Return the probe for the loader, which checks whether the snapshot is unchanged."""
     file = (known.device, known.inode, known.ctime_ns, known.size)
     frame = (known.frames, known.checksum_one, known.checksum_two)
-    salts, in_log = bytes.fromhex(known.salts), known.method == PAGE_RULE
+    salts, in_log = bytes.fromhex(known.salts), known.method == layout.PAGE_RULE
     last = layout.frame_offset(known.frames, known.page_size) if in_log else None
     return _pack(
         f"{_IMPORTED.sub(_write_out, _source(_PROBE))}\n{_path_line(database)}\n"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from gymdbd import words
 from gymdbd.source import digests
-from gymdbd.source.pages import MAIN_FILE, ONLINE_BACKUP
+from gymdbd.source.format import MAIN_FILE, ONLINE_BACKUP
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gymdbd.remote.errors import PythonTooOldError, ShellNoiseError
-from gymdbd.source.protocol import MAGIC, clean, lost
+from gymdbd.source.errors import clean
+from gymdbd.source.protocol import MAGIC, lost
 
 if TYPE_CHECKING:
     from gymdbd.source.errors import GymdbdError

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from gymdbd import bounded
 from gymdbd.remote import bootstrap
-from gymdbd.source import protocol
-from gymdbd.source.errors import GymdbdError, UnreachableError
+from gymdbd.source.errors import GymdbdError, UnreachableError, to_error
 
 if TYPE_CHECKING:
     from gymdbd.remote.ssh.ssh import Connection
@@ -40,7 +39,7 @@ def require_same_file(connection: Connection, python: str, database: str) -> str
     if answer is None:
         return why
     if "code" in answer:
-        raise protocol.to_error(answer)
+        raise to_error(answer)
     return ""
 
 

@@ -15,7 +15,7 @@ from gymdbd import bounded
 from gymdbd.remote import greeting
 from gymdbd.remote.errors import ChannelRefusedError
 from gymdbd.source import compress, ownership, protocol
-from gymdbd.source.errors import ConnectionLostError, ProtocolError, StalledError
+from gymdbd.source.errors import ConnectionLostError, ProtocolError, StalledError, clean
 from gymdbd.source.protocol import Channel
 
 if TYPE_CHECKING:
@@ -171,7 +171,7 @@ def _typed(kind: type[Told], content: dict[str, Any]) -> Told:
 
 def _clean(value: Any) -> Any:
     if isinstance(value, str):
-        return protocol.clean(value)
+        return clean(value)
     if isinstance(value, list):
         return [_clean(item) for item in value[:_MOST_TEXTS]]
     return value

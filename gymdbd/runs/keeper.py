@@ -20,8 +20,7 @@ from gymdbd.machine import use
 from gymdbd.runs.entry import Running
 from gymdbd.runs.outcome import Ended, text
 from gymdbd.runs.status import StatusFile
-from gymdbd.source import protocol
-from gymdbd.source.errors import GymdbdError, RemoteError
+from gymdbd.source.errors import GymdbdError, RemoteError, to_error
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -180,4 +179,4 @@ def _report(what: str, job: JobConfig, **content: Any) -> None:
     except OSError as error:
         raise RemoteError(f"root's half of this run has ended ({error.strerror})") from error
     if answer.get("message"):
-        raise protocol.to_error(answer)
+        raise to_error(answer)

@@ -29,7 +29,10 @@ the rest.
 from __future__ import annotations
 
 import copy
-from typing import TYPE_CHECKING, Any, Optional
+from typing import TYPE_CHECKING, Any, Dict, Optional, Type
+
+# The most characters of one text of an error that travel.
+MOST_TEXT = 4000
 
 if TYPE_CHECKING:
     from typing import Protocol, Self
@@ -177,3 +180,33 @@ class ConnectionLostError(UnreachableError, code="connection-lost"):
 
 class StalledError(UnreachableError, code="stalled"):
     """The connection stands, and no byte has moved for the stall timeout."""
+
+
+def to_error(value: dict[str, Any]) -> GymdbdError:
+    """Make the error that the other end reports: of the same class, or a RemoteError.
+
+    Its text is shown to people, so control characters, which could steer a terminal, are out.
+    """
+    code, message, hint = (clean(value.get(key)) for key in ("code", "message", "hint"))
+    kind = _by_code().get(code, RemoteError)
+    return kind(
+        message or "the other side failed without saying why",
+        hint=hint or "nothing has changed here; try `gymdbd check` there, and look at its log",
+    )
+
+
+def _by_code() -> Dict[str, Type[GymdbdError]]:
+    found: Dict[str, Type[GymdbdError]] = {}
+    waiting = [GymdbdError]
+    while waiting:
+        kind = waiting.pop()
+        # A subclass that only refines another keeps its code, and the first one wins.
+        found.setdefault(kind.code, kind)
+        waiting = kind.__subclasses__() + waiting
+    return found
+
+
+def clean(value: Any) -> str:
+    """Return what a text of the other side has that can steer no terminal; "" if it is none."""
+    text = value if isinstance(value, str) else ""
+    return "".join(letter if letter.isprintable() else " " for letter in text[:MOST_TEXT])

@@ -31,7 +31,7 @@ class Fingerprint:
     """One snapshot. `frames`, `salts` and `checksum` place it in the WAL, 0 and "" without one.
 
     `settled` says that the main file's ctime was old enough to tell a later write. `method` is
-    how the pages are read, one of `gymdbd.source.pages`; `taken_ns` is the remote clock.
+    how the pages are read, one of `gymdbd.source.format`; `taken_ns` is the remote clock.
     """
 
     device: int

@@ -62,6 +62,11 @@ CHECKPOINT_LOCK = range(121, 122)
 READ_LOCKS = range(123, 128)
 INDEX_LOCK = range(128, 129)
 
+# How the pages of a snapshot are read (`gymdbd.source.pages`).
+PAGE_RULE = "page-rule"
+MAIN_FILE = "main-file"
+ONLINE_BACKUP = "online-backup"
+
 
 def beside(path: Path, suffix: str) -> Path:
     """Return where SQLite keeps the side file of a database that has this suffix."""

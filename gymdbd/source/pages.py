@@ -28,6 +28,9 @@ from gymdbd.source.errors import SourceCorruptError, SourceLockedError, SourceUn
 from gymdbd.source.format import (
     FRAME_HEADER_BYTES,
     LOCK_BYTE,
+    MAIN_FILE,
+    ONLINE_BACKUP,
+    PAGE_RULE,
     VERSIONS,
     WAL,
     WITHOUT_WAL,
@@ -37,10 +40,6 @@ from gymdbd.source.snapshot import Snapshot
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-PAGE_RULE = "page-rule"
-MAIN_FILE = "main-file"
-ONLINE_BACKUP = "online-backup"
 
 SPOOL_LIMIT_BYTES = 256 * 1024 * 1024
 

@@ -41,10 +41,16 @@ from __future__ import annotations
 import contextlib
 import json
 import struct
-from typing import Any, Callable, ContextManager, Dict, Protocol, Tuple, Type
+from typing import Any, Callable, ContextManager, Protocol, Tuple
 
 from gymdbd.source import compress
-from gymdbd.source.errors import ConnectionLostError, GymdbdError, ProtocolError, RemoteError
+from gymdbd.source.errors import (
+    MOST_TEXT,
+    ConnectionLostError,
+    GymdbdError,
+    ProtocolError,
+    to_error,
+)
 
 MAGIC = b"\0gymdbd\xff"
 VERSION = 1
@@ -62,7 +68,6 @@ _KINDS = {
 
 MOST_PAYLOAD = 2 * 1024 * 1024
 MOST_JSON = 1024 * 1024
-MOST_TEXT = 4000
 
 _PREAMBLE = struct.Struct(">8sH")
 _FRAME = struct.Struct(">BBI")
@@ -259,36 +264,6 @@ def parse_json(payload: bytes) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise ProtocolError("the other side sent JSON that is not an object")
     return value
-
-
-def to_error(value: dict[str, Any]) -> GymdbdError:
-    """Make the error that the other end reports: of the same class, or a RemoteError.
-
-    Its text is shown to people, so control characters, which could steer a terminal, are out.
-    """
-    code, message, hint = (clean(value.get(key)) for key in ("code", "message", "hint"))
-    kind = _by_code().get(code, RemoteError)
-    return kind(
-        message or "the other side failed without saying why",
-        hint=hint or "nothing has changed here; try `gymdbd check` there, and look at its log",
-    )
-
-
-def _by_code() -> Dict[str, Type[GymdbdError]]:
-    found: Dict[str, Type[GymdbdError]] = {}
-    waiting = [GymdbdError]
-    while waiting:
-        kind = waiting.pop()
-        # A subclass that only refines another keeps its code, and the first one wins.
-        found.setdefault(kind.code, kind)
-        waiting = kind.__subclasses__() + waiting
-    return found
-
-
-def clean(value: Any) -> str:
-    """Return what a text of the other side has that can steer no terminal; "" if it is none."""
-    text = value if isinstance(value, str) else ""
-    return "".join(letter if letter.isprintable() else " " for letter in text[:MOST_TEXT])
 
 
 def lost() -> ConnectionLostError:

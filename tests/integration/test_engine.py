@@ -28,7 +28,8 @@ from gymdbd.source.errors import (
     SourceUnreadableError,
 )
 from gymdbd.source.fingerprint import take
-from gymdbd.source.pages import MAIN_FILE, ONLINE_BACKUP, PAGE_RULE, Pages, open_pages
+from gymdbd.source.format import MAIN_FILE, ONLINE_BACKUP, PAGE_RULE
+from gymdbd.source.pages import Pages, open_pages
 from tests.support import samples
 from tests.support.engine import make_members, open_app, problems, serving, session, wait_until
 

@@ -18,8 +18,7 @@ from gymdbd.jobs.backup import backup
 from gymdbd.jobs.restore import preview, restore
 from gymdbd.source import identity, processes, uses
 from gymdbd.source.errors import AnotherFileError, GymdbdError
-from gymdbd.source.format import frame_offset
-from gymdbd.source.pages import PAGE_RULE
+from gymdbd.source.format import PAGE_RULE, frame_offset
 from gymdbd.source.probe import is_unchanged
 from tests.support import engine
 from tests.support.application import Application, application

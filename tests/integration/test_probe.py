@@ -15,7 +15,7 @@ import pytest
 
 from gymdbd.remote import bootstrap, delta
 from gymdbd.remote.client import Session
-from gymdbd.source.pages import MAIN_FILE, PAGE_RULE
+from gymdbd.source.format import MAIN_FILE, PAGE_RULE
 from tests.support.engine import make_members, open_app, serving, session
 
 if TYPE_CHECKING:

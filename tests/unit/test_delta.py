@@ -9,7 +9,7 @@ import pytest
 
 from gymdbd.remote import delta
 from gymdbd.source.fingerprint import Fingerprint
-from gymdbd.source.pages import MAIN_FILE, ONLINE_BACKUP, PAGE_RULE
+from gymdbd.source.format import MAIN_FILE, ONLINE_BACKUP, PAGE_RULE
 
 _SEEN = Fingerprint(
     device=1,

@@ -23,9 +23,11 @@ from gymdbd.source.errors import (
     ProtocolError,
     RemoteError,
     SourceLockedError,
+    to_error,
 )
 from gymdbd.source.fingerprint import Fingerprint
-from gymdbd.source.pages import PAGE_RULE, open_pages
+from gymdbd.source.format import PAGE_RULE
+from gymdbd.source.pages import open_pages
 from gymdbd.source.protocol import Channel
 from tests.support.databases import make_database
 
@@ -112,7 +114,7 @@ def test_every_error_of_ours_keeps_its_class_on_the_way() -> None:
 
 def test_an_unknown_error_is_a_remote_one_without_control_characters() -> None:
     """Text of the other side can't steer our terminal."""
-    error = protocol.to_error({"code": "new", "message": "a\x1b[2Jb", "hint": ["no text"]})
+    error = to_error({"code": "new", "message": "a\x1b[2Jb", "hint": ["no text"]})
 
     assert (type(error), str(error)) == (RemoteError, "a [2Jb")
     assert error.hint.startswith("nothing has changed here")
@@ -120,8 +122,8 @@ def test_an_unknown_error_is_a_remote_one_without_control_characters() -> None:
 
 def test_the_locked_error_of_the_other_side_is_transient_here() -> None:
     """What the class says about retrying holds on this side too."""
-    assert protocol.to_error({"code": "source-locked", "message": "x"}).transient
-    assert isinstance(protocol.to_error({"code": "source-locked"}), SourceLockedError)
+    assert to_error({"code": "source-locked", "message": "x"}).transient
+    assert isinstance(to_error({"code": "source-locked"}), SourceLockedError)
 
 
 @pytest.mark.parametrize(

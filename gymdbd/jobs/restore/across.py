@@ -12,7 +12,7 @@ from gymdbd import files
 from gymdbd.errors import CrashError
 from gymdbd.jobs.elsewhere import lines, send
 from gymdbd.jobs.restore.result import RestoreResult
-from gymdbd.source import protocol
+from gymdbd.source.errors import to_error
 
 if TYPE_CHECKING:
     import socket
@@ -44,7 +44,7 @@ def run(
                     _send_part(restoring, file, size, context)
             told = _await_result(restoring, context)
     if "message" in told:
-        raise protocol.to_error(told)
+        raise to_error(told)
     return _result(told.get("result"), job, backup, timings)
 
 
