@@ -6,6 +6,10 @@ That is the local time of the machine that made it, as `gymdbd list` shows the n
 from __future__ import annotations
 
 import re
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 # A year at least; separators are allowed where ISO 8601 or the names of backups have them. The
 # number counts the backups of one second.
@@ -15,6 +19,21 @@ _TIME = re.compile(
     re.IGNORECASE,
 )
 _WHOLE = len("20261128030000")
+
+
+def is_one(word: str) -> bool:
+    """Return whether `word` is written like the beginning of a time."""
+    return _TIME.fullmatch(word.strip()) is not None
+
+
+def nearest(word: str, stamps: Iterable[str]) -> list[str]:
+    """Return the last of the stamps before the time that `word` begins, and the first behind it."""
+    match = _TIME.match(word.strip())
+    wanted = re.sub("[^0-9]", "", match[1]) if match else ""
+    times = {stamp.replace("_", ""): stamp for stamp in stamps}
+    before = max((time for time in times if time < wanted), default=None)
+    behind = min((time for time in times if time > wanted), default=None)
+    return [times[time] for time in (before, behind) if time is not None]
 
 
 def matches(word: str, stamp: str, again: str | None) -> bool:

@@ -8,18 +8,17 @@ import json
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from gymdbd import bounded, disk, files, names, partials
+from gymdbd import bounded, clock, disk, files, names, partials, words
 from gymdbd.archive import beginning, belonging
 from gymdbd.archive.listed import NAME, Reader
 from gymdbd.archive.look import Look, listed
 from gymdbd.errors import BackupAmbiguousError, BackupMissingError
 from gymdbd.source.format import SIDE_SUFFIXES
-from gymdbd.words import did_you_mean
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
     from datetime import tzinfo
     from pathlib import Path
+    from re import Match
 
     from gymdbd.archive.backup import Backup
     from gymdbd.origin import Origin
@@ -44,6 +43,20 @@ def is_named_after(path: Path, created_at: str) -> bool:
     return (
         match is not None and datetime.fromisoformat(created_at).strftime(_STAMP) == match["stamp"]
     )
+
+
+def _candidates(every: list[Backup], origin: Origin | None) -> list[Backup]:
+    """Return the backups that `latest` or a time may mean, in the given order.
+
+    If the archive has no backup of the database, for example after a move to another machine, they
+    are those of the same name.
+    """
+    if origin is None:
+        return every
+    found = belonging.likely(every, origin)
+    if any(backup.place for backup in found):
+        return found
+    return [backup for backup in every if backup.stem == origin.stem]
 
 
 class Catalog:
@@ -87,7 +100,7 @@ class Catalog:
 
     def _missing(self, name: str, names: list[str]) -> BackupMissingError:
         return BackupMissingError(
-            f"{self.archive} holds no backup called {name}{did_you_mean(name, names)}",
+            f"{self.archive} holds no backup called {name}{words.did_you_mean(name, names)}",
             hint=f"gymdbd list --archive {self.archive} prints what it holds",
         )
 
@@ -104,25 +117,29 @@ class Catalog:
         for name in present:
             if names.plain(name) == names.plain(wanted):
                 return self.read(names.listed(self.archive / name).name)
-        begun = self._begun(wanted, present, origin)
-        if not begun:
-            raise self._missing(wanted, [name for name in present if NAME.fullmatch(name)])
-        if len(begun) > 1:
-            raise self._several(wanted, begun)
-        return self.read(begun[0])
-
-    def _begun(self, wanted: str, present: Iterable[str], origin: Origin | None) -> list[str]:
-        """Return the backups whose times begin like `wanted`; with `origin`, of that database."""
-        found = [
-            names.listed(self.archive / name).name
-            for name in present
-            if (match := NAME.fullmatch(name))
-            if beginning.matches(wanted, match["stamp"], match["again"])
+        named = [match for name in present if (match := NAME.fullmatch(name))]
+        if not beginning.is_one(wanted):
+            raise self._missing(wanted, [match[0] for match in named])
+        if origin is not None:
+            mine = {backup.path.name for backup in _candidates(self.backups(), origin)}
+            named = [match for match in named if names.listed(self.archive / match[0]).name in mine]
+        begun = [
+            match[0] for match in named if beginning.matches(wanted, match["stamp"], match["again"])
         ]
-        if not found or origin is None:
-            return sorted(found)
-        mine = {backup.path.name for backup in belonging.likely(self.backups(), origin)}
-        return sorted(mine.intersection(found))
+        if not begun:
+            raise self._none_begins(wanted, named)
+        if len(begun) > 1:
+            raise self._several(wanted, sorted(begun))
+        return self.read(names.listed(self.archive / begun[0]).name)
+
+    def _none_begins(self, wanted: str, named: list[Match[str]]) -> BackupMissingError:
+        stamps = beginning.nearest(wanted, [match["stamp"] for match in named])
+        near = sorted((match["stamp"], match[0]) for match in named if match["stamp"] in stamps)
+        told = f"; the nearest: {', '.join(name for _, name in near)}" if near else ""
+        return BackupMissingError(
+            f"{self.archive} holds no backup with a time that begins with {wanted}{told}",
+            hint=f"gymdbd list --archive {self.archive} prints what it holds",
+        )
 
     def _several(self, wanted: str, begun: list[str]) -> BackupAmbiguousError:
         before = f"{len(begun) - _SHOWN} more, and " if len(begun) > _SHOWN else ""
@@ -142,26 +159,13 @@ class Catalog:
         return self.look().good_before(origin, backup)
 
     def _newest(self, origin: Origin | None, moment: datetime | None) -> Backup:
-        """Return the newest good backup that is old enough; all must be of one database.
-
-        If the archive has no backup of the database, for example after a move to another machine,
-        the only database of the same name is used.
-        """
+        """Return the newest good backup that is old enough; all must be of one database."""
         every = self.backups()
         mine = belonging.of(every, origin) if origin else []
-        candidates = belonging.likely(every, origin) if origin else every
-        if origin and not any(backup.place for backup in candidates):
-            candidates = [backup for backup in every if backup.stem == origin.stem]
-        old_enough = [backup for backup in candidates if moment is None or backup.created <= moment]
-        good = [backup for backup in old_enough if backup.good]
+        any_age = [backup for backup in _candidates(every, origin) if backup.good]
+        good = [backup for backup in any_age if moment is None or backup.created <= moment]
         if not good:
-            of = f" of {origin}" if origin else ""
-            limit = f" as old as {moment.astimezone(self.zone)}" if moment else ""
-            raise BackupMissingError(
-                f"{self.archive} holds no good backup{of}{limit}",
-                hint=f"gymdbd list --archive {self.archive} prints what it holds; a backup that is "
-                "not good can be given by its name",
-            )
+            raise self._none_good(origin, moment, any_age)
         sources = [] if good[0] in mine else belonging.origins(good)
         if len(sources) > 1:
             # If this machine was renamed, it has backups under both names.
@@ -175,6 +179,22 @@ class Catalog:
                 hint="add --database PATH, or name the file of the backup",
             )
         return good[0]
+
+    def _none_good(
+        self, origin: Origin | None, moment: datetime | None, younger: list[Backup]
+    ) -> BackupMissingError:
+        of = f" of {origin}" if origin else ""
+        limit = ""
+        if moment is not None:
+            limit = f" made at or before {clock.to_minute(moment, self.zone)}"
+            if younger:
+                after = words.age((younger[-1].created - moment).total_seconds())
+                limit += f"; the oldest, {younger[-1].path.name}, was made {after} after that"
+        return BackupMissingError(
+            f"{self.archive} holds no good backup{of}{limit}",
+            hint=f"gymdbd list --archive {self.archive} prints what it holds; a backup that is "
+            "not good can be given by its name",
+        )
 
     def name(self, stem: str, created: datetime) -> Path:
         """Return the path for a backup made at `created`, after all others of the same second.

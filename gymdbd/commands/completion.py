@@ -1,8 +1,8 @@
 """print the Tab completion script for bash, zsh or fish
 
 With the script installed, Tab completes commands, flags, and the values that
-the help calls JOB, BACKUP, DIR, PATH or FILE. The script asks gymdbd at each
-Tab, so it does not need to be updated together with gymdbd.
+the help calls JOB, BACKUP, TIME, DIR, PATH or FILE. The script asks gymdbd at
+each Tab, so it does not need to be updated together with gymdbd.
 
 examples:
   gymdbd completion bash > ~/.local/share/bash-completion/completions/gymdbd

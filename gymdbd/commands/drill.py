@@ -22,15 +22,18 @@ import dataclasses
 from typing import TYPE_CHECKING
 
 from gymdbd import files, words
-from gymdbd.archive.catalog import LATEST
+from gymdbd.archive import belonging
+from gymdbd.archive.catalog import LATEST, Catalog
+from gymdbd.clock import Clock
 from gymdbd.config.kinds import DrillConfig
-from gymdbd.errors import UsageError
+from gymdbd.errors import BackupMissingError, UsageError
 from gymdbd.jobs.drill.result import DrillResult
 from gymdbd.terminal import by_hand, configuration, databases, naming, options
 
 if TYPE_CHECKING:
     import argparse
 
+    from gymdbd.archive.backup import Backup
     from gymdbd.config.config import Config
     from gymdbd.terminal.naming import Name
     from gymdbd.terminal.output import Output
@@ -65,15 +68,14 @@ def _job(arguments: argparse.Namespace, output: Output) -> tuple[DrillConfig, Co
     if arguments.archive or arguments.source:
         return _of_named(names, arguments, output), None
     settings = configuration.load(arguments)
-    jobs = [job for job in settings.jobs.values() if isinstance(job, DrillConfig)]
-    of_job = names and not names[0].is_time and names[0].text in settings.jobs
-    if not of_job and names:
-        return _of_backup(names, jobs, arguments, output), None
-    job = configuration.choose_job(settings, names[0].text if of_job else None, DrillConfig)
+    first = names[0].text if names and not names[0].is_time else None
+    if names and first not in settings.jobs:
+        return _of_any_job(names, settings, arguments, output), None
+    job = configuration.choose_job(settings, first, DrillConfig)
     if len(names) <= 1:
         return job, settings
     arguments.archive, arguments.source = job.archive, job.database
-    return _of_backup(names[1:], [job], arguments, output), None
+    return _on(_backup(names[1:], arguments, output), job), None
 
 
 def _of_named(names: list[Name], arguments: argparse.Namespace, output: Output) -> DrillConfig:
@@ -82,7 +84,7 @@ def _of_named(names: list[Name], arguments: argparse.Namespace, output: Output) 
     if names and settings is not None and names[0].text in settings.jobs:
         raise UsageError("name either a JOB, or --archive DIR or --database PATH")
     if names:
-        return _of_backup(names, [], arguments, output)
+        return _on(_backup(names, arguments, output))
     if arguments.archive is None:
         arguments.archive = databases.find(LATEST, arguments).path.parent
     archive = files.absolute(arguments.archive)
@@ -90,17 +92,46 @@ def _of_named(names: list[Name], arguments: argparse.Namespace, output: Output) 
     return DrillConfig(name="drill", kind="drill", archive=archive, database=database)
 
 
-def _of_backup(
-    names: list[Name], jobs: list[DrillConfig], arguments: argparse.Namespace, output: Output
+def _of_any_job(
+    names: list[Name], settings: Config, arguments: argparse.Namespace, output: Output
 ) -> DrillConfig:
-    """Return the drill of the backup that is named: with the probes of the job of its archive."""
+    """Return the drill of the backup that is named, by the job that drills such backups."""
+    try:
+        backup = _backup(names, arguments, output)
+    except BackupMissingError as error:
+        raise naming.no_job(error, names[0], settings.jobs) from error
+    jobs = [job for job in settings.jobs.values() if isinstance(job, DrillConfig)]
+    fitting = [job for job in jobs if _drills(job, backup)]
+    if len(fitting) > 1:
+        raise UsageError(
+            f"{len(fitting)} jobs drill backups such as {backup.path}",
+            hint="name one of them before the backup: gymdbd drill "
+            f"{' or '.join(job.name for job in fitting)} BACKUP",
+        )
+    return _on(backup, *fitting)
+
+
+def _backup(names: list[Name], arguments: argparse.Namespace, output: Output) -> Backup:
     found = naming.find(naming.only(names), arguments)
     naming.answer(found.distance, output)
-    backup = databases.require_backup(found)
+    return databases.require_backup(found)
+
+
+def _drills(job: DrillConfig, backup: Backup) -> bool:
+    """Return whether a job drills backups of this archive and database."""
     archive = backup.path.parent
-    of_archive = [job for job in jobs if job.archive.resolve() == archive.resolve()]
-    other = DrillConfig(name="drill", kind="drill", archive=archive)
-    return dataclasses.replace(next(iter(of_archive), other), only=backup.path.name)
+    if job.archive.resolve() != archive.resolve():
+        return False
+    every = Catalog(archive, Clock().zone).backups()
+    mine = every if job.origin is None else belonging.likely(every, job.origin)
+    return backup.path.name in [other.path.name for other in mine]
+
+
+def _on(backup: Backup, job: DrillConfig | None = None) -> DrillConfig:
+    """Return the drill of a backup, with the probes and the command of the job."""
+    archive = backup.path.parent
+    like = job or DrillConfig(name="drill", kind="drill", archive=archive)
+    return dataclasses.replace(like, archive=archive, only=backup.path.name)
 
 
 def _print(result: DrillResult, output: Output) -> None:

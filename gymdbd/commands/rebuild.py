@@ -46,7 +46,7 @@ from gymdbd.errors import UsageError
 from gymdbd.jobs.pull.replica import Replica
 from gymdbd.jobs.rebuild.result import RebuildResult
 from gymdbd.terminal import by_hand, configuration, databases, naming, options
-from gymdbd.terminal.databases import Distance
+from gymdbd.terminal.distance import Distance
 
 if TYPE_CHECKING:
     import argparse

@@ -131,7 +131,7 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
     with _opened(found, live, arguments) as rescue:
         if target is None:
             if found.distance:
-                output.remark(found.distance.shown(Clock().zone))
+                output.remark(found.distance.line(Clock().zone))
             _write(rescue, arguments, found.path.name, output)
             return 0
         written = _publish(rescue, arguments, found.path.name, target)

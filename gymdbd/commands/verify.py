@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     from gymdbd.config.config import Config
     from gymdbd.jobs.verify.result import Verdict
     from gymdbd.runs.outcome import Ended
+    from gymdbd.terminal.distance import Distance
     from gymdbd.terminal.naming import Name
     from gymdbd.terminal.output import Output
 
@@ -88,7 +89,8 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
     if (names != []) + arguments.all + (arguments.sample is not None) > 1:
         raise UsageError("use only one of BACKUP names or --at, --all and --sample")
     settings = _settings(arguments)
-    jobs = _jobs(arguments, settings, output)
+    distances: dict[str, Distance] = {}
+    jobs = _jobs(arguments, settings, distances)
     runs: list[Ended] = []
     for job in jobs:
         # Verifying a named backup does not count as a run of the job.
@@ -98,7 +100,7 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
         if runs[-1].outcome.code == StoppedError.code:
             break
     exit_code = max((run.outcome.exit_code for run in runs), default=0)
-    _print(runs, exit_code, output)
+    _print(runs, distances, exit_code, output)
     return exit_code
 
 
@@ -112,11 +114,11 @@ def _settings(arguments: argparse.Namespace) -> Config | None:
 
 
 def _jobs(
-    arguments: argparse.Namespace, settings: Config | None, output: Output
+    arguments: argparse.Namespace, settings: Config | None, distances: dict[str, Distance]
 ) -> list[VerifyConfig]:
     """Return one job for each archive in which backups are to be read."""
     jobs = []
-    for archive, names in _wanted(arguments, settings, output).items():
+    for archive, names in _wanted(arguments, settings, distances).items():
         job = _job_of(archive, settings)
         repair_from = job.repair_from if arguments.repair else None
         jobs.append(
@@ -130,9 +132,12 @@ def _jobs(
 
 
 def _wanted(
-    arguments: argparse.Namespace, settings: Config | None, output: Output
+    arguments: argparse.Namespace, settings: Config | None, distances: dict[str, Distance]
 ) -> dict[Path, list[str]]:
-    """Return the archives and the names to read in each; an empty list leaves it to the job."""
+    """Return the archives and the names to read in each; an empty list leaves it to the job.
+
+    How far each is from the time by which it was chosen goes into `distances`.
+    """
     if arguments.sample is not None or (arguments.all and not arguments.source):
         return {archive: [] for archive in _archives(arguments, settings)}
     names = naming.named(arguments)
@@ -140,8 +145,14 @@ def _wanted(
         return _usual(_archives(arguments, settings), arguments)
     wanted: dict[Path, list[str]] = {}
     for named in names:
-        archive, name = _locate(named, arguments, output)
-        wanted.setdefault(archive, []).append(name)
+        if _is_path(named):
+            path = files.absolute(named.text)
+        else:
+            found = naming.find(named, arguments)
+            path = found.path
+            if found.distance:
+                distances[str(path)] = found.distance
+        wanted.setdefault(path.parent, []).append(path.name)
     return wanted
 
 
@@ -175,17 +186,6 @@ def _usual(archives: list[Path], arguments: argparse.Namespace) -> dict[Path, li
     return wanted
 
 
-def _locate(name: Name, arguments: argparse.Namespace, output: Output) -> tuple[Path, str]:
-    """Return the archive and the file of the backup that an argument names."""
-    if _is_path(name):
-        path = files.absolute(name.text)
-    else:
-        found = naming.find(name, arguments)
-        naming.answer(found.distance, output)
-        path = found.path
-    return path.parent, path.name
-
-
 def _is_path(name: Name) -> bool:
     return not name.is_time and databases.is_path(name.text)
 
@@ -213,8 +213,11 @@ def _refuse_repair(archives: list[Path]) -> None:
     )
 
 
-def _print(runs: list[Ended], exit_code: int, output: Output) -> None:
+def _print(
+    runs: list[Ended], distances: dict[str, Distance], exit_code: int, output: Output
+) -> None:
     """Print all verdicts and failures; with --json only the failure that sets the exit code."""
+    zone = Clock().zone
     results = [
         ended.outcome.result for ended in runs if isinstance(ended.outcome.result, VerifyResult)
     ]
@@ -223,25 +226,30 @@ def _print(runs: list[Ended], exit_code: int, output: Output) -> None:
         bytes_read=sum(result.bytes_read for result in results),
         duration_s=round(sum(ended.duration_s for ended in runs), 3),
     )
+    told = found.to_json()
+    for backup in told["backups"]:
+        if distance := distances.get(backup["path"]):
+            backup.update(distance.describe(zone))
+    far = {path: distance.shown(zone) for path, distance in distances.items()}
     failed = sorted(
         (ended.outcome for ended in runs if ended.outcome.exit_code),
         key=lambda outcome: outcome.exit_code != exit_code,
     )
     if not failed:
-        output.result(found.to_json(), lambda: _print_backups(found, output))
+        output.result(told, lambda: _print_backups(found, far, output))
         return
     if not output.json:
-        _print_backups(found, output)
+        _print_backups(found, far, output)
     for outcome in failed[:1] if output.json else failed:
-        output.failure({**outcome.problem(), **found.to_json()})
+        output.failure({**outcome.problem(), **told})
 
 
-def _print_backups(found: _Found, output: Output) -> None:
-
+def _print_backups(found: _Found, far: dict[str, str], output: Output) -> None:
     rows = []
     for backup in found.backups:
         repaired = [f"repaired from {backup.repaired}"] if backup.repaired else []
-        details = "; ".join([*repaired, *backup.problems, *backup.remarks])
+        asked = [far[backup.path]] if backup.path in far else []
+        details = "; ".join([*asked, *repaired, *backup.problems, *backup.remarks])
         rows.append([backup.path, backup.verdict, details])
     if rows:
         output.table(["backup", "verdict", "details"], rows)

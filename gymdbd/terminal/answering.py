@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,7 +14,6 @@ from gymdbd.origin import Origin
 from gymdbd.runs import answering
 from gymdbd.runs.answering import Subject
 from gymdbd.terminal import configuration, naming, options
-from gymdbd.words import did_you_mean
 
 if TYPE_CHECKING:
     import argparse
@@ -87,11 +85,7 @@ def _subject(
     try:
         backup = naming.find_backup(arguments, output)
     except BackupMissingError as error:
-        if settings is not None and word and os.sep not in word:
-            near = did_you_mean(word, list(settings.jobs))
-            told = f"no job is called {word}{near}, and {error.message}"
-            raise error.but(message=told) from error
-        raise
+        raise naming.no_job(error, name, settings.jobs if settings else ()) from error
     origin = Origin(backup.stem, (backup.place,) if backup.place else ())
     return Subject(backup.path.parent, origin, backup=backup)
 

@@ -61,12 +61,12 @@ class _Values(BaseCompleter):
         if metavar == "JOB":
             return _jobs(parsed_args, parser.prog.rpartition(" ")[2])
         if metavar in ("BACKUP", "A", "B"):
-            return _backups(parsed_args)
+            return _backups(parsed_args, prefix)
         if metavar == "JOB|BACKUP":
-            return [*_jobs(parsed_args, "drill"), *_backups(parsed_args)]
+            return [*_jobs(parsed_args, "drill"), *_backups(parsed_args, prefix)]
         if metavar == "BACKUP|JOB":
             names = [*_jobs(parsed_args, "backup"), *_jobs(parsed_args, "pull")]
-            return [*names, *_backups(parsed_args)[1:]]
+            return [*names, *_backups(parsed_args, prefix)[1:]]
         return _of_anyone(str(metavar), prefix)
 
 
@@ -94,7 +94,8 @@ def _jobs(arguments: argparse.Namespace, verb: str) -> list[str]:
     return []
 
 
-def _backups(arguments: argparse.Namespace) -> list[str]:
+def _backups(arguments: argparse.Namespace, prefix: str) -> list[str]:
+    """Return the names of the backups; their times, if a time has been begun."""
     from gymdbd.terminal import configuration  # noqa: PLC0415 - YAML, for a folder only
 
     names = [LATEST]
@@ -105,5 +106,7 @@ def _backups(arguments: argparse.Namespace) -> list[str]:
     for archive in archives:
         with contextlib.suppress(GymdbdError):
             names += [backup.path.name for backup in Catalog(archive, Clock().zone).backups()]
+    if prefix[:1].isdigit():
+        names += [name.rpartition("_backup_")[2].removesuffix(".db") for name in names[1:]]
     # A shell would put a line break or an escape sequence into the line that is being typed.
     return [name for name in names if name.isprintable()]

@@ -21,6 +21,7 @@ from gymdbd.source import database
 from gymdbd.source.errors import GymdbdError
 from gymdbd.sqlite.sides import Side
 from gymdbd.terminal import configuration
+from gymdbd.terminal.distance import Distance
 
 if TYPE_CHECKING:
     import argparse
@@ -28,27 +29,6 @@ if TYPE_CHECKING:
     from datetime import datetime, tzinfo
 
     from gymdbd.archive.backup import Backup
-
-
-@dataclass(frozen=True)
-class Distance:
-    """How far what was chosen by a time is from that time: when it was made, and what was asked."""
-
-    made: datetime
-    asked: datetime
-
-    @property
-    def _seconds(self) -> float:
-        return (self.asked - self.made).total_seconds()
-
-    def describe(self, zone: tzinfo) -> dict[str, Any]:
-        """Return it as JSON values."""
-        return {"asked_at": clock.to_text(self.asked, zone), "before_s": round(self._seconds)}
-
-    def shown(self, zone: tzinfo) -> str:
-        """Return it as text."""
-        made, asked = (clock.to_minute(at, zone) for at in (self.made, self.asked))
-        return f"made {made}, {words.age(self._seconds)} before what was asked ({asked})"
 
 
 @dataclass(frozen=True)

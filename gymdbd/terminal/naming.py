@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
+import itertools
+import os
 import shlex
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -12,12 +13,14 @@ from gymdbd import when
 from gymdbd.clock import Clock
 from gymdbd.errors import BackupMissingError, MomentError, UsageError
 from gymdbd.terminal import databases
+from gymdbd.words import did_you_mean
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from gymdbd.archive.backup import Backup
-    from gymdbd.terminal.databases import Database, Distance
+    from gymdbd.terminal.databases import Database
+    from gymdbd.terminal.distance import Distance
     from gymdbd.terminal.output import Output
 
 HELP = "a backup's name or path, a beginning of its time (20261128), or latest"
@@ -83,9 +86,30 @@ def add_at(
 
 
 def named(arguments: argparse.Namespace) -> list[Name]:
-    """Return all names that the command line has."""
+    """Return all names that the command line has; UsageError if quotes are missing."""
     names: list[Name] = getattr(arguments, "names", [])
+    if not all(name.text.strip() for name in names):
+        raise UsageError("the name of a backup, or its time, is empty", hint=_HINT)
+    for name, following in itertools.pairwise(names):
+        # `--at 2026-11-20 20261128` are two names.
+        if following.is_time or not name.is_time or following.text.isdigit():
+            continue
+        if _is_moment(whole := f"{name.text} {following.text}"):
+            raise UsageError(
+                f"{name} and {following} are two names",
+                hint=f"a time of several words goes in quotes: --at {shlex.quote(whole)}",
+            )
     return names
+
+
+def _is_moment(text: str) -> bool:
+    """Return whether `when.parse` takes it for the name of a time."""
+    now = Clock()
+    try:
+        when.parse(text, now.now(), now.zone)
+    except MomentError:
+        return False
+    return True
 
 
 def only(names: list[Name]) -> Name:
@@ -98,17 +122,24 @@ def only(names: list[Name]) -> Name:
 
 def find(name: Name, arguments: argparse.Namespace) -> Database:
     """Find what a name means: a backup, or by its path a database."""
-    now = Clock()
     if name.is_time:
+        now = Clock()
         return databases.find_at(when.parse(name.text, now.now(), now.zone), arguments)
     try:
         return databases.find(name.text, arguments)
     except BackupMissingError as error:
-        with contextlib.suppress(MomentError):
-            when.parse(name.text, now.now(), now.zone)
-            hint = f"a time goes with --at, as in --at {shlex.quote(name.text)}; {error.hint}"
-            raise error.but(hint=hint) from error
-        raise
+        if not _is_moment(name.text):
+            raise
+        hint = f"a time goes with --at, as in --at {shlex.quote(name.text)}; {error.hint}"
+        raise error.but(hint=hint) from error
+
+
+def no_job(error: BackupMissingError, name: Name, jobs: Iterable[str]) -> BackupMissingError:
+    """Return the error of a verb that takes jobs as well: `name` is neither."""
+    if name.is_time or os.sep in name.text:
+        return error
+    near = did_you_mean(name.text, jobs)
+    return error.but(message=f"no job is called {name}{near}, and {error.message}")
 
 
 def find_only(arguments: argparse.Namespace, output: Output) -> Database:
@@ -127,4 +158,4 @@ def answer(distance: Distance | None, output: Output) -> None:
     """Let the answer of the verb say how far a backup is from the time that was asked for."""
     zone = Clock().zone
     if distance is not None:
-        output.also(distance.describe(zone), distance.shown(zone))
+        output.also(distance.describe(zone), distance.line(zone))
