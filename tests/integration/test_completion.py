@@ -109,6 +109,17 @@ def test_bash_completes_backups(there: Path) -> None:
     assert tab(there, "gymdbd keep --archive archive gym_") == names
 
 
+def test_bash_completes_the_time_of_a_backup_that_was_begun(there: Path) -> None:
+    """From its digits, in every place that takes a backup; after --at the words for times."""
+    gymdbd("-c", there / "config.yaml", "backup", "nightly")
+    stamps = [path.stem.removeprefix("gym_backup_") for path in backups(there / "archive")]
+    assert tab(there, "gymdbd restore 2") == stamps
+    assert tab(there, "gymdbd diff 2") == stamps
+    assert tab(there, "gymdbd drill 2") == stamps
+    assert tab(there, "gymdbd rebuild --backup 2") == stamps
+    assert tab(there, "gymdbd rescue --at y") == ["yesterday"]
+
+
 def test_bash_completes_files_and_folders(there: Path) -> None:
     """A path where the help says PATH, folders only where it says DIR."""
     assert tab(there, "gymdbd backup --database gy") == ["gym.db"]

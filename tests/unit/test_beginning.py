@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gymdbd.archive.beginning import matches
+from gymdbd.archive.beginning import matches, nearest
 from gymdbd.archive.catalog import Catalog
 from gymdbd.errors import BackupAmbiguousError, BackupMissingError
 from gymdbd.origin import Origin, Place
@@ -43,6 +43,20 @@ def test_every_beginning_of_a_time_names_what_begins_so(
 def test_what_is_no_beginning_of_a_time_names_nothing(word: str) -> None:
     """Less than a year, a name, or more than the time."""
     assert not matches(word, "20261128_030000", None)
+
+
+@given(st.lists(moments, max_size=9), moments, st.sampled_from(_FORMS), st.integers(_YEAR, 20))
+def test_the_nearest_are_those_on_both_sides_of_what_nothing_begins_with(
+    others: list[datetime], moment: datetime, form: str, length: int
+) -> None:
+    """One before and one behind it, if there are such."""
+    word = moment.strftime(form)[:length]
+    digits = "".join(filter(str.isdigit, word))
+    stamps = [other.strftime("%Y%m%d_%H%M%S") for other in others]
+    stamps = [stamp for stamp in stamps if not matches(word, stamp, None)]
+    before = sorted(stamp for stamp in stamps if stamp.replace("_", "") < digits)[-1:]
+    behind = sorted(stamp for stamp in stamps if stamp.replace("_", "") > digits)[:1]
+    assert nearest(word, stamps) == [*before, *behind]
 
 
 def test_the_number_of_a_backup_belongs_to_its_whole_time() -> None:
@@ -98,3 +112,27 @@ def test_of_several_databases_the_one_that_is_meant_is_taken(tmp_path: Path) -> 
     assert catalog.find("20261128", pool).stem == "pool"
     with pytest.raises(BackupMissingError):
         catalog.find("20261127", GYM)
+
+
+def test_after_a_move_to_another_machine_the_backups_of_the_name_are_meant(tmp_path: Path) -> None:
+    """By a beginning as by `latest`: none was made of the database where it is now."""
+    add_backup(tmp_path / "gym_backup_20261128_030000.db")
+    add_backup(tmp_path / "pool_backup_20261128_030000.db", source="/srv/pool.db")
+    moved = Origin("gym", (Place("new-pi", "/srv/elsewhere/gym.db"),))
+    catalog = Catalog(tmp_path, UTC)
+    assert catalog.find("latest", moved).stem == "gym"
+    assert catalog.find("20261128", moved).stem == "gym"
+
+
+def test_before_the_first_good_backup_the_oldest_one_is_named(tmp_path: Path) -> None:
+    """With how much later it was made; one that is not good is not named."""
+    for day in ("28", "29"):
+        created = f"2026-11-{day}T03:00:00+00:00"
+        add_backup(tmp_path / f"gym_backup_202611{day}_030000.db", created_at=created)
+    add_backup(tmp_path / "gym_backup_20261101_030000.db", verified=False)
+    with pytest.raises(BackupMissingError) as caught:
+        Catalog(tmp_path, UTC).at(datetime(2026, 11, 28, tzinfo=UTC))
+    assert caught.value.message.endswith(
+        " made at or before 2026-11-28 00:00+00:00; the oldest, gym_backup_20261128_030000.db, "
+        "was made 3 h after that"
+    )
