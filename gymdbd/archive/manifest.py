@@ -35,7 +35,8 @@ class Manifest:
     sentence each. `mode` (octal, "0640"), `owner` and `group` are those of the source file: names,
     or the numbers as text; `uid` and `gid` are for machines without these names; None if unknown.
     `newest` has `table`, `column`, the greatest `value` there and its time `at`. `moved_from` lists
-    the paths that the database had on `host` before it was moved to `source`.
+    the paths that the database had on `host` before it was moved to `source`. `overwritten_by` is
+    the name of the backup whose restore overwrote this content.
     """
 
     source: str
@@ -64,6 +65,7 @@ class Manifest:
     suspicious: list[str] = field(default_factory=list)
     newest: dict[str, Any] | None = None
     moved_from: list[str] = field(default_factory=list)
+    overwritten_by: str | None = None
     mode: str | None = None
     owner: str | None = None
     group: str | None = None

@@ -17,6 +17,10 @@ if TYPE_CHECKING:
 # Two readings of the clock may differ a little; more than this means that it was set back.
 _TOLERANCE = timedelta(seconds=2)
 
+# `undo` puts back what the last restore has overwritten, and then what it has overwritten itself.
+_UNDO_TIME = timedelta(days=14)
+_UNDO_COUNT = 2
+
 # The periods of which the newest backup is retained, each named by local time; a week is that of
 # ISO 8601.
 _PERIODS = {
@@ -44,16 +48,18 @@ def plan(
 
     `rule` has numbers under `days`, `count`, `hourly`, `daily`, `weekly`, `monthly` and `yearly`; 0
     is none. The newest good backup always stays, and so do pinned backups, those whose facts cannot
-    be read, those younger than `days`, the newest `count`, and the newest of each of the last
-    `hourly` hours, `daily` days, ... of `zone` in which there are backups. A good one is counted
-    only among good ones, so that unverified files cannot displace it. If the newest backup has a
-    time in the future, the clock is wrong and all stay.
+    be read, for 14 days what the last two restores have overwritten, those younger than `days`, the
+    newest `count`, and the newest of each of the last `hourly` hours, `daily` days, ... of `zone`
+    in which there are backups. A good one is counted only among good ones, so that unverified files
+    cannot displace it. If the newest backup has a time in the future, the clock is wrong and all
+    stay.
     """
     ordered = sorted(backups, key=lambda backup: backup.order, reverse=True)
     if ordered and ordered[0].created > now + _TOLERANCE:
         wrong = f"the clock is not to be trusted: {ordered[0].path.name} is from the future"
         return [Decision(backup, True, wrong) for backup in ordered]
     good = [backup for backup in ordered if backup.good]
+    overwritten = [backup.path for backup in ordered if backup.is_overwritten][:_UNDO_COUNT]
     places = {backup.path: place for place, backup in enumerate(good)}
     among_good, among_all = _periods(good, rule, zone), _periods(ordered, rule, zone)
     gone = _why_gone(rule)
@@ -61,6 +67,8 @@ def plan(
     for rank, backup in enumerate(ordered):
         place = places.get(backup.path, rank)
         reasons = [_why_retained(backup, place, rule, now)]
+        if backup.path in overwritten and now - backup.created < _UNDO_TIME:
+            reasons.append(f"overwritten by a restore less than {_UNDO_TIME.days} days ago")
         reasons += (among_good if backup.good else among_all).get(backup.path, [])
         reason = ", ".join(filter(None, reasons))
         decisions.append(Decision(backup, bool(reason), reason or gone))

@@ -19,6 +19,7 @@ VERBS = {
     "list": "list the backups of an archive, newest first",
     "verify": "read backups again and check that they are still good",
     "restore": "restore a backup, into the live database or another file",
+    "undo": "take the last restore of a database back",
     "rebuild": "put the database on a new machine, where the dead one had it",
     "drill": "rehearse a restore of the newest backup, and time it",
     "accept": "accept a suspicious backup or replica, so that pruning resumes",

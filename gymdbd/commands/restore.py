@@ -1,8 +1,8 @@
 """restore a backup, into the live database or another file
 
 Before anything is changed, the whole backup is verified and the current content
-of the target is saved in the archive. The output includes the command that
-undoes the restore. The application can keep running: it sees the old state
+of the target is saved in the archive: gymdbd undo takes the restore back, and
+the output says how. The application can keep running: it sees the old state
 until the restore commits, and the restored state afterwards. Only --replace,
 which puts a new file in place of the target, requires that every process has
 closed it.
@@ -39,6 +39,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -56,8 +57,9 @@ from gymdbd.terminal import by_hand, configuration, databases, naming, options
 if TYPE_CHECKING:
     import argparse
 
+    from gymdbd.archive.backup import Backup
     from gymdbd.config.config import Config
-    from gymdbd.jobs.restore.result import Plan, Rows
+    from gymdbd.jobs.restore.result import Overwrote, Plan, Rows
     from gymdbd.terminal.output import Output
 
 
@@ -85,7 +87,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace, output: Output) -> int:
     """Restore, or print what a restore would do."""
-    job, settings = _job(arguments, output)
+    return perform(*_job(arguments, output), arguments, output)
+
+
+def perform(
+    job: RestoreConfig, settings: Config | None, arguments: argparse.Namespace, output: Output
+) -> int:
+    """Run a restore, or print what it would do; return the exit code."""
     if arguments.dry_run:
         return _plan(job, output)
     outcome = by_hand.run_job(job, settings, output).outcome
@@ -95,13 +103,19 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
         return outcome.exit_code
     rejected = answering.reject_restored(settings, job, output.remark) if settings else []
     told = dataclasses.replace(result, rejected=[*result.rejected, *rejected])
-    output.result(told.to_json(), lambda: _print(told, output))
+    output.result(told.to_json(), lambda: _print(told, job, output))
     return outcome.exit_code
 
 
 def _job(arguments: argparse.Namespace, output: Output) -> tuple[RestoreConfig, Config | None]:
     backup = naming.find_backup(arguments, output)
-    target = databases.restore_target(backup, arguments)
+    return job_for(backup, databases.restore_target(backup, arguments), arguments)
+
+
+def job_for(
+    backup: Backup, target: Path, arguments: argparse.Namespace, *, is_undo: bool = False
+) -> tuple[RestoreConfig, Config | None]:
+    """Return the restore of `backup` into `target`, and the configuration if there is one."""
     # Links of another user's are that user's process to follow.
     across = elsewhere.of(target) is not None
     real = target if across else Path(os.path.realpath(target))
@@ -110,13 +124,14 @@ def _job(arguments: argparse.Namespace, output: Output) -> tuple[RestoreConfig, 
             f"there is no folder {real.parent} to restore into", hint="create it, or mount its disk"
         )
     job = RestoreConfig(
-        name="restore",
+        name="undo" if is_undo else "restore",
         kind="restore",
         backup=Path(os.path.realpath(backup.path)),
         target=real,
         replace=arguments.replace,
         source=databases.origin_of(backup, real, arguments),
         across=across,
+        is_undo=is_undo,
     )
     try:
         return job, configuration.load(arguments)
@@ -126,7 +141,7 @@ def _job(arguments: argparse.Namespace, output: Output) -> tuple[RestoreConfig, 
         return job, None
 
 
-def _print(result: RestoreResult, output: Output) -> None:
+def _print(result: RestoreResult, job: RestoreConfig, output: Output) -> None:
     timings = ", ".join(f"{name} {seconds:.3f}" for name, seconds in result.timings.items())
     proof = "integrity ok, counts equal"
     if result.written_since:
@@ -137,6 +152,7 @@ def _print(result: RestoreResult, output: Output) -> None:
         ("how", result.how),
         ("content", f"{words.rows_in(result.tables)}; {proof}"),
         ("saved", f"the previous content, as {result.undo}" if result.undo else "nothing"),
+        *_before(result.overwrote, job),
         *(("remark", remark) for remark in result.remarks),
         *[("rejected", f"{path}, which was suspicious") for path in result.rejected],
         ("took", f"{result.duration_s:.3f} s ({timings})"),
@@ -148,9 +164,22 @@ def _print(result: RestoreResult, output: Output) -> None:
     command = result.undo_command
     if command:
         live = command.startswith("gymdbd ") and not command.endswith(" --replace")
+        if command.startswith("gymdbd "):
+            flags = [] if live else ["--replace"]
+            command = shlex.join(["gymdbd", "undo", "--database", result.target, *flags])
         output.print_line()
         output.print_line("To undo it:" if live else "To undo it, with the application stopped:")
         output.print_line(f"  {command}")
+
+
+def _before(overwrote: Overwrote | None, job: RestoreConfig) -> list[tuple[str, str]]:
+    """Return the facts about the restore that is taken back, or overwritten."""
+    if overwrote is None:
+        return []
+    since = overwrote.rows_since
+    changed = [f"{name}: {_more(count)}" for name, count in (since or {}).items()]
+    told = ", ".join(changed) or ("the same numbers of rows" if since == {} else "unknown")
+    return [("undoes" if job.is_undo else "over", overwrote.restore), ("since then", told)]
 
 
 def _plan(job: RestoreConfig, output: Output) -> int:
@@ -161,11 +190,11 @@ def _plan(job: RestoreConfig, output: Output) -> int:
     payload = {"state": plan.state, "dry_run": True, **plan.to_json()}
     if refused:
         payload |= {"error": refused.message, "hint": refused.hint, "code": refused.code}
-    output.result(payload, lambda: _print_plan(plan, output))
+    output.result(payload, lambda: _print_plan(plan, job, output))
     return refused.exit_code if refused else int(plan.state != "ok")
 
 
-def _print_plan(plan: Plan, output: Output) -> None:
+def _print_plan(plan: Plan, job: RestoreConfig, output: Output) -> None:
     problems = f": {'; '.join(plan.problems[:3])}" if plan.problems else ""
     space = f"{files.to_size(plan.free_bytes)} free, {files.to_size(plan.needed_bytes)} needed"
     output.facts(
@@ -173,6 +202,7 @@ def _print_plan(plan: Plan, output: Output) -> None:
             ("backup", plan.backup),
             ("made", f"{plan.created_at}, {words.age(plan.age_s)} ago"),
             ("verdict", f"{plan.verdict}{problems}"),
+            *_before(plan.overwrote, job),
             ("target", plan.target + (f" ({plan.problem})" if plan.problem else "")),
             ("open in", ", ".join(plan.holders) or "no process that this user can see"),
             ("space", space),
@@ -202,5 +232,8 @@ def _change(counts: Rows) -> str:
         return "table is dropped"
     if now == then:
         return "same number of rows"
-    word = "fewer" if then < now else "more"
-    return f"{abs(now - then):,} rows {word}"
+    return _more(then - now)
+
+
+def _more(rows: int) -> str:
+    return f"{words.counted(abs(rows), 'row')} {'more' if rows > 0 else 'fewer'}"

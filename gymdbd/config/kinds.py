@@ -103,9 +103,9 @@ class JobConfig:
 class BackupConfig(JobConfig):
     """A backup of a local database into an archive.
 
-    Three fields are not keys of the configuration: `method` for the manifest, if it is not the
-    usual one; `source`, the origin of the backup, if it is not `database`; and `deleted`, to back
-    up the deleted or replaced file that a process still has open.
+    Four fields are not keys of the configuration: `method` for the manifest, if it is not the
+    usual one, and `overwritten_by`; `source`, the origin of the backup, if it is not `database`;
+    and `deleted`, to back up the deleted or replaced file that a process still has open.
     """
 
     database: Path = key(path)
@@ -118,6 +118,7 @@ class BackupConfig(JobConfig):
     gates: Gates | None = key(section(Gates), Gates())
     newest: Newest | None = key(section(Newest), None)
     method: str | None = None
+    overwritten_by: str | None = None
     source: Origin | None = None
     deleted: bool = False
 
@@ -325,7 +326,8 @@ class RestoreConfig(JobConfig):
     """A restore; it has no schedule and is never in a configuration.
 
     `source` is the origin of the target's backups, if it is the database or replica of a job.
-    With `across`, another user's process restores into the target, and locks it.
+    With `across`, another user's process restores into the target, and locks it. With `is_undo`,
+    `backup` is what the last restore into the target has overwritten.
     """
 
     backup: Path
@@ -334,6 +336,7 @@ class RestoreConfig(JobConfig):
     busy_timeout: timedelta = timedelta(seconds=5)
     source: Origin | None = None
     across: bool = False
+    is_undo: bool = False
 
     def places(self) -> list[Path]:
         """Return the backup and the target."""

@@ -58,6 +58,8 @@ class _Values(BaseCompleter):
     ) -> Iterable[str]:
         """Return the possible values of the argument, if they are known."""
         metavar = action.metavar
+        if metavar == "JOB" and parser.prog.endswith(" undo"):
+            return [*_jobs(parsed_args, "backup"), *_jobs(parsed_args, "pull")]
         if metavar == "JOB":
             return _jobs(parsed_args, parser.prog.rpartition(" ")[2])
         if metavar in ("BACKUP", "A", "B"):

@@ -39,11 +39,12 @@ INSTEAD = {
     **dict.fromkeys(("restore", "diff", "rescue"), "BACKUP --database PATH"),
     "backup": "--database PATH",
     "authorize": "--database PATH --key FILE",
+    "undo": "--database PATH",
     **dict.fromkeys(("pull", "emergency"), "--host HOST --remote-database PATH --replica PATH"),
 }
 # Of these, the verbs that look for backups: an archive in another place is named as well.
 _ARCHIVED = f" (whose backups are in {ARCHIVE}, or --archive DIR)"
-_NOT_ARCHIVED = ("backup", "authorize", "pull", "emergency")
+_NOT_ARCHIVED = ("backup", "undo", "authorize", "pull", "emergency")
 
 
 def load(arguments: argparse.Namespace, *, quietly: bool = False) -> Config:

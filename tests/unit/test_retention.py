@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 from gymdbd.archive import retention
 from gymdbd.archive.backup import Backup
 from gymdbd.archive.catalog import Catalog
+from gymdbd.archive.manifest import OVERWRITTEN
 from gymdbd.clock import Clock
 from gymdbd.config.parts import Keep
 from gymdbd.jobs import prune
@@ -243,3 +245,19 @@ def test_all_backups_stay_while_pruning_is_frozen(tmp_path: Path) -> None:
     catalog.thaw(GYM)
     prune.prune(catalog, GYM, Keep(count=1), run)
     assert len(catalog.backups()) == 2
+
+
+def test_what_the_last_two_restores_overwrote_stays_for_two_weeks() -> None:
+    """No rule takes away what an undo puts back, and what the undo of that does."""
+    overwritten = manifest(method=OVERWRITTEN)
+    found = [
+        dataclasses.replace(_backup(timedelta(days=days), 1, verified=True), manifest=overwritten)
+        for days in (1, 2, 3)
+    ]
+    newest = _backup(timedelta(), 1, verified=True)
+    rule = {"count": 1}
+    now = retention.plan([newest, *found], rule, CREATED, UTC)
+    assert _stay(now) == [newest, *found[:2]]
+    assert now[1].reason == "overwritten by a restore less than 14 days ago"
+    later = retention.plan([newest, *found], rule, CREATED + timedelta(days=12, hours=1), UTC)
+    assert _stay(later) == [newest, found[0]]

@@ -94,4 +94,5 @@ def describe(
         duration_s=duration_s,
         gymdbd_version=gymdbd.__version__,
         checkpoint=asdict(done),
+        overwritten_by=job.overwritten_by,
     )

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from gymdbd import files
+from gymdbd import bounded, files
 from gymdbd.errors import CrashError
 from gymdbd.jobs.elsewhere import lines, send
-from gymdbd.jobs.restore.result import RestoreResult
+from gymdbd.jobs.restore.result import Overwrote, RestoreResult
 from gymdbd.source.errors import to_error
 
 if TYPE_CHECKING:
@@ -104,4 +104,12 @@ def _result(told: object, job: RestoreConfig, backup: Backup, timings: Timings) 
         rejected=[],
         duration_s=timings.total_s(),
         timings=timings.seconds,
+        overwrote=_overwrote(found.get("overwrote")),
     )
+
+
+def _overwrote(told: object) -> Overwrote | None:
+    try:
+        return bounded.typed(Overwrote, told) if isinstance(told, dict) else None
+    except TypeError:
+        return None

@@ -10,7 +10,7 @@ from gymdbd.archive import inspection
 from gymdbd.archive.backup import DAMAGED
 from gymdbd.archive.catalog import Catalog
 from gymdbd.jobs import elsewhere
-from gymdbd.jobs.restore import restore
+from gymdbd.jobs.restore import record, restore
 from gymdbd.jobs.restore.result import Plan, Rows
 from gymdbd.source import identity, processes
 from gymdbd.source.counting import count_rows
@@ -32,12 +32,14 @@ def plan(job: RestoreConfig, context: Context) -> Plan:
     """Return what the restore would do, without doing it; raises AnotherFileError if it would."""
     backup = Catalog(job.backup.parent, context.clock.zone).find(job.backup.name)
     found = inspection.inspect(backup, context.check)
+    before = None
     if there := elsewhere.of(job.target):
         now, problem, holders, free, refused = _seen_there(there, context)
     else:
         if files.is_there(job.target):
             identity.require(job.target)
         now, problem = _count_now(job.target)
+        before = record.standing(job.target)
         holders = [str(holder) for holder in processes.holders(job.target)]
         free = shutil.disk_usage(job.target.parent).free
         refused = _refusal(job, backup, context)
@@ -57,6 +59,7 @@ def plan(job: RestoreConfig, context: Context) -> Plan:
         holders=holders,
         needed_bytes=backup.size,
         free_bytes=free,
+        overwrote=record.overwrote(before, now, context.clock.zone),
         refused=refused,
     )
 

@@ -19,7 +19,7 @@ from gymdbd.errors import (
 )
 from gymdbd.jobs import elsewhere
 from gymdbd.jobs.context import Timings
-from gymdbd.jobs.restore import across
+from gymdbd.jobs.restore import across, record
 from gymdbd.jobs.restore import undo as undos
 from gymdbd.jobs.restore.result import RestoreResult
 from gymdbd.jobs.restore.writing import into_database, into_file
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from gymdbd.archive.backup import Backup
     from gymdbd.config.kinds import RestoreConfig
     from gymdbd.jobs.context import Context
+    from gymdbd.jobs.restore.writing import Restored
     from gymdbd.origin import Origin
 
 
@@ -52,6 +53,7 @@ def run(job: RestoreConfig, context: Context) -> RestoreResult:
         rejected = _reject_newer(job, backup, catalog, context)
         return dataclasses.replace(done_there, rejected=rejected)
     holders = preflight(job, backup, context)
+    before = record.standing(job.target)
     restart = identity.users(identity.removed(job.target, look(job.target)))
     with timings.step("verify"):
         require_sound(backup, context)
@@ -78,7 +80,14 @@ def run(job: RestoreConfig, context: Context) -> RestoreResult:
         rejected=rejected,
         duration_s=timings.total_s(),
         timings=timings.seconds,
+        overwrote=record.overwrote(before, _rows(done), context.clock.zone),
     )
+
+
+def _rows(done: Restored) -> dict[str, int]:
+    """Return the rows that were overwritten, as far as they are known."""
+    saved = done.undo.backup if done.undo else None
+    return saved.manifest.tables if saved and saved.manifest else {}
 
 
 def _reject_newer(

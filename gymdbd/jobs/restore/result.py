@@ -1,14 +1,42 @@
-"""The result of a restore, and of its preview."""
+"""The result of a restore and of its preview, and what it overwrites."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from gymdbd.jobs.result import Result, inner
+from gymdbd.jobs.result import Result, if_known, inner
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from gymdbd.archive.backup import Backup
     from gymdbd.source.errors import GymdbdError
+
+
+@dataclass(frozen=True)
+class Undo:
+    """The saved content of the target, and the command that restores it.
+
+    `backup` is None if SQLite could not read the target; then its files were preserved.
+    """
+
+    path: Path
+    command: str
+    backup: Backup | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Overwrote:
+    """The restore of `backup` at `restored_at` whose result is overwritten; `restore` as text.
+
+    `rows_since` is by how many rows each table has changed since, None if that is unknown.
+    """
+
+    backup: str
+    restored_at: str
+    restore: str
+    rows_since: dict[str, int] | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,7 +45,8 @@ class RestoreResult(Result):
 
     `holders` are the processes that have the target open, `restart` those that still use a file
     deleted from there. `written_since` names the tables that the application has written to since.
-    `rejected` are the suspicious backups that this restore has rejected.
+    `rejected` are the suspicious backups that this restore has rejected, and `overwrote` is the
+    restore that had made the previous content, None if none had.
     """
 
     backup: str
@@ -33,6 +62,7 @@ class RestoreResult(Result):
     rejected: list[str]
     duration_s: float
     timings: dict[str, float]
+    overwrote: Overwrote | None = if_known()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,6 +92,7 @@ class Plan(Result):
     holders: list[str]
     needed_bytes: int
     free_bytes: int
+    overwrote: Overwrote | None = if_known()
     refused: GymdbdError | None = inner(None)
 
     @property

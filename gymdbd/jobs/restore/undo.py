@@ -6,7 +6,6 @@ import contextlib
 import os
 import shlex
 import sqlite3
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +16,8 @@ from gymdbd.config.kinds import BackupConfig
 from gymdbd.errors import DeadlineError, NotWritableError, StoppedError, VerificationError
 from gymdbd.jobs.backup import backup as backups
 from gymdbd.jobs.backup import damaged
+from gymdbd.jobs.restore import record
+from gymdbd.jobs.restore.result import Undo
 from gymdbd.source import identity, live
 from gymdbd.source.errors import (
     GymdbdError,
@@ -41,18 +42,6 @@ if TYPE_CHECKING:
 # target, but not into the others.
 _DAMAGED = (SourceCorruptError, VerificationError)
 _UNSOUND = (*_DAMAGED, SourceEmptyError, SourceNotADatabaseError, SourceUnreadableError)
-
-
-@dataclass(frozen=True)
-class Undo:
-    """The saved content of the target, and the command that restores it.
-
-    `backup` is None if SQLite could not read the target; then its files were preserved.
-    """
-
-    path: Path
-    command: str
-    backup: Backup | None
 
 
 def require_place(job: RestoreConfig) -> None:
@@ -120,6 +109,7 @@ def _back_up(
         count_changes=False,
         gates=None,
         method=manifests.OVERWRITTEN,
+        overwritten_by=job.backup.name,
         deleted=deleted,
     )
     saved = job.backup.parent / backups.run(settings, context, held).path
@@ -210,6 +200,7 @@ def save_later(job: RestoreConfig, undo: Undo, held: Snapshot, context: Context)
         return undo
     try:
         later = _back_up(job, context, held)
+        record.point_to(later.path, job.target)
         Catalog(job.backup.parent, context.clock.zone).remove(undo.backup)
     except GymdbdError as error:
         context.log.warning(

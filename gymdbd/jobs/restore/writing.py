@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from gymdbd import files, partials
 from gymdbd.archive import proof
 from gymdbd.errors import CopyDamagedError, TargetInUseError, VerificationError
+from gymdbd.jobs.restore import record
 from gymdbd.jobs.restore import undo as undos
 from gymdbd.source import database, ownership, processes
 from gymdbd.source.counting import count_rows
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from gymdbd.archive.backup import Backup
     from gymdbd.config.kinds import RestoreConfig
     from gymdbd.jobs.context import Context, Timings
-    from gymdbd.jobs.restore.undo import Undo
+    from gymdbd.jobs.restore.result import Undo
 
 
 @dataclass(frozen=True)
@@ -60,10 +61,12 @@ def into_database(
             undo = undos.save(job, context)
         with (
             timings.step("restore"),
+            record.kept(job, undo, context) as done,
             overwrite(
                 content, job.target, progress, when_locked=watch.hold, busy_timeout_s=timeout_s
             ) as restored,
         ):
+            done()
             since = _compare(restored, job, backup, context)
         if undo is not None and watch.held is not None:
             with timings.step("undo_again"):
@@ -119,7 +122,12 @@ def into_file(
     existed = files.is_there(target)
     with timings.step("undo"):
         undo = undos.save(job, context)
-    with timings.step("restore"), files.writing(partial), _removed_on_failure(partial):
+    with (
+        timings.step("restore"),
+        files.writing(partial),
+        _removed_on_failure(partial),
+        record.kept(job, undo, context) as done,
+    ):
         files.clone(content, partial)
         if existed:
             partial.chmod(target.stat().st_mode & 0o777)
@@ -142,6 +150,7 @@ def into_file(
         remarks = [] if existed else _give_back(partial, backup, context)
         known = backup.manifest is not None and backup.manifest.owner is not None
         files.publish(partial, target, owned=known and not existed)
+        done()
     how = "as a new file in its place" if existed else "as a new file"
     return Restored(how, undo, [], remarks)
 

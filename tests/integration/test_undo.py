@@ -1,0 +1,202 @@
+"""Taking back the last restore: what it overwrote comes back, and a second undo takes that back."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from gymdbd.archive import manifest as manifests
+from gymdbd.archive.catalog import Catalog
+from gymdbd.config.kinds import RestoreConfig
+from gymdbd.jobs.restore import record
+from gymdbd.jobs.restore.result import Undo
+from tests.integration.test_restore import Gym
+from tests.support.command import gymdbd
+from tests.support.databases import backups, sqlite_elsewhere
+from tests.support.jobs import context, write_config
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_LOST = "DELETE FROM t WHERE id > 7"
+
+
+@pytest.fixture
+def gym(tmp_path: Path) -> Gym:
+    """Give a gym with one backup of a hundred rows, and of these seven."""
+    gym = Gym(tmp_path)
+    assert gym.run("backup")[0] == 0
+    gym.change(_LOST)
+    return gym
+
+
+def _restore(gym: Gym, *words: object) -> dict[str, Any]:
+    code, result = gym.run("restore", "latest", *words)
+    assert code == 0, result
+    return result
+
+
+def test_an_undo_brings_back_what_the_restore_overwrote_and_a_second_one_what_came_then(
+    gym: Gym,
+) -> None:
+    """Each says which restore it takes back, and how many rows have come since."""
+    seven = gym.rows()
+    restored = _restore(gym)
+    gym.change("INSERT INTO t (text) VALUES ('since')")
+    later = gym.rows()
+    code, plan = gym.run("undo", "--dry-run")
+    assert (code, plan["backup"], gym.rows()) == (0, restored["undo"], later)
+    code, undone = gym.run("undo")
+    assert (code, gym.rows()) == (0, seven)
+    for told in (plan["overwrote"], undone["overwrote"]):
+        assert (told["backup"], told["rows_since"]) == (restored["backup"], {"t": 1})
+    code, again = gym.run("undo", "nightly")
+    assert (code, again["backup"], gym.rows()) == (0, undone["undo"], later)
+    assert again["overwrote"]["restore"].startswith("the undo, which restored gym_backup_")
+
+
+def test_a_restore_says_which_restore_it_overwrites_and_how_that_is_undone(gym: Gym) -> None:
+    """It prints a short command, which works without a configuration."""
+    first = _restore(gym)
+    assert "overwrote" not in first
+    gym.change(_LOST)
+    done = gymdbd("-c", gym.config, "restore", "latest")
+    name = first["backup"].rpartition("/")[2]
+    lines = done.stdout.splitlines()
+    assert f"over        the restore of {name} at " in done.stdout
+    assert "since then  t: 93 rows fewer" in lines
+    assert lines[-1] == f"  gymdbd undo --database {gym.database}"
+    assert gymdbd(*lines[-1].split()[1:]).returncode == 0
+    assert len(gym.rows()) == 7
+
+
+def test_what_a_restore_overwrote_names_the_backup_that_was_restored(gym: Gym) -> None:
+    """So a list of the archive can say before what it was saved."""
+    result = _restore(gym)
+    saved = manifests.read(Path(result["undo"]))
+    assert saved is not None
+    assert saved.overwritten_by == Path(result["backup"]).name
+
+
+def _gone(gym: Gym) -> None:
+    for path in backups(gym.archive)[1:]:
+        path.unlink()
+
+
+def _unplugged(gym: Gym) -> None:
+    gym.archive.rename(gym.archive.with_name("elsewhere"))
+
+
+def _replaced(gym: Gym) -> None:
+    copy = gym.database.with_name("copy.db")
+    shutil.copyfile(gym.database, copy)
+    copy.replace(gym.database)
+
+
+def _torn(gym: Gym) -> None:
+    path = record.record_path(gym.database)
+    path.write_bytes(path.read_bytes()[:-9])
+
+
+def _forged(gym: Gym) -> None:
+    """Let the record name an ordinary backup."""
+    (first, *_) = backups(gym.archive)
+    record.point_to(first, gym.database)
+
+
+@pytest.mark.parametrize(
+    ("then", "code", "told"),
+    [
+        (_gone, "backup-missing", "which is gone: it was pruned or removed"),
+        (_unplugged, "folder-missing", "which does not exist"),
+        (_replaced, "backup-missing", "was replaced since, by a pull or by hand"),
+        (_torn, "format", "cannot be used"),
+        (_forged, "backup-missing", "does not say that it is what a restore into"),
+    ],
+)
+def test_an_undo_that_would_not_bring_that_back_is_refused(
+    gym: Gym, then: Callable[[Gym], None], code: str, told: str
+) -> None:
+    """Nothing else is put there; the hint says what can be done."""
+    _restore(gym)
+    then(gym)
+    before = gym.rows()
+    exit_code, refused = gym.run("undo")
+    assert (exit_code, refused["code"], gym.rows()) == (1, code, before)
+    assert told in refused["error"]
+    assert refused["hint"]
+
+
+def test_a_restore_into_another_file_is_not_the_last_one_of_the_database(gym: Gym) -> None:
+    """And where there was no file before, there is nothing to take back."""
+    code, refused = gym.run("undo")
+    assert (code, refused["error"]) == (1, f"no restore into {gym.database} is known")
+    other = gym.database.with_name("look.db")
+    _restore(gym, "--to", other)
+    assert gym.run("undo")[1]["error"] == refused["error"]
+    code, refused = gym.run("undo", "--database", other)
+    assert (code, refused["error"].endswith(f"has overwritten nothing: there was no {other}")) == (
+        1,
+        True,
+    )
+    assert other.exists()
+
+
+def test_what_sqlite_could_not_read_is_put_back_by_a_command_that_is_told(gym: Gym) -> None:
+    """An undo does not do that: the application must have stopped."""
+    gym.database.write_bytes(b"this is no database" * 500)
+    result = _restore(gym, "--replace")
+    code, refused = gym.run("undo")
+    assert (code, refused["code"]) == (1, "backup-missing")
+    assert refused["hint"].endswith(f"this puts them back: {result['undo_command']}")
+
+
+def test_a_restore_that_fails_is_not_the_last_one(gym: Gym) -> None:
+    """The one before it can still be taken back."""
+    first = _restore(gym)
+    with sqlite_elsewhere(gym.database, "BEGIN IMMEDIATE"):
+        assert gym.run("restore", "latest")[1]["code"] == "source-locked"
+    assert gym.run("undo", "--dry-run")[1]["backup"] == first["undo"]
+
+
+@pytest.mark.parametrize("is_undo", [False, True])
+def test_of_an_interrupted_run_a_restore_is_taken_back_and_an_undo_is_finished(
+    gym: Gym, *, is_undo: bool
+) -> None:
+    """Whether it had been done does not matter for that."""
+    zone = context().clock.zone
+    first = _restore(gym)
+    second = gym.run("undo")[1]
+    job = RestoreConfig(
+        name="restore",
+        kind="restore",
+        backup=record.to_undo(gym.database, zone).path,
+        target=gym.database,
+        is_undo=is_undo,
+    )
+    saved = Catalog(gym.archive, zone).read(Path(first["undo"]).name)
+    assert str(job.backup) == second["undo"]
+    if (pid := os.fork()) == 0:
+        with record.kept(job, Undo(saved.path, "", saved), context()):
+            os._exit(0)
+    os.waitpid(pid, 0)
+    code, undone = gym.run("undo")
+    assert (code, undone["backup"]) == (0, str(job.backup if is_undo else saved.path))
+    assert undone["overwrote"]["restore"].endswith(", which was interrupted")
+
+
+def test_a_database_must_be_named_if_there_are_several(gym: Gym, tmp_path: Path) -> None:
+    """By a job or by a file, not by both; two jobs of one database are no obstacle."""
+    entry = {"schedule": "0 3 * * *", "database": str(gym.database), "archive": str(gym.archive)}
+    write_config(tmp_path, {"nightly": entry, "hourly": entry})
+    _restore(gym)
+    assert gym.run("undo", "--dry-run")[0] == 0
+    write_config(tmp_path, {"nightly": entry, "other": {**entry, "database": "/srv/other.db"}})
+    for words in ([], ["nightly", "--database", gym.database]):
+        code, refused = gym.run("undo", *words)
+        assert (code, refused["code"]) == (2, "usage")
+    assert gym.run("undo", "nightly", "--dry-run")[0] == 0
