@@ -58,6 +58,13 @@ class _Parser(argparse.ArgumentParser):
         """Raise UsageError; argparse itself would exit."""
         raise UsageError(message, hint=f"see {self.prog} --help")
 
+    def refuse(self, unknown: list[str]) -> NoReturn:
+        """Raise UsageError: these words are neither values nor flags of the verb."""
+        quotes = "" if unknown[0].startswith("-") else "a value of several words goes in quotes; "
+        raise UsageError(
+            f"unrecognized arguments: {' '.join(unknown)}", hint=f"{quotes}see {self.prog} --help"
+        )
+
 
 # Verbs that have failed if their output is lost.
 _PRINTING = (
@@ -95,7 +102,7 @@ def _run(arguments: argparse.Namespace, unknown: list[str], output: Output) -> i
 
             log.tell_everything()
         if unknown:
-            arguments.parser.error(f"unrecognized arguments: {' '.join(unknown)}")
+            arguments.parser.refuse(unknown)
         return int(arguments.run(arguments, output))
     except GymdbdError as error:
         _debug(arguments)

@@ -150,7 +150,7 @@ def _find_in_archives(
     """
     found = []
     unread: list[GymdbdError] = []
-    missing = BackupMissingError(f"there is no archive to search for {word}")
+    missing: list[BackupMissingError] = []
     known = _origins(arguments)
     for archive in configuration.archives(arguments):
         catalog = Catalog(archive.absolute(), Clock().zone)
@@ -162,11 +162,11 @@ def _find_in_archives(
                 raise
             found.append(choose(catalog, _here(arguments.database)))
         except BackupMissingError as error:
-            missing = error
+            missing.append(error)
         except GymdbdError as error:
             unread.append(error)
     if not found:
-        raise unread[0] if unread else missing
+        raise unread[0] if unread else _none(missing, word)
     configuration.report_unread(unread)
     if len({backup.path for backup in found}) > 1 and not (newest and _are_of_one(found, known)):
         raise UsageError(
@@ -174,6 +174,17 @@ def _find_in_archives(
             hint="name its path, or its archive with --archive DIR",
         )
     return max(found, key=lambda backup: backup.order)
+
+
+def _none(missing: list[BackupMissingError], word: str) -> BackupMissingError:
+    """Return the error of a search that found nothing, with what was told of each archive."""
+    if len(missing) == 1:
+        return missing[0]
+    told = "; ".join(error.message for error in missing)
+    return BackupMissingError(
+        told or f"there is no archive to search for {word}",
+        hint="gymdbd list prints what the archives hold" if told else "",
+    )
 
 
 def _origins(arguments: argparse.Namespace) -> list[tuple[Path | None, Origin]]:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from gymdbd import when
+from gymdbd.archive import beginning
 from gymdbd.clock import Clock
 from gymdbd.errors import BackupMissingError, MomentError, UsageError
 from gymdbd.terminal import databases
@@ -88,16 +89,15 @@ def add_at(
 def named(arguments: argparse.Namespace) -> list[Name]:
     """Return all names that the command line has; UsageError if quotes are missing."""
     names: list[Name] = getattr(arguments, "names", [])
-    if not all(name.text.strip() for name in names):
-        raise UsageError("the name of a backup, or its time, is empty", hint=_HINT)
     for name, following in itertools.pairwise(names):
-        # `--at 2026-11-20 20261128` are two names.
-        if following.is_time or not name.is_time or following.text.isdigit():
+        if following.is_time or beginning.is_one(following.text):
             continue
-        if _is_moment(whole := f"{name.text} {following.text}"):
+        whole = Name(f"{name.text} {following.text}", is_time=name.is_time)
+        if _is_moment(whole.text) if whole.is_time else beginning.is_one(whole.text):
+            quoted = Name(shlex.quote(whole.text), is_time=whole.is_time)
             raise UsageError(
                 f"{name} and {following} are two names",
-                hint=f"a time of several words goes in quotes: --at {shlex.quote(whole)}",
+                hint=f"a time of several words goes in quotes: {quoted}",
             )
     return names
 
@@ -122,6 +122,8 @@ def only(names: list[Name]) -> Name:
 
 def find(name: Name, arguments: argparse.Namespace) -> Database:
     """Find what a name means: a backup, or by its path a database."""
+    if not name.text.strip():
+        raise UsageError("the name of a backup, or its time, is empty", hint=_HINT)
     if name.is_time:
         now = Clock()
         return databases.find_at(when.parse(name.text, now.now(), now.zone), arguments)

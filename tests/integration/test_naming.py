@@ -184,6 +184,8 @@ def test_a_time_without_its_quotes_is_led_to_them(archive: Path) -> None:
         assert (code, refused["code"]) == (2, "usage"), verb
         assert refused["hint"].endswith("goes in quotes: --at 'yesterday 14:00'"), verb
     date, day = f"{_night(3):%Y-%m-%d}", f"{_night(2):%Y%m%d}"
+    assert _run(archive, "verify", date, "03")[1]["hint"].endswith(f"in quotes: '{date} 03'")
+    assert "goes in quotes" in _run(archive, "restore", date, "03")[1]["hint"]
     assert _run(archive, "diff", "--at", "1d", day)[0] == 0
     assert _run(archive, "verify", "--at", f"{date} 04:00", day)[0] == 0
 

@@ -206,11 +206,13 @@ def test_a_former_state_is_put_there_by_its_time_or_its_name(twice: tuple[Peer, 
         (["--at", first], newest - 1),
         (["--backup", "latest"], newest - 1),
         (["--backup", saved.name], newest - 1),
+        (["--backup", saved.stem.rpartition("_backup_")[2]], newest - 1),
         (["--backup", saved], newest - 1),
         (["--backup", saved.name, "--archive", peer.archive], newest - 1),
     ):
         code, result = rebuild(peer, *words)
         assert code == 0, result
+        assert ("before_s" in result) == (words[0] == "--at")
         assert (paid(peer.database), result["source"] == str(peer.replica)) == (
             expected,
             expected == newest,
