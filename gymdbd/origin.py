@@ -6,12 +6,12 @@ import os
 import socket
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from gymdbd import names
 
 
-@dataclass(frozen=True)
-class Place:
+class Place(NamedTuple):
     """A file on a machine: `host` is its name, or for a pull the HOST of `ssh HOST`."""
 
     host: str

@@ -51,12 +51,14 @@ def resume(final: Path) -> Path:
 
 def left(folder: Path) -> list[Path]:
     """List the partial files (and their side files) that crashed runs left in a folder."""
-    return sorted(
-        path
-        for path in folder.iterdir()
-        if not names.is_of_macos(path.name)
-        if _ANY.fullmatch(path.name) and not stat.S_ISDIR(path.lstat().st_mode)
-    )
+    # An archive holds thousands of other files, of which no paths are made.
+    with os.scandir(folder) as entries:
+        return sorted(
+            folder / entry.name
+            for entry in entries
+            if entry.name[0] == "." and _ANY.fullmatch(entry.name)
+            if not names.is_of_macos(entry.name) and not entry.is_dir(follow_symlinks=False)
+        )
 
 
 def _new(final: Path) -> Path:

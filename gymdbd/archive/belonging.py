@@ -33,6 +33,18 @@ def of(backups: Iterable[Backup], origin: Origin) -> list[Backup]:
     return [backup for backup in named if known[backup.place]]
 
 
+def is_surely_of(backup: Backup, origin: Origin) -> bool:
+    """Return whether a backup is of a database, whatever other backups there are; False: perhaps.
+
+    It was made at one of the places where the database is known to be.
+    """
+    return (
+        backup.stem == origin.stem
+        and backup.place is not None
+        and _is_among(backup.place, origin.places)
+    )
+
+
 def likely(backups: Iterable[Backup], origin: Origin) -> list[Backup]:
     """Return the backups of a database; if there are none, also those of the same path.
 

@@ -162,11 +162,16 @@ class Catalog:
         """Return the newest good backup that is old enough; all must be of one database."""
         every = self.backups()
         mine = belonging.of(every, origin) if origin else []
-        any_age = [backup for backup in _candidates(every, origin) if backup.good]
-        good = [backup for backup in any_age if moment is None or backup.created <= moment]
-        if not good:
-            raise self._none_good(origin, moment, any_age)
-        sources = [] if good[0] in mine else belonging.origins(good)
+        candidates = _candidates(every, origin)
+        old_enough = [backup for backup in candidates if moment is None or backup.created <= moment]
+        newest = next((backup for backup in old_enough if backup.good), None)
+        if newest is None:
+            younger = [backup for backup in candidates if backup.good]
+            raise self._none_good(origin, moment, younger)
+        if newest in mine:
+            return newest
+        good = [backup for backup in old_enough if backup.good]
+        sources = belonging.origins(good)
         if len(sources) > 1:
             # If this machine was renamed, it has backups under both names.
             here = [of for of in sources if of.places and of.places[0].is_here]
@@ -178,7 +183,7 @@ class Catalog:
                 f"{self.archive} holds backups of several databases: {', '.join(names)}",
                 hint="add --database PATH, or name the file of the backup",
             )
-        return good[0]
+        return newest
 
     def _none_good(
         self, origin: Origin | None, moment: datetime | None, younger: list[Backup]
@@ -226,6 +231,8 @@ class Catalog:
         present = listed(self.archive)
         orphans = []
         for name in present:
+            if name.endswith(".json") and name[: -len(".json")] in present:
+                continue  # As nearly all are.
             for suffix in (suffix for suffix in _BESIDE if name.endswith(suffix)):
                 owner = name.removesuffix(suffix)
                 if owner not in present and NAME.fullmatch(owner):

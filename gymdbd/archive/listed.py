@@ -19,7 +19,7 @@ from gymdbd.source.errors import SourceUnreadableError
 from gymdbd.source.format import SIDE_SUFFIXES
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Container
+    from collections.abc import Callable, Collection
     from datetime import tzinfo
     from pathlib import Path
 
@@ -112,7 +112,7 @@ class Reader:
         archive: Path,
         zone: tzinfo,
         index: Index | None = None,
-        present: Container[str] | None = None,
+        present: Collection[str] | None = None,
     ) -> None:
         self.manifests: dict[str, tuple[os.stat_result, Facts]] = {}
         self.marks: dict[str, tuple[os.stat_result, Marks]] = {}
@@ -122,6 +122,10 @@ class Reader:
         self._zone = zone
         self._index = index or Index()
         self._present = present
+        # Most backups have nothing but their manifest beside them, and all of them the same stem.
+        usual = (".db", ".db.json")
+        self._others = {n for n in present or () if n[0] != "." and not n.endswith(usual)}
+        self._stems: dict[str, str] = {}
 
     def backup(self, name: str, match: re.Match[str]) -> Listed:
         """Read the backup of this name, which has this `match`."""
@@ -129,29 +133,30 @@ class Reader:
         # An archive may have thousands: only what differs from the defaults is set.
         known = vars(backup)
         known["_name"], known["_archive"] = name, self._archive
-        known["stem"] = names.plain(match["stem"])
-        if again := match["again"]:
+        stem, stamp, again = match.groups()
+        known["stem"] = self._stems.get(stem) or self._stems.setdefault(stem, names.plain(stem))
+        if again:
             known["again"] = int(again)
-        self._describe(backup, known)
-        described = backup.described
+        described = self._describe(backup, known)
         if described is None:
-            known["created"] = _from_name(match["stamp"], backup.path, self._zone)
+            known["created"] = _from_name(stamp, backup.path, self._zone)
         else:
             known["created"], known["place"] = described.created, described.place
             known["former_places"] = described.former_places
-        self._mark(backup, known)
-        sides = [name + suffix for suffix in SIDE_SUFFIXES if self._may_be_there(name + suffix)]
-        if sides:
+        if self._present is None or self._others or not name.isascii():
+            self._mark(backup, known)
+            sides = [name + suffix for suffix in SIDE_SUFFIXES if self._may_be_there(name + suffix)]
             there = map(self._archive.joinpath, sides)
-            known["side_files"] = tuple(side for side in there if files.is_there(side))
+            if found := tuple(side for side in there if files.is_there(side)):
+                known["side_files"] = found
         return backup
 
-    def _describe(self, backup: Listed, known: dict[str, Any]) -> None:
+    def _describe(self, backup: Listed, known: dict[str, Any]) -> Facts | None:
         """Note what its manifest says in short, itself if it is read, or why it cannot be."""
-        name = f"{known['_name']}.json"
+        name = known["_name"] + ".json"
         found = self._found(name)
         if found is None:
-            return
+            return None
         described = self._index.facts(name, found)
         if described is None:
             manifest, fault = _tried(manifests.read, backup.path)
@@ -160,12 +165,13 @@ class Reader:
             elif fault is not None:
                 known["fault"] = fault.message
             if manifest is None:
-                return
+                return None
             known["_manifest"] = manifest
             described = facts.of(manifest)
             self.read += 1
         known["described"] = described
         self.manifests[name] = found, described
+        return described
 
     def _mark(self, backup: Listed, known: dict[str, Any]) -> None:
         """Note its marks, or why they cannot be read."""
@@ -198,7 +204,8 @@ class Reader:
 
     def _may_be_there(self, name: str) -> bool:
         # A name that is not ASCII may be listed in another form than it is asked for.
-        return self._present is None or name in self._present or not name.isascii()
+        present = self._present
+        return present is None or name in present or not name.isascii()
 
 
 def _tried(

@@ -78,7 +78,11 @@ class Look:
         If there is no backup of the database itself, one of the same path counts, because the
         machine may have been renamed.
         """
-        others = [other for other in self._every if backup is None or other.path != backup.path]
+        others = [
+            other
+            for other in self._every
+            if backup is None or other.order != backup.order or other.path != backup.path
+        ]
         candidates = belonging.likely(others, origin)
         older = (other for other in candidates if backup is None or other.order < backup.order)
         return next((other for other in older if other.good), None)

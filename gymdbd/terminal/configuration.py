@@ -245,11 +245,13 @@ def makers_of(backup: Backup, arguments: argparse.Namespace) -> list[Backups]:
     folder = backup.path.parent
     absent = config.found(arguments.config) is None
     made = made_in(folder, None if absent else load(arguments))
-    every = Catalog(folder, Clock().zone).backups() if made else []
+    unsure = [of for of in made if not belonging.is_surely_of(backup, of.origin)]
+    every = Catalog(folder, Clock().zone).backups() if unsure else []
     return [
         of
         for of in made
-        if any(other.path == backup.path for other in belonging.likely(every, of.origin))
+        if of not in unsure
+        or any(other.path == backup.path for other in belonging.likely(every, of.origin))
     ]
 
 

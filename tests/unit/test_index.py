@@ -169,7 +169,12 @@ def _entry(**other: int) -> tuple[dict[str, Any], os.stat_result]:
     """Return the content of an index of one manifest, and the status that its file has now."""
     of = {"inode": 5, "size": 900, "mtime": 10_000_000_001, "ctime": 10_000_000_001}
     row = ["a.json", *of.values(), CREATED.isoformat(), 0, 8192, 344, 16]
-    content = {"places": [["h", "/p", []]], "manifests": [row], "marks": [], "took_ns": 0}
+    content = {
+        "places": [["h", "/p", []]],
+        "manifests": [[value] for value in row],
+        "marks": [[] for _ in range(6)],
+        "took_ns": 0,
+    }
     now = of | other
     status = [0o100600, now["inode"], 0, 1, 0, 0, now["size"], 0, 0, 0]
     times = {"st_mtime_ns": now["mtime"], "st_ctime_ns": now["ctime"]}
@@ -207,7 +212,7 @@ def test_a_manifest_as_young_as_the_index_is_read_again(
     second = 1_000_000_000
     moment = int(times * second)
     content, _ = _entry()
-    content["manifests"][0][3:5] = [moment, moment]
+    content["manifests"][3:5] = [[moment], [moment]]
     content["took_ns"] = int(took * second)
     _, now = _entry(mtime=moment, ctime=moment)
     found = index.Index(content, int(written * second)).facts("a.json", now)
@@ -243,7 +248,7 @@ def _contents() -> st.SearchStrategy[Any]:
     good = ["x.json", 1, 2, 3, 4, "2026-11-23T03:00:00+00:00", 0, 8192, 1, 16]
     rows = st.lists(
         row | st.just(good) | st.just([*good[:5], "9999-12-31", 7, 1, 1, 99]), max_size=3
-    )
+    ).map(lambda found: [list(column) for column in zip(*found, strict=False)])
     places = st.lists(st.tuples(odd, odd, odd | st.lists(odd, max_size=2)), max_size=2)
     table = {"places": places | odd, "manifests": rows | odd, "marks": rows | odd, "took_ns": odd}
     return odd | st.fixed_dictionaries({}, optional=table)
@@ -274,9 +279,9 @@ def test_an_index_of_anything_else_is_none(indexed: Path, content: Any) -> None:
 def test_a_value_of_another_type_makes_an_index_none(column: int, odd: object) -> None:
     """A size that is a text would stop a list, long after the index was read."""
     content, _ = _entry()
-    if type(odd) is type(content["manifests"][0][column]):
+    if type(odd) is type(content["manifests"][column][0]):
         return
-    content["manifests"][0][column] = odd
+    content["manifests"][column][0] = odd
     with pytest.raises((TypeError, ValueError)):
         index.Index(content)
 

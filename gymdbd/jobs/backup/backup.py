@@ -66,7 +66,7 @@ def run(job: BackupConfig, context: Context, held: Snapshot | None = None) -> Ba
         with timings.step("preflight"):
             source = _find(job, context) if held is None else deleted.Source(job, held)
         with contextlib.closing(source):
-            made = _back_up(source.job, catalog, context, timings, source.held)
+            made, look = _back_up(source.job, catalog, context, timings, source.held)
     except UNSOUND as error:
         # The space is needed.
         _discard_partials(job.archive)
@@ -74,7 +74,7 @@ def run(job: BackupConfig, context: Context, held: Snapshot | None = None) -> Ba
     finally:
         _discard_partials(job.archive)
     catalog.thaw(job.origin)
-    look = catalog.look()
+    look.add(catalog.read(Path(made.path).name))
     counted = None
     if job.count_changes:
         with timings.step("changes"):
@@ -135,7 +135,8 @@ def _back_up(
     context: Context,
     timings: Timings,
     held: Snapshot | None,
-) -> BackupResult:
+) -> tuple[BackupResult, Look]:
+    """Return what was made, and how the archive was before."""
     there = elsewhere.of(job.database)
     with timings.step("locate"):
         catalog.require_name(job.database.stem)
@@ -172,7 +173,7 @@ def _back_up(
     for remark in proven.soundness.remarks:
         context.log.info("remark on the database", database=str(job.database), remark=remark)
     context.log.info("backup published", path=str(copy.final), size=manifest.size)
-    return BackupResult(
+    made = BackupResult(
         path=str(copy.final),
         size=manifest.size,
         md5=manifest.md5,
@@ -186,6 +187,7 @@ def _back_up(
         duration_s=timings.total_s(),
         timings=timings.seconds,
     )
+    return made, look
 
 
 def _report(done: Checkpoint, context: Context) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from gymdbd import files
 from gymdbd.archive import answers
-from gymdbd.archive.backup import DAMAGED, SUSPICIOUS
+from gymdbd.archive.backup import SUSPICIOUS
 from gymdbd.archive.catalog import Catalog
 from gymdbd.jobs.backup import room
 from gymdbd.jobs.finding import ERROR, OK, WARNING, Check, Finding, Health, not_writable
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from gymdbd.archive.backup import Backup
+    from gymdbd.archive.look import Look
     from gymdbd.clock import Clock
     from gymdbd.config.kinds import BackupConfig, Backups
 
@@ -47,10 +48,10 @@ def look(
 def _its_backups(
     job: BackupConfig, zone: tzinfo, *, was_good: bool
 ) -> Iterator[Finding | datetime]:
-    catalog = Catalog(job.archive, zone)
-    yield from unanswered(job.name, job.backups, zone)
-    newest = catalog.good_before(job.origin)
-    backups = catalog.backups(job.origin)
+    seen = Catalog(job.archive, zone).look()
+    yield from unanswered(job.name, job.backups, zone, seen)
+    newest = seen.good_before(job.origin)
+    backups = seen.backups(job.origin)
     unread = [backup.unread for backup in backups if backup.unread]
     if unread:
         yield Finding(Health.UNKNOWN, unread[0].message, unread[0].hint, unread[0].code)
@@ -63,7 +64,7 @@ def _its_backups(
             f"find out who removed them, and make a new one: gymdbd backup {job.name}",
             "backups-gone",
         )
-    damaged = [backup.path.name for backup in backups if backup.verdict == DAMAGED]
+    damaged = [backup.path.name for backup in backups if backup.is_damaged]
     if damaged:
         yield Finding(
             Health.FAILING,
@@ -75,14 +76,17 @@ def _its_backups(
         )
 
 
-def unanswered(name: str, made: Backups, zone: tzinfo, *, asks: bool = False) -> Iterator[Finding]:
+def unanswered(
+    name: str, made: Backups, zone: tzinfo, seen: Look | None = None, *, asks: bool = False
+) -> Iterator[Finding]:
     """Yield what has stopped the pruning of an archive, even if no status file records it.
 
-    If it `asks`, whatever has stopped it waits for an answer.
+    `seen` is how the archive is now. If it `asks`, whatever has stopped it waits for an answer.
     """
     catalog = Catalog(made.archive, zone)
-    waiting = answers.unanswered(catalog.backups(made.origin))
-    frozen = catalog.frozen(made.origin)
+    seen = seen or catalog.look()
+    waiting = answers.unanswered(seen.backups(made.origin))
+    frozen = catalog.frozen(made.origin, seen)
     if waiting or (frozen and asks):
         what = f"{waiting[0].path.name} waits for accept or reject" if waiting else frozen
         hint = (
@@ -198,11 +202,12 @@ def _archive(job: BackupConfig, now: Clock) -> Check:
     with contextlib.suppress(OSError):
         needed = job.database.stat().st_size
     try:
-        backups = Catalog(job.archive, now.zone).backups(job.origin)
+        seen = Catalog(job.archive, now.zone).look()
+        backups = seen.backups(job.origin)
         files.require_space(job.archive, needed)
     except GymdbdError as error:
         return Check(name, ERROR, error.message, error.hint)
-    frozen = Catalog(job.archive, now.zone).frozen(job.origin)
+    frozen = Catalog(job.archive, now.zone).frozen(job.origin, seen)
     if frozen:
         return Check(name, WARNING, f"pruning is frozen: {frozen}", _thaw_hint(backups))
     free = files.to_size(shutil.disk_usage(job.archive).free)
