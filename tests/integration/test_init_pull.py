@@ -22,6 +22,14 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+# Over there no process of this machine is seen: the databases of other tests are open in some.
+_ALONE = [
+    *("unshare", "--pid", "--mount", "sh", "-c"),
+    "trap 'kill $!' TERM; (mount -t proc proc /proc && exec \"$@\") & wait",
+    "sh",
+]
+
+
 @dataclass(frozen=True)
 class Scene:
     """The machine that pulls, and the other one: its sshd, its database, and perhaps gymdbd."""
@@ -85,7 +93,8 @@ def scene(tmp_path: Path) -> Iterator[Scene]:
     for path in (program, python):
         path.chmod(0o755)
     paths = f"{program.parent}:/usr/bin:/bin"
-    server = SshServer(tmp_path / "sshd", environment={"HOME": str(there), "PATH": paths})
+    settings = {"HOME": str(there), "PATH": paths}
+    server = SshServer(tmp_path / "sshd", environment=settings, prefix=_ALONE)
     server.user_key.unlink()
     (tmp_path / "sshd/authorized_keys").write_text("")
     found = Scene(here, server, database, program)
