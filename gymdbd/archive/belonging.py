@@ -12,6 +12,7 @@ with the same file name are unrelated, in one archive or in two. There are two m
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING
 
 from gymdbd import names
@@ -19,6 +20,7 @@ from gymdbd.origin import Origin
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from pathlib import Path
 
     from gymdbd.archive.backup import Backup
     from gymdbd.origin import Place
@@ -82,6 +84,28 @@ def origins(backups: Iterable[Backup]) -> list[Origin]:
             places = _all_places(named, found[-1])
             left = [place for place in left if not _is_among(place, places)]
     return found
+
+
+def apart(backups: Iterable[Backup]) -> list[tuple[Origin | None, list[Backup]]]:
+    """Return the backups of each database, in the given order, without any of them twice.
+
+    Files without a manifest that may be of several come last, and with them those of no database.
+    """
+    every = list(backups)
+    known = origins(every)
+    stems = Counter(origin.stem for origin in known)
+    found: list[tuple[Origin | None, list[Backup]]] = []
+    told: set[Path] = set()
+    for origin in known:
+        mine = [
+            backup
+            for backup in of(every, origin)
+            if backup.path not in told and (backup.place or stems[origin.stem] == 1)
+        ]
+        told.update(backup.path for backup in mine)
+        found.append((origin, mine))
+    rest = [backup for backup in every if backup.path not in told]
+    return [*found, (None, rest)] if rest else found
 
 
 def moved_from(backups: Iterable[Backup], origin: Origin) -> list[Place]:

@@ -16,7 +16,7 @@ VERBS = {
     "backup": "make a verified backup now",
     "pull": "pull a database over SSH, prove it equal, and swap it in",
     "emergency": "bring the other machine's database to safety now: three copies",
-    "list": "list the backups of an archive, newest first",
+    "list": "list the backups of an archive, newest last",
     "verify": "read backups again and check that they are still good",
     "restore": "restore a backup, into the live database or another file",
     "undo": "take the last restore of a database back",

@@ -1,4 +1,4 @@
-"""list the backups of an archive, newest first
+"""list the backups of an archive, newest last
 
 verified    verified when it was made, or later by gymdbd verify (the column
             "proven" shows how long ago)
@@ -9,9 +9,16 @@ suspicious  intact, but with much less content than the newest good backup;
 rejected    somebody has marked its content as wrong; latest never chooses it
 damaged     gymdbd verify found damage; it does not count as a backup
 
+"rows" are those of all tables. With --by-day, "rows" and "newest" are of the
+newest backup of that day. --json has the newest first.
+
 examples:
   gymdbd list
       every archive of the configuration
+  gymdbd list --last 10
+      the newest ten of each database
+  gymdbd list --since yesterday --by-day
+      a line for each day
   gymdbd list --archive data/backups/database --json
       one archive, for a program
   gymdbd list --database instance/gym_system.db
@@ -22,19 +29,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from gymdbd import clock, words
+from gymdbd import clock, when
 from gymdbd.archive import belonging
-from gymdbd.archive import manifest as manifests
 from gymdbd.archive.catalog import Catalog
 from gymdbd.clock import Clock
 from gymdbd.config.kinds import BackupConfig
-from gymdbd.files import to_size
+from gymdbd.errors import UsageError
 from gymdbd.source.errors import GymdbdError
-from gymdbd.terminal import configuration, options
+from gymdbd.terminal import configuration, listing, options
+from gymdbd.terminal.listing import Series
 
 if TYPE_CHECKING:
     import argparse
-    from datetime import datetime
+    from datetime import datetime, tzinfo
     from pathlib import Path
 
     from gymdbd.archive.backup import Backup
@@ -44,32 +51,75 @@ if TYPE_CHECKING:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the flags."""
     options.add_search(parser)
+    parser.add_argument(
+        "--last", type=options.number, metavar="N", help="only the newest N of each database"
+    )
+    parser.add_argument(
+        "--since", metavar="TIME", help=f"only those made since: {when.EXAMPLES}".replace("%", "%%")
+    )
+    parser.add_argument("--by-day", action="store_true", help="one line for each day")
     options.add_json(parser)
 
 
 def run(arguments: argparse.Namespace, output: Output) -> int:
     """Print the backups."""
     now = Clock()
-    backups, unread = _read(configuration.archives(arguments), now)
-    backups = configuration.of_named(backups, arguments)
+    if arguments.last == 0:
+        raise UsageError("--last is to be at least 1", hint="leave it out to see all backups")
+    since = when.since(arguments.since, now.now(), now.zone) if arguments.since else None
+    archives = configuration.archives(arguments)
+    backups, unread = _read(archives, now)
     configuration.report_unread(unread)
-    payload = {
-        "backups": [_describe(backup, now.zone) for backup in backups],
-        "unread": [{"error": error.message, "hint": error.hint} for error in unread],
-    }
+    backups = configuration.of_named(backups, arguments)
+    found = [
+        series
+        for archive in archives
+        if (series := _series(archive, backups, since, arguments.last))
+    ]
 
     def show() -> None:
-        if not backups:
+        if not found:
             output.print_line(_none(arguments))
-            return
-        named = len({backup.stem for backup in backups}) < len(belonging.origins(backups))
-        output.table(
-            ["backup", "age", "size", "verdict", "proven", "note"],
-            [_row(backup, now.now(), sources=named) for backup in backups],
-        )
+        for series in found:
+            listing.show(series, since, now, output, by_day=arguments.by_day)
+            if len(found) > 1:
+                output.print_line()
+        if len(found) > 1:
+            output.print_line(f"in all: {listing.total(found)}")
 
-    output.result(payload, show)
+    # An archive may have thousands, so only what is printed is described.
+    output.result(_payload(found, unread, arguments, now.zone) if output.json else {}, show)
     return 0
+
+
+def _payload(
+    found: list[list[Series]],
+    unread: list[GymdbdError],
+    arguments: argparse.Namespace,
+    zone: tzinfo,
+) -> dict[str, Any]:
+    describe = _days if arguments.by_day else _backups
+    return {
+        **describe(found, zone),
+        "unread": [{"error": error.message, "hint": error.hint} for error in unread],
+        "size_on_disk": sum(map(listing.on_disk, found)),
+    }
+
+
+def _series(
+    archive: Path, backups: list[Backup], since: datetime | None, last: int | None
+) -> list[Series]:
+    """Return the backups in an archive by their databases, each with those that are asked for."""
+    here = [backup for backup in backups if backup.path.parent == archive]
+    return [
+        Series(
+            archive,
+            origin,
+            every,
+            [backup for backup in every if since is None or backup.created >= since][:last],
+        )
+        for origin, every in belonging.apart(here)
+    ]
 
 
 def _read(archives: list[Path], now: Clock) -> tuple[list[Backup], list[GymdbdError]]:
@@ -99,46 +149,55 @@ def _none(arguments: argparse.Namespace) -> str:
     return "there are no backups yet; gymdbd pull saves each replica that it replaces"
 
 
-def _describe(backup: Backup, zone: Any) -> dict[str, Any]:
+def _backups(found: list[list[Series]], zone: tzinfo) -> dict[str, Any]:
+    """Return the backups of each archive, newest first."""
+    shown = [
+        backup
+        for series in found
+        for backup in sorted(
+            (backup for part in series for backup in part.shown),
+            key=lambda backup: backup.order,
+            reverse=True,
+        )
+    ]
+    return {"backups": [_describe(backup, zone) for backup in shown]}
+
+
+def _describe(backup: Backup, zone: tzinfo) -> dict[str, Any]:
+    facts = backup.facts
+    # Few have any, and only their manifests are read.
+    remarked = backup.manifest if facts and facts.has_remarks else None
+    partly = backup.manifest if facts and facts.has_unchecked else None
     return {
         "path": str(backup.path),
         "created_at": clock.to_text(backup.created, zone),
         "size": backup.size,
+        "rows": listing.rows(backup),
         "source": str(backup.place) if backup.place else None,
         "verdict": backup.verdict,
         "verified_at": backup.verified_at,
         "kept": backup.marks.kept_at is not None,
-        "remarks": backup.manifest.remarks if backup.manifest else [],
-        "unchecked": backup.manifest.unchecked if backup.manifest else [],
-        "note": _note(backup),
+        "remarks": remarked.remarks if remarked else [],
+        "unchecked": partly.unchecked if partly else [],
+        "note": listing.note(backup),
     }
 
 
-def _row(backup: Backup, now: Any, *, sources: bool) -> list[str]:
-    return [
-        str(backup.path),
-        words.age((now - backup.created).total_seconds()),
-        to_size(backup.size),
-        backup.verdict,
-        words.age((now - moment).total_seconds()) if (moment := _proven(backup)) else "-",
-        "; ".join(filter(None, [f"of {backup.place}" if sources else "", _note(backup)])),
-    ]
-
-
-def _proven(backup: Backup) -> datetime | None:
-    return clock.from_text(backup.verified_at) if backup.verified_at else None
-
-
-def _note(backup: Backup) -> str:
-    """Return the remaining facts about a backup in one line."""
-    suspicious = backup.manifest.suspicious if backup.manifest else []
-    kept = ["pinned"] if backup.marks.kept_at else []
-    if backup.manifest and backup.manifest.method == manifests.OVERWRITTEN:
-        kept = ["content overwritten by a restore", *kept]
-    accepted = ["accepted"] if backup.marks.accepted_at else []
-    if backup.manifest and backup.manifest.unchecked:
-        kept = [*kept, "could not be checked completely"]
-    if backup.manifest and backup.manifest.remarks:
-        kept = [*kept, "violates constraints"]
-    said = [*kept, backup.marks.note, *accepted, backup.note, backup.unknown]
-    return "; ".join(part for part in [*said, *backup.marks.problems, *suspicious] if part)
+def _days(found: list[list[Series]], zone: tzinfo) -> dict[str, Any]:
+    """Return the days of each database, newest first."""
+    return {
+        "days": [
+            {
+                "archive": str(part.archive),
+                "source": str(part.origin) if part.origin else None,
+                "day": day.date,
+                "backups": len(day.backups),
+                "size": day.size,
+                "newest": str(day.backups[0].path),
+                "verdicts": day.verdicts,
+            }
+            for series in found
+            for part in series
+            for day in listing.days(part.shown, zone)
+        ]
+    }

@@ -12,6 +12,7 @@ from gymdbd import bounded
 from gymdbd.machine import hardware
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from gymdbd.config.kinds import Backups, JobConfig
@@ -105,16 +106,16 @@ def _with_space(used: Use, backups: Backups) -> Use:
         used,
         free=system.f_bavail * system.f_frsize,
         size=system.f_blocks * system.f_frsize,
-        held=held(backups),
+        held=held(backups.archive, lambda name: name.startswith(f"{backups.origin.stem}_backup_")),
     )
 
 
-def held(backups: Backups) -> int:
-    """Return the bytes of all files of a job's backups; raises OSError if it cannot be seen."""
+def held(folder: Path, counts: Callable[[str], bool]) -> int:
+    """Return the bytes on disk of the files in a folder whose names count; raises OSError."""
     total = 0
-    with os.scandir(backups.archive) as entries:
+    with os.scandir(folder) as entries:
         for entry in entries:
-            if entry.name.startswith(f"{backups.origin.stem}_backup_"):
+            if counts(entry.name):
                 # It may have been pruned since the folder was listed.
                 with contextlib.suppress(FileNotFoundError):
                     total += entry.stat(follow_symlinks=False).st_blocks * _BLOCK_BYTES

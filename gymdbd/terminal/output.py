@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
 
-_NUMBERS = {"size", "rows", "age", "before", "after", "added", "changed", "removed"}
+_NUMBERS = {"size", "backups", "rows", "age", "before", "after", "added", "changed", "removed"}
 
 
 @dataclass

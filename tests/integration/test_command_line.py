@@ -26,7 +26,7 @@ _BACKUP_KEYS = {
 }
 _LISTED_KEYS = {
     *("path", "source", "created_at", "size", "verdict", "verified_at", "kept", "note"),
-    *("remarks", "unchecked"),
+    *("remarks", "unchecked", "rows"),
 }
 
 
