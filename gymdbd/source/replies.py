@@ -57,7 +57,7 @@ if TYPE_CHECKING:
 
 
 # Pages that travel together: enough to compress well, little enough to have several under way.
-_BATCH_BYTES = 256 * 1024
+BATCH_BYTES = 256 * 1024
 _DIGESTS_A_FRAME = 1024
 _GROUPS_A_BATCH = 4
 # How many results a turn may have in memory: some megabytes.
@@ -162,14 +162,14 @@ class Replies:
             read = [pages.read(number, 1) for number in batch]
             return payloads.packed_pages(batch, read, codec)
 
-        step = max(1, _BATCH_BYTES // pages.page_size)
+        step = max(1, BATCH_BYTES // pages.page_size)
         self._send_packed(self._read(_slices(numbers, step), work))
         self._end({})
 
     def _full(self, request: dict[str, Any]) -> None:
         self._pages.load()
         pages, codec = self._pages, payloads.codec(request)
-        step = max(1, _BATCH_BYTES // pages.page_size)
+        step = max(1, BATCH_BYTES // pages.page_size)
 
         def work(first: int) -> tuple[bytearray, int, bytes | bytearray]:
             count = min(step, pages.count + 1 - first)

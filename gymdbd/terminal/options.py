@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from gymdbd.config import values
-from gymdbd.config.rate import NO_LIMIT, Limit, rate
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import timedelta
+
+    from gymdbd.config.rate import Limit
 
 Value = TypeVar("Value")
 
@@ -101,6 +102,9 @@ def duration(text: str) -> timedelta:
 
 def limit(text: str) -> Limit:
     """Parse a limit in the syntax of the configuration; `none` is no limit."""
+    # It brings YAML, which most verbs can do without.
+    from gymdbd.config.rate import NO_LIMIT, Limit, rate  # noqa: PLC0415
+
     return NO_LIMIT if text == "none" else Limit(((None, _read(rate, text)),))
 
 
