@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-import traceback
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -123,6 +122,8 @@ def _run(arguments: argparse.Namespace, unknown: list[str], output: Output) -> i
 def _debug(arguments: argparse.Namespace) -> None:
     """Print the traceback of the error that is being handled, if --debug asks for it."""
     if arguments.debug:
+        import traceback  # noqa: PLC0415 - for --debug only
+
         traceback.print_exc()
 
 

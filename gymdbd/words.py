@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 import os
 import sys
@@ -47,6 +46,8 @@ def json_text(value: Any, indent: int | None = None) -> str:
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """Return a suggestion of the closest `known` word, to append to a message."""
+    import difflib  # noqa: PLC0415 - only an error needs it
+
     nearest = difflib.get_close_matches(name, list(known), n=1)
     return f'; did you mean "{nearest[0]}"?' if nearest else ""
 

@@ -11,7 +11,6 @@ import contextlib
 import json
 import select
 import socket
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -97,6 +96,8 @@ class Elsewhere:
     @contextlib.contextmanager
     def copied(self, check: Callable[[], None]) -> Iterator[Path]:
         """Yield a copy of the database, of this user, for as long as the block lasts."""
+        import tempfile  # noqa: PLC0415 - few databases are another user's
+
         with tempfile.TemporaryDirectory(prefix="gymdbd-") as folder:
             copy = Path(folder) / self.path.name
             with self.session(lambda *_: None, check) as session:

@@ -7,7 +7,6 @@ grows only until its rule removes as much as it gets. So the two are told apart.
 from __future__ import annotations
 
 import itertools
-import statistics
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -132,6 +131,8 @@ def _daily(samples: Iterable[Sample]) -> list[tuple[float, float]]:
         if held.keys() == jobs:
             day = int(sample.at.timestamp() // _DAY.total_seconds())
             found.setdefault(day, []).append(sample.free + sum(held.values()))
+    import statistics  # noqa: PLC0415 - few statuses have a forecast
+
     return [(float(day), statistics.median(values)) for day, values in found.items()]
 
 
@@ -174,4 +175,6 @@ def _slope(points: Sequence[tuple[float, float]]) -> float:
     A third of the points may be anything: a large file that was there for some days does no harm.
     """
     pairs = itertools.combinations(points, 2)
+    import statistics  # noqa: PLC0415 - as above
+
     return statistics.median((y2 - y1) / (x2 - x1) for (x1, y1), (x2, y2) in pairs)

@@ -12,7 +12,6 @@ from gymdbd import disk, log
 from gymdbd.config.config import LogConfig
 from gymdbd.errors import StoppedError, unexpected
 from gymdbd.jobs.result import Saved
-from gymdbd.notices.ping import Pings
 from gymdbd.runs import as_owner, keeper, runner
 from gymdbd.runs.outcome import Outcome, failure
 from gymdbd.runs.runner import Run
@@ -54,9 +53,11 @@ def run_job(
 @contextlib.contextmanager
 def _pinged(job: JobConfig, settings: Config | None) -> Iterator[Callable[[Outcome], None]]:
     """Ping that a configured job begins; yields what pings how it ended."""
-    if settings is None:
+    if settings is None or job.ping is None:
         yield lambda _: None
         return
+    from gymdbd.notices.ping import Pings  # noqa: PLC0415 - few jobs ping
+
     end = Pings().begin(settings, job, by_hand=True)
     try:
         yield end

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, TypeVar
 
 from gymdbd import files, origin
 from gymdbd.archive import belonging
-from gymdbd.archive.catalog import Catalog
 from gymdbd.clock import Clock
 from gymdbd.config import config
 from gymdbd.config.kinds import JobConfig
@@ -168,6 +167,8 @@ def databases_in(
 
     If --database names one, it is that alone.
     """
+    from gymdbd.archive.catalog import Catalog  # noqa: PLC0415 - a pull looks into no archive
+
     every = Catalog(archive, Clock().zone).backups()
     if of := meant(arguments, settings):
         return [of] if belonging.likely(every, of) else []
@@ -242,6 +243,8 @@ def archives_of(settings: Config) -> list[Path]:
 
 def makers_of(backup: Backup, arguments: argparse.Namespace) -> list[Backups]:
     """Return what the jobs are configured to make that make backups like this one."""
+    from gymdbd.archive.catalog import Catalog  # noqa: PLC0415 - a pull looks into no archive
+
     folder = backup.path.parent
     absent = config.found(arguments.config) is None
     made = made_in(folder, None if absent else load(arguments))

@@ -167,9 +167,11 @@ def test_the_version_is_told_without_loading_what_it_does_not_need() -> None:
     ("verb", "heavy"),
     [
         ("status", {"paramiko", "apscheduler", "argcomplete", "structlog", "sqlite3"}),
+        ("status", {"gymdbd.source.protocol", "statistics", "tempfile", "difflib"}),
         ("list", {"paramiko", "apscheduler", "argcomplete", "sqlite3"}),
         ("serve", {"paramiko", "apscheduler", "argcomplete", "yaml", "structlog"}),
-        ("pull", {"paramiko", "apscheduler", "argcomplete"}),
+        ("pull", {"paramiko", "apscheduler", "argcomplete", "difflib"}),
+        ("pull", {"gymdbd.archive.catalog", "gymdbd.notices", "gymdbd.source.snapshot"}),
         ("run", {"paramiko", "argcomplete"}),
     ],
 )
@@ -221,10 +223,11 @@ def test_the_log_loads_no_tables() -> None:
 
 
 def test_a_pull_that_finds_nothing_new_does_not_load_what_swaps_it_in() -> None:
-    """Most pulls do, and what only the others need is loaded by them."""
+    """Most pulls do, and what only the others, or the other machine, need is loaded by them."""
     script = "import sys, json, gymdbd.jobs.pull.pull\nprint(json.dumps(sorted(sys.modules)))"
-    late = {"gymdbd.jobs.pull.swap", "gymdbd.jobs.pull.old_replica"}
-    assert {*late, "gymdbd.remote.scp"} & set(json.loads(_python(script).stdout)) == set()
+    late = {"gymdbd.jobs.pull.swap", "gymdbd.jobs.pull.old_replica", "gymdbd.archive.catalog"}
+    there = {"gymdbd.source.snapshot", "gymdbd.source.pages", "gymdbd.source.wal"}
+    assert {*late, *there, "gymdbd.remote.scp"} & set(json.loads(_python(script).stdout)) == set()
 
 
 def test_a_traceback_in_the_log_is_plain_text() -> None:
