@@ -94,6 +94,7 @@ def test_the_readme_alone_leads_to_a_verified_backup_and_a_first_pull(
     assert commands[-1].startswith(_ELSEWHERE)
     fresh.machine.write("/etc/pip.conf", _REGISTRY)
     began = time.monotonic()
+    backed_up = 0.0
     for line in commands[:-1]:
         folder = HOME if line.startswith("gymdbd ") else "/home/pi/gymdbd"
         done = _type_on_pi(fresh, line, folder)
