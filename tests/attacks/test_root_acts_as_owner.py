@@ -22,6 +22,7 @@ from gymdbd import acting
 from gymdbd.acting import User
 from gymdbd.clock import Clock
 from gymdbd.config import config
+from gymdbd.jobs.restore import record
 from gymdbd.notices import report
 from gymdbd.runs import overview
 from gymdbd.source.errors import GymdbdError
@@ -156,6 +157,23 @@ def test_root_restores_into_another_users_database(place: Path, flags: tuple[str
     assert (_owners(archive), _owners(place / "pi")) == ({0}, {_PI})
     assert gymdbd(*shlex.split(answer["undo_command"])[1:]).returncode == 0
     assert (_count(database), len(backups(archive))) == (7, 1)
+
+
+def test_root_undoes_as_the_user_in_whose_folder_the_restore_was_noted(place: Path) -> None:
+    """And reads no note that this user has linked to one of root's."""
+    archive, database = _backed_up(place), place / "pi" / "gym.db"
+    _change(database, "DELETE FROM t WHERE id > 7")
+    assert gymdbd_json("restore", "latest", "--archive", archive, "--to", database)[0] == 0
+    for rows in (7, 100):
+        code, undone = gymdbd_json("undo", "--database", database)
+        assert (code, _count(database)) == (0, rows), undone
+        assert (_owners(archive), _owners(place / "pi")) == ({0}, {_PI})
+    note = record.record_path(database)
+    shutil.copyfile(note, place / "root" / "note")
+    note.unlink()
+    _link(note, place / "root" / "note")
+    assert gymdbd_json("undo", "--database", database)[1]["code"] in ("format", "source-unreadable")
+    assert _count(database) == 100
 
 
 def test_the_status_of_another_users_database_is_seen_as_that_user(place: Path) -> None:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
 import shutil
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from gymdbd.archive import sealed
+from gymdbd.jobs.restore import record
 from tests.faults.promises import World, content
 from tests.support.databases import make_database
 from tests.support.jobs import write_config
@@ -117,10 +120,14 @@ class Scene:
         self.recognise(lambda _: True)
 
     def recognise(self, is_known: Callable[[dict[str, Any]], bool]) -> None:
-        """Make replica and spare the files that the last pull knew: copies are other files.
+        """Make these the files that the last pull and restore knew: copies are other files.
 
         The replica only where `is_known` says of the state, which it is given, that it is.
         """
+        last = record.read(self.database)
+        if last and last.file:
+            known = dataclasses.replace(last, file=str(self.database.stat().st_ino))
+            sealed.write(record.record_path(self.database), dataclasses.asdict(known))
         if not self.state.exists() or not self.replica.exists():
             return
         known = json.loads(self.state.read_bytes())
@@ -228,6 +235,22 @@ def _may_restore(scene: Scene) -> None:
     scene.world.databases[scene.database].add(content(_third(scene)))
 
 
+def _restore_to_undo(scene: Scene) -> None:
+    """Restore, and let the application write on."""
+    scene.good("restore", _third(scene))
+    write_rows(scene.database, 2)
+
+
+def _undo(scene: Scene) -> list[object]:
+    del scene
+    return ["undo", "nightly"]
+
+
+def _may_undo(scene: Scene) -> None:
+    """Let it be what the restore of the beginning has overwritten, which follows the third."""
+    scene.world.databases[scene.database].add(content(by_age(scene)[3]))
+
+
 def _may_restore_elsewhere(scene: Scene) -> None:
     new = scene.place / "here" / "new.db"
     scene.world.databases[new] = {content(new), content(_third(scene))}
@@ -305,6 +328,7 @@ LOCAL = (
         lambda scene: ["restore", _third(scene), "--to", scene.place / "here" / "new.db"],
         allow=_may_restore_elsewhere,
     ),
+    Operation("undo", _undo, prepare=_restore_to_undo, allow=_may_undo),
     Operation("drill", lambda scene: ["drill", "--archive", scene.archive]),
     Operation("verify", lambda scene: ["verify", "--all", "--archive", scene.archive]),
     Operation("keep", lambda scene: ["keep", _third(scene), "--archive", scene.archive]),
