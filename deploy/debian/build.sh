@@ -173,8 +173,8 @@ Description: keep a live SQLite database safe
  After the installation, gymdbd-setup sets the service up.
 END
     local script
-    for script in preinst postinst prerm postrm; do
-        install -m 755 "$here/$script" "$root/DEBIAN/$script"
+    for script in before:preinst before:prerm postinst:postinst postrm:postrm; do
+        install -m 755 "$here/${script%:*}" "$root/DEBIAN/${script#*:}"
     done
     (cd "$root" && find . -path ./DEBIAN -prune -o -type f -printf '%P\0' | sort -z | xargs -0 md5sum) \
         >"$root/DEBIAN/md5sums"
