@@ -18,6 +18,7 @@ PAGES = sorted(
 )
 _FENCE = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
 _YAML = re.compile(r"^```yaml\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+_SHELL = re.compile(r"^```sh\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _LINK = re.compile(r"\]\(([^)\s]+)\)")
 _HEADING = re.compile(r"^#+ (.*)$", re.MULTILINE)
 
@@ -30,6 +31,12 @@ def read(page: str) -> str:
 def all_pages() -> str:
     """Return the text of all pages."""
     return "\n".join(map(read, PAGES))
+
+
+def shell(page: str) -> list[str]:
+    """Return the lines that a page tells its reader to type, without their comments."""
+    blocks = "".join(_SHELL.findall(read(page))).replace("\\\n", " ")
+    return [re.sub(r"\s+#.*", "", line) for line in blocks.splitlines()]
 
 
 def links(page: str) -> list[str]:
