@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 import zipfile
@@ -99,7 +100,7 @@ def test_the_wheel_installs_as_a_tool_that_backs_up(tool: Tool) -> None:
 
     # In a clone, with the line of the README: the wheel is built on the way.
     tree.checkout(tool.home)
-    (line,) = (line for line in guides.shell("README.md") if line.startswith(tool.name))
+    (line,) = re.findall(f"`({command} install .*?)`", guides.read("README.md"))
     tool.type(line)
     assert tool.run("gymdbd", "--version") == f"gymdbd {__version__}\n"
 
