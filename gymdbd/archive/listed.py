@@ -57,7 +57,7 @@ class Listed(Backup):
         """Return its path."""
         return self._archive / self._name
 
-    @property
+    @cached_property
     def facts(self) -> Facts | None:
         """Return its manifest in short; None if there is none, or the `.db` has another size."""
         described = self.described
@@ -68,7 +68,7 @@ class Listed(Backup):
         """Return whether it waits for an answer."""
         return self.described is not None and self.described.is_suspicious and super().waits
 
-    @cached_property
+    @property
     def size(self) -> int:
         """Return the size of the `.db`."""
         return max(self._length, 0)

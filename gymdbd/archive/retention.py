@@ -10,7 +10,6 @@ from gymdbd import words
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
     from gymdbd.archive.backup import Backup
 
@@ -58,43 +57,49 @@ def plan(
     if ordered and ordered[0].created > now + _TOLERANCE:
         wrong = f"the clock is not to be trusted: {ordered[0].path.name} is from the future"
         return [Decision(backup, True, wrong) for backup in ordered]
-    good = [backup for backup in ordered if backup.good]
-    overwritten = [backup.path for backup in ordered if backup.is_overwritten][:_UNDO_COUNT]
-    places = {backup.path: place for place, backup in enumerate(good)}
-    among_good, among_all = _periods(good, rule, zone), _periods(ordered, rule, zone)
+    # By rank: there may be thousands, of which no paths are made.
+    every = list(enumerate(ordered))
+    overwritten = [rank for rank, backup in every if backup.is_overwritten][:_UNDO_COUNT]
+    good = {rank: place for place, rank in enumerate(r for r, backup in every if backup.good)}
+    among_good = _periods([(rank, ordered[rank]) for rank in good], rule, zone)
+    among_all = _periods(every, rule, zone)
     gone = _why_gone(rule)
     decisions = []
-    for rank, backup in enumerate(ordered):
-        place = places.get(backup.path, rank)
-        reasons = [_why_retained(backup, place, rule, now)]
-        if backup.path in overwritten and now - backup.created < _UNDO_TIME:
+    for rank, backup in every:
+        is_good, place = rank in good, good.get(rank, rank)
+        reasons = [_why_retained(backup, place, rule, now, is_newest=is_good and place == 0)]
+        if rank in overwritten and now - backup.created < _UNDO_TIME:
             reasons.append(f"overwritten by a restore less than {_UNDO_TIME.days} days ago")
-        reasons += (among_good if backup.good else among_all).get(backup.path, [])
+        reasons += (among_good if is_good else among_all).get(rank, [])
         reason = ", ".join(filter(None, reasons))
         decisions.append(Decision(backup, bool(reason), reason or gone))
     return decisions
 
 
-def _periods(ordered: list[Backup], rule: Mapping[str, int], zone: tzinfo) -> dict[Path, list[str]]:
-    """Return, by the path of each backup that stands for periods, which these are."""
-    found: dict[Path, list[str]] = {}
+def _periods(
+    ordered: list[tuple[int, Backup]], rule: Mapping[str, int], zone: tzinfo
+) -> dict[int, list[str]]:
+    """Return, by the rank of each backup that stands for periods, which these are."""
+    found: dict[int, list[str]] = {}
     for name, (_, form) in _PERIODS.items():
         most = rule.get(name, 0)
         seen: set[str] = set()
-        for backup in ordered if most else ():
+        for rank, backup in ordered if most else ():
             period = backup.created.astimezone(zone).strftime(form)
             if period in seen:
                 continue
             if len(seen) == most:
                 break
             seen.add(period)
-            found.setdefault(backup.path, []).append(f"{name} {period}")
+            found.setdefault(rank, []).append(f"{name} {period}")
     return found
 
 
-def _why_retained(backup: Backup, place: int, rule: Mapping[str, int], now: datetime) -> str:
+def _why_retained(
+    backup: Backup, place: int, rule: Mapping[str, int], now: datetime, *, is_newest: bool
+) -> str:
     """Return why a backup stays, whatever periods it stands for; "" if for no reason."""
-    if backup.good and place == 0:
+    if is_newest:
         return "the newest verified backup always stays"
     if backup.unknown:
         return backup.unknown

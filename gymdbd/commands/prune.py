@@ -74,7 +74,8 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
                 context.log.warning("leftover of an interrupted run removed", path=str(path))
             for rule in of_archive:
                 decisions += prune.prune(catalog, rule.origin, rule.keep, context)
-    _print(found, _once(decisions), output, dry_run=arguments.dry_run)
+    decisions = _once(decisions) if len(found) > 1 else decisions
+    _print(found, decisions, output, dry_run=arguments.dry_run)
     return 0
 
 
