@@ -42,8 +42,10 @@ from gymdbd.source.format import (
     JOURNAL_MAGIC,
     MAGIC,
     SIDE_SUFFIXES,
+    VERSIONS,
     WAL,
     WAL_HEADER_BYTES,
+    WITH_WAL,
     beside,
 )
 from gymdbd.source.schema import load_schema
@@ -83,12 +85,14 @@ class SourceState:
 class Copied:
     """The result of a copy: its size with the WAL, the bytes copied, and the attempts.
 
-    `ownership` are mode, owner and group of the source, None if unknown.
+    `ownership` are mode, owner and group of the source, None if unknown. The copy has no WAL; the
+    source works with one if its `journal_mode` is "wal".
     """
 
     size_bytes: int
     copied_bytes: int
     attempts: int
+    journal_mode: str
     ownership: dict[str, Any] | None = None
 
 
@@ -130,7 +134,9 @@ def copy_database(
                     raise
                 doubt = error
             else:
-                return Copied(partial.stat().st_size, copied, attempt, before.main.ownership)
+                mode = "wal" if before.header[VERSIONS] == WITH_WAL else "delete"
+                size = partial.stat().st_size
+                return Copied(size, copied, attempt, mode, before.main.ownership)
     except BaseException:
         remove(partial)
         raise

@@ -18,8 +18,8 @@ class Arrived:
     `expected` is what must be found in it, `changed` the pages in which it differs from the
     replica, None where that is not known, `copied` how the partial became a copy of it at first,
     `taken` the monotonic time when the snapshot began, `ownership` the mode, owner and group of
-    the source if they are known, `fetched` how it was read, None if nothing was. The limit of the
-    job made it wait `waited_s`.
+    the source if they are known, `journal_mode` that of the source, `fetched` how it was read, None
+    if nothing was. The limit of the job made it wait `waited_s`.
     """
 
     strategy: str
@@ -33,6 +33,7 @@ class Arrived:
     waited_s: float = 0.0
     expected: dict[str, Any] = field(default_factory=dict)
     fingerprint: dict[str, Any] | None = None
+    journal_mode: str = ""
     changed: Collection[int] | None = None
     copied: str = ""
     ownership: dict[str, Any] | None = None

@@ -48,5 +48,6 @@ def fetch(
             bytes_sent=connection.bytes_sent,
             bytes_received=connection.bytes_received,
             waited_s=connection.pace.waited_s,
+            journal_mode=copied.journal_mode,
             ownership=copied.ownership,
         )

@@ -244,7 +244,7 @@ def _describe(job: PullConfig, replica: Replica, state: State) -> Manifest:
         page_size=facts.page_size,
         page_count=facts.page_count,
         encoding=facts.encoding,
-        journal_mode=str((state.fingerprint or {}).get("journal_mode", facts.journal_mode)),
+        journal_mode=state.mode or facts.journal_mode,
         user_version=facts.user_version,
         application_id=facts.application_id,
         size=replica.path.stat().st_size,

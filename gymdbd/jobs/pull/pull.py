@@ -244,6 +244,7 @@ class _Pull:
         # What an interrupted pull left is no copy of the replica.
         arrived.changed = fetched.changed if arrived.copied else None
         arrived.fingerprint = fetched.fingerprint.to_json()
+        arrived.journal_mode = remote.journal_mode
         arrived.ownership = session.ownership
         arrived.expected = {
             "page_count": remote.page_count,

@@ -46,11 +46,12 @@ class State:
     `checked_at` is when every page was last checked here, "" if nobody knows, `check_s` how long
     the last quick check took, and `is_checked` says whether that was this very state
     (gymdbd.jobs.pull.checking); before there were these three every state was checked. The hashes
-    are "" if neither an archive nor the proof itself needed them. `ownership` is the mode, owner
-    and group of the source (gymdbd.source.ownership); `uncounted`, `remarks` and `unchecked` are
-    those of a manifest. `suspicious` says why the content is doubted, one sentence for each reason,
-    `rejected` that somebody has said that it is wrong, and `waiting` that a suspicious backup in
-    the archive has no answer. `identity` and `spare` are of the files beside it
+    are "" if neither an archive nor the proof itself needed them. `journal_mode` is that of the
+    source, "" if an older release left the state; `ownership` is the mode, owner and group of the
+    source (gymdbd.source.ownership); `uncounted`, `remarks` and `unchecked` are those of a
+    manifest. `suspicious` says why the content is doubted, one sentence for each reason, `rejected`
+    that somebody has said that it is wrong, and `waiting` that a suspicious backup in the archive
+    has no answer. `identity` and `spare` are of the files beside it
     (gymdbd.jobs.pull.spare), and are filled in by `publish`.
     """
 
@@ -62,6 +63,7 @@ class State:
     md5: str
     sha256: str
     tables: dict[str, int]
+    journal_mode: str = ""
     uncounted: list[str] = field(default_factory=list)
     remarks: list[str] = field(default_factory=list)
     unchecked: list[str] = field(default_factory=list)
@@ -75,6 +77,11 @@ class State:
     identity: list[int] = field(default_factory=list)
     spare: dict[str, Any] | None = None
     schema: int = SCHEMA
+
+    @property
+    def mode(self) -> str:
+        """Return the journal mode of the source, which the replica has not; empty if unknown."""
+        return self.journal_mode or str((self.fingerprint or {}).get("journal_mode", ""))
 
     @property
     def place(self) -> Place:

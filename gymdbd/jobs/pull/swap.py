@@ -109,6 +109,7 @@ class Adoption:
             host=self.job.host,
             remote_database=self.job.remote_database,
             fingerprint=arrived.fingerprint,
+            journal_mode=arrived.journal_mode,
             pulled_at=now,
             compared_at=now if self.in_full or before is None else before.compared_at,
             md5=proven.sums.md5,
@@ -130,6 +131,7 @@ class Adoption:
             replace(
                 before,
                 fingerprint=new.fingerprint,
+                journal_mode=new.journal_mode,
                 ownership=new.ownership,
                 spare=None,
                 checked_at=new.checked_at,

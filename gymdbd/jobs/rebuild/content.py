@@ -116,8 +116,7 @@ class _FromReplica:
             )
         except VerificationError as error:
             raise error.but(hint=f"the replica is damaged: {_OTHERWISE}") from error
-        mode = (state.fingerprint or {}).get("journal_mode")
-        yield Proven(self._replica.path, found.sums.sha256, mode == "wal")
+        yield Proven(self._replica.path, found.sums.sha256, state.mode == "wal")
 
 
 def _usable(job: PullConfig, replica: Replica) -> State:
