@@ -16,6 +16,7 @@ From top to bottom; a module imports from below its own line:
     peer        the other machine of a job
     elsewhere   a database of another user than its archive
     context     what a run is given besides its configuration
+    wal_reset   SQLite's WAL-reset bug, told once
     finding     what can be found out about a job without running it
     result      what a run brings, and how that becomes JSON
 """

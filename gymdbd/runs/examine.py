@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sqlite3
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -11,12 +10,11 @@ from gymdbd import clock, files
 from gymdbd.config import state
 from gymdbd.config.kinds import BackupConfig
 from gymdbd.errors import TimeZoneError
-from gymdbd.jobs import kinds
+from gymdbd.jobs import kinds, wal_reset
 from gymdbd.jobs.backup import outlook
 from gymdbd.jobs.finding import ERROR, OK, WARNING, Check, Health, not_writable
 from gymdbd.runs import as_owner, clouds, condition, provisions, status
 from gymdbd.runs.entry import Status
-from gymdbd.source import database
 from gymdbd.source.errors import GymdbdError
 from gymdbd.words import counted, service_command
 
@@ -35,7 +33,7 @@ def examine(settings: Config, now: Clock) -> list[Check]:
         Check("config", OK, f"{settings.source}, {counted(len(settings.jobs), 'job')}"),
         _clock(now),
         *_zone(),
-        _sqlite(),
+        wal_reset.here(),
         _status(settings),
         *_written("log", settings.log.file),
         *_written("metrics", settings.metrics.textfile if settings.metrics else None),
@@ -47,7 +45,7 @@ def examine(settings: Config, now: Clock) -> list[Check]:
             checks += as_owner.examined(job.name, places, examine_part)
     archives = (folder for job in settings.jobs.values() for folder in job.archives())
     return [
-        *checks,
+        *wal_reset.told_once(checks),
         *_machine(settings, now),
         *provisions.examine(settings),
         *clouds.examine(archives),
@@ -95,19 +93,6 @@ def _zone() -> list[Check]:
     fault = clock.fault_of_machine()
     hint = "set it, for example timedatectl set-timezone Europe/Berlin; install the package tzdata"
     return [Check("time zone", WARNING, f"{fault}: using UTC", hint)] if fault else []
-
-
-def _sqlite() -> Check:
-    version = f"SQLite {sqlite3.sqlite_version}"
-    if not database.has_wal_reset_bug():
-        return Check("sqlite", OK, version)
-    return Check(
-        "sqlite",
-        WARNING,
-        f"{version} has the WAL-reset bug: gymdbd's own checkpoints avoid it, but those of an "
-        "application with several writing processes may lose commits",
-        "update SQLite to 3.51.3 (or 3.50.7, 3.44.6) when your system offers it",
-    )
 
 
 def _status(settings: Config) -> Check:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gymdbd.errors import DiskFullError
+from gymdbd.source.database import has_wal_reset_bug
 from gymdbd.source.errors import SourceError, UnreachableError
 from tests.support import disks, ledger, samples
 from tests.support.command import GYMDBD, environment, gymdbd_json
@@ -294,6 +295,9 @@ def test_check_connects_and_looks_at_both_sides(peer: Peer) -> None:
     assert "4 tables" in found["pull database"]["message"]
     assert sqlite3.sqlite_version in found["pull sqlite"]["message"]
     assert found["pull replica"]["state"] == "ok"
+    warned = [name for name, one in found.items() if "WAL-reset" in one["message"]]
+    assert warned == (["sqlite"] if has_wal_reset_bug() else [])
+    assert has_wal_reset_bug() == ("on 127.0.0.1 have" in found["sqlite"]["message"])
     assert not peer.replica.exists()
 
 

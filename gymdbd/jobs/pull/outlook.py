@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from gymdbd import files, words
 from gymdbd.archive.catalog import Catalog
-from gymdbd.jobs import peer
+from gymdbd.jobs import peer, wal_reset
 from gymdbd.jobs.backup import room
 from gymdbd.jobs.backup.outlook import unanswered
 from gymdbd.jobs.context import Context
@@ -125,12 +125,12 @@ def _remote_database(job: PullConfig, facts: dict[str, Any], size: int) -> list[
         f"journal mode {facts['journal_mode']}"
     )
     versions = f"SQLite {facts['sqlite']}, Python {facts['python']} on the other machine"
-    found = [Check(f"{job.name} database", OK, text), *_unknown_there(job, facts)]
-    if not facts["wal_reset_bug"]:
-        return [*found, Check(f"{job.name} sqlite", OK, versions)]
-    warning = f"{versions}: this SQLite has the WAL-reset bug, which can lose commits of several "
-    hint = "update its SQLite to 3.51.3 (or 3.50.7, 3.44.6) when its system offers it"
-    return [*found, Check(f"{job.name} sqlite", WARNING, f"{warning}writing processes", hint)]
+    return [
+        Check(f"{job.name} database", OK, text),
+        *_unknown_there(job, facts),
+        Check(f"{job.name} sqlite", OK, versions),
+        *([wal_reset.met(facts["sqlite"], job.host)] if facts["wal_reset_bug"] else []),
+    ]
 
 
 def _unknown_there(job: PullConfig, facts: dict[str, Any]) -> list[Check]:
