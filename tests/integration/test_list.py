@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -12,8 +13,8 @@ import pytest
 from gymdbd.archive import marks
 from gymdbd.archive.manifest import manifest_path
 from gymdbd.clock import Clock
-from tests.support.archives import add_backup
-from tests.support.command import environment, gymdbd, gymdbd_json
+from tests.support.archives import add_backup, fill, index_all
+from tests.support.command import GYMDBD, environment, gymdbd, gymdbd_json
 from tests.support.jobs import write_config
 from tests.support.person import typing
 
@@ -218,3 +219,22 @@ def test_what_is_known_of_a_backup_stands_at_the_end_of_its_line(archive: Path) 
     assert "  suspicious  " in lines[fewer]
     assert lines[fewer].endswith("  members lost 300 of 344 rows")
     assert f"  made {_at(1, 5):%Y-%m-%d %H:%M}" in lines[moved]
+
+
+@pytest.mark.parametrize("words", [(), ("--json",), ("--by-day",)])
+def test_no_manifest_is_opened_that_the_index_knows(tmp_path: Path, words: tuple[str, ...]) -> None:
+    """But for one that says more than fits there: what is suspicious about a backup."""
+    for path in fill(tmp_path, 40):
+        marks.change(path, verified_at=_at(1).isoformat())
+    fewer = _add(tmp_path, _at(1), suspicious=["members lost 300 of 344 rows"])
+    index_all(tmp_path)
+    done = subprocess.run(
+        ["strace", "-f", "-e", "trace=open,openat", *GYMDBD, "list", "--archive", tmp_path, *words],
+        env=environment(),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    opened = {line.split('"')[1] for line in done.stderr.splitlines() if f"{tmp_path}/" in line}
+    needed = set() if "--by-day" in words else {str(manifest_path(tmp_path / fewer))}
+    assert {path for path in opened if path.endswith(".json")} == needed
