@@ -80,12 +80,13 @@ class Index:
         if row is None:
             return None
         try:
-            created_at, place, size, rows, flags = [column[row] for column in table.said]
-            of, former = self._places[place]
-            created = datetime.fromisoformat(created_at).astimezone(UTC)
+            created_at, place, size, rows, flags = table.said
+            created = datetime.fromisoformat(created_at[row]).astimezone(UTC)
             if not MINYEAR < created.year < MAXYEAR:
                 return None
-            return Facts(created_at, created, of, former, size, rows, *_SAID[flags])
+            of = self._places[place[row]]
+            told = created_at[row], created, *of, size[row], rows[row], *_SAID[flags[row]]
+            return Facts._make(told)
         except _FAULTS:
             return None
 
