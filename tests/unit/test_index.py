@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import shutil
+import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -115,6 +116,23 @@ def test_a_manifest_is_read_once(archive: Path) -> None:
     opened = [line for line in done.stderr.splitlines() if str(archive) in line]
     assert [line for line in opened if path.name in line or ".json" in line] == []
     assert len(opened) == 2  # The folder, and the index.
+
+
+@pytest.mark.parametrize("verb", ["status", "backup", "restore"])
+def test_a_command_looks_at_an_archive_once(archive: Path, tmp_path: Path, verb: str) -> None:
+    """Each look costs what the archive holds: of thousands, a tenth of a second."""
+    database, file = tmp_path / "gym.db", tmp_path / "gymdbd.yaml"
+    with contextlib.closing(sqlite3.connect(database)) as connection:
+        connection.execute("CREATE TABLE guests (name)")
+    job = {"kind": "backup", "database": str(database), "archive": str(archive)}
+    told = {"jobs": {"gym": {**job, "schedule": "0 3 * * *"}}}
+    file.write_text(json.dumps({"status_file": str(tmp_path / "status.json"), **told}))
+    command = [sys.executable, "-m", "gymdbd", "-c", str(file), "backup"]
+    subprocess.run(command, env=environment(), check=True, capture_output=True)
+    words = ["restore", "latest", "--to", str(tmp_path / "r.db")] if verb == "restore" else [verb]
+    traced = ["strace", "-f", "-e", "trace=open,openat", *command[:-1], *words]
+    done = subprocess.run(traced, env=environment(), capture_output=True, text=True, check=False)
+    assert done.stderr.count(f'/{index.NAME}"') == 1
 
 
 def test_a_small_archive_has_no_index(tmp_path: Path) -> None:
