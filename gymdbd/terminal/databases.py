@@ -160,7 +160,7 @@ def _find_in_archives(
             # With --database, diff compares with this database; prefer its backups.
             if not getattr(arguments, "database", None):
                 raise
-            found.append(choose(catalog, _here(arguments.database)))
+            found.append(choose(catalog, origin.here(files.absolute(arguments.database))))
         except BackupMissingError as error:
             missing.append(error)
         except GymdbdError as error:
@@ -178,12 +178,10 @@ def _find_in_archives(
 
 def _none(missing: list[BackupMissingError], word: str) -> BackupMissingError:
     """Return the error of a search that found nothing, with what was told of each archive."""
-    if len(missing) == 1:
-        return missing[0]
     told = "; ".join(error.message for error in missing)
     return BackupMissingError(
         told or f"there is no archive to search for {word}",
-        hint="gymdbd list prints what the archives hold" if told else "",
+        hint=missing[0].hint if len(missing) == 1 else "gymdbd list prints what is there",
     )
 
 
@@ -196,10 +194,6 @@ def _origins(arguments: argparse.Namespace) -> list[tuple[Path | None, Origin]]:
     if of := configuration.meant(arguments, settings):
         return [(None, of)]
     return [(of.archive.resolve(), of.origin) for of in configuration.made_by(settings)]
-
-
-def _here(path: Path) -> Origin:
-    return origin.here(files.absolute(path))
 
 
 def _only(known: list[tuple[Path | None, Origin]], archive: Path) -> Origin | None:
@@ -285,7 +279,7 @@ def restore_target(backup: Backup, arguments: argparse.Namespace) -> Path:
 def _require_of(backup: Backup, named: Path) -> None:
     """Raise UsageError if a backup is certainly of another database than the one that is named."""
     every = Catalog(backup.path.parent, Clock().zone).backups()
-    mine = belonging.likely(every, _here(named))
+    mine = belonging.likely(every, origin.here(named))
     if not any(other.place for other in mine):
         mine = [other for other in every if other.stem == names.plain(named.stem)]
     if backup.path not in [other.path for other in mine]:

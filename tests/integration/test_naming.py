@@ -165,6 +165,23 @@ def test_if_nothing_begins_so_or_is_as_old_the_nearest_are_named(archive: Path) 
     assert refused["error"].endswith(told)
 
 
+def test_of_several_archives_each_says_what_it_holds(archive: Path) -> None:
+    """The nearest backup may be in any of them."""
+    other = archive.with_name("other")
+    other.mkdir()
+    shutil.copy(backups(archive)[0], other)
+    config = archive.parent / "config.yaml"
+    content = yaml.safe_load(config.read_text())
+    content["jobs"]["weekly"] = {**content["jobs"]["nightly"], "archive": str(other)}
+    config.write_text(yaml.safe_dump(content))
+    code, refused = _run(archive, "restore", "2020")
+    assert (code, refused["code"]) == (1, "backup-missing")
+    assert [f"{folder} holds no backup" in refused["error"] for folder in (archive, other)] == [
+        True,
+        True,
+    ]
+
+
 def test_each_of_several_times_is_answered(archive: Path) -> None:
     """The answer to each stands at the backup that was chosen by it."""
     moments = {_night(days): _night(days) + timedelta(hours=days) for days in (3, 1)}
