@@ -160,7 +160,7 @@ def test_root_restores_into_another_users_database(place: Path, flags: tuple[str
 
 
 def test_root_undoes_as_the_user_in_whose_folder_the_restore_was_noted(place: Path) -> None:
-    """And reads no note that this user has linked to one of root's."""
+    """And not in root's own folder, to which that user has made a link."""
     archive, database = _backed_up(place), place / "pi" / "gym.db"
     _change(database, "DELETE FROM t WHERE id > 7")
     assert gymdbd_json("restore", "latest", "--archive", archive, "--to", database)[0] == 0
@@ -168,12 +168,11 @@ def test_root_undoes_as_the_user_in_whose_folder_the_restore_was_noted(place: Pa
         code, undone = gymdbd_json("undo", "--database", database)
         assert (code, _count(database)) == (0, rows), undone
         assert (_owners(archive), _owners(place / "pi")) == ({0}, {_PI})
-    note = record.record_path(database)
-    shutil.copyfile(note, place / "root" / "note")
-    note.unlink()
-    _link(note, place / "root" / "note")
-    assert gymdbd_json("undo", "--database", database)[1]["code"] in ("format", "source-unreadable")
-    assert _count(database) == 100
+    secret = make_database(place / "root" / "secret.db", rows=3)
+    assert gymdbd_json("restore", "latest", "--archive", archive, "--to", secret)[0] == 0
+    _link(place / "pi" / "link.db", secret)
+    code, refused = gymdbd_json("undo", "--database", place / "pi" / "link.db")
+    assert (code, refused["code"], _count(secret)) == (1, "source-unreadable", 100)
 
 
 def test_the_status_of_another_users_database_is_seen_as_that_user(place: Path) -> None:
