@@ -22,7 +22,6 @@ from gymdbd import acting
 from gymdbd.acting import User
 from gymdbd.clock import Clock
 from gymdbd.config import config
-from gymdbd.jobs.restore import record
 from gymdbd.notices import report
 from gymdbd.runs import overview
 from gymdbd.source.errors import GymdbdError
