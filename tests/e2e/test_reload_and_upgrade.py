@@ -71,7 +71,6 @@ def test_an_upgrade_under_a_running_service_keeps_what_the_older_release_left(
     pi.configure(schedule=None, every="2s")
     pi.machine.run("systemctl", "restart", "gymdbd")
     pi.await_runs(1)
-    older = json.loads(pi.machine.run("cat", STATUS).stdout)
     (first, *_) = pi.backups()
     wheel = _put_newer_wheel(pi, tmp_path)
     pi.machine.sh(f"cp {wheel} whole; truncate --size=10000 {wheel}")
@@ -79,6 +78,7 @@ def test_an_upgrade_under_a_running_service_keeps_what_the_older_release_left(
         pi.install()
     assert pi.show("ActiveState") == "active"
     pi.machine.sh(f"mv whole {wheel}")
+    older = json.loads(pi.machine.run("cat", STATUS).stdout)
 
     pi.install()
 
