@@ -203,9 +203,10 @@ def archives(arguments: argparse.Namespace) -> list[Path]:
 
 def _unconfigured(arguments: argparse.Namespace, settings: Config | None) -> list[Path]:
     """Return the archive of a database that no job names; BackupMissingError if it is needed."""
-    usual, of = files.absolute(ARCHIVE), meant(arguments, settings)
+    of = meant(arguments, settings)
     if of is None or any(of == made.origin for made in made_by(settings)):
         return []
+    usual = files.absolute(ARCHIVE)
     if files.is_folder(usual):
         return [usual] if settings is None or usual not in archives_of(settings) else []
     if settings is not None:
