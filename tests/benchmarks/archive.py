@@ -94,8 +94,14 @@ class Bench:
         }
         config = self._config("thin" if "thinning" in name else "all")
         command = [sys.executable, "-m", "gymdbd", "-c", str(config), *words.get(name, [name])]
+        # What is installed has its bytecode; compiling at each start would hide the difference.
+        usual = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
         process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+            command,
+            env=usual,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
         )
         assert process.stdout is not None
         said = process.stdout.read()
