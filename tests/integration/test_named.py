@@ -129,7 +129,7 @@ def test_of_several_databases_in_an_archive_only_the_named_one_is_meant(project:
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
-        (("drill", "job", "--database", "gym.db"), "name either a JOB, or"),
+        (("-c", "config.yaml", "drill", "nightly", "--database", "gym.db"), "name either a JOB"),
         (("prune", "job", "--archive", "data"), "name either a JOB, or"),
         (("status", "--brief", "--database", "gym.db"), "--brief is for all jobs"),
         (("prune", "--database", "gym.db", "--keep-count", "0"), "there is no retention rule"),
@@ -142,6 +142,7 @@ def test_what_does_not_fit_together_is_refused_by_name(
     words: tuple[str, ...], expected: str, project: Path
 ) -> None:
     """With something to do about it."""
+    _config(project, project)
     code, answer = gymdbd_json(*words, cwd=project)
     assert (code in (1, 2), answer["error"][: len(expected)]) == (True, expected)
     assert answer["state"] == "failed"
