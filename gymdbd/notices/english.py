@@ -159,7 +159,7 @@ REASONS: dict[str, tuple[str, str]] = {
     ),
     "place-taken": (
         "there is a database on the other machine already",
-        "look at it, then run gymdbd rebuild again with --replace",
+        "look at it, then run gymdbd rebuild --replace",
     ),
     "protocol": (
         "the other machine answers what gymdbd does not understand",
