@@ -60,7 +60,16 @@ _FLAGS = ("is_checked", "is_overwritten", "is_suspicious", "has_remarks", "has_u
 # What these are, by the number that has them as its bits.
 _SAID = list(itertools.product((False, True), repeat=len(_FLAGS)))
 
-_FAULTS = (OSError, *bounded.FAULTS, KeyError, TypeError, IndexError, AttributeError)
+# A time may be outside the calendar: OverflowError.
+_FAULTS = (
+    OSError,
+    *bounded.FAULTS,
+    KeyError,
+    TypeError,
+    IndexError,
+    AttributeError,
+    OverflowError,
+)
 
 
 class Index:
@@ -81,12 +90,13 @@ class Index:
             return None
         try:
             created_at, place, size, rows, flags = table.said
-            created = datetime.fromisoformat(created_at[row]).astimezone(UTC)
-            if not MINYEAR < created.year < MAXYEAR:
+            told = datetime.fromisoformat(created_at[row])
+            created = told.astimezone(UTC)
+            if told.tzinfo is None or not MINYEAR < created.year < MAXYEAR:
                 return None
             of = self._places[place[row]]
-            told = created_at[row], created, *of, size[row], rows[row], *_SAID[flags[row]]
-            return Facts._make(told)
+            known = created_at[row], created, *of, size[row], rows[row], *_SAID[flags[row]]
+            return Facts._make(known)
         except _FAULTS:
             return None
 

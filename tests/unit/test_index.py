@@ -304,6 +304,20 @@ def test_a_value_of_another_type_makes_an_index_none(column: int, odd: object) -
         index.Index(content)
 
 
+@pytest.mark.parametrize(
+    "time",
+    [
+        *("0001-01-01T00:00:00+23:59", "9999-12-31T23:59:59-23:59", "9999-12-31T00:00:00+00:00"),
+        *("2026-11-23T03:00:00", "2026-11-23", "", "\ud800"),
+    ],
+)
+def test_a_time_that_no_manifest_has_is_not_known(time: str) -> None:
+    """Outside the calendar of UTC or of some zone, or without an offset: it stops no verb."""
+    content, status = _entry()
+    content["manifests"][5] = [time]
+    assert index.Index(content, 20_000_000_000).facts("a.json", status) is None
+
+
 def test_whatever_byte_is_flipped_there_is_no_index(archive: Path) -> None:
     """The answers stay, and the next look makes a new one."""
     path = archive / index.NAME
