@@ -59,6 +59,8 @@ def since(text: str, now: datetime, zone: tzinfo) -> datetime:
 def _named(text: str, now: datetime, zone: tzinfo) -> _Span:
     try:
         span = _span(" ".join(text.split()), now.astimezone(UTC), zone)
+        # What is printed of it must be within the calendar there, too.
+        span.first.astimezone(zone)
     except (ValueError, OverflowError) as error:
         raise MomentError(
             f"no time is called {text!r}", hint=f"name it as one of these: {EXAMPLES}"

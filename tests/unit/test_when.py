@@ -121,6 +121,16 @@ def test_what_names_no_time_is_refused_with_examples(text: str) -> None:
     assert when.EXAMPLES in caught.value.hint
 
 
+@pytest.mark.parametrize(
+    ("text", "zone"),
+    [("0001-01-01T00:00Z", "America/New_York"), ("9999-12-31T23:00Z", "Asia/Seoul")],
+)
+def test_what_no_clock_of_the_zone_can_show_names_no_time(text: str, zone: str) -> None:
+    """In UTC it is within the calendar."""
+    with pytest.raises(MomentError, match="no time is called"):
+        when.parse(text, NOW, ZoneInfo(zone))
+
+
 def test_every_example_of_the_hint_is_understood() -> None:
     """What the message advises to type is accepted."""
     for text in when.EXAMPLES.replace(" or ", ", ").split(", "):
