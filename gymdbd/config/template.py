@@ -112,4 +112,5 @@ def _scalar(value: Any) -> str:
     text = str(value)
     if text.isprintable():
         return "'" + text.replace("'", "''") + "'"
-    return json.dumps(text)
+    # JSON writes a letter above U+FFFF as two, and YAML reads these as two.
+    return '"' + "".join(x if x > "\uffff" else json.dumps(x)[1:-1] for x in text) + '"'

@@ -12,7 +12,7 @@ import yaml
 from gymdbd.config import config, template
 from gymdbd.config.kinds import BackupConfig, PullConfig
 
-_ODD = Path('/home/it\'s "so" # {x}: 회원/gym\t\n.db')
+_ODD = Path('/home/it\'s "so" # {x}: 회원/gym\t\n😀.db')
 _BACKUP: dict[str, Any] = {
     "kind": "backup",
     "schedule": "0 3 * * *",
