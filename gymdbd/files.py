@@ -172,12 +172,12 @@ def write_new(path: Path, data: bytes, *, mode: int = FILE_MODE) -> bool:
                 _sync(descriptor)
             finally:
                 os.close(descriptor)
-            return _take_name(partial, path)
+            return take_name(partial, path)
         finally:
             partial.unlink(missing_ok=True)
 
 
-def _take_name(partial: Path, path: Path) -> bool:
+def take_name(partial: Path, path: Path) -> bool:
     """Give a finished file its name, durably, unless there is anything of this name already."""
     try:
         # Unlike a rename, a link replaces nothing.

@@ -112,7 +112,8 @@ def _explain(
         steps.show(
             "\nType this there, as the owner of the database; it prints the same line, with the "
             "place where gymdbd is there:\n\n"
-            f"echo '{_public(key)}' | {shlex.join(authorize)} >> ~/.ssh/authorized_keys\n",
+            f"echo {shlex.quote(_public(key))} | {shlex.join(authorize)} >> "
+            "~/.ssh/authorized_keys\n",
         )
         return
     user = f"{job.ssh.user}@" if job.ssh.user else ""

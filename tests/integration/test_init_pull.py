@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import pytest
 
+from gymdbd.remote.ssh import keys
 from tests.support import ledger
 from tests.support.command import ROOT, environment
 from tests.support.databases import make_database
@@ -275,6 +277,29 @@ def test_a_configuration_that_is_there_gets_no_pull(scene: Scene) -> None:
     scene.replica.parent.mkdir(parents=True, mode=0o700)
     assert scene.here.run("init", "--host", "pi").returncode == 0
     assert ledger.check_copy(scene.replica) == ledger.Totals(400, ())
+
+
+def test_of_keys_that_are_made_at_once_one_stays(tmp_path: Path) -> None:
+    """None replaces another: the line of the first one may have been printed by then."""
+    path = tmp_path / "ssh" / "gymdbd"
+    with ThreadPoolExecutor() as pool:
+        made = list(pool.map(lambda comment: keys.ensure(path, comment), "abcd"))
+    assert [is_made for _, is_made in made].count(True) == 1
+    assert {key.blob for key, _ in made} == {path.with_suffix(".pub").read_text().split()[1]}
+    assert sorted(file.name for file in path.parent.iterdir()) == ["gymdbd", "gymdbd.pub"]
+
+
+def test_a_comment_of_a_key_is_no_command(scene: Scene) -> None:
+    """Whoever pastes what is printed runs nothing else."""
+    marker = scene.here.home / "marker"
+    make_key(scene.key, comment=f"it's; touch '{marker}'; '")
+    words = ("init", "--host", "pi", "--remote-database", scene.database)
+    done = scene.here.run(*words, "--wait", "0s")
+    (told,) = [line for line in done.stdout.splitlines() if line.startswith("echo ")]
+    told = told.replace("gymdbd authorize", f"'{scene.program}' authorize")
+    told = told.replace("~/.ssh/authorized_keys", str(scene.authorized))
+    subprocess.run(["sh", "-c", told], check=True, env=environment())
+    assert (marker.exists(), scene.here.run(*words).returncode) == (False, 0)
 
 
 def test_a_key_with_a_passphrase_is_refused_and_left_alone(scene: Scene) -> None:

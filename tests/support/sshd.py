@@ -46,9 +46,10 @@ def wait_until(condition: Callable[[], bool], what: str, deadline_s: float = _DE
         time.sleep(0.01)
 
 
-def make_key(path: Path, *, kind: str = "ed25519", passphrase: str = "") -> Path:
+def make_key(path: Path, *, kind: str = "ed25519", passphrase: str = "", comment: str = "") -> Path:
     """Make a key pair with ssh-keygen and return the private key's path."""
-    run_tool("ssh-keygen", "-q", "-t", kind, "-N", passphrase, "-C", path.name, "-f", str(path))
+    words = ("-q", "-t", kind, "-N", passphrase, "-C", comment or path.name, "-f", str(path))
+    run_tool("ssh-keygen", *words)
     return path
 
 

@@ -24,11 +24,11 @@ def ensure(path: Path, comment: str) -> tuple[PublicKey, bool]:
 
     A key that is there stays as it is. Raises SshConfigError if it cannot be used unattended.
     """
-    made = not os.path.lexists(path)
-    if made:
+    made = False
+    if not os.path.lexists(path):
         files.make_folder(path.parent)
         with files.writing(path):
-            _make(path, comment)
+            made = _make(path, comment)
     return public(path), made
 
 
@@ -44,8 +44,11 @@ def public(path: Path) -> PublicKey:
     return authorized.read_key(text)
 
 
-def _make(path: Path, comment: str) -> None:
-    """Make a key; if this process is killed, there is none, or a whole one."""
+def _make(path: Path, comment: str) -> bool:
+    """Make a key, and return whether it got the name; another process may make one meanwhile.
+
+    If this process is killed, there is none, or a whole one.
+    """
     with tempfile.TemporaryDirectory(prefix=".gymdbd-key-", dir=path.parent) as folder:
         new = Path(folder, path.name)
         if _run("-q", "-t", "ed25519", "-N", "", "-C", comment, "-f", str(new)) is None:
@@ -54,11 +57,11 @@ def _make(path: Path, comment: str) -> None:
                 hint=f"make it by hand, and type this again: ssh-keygen -t ed25519 -N '' -f {path}",
             )
         files.sync_file(new)
-        new.rename(path)
-        beside = path.with_name(path.name + ".pub")
-        if not os.path.lexists(beside):
-            new.with_name(beside.name).rename(beside)
-        files.sync_folder(path.parent)
+        is_ours = files.take_name(new, path)
+        if is_ours:
+            beside = path.with_name(path.name + ".pub")
+            files.take_name(new.with_name(beside.name), beside)
+        return is_ours
 
 
 def _run(*words: str) -> str | None:
