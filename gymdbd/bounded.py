@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from gymdbd.disk import NotOrdinaryError
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
     from pathlib import Path
 
 Made = TypeVar("Made")
@@ -103,13 +104,16 @@ def _open(path: Path, flags: int, mode: int) -> int:
             time.sleep(_POLL_S)
 
 
-def read(path: Path, most: int = MOST_BYTES) -> bytes:
+def read(path: Path, most: int = MOST_BYTES, *, owners: Collection[int] | None = None) -> bytes:
     """Return the content of a file; ValueError if it is larger than `most`.
 
-    Raises OSError if it cannot be read, and NotOrdinaryError as `opened` does.
+    Raises OSError if it cannot be read, and NotOrdinaryError as `opened` does, or if it belongs to
+    none of the `owners`, users by number.
     """
     descriptor = opened(path)
     with os.fdopen(descriptor, "rb") as file:
+        if owners is not None and (owner := os.fstat(descriptor).st_uid) not in owners:
+            raise NotOrdinaryError(f"it belongs to another user, uid {owner}")
         # Python allocates as many bytes as are requested, even if the file is smaller.
         data = file.read(min(os.fstat(descriptor).st_size, most) + 1)
     if len(data) > most:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from gymdbd import bounded, disk, files, words
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
     from pathlib import Path
 
 SCHEMA = 1
@@ -32,13 +33,14 @@ def write(path: Path, content: dict[str, Any]) -> None:
     files.write_atomically(path, _seal(content))
 
 
-def read(path: Path) -> dict[str, Any] | None:
+def read(path: Path, *, owners: Collection[int] | None = None) -> dict[str, Any] | None:
     """Return the content, None if there is no file; one of FAULTS if it is damaged.
 
-    Raises SourceUnreadableError if it cannot be read, which is no damage.
+    One that belongs to none of the `owners` counts as damaged. Raises SourceUnreadableError if it
+    cannot be read, which is no damage.
     """
     try:
-        return parse(bounded.read(path, MAX_SIZE))
+        return parse(bounded.read(path, MAX_SIZE, owners=owners))
     except FileNotFoundError:
         return None
     except OSError as error:

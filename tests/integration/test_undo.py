@@ -108,9 +108,15 @@ def _forged(gym: Gym) -> None:
     record.point_to(first, gym.database)
 
 
+def _of_another(gym: Gym) -> None:
+    """Let it be of a user who may make files beside the database, and no more."""
+    os.chown(record.record_path(gym.database), 12345, -1)
+
+
 @pytest.mark.parametrize(
     ("then", "code", "told"),
     [
+        (_of_another, "format", "cannot be used (it belongs to another user, uid 12345)"),
         (_gone, "backup-missing", "which is gone: it was pruned or removed"),
         (_unplugged, "folder-missing", "which does not exist"),
         (_replaced, "backup-missing", "was replaced since, by a pull or by hand"),

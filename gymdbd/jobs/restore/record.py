@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -65,7 +66,7 @@ def read(target: Path) -> Record | None:
     """Return the last restore into a database; None if none is known, FormatError if damaged."""
     path = record_path(target)
     try:
-        content = sealed.read(path)
+        content = sealed.read(path, owners=_owners(target))
         if content is None:
             return None
         record = bounded.typed(Record, content)
@@ -73,6 +74,18 @@ def read(target: Path) -> Record | None:
     except sealed.FAULTS as error:
         raise FormatError(f"the record {path} cannot be used ({error})", hint=_LIST) from error
     return record
+
+
+def _owners(target: Path) -> set[int]:
+    """Return who may have restored: in a shared folder anybody else can make such a file as well.
+
+    What it names is restored, and what it says is typed by people.
+    """
+    owners = {os.geteuid(), 0}
+    for place in (target, target.parent):
+        with contextlib.suppress(OSError):
+            owners.add(place.stat().st_uid)
+    return owners
 
 
 def standing(target: Path) -> Record | None:
