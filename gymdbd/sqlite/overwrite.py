@@ -30,6 +30,7 @@ _CACHE_KIB = 2 * _STEP_BYTES // 1024
 # An application that commits without a pause frees the lock for moments only, which SQLite's own
 # busy handler hardly ever meets: it sleeps for up to 100 ms.
 _RETRY_S = 0.001
+_DONE = 101  # SQLITE_DONE
 _BUSY = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED) if hasattr(sqlite3, "SQLITE_BUSY") else (5, 6)
 
 
@@ -40,12 +41,14 @@ def overwrite(
     progress: Callable[[int, int], None],
     *,
     when_locked: Callable[[], None] = lambda: None,
+    when_done: Callable[[], None] = lambda: None,
     busy_timeout_s: float = 5.0,
 ) -> Iterator[sqlite3.Connection]:
     """Replace the content of the database `target` with `content`, a file that nobody writes.
 
     `when_locked` is called as soon as nobody else can commit (unless `content` is empty), and
-    `progress(done_bytes, total_bytes)` after every step; if they raise, the target is unchanged.
+    `progress(done_bytes, total_bytes)` after every step but the last; if they raise, the target is
+    unchanged. The last one commits, and `when_done` is called right after it.
     Yields a connection to the target in a read transaction begun right after the commit, to count
     what was restored while the application goes on writing. Raises SourceLockedError if the write
     lock stays taken, TargetRefusedError if SQLite cannot do it, for example in WAL mode with
@@ -64,7 +67,7 @@ def overwrite(
         def advance(remaining: int, total: int) -> None:
             progress((total - remaining) * facts.page_size, total * facts.page_size)
 
-        report = _reporter(target, advance, when_locked, busy_timeout_s)
+        report = _reporter(target, advance, when_locked, when_done, busy_timeout_s)
         try:
             source.backup(writer, pages=step, progress=report, sleep=_RETRY_S)
         except sqlite3.Error as error:
@@ -79,6 +82,7 @@ def _reporter(
     target: Path,
     advance: Callable[[int, int], None],
     when_locked: Callable[[], None],
+    when_done: Callable[[], None],
     busy_timeout_s: float,
 ) -> Callable[[int, int, int], None]:
     """Return what SQLite calls after every step, or attempt at one."""
@@ -87,6 +91,10 @@ def _reporter(
 
     def report(state: int, remaining: int, total: int) -> None:
         nonlocal locked
+        if state == _DONE:
+            # It is committed: who asks for a stop now comes too late.
+            when_done()
+            return
         if state in _BUSY and time.monotonic() > deadline:
             raise _locked(target)
         if state == 0 and not locked:

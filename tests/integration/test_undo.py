@@ -12,7 +12,8 @@ import pytest
 from gymdbd.archive import manifest as manifests
 from gymdbd.archive.catalog import Catalog
 from gymdbd.config.kinds import RestoreConfig
-from gymdbd.jobs.restore import record
+from gymdbd.errors import StoppedError
+from gymdbd.jobs.restore import record, restore
 from gymdbd.jobs.restore.result import Undo
 from tests.integration.test_restore import Gym
 from tests.support.command import gymdbd
@@ -167,6 +168,21 @@ def test_a_restore_that_fails_is_not_the_last_one(gym: Gym) -> None:
     with sqlite_elsewhere(gym.database, "BEGIN IMMEDIATE"):
         assert gym.run("restore", "latest")[1]["code"] == "source-locked"
     assert gym.run("undo", "--dry-run")[1]["backup"] == first["undo"]
+
+
+def test_a_stop_that_comes_with_the_commit_comes_too_late(gym: Gym) -> None:
+    """It would be told as a restore that has changed nothing, and that nobody could take back."""
+    seven = gym.rows()
+    (backup,) = backups(gym.archive)
+    job = RestoreConfig(name="restore", kind="restore", backup=backup, target=gym.database)
+
+    def check() -> None:
+        if len(gym.rows()) > len(seven):
+            raise StoppedError("asked to stop")
+
+    assert restore.run(job, context(check=check)).undo
+    assert gym.run("undo")[0] == 0
+    assert gym.rows() == seven
 
 
 @pytest.mark.parametrize("is_undo", [False, True])

@@ -63,10 +63,12 @@ def into_database(
             timings.step("restore"),
             record.kept(job, undo, context) as done,
             overwrite(
-                content, job.target, progress, when_locked=watch.hold, busy_timeout_s=timeout_s
+                *(content, job.target, progress),
+                when_locked=watch.hold,
+                when_done=done,
+                busy_timeout_s=timeout_s,
             ) as restored,
         ):
-            done()
             since = _compare(restored, job, backup, context)
         if undo is not None and watch.held is not None:
             with timings.step("undo_again"):
