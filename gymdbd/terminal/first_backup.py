@@ -193,7 +193,10 @@ def _out_of_git(archive: Path) -> list[str]:
     command = [program, "-C", str(archive), "check-ignore", "--quiet", "x.db"]
     if found.code != 0 or groups.run(command, timeout_s=_GIT_S, most=_MOST_BYTES).code != 1:
         return []
-    place = f"/{archive.resolve().relative_to(top.resolve())}/"
+    folder, top = archive.resolve(), top.resolve()
+    if not folder.is_relative_to(top):
+        return []  # `core.worktree` may name any folder.
+    place = f"/{folder.relative_to(top)}/"
     line = f"echo {shlex.quote(place)} >> {shlex.quote(str(top / '.gitignore'))}"
     return [f"Keep the backups, which hold what the database holds, out of git:\n{line}"]
 

@@ -93,6 +93,19 @@ def test_backups_in_a_repository_are_to_be_kept_out_of_it(machine: Machine) -> N
     assert not re.search("^data/", listed.stdout, re.MULTILINE)
 
 
+def test_a_repository_whose_files_are_elsewhere_does_not_stop_it(machine: Machine) -> None:
+    """It takes up no backups."""
+    git = [require("git"), "-C", str(machine.app)]
+    subprocess.run([*git, "init", "--quiet"], check=True)
+    (machine.home / "elsewhere").mkdir()
+    there = str(machine.home / "elsewhere")
+    subprocess.run([*git, "config", "core.worktree", there], check=True)
+    make_database(machine.database)
+    code, answer = machine.run_json("init")
+    assert code == 0, answer
+    assert [step for step in answer["next"] if "git:" in step] == []
+
+
 def test_a_second_time_changes_no_byte(machine: Machine) -> None:
     """Nor the time or mode of any file, with the same words or without."""
     make_database(machine.database)
