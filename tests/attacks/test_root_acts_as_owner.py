@@ -174,6 +174,20 @@ def test_root_undoes_as_the_user_in_whose_folder_the_restore_was_noted(place: Pa
     assert (code, refused["code"], _count(secret)) == (1, "source-unreadable", 100)
 
 
+def test_what_root_notes_in_a_folder_for_all_is_roots(place: Path) -> None:
+    """Another user may have made a file of that name there before."""
+    (place / "root" / "archive").mkdir()
+    (place / "all").mkdir()
+    (place / "all").chmod(0o1777)
+    database, archive = make_database(place / "all" / "gym.db"), place / "root" / "archive"
+    assert gymdbd_json("backup", "--database", database, "--archive", archive)[0] == 0
+    note = place / "all" / ".gym.db.restored.json"
+    note.write_text("{}")
+    os.chown(note, _PI, _PI)
+    assert gymdbd_json("restore", "latest", "--archive", archive, "--to", database)[0] == 0
+    assert (note.stat().st_uid, gymdbd("undo", "--database", database).returncode) == (0, 0)
+
+
 def test_the_status_of_another_users_database_is_seen_as_that_user(place: Path) -> None:
     """A link to a database of root's tells neither its size nor when it was written."""
     archive = _backed_up(place)

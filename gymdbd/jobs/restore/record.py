@@ -114,7 +114,7 @@ def kept(job: RestoreConfig, undo: Undo | None, context: Context) -> Iterator[Ca
     """
     path, before = record_path(job.target), None
     with contextlib.suppress(OSError, ValueError):
-        before = bounded.read(path, sealed.MAX_SIZE)
+        before = bounded.read(path, sealed.MAX_SIZE, owners=_owners(job.target))
     whole = undo is not None and undo.backup is not None
     record = Record(
         backup=str(job.backup),
@@ -134,6 +134,9 @@ def kept(job: RestoreConfig, undo: Undo | None, context: Context) -> Iterator[Ca
             # It counts as interrupted, which can be taken back as well.
             context.log.warning("restore not recorded as done", path=str(path), reason=str(error))
 
+    if before is None:
+        # In place of another user's file, root's would be that user's as well.
+        files.remove(path)
     sealed.write(path, asdict(record))
     try:
         yield done
