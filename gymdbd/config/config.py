@@ -121,12 +121,24 @@ def find(explicit: Path | None, *, instead: str = "") -> Path:
     instead = f"; or use no configuration: {instead}" if instead else ""
     if files.is_file(Path("config.yaml")):
         instead = "; for the one in the current folder, -c ./config.yaml" + instead
+    own = _of_sudo()
+    yours = f"{own} is yours: type this without sudo, or with -c {own}; or " if own else ""
     closed = [place for place in PLACES if _is_closed(place)]
     unseen = f"; this user may not look for {', '.join(closed)}" if closed else ""
     raise ConfigError(
         f"there is no configuration: looked for $GYMDBD_CONFIG, {', '.join(PLACES)}{unseen}",
-        hint="gymdbd init writes one; or name yours with -c FILE" + instead,
+        hint=f"{yours}gymdbd init writes one; or name yours with -c FILE{instead}",
     )
+
+
+def _of_sudo() -> Path | None:
+    """Return the configuration of the user who typed sudo; None if there is none."""
+    user = os.environ.get("SUDO_USER") if os.geteuid() == 0 else None
+    # There may be no such user.
+    with contextlib.suppress(RuntimeError):
+        own = Path(PLACES[0].replace("~", f"~{user}", 1)).expanduser() if user else None
+        return own if own and files.is_file(own) else None
+    return None
 
 
 def place_for_new() -> Path:

@@ -131,6 +131,22 @@ def test_a_folder_or_home_that_may_not_be_entered_hides_no_configuration(
     assert (done.returncode, done.stderr) == (0, "")
 
 
+def test_sudo_is_told_of_the_configuration_of_who_typed_it(config: Path, tmp_path: Path) -> None:
+    """Root looks in its own home, but `gymdbd init` without sudo wrote it in theirs."""
+    etc, prefix = own_etc(tmp_path)
+    with (etc / "passwd").open("a") as users:
+        users.write(f"kim:x:{_NOBODY}:{_NOBODY}::{tmp_path}:/bin/sh\n")
+    own = tmp_path / ".config" / "gymdbd" / "config.yaml"
+    own.parent.mkdir(parents=True)
+    own.write_text(config.read_text())
+    home = str(tmp_path / "root")
+    done = gymdbd("status", prefix=prefix, HOME=home, GYMDBD_CONFIG="", SUDO_USER="kim")
+    assert f"What to do: {own} is yours: type this without sudo, or with -c {own}" in done.stderr
+    for user in ("nobody", "no-such-user", ""):
+        done = gymdbd("status", prefix=prefix, HOME=home, GYMDBD_CONFIG="", SUDO_USER=user)
+        assert "without sudo" not in done.stderr
+
+
 def test_where_nobody_may_look_for_a_configuration_is_said(locked: Path) -> None:
     """There might be one in that home."""
     done = gymdbd("status", prefix=_UNKNOWN, HOME=str(locked), GYMDBD_CONFIG="")
