@@ -147,7 +147,9 @@ def test_a_database_that_is_there_is_refused_and_replaced_only_if_asked(peer: Pe
     there = query(peer.database, "SELECT * FROM accounts")
     code, result = rebuild(peer)
     assert (code, result["code"]) == (1, "place-taken")
-    assert result["error"].startswith(f"127.0.0.1: there is a file at {peer.database} already")
+    size = f"{peer.database.stat().st_size / 1024:.0f} KiB"
+    told = f"127.0.0.1: there is a file at {peer.database} already ({size})"
+    assert result["error"] == told
     assert "--replace" in result["hint"]
     assert query(peer.database, "SELECT * FROM accounts") == there
     code, result = rebuild(peer, "--replace")

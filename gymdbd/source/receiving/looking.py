@@ -29,7 +29,7 @@ def look(path: Path, saved: Path, size: int, *, replace: bool) -> Dict[str, Any]
     free, wanted = disk.f_bavail * disk.f_frsize, int(size * _SPACE_FACTOR)
     if free < wanted:
         raise PlaceError(
-            f"{folder} has {_mib(free)} free, but {_mib(wanted)} are needed",
+            f"{folder} has {_size(free)} free, but {_size(wanted)} are needed",
             hint="free some space over there, or put the database on another disk",
         )
     there = facts(path) is not None
@@ -54,7 +54,7 @@ def require_free(path: Path, saved: Path, *, replace: bool) -> None:
         )
     if found is not None and not replace:
         raise PlaceTakenError(
-            f"there is a file at {path} already ({_mib(found.st_size)})",
+            f"there is a file at {path} already ({_size(found.st_size)})",
             hint="look at what it holds (gymdbd pull --info-only); --replace first renames it "
             f"over there, to {saved.name}",
         )
@@ -113,5 +113,9 @@ def _user(uid: int) -> str:
     return str(ownership.describe(0, uid, 0)["owner"])
 
 
-def _mib(size: int) -> str:
-    return f"{size / 2**20:.1f} MiB"
+def _size(size: float) -> str:
+    for unit in ("B", "KiB"):
+        if size < 1024:  # noqa: PLR2004 - the step between binary units
+            return f"{size:.0f} {unit}"
+        size /= 1024
+    return f"{size:.1f} MiB"
