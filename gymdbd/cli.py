@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import sys
 from pathlib import Path
 from typing import Any, NoReturn
@@ -42,6 +43,10 @@ files:
 """
 
 
+# How argparse begins the message for a word that is no verb; all the verbs follow.
+_NO_VERB = re.compile(r"argument COMMAND: invalid choice: '([^']*)'")
+
+
 class _Overview(argparse.RawDescriptionHelpFormatter):
     """The help page that lists all verbs, with a narrow column for their names."""
 
@@ -55,6 +60,11 @@ class _Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Raise UsageError; argparse itself would exit."""
+        if mistyped := _NO_VERB.match(message):
+            from gymdbd.words import did_you_mean  # noqa: PLC0415 - only an error needs it
+
+            near = did_you_mean(mistyped[1], commands.VERBS)
+            message = f"there is no command {mistyped[1]}{near}"
         raise UsageError(message, hint=f"see {self.prog} --help")
 
     def refuse(self, unknown: list[str]) -> NoReturn:

@@ -119,7 +119,7 @@ class Catalog:
                 return self.read(names.listed(self.archive / name).name)
         named = [match for name in present if (match := NAME.fullmatch(name))]
         if not beginning.is_one(wanted):
-            raise self._missing(wanted, [match[0] for match in named])
+            raise self._missing(wanted, [LATEST, *(match[0] for match in named)])
         if origin is not None:
             mine = {backup.path.name for backup in _candidates(self.backups(), origin)}
             named = [match for match in named if names.listed(self.archive / match[0]).name in mine]

@@ -29,7 +29,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from gymdbd import clock, when
+from gymdbd import clock, files, when
 from gymdbd.archive import belonging
 from gymdbd.archive.catalog import Catalog
 from gymdbd.clock import Clock
@@ -141,8 +141,9 @@ def _none(arguments: argparse.Namespace) -> str:
     of = f" of {arguments.source}" if arguments.source else ""
     if arguments.archive:
         return f"there are no backups{of} in {arguments.archive}"
-    if of:
-        return f"there are no backups{of} yet; gymdbd backup makes one"
+    if database := configuration.database(arguments):
+        missing = "" if files.is_file(database) else ", and there is no file at that path"
+        return f"there are no backups of {database} yet{missing}; gymdbd backup makes one"
     jobs = configuration.load(arguments).jobs.values()
     if any(isinstance(job, BackupConfig) for job in jobs):
         return "there are no backups yet; gymdbd backup makes one"

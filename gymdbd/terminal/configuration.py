@@ -43,6 +43,13 @@ INSTEAD = {
 }
 # Of these, the verbs that look for backups: an archive in another place is named as well.
 _ARCHIVED = f" (whose backups are in {ARCHIVE}, or --archive DIR)"
+# What to do if the configuration has no job of a kind, besides looking at those that it has.
+_NO_JOB = {
+    "backup": "it may belong to another machine; gymdbd init writes one, or says what to add",
+    "pull": "it may belong to another machine; gymdbd init --host HOST writes one, or says what to "
+    "add",
+    "drill": "gymdbd drill latest rehearses a restore without one",
+}
 _NOT_ARCHIVED = ("backup", "undo", "authorize", "pull", "emergency")
 
 
@@ -101,7 +108,7 @@ def choose_job(settings: Config, name: str | None, kind: type[Job]) -> Job:
         if not candidates:
             raise UsageError(
                 f"{settings.source} has no {word} job",
-                hint=f"its jobs are: {others}; the {word} job may belong to another machine",
+                hint=f"its jobs are: {others}; {_NO_JOB[word]}",
             )
         raise UsageError(
             f"{settings.source} has {len(candidates)} {word} jobs; name one of them",

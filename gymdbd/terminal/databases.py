@@ -18,7 +18,7 @@ from gymdbd.errors import BackupAmbiguousError, BackupMissingError, ConfigError,
 from gymdbd.origin import Origin
 from gymdbd.runs import as_owner
 from gymdbd.source import database
-from gymdbd.source.errors import GymdbdError
+from gymdbd.source.errors import GymdbdError, SourceMissingError
 from gymdbd.sqlite.sides import Side
 from gymdbd.terminal import configuration
 from gymdbd.terminal.distance import Distance
@@ -101,7 +101,13 @@ def find(word: str, arguments: argparse.Namespace) -> Database:
         return Database(found.path, found)
     path = files.absolute(word)
     configuration.act(arguments, [path])
-    database.locate(path)
+    try:
+        database.locate(path)
+    except SourceMissingError as error:
+        raise BackupMissingError(
+            f"there is no file {path}",
+            hint="check the path, or mount its disk; gymdbd list prints all backups",
+        ) from error
     with contextlib.suppress(BackupMissingError):
         return Database(path, Catalog(path.parent, zone).read(path.name))
     return Database(path)

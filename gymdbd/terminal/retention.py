@@ -25,6 +25,7 @@ _NONE = (
     "add --keep-days N, --keep-count N, --keep-daily N or another of them, or a keep: section to "
 )
 _NONE += "the job"
+_OTHERS = "a job has that archive, but for another database or without keep:"
 
 
 @dataclass(frozen=True)
@@ -67,8 +68,8 @@ def rules(arguments: argparse.Namespace) -> list[Rule]:
             found += [rule] if rule else []
             without += [] if rule else [f"{origin} in {archive}"]
     if without:
-        told = f"there is no retention rule for {', '.join(without)}, whose archive a job has"
-        raise UsageError(told, hint=_NONE)
+        told = f"there is no retention rule for {' and '.join(without)}"
+        raise UsageError(f"{told}: {_OTHERS}", hint=_NONE)
     if not found and arguments.source:
         raise BackupMissingError(
             f"there are no backups of {arguments.source} to prune",

@@ -228,3 +228,48 @@ def test_the_command_for_an_installed_launch_daemon_is_roots(tmp_path: Path) -> 
         service_command("reload", "darwin", plist)
         == "sudo launchctl kill HUP system/io.github.gymdbd"
     )
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["restroe", "latest"], 'there is no command restroe; did you mean "restore"?'),
+        (["frobnicate"], "there is no command frobnicate\n"),
+        (["restore", "lates"], 'no backup called lates; did you mean "latest"?'),
+        (["restore", "./gone.db"], "there is no file {folder}/gone.db\n"),
+        (["drill"], "gymdbd drill latest rehearses a restore without one"),
+        (["pull"], "gymdbd init --host HOST writes one"),
+        (["prune", "--archive", "archive"], "for another database or without keep:"),
+    ],
+)
+def test_a_mistake_of_a_newcomer_is_answered_with_what_was_meant(
+    words: list[str],
+    expected: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """A misspelt verb or name, a path that is not there, and a job that a first set-up has not."""
+    path = _configuration(tmp_path, "backup")
+    make_database(tmp_path / "gym.db")
+    assert cli.main(["-c", str(path), "backup"]) == 0
+    capsys.readouterr()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("GYMDBD_CONFIG", str(path))
+    assert cli.main(words) in (1, 2)
+    assert expected.format(folder=tmp_path) in capsys.readouterr().err
+
+
+def test_an_empty_list_of_a_database_names_its_whole_path_and_whether_it_is_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whoever is in another folder than the application sees it."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("GYMDBD_CONFIG", str(_configuration(tmp_path, "backup")))
+    assert cli.main(["list", "--database", "lost/gym.db"]) == 0
+    told = f"there are no backups of {tmp_path}/lost/gym.db yet, and there is no file at that path"
+    assert capsys.readouterr().out.startswith(told)
+    make_database(tmp_path / "gym.db")
+    assert cli.main(["list", "--database", "gym.db"]) == 0
+    told = f"there are no backups of {tmp_path}/gym.db yet; gymdbd backup makes one\n"
+    assert capsys.readouterr().out == told
