@@ -96,9 +96,13 @@ def _print(rules: list[Rule], decisions: list[Decision], output: Output, *, dry_
     verb = "would be removed" if dry_run else "removed"
 
     def text() -> None:
+        folder = None
         for decision in decisions:
-            word = "stays" if decision.stays else verb
-            output.print_line(f"{word:<{len(verb)}}  {decision.backup.path}  ({decision.reason})")
+            path, word = decision.backup.path, "stays" if decision.stays else verb
+            if path.parent != folder:
+                folder = path.parent
+                output.print_line(str(folder))
+            output.print_line(f"{word:<{len(verb)}}  {path.name}  ({decision.reason})")
         output.print_line(f"{len(gone)} of {len(decisions)} backups {verb}")
 
     told = [

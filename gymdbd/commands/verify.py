@@ -30,9 +30,10 @@ from __future__ import annotations
 
 import dataclasses
 from datetime import timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gymdbd import files
+from gymdbd import files, words
 from gymdbd.archive import belonging
 from gymdbd.archive.backup import DAMAGED
 from gymdbd.archive.catalog import Catalog
@@ -46,7 +47,6 @@ from gymdbd.terminal import by_hand, configuration, databases, naming, options
 
 if TYPE_CHECKING:
     import argparse
-    from pathlib import Path
 
     from gymdbd.config.config import Config
     from gymdbd.jobs.verify.result import Verdict
@@ -245,16 +245,19 @@ def _print(
 
 
 def _print_backups(found: _Found, far: dict[str, str], output: Output) -> None:
-    rows = []
+    rows: dict[Path, list[list[str]]] = {}
     for backup in found.backups:
         repaired = [f"repaired from {backup.repaired}"] if backup.repaired else []
         asked = [far[backup.path]] if backup.path in far else []
         details = "; ".join([*asked, *repaired, *backup.problems, *backup.remarks])
-        rows.append([backup.path, backup.verdict, details])
-    if rows:
-        output.table(["backup", "verdict", "details"], rows)
-        count = f"{len(rows)} backup{'s' if len(rows) > 1 else ''}"
+        path = Path(backup.path)
+        rows.setdefault(path.parent, []).append([path.name, backup.verdict, details])
+    for archive, of_archive in rows.items():
+        output.print_line(str(archive))
+        output.table(["backup", "verdict", "details"], of_archive)
         output.print_line()
+    if rows:
+        count = words.counted(len(found.backups), "backup")
         output.print_line(
             f"{count} and {files.to_size(found.bytes_read)} read in {found.duration_s:.3f} s"
         )

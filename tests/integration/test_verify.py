@@ -514,6 +514,18 @@ def test_a_damaged_backup_is_told_with_its_reason_and_exit_code_1(
     assert sorted(_told(answer)) == ["damaged", "verified", "verified"]
 
 
+@pytest.mark.parametrize("words", [("verify", "--all"), ("prune", "--dry-run", "--keep-days", "9")])
+def test_the_archive_is_a_heading_and_the_backups_are_names(
+    words: tuple[str, ...], config: Path, archive: Path
+) -> None:
+    """A long path of the archive does not push what is said of each out of sight."""
+    lines = gymdbd("-c", config, *words, "--archive", archive).stdout.splitlines()
+    assert lines[0] == str(archive)
+    assert sum(str(archive) in line for line in lines) == 1
+    names = [path.name for path in backups(archive)]
+    assert [sum(name in line for line in lines) for name in names] == [1] * len(names)
+
+
 def test_status_fails_until_a_verification_finds_all_well(config: Path, archive: Path) -> None:
     """Naming the backup; `list` shows the verdict; removing the rotten one makes it good."""
     rotten = backups(archive)[0]
