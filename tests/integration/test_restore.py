@@ -161,6 +161,7 @@ def test_the_undo_holds_every_commit_until_the_restore(tmp_path: Path) -> None:
     assert len(backups(gym.archive)) == 2
     code, result = gym.run("undo")
     assert (code, result["tables"]["rentals"] >= before[0]) == (0, True)
+    assert "interrupted" not in result["overwrote"]["restore"]
 
 
 def test_nothing_is_saved_twice_where_nobody_writes(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from gymdbd.jobs.restore import record, restore
 from gymdbd.jobs.restore.result import Undo
 from tests.integration.test_restore import Gym
 from tests.support.command import gymdbd
-from tests.support.databases import backups, sqlite_elsewhere
+from tests.support.databases import backups, make_database, sqlite_elsewhere
 from tests.support.jobs import context, write_config
 
 if TYPE_CHECKING:
@@ -183,6 +183,36 @@ def test_a_stop_that_comes_with_the_commit_comes_too_late(gym: Gym) -> None:
     assert restore.run(job, context(check=check)).undo
     assert gym.run("undo")[0] == 0
     assert gym.rows() == seven
+
+
+def test_what_was_restored_is_known_until_another_file_is_there(gym: Gym) -> None:
+    """A file that is gone hides nothing: an undo brings back what was there before the restore."""
+    seven = gym.rows()
+    _restore(gym)
+    gym.database.unlink()
+    assert (gym.run("undo")[0], gym.rows()) == (0, seven)
+    _replaced(gym)
+    assert "overwrote" not in _restore(gym)
+
+
+def test_a_restore_that_is_stopped_once_it_is_done_is_the_last_one(tmp_path: Path) -> None:
+    """What is there is what it has restored, whatever becomes of the run."""
+    gym = Gym(tmp_path, make_database(tmp_path / "gym.db", rows=30_000))
+    assert gym.run("backup")[0] == 0
+    gym.change(_LOST)
+    backup = Path(_restore(gym)["backup"])
+    gym.change("DELETE FROM t WHERE id > 5")
+    five, first = gym.rows(), record.read(gym.database)
+    job = RestoreConfig(name="restore", kind="restore", backup=backup, target=gym.database)
+
+    def check() -> None:
+        known = record.read(gym.database)
+        if known and known.file and known != first:
+            raise StoppedError("asked to stop")
+
+    with pytest.raises(StoppedError):
+        restore.run(job, context(check=check))
+    assert (gym.run("undo")[0], gym.rows()) == (0, five)
 
 
 @pytest.mark.parametrize("is_undo", [False, True])

@@ -64,7 +64,14 @@ def test_the_number_of_a_backup_belongs_to_its_whole_time() -> None:
     assert matches("20261128_030000-2", "20261128_030000", "2")
     assert not matches("20261128_030000-2", "20261128_030000", None)
     assert not matches("20261128_030000-2", "20261128_030000", "3")
+    assert not matches("20261128_0300-2", "20261128_030000", "2")
     assert matches("2026-2", "20260228_030000", None) is False
+
+
+def test_the_digits_of_a_time_are_its_first_ones() -> None:
+    """An hour alone would mean one of any day."""
+    assert not matches("1128_0300", "20261128_030000", None)
+    assert not matches("0300", "20261128_030000", None)
 
 
 def test_a_unique_beginning_finds_its_backup_also_one_that_is_not_good(tmp_path: Path) -> None:

@@ -31,6 +31,8 @@ _NIGHT = Hours(time(22), time(6))
         ("1.5MiB/s", 1536 * 1024),
         ("4096B/s", 4096),
         ("1GiB/s", 1024**3),
+        ("1KiB/s", 1024),
+        ("1024GiB/s", 1024**4),
     ],
 )
 def test_a_rate_has_a_unit_of_bytes_a_second(text: str, expected: int) -> None:
@@ -51,7 +53,9 @@ def test_a_rate_has_a_unit_of_bytes_a_second(text: str, expected: int) -> None:
         ("500 kByte/s", "write 488KiB/s"),
         ("500KiB", "write 500KiB/s"),
         ("100MB/s", "write 95MiB/s"),
+        ("4kbit", "in bytes, not in bits, it is 1KiB/s"),
         ("0", "in bytes, not in bits"),
+        ("1025GiB/s", "to 1024GiB/s"),
         ("0KiB/s", "for no limit, leave it out"),
         ("1000B/s", "expected from 1KiB/s"),
         ("-5KiB/s", "expected bytes a second"),
@@ -103,6 +107,10 @@ def test_a_limit_holds_always_or_in_some_hours() -> None:
             '{"21:00-07:00": 1MiB/s, "22:00-23:00": 2MiB/s}',
             "jobs.pull.limit.22:00-23:00: these hours overlap",
         ),
+        (
+            '{"22:00-23:00": 2MiB/s, "21:00-07:00": 1MiB/s}',
+            "jobs.pull.limit.21:00-07:00: these hours overlap",
+        ),
     ],
 )
 def test_a_limit_that_is_none_is_a_fault_of_the_configuration(text: str, fault: str) -> None:
@@ -141,6 +149,7 @@ def test_the_time_that_a_limit_takes_ends_with_its_hours() -> None:
     assert limit.seconds(600_000, _NOON, UTC) == 600
     assert limit.seconds(1_800_000, _NOON, UTC) == 1800
     assert limit.seconds(10**12, _NOON, UTC) == 1800
+    assert limit.seconds(10**12, _NOON + timedelta(minutes=29, seconds=45), UTC) == 15
     assert limit.seconds(10**12, _NOON + timedelta(hours=1), UTC) == 0
     assert Limit(((None, 1000),)).seconds(10**9, _NOON, UTC) == 10**6
 

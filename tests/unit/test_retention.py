@@ -182,6 +182,14 @@ def test_a_backup_made_in_this_very_moment_does_not_discredit_the_clock() -> Non
     assert [one.stays for one in decisions] == [True, False, False]
 
 
+def test_what_is_not_known_of_a_backup_keeps_it() -> None:
+    """It may be pinned, or be good: what cannot be read is no reason to remove it."""
+    newest, old = (_backup(timedelta(days=age), 1, verified=True) for age in (0, 900))
+    unknown = dataclasses.replace(old, marks_fault="its marks cannot be read")
+    (_, decision) = _plan([newest, unknown], 7, 1)
+    assert (decision.stays, decision.reason) == (True, "its marks cannot be read")
+
+
 def test_the_reasons_tell_the_rule() -> None:
     """Each says which limit kept a backup, or which ones let it go."""
     backups = [_backup(timedelta(days=age), 1, verified=True) for age in (0, 1, 20, 30)]

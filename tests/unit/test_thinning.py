@@ -174,6 +174,17 @@ def test_a_week_belongs_to_the_year_of_its_thursday() -> None:
     assert "weekly 2026-W53" in decisions[0].reason
 
 
+def test_of_several_in_an_hour_the_newest_verified_one_stands_for_it() -> None:
+    """One that is not verified, and newer, stands for it among all, and in nobody's stead."""
+    minutes = {0: True, 10: True, 70: False, 75: True, 140: True}
+    backups = [
+        _backup(CREATED.replace(minute=50) - timedelta(minutes=minute), verified=verified)
+        for minute, verified in minutes.items()
+    ]
+    decisions = retention.plan(backups, {"hourly": 2}, CREATED.replace(minute=50), UTC)
+    assert [one.stays for one in decisions] == [True, False, True, True, False]
+
+
 def test_the_hour_that_comes_twice_is_one_hour() -> None:
     """As on the clock on the wall: the newest backup of both stands for it."""
     night = datetime(2026, 10, 24, 23, 30, tzinfo=UTC)
