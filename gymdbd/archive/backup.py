@@ -57,6 +57,11 @@ class Backup:
         return self.created, self.again
 
     @property
+    def where(self) -> str:
+        """Return its path as text."""
+        return str(self.path)
+
+    @property
     def verdict(self) -> str:
         """Return the verdict on it.
 

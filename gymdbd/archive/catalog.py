@@ -231,8 +231,11 @@ class Catalog:
         present = listed(self.archive)
         orphans = []
         for name in present:
+            # As nearly all are.
+            if name.endswith(".db"):
+                continue
             if name.endswith(".json") and name[: -len(".json")] in present:
-                continue  # As nearly all are.
+                continue
             for suffix in (suffix for suffix in _BESIDE if name.endswith(suffix)):
                 owner = name.removesuffix(suffix)
                 if owner not in present and NAME.fullmatch(owner):

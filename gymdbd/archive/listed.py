@@ -69,6 +69,17 @@ class Listed(Backup):
         return self.described is not None and self.described.is_suspicious and super().waits
 
     @property
+    def is_overwritten(self) -> bool:
+        """Return whether it holds content that a restore has overwritten."""
+        described = self.described
+        return described is not None and described.is_overwritten and super().is_overwritten
+
+    @property
+    def where(self) -> str:
+        """Return its path as text, which takes no Path to make."""
+        return f"{self._archive}{os.sep}{self._name}"
+
+    @property
     def size(self) -> int:
         """Return the size of the `.db`."""
         return max(self._length, 0)

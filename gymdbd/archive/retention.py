@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from datetime import datetime, timedelta, tzinfo
 from typing import TYPE_CHECKING
@@ -59,8 +60,14 @@ def plan(
         return [Decision(backup, True, wrong) for backup in ordered]
     # By rank: there may be thousands, of which no paths are made.
     every = list(enumerate(ordered))
-    overwritten = [rank for rank, backup in every if backup.is_overwritten][:_UNDO_COUNT]
-    good = {rank: place for place, rank in enumerate(r for r, backup in every if backup.good)}
+    young = itertools.takewhile(lambda pair: now - pair[1].created < _UNDO_TIME, every)
+    overwritten = [rank for rank, backup in young if backup.is_overwritten][:_UNDO_COUNT]
+    # Whether a backup is good costs a look at it. Among those of the last days nothing is counted.
+    ranks = (rank for rank, backup in every if backup.good)
+    counts = any(most for name, most in rule.items() if name != "days")
+    good = {
+        rank: place for place, rank in enumerate(itertools.islice(ranks, None if counts else 1))
+    }
     among_good = _periods([(rank, ordered[rank]) for rank in good], rule, zone)
     among_all = _periods(every, rule, zone)
     gone = _why_gone(rule)
@@ -68,7 +75,7 @@ def plan(
     for rank, backup in every:
         is_good, place = rank in good, good.get(rank, rank)
         reasons = [_why_retained(backup, place, rule, now, is_newest=is_good and place == 0)]
-        if rank in overwritten and now - backup.created < _UNDO_TIME:
+        if rank in overwritten:
             reasons.append(f"overwritten by a restore less than {_UNDO_TIME.days} days ago")
         reasons += (among_good if is_good else among_all).get(rank, [])
         reason = ", ".join(filter(None, reasons))

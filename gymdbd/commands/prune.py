@@ -26,6 +26,7 @@ examples:
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 from gymdbd import lock, log
@@ -88,21 +89,23 @@ def _once(decisions: list[Decision]) -> list[Decision]:
 
 
 def _print(rules: list[Rule], decisions: list[Decision], output: Output, *, dry_run: bool) -> None:
+    # There may be thousands.
     described = [
-        {"path": str(decision.backup.path), "stays": decision.stays, "reason": decision.reason}
-        for decision in decisions
+        {"path": decision.backup.where, "stays": decision.stays, "reason": decision.reason}
+        for decision in (decisions if output.json else ())
     ]
-    gone = [str(decision.backup.path) for decision in decisions if not decision.stays]
+    gone = [decision.backup.where for decision in decisions if not decision.stays]
     verb = "would be removed" if dry_run else "removed"
 
     def text() -> None:
         folder = None
         for decision in decisions:
-            path, word = decision.backup.path, "stays" if decision.stays else verb
-            if path.parent != folder:
-                folder = path.parent
-                output.print_line(str(folder))
-            output.print_line(f"{word:<{len(verb)}}  {path.name}  ({decision.reason})")
+            word = "stays" if decision.stays else verb
+            parent, _, name = decision.backup.where.rpartition(os.sep)
+            if parent != folder:
+                folder = parent
+                output.print_line(folder)
+            output.print_line(f"{word:<{len(verb)}}  {name}  ({decision.reason})")
         output.print_line(f"{len(gone)} of {len(decisions)} backups {verb}")
 
     told = [

@@ -129,7 +129,7 @@ def test_the_backup_of_a_moment_is_the_newest_that_is_not_younger(tmp_path: Path
     catalog = Catalog(tmp_path, UTC)
     assert catalog.at(CREATED).path.name == _NAME
     assert catalog.at(CREATED - timedelta(seconds=1)).path.name == _OLDER
-    with pytest.raises(BackupMissingError, match="no good backup as old as 2026-11-20"):
+    with pytest.raises(BackupMissingError, match="no good backup made at or before 2026-11-20"):
         catalog.at(CREATED - timedelta(days=3))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -269,3 +269,29 @@ def test_what_the_last_two_restores_overwrote_stays_for_two_weeks() -> None:
     assert now[1].reason == "overwritten by a restore less than 14 days ago"
     later = retention.plan([newest, *found], rule, CREATED + timedelta(days=12, hours=1), UTC)
     assert _stay(later) == [newest, found[0]]
+
+
+class _Costly(Backup):
+    """A backup that counts how often it is asked whether it is good, which costs a look at it."""
+
+    asked: ClassVar[list[str]] = []
+
+    @property
+    def good(self) -> bool:
+        """Return whether it is good, and note the question."""
+        self.asked.append(self.path.name)
+        return super().good
+
+
+def test_whether_a_backup_is_good_is_asked_only_while_it_matters() -> None:
+    """By age alone the newest good one is enough, as in an archive of thousands that stay."""
+    made = [_backup(timedelta(days=age), 1, verified=age > 1) for age in range(20)]
+    backups = [_Costly(**vars(backup)) for backup in made]
+    for rule, asked in (({"days": 5}, 3), ({"days": 5, "count": 2}, 20), ({"daily": 2}, 20)):
+        _Costly.asked.clear()
+        decisions = retention.plan(backups, rule, CREATED, UTC)
+        assert len(_Costly.asked) == asked
+        plain = retention.plan(made, rule, CREATED, UTC)
+        assert [(one.stays, one.reason) for one in decisions] == [
+            (one.stays, one.reason) for one in plain
+        ]
