@@ -24,7 +24,7 @@ import json
 import os
 import zlib
 from datetime import MAXYEAR, MINYEAR, UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from gymdbd import bounded, files
 from gymdbd.archive import marks as all_marks
@@ -47,6 +47,7 @@ _MOST_TEXT = 8192
 _SECOND_NS = 1_000_000_000
 _COARSE_NS, _FINE_NS = 2 * _SECOND_NS, _SECOND_NS // 10
 
+Stamp: TypeAlias = tuple[int, int, int, int]
 _STAMPED = (str, int, int, int, int)
 _MANIFEST = (*_STAMPED, str, int, int, int, int)
 _MARKS = (*_STAMPED, dict)
@@ -84,18 +85,16 @@ class Index:
 
     def facts(self, name: str, found: os.stat_result) -> Facts | None:
         """Return the facts of the manifest with this name; None if it is to be read."""
-        table = self._manifests
-        row = table.row(name, found, self._begun_ns)
+        row = self._manifests.row(name, found, self._begun_ns)
         if row is None:
             return None
         try:
-            created_at, place, size, rows, flags = table.said
-            told = datetime.fromisoformat(created_at[row])
+            _, _, _, _, _, created_at, place, size, rows, flags = row
+            told = datetime.fromisoformat(created_at)
             created = told.astimezone(UTC)
             if told.tzinfo is None or not MINYEAR < created.year < MAXYEAR:
                 return None
-            of = self._places[place[row]]
-            known = created_at[row], created, *of, size[row], rows[row], *_SAID[flags[row]]
+            known = created_at, created, *self._places[place], size, rows, *_SAID[flags]
             return Facts._make(known)
         except _FAULTS:
             return None
@@ -104,7 +103,7 @@ class Index:
         """Return the marks in the file with this name; None if it is to be read."""
         row = self._marks.row(name, found, self._begun_ns)
         try:
-            return None if row is None else all_marks.of(self._marks.said[0][row])
+            return None if row is None else all_marks.of(row[-1])
         except _FAULTS:
             return None
 
@@ -118,20 +117,17 @@ class _Table:
                 raise TypeError("the columns are not equally long lists")
             if column and set(map(type, column)) != {kind}:
                 raise TypeError(f"a column is not of {kind.__name__}")
-        names, *self._stamps = columns[: len(_STAMPED)]
-        self._rows = dict(zip(names, range(len(names)), strict=True))
-        self.said = columns[len(_STAMPED) :]
+        self._rows = dict(zip(columns[0], zip(*columns, strict=True), strict=True))
 
-    def row(self, name: str, found: os.stat_result, begun_ns: int) -> int | None:
+    def row(self, name: str, found: os.stat_result, begun_ns: int) -> tuple[Any, ...] | None:
         """Return the row of a file, if that is still the file that it was."""
-        row: int | None = self._rows.get(name)
+        row: tuple[Any, ...] | None = self._rows.get(name)
         if row is None:
             return None
-        inodes, sizes, mtimes, ctimes = self._stamps
-        mtime, ctime = mtimes[row], ctimes[row]
+        mtime, ctime = row[3], row[4]
         if (
-            inodes[row] != found.st_ino
-            or sizes[row] != found.st_size
+            row[1] != found.st_ino
+            or row[2] != found.st_size
             or mtime != found.st_mtime_ns
             or ctime != found.st_ctime_ns
         ):
@@ -157,8 +153,8 @@ def load(archive: Path) -> Index:
 
 def store(
     archive: Path,
-    manifests: dict[str, tuple[os.stat_result, Facts]],
-    marks: dict[str, tuple[os.stat_result, Marks]],
+    manifests: dict[str, tuple[Stamp, Facts]],
+    marks: dict[str, tuple[Stamp, Marks]],
     took_ns: int,
 ) -> None:
     """Write the index of an archive, if this user decides about the archive; never fails.
@@ -185,27 +181,27 @@ def _is_trusted(found: os.stat_result, archive: Path) -> bool:
 
 
 def _bytes(
-    manifests: dict[str, tuple[os.stat_result, Facts]],
-    marks: dict[str, tuple[os.stat_result, Marks]],
+    manifests: dict[str, tuple[Stamp, Facts]],
+    marks: dict[str, tuple[Stamp, Marks]],
     took_ns: int,
 ) -> bytes:
     places: dict[tuple[Place, tuple[Place, ...]], int] = {}
     rows = []
-    for name, (found, facts) in manifests.items():
+    for name, (stamp, facts) in manifests.items():
         of = (facts.place, facts.former_places)
         if len(json.dumps(_of_place(*of))) < _MOST_TEXT:
             at = places.setdefault(of, len(places))
             flags = sum(getattr(facts, flag) << at for at, flag in enumerate(reversed(_FLAGS)))
             told = facts.created_at, at, facts.size, facts.rows, flags
-            rows.append((*_stamped(name, found), *told))
+            rows.append((name, *stamp, *told))
     content = {
         "took_ns": took_ns,
         "places": [_of_place(*of) for of in places],
         "manifests": _columns(rows, _MANIFEST),
         "marks": _columns(
             [
-                (*_stamped(name, found), said)
-                for name, (found, known) in marks.items()
+                (name, *stamp, said)
+                for name, (stamp, known) in marks.items()
                 if len(json.dumps(said := all_marks.said(known))) < _MOST_TEXT
             ],
             _MARKS,
@@ -215,9 +211,9 @@ def _bytes(
     return _HEAD % zlib.crc32(body) + body
 
 
-def _stamped(name: str, found: os.stat_result) -> tuple[str, int, int, int, int]:
-    """Return a name, and what differs if its file was written or replaced: `_STAMPED`."""
-    return name, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
+def stamp_of(found: os.stat_result) -> Stamp:
+    """Return what differs if a file was written or replaced; a status takes much more memory."""
+    return found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
 
 def _columns(rows: list[tuple[Any, ...]], kinds: tuple[type, ...]) -> list[Any]:

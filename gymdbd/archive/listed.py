@@ -13,7 +13,7 @@ from gymdbd.archive import facts
 from gymdbd.archive import manifest as manifests
 from gymdbd.archive import marks as all_marks
 from gymdbd.archive.backup import Backup
-from gymdbd.archive.index import Index
+from gymdbd.archive.index import Index, stamp_of
 from gymdbd.errors import FormatError
 from gymdbd.source.errors import SourceUnreadableError
 from gymdbd.source.format import SIDE_SUFFIXES
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from gymdbd.archive.facts import Facts
+    from gymdbd.archive.index import Stamp
     from gymdbd.archive.manifest import Manifest
     from gymdbd.archive.marks import Marks
 
@@ -125,8 +126,8 @@ class Reader:
         index: Index | None = None,
         present: Collection[str] | None = None,
     ) -> None:
-        self.manifests: dict[str, tuple[os.stat_result, Facts]] = {}
-        self.marks: dict[str, tuple[os.stat_result, Marks]] = {}
+        self.manifests: dict[str, tuple[Stamp, Facts]] = {}
+        self.marks: dict[str, tuple[Stamp, Marks]] = {}
         self.read = 0
         self._archive = archive
         self._folder = f"{archive}{os.sep}"
@@ -152,8 +153,8 @@ class Reader:
         if described is None:
             known["created"] = _from_name(stamp, backup.path, self._zone)
         else:
-            known["created"], known["place"] = described.created, described.place
-            known["former_places"] = described.former_places
+            known["described"] = described
+            _, known["created"], known["place"], known["former_places"], *_ = described
         if self._present is None or self._others or not name.isascii():
             self._mark(backup, known)
             sides = [name + suffix for suffix in SIDE_SUFFIXES if self._may_be_there(name + suffix)]
@@ -165,11 +166,9 @@ class Reader:
     def _describe(self, backup: Listed, known: dict[str, Any]) -> Facts | None:
         """Note what its manifest says in short, itself if it is read, or why it cannot be."""
         name = known["_name"] + ".json"
-        found = self._found(name)
-        if found is None:
+        if (found := self._found(name)) is None:
             return None
-        described = self._index.facts(name, found)
-        if described is None:
+        if (described := self._index.facts(name, found)) is None:
             manifest, fault = _tried(manifests.read, backup.path)
             if isinstance(fault, SourceUnreadableError):
                 known["unread"] = fault
@@ -180,8 +179,7 @@ class Reader:
             known["_manifest"] = manifest
             described = facts.of(manifest)
             self.read += 1
-        known["described"] = described
-        self.manifests[name] = found, described
+        self.manifests[name] = stamp_of(found), described
         return described
 
     def _mark(self, backup: Listed, known: dict[str, Any]) -> None:
@@ -199,7 +197,7 @@ class Reader:
                 return
             self.read += 1
         known["marks"] = marks
-        self.marks[name] = found, marks
+        self.marks[name] = stamp_of(found), marks
 
     def _found(self, name: str) -> os.stat_result | None:
         """Return the status of a file beside a backup; None if it is not there."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import os
 import time
 from typing import TYPE_CHECKING
@@ -12,7 +14,8 @@ from gymdbd.archive.listed import NAME, Reader
 from gymdbd.errors import FolderMissingError
 
 if TYPE_CHECKING:
-    from datetime import tzinfo
+    from collections.abc import Iterator
+    from datetime import datetime, tzinfo
     from pathlib import Path
 
     from gymdbd.archive.backup import Backup
@@ -51,22 +54,13 @@ class Look:
 
     def __init__(self, archive: Path, zone: tzinfo) -> None:
         begun = time.monotonic_ns()
-        entries = listed(archive)
-        reader = Reader(archive, zone, index.load(archive), entries)
-        found: list[Backup] = []
-        for name, entry in entries.items():
-            if name.endswith(".db") and (match := NAME.fullmatch(name)):
-                try:
-                    if entry.is_file(follow_symlinks=False):
-                        plain = name if name.isascii() else names.listed(archive / name).name
-                        found.append(reader.backup(plain, match))
-                except FileNotFoundError:
-                    continue  # It was pruned since the folder was listed.
-                except OSError as error:
-                    raise disk.not_checked(error, archive / name) from error
+        with _uncollected():
+            entries = listed(archive)
+            reader = Reader(archive, zone, index.load(archive), entries)
+            found = _read(archive, entries, reader)
+            self._every = sorted(found, key=_age, reverse=True)
         if reader.read > _FEW:
             index.store(archive, reader.manifests, reader.marks, time.monotonic_ns() - begun)
-        self._every = sorted(found, key=lambda backup: backup.order, reverse=True)
 
     def backups(self, origin: Origin | None = None) -> list[Backup]:
         """Return the backups, newest first; with `origin` only those of that database."""
@@ -97,4 +91,36 @@ class Look:
 
     def add(self, backup: Backup) -> None:
         """Add a backup that was made since."""
-        self._every = sorted([*self._every, backup], key=lambda known: known.order, reverse=True)
+        self._every = sorted([*self._every, backup], key=_age, reverse=True)
+
+
+def _read(archive: Path, entries: dict[str, os.DirEntry[str]], reader: Reader) -> list[Backup]:
+    """Return the backups among what lies in an archive."""
+    found: list[Backup] = []
+    for name, entry in entries.items():
+        if name.endswith(".db") and (match := NAME.fullmatch(name)):
+            try:
+                if entry.is_file(follow_symlinks=False):
+                    plain = name if name.isascii() else names.listed(archive / name).name
+                    found.append(reader.backup(plain, match))
+            except FileNotFoundError:
+                continue  # It was pruned since the folder was listed.
+            except OSError as error:
+                raise disk.not_checked(error, archive / name) from error
+    return found
+
+
+def _age(backup: Backup) -> tuple[datetime, int]:
+    return backup.created, backup.again
+
+
+@contextlib.contextmanager
+def _uncollected() -> Iterator[None]:
+    """Let the block make thousands of objects that all stay, without a search for garbage."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()

@@ -286,7 +286,7 @@ class _Costly(Backup):
 def test_whether_a_backup_is_good_is_asked_only_while_it_matters() -> None:
     """By age alone the newest good one is enough, as in an archive of thousands that stay."""
     made = [_backup(timedelta(days=age), 1, verified=age > 1) for age in range(20)]
-    backups = [_Costly(**vars(backup)) for backup in made]
+    backups: list[Backup] = [_Costly(**vars(backup)) for backup in made]
     for rule, asked in (({"days": 5}, 3), ({"days": 5, "count": 2}, 20), ({"daily": 2}, 20)):
         _Costly.asked.clear()
         decisions = retention.plan(backups, rule, CREATED, UTC)
