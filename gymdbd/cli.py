@@ -60,12 +60,14 @@ class _Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Raise UsageError; argparse itself would exit."""
+        hint = f"see {self.prog} --help"
         if mistyped := _NO_VERB.match(message):
             from gymdbd.words import did_you_mean  # noqa: PLC0415 - only an error needs it
 
             near = did_you_mean(mistyped[1], commands.VERBS)
             message = f"there is no command {mistyped[1]}{near}"
-        raise UsageError(message, hint=f"see {self.prog} --help")
+            hint += "; the flags of a command go after it"
+        raise UsageError(message, hint=hint)
 
     def refuse(self, unknown: list[str]) -> NoReturn:
         """Raise UsageError: these words are neither values nor flags of the verb."""

@@ -234,6 +234,7 @@ def test_the_command_for_an_installed_launch_daemon_is_roots(tmp_path: Path) -> 
     ("words", "expected"),
     [
         (["restroe", "latest"], 'there is no command restroe; did you mean "restore"?'),
+        (["--database", "gym.db", "backup"], "the flags of a command go after it"),
         (["frobnicate"], "there is no command frobnicate\n"),
         (["restore", "lates"], 'no backup called lates; did you mean "latest"?'),
         (["restore", "./gone.db"], "there is no file {folder}/gone.db\n"),
