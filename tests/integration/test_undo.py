@@ -163,7 +163,12 @@ def test_what_sqlite_could_not_read_is_put_back_by_a_command_that_is_told(gym: G
 
 
 def test_a_restore_that_fails_is_not_the_last_one(gym: Gym) -> None:
-    """The one before it can still be taken back."""
+    """The one before it can still be taken back; if there was none, nothing is noted."""
+    (backup,) = backups(gym.archive)
+    job = RestoreConfig(name="restore", kind="restore", backup=backup, target=gym.database)
+    with pytest.raises(StoppedError), record.kept(job, None, context()):
+        raise StoppedError("asked to stop")
+    assert record.read(gym.database) is None
     first = _restore(gym)
     with sqlite_elsewhere(gym.database, "BEGIN IMMEDIATE"):
         assert gym.run("restore", "latest")[1]["code"] == "source-locked"

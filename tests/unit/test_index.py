@@ -237,6 +237,25 @@ def test_a_manifest_as_young_as_the_index_is_read_again(
     assert (found is not None) == known
 
 
+@pytest.mark.parametrize(("young", "column"), [("mtime", 3), ("ctime", 4)])
+def test_the_younger_of_the_two_times_of_a_manifest_counts(young: str, column: int) -> None:
+    """Either of them may be set back, or be that of a copy."""
+    content, _ = _entry()
+    moment = 19_990_000_001
+    content["manifests"][column] = [moment]
+    _, now = _entry(**{young: moment})
+    assert index.Index(content, 20_200_000_000).facts("a.json", now) is not None
+    assert index.Index(content, 20_000_000_000).facts("a.json", now) is None
+
+
+def test_an_index_counts_for_root_if_it_is_of_who_owns_the_archive(archive: Path) -> None:
+    """Root looks into the archives of others as fast as into its own."""
+    path = manifest.manifest_path(Catalog(archive, UTC).backups()[0].path)
+    for owned in (archive, archive / index.NAME):
+        os.chown(owned, 12345, -1)
+    assert _knows(archive, path)
+
+
 def test_marks_count_as_soon_as_they_are_made_changed_or_removed(archive: Path) -> None:
     """A pin that is not seen would let pruning remove what is pinned."""
     backup = Catalog(archive, UTC).backups()[3]
