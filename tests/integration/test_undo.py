@@ -57,7 +57,7 @@ def test_an_undo_brings_back_what_the_restore_overwrote_and_a_second_one_what_ca
         assert (told["backup"], told["rows_since"]) == (restored["backup"], {"t": 1})
     code, again = gym.run("undo", "nightly")
     assert (code, again["backup"], gym.rows()) == (0, undone["undo"], later)
-    assert again["overwrote"]["restore"].startswith("the undo, which restored gym_backup_")
+    assert again["overwrote"]["restore"].startswith("the undo that restored gym_backup_")
 
 
 def test_a_restore_says_which_restore_it_overwrites_and_how_that_is_undone(gym: Gym) -> None:

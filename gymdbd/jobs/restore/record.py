@@ -51,7 +51,7 @@ class Record:
 
     def shown(self, zone: tzinfo) -> str:
         """Return it as text."""
-        what = "undo, which restored" if self.is_undo else "restore of"
+        what = "undo that restored" if self.is_undo else "restore of"
         moment = clock.to_minute(clock.from_text(self.begun_at), zone)
         interrupted = ", which was interrupted" if self.file is None else ""
         return f"the {what} {Path(self.backup).name} at {moment}{interrupted}"
