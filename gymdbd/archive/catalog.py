@@ -129,7 +129,7 @@ class Catalog:
         if not begun:
             raise self._none_begins(wanted, named)
         if len(begun) > 1:
-            raise self._several(wanted, sorted(begun))
+            raise self._several(wanted, sorted(begun), origin)
         return self.read(names.listed(self.archive / begun[0]).name)
 
     def _none_begins(self, wanted: str, named: list[Match[str]]) -> BackupMissingError:
@@ -141,13 +141,15 @@ class Catalog:
             hint=f"gymdbd list --archive {self.archive} prints what it holds",
         )
 
-    def _several(self, wanted: str, begun: list[str]) -> BackupAmbiguousError:
+    def _several(
+        self, wanted: str, begun: list[str], origin: Origin | None
+    ) -> BackupAmbiguousError:
+        several = ", or add --database PATH if they are of several databases" if not origin else ""
         before = f"{len(begun) - _SHOWN} more, and " if len(begun) > _SHOWN else ""
         return BackupAmbiguousError(
             f"{wanted} is the beginning of the times of {len(begun)} backups in {self.archive}: "
             f"{before}{', '.join(begun[-_SHOWN:])}",
-            hint="type more of the time or the whole name, or add --database PATH if they are of "
-            "several databases; gymdbd list prints all",
+            hint=f"type more of the time or the whole name{several}; gymdbd list prints all",
         )
 
     def at(self, moment: datetime, origin: Origin | None = None) -> Backup:

@@ -92,7 +92,10 @@ def test_a_beginning_of_several_is_refused_with_the_newest_of_them(tmp_path: Pat
     assert "of 8 backups" in caught.value.message
     assert "3 more, and gym_backup_20261128_130000.db, " in caught.value.message
     assert "gym_backup_20261128_120000.db" not in caught.value.message
-    assert "type more of the time or the whole name" in caught.value.hint
+    assert "the whole name, or add --database PATH if they are of several" in caught.value.hint
+    with pytest.raises(BackupAmbiguousError) as caught:
+        Catalog(tmp_path, UTC).find("20261128", Origin("gym", ()))
+    assert "type more of the time or the whole name; gymdbd list" in caught.value.hint
 
 
 def test_both_backups_of_one_second_can_be_named(tmp_path: Path) -> None:
