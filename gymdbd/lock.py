@@ -31,6 +31,14 @@ def archive_lock(archive: Path) -> Path:
     return archive / ".gymdbd.lock"
 
 
+def reader_locks(archive: Path) -> list[Path]:
+    """Return the locks of who reads a backup, so that it is not pruned meanwhile.
+
+    An archive that this user may not write, for example on a read-only disk, is not locked.
+    """
+    return [archive_lock(archive)] if os.access(archive, os.W_OK) else []
+
+
 def file_lock(path: Path) -> Path:
     """Return the lock that guards a single file, such as a replica or the status file."""
     return path.with_name(f".{path.name}.lock")

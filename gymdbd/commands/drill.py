@@ -19,6 +19,9 @@ examples:
 from __future__ import annotations
 
 import dataclasses
+import os
+import tempfile
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gymdbd import files, words
@@ -87,9 +90,8 @@ def _of_named(names: list[Name], arguments: argparse.Namespace, output: Output) 
         return _on(_backup(names, arguments, output))
     if arguments.archive is None:
         arguments.archive = databases.find(LATEST, arguments).path.parent
-    archive = files.absolute(arguments.archive)
     database = files.absolute(arguments.source) if arguments.source else None
-    return DrillConfig(name="drill", kind="drill", archive=archive, database=database)
+    return dataclasses.replace(_in(files.absolute(arguments.archive)), database=database)
 
 
 def _of_any_job(
@@ -130,8 +132,14 @@ def _drills(job: DrillConfig, backup: Backup) -> bool:
 def _on(backup: Backup, job: DrillConfig | None = None) -> DrillConfig:
     """Return the drill of a backup, with the probes and the command of the job."""
     archive = backup.path.parent
-    like = job or DrillConfig(name="drill", kind="drill", archive=archive)
-    return dataclasses.replace(like, archive=archive, only=backup.path.name)
+    like = dataclasses.replace(job, archive=archive) if job else _in(archive)
+    return dataclasses.replace(like, only=backup.path.name)
+
+
+def _in(archive: Path) -> DrillConfig:
+    """Return a drill without a job; its scratch folder is elsewhere if nobody may write there."""
+    scratch = None if os.access(archive, os.W_OK) else Path(tempfile.gettempdir())
+    return DrillConfig(name="drill", kind="drill", archive=archive, scratch_folder=scratch)
 
 
 def _print(result: DrillResult, output: Output) -> None:

@@ -247,8 +247,11 @@ class DrillConfig(JobConfig):
     def locks(self) -> list[Path]:
         """Return a lock in the archive; the archive's own is taken only to read a backup.
 
-        It is not beside the scratch folder, which may be in a folder that all users share.
+        It is not beside the scratch folder, which may be in a folder that all users share. An
+        archive that this user may not write has none: then a run removes its own folder only.
         """
+        if not os.access(self.archive, os.W_OK):
+            return []
         return [lock.file_lock(self.archive / f".{self.name}.drill")]
 
     def folders(self) -> list[Path]:
@@ -343,12 +346,8 @@ class RestoreConfig(JobConfig):
         return [self.backup, self.target]
 
     def locks(self) -> list[Path]:
-        """Return the locks of the archive, so that the backup is not pruned, and of the target.
-
-        An archive that this user may not write, for example on a read-only disk, is not locked.
-        """
-        archive = self.backup.parent
-        locks = [lock.archive_lock(archive)] if os.access(archive, os.W_OK) else []
+        """Return the locks of the archive, so that the backup is not pruned, and of the target."""
+        locks = lock.reader_locks(self.backup.parent)
         return locks if self.across else [*locks, lock.file_lock(self.target)]
 
 
@@ -370,14 +369,8 @@ class RebuildConfig(JobConfig):
         return [self.backup or self.pull.replica]
 
     def locks(self) -> list[Path]:
-        """Return the lock of what is sent, so that no pull replaces it and nothing prunes it.
-
-        An archive that this user may not write is not locked.
-        """
-        if self.backup is None:
-            return self.pull.locks()
-        archive = self.backup.parent
-        return [lock.archive_lock(archive)] if os.access(archive, os.W_OK) else []
+        """Return the lock of what is sent, so that no pull replaces it and nothing prunes it."""
+        return self.pull.locks() if self.backup is None else lock.reader_locks(self.backup.parent)
 
 
 KINDS: dict[str, type[JobConfig]] = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import sqlite3
@@ -15,6 +16,7 @@ import pytest
 
 from tests.support.command import GYMDBD, environment, gymdbd, gymdbd_json
 from tests.support.databases import backups, make_database, query
+from tests.support.disks import may_mount
 from tests.support.jobs import write_config
 
 # What each verb needs besides.
@@ -237,3 +239,23 @@ def test_the_status_of_a_database_has_the_exit_codes_of_monitoring(project: Path
     code, found = _status(project)
     assert (code, found["code"]) == (2, "source-missing")
     assert gymdbd("status", "--archive", project / "nowhere").returncode == 3
+
+
+@pytest.mark.skipif(not may_mount(), reason="file systems cannot be mounted here")
+def test_a_drill_without_a_job_rehearses_from_an_archive_that_nobody_may_write(
+    project: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """In the folder for temporary files; without a lock it removes no other run's folder."""
+    archive, scratch = archive_of(project), tmp_path_factory.mktemp("scratch")
+    suffix = hashlib.sha256(os.fsencode(archive.resolve())).hexdigest()[:8]
+    of_another_run = scratch / f".drill.another.{suffix}.drill"
+    of_another_run.mkdir()
+    subprocess.run(["mount", "--bind", archive, archive], check=True)
+    try:
+        subprocess.run(["mount", "-o", "remount,bind,ro", archive], check=True)
+        for words in [("--database", "gym.db"), ("latest", "--archive", str(archive))]:
+            drilled = gymdbd("drill", *words, cwd=project, TMPDIR=str(scratch))
+            assert (drilled.returncode, drilled.stderr) == (0, "")
+    finally:
+        subprocess.run(["umount", archive], check=True)
+    assert list(scratch.iterdir()) == [of_another_run]

@@ -42,13 +42,12 @@ def run(job: DrillConfig, context: Context) -> DrillResult:
     """
     timings = Timings()
     catalog = Catalog(job.archive, context.clock.zone)
-    _clear(job)
+    if job.locks():
+        _clear(job)
     with files.writing(job.scratch_in / "."):
         folder = Path(mkdtemp(prefix=f".{job.name}.", suffix=_suffix(job), dir=job.scratch_in))
     try:
-        with lock.hold(
-            [lock.archive_lock(job.archive)], wait_s=_ARCHIVE_WAIT_S, check=context.check
-        ):
+        with lock.hold(lock.reader_locks(job.archive), wait_s=_ARCHIVE_WAIT_S, check=context.check):
             backup = catalog.find(job.only or LATEST, job.origin)
             restored, recover_s = _recover(job, backup, folder, context, timings)
         target = folder / f"{backup.stem}.db"
@@ -57,7 +56,8 @@ def run(job: DrillConfig, context: Context) -> DrillResult:
         with timings.step("command"):
             command = commands.run(job, target, context)
     finally:
-        _clear(job)
+        if _is_our_folder(folder):
+            shutil.rmtree(folder)
     context.log.info("drill passed", backup=str(backup.path), recover_s=recover_s)
     return DrillResult(
         backup=str(backup.path),
