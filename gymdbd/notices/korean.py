@@ -159,7 +159,7 @@ REASONS: dict[str, tuple[str, str]] = {
     ),
     "place-taken": (
         "다른 컴퓨터에 이미 데이터베이스가 있습니다",
-        "그것을 확인한 뒤 --replace를 붙여 gymdbd rebuild를 다시 실행하십시오",
+        "먼저 그것을 확인하십시오. gymdbd rebuild --replace는 그것의 이름부터 바꿉니다",
     ),
     "protocol": (
         "다른 컴퓨터의 응답을 gymdbd가 이해하지 못합니다",

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
 _GUIDE = guides.read("deploy/GUIDE.ko.md")
 _BLOCK = re.compile(r"^<!-- ([a-z, ]+) -->\n```console\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-_NAME = re.compile(r"gym_system_backup_\d{8}_\d{6}\.db")
+# A backup by its name, or by a beginning of its time.
+_NAME = re.compile(r"\bgym_system_backup_\d{8}_\d{6}\.db\b|(?<=[ ])2026\d{4}\b")
 # What this stage cannot do, because there is no macOS, no registry, nobody to type a password or
 # text, or nobody to be told.
 _ELSEWHERE = {
@@ -48,7 +49,7 @@ _ELSEWHERE = {
 }
 # A folder in place of the registry, which the Pi of this stage does not reach.
 _REGISTRY = "[global]\nno-index = true\nfind-links = /home/pi/wheels\n"
-_SUSPICIOUS = "gymdbd diff gym_system_backup_20261122_030000.db"
+_SUSPICIOUS = "gymdbd diff 20261122 20261123"
 _WHOLE_FILE = "gymdbd restore latest --replace"
 _CONNECT = "gymdbd init --host "
 
@@ -64,9 +65,9 @@ class _Reader:
         """Type a line in the folder of the checkout, as the user pi."""
         if named := len(_NAME.findall(line)):
             names = iter(self._backups()[-named:])
-            line = _NAME.sub(lambda _: next(names), line)
-        now = self.pi.machine.sh("date -d '1 minute' '+%F %H:%M'").strip()
-        line = line.replace("2026-11-20 14:00", now)
+            line = _NAME.sub(lambda found: _as_written(found[0], next(names)), line)
+        now = self.pi.machine.sh("date '+%F %T'").strip()
+        line = line.replace("2026-11-20 14:00", now).replace("--at yesterday", f'--at "{now}"')
         words = ("bash", "-c", f"cd ~/gymdbd && {line}")
         return self.pi.machine.run(*words, user="pi", check=False)
 
@@ -94,6 +95,11 @@ class _Reader:
         assert self.type_on_pi("gymdbd backup nightly-backup").returncode == 0
         self.pi.machine.run("sqlite3", DATABASE, "DELETE FROM members WHERE id > 9", user="pi")
         assert self.type_on_pi("gymdbd backup nightly-backup").returncode == 1
+
+
+def _as_written(written: str, name: str) -> str:
+    """Return a backup as the guide names it: by the whole name, or by its time alone."""
+    return name if written.endswith(".db") else name.removesuffix(".db").split("_backup_")[1]
 
 
 def _prepare_mac(mac: Mac) -> None:
