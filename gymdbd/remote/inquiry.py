@@ -47,9 +47,12 @@ def survey(connection: Connection, python: str) -> Survey | None:
     """Return what is to be found on the other machine; None if this key may not look around."""
     answer, _ = _answer(connection, python, bootstrap.survey())
     try:
-        return bounded.typed(Survey, answer or {})
+        found = bounded.typed(Survey, answer or {})
     except TypeError:
         return None
+    # They become parts of paths and of a command that a person is to type.
+    is_plain = (found.home + found.program + found.python).isprintable()
+    return found if is_plain else None
 
 
 def _answer(connection: Connection, python: str, code: bytes) -> tuple[dict[str, Any] | None, str]:

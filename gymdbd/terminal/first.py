@@ -42,14 +42,18 @@ class Steps:
     next_steps: list[str] = field(default_factory=list)
 
     def tell(self, label: str, text: str) -> None:
-        """Print a step."""
-        self.show(f"{label:<{_WIDTH}}  {text}")
+        """Print a step as one line, whatever names are in it."""
+        self._print([f"{label:<{_WIDTH}}  {text}"])
 
     def show(self, text: str) -> None:
-        """Print text of our own, which may have several lines; nothing if the output is JSON."""
+        """Print text of our own, which may have several lines."""
+        self._print(text.split("\n"))
+
+    def _print(self, lines: list[str]) -> None:
+        """Print lines; nothing if the output is JSON."""
         if not self.output.json:
             with self.output.losing():
-                for line in text.split("\n"):
+                for line in lines:
                     self.output.print_line(line)
 
     def finish(self, problem: Mapping[str, Any] | None = None) -> None:

@@ -168,9 +168,10 @@ def _remote_database(found: Survey | None, arguments: argparse.Namespace, steps:
 
 
 def _databases(found: Survey | None) -> list[str]:
-    """Return the paths that the other machine tells."""
+    """Return the paths that the other machine tells, without those that could steer a terminal."""
     told = [one.get("path") for one in found.databases] if found else []
-    return [path for path in told if isinstance(path, str) and path.startswith("/")]
+    paths = [path for path in told if isinstance(path, str) and path.isprintable()]
+    return [path for path in paths if path.startswith("/") and Path(path).name not in ("", "..")]
 
 
 def _replica(there: Place, database: str, arguments: argparse.Namespace) -> Path:
