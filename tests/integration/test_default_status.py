@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.support import everyone
-from tests.support.command import gymdbd, require
+from tests.support.command import ORDINARY_USER, gymdbd, require
 from tests.support.daemon_process import running_daemon
 from tests.support.databases import make_database
 from tests.support.jobs import write_config
@@ -66,6 +66,19 @@ def test_the_users_place_is_made_by_the_first_run_alone(tmp_path: Path) -> None:
     assert (after.returncode, json.loads(after.stdout)["jobs"]["nightly"]["state"]) == (0, "ok")
     assert place.stat().st_mode & 0o777 == 0o700
     assert {path.name for path in place.iterdir()} >= {"status.json", "ledger.jsonl"}
+
+
+def test_a_place_that_may_not_be_made_is_told_with_what_to_do(tmp_path: Path) -> None:
+    """By `check` as well, before a run needs it; no folder is made, and the backup is."""
+    home = tmp_path / "home"
+    home.mkdir(mode=0o500)
+    config = _configured(tmp_path, tmp_path / "config.yaml")
+    for verb, code in (("check", 1), ("backup", 0)):
+        done = run("-c", config, verb, prefix=ORDINARY_USER, HOME=str(home))
+        told = done.stdout + done.stderr
+        assert (verb, done.returncode, f"{home}/.local" in told) == (verb, code, True)
+        assert "name a place with status_file: PATH in the configuration" in told
+    assert list(home.iterdir()) == []
 
 
 def test_jobs_of_the_same_name_in_two_configurations_are_kept_apart(tmp_path: Path) -> None:

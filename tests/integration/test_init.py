@@ -107,12 +107,14 @@ def test_a_repository_whose_files_are_elsewhere_does_not_stop_it(machine: Machin
 
 
 def test_a_second_time_changes_no_byte(machine: Machine) -> None:
-    """Nor the time or mode of any file, with the same words or without."""
+    """Nor the time or mode of any file, whether the database is named, by a link, or not."""
     make_database(machine.database)
+    link = machine.home / "link.db"
+    link.symlink_to(machine.database)
     with sqlite_elsewhere(machine.database, "SELECT * FROM t"):
         assert machine.run("init").returncode == 0
         before = machine.everything()
-        for words in ((), ("--database", machine.database), ("--archive", "data/backups/database")):
+        for words in ((), ("--database", link), ("--archive", "data/backups/database")):
             done = machine.run("init", *words)
             assert (done.returncode, done.stdout.count("kept")) == (0, 2)
             assert machine.everything() == before

@@ -181,6 +181,17 @@ def test_a_rule_is_from_the_flags_or_the_job_or_the_default_and_is_told(project:
     assert rule(_config(project, project, keep={"count": 4})) == (14, 10, default)
 
 
+def test_the_flags_come_before_the_rule_of_the_job_that_is_named(project: Path) -> None:
+    """And where neither has a rule, nothing is pruned."""
+    config = _config(project, archive_of(project), keep={"days": 5})
+    words = ("prune", "nightly", "--dry-run")
+    code, answer = gymdbd_json("-c", config, *words, "--keep-count", "3")
+    assert (code, answer["rules"][0]["days"], answer["rules"][0]["count"]) == (0, 0, 3)
+    config = _config(project, archive_of(project))
+    code, answer = gymdbd_json("-c", config, *words)
+    assert (code, answer["error"]) == (2, "there is no retention rule")
+
+
 def test_in_an_archive_of_a_job_nothing_is_pruned_by_a_default(project: Path) -> None:
     """Neither of a job that has no rule, nor of a database that no job makes backups of."""
     with_another(project)

@@ -187,6 +187,48 @@ def test_an_application_that_makes_its_file_meanwhile_keeps_it(place: Path, cont
     assert (names(place), place.read_bytes()) == ([place.name], before)
 
 
+@pytest.mark.parametrize("suffix", ["", "-wal"])
+def test_what_has_the_second_name_already_is_not_replaced(
+    place: Path, content: bytes, suffix: str
+) -> None:
+    """Of two rebuilds in one second, the later one would take what the first has saved."""
+    make_database(place)
+    taken = place.with_name(f"{place.name}.before-rebuild-{STAMP}{suffix}")
+    taken.write_bytes(b"saved")
+    before = snapshot_of(place.parent)
+    with receiving(place) as side, pytest.raises(PlaceError, match=f"a {taken.name} already"):
+        side.put(content, replace=True)
+    assert snapshot_of(place.parent) == before
+
+
+def test_two_databases_in_one_folder_are_rebuilt_at_the_same_time(
+    place: Path, content: bytes
+) -> None:
+    """Neither takes what arrives of the other one for a leftover of its own."""
+    with receiving(place) as side, receiving(place.with_name("other.db")) as other:
+        side.ask(len(content))
+        side.putting.put(pieces(content), len(content), lambda *_: None)
+        other.put(content)
+        side.putting.publish()
+    assert names(place) == [place.name, "other.db"]
+
+
+def test_more_than_was_announced_is_refused(place: Path, content: bytes) -> None:
+    """There may be no room for it: only what was announced was compared with the disk."""
+    with receiving(place) as side:
+        side.ask(len(content) - 1)
+        with pytest.raises(PlaceError, match="more bytes arrived"):
+            side.putting.put(pieces(content), len(content), lambda *_: None)
+    assert names(place) == []
+
+
+def test_a_file_in_place_of_the_folder_is_named(place: Path) -> None:
+    """At the first look, before anything is sent."""
+    place.write_bytes(b"")
+    with receiving(place / "gym.db") as side, pytest.raises(PlaceError, match="is not a folder"):
+        side.ask(1)
+
+
 def _refusing_links(error: str) -> list[str]:
     """Return the words before a process whose hard links fail."""
     refuse = f"inject=linkat:error={error}"
@@ -200,6 +242,14 @@ def test_a_name_that_is_taken_at_the_last_moment_is_not_taken_away(
     with receiving(place, *_refusing_links("EEXIST")) as side, pytest.raises(PlaceTakenError):
         side.put(content)
     assert names(place) == []
+    make_database(place, mode="delete")
+    with (
+        receiving(place, *_refusing_links("EEXIST")) as side,
+        pytest.raises(PlaceTakenError) as caught,
+    ):
+        side.put(content, replace=True)
+    (saved,) = names(place)
+    assert f"the file that was there is {place.with_name(saved)} now" in caught.value.hint
 
 
 def test_a_disk_without_links_gets_the_database_all_the_same(place: Path, content: bytes) -> None:
@@ -247,7 +297,8 @@ def test_a_disk_without_room_is_refused_before_anything_is_sent(
     with disks.mounted(tmp_path, "tmpfs", size="512k") as folder:
         place = folder / "gym.db"
         with receiving(place) as side, pytest.raises(PlaceError, match="needed"):
-            side.ask(1024 * 1024)
+            # Less than there is, but with nothing left for the application.
+            side.ask(500 * 1024)
         with receiving(place) as side:
             side.ask(len(content))
             (folder / "other").write_bytes(bytes(400 * 1024))
@@ -350,6 +401,17 @@ def test_root_gives_it_to_the_recorded_user_or_to_that_of_the_folder(
     assert shared.stat().st_uid == placed.ownership["uid"]
     assert [line for line in placed.remarks if line.startswith(remark)] == placed.remarks
     assert bool(placed.remarks) == bool(remark)
+
+
+@pytest.mark.skipif(not _AS_ROOT, reason="giving files away needs root")
+def test_a_folder_that_root_makes_is_of_the_user_whose_database_it_holds(
+    shared: Path, content: bytes
+) -> None:
+    """As the folder above it; an application that may not write beside its database fails."""
+    made = shared.parent / "instance"
+    with receiving(made / "gym.db") as side:
+        side.put(content)
+    assert [path.stat().st_uid for path in (made, made / "gym.db")] == [_OWNER, _OWNER]
 
 
 @pytest.mark.skipif(not _AS_ROOT, reason="becoming another user needs root")

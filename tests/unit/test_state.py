@@ -76,6 +76,14 @@ def test_a_link_to_the_usual_configuration_is_the_usual_one(home: Path) -> None:
     assert state.standing(home / "dotfiles.yaml") == state.standing(OWN.expanduser())
 
 
+def test_a_link_to_a_named_configuration_has_the_folder_of_its_file(home: Path) -> None:
+    """Its jobs are the same, by either name."""
+    (home / "gym.yaml").touch()
+    (home / "links").mkdir()
+    (home / "links/gym.yaml").symlink_to(home / "gym.yaml")
+    assert state.standing(home / "links/gym.yaml") == state.standing(home / "gym.yaml")
+
+
 def test_a_named_status_file_is_where_it_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing else counts then, also in a service."""
     monkeypatch.setenv("STATE_DIRECTORY", "/var/lib/gymdbd")
