@@ -105,7 +105,7 @@ def test_both_backups_of_one_second_can_be_named(tmp_path: Path) -> None:
     catalog = Catalog(tmp_path, UTC)
     assert catalog.find("20261128_030000-2").path.name == "gym_backup_20261128_030000-2.db"
     assert catalog.find("gym_backup_20261128_030000.db").again == 1
-    with pytest.raises(BackupAmbiguousError):
+    with pytest.raises(BackupAmbiguousError, match=r": gym_backup_20261128_030000-2\.db, "):
         catalog.find("20261128_030000")
 
 
@@ -146,3 +146,5 @@ def test_before_the_first_good_backup_the_oldest_one_is_named(tmp_path: Path) ->
         " made at or before 2026-11-28 00:00+00:00; the oldest, gym_backup_20261128_030000.db, "
         "was made 3 h after that"
     )
+    exact = datetime(2026, 11, 28, 3, tzinfo=UTC)
+    assert Catalog(tmp_path, UTC).at(exact).created == exact
