@@ -167,11 +167,12 @@ def _print(result: RebuildResult, output: Output) -> None:
     ]
     if not result.dry_run:
         facts.append(("proof", f"read back from the disk over there: sha256 {result.sha256}"))
+    made, renamed = ("would make", "would rename") if result.dry_run else ("made", "renamed")
     if result.saved:
-        facts.append((f"{would}rename", f"the file that was there, to {result.saved}"))
-    facts += [(f"{would}rename", f"a leftover: {path}") for path in result.aside]
+        facts.append((renamed, f"the file that was there, to {result.saved}"))
+    facts += [(renamed, f"a leftover: {path}") for path in result.aside]
     if result.makes_folder:
-        facts.append((f"{would}make", "the folder of the database"))
+        facts.append((made, "the folder of the database"))
     if owner := result.ownership:
         facts.append(
             ("owner", f"{owner.get('owner')}:{owner.get('group')}, mode {owner.get('mode')}")

@@ -130,12 +130,15 @@ def test_a_dry_run_changes_nothing_on_either_side(dead: Peer) -> None:
 def test_a_person_reads_what_was_done_and_what_is_left_to_do(dead: Peer) -> None:
     """With the commands to type, and no message on standard error."""
     config = dead.config()
+    dead.database.with_name(f"{dead.database.name}-wal").write_bytes(b"of the old one")
     would = gymdbd("-c", config, "rebuild", "--dry-run")
-    assert would.stdout.startswith("would put  127.0.0.1:"), would
+    assert re.match(r"would put +127\.0\.0\.1:", would.stdout), would
+    assert "\nwould rename  a leftover: " in would.stdout
     assert "What is left" not in would.stdout
     done = gymdbd("-c", config, "rebuild")
     assert (done.returncode, done.stderr) == (0, "")
     assert re.match(rf"put +127\.0\.0\.1:{re.escape(str(dead.database))}\n", done.stdout)
+    assert "\nrenamed  a leftover: " in done.stdout
     assert f"sudo deploy/install.sh --database {dead.database} --archive DIR\n" in done.stdout
     assert done.stdout.endswith("4. here: gymdbd pull pull\n")
 
