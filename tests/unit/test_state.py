@@ -114,6 +114,19 @@ def test_only_a_usual_folder_is_made(home: Path) -> None:
     assert usual.stat().st_mode & 0o777 == 0o700
 
 
+@pytest.mark.parametrize(
+    ("variable", "below"), [("STATE_DIRECTORY", ""), ("XDG_STATE_HOME", "gymdbd")]
+)
+def test_a_folder_that_the_environment_names_is_made(
+    variable: str, below: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is a usual one there."""
+    monkeypatch.setenv(variable, str(tmp_path / "given"))
+    folder = tmp_path / "given" / below
+    state.make(folder / "status.json")
+    assert folder.is_dir()
+
+
 def test_a_service_knows_if_others_look_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
     """That is if only its unit names the place, and commands do not see that."""
     monkeypatch.setenv("STATE_DIRECTORY", "/var/lib/gymdbd")

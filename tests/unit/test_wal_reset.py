@@ -43,3 +43,15 @@ def test_a_good_sqlite_here_does_not_stand_beside_the_warning() -> None:
     good, pi = Check("sqlite", OK, "SQLite 3.53.0"), wal_reset.met("3.40.1", "pi")
     assert wal_reset.told_once([good]) == [good]
     assert [check.state for check in wal_reset.told_once([good, pi])] == [WARNING]
+
+
+def test_the_warning_stands_at_the_first_of_many_machines() -> None:
+    """All are named, with what helps on any of them, and no other fault of a SQLite is hidden."""
+    other, fault = Check("config", OK, "read"), Check("sqlite", WARNING, "it has no FTS5")
+    met = [wal_reset.met("3.47.0", "mac"), *(wal_reset.met("3.40.1", pi) for pi in ("a", "b"))]
+    first, told, last = wal_reset.told_once([other, *met, fault])
+    assert (first, last) == (other, fault)
+    assert [f"on {name} " in told.message for name in ("mac", "a", "b")] == [True] * 3
+    assert "Debian" in told.hint
+    (alone,) = wal_reset.told_once(met[:1])
+    assert alone.message.startswith("SQLite 3.47.0 on mac has the WAL-reset bug: ")
