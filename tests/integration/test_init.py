@@ -118,6 +118,9 @@ def test_a_second_time_changes_no_byte(machine: Machine) -> None:
             done = machine.run("init", *words)
             assert (done.returncode, done.stdout.count("kept")) == (0, 2)
             assert machine.everything() == before
+        done = machine.run("init", "--archive", "elsewhere")
+        assert (done.returncode, machine.everything()) == (2, before)
+        assert f"backs it up into {machine.archive}, not" in done.stderr
 
 
 def test_a_dry_run_changes_nothing(machine: Machine) -> None:
