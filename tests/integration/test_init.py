@@ -134,6 +134,10 @@ def test_a_dry_run_changes_nothing(machine: Machine) -> None:
     code, answer = machine.run_json("init", "--dry-run")
     assert (code, answer["dry_run"], machine.everything()) == (0, True, before)
     assert answer["text"].strip() == text.strip()
+    # The archive is in the folder of the application, also if the database is there itself.
+    make_database(machine.app / "gym.db")
+    _, answer = machine.run_json("init", "--dry-run", "--database", "gym.db")
+    assert answer["archive"] == str(machine.archive)
 
 
 def test_one_json_object_tells_all_of_it(machine: Machine) -> None:
