@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from gymdbd.archive import facts as short
+from gymdbd.archive import index
 from gymdbd.archive import manifest as manifests
 from gymdbd.archive import marks as all_marks
 from gymdbd.archive.marks import Marks
@@ -55,6 +57,11 @@ class Backup:
     def order(self) -> tuple[datetime, int]:
         """Return the sort key by age, also for backups of the same second."""
         return self.created, self.again
+
+    @cached_property
+    def instant(self) -> int:
+        """Return when it was created in microseconds since 1970, by which thousands are sorted."""
+        return index.instant(self.created)
 
     @property
     def where(self) -> str:

@@ -11,9 +11,9 @@ root, or of this user, and nobody else may write it. If a byte of it is wrong, t
 
 The file is two lines: a head with the format and the CRC-32 of the second, and JSON in ASCII. There
 `places` are `[host, path, [former path ...]]`. `manifests` and `marks` are tables, each a list of
-columns, which are read faster than thousands of rows: the names of the files, their inodes, sizes,
-mtimes and ctimes in nanoseconds, and then what they say. `took_ns` is how long it took to read
-them. Tables that a later release adds are ignored.
+columns, which are read and checked faster than thousands of rows: the names of the files, their
+inodes, sizes, mtimes and ctimes in nanoseconds, and then what they say. `took_ns` is how long it
+took to read them. Tables that a later release adds are ignored.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ import itertools
 import json
 import os
 import zlib
-from datetime import MAXYEAR, MINYEAR, UTC, datetime
+from datetime import MAXYEAR, MINYEAR, UTC, datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from gymdbd import bounded, files
@@ -48,8 +48,12 @@ _SECOND_NS = 1_000_000_000
 _COARSE_NS, _FINE_NS = 2 * _SECOND_NS, _SECOND_NS // 10
 
 Stamp: TypeAlias = tuple[int, int, int, int]
+Row: TypeAlias = tuple[Any, ...]
 _STAMPED = (str, int, int, int, int)
-_MANIFEST = (*_STAMPED, str, int, int, int, int)
+# When it was created in microseconds since 1970, the offset of its zone in seconds, and the place,
+# size, rows and flags.
+_MANIFEST = (*_STAMPED, int, int, int, int, int, int)
+_INSTANT, _OFFSET, _PLACE, _FLAG = 5, 6, 7, 10
 _MARKS = (*_STAMPED, dict)
 _EMPTY: dict[str, Any] = {
     "places": [],
@@ -60,8 +64,15 @@ _EMPTY: dict[str, Any] = {
 _FLAGS = ("is_checked", "is_overwritten", "is_suspicious", "has_remarks", "has_unchecked")
 # What these are, by the number that has them as its bits.
 _SAID = list(itertools.product((False, True), repeat=len(_FLAGS)))
+_OVERWRITTEN, _SUSPICIOUS = 1 << 3, 1 << 2
 
-# A time may be outside the calendar: OverflowError.
+_ZERO = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+_DAY_S = 86_400
+# A clock of a zone may show the next year or the last one.
+_EARLIEST = datetime(MINYEAR + 1, 1, 1, tzinfo=UTC)
+_LATEST = datetime(MAXYEAR, 1, 1, tzinfo=UTC)
+
 _FAULTS = (
     OSError,
     *bounded.FAULTS,
@@ -73,31 +84,39 @@ _FAULTS = (
 )
 
 
+def instant(moment: datetime) -> int:
+    """Return a time in microseconds since 1970."""
+    return (moment - _ZERO) // _MICROSECOND
+
+
 class Index:
     """What is known of the manifests and marks of an archive, by the names of their files."""
 
     def __init__(self, content: dict[str, Any] | None = None, written_ns: int = 0) -> None:
         content = content or _EMPTY
         self._places = [_place(*row) for row in content["places"]]
-        self._manifests = _Table(content["manifests"], _MANIFEST)
+        columns = content["manifests"]
+        self._manifests = _Table(columns, _MANIFEST)
+        _require_within(columns[_INSTANT], instant(_EARLIEST), instant(_LATEST))
+        _require_within(columns[_OFFSET], 1 - _DAY_S, _DAY_S - 1)
+        _require_within(columns[_PLACE], 0, len(self._places) - 1)
+        _require_within(columns[_FLAG], 0, len(_SAID) - 1)
         self._marks = _Table(content["marks"], _MARKS)
         self._begun_ns = written_ns - content["took_ns"]
 
-    def facts(self, name: str, found: os.stat_result) -> Facts | None:
-        """Return the facts of the manifest with this name; None if it is to be read."""
-        row = self._manifests.row(name, found, self._begun_ns)
-        if row is None:
-            return None
-        try:
-            _, _, _, _, _, created_at, place, size, rows, flags = row
-            told = datetime.fromisoformat(created_at)
-            created = told.astimezone(UTC)
-            if told.tzinfo is None or not MINYEAR < created.year < MAXYEAR:
-                return None
-            known = created_at, created, *self._places[place], size, rows, *_SAID[flags]
-            return Facts._make(known)
-        except _FAULTS:
-            return None
+    def row(self, name: str, found: os.stat_result) -> Row | None:
+        """Return the row of the manifest with this name; None if it is to be read."""
+        return self._manifests.row(name, found, self._begun_ns)
+
+    def facts(self, row: Row) -> Facts:
+        """Return what a row says."""
+        *_, at, offset_s, place, size, rows, flags = row
+        told = _text(at, offset_s)
+        return Facts(told, created(row), *self._places[place], size, rows, *_SAID[flags])
+
+    def places(self, row: Row) -> tuple[Place, tuple[Place, ...]]:
+        """Return the place of the database of a row, and earlier ones."""
+        return self._places[row[_PLACE]]
 
     def marks(self, name: str, found: os.stat_result) -> Marks | None:
         """Return the marks in the file with this name; None if it is to be read."""
@@ -106,6 +125,45 @@ class Index:
             return None if row is None else all_marks.of(row[-1])
         except _FAULTS:
             return None
+
+
+def created(row: Row) -> datetime:
+    """Return when the backup of a row was created."""
+    return _ZERO + timedelta(microseconds=row[_INSTANT])
+
+
+def _offset(created_at: str) -> int:
+    """Return the offset of a time from UTC, in seconds."""
+    offset = datetime.fromisoformat(created_at).utcoffset() or timedelta()
+    return int(offset.total_seconds())
+
+
+def _text(at: int, offset_s: int) -> str:
+    """Return a time as manifests have it."""
+    zone = timezone(timedelta(seconds=offset_s))
+    return (_ZERO + timedelta(microseconds=at)).astimezone(zone).isoformat()
+
+
+def instant_of(row: Row) -> int:
+    """Return when the backup of a row was created, in microseconds since 1970."""
+    at: int = row[_INSTANT]
+    return at
+
+
+def is_overwritten(row: Row) -> bool:
+    """Return whether the backup of a row holds what a restore has overwritten."""
+    return bool(row[_FLAG] & _OVERWRITTEN)
+
+
+def is_suspicious(row: Row) -> bool:
+    """Return whether the manifest of a row calls the backup suspicious."""
+    return bool(row[_FLAG] & _SUSPICIOUS)
+
+
+def _require_within(column: list[int], least: int, most: int) -> None:
+    """Raise ValueError if a number is outside the bounds."""
+    if column and not (least <= min(column) and max(column) <= most):
+        raise ValueError("a number is outside its bounds")
 
 
 class _Table:
@@ -119,9 +177,9 @@ class _Table:
                 raise TypeError(f"a column is not of {kind.__name__}")
         self._rows = dict(zip(columns[0], zip(*columns, strict=True), strict=True))
 
-    def row(self, name: str, found: os.stat_result, begun_ns: int) -> tuple[Any, ...] | None:
+    def row(self, name: str, found: os.stat_result, begun_ns: int) -> Row | None:
         """Return the row of a file, if that is still the file that it was."""
-        row: tuple[Any, ...] | None = self._rows.get(name)
+        row: Row | None = self._rows.get(name)
         if row is None:
             return None
         mtime, ctime = row[3], row[4]
@@ -192,8 +250,10 @@ def _bytes(
         if len(json.dumps(_of_place(*of))) < _MOST_TEXT:
             at = places.setdefault(of, len(places))
             flags = sum(getattr(facts, flag) << at for at, flag in enumerate(reversed(_FLAGS)))
-            told = facts.created_at, at, facts.size, facts.rows, flags
-            rows.append((name, *stamp, *told))
+            moment = instant(facts.created), _offset(facts.created_at)
+            # A time that is written in another way is read from its manifest every time.
+            if _EARLIEST <= facts.created <= _LATEST and _text(*moment) == facts.created_at:
+                rows.append((name, *stamp, *moment, at, facts.size, facts.rows, flags))
     content = {
         "took_ns": took_ns,
         "places": [_of_place(*of) for of in places],

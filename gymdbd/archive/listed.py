@@ -9,7 +9,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from gymdbd import disk, files, names
-from gymdbd.archive import facts
+from gymdbd.archive import facts, index
 from gymdbd.archive import manifest as manifests
 from gymdbd.archive import marks as all_marks
 from gymdbd.archive.backup import Backup
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from gymdbd.archive.facts import Facts
-    from gymdbd.archive.index import Stamp
+    from gymdbd.archive.index import Row, Stamp
     from gymdbd.archive.manifest import Manifest
     from gymdbd.archive.marks import Marks
 
@@ -47,11 +47,22 @@ class Listed(Backup):
     """
 
     marks: Marks = all_marks.NONE
-    described: Facts | None = None
     fault: str = ""
     _archive: Path
     _name: str
     _manifest: Manifest | None = None
+    _row: Row | None = None
+    _index: Index
+
+    @cached_property
+    def described(self) -> Facts | None:
+        """Return what its manifest says in short, whatever the size of the `.db`."""
+        return None if self._row is None else self._index.facts(self._row)
+
+    @cached_property
+    def created(self) -> datetime:
+        """Return when it was created, by its row; without one it is set."""
+        return index.created(self._row or ())
 
     @cached_property
     def path(self) -> Path:
@@ -67,11 +78,15 @@ class Listed(Backup):
     @property
     def waits(self) -> bool:
         """Return whether it waits for an answer."""
+        if self._row is not None and not index.is_suspicious(self._row):
+            return False
         return self.described is not None and self.described.is_suspicious and super().waits
 
     @property
     def is_overwritten(self) -> bool:
         """Return whether it holds content that a restore has overwritten."""
+        if self._row is not None and not index.is_overwritten(self._row):
+            return False
         described = self.described
         return described is not None and described.is_overwritten and super().is_overwritten
 
@@ -126,7 +141,8 @@ class Reader:
         index: Index | None = None,
         present: Collection[str] | None = None,
     ) -> None:
-        self.manifests: dict[str, tuple[Stamp, Facts]] = {}
+        self._rows: dict[str, Row] = {}
+        self._described: dict[str, tuple[Stamp, Facts]] = {}
         self.marks: dict[str, tuple[Stamp, Marks]] = {}
         self.read = 0
         self._archive = archive
@@ -139,6 +155,12 @@ class Reader:
         self._others = {n for n in present or () if n[0] != "." and not n.endswith(usual)}
         self._stems: dict[str, str] = {}
 
+    @property
+    def manifests(self) -> dict[str, tuple[Stamp, Facts]]:
+        """Return what an index can have of the manifests."""
+        known = {name: (row[1:5], self._index.facts(row)) for name, row in self._rows.items()}
+        return {**known, **self._described}
+
     def backup(self, name: str, match: re.Match[str]) -> Listed:
         """Read the backup of this name, which has this `match`."""
         backup = Listed.__new__(Listed)
@@ -149,12 +171,8 @@ class Reader:
         known["stem"] = self._stems.get(stem) or self._stems.setdefault(stem, names.plain(stem))
         if again:
             known["again"] = int(again)
-        described = self._describe(backup, known)
-        if described is None:
+        if not self._describe(backup, known):
             known["created"] = _from_name(stamp, backup.path, self._zone)
-        else:
-            known["described"] = described
-            _, known["created"], known["place"], known["former_places"], *_ = described
         if self._present is None or self._others or not name.isascii():
             self._mark(backup, known)
             sides = [name + suffix for suffix in SIDE_SUFFIXES if self._may_be_there(name + suffix)]
@@ -163,24 +181,32 @@ class Reader:
                 known["side_files"] = found
         return backup
 
-    def _describe(self, backup: Listed, known: dict[str, Any]) -> Facts | None:
+    def _describe(self, backup: Listed, known: dict[str, Any]) -> bool:
         """Note what its manifest says in short, itself if it is read, or why it cannot be."""
         name = known["_name"] + ".json"
         if (found := self._found(name)) is None:
-            return None
-        if (described := self._index.facts(name, found)) is None:
-            manifest, fault = _tried(manifests.read, backup.path)
-            if isinstance(fault, SourceUnreadableError):
-                known["unread"] = fault
-            elif fault is not None:
-                known["fault"] = fault.message
-            if manifest is None:
-                return None
-            known["_manifest"] = manifest
-            described = facts.of(manifest)
-            self.read += 1
-        self.manifests[name] = stamp_of(found), described
-        return described
+            return False
+        if (row := self._index.row(name, found)) is not None:
+            known["_row"], known["_index"], known["instant"] = (
+                row,
+                self._index,
+                index.instant_of(row),
+            )
+            known["place"], known["former_places"] = self._index.places(row)
+            self._rows[name] = row
+            return True
+        manifest, fault = _tried(manifests.read, backup.path)
+        if isinstance(fault, SourceUnreadableError):
+            known["unread"] = fault
+        elif fault is not None:
+            known["fault"] = fault.message
+        if manifest is None:
+            return False
+        known["_manifest"], known["described"] = manifest, (described := facts.of(manifest))
+        _, known["created"], known["place"], known["former_places"], *_ = described
+        self.read += 1
+        self._described[name] = stamp_of(found), described
+        return True
 
     def _mark(self, backup: Listed, known: dict[str, Any]) -> None:
         """Note its marks, or why they cannot be read."""

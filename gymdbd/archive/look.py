@@ -15,7 +15,7 @@ from gymdbd.errors import FolderMissingError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from datetime import datetime, tzinfo
+    from datetime import tzinfo
     from pathlib import Path
 
     from gymdbd.archive.backup import Backup
@@ -110,8 +110,8 @@ def _read(archive: Path, entries: dict[str, os.DirEntry[str]], reader: Reader) -
     return found
 
 
-def _age(backup: Backup) -> tuple[datetime, int]:
-    return backup.created, backup.again
+def _age(backup: Backup) -> tuple[int, int]:
+    return backup.instant, backup.again
 
 
 @contextlib.contextmanager

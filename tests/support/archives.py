@@ -71,7 +71,7 @@ def index_all(folder: Path) -> None:
         Catalog(folder, UTC).backups()
         known = index.load(folder)
         return all(
-            (known.marks if path.name.endswith(".marks.json") else known.facts)(
+            (known.marks if path.name.endswith(".marks.json") else known.row)(
                 path.name, path.lstat()
             )
             for path in folder.glob("*_backup_*.json")
