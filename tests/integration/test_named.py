@@ -270,3 +270,23 @@ def test_a_drill_without_a_job_rehearses_from_an_archive_that_nobody_may_write(
     finally:
         subprocess.run(["umount", archive], check=True)
     assert list(scratch.iterdir()) == [of_another_run]
+
+
+def test_the_status_of_an_archive_is_that_of_its_worst_database(project: Path) -> None:
+    """A suspicious backup is told and is no newest good one; the other database is well."""
+    make_database(project / _OTHER, rows=300)
+    assert gymdbd("backup", "--database", _OTHER, cwd=project).returncode == 0
+    (good,) = (path for path in backups(archive_of(project)) if path.name.startswith("other"))
+    change(project / _OTHER, "DELETE FROM t")
+    assert gymdbd("backup", "--database", _OTHER, cwd=project).returncode == 1
+    code, answer = gymdbd_json("status", "--archive", archive_of(project), cwd=project)
+    found = {Path(each["database"]).name: each for each in answer["databases"]}
+    assert (code, answer["state"], found["gym.db"]["health"]) == (2, "failing", "ok")
+    assert (found["gym.db"]["backups"], found[_OTHER]["backups"]) == (1, 2)
+    assert (found[_OTHER]["code"], found[_OTHER]["newest"]) == ("suspicious", str(good))
+    make_database(project / "new.db")
+    code, answer = gymdbd_json("status", "--database", "new.db", cwd=project)
+    assert (code, answer["databases"][0]["code"]) == (2, "no-backup")
+    (project / "empty").mkdir()
+    code, answer = gymdbd_json("status", "--archive", project / "empty")
+    assert (code, "there are no backups in" in answer["error"]) == (2, True)
