@@ -124,8 +124,9 @@ def _explain(
     if not found.program:
         steps.tell(
             "remark",
-            f"{job.host} has no gymdbd, so that the key may run any command there; install it "
-            "there, and gymdbd authorize prints a line for this database alone",
+            f"no gymdbd was found on {job.host}, on the PATH of a login or in /opt/gymdbd, so that "
+            "the key may run any command there; if it is installed there, its own gymdbd authorize "
+            "prints a line for this database alone",
         )
 
 
