@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 CTRL_C = "\x03"
 _PATIENCE_S = 60.0
+# Whoever runs the tests in the background ignores Ctrl-C, and so would what they start.
+_ON_A_TERMINAL = [require("env"), "--default-signal=INT", require("setsid"), "--ctty"]
 _SIZE = 65536
 
 
@@ -67,7 +69,7 @@ def typing(
     """Let a person type this command line; the terminal is its own, so that Ctrl-C reaches it."""
     ours, theirs = pty.openpty()
     process = subprocess.Popen(
-        [require("setsid"), "--ctty", *prefix, *GYMDBD, *map(str, arguments)],
+        [*_ON_A_TERMINAL, *prefix, *GYMDBD, *map(str, arguments)],
         cwd=cwd,
         env=environment,
         stdin=theirs,
