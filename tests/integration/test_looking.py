@@ -140,7 +140,7 @@ def test_a_raw_backup_is_compared_with_the_rows_of_its_wal(tmp_path: Path) -> No
     ("words", "code"),
     [
         (["diff", "nothing.db"], "backup-missing"),
-        (["diff", "/nowhere/nothing.db"], "source-missing"),
+        (["diff", "/nowhere/nothing.db"], "backup-missing"),
         (["diff", "latest", "--rows", "no such table"], "usage"),
         (["diff", "latest", "latest", "--database", "gym.db"], "usage"),
         (["diff", "{folder}/config.yaml", "latest"], "source-not-a-database"),
