@@ -119,7 +119,11 @@ def test_the_longest_name_that_fits_is_backed_up_and_restored(tmp_path: Path) ->
     assert gymdbd_json("restore", backup, "--to", tmp_path / ("b" * 242))[0] == 0
     code, answer = gymdbd_json("restore", backup, "--to", tmp_path / ("b" * 243))
     assert (code, answer["code"]) == (1, "name-too-long")
-    assert query(tmp_path / ("b" * 242), "SELECT count(*) FROM t") == [(100,)]
+    restored = tmp_path / ("b" * 242)
+    assert query(restored, "SELECT count(*) FROM t") == [(100,)]
+    code, answer = gymdbd_json("undo", "--database", restored)
+    assert (code, answer["code"]) == (1, "backup-missing")
+    assert "has overwritten nothing" in answer["error"]
 
 
 @pytest.mark.parametrize("state", ["idle", "crashed"])

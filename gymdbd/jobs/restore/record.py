@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import hashlib
 import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from gymdbd.config.kinds import RestoreConfig
     from gymdbd.jobs.context import Context
 
+# With more bytes, no name beside the database might have room for what stands around it.
+_LONGEST = 200
 _LIST = "gymdbd list shows what restores have overwritten, and gymdbd restore NAME puts that back"
 
 
@@ -58,8 +61,10 @@ class Record:
 
 
 def record_path(target: Path) -> Path:
-    """Return the path of the record: `.<target>.restored.json`."""
-    return target.with_name(f".{target.name}.restored.json")
+    """Return the path of the record: `.<target>.restored.json`, of a long name its digest."""
+    name = os.fsencode(target.name)
+    short = target.name if len(name) <= _LONGEST else hashlib.sha256(name).hexdigest()
+    return target.with_name(f".{short}.restored.json")
 
 
 def read(target: Path) -> Record | None:
