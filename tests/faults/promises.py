@@ -141,20 +141,28 @@ class World:
     def _not_whole(self) -> list[str]:
         """Look whether every file with a backup's name is a good one, and told so beside it."""
         found = []
-        known = set().union(*self.databases.values())
         for path in _backups(self.folder):
-            if path in self.databases:
-                continue
-            holds = content(path)
-            told = _manifest(path)
-            if holds.startswith("damaged"):
-                found.append(f"{path} has a backup's name and is {holds}")
-            elif told.get("sha256") != digest(path):
-                found.append(f"{path} is not what its manifest says: {told or 'there is none'}")
-            elif path not in self.backups and holds not in known:
-                found.append(f"{path} holds what no database ever held")
-            if path.stat().st_mode & 0o077:
-                found.append(f"{path} may be read by others")
+            if path not in self.databases:
+                try:
+                    found += self._faults_of(path)
+                except FileNotFoundError:
+                    continue  # It was pruned since the folder was listed.
+        return found
+
+    def _faults_of(self, path: Path) -> list[str]:
+        """Return what is wrong with a backup; FileNotFoundError if it is gone by now."""
+        found = []
+        known = set().union(*self.databases.values())
+        holds, told = content(path), _manifest(path)
+        mode = path.stat().st_mode
+        if holds.startswith("damaged"):
+            found.append(f"{path} has a backup's name and is {holds}")
+        elif told.get("sha256") != digest(path):
+            found.append(f"{path} is not what its manifest says: {told or 'there is none'}")
+        elif path not in self.backups and holds not in known:
+            found.append(f"{path} holds what no database ever held")
+        if mode & 0o077:
+            found.append(f"{path} may be read by others")
         return found
 
     def _wrong_databases(self) -> list[str]:
