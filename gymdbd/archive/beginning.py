@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from re import Match
 
 # A year at least; separators are allowed where ISO 8601 or the names of backups have them. The
 # number counts the backups of one second.
@@ -34,6 +35,17 @@ def nearest(word: str, stamps: Iterable[str]) -> list[str]:
     before = max((time for time in times if time < wanted), default=None)
     behind = min((time for time in times if time > wanted), default=None)
     return [times[time] for time in (before, behind) if time is not None]
+
+
+def meant(word: str, backups: Iterable[Match[str]]) -> list[str]:
+    """Return the names of the backups that `word` may mean, of these matches of `listed.NAME`.
+
+    A whole time means the first backup of its second, as that one's name has no number.
+    """
+    begun = [match for match in backups if matches(word, match["stamp"], match["again"])]
+    firsts = [match for match in begun if match["again"] is None]
+    is_whole = len(re.sub("[^0-9]", "", word)) == _WHOLE
+    return [match[0] for match in (firsts if is_whole and firsts else begun)]
 
 
 def matches(word: str, stamp: str, again: str | None) -> bool:

@@ -123,9 +123,7 @@ class Catalog:
         if origin is not None:
             mine = {backup.path.name for backup in _candidates(self.backups(), origin)}
             named = [match for match in named if names.listed(self.archive / match[0]).name in mine]
-        begun = [
-            match[0] for match in named if beginning.matches(wanted, match["stamp"], match["again"])
-        ]
+        begun = beginning.meant(wanted, named)
         if not begun:
             raise self._none_begins(wanted, named)
         if len(begun) > 1:

@@ -64,9 +64,8 @@ class _Reader:
     def type_on_pi(self, line: str) -> subprocess.CompletedProcess[str]:
         """Type a line in the folder of the checkout, as the user pi."""
         if named := len(_NAME.findall(line)):
-            every = self._backups()
-            names = iter(every[-named:])
-            line = _NAME.sub(lambda found: _as_written(found[0], next(names), every), line)
+            names = iter(self._backups()[-named:])
+            line = _NAME.sub(lambda found: _as_written(found[0], next(names)), line)
         now = self.pi.machine.sh("date '+%F %T'").strip()
         line = line.replace("2026-11-20 14:00", now).replace("--at yesterday", f'--at "{now}"')
         words = ("bash", "-c", f"cd ~/gymdbd && {line}")
@@ -98,14 +97,9 @@ class _Reader:
         assert self.type_on_pi("gymdbd backup nightly-backup").returncode == 1
 
 
-def _as_written(written: str, name: str, every: list[str]) -> str:
-    """Return a backup as the guide names it: by the whole name, or by its time alone.
-
-    Of two in one second, which nobody makes by hand, the time alone names neither.
-    """
-    time = name.removesuffix(".db").split("_backup_")[1]
-    is_alone = sum(f"_backup_{time[:15]}" in other for other in every) == 1
-    return name if written.endswith(".db") or not is_alone else time
+def _as_written(written: str, name: str) -> str:
+    """Return a backup as the guide names it: by the whole name, or by its time alone."""
+    return name if written.endswith(".db") else name.removesuffix(".db").split("_backup_")[1]
 
 
 def _prepare_mac(mac: Mac) -> None:

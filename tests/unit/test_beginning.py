@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -99,14 +100,16 @@ def test_a_beginning_of_several_is_refused_with_the_newest_of_them(tmp_path: Pat
 
 
 def test_both_backups_of_one_second_can_be_named(tmp_path: Path) -> None:
-    """The second by its number; the first by its whole name only."""
-    for name in ("gym_backup_20261128_030000.db", "gym_backup_20261128_030000-2.db"):
-        add_backup(tmp_path / name)
+    """The whole time is that of the first, whose name has no number; less of it is of both."""
+    first, second = "gym_backup_20261128_030000.db", "gym_backup_20261128_030000-2.db"
+    add_backup(tmp_path / second)
     catalog = Catalog(tmp_path, UTC)
-    assert catalog.find("20261128_030000-2").path.name == "gym_backup_20261128_030000-2.db"
-    assert catalog.find("gym_backup_20261128_030000.db").again == 1
-    with pytest.raises(BackupAmbiguousError, match=r": gym_backup_20261128_030000-2\.db, "):
-        catalog.find("20261128_030000")
+    assert catalog.find("20261128_030000").path.name == second
+    add_backup(tmp_path / first)
+    assert catalog.find("20261128_030000-2").path.name == second
+    assert catalog.find("2026-11-28 03:00:00").path.name == first
+    with pytest.raises(BackupAmbiguousError, match=re.escape(f": {second}, {first}")):
+        catalog.find("20261128_0300")
 
 
 def test_of_several_databases_the_one_that_is_meant_is_taken(tmp_path: Path) -> None:
