@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import shutil
 import signal
@@ -150,10 +151,19 @@ def test_the_undo_holds_every_commit_until_the_restore(tmp_path: Path) -> None:
         assert gym.run("backup")[0] == 0
         app.ask("POST", "/writer")
         app.wait_for_commits(200)
+        calls = tmp_path / "calls"
+        strace = [require("strace"), "-f", "-qq", "-o", str(calls), "-e", "trace=/^(rename|unlink)"]
         with counting(app.database, "rentals") as counts:
-            code, result = gym.run("restore", "latest")
+            code, result = gymdbd_json("-c", gym.config, "restore", "latest", prefix=strace)
         assert code == 0
         assert app.ask("DELETE", "/writer")["trouble"] == ""
+    # Killed in between, it must not leave a record of a backup that is gone.
+    lines = calls.read_text().splitlines()
+    recorded = [at for at, line in enumerate(lines) if '.restored.json")' in line]
+    removed = [
+        at for at, line in enumerate(lines) if re.search(r"unlink.*_backup_\d+_\d+\.db\"", line)
+    ]
+    assert recorded[-1] < removed[0]
     before = [one for one, after in pairwise(counts) if after < one]
     assert len(before) == 1
     assert query(result["undo"], "SELECT count(*) FROM rentals")[0][0] >= before[0] > 200

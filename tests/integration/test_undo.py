@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +17,7 @@ from gymdbd.errors import StoppedError
 from gymdbd.jobs.restore import record, restore
 from gymdbd.jobs.restore.result import Undo
 from tests.integration.test_restore import Gym
-from tests.support.command import gymdbd
+from tests.support.command import gymdbd, require
 from tests.support.databases import backups, make_database, sqlite_elsewhere
 from tests.support.jobs import context, write_config
 
@@ -39,6 +40,20 @@ def _restore(gym: Gym, *words: object) -> dict[str, Any]:
     code, result = gym.run("restore", "latest", *words)
     assert code == 0, result
     return result
+
+
+def test_a_new_file_is_recorded_before_it_is_in_place_and_as_done_only_then(
+    gym: Gym, tmp_path: Path
+) -> None:
+    """Killed in between, it counts as interrupted, whether the file was replaced or not."""
+    calls = tmp_path / "calls"
+    strace = [require("strace"), "-f", "-qq", "-o", str(calls), "-e", "trace=/^rename"]
+    done = gymdbd("-c", gym.config, "restore", "latest", "--replace", prefix=strace)
+    assert done.returncode == 0, done.stderr
+    placed = re.findall(r'"([^"]*)"(?:, \w+)?\) += 0$', calls.read_text(), re.MULTILINE)
+    names = [Path(path).name for path in placed if Path(path).parent == gym.database.parent]
+    wanted = [".gym.db.restored.json", "gym.db", ".gym.db.restored.json"]
+    assert [name for name in names if name in wanted] == wanted
 
 
 def test_an_undo_brings_back_what_the_restore_overwrote_and_a_second_one_what_came_then(
