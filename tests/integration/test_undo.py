@@ -42,6 +42,15 @@ def _restore(gym: Gym, *words: object) -> dict[str, Any]:
     return result
 
 
+def test_a_folder_in_the_place_of_the_record_is_named(gym: Gym) -> None:
+    """Nothing is overwritten without a record, and the disk is not to blame."""
+    gym.database.with_name(".gym.db.restored.json").mkdir()
+    before = gym.rows()
+    code, result = gym.run("restore", "latest")
+    assert (code, result["code"], gym.rows()) == (1, "not-ours", before)
+    assert ".gym.db.restored.json cannot be used: it is a folder" in result["error"]
+
+
 def test_a_new_file_is_recorded_before_it_is_in_place_and_as_done_only_then(
     gym: Gym, tmp_path: Path
 ) -> None:

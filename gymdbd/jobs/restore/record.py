@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gymdbd import bounded, clock, files, names
+from gymdbd import bounded, clock, disk, files, names
 from gymdbd.archive import manifest as manifests
 from gymdbd.archive import sealed
 from gymdbd.archive.catalog import Catalog
@@ -140,6 +140,9 @@ def kept(job: RestoreConfig, undo: Undo | None, context: Context) -> Iterator[Ca
             context.log.warning("restore not recorded as done", path=str(path), reason=str(error))
 
     if before is None:
+        with files.writing(path):
+            if files.is_own_folder(path):
+                raise disk.NotOrdinaryError("it is a folder")
         # In place of another user's file, root's would be that user's as well.
         files.remove(path)
     sealed.write(path, asdict(record))
