@@ -203,7 +203,7 @@ def load(archive: Path) -> Index:
         with os.fdopen(descriptor, "rb") as file:
             found = os.fstat(descriptor)
             if _is_trusted(found, archive) and found.st_size <= _MOST_BYTES:
-                head, body = file.readline(len(_HEAD) + 8), file.read(_MOST_BYTES)
+                head, body = file.readline(len(_HEAD) + 8), file.read(found.st_size)
                 if head == _HEAD % zlib.crc32(body):
                     return Index(json.loads(body), found.st_mtime_ns)
     return Index()
