@@ -42,6 +42,18 @@ def _restore(gym: Gym, *words: object) -> dict[str, Any]:
     return result
 
 
+@pytest.mark.parametrize("verb", [["restore", "latest"], ["undo"]])
+def test_what_a_killed_restore_as_a_new_file_left_is_removed_by_the_next_into_the_database(
+    gym: Gym, verb: list[str]
+) -> None:
+    """It may be as large as the database."""
+    _restore(gym)
+    left = gym.database.with_name(".gym.db.0123abcd.partial")
+    left.touch()
+    assert gym.run(*verb)[0] == 0
+    assert not left.exists()
+
+
 def test_a_folder_in_the_place_of_the_record_is_named(gym: Gym) -> None:
     """Nothing is overwritten without a record, and the disk is not to blame."""
     gym.database.with_name(".gym.db.restored.json").mkdir()

@@ -56,6 +56,8 @@ def into_database(
         context.check()
 
     timeout_s = job.busy_timeout.total_seconds()
+    # One as a new file that was killed has left a copy, as large as the database.
+    partials.begin(job.target)
     with undos.watching(job.target) as watch:
         with timings.step("undo"):
             undo = undos.save(job, context)
